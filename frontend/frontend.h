@@ -1,0 +1,28 @@
+/* .net text -> Graph and recipe. See docs/language.md. */
+#ifndef NETC_FRONTEND_FRONTEND_H
+#define NETC_FRONTEND_FRONTEND_H
+#include "ir/diag.h"
+#include "ir/ir.h"
+#include "runtime/recipe.h"
+
+typedef struct FrontendOptions {
+    Mode mode;               /* TRAIN adds the input "labels" and outputs LOSS, CORRECT and STATE beside LOGITS; INFER only LOGITS */
+    int64_t batch;           /* 0: the recipe's */
+    const char *net;         /* which net of the file; NULL: the last one declared in the file itself */
+    const char *const *sets; /* --set key=value, in order; values are .net expressions */
+    uint32_t nsets;
+} FrontendOptions;
+
+typedef struct Model {
+    Graph *graph;      /* source tier; the caller frees it with graph_free */
+    RtRecipe recipe;   /* complete: defaults filled in */
+    char *recipe_text; /* canonical .net text of the recipe, in graph->arena */
+    const char *name;  /* of the net, in graph->arena */
+} Model;
+
+/* Reads, checks and lowers `path`. On mistakes reports them into diag and returns false (nothing to free). */
+bool frontend_compile(const char *path, const FrontendOptions *options, Diag *diag, Model *model);
+
+/* netc fmt: canonical text of a file (malloc'd), or NULL with diagnostics. Comments are kept. Idempotent. */
+char *frontend_format(const char *path, const char *text, size_t length, Diag *diag);
+#endif

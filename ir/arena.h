@@ -1,0 +1,21 @@
+/* Bump allocator. Everything that hangs off a Graph, a parsed file or a diagnostic list lives in one Arena and is freed
+ * with it. Allocation never returns NULL: an exhausted machine ends the compiler with a sentence and status 70. */
+#ifndef NETC_IR_ARENA_H
+#define NETC_IR_ARENA_H
+#include <stddef.h>
+
+typedef struct Arena Arena;
+
+Arena *arena_new(void);
+void arena_free(Arena *arena); /* NULL is allowed */
+
+/* Zeroed memory, aligned for any type. */
+void *arena_alloc(Arena *arena, size_t bytes);
+#define ARENA_NEW(arena, T) ((T *)arena_alloc((arena), sizeof(T)))
+#define ARENA_ARRAY(arena, T, n) ((T *)arena_alloc((arena), (size_t)(n) * sizeof(T)))
+
+char *arena_strdup(Arena *arena, const char *text);
+char *arena_strndup(Arena *arena, const char *text, size_t length);
+char *arena_printf(Arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void *arena_copy(Arena *arena, const void *data, size_t bytes);
+#endif

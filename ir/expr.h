@@ -1,0 +1,93 @@
+/* Expr: a small straight-line scalar program, the body of every elementwise computation.
+ *
+ * Node k may use nodes 0..k-1; the last node is the value. Leaves read an argument of the graph value that the Expr
+ * belongs to (X_ARG i reads args[i] at the current element), a constant, or, inside a kernel op, the kernel's own
+ * accumulator (X_ACC: the raw result, X_OUT: the result after the epilogue).
+ *
+ * How an argument is read (its Access) follows from ranks alone, the iteration space being the op's result type:
+ *     iteration rank 4 [N,C,H,W]: rank 4 per element, rank 2 [N,C] per image and channel, rank 1 [C] per channel, rank 0 scalar
+ *     iteration rank 2 [N,C]:     rank 2 per element, rank 1 [C] per channel, rank 0 scalar
+ *     iteration rank 1 / 0:       same rank per element, rank 0 scalar
+ */
+#ifndef NETC_IR_EXPR_H
+#define NETC_IR_EXPR_H
+#include "ir/arena.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/*      id       text      operands */
+#define EXPR_OPS(X)                                                                                                              \
+    X(X_ARG, "arg", 0)         /* args[index] at this element */                                                                 \
+    X(X_CONST, "const", 0)     /* value */                                                                                       \
+    X(X_ACC, "acc", 0)         /* a kernel op's raw result */                                                                    \
+    X(X_OUT, "out", 0)         /* a kernel op's result after its epilogue */                                                     \
+    X(X_ADD, "add", 2)                                                                                                           \
+    X(X_SUB, "sub", 2)                                                                                                           \
+    X(X_MUL, "mul", 2)                                                                                                           \
+    X(X_DIV, "div", 2)                                                                                                           \
+    X(X_MAX, "max", 2)         /* a > b ? a : b, so a NaN in b survives as in x86 max */                                          \
+    X(X_MIN, "min", 2)         /* a < b ? a : b */                                                                               \
+    X(X_NEG, "neg", 1)                                                                                                           \
+    X(X_EXP, "exp", 1)                                                                                                           \
+    X(X_LOG, "log", 1)                                                                                                           \
+    X(X_SQRT, "sqrt", 1)                                                                                                         \
+    X(X_RSQRT, "rsqrt", 1)     /* 1 / sqrt(a), correctly rounded operations, never the estimate instruction */                   \
+    X(X_TANH, "tanh", 1)                                                                                                         \
+    X(X_SIGMOID, "sigmoid", 1) /* 1 / (1 + exp(-a)) */                                                                           \
+    X(X_SELECT, "select", 3)   /* a > 0 ? b : c */
+
+typedef enum ExprOp {
+#define X(id, text, n) id,
+    EXPR_OPS(X)
+#undef X
+        EXPR_OP_COUNT
+} ExprOp;
+
+typedef struct ExprNode {
+    uint8_t op;      /* ExprOp */
+    uint16_t arg[3]; /* operand nodes; for X_ARG arg[0] is the argument index */
+    double value;    /* X_CONST */
+} ExprNode;
+
+enum { EXPR_MAX_NODES = 1024 };
+
+typedef struct Expr {
+    uint32_t count;
+    ExprNode *node;
+} Expr;
+
+const char *expr_op_text(ExprOp op);
+int expr_op_operands(ExprOp op);
+
+/* Growing an Expr: equal nodes are shared and constants folded (in double) as nodes are added; x*1, x+0, select with
+ * equal arms and the like are simplified where that is exact for every input, NaN and infinity included. */
+typedef struct ExprBuilder {
+    Arena *arena;
+    ExprNode *node;
+    uint32_t count, capacity;
+} ExprBuilder;
+
+ExprBuilder expr_builder(Arena *arena);
+uint16_t expr_arg(ExprBuilder *b, uint32_t index);
+uint16_t expr_const(ExprBuilder *b, double value);
+uint16_t expr_leaf(ExprBuilder *b, ExprOp op); /* X_ACC, X_OUT */
+uint16_t expr_unary(ExprBuilder *b, ExprOp op, uint16_t a);
+uint16_t expr_binary(ExprBuilder *b, ExprOp op, uint16_t a, uint16_t c);
+uint16_t expr_select(ExprBuilder *b, uint16_t condition, uint16_t yes, uint16_t no);
+/* Splices `body` in, with leaf X_ARG i replaced by node arg_map[i] (X_ACC/X_OUT by acc/out). Returns the node of its value. */
+uint16_t expr_inline(ExprBuilder *b, const Expr *body, const uint16_t *arg_map, uint16_t acc, uint16_t out);
+/* The finished Expr: only nodes that `root` needs, renumbered, `root` last. */
+const Expr *expr_finish(ExprBuilder *b, uint16_t root);
+
+bool expr_equal(const Expr *a, const Expr *b);
+uint64_t expr_hash(const Expr *e);
+bool expr_uses_arg(const Expr *e, uint32_t index);
+bool expr_uses_op(const Expr *e, ExprOp op);
+
+/* Reference semantics in double. args[i] is the value of X_ARG i at this element. */
+double expr_eval(const Expr *e, const double *args, double acc, double out);
+
+/* d e / d args[index], as a new node of b in terms of the same leaves. max and select differentiate as PyTorch does
+ * (relu'(0) = 0). */
+uint16_t expr_derivative(ExprBuilder *b, const Expr *e, uint32_t index, const uint16_t *arg_map);
+#endif

@@ -1,0 +1,17 @@
+/* Textual IR: print, read back, verify. print(read(print(g))) == print(g), byte for byte. */
+#ifndef NETC_IR_TEXT_H
+#define NETC_IR_TEXT_H
+#include "ir/ir.h"
+
+void graph_print(const Graph *g, FILE *out);
+void graph_print_value(const Graph *g, Val v, FILE *out); /* one line */
+void graph_print_json(const Graph *g, const Diag *sources, FILE *out); /* sources (may be NULL) gives file:line of spans */
+char *graph_to_string(const Graph *g); /* malloc'd */
+
+/* Reads what graph_print wrote. On a mistake reports into diag (file id from diag_add_file) and returns NULL. */
+Graph *graph_read(const char *text, size_t length, uint32_t file, Diag *diag);
+
+/* Structural soundness: argument order, arity, attributes, types against the shape rules, regions, outputs, unique
+ * parameter names, tiers within `tiers` (a mask of Tier; 0 = any). Returns NULL if sound, else a malloc'd sentence. */
+char *graph_verify(const Graph *g, unsigned tiers);
+#endif

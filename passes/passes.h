@@ -1,0 +1,114 @@
+/* Graph -> Graph rewrites: their table and the driver that runs them.
+ *
+ * A pass reads one graph and returns a new one, which the driver verifies. The table (pass.c) is the only list of passes:
+ * order, tiers accepted and left, whether required, and the sentence that --help prints.
+ *
+ *   training   lower → split_batch_norm → canonicalise → autodiff → canonicalise → cse → dce → squeeze → cse → fuse_maps →
+ *              fuse_epilogues → fuse_prologues → dce
+ *   inference  lower → split_batch_norm → fold_batch_norm → canonicalise → cse → dce → squeeze → … the same fusion
+ *
+ * lower (required)             elementwise ops become `map`s, global_avg_pool an image_sum over H*W, dropout a mask
+ * split_batch_norm (required)  batch_norm becomes image sums of x and x*x, moments, and a per-channel affine map; running
+ *                              statistics become OUT_STATE values. So autodiff needs no rule for it: the gradient falls out.
+ * autodiff (required to train) reverse mode over NET ops; a map's gradient is the symbolic derivative of its Expr
+ * squeeze                      image_sum distributes over maps that are affine in per-element operands with per-channel or
+ *                              per-image coefficients: the SE squeeze, and in backward the gate's and batch norm's
+ *                              reductions, become arithmetic on the sums that the convolution's epilogue makes anyway
+ * fuse_*                       Exprs move into the loops of their producers and consumers
+ */
+#ifndef NETC_PASSES_PASSES_H
+#define NETC_PASSES_PASSES_H
+#include "ir/ir.h"
+
+/* One remark: what a rewrite did, or why it did not apply. */
+typedef struct Remark {
+    const char *pass; /* "fuse_epilogues" */
+    bool applied;
+    Span span;
+    const char *text; /* one sentence, in the context's arena */
+} Remark;
+
+/* What a running pass sees of its driver. */
+typedef struct PassContext {
+    Arena *arena; /* lives until passes_result_free */
+    const char *pass;
+    Remark *remarks;
+    uint32_t nremarks, remark_capacity;
+    int64_t rewrites, bisect_limit; /* bisect_limit < 0: unlimited */
+} PassContext;
+/* A pass asks this before each single rewrite and must not do it if the answer is no (--opt-bisect-limit). */
+bool pass_allowed(PassContext *context);
+void pass_remark(PassContext *context, bool applied, Span span, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+typedef Graph *(*PassFunction)(const Graph *in, PassContext *context);
+typedef struct Pass {
+    const char *name;
+    PassFunction run;
+    bool required;
+    bool train, infer; /* in which default pipeline */
+    unsigned accepts, leaves; /* Tier masks */
+    const char *summary;
+} Pass;
+/* The table and its end; passes loaded from shared objects are appended. */
+const Pass *pass_find(const char *name);
+uint32_t pass_count(void);
+const Pass *pass_at(uint32_t index);
+
+typedef struct PassOptions {
+    const char *pipeline;          /* comma-separated names; NULL: the default of the graph's mode. "-name" removes a pass from the default. */
+    const char *const *disable;    /* names of optional passes to leave out */
+    uint32_t ndisable;
+    const char *const *load;       /* shared objects with further passes (--load-pass) */
+    uint32_t nload;
+    int64_t bisect_limit;          /* -1: off */
+    bool print_before_all, print_after_all, time_passes;
+    const char *print_before, *print_after; /* one pass name, or NULL */
+    FILE *print;                   /* where graphs and times are printed; NULL: stderr */
+} PassOptions;
+
+typedef struct PassResult {
+    Graph *graph;
+    Arena *arena;
+    Remark *remarks;
+    uint32_t nremarks;
+    int64_t rewrites;
+} PassResult;
+
+/* Runs the pipeline on `in` (which stays the caller's). A graph that fails verification after a pass is a compiler bug:
+ * prints the pass's name, the reason and both graphs to stderr and exits with 70. A mistake in options (unknown pass, an
+ * attempt to disable a required one, a shared object that does not load) is reported into diag and returns false. */
+bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassResult *result);
+void passes_result_free(PassResult *result);
+
+/* The passes, for tests that call one directly. */
+Graph *pass_lower(const Graph *in, PassContext *context);
+Graph *pass_split_batch_norm(const Graph *in, PassContext *context);
+Graph *pass_fold_batch_norm(const Graph *in, PassContext *context);
+Graph *pass_canonicalise(const Graph *in, PassContext *context);
+Graph *pass_cse(const Graph *in, PassContext *context);
+Graph *pass_dce(const Graph *in, PassContext *context);
+Graph *pass_autodiff(const Graph *in, PassContext *context);
+Graph *pass_squeeze(const Graph *in, PassContext *context);
+Graph *pass_fuse_maps(const Graph *in, PassContext *context);
+Graph *pass_fuse_epilogues(const Graph *in, PassContext *context);
+Graph *pass_fuse_prologues(const Graph *in, PassContext *context);
+
+/* ---- memory plan (plan.c): an analysis, asked by codegen ---- */
+/* Sizes come from the target; the plan itself is layout-blind. */
+typedef struct PlanTarget {
+    void *context;
+    uint64_t (*bytes)(void *context, Type type);                            /* physical size of a tensor */
+    uint64_t (*workspace)(void *context, const Graph *g, Val v);            /* temporary bytes that v's kernels need while they run */
+    bool (*external)(void *context, const Graph *g, Val v, uint32_t result); /* lives outside the arena (parameters, gradients, …): no space is planned */
+} PlanTarget;
+typedef struct Plan {
+    uint64_t *offset;           /* arena offset of value id v (RESULT values have their own ids); PLAN_NONE if external or unused */
+    uint64_t *workspace;        /* arena offset of v's workspace; PLAN_NONE */
+    uint64_t bytes;             /* arena size; offsets are multiples of 64 */
+    uint64_t peak_live, total;  /* lower bound (largest live sum), and what no reuse would need */
+} Plan;
+#define PLAN_NONE UINT64_MAX
+/* Liveness over the value order, then best-fit offsets by size (greedy by size, as in TFLite's planner), never overlapping live ranges. */
+Plan plan_memory(const Graph *g, const PlanTarget *target);
+void plan_free(Plan *plan);
+#endif

@@ -1,0 +1,111 @@
+/* The one contract between compiler and runtime: a Program.
+ *
+ * A Program is constant data and code, made by codegen (JIT) or linked from an object file (AOT). It is a list of calls of
+ * kernels on buffers. The runtime walks that list: it owns memory, threads and time; it knows nothing of what kernels do.
+ * (A table of calls instead of an emitted `step` function: the walk costs nothing beside a kernel, every kernel can be
+ * timed in place, and JIT and executable share it.)
+ *
+ * Kernel contract. A call has `pieces` independent pieces, cut by the problem and never by the thread count; any thread
+ * may run any piece in any order, and the bits do not depend on it. buf[i] is the address of refs[i]. scratch is private
+ * to the running thread, 64-byte aligned, Program.scratch_bytes long, its contents undefined.
+ *
+ * Parameters stand in one block RT_PARAMS in their physical layout (RtTensor.offset); gradients, and optimiser moments, in
+ * blocks of the same size and layout, so that checkpoint and optimiser are flat loops. Padding elements are zero and stay zero.
+ */
+#ifndef NETC_RUNTIME_ABI_H
+#define NETC_RUNTIME_ABI_H
+#include "runtime/recipe.h"
+#include <stddef.h>
+#include <stdint.h>
+
+enum { RT_ABI_VERSION = 1 };
+
+typedef enum RtSpace {
+    RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only */
+    RT_PARAMS,   /* trainable weights, physical layout */
+    RT_GRADS,    /* their gradients, same layout */
+    RT_STATE,    /* running statistics, physical layout; updated in place by train_step */
+    RT_MOMENT1,  /* optimiser: momentum or Adam's m, layout of RT_PARAMS */
+    RT_MOMENT2,  /* Adam's v */
+    RT_FOLDED,   /* what prepare_eval makes and eval_step reads: folded, packed weights */
+    RT_IMAGES,   /* input batch, f32[N,C,H,W] dense row-major, normalised */
+    RT_LABELS,   /* i32[N] */
+    RT_LOGITS,   /* output of eval_step and train_step, f32[N,K] dense row-major */
+    RT_METRICS,  /* train_step: f32 loss (mean over the batch), f32 number correct */
+    RT_CONSTANT, /* read-only data in the Program */
+    RT_SPACE_COUNT
+} RtSpace;
+
+typedef struct RtRef {
+    RtSpace space;
+    uint64_t offset; /* bytes */
+} RtRef;
+
+/* What changes from step to step. Filled by the runtime before an entry runs. */
+typedef struct RtStepEnv {
+    uint64_t seed, step; /* step counts optimiser steps from 0; keys dropout */
+    float lr;            /* this step's learning rate */
+    float bias1, bias2;  /* Adam: 1 - beta1^t, 1 - beta2^t, t = step + 1 */
+} RtStepEnv;
+
+typedef void (*RtKernel)(char *const *buf, const RtStepEnv *env, int64_t piece, char *scratch);
+
+typedef struct RtCall {
+    RtKernel kernel;
+    const char *name;  /* of the kernel: conv2d_3x3_c16_f1a2 (shared by calls of one structure) */
+    const char *label; /* of this call: where in the model, "basic3.conv_bn1" */
+    const RtRef *refs;
+    uint32_t nrefs;
+    int64_t pieces;
+    double flops, bytes; /* useful work and least traffic, for the bench table */
+} RtCall;
+
+typedef struct RtEntry {
+    const RtCall *calls;
+    uint32_t ncalls;
+} RtEntry;
+
+/* How a tensor lies in its block. V is RtProgram.block; elements are f32. Padding is zero.
+ *   RT_LAYOUT_VECTOR  [C] padded to a multiple of V
+ *   RT_LAYOUT_ROWS    [R, C]: rows of C padded to a multiple of V
+ *   RT_LAYOUT_FILTERS [O, I, kh, kw] as [O/V][I/V][kh][kw][I in V][O in V], O and I padded up to V; with groups, I = input channels per group
+ *   RT_LAYOUT_DENSE   row-major without padding (the block's total is then padded to V) */
+typedef enum RtLayout { RT_LAYOUT_VECTOR, RT_LAYOUT_ROWS, RT_LAYOUT_FILTERS, RT_LAYOUT_DENSE } RtLayout;
+
+typedef enum RtInitKind { RT_INIT_CONSTANT, RT_INIT_NORMAL, RT_INIT_UNIFORM } RtInitKind;
+typedef struct RtTensor {
+    const char *name;
+    uint32_t rank;
+    int64_t dim[4]; /* logical */
+    RtLayout layout;
+    uint64_t offset; /* bytes from the start of RT_PARAMS or RT_STATE */
+    uint64_t bytes;  /* physical size, a multiple of 64 */
+    RtInitKind init;
+    double init_value; /* CONSTANT: value; NORMAL: standard deviation; UNIFORM: bound of U(-b, b) */
+    bool decay;        /* the optimiser's weight decay applies */
+} RtTensor;
+
+typedef struct RtProgram {
+    uint32_t abi_version;
+    const char *model;  /* "se_resnet20" */
+    const char *target; /* "znver5, 16 lanes" */
+    int64_t batch, channels, height, width, classes;
+    int64_t block; /* V, the channel block in floats */
+    const RtTensor *params, *state;
+    uint32_t nparams, nstate;
+    uint64_t params_bytes, state_bytes, arena_bytes, folded_bytes, scratch_bytes, constant_bytes;
+    const char *constant;
+    RtEntry train_step;   /* forward, backward: fills RT_GRADS, RT_METRICS, RT_LOGITS, updates RT_STATE. ncalls 0 if compiled for inference only */
+    RtEntry apply_update; /* optimiser: RT_PARAMS from RT_GRADS, env->lr and moments */
+    RtEntry prepare_eval; /* RT_FOLDED from RT_PARAMS and RT_STATE; once per change of weights */
+    RtEntry eval_step;    /* RT_LOGITS from RT_IMAGES */
+    RtRecipe recipe;
+    const char *recipe_text; /* the recipe as canonical .net text; stored in checkpoints */
+} RtProgram;
+
+/* What kernels may call: resolved by name, by the JIT from the netc binary, in an executable by the linker.
+ * All are declared in runtime/abi.def-style here and nowhere else. */
+/* Row-major C[m,n] = alpha*op(A)*op(B) + beta*C on one thread (OpenBLAS). */
+void rt_sgemm(int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+              const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+#endif
