@@ -1,0 +1,45 @@
+/* Graph -> Program, through LLVM. Public face of codegen/: no llvm-c type leaks out of the folder. */
+#ifndef NETC_CODEGEN_CODEGEN_H
+#define NETC_CODEGEN_CODEGEN_H
+#include "ir/diag.h"
+#include "ir/ir.h"
+#include "runtime/abi.h"
+
+typedef enum ConvAlgorithm { CONV_AUTO, CONV_DIRECT, CONV_GEMM } ConvAlgorithm;
+
+typedef struct CodegenOptions {
+    const char *cpu;        /* LLVM CPU name; NULL or "native": this machine */
+    ConvAlgorithm conv;     /* --conv= */
+    const char *dump_llvm;  /* write optimised LLVM IR to this path; NULL */
+    const char *dump_asm;   /* likewise assembly */
+} CodegenOptions;
+
+/* What is compiled: fused graphs (after passes_run) and the recipe. */
+typedef struct CodegenInput {
+    const char *name;        /* model */
+    const Graph *train;      /* NULL: inference only */
+    const Graph *infer;      /* NULL: training only (tests) */
+    const RtRecipe *recipe;
+    const char *recipe_text;
+} CodegenInput;
+
+typedef struct CodegenStats {
+    double seconds, llvm_seconds; /* whole, and LLVM's share (optimisation and machine code) */
+    uint32_t kernels, calls, kernels_requested; /* distinct functions; calls in all entries; before deduplication */
+    uint64_t code_bytes;
+} CodegenStats;
+
+/* A Program compiled into memory. The input graphs may be freed afterwards. */
+typedef struct Jit Jit;
+/* NULL with a diagnostic if something cannot be compiled (unknown CPU, unsupported type). */
+Jit *codegen_jit(const CodegenInput *input, const CodegenOptions *options, Diag *diag);
+const RtProgram *jit_program(const Jit *jit);
+const CodegenStats *jit_stats(const Jit *jit);
+void jit_free(Jit *jit);
+
+/* Test door: one graph compiled whole as the train_step entry, every output written out. Values are given and returned in
+ * logical row-major order (i32 as float). lookup gives INPUT, PARAM and STATE; out[i] has room for output i. Runs on
+ * `threads` threads. False with a sentence in why. */
+bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const float *(*lookup)(void *context, const Value *leaf),
+                       void *context, uint64_t seed, uint64_t step, int threads, float *const *out, char *why, size_t why_size);
+#endif

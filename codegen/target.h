@@ -1,0 +1,30 @@
+/* The machine that code is made for, as far as kernels care. Everything follows from LLVM's target description; no #if. */
+#ifndef NETC_CODEGEN_TARGET_H
+#define NETC_CODEGEN_TARGET_H
+#include "ir/ir.h"
+#include <llvm-c/TargetMachine.h>
+#include <stdbool.h>
+
+typedef struct Target {
+    LLVMTargetMachineRef machine;
+    char *triple, *cpu, *features;
+    int lanes;     /* V: f32 lanes of a vector register = the channel block: 16 (AVX-512), 8 (AVX2), 4 (NEON, SSE) */
+    int registers; /* vector registers: 32 (AVX-512, AArch64) or 16 */
+    bool fma;      /* fused multiply-add in hardware */
+} Target;
+
+bool target_open(Target *target, const char *cpu, char *why, size_t why_size);
+void target_close(Target *target);
+
+/* ---- layout: logical types in memory ----
+ * [N,C,H,W] f32   [N][ceil(C/V)][H][W][V]              channels padded with zeros, always kept zero by whoever stores
+ * [N,C] f32       rows of C padded to a multiple of V  ([N][Cp]), zeros
+ * [C] f32         padded to a multiple of V, zeros
+ * [] f32          one V-wide line
+ * [O,I,kh,kw] filters and [O,K] dense weights: see RtLayout in runtime/abi.h (FILTERS and ROWS). Whether a rank-4 or rank-2
+ * value is a feature map or a weight follows from the value (PARAM, gradient of one, SCALE_FILTERS), see layout_of. */
+typedef enum LayoutKind { LAYOUT_FEATURE, LAYOUT_ROWS, LAYOUT_VECTOR, LAYOUT_FILTERS, LAYOUT_LABELS } LayoutKind;
+LayoutKind layout_of(const Graph *g, Val v); /* of result 0 of v, or of a RESULT value */
+int64_t layout_pad(const Target *t, int64_t channels);                     /* up to a multiple of V */
+uint64_t layout_bytes(const Target *t, LayoutKind kind, Type type);        /* physical, a multiple of 64 */
+#endif
