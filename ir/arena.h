@@ -12,7 +12,8 @@ void arena_free(Arena *arena); /* NULL is allowed */
 /* Zeroed memory, aligned for any type. */
 void *arena_alloc(Arena *arena, size_t bytes);
 #define ARENA_NEW(arena, T) ((T *)arena_alloc((arena), sizeof(T)))
-#define ARENA_ARRAY(arena, T, n) ((T *)arena_alloc((arena), (size_t)(n) * sizeof(T)))
+void *arena_array(Arena *arena, size_t count, size_t size); /* the product may overflow: checked */
+#define ARENA_ARRAY(arena, T, n) ((T *)arena_array((arena), (size_t)(n), sizeof(T)))
 
 char *arena_strdup(Arena *arena, const char *text);
 char *arena_strndup(Arena *arena, const char *text, size_t length);

@@ -60,7 +60,8 @@ const char *expr_op_text(ExprOp op);
 int expr_op_operands(ExprOp op);
 
 /* Growing an Expr: equal nodes are shared and constants folded (in double) as nodes are added; x*1, x+0, select with
- * equal arms and the like are simplified where that is exact for every input, NaN and infinity included. */
+ * equal arms and the like are simplified where that is exact for every input, NaN and infinity included (so x-0 is x, but x+0 stays: -0+0 is +0).
+ * A builder holds up to 65535 nodes; an Expr that enters a graph has at most EXPR_MAX_NODES, which who fuses must check. */
 typedef struct ExprBuilder {
     Arena *arena;
     ExprNode *node;
@@ -88,6 +89,6 @@ bool expr_uses_op(const Expr *e, ExprOp op);
 double expr_eval(const Expr *e, const double *args, double acc, double out);
 
 /* d e / d args[index], as a new node of b in terms of the same leaves. max and select differentiate as PyTorch does
- * (relu'(0) = 0). */
+ * (relu'(0) = 0). X_ARG i reads node arg_map[i] (arg_map NULL: leaf i); the node of constant 0 if e does not depend on it. */
 uint16_t expr_derivative(ExprBuilder *b, const Expr *e, uint32_t index, const uint16_t *arg_map);
 #endif

@@ -101,6 +101,7 @@ typedef struct Value {
     Attrs attrs;
     Type space;       /* MAP: the iteration type; otherwise unused */
     const char *name; /* debugging aid, may be NULL: the source path of the block, "basic3.conv_bn1" */
+    Val results;      /* the builder's: the newest RESULT of this value, of a RESULT the one before it; 0 ends the list */
 } Value;
 
 typedef enum OutputKind {
@@ -136,6 +137,7 @@ Tier op_tier(Op op);
 bool op_has_declared_type(Op op);
 /* Fixed operand count of an op that may carry regions or varies in arity: 2 for conv2d*, else its minimum. */
 uint32_t op_operands(Op op);
+uint32_t op_max_args(Op op);
 
 /* ---- types ---- */
 Type type_make(DType dtype, int rank, const int64_t *dim);
@@ -146,6 +148,10 @@ Type type_feature(int64_t n, int64_t c, int64_t h, int64_t w);
 bool type_equal(Type a, Type b);
 int64_t type_elements(Type t);
 char *type_text(Arena *arena, Type t); /* "f32[128,16,32,32]" */
+enum { TYPE_TEXT = 112 };
+const char *type_format(Type t, char buffer[TYPE_TEXT]); /* the same without an arena; returns buffer */
+/* Rank, dtype and dimensions in range, at most MAX_ELEMENTS elements? Everything that the graph holds is. */
+bool type_valid(Type t);
 /* Can `arg` be read at each element of `space` (see expr.h)? Dimensions must agree. */
 bool type_broadcasts(Type arg, Type space);
 
