@@ -1,0 +1,269 @@
+/* Growing Exprs. Every node passes through `fold` (constants, and identities that hold for every input) and `share` (an
+ * equal node is found again), so a finished Expr holds no computation twice. Rules only ever return an existing node or
+ * one of strictly fewer operations, so folding ends. */
+#include "ir/expr.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BUILDER_MAX = UINT16_MAX };
+
+ExprBuilder expr_builder(Arena *arena) { return (ExprBuilder){.arena = arena}; }
+
+static uint16_t append(ExprBuilder *b, ExprNode node) {
+    if (b->count == BUILDER_MAX) {
+        fprintf(stderr, "netc: internal error: an elementwise expression has more than %d operations\n", BUILDER_MAX);
+        exit(70);
+    }
+    if (b->count == b->capacity) {
+        uint32_t capacity = b->capacity ? 2 * b->capacity : 16;
+        ExprNode *grown = ARENA_ARRAY(b->arena, ExprNode, capacity);
+        if (b->count) memcpy(grown, b->node, b->count * sizeof *grown);
+        b->node = grown;
+        b->capacity = capacity;
+    }
+    b->node[b->count] = node;
+    return (uint16_t)b->count++;
+}
+
+static uint16_t share(ExprBuilder *b, ExprNode node) {
+    for (uint32_t i = b->count; i-- > 0;) {
+        const ExprNode *n = &b->node[i];
+        if (n->op == node.op && memcmp(n->arg, node.arg, sizeof node.arg) == 0 &&
+            memcmp(&n->value, &node.value, sizeof node.value) == 0)
+            return (uint16_t)i;
+    }
+    return append(b, node);
+}
+
+uint16_t expr_arg(ExprBuilder *b, uint32_t index) { return share(b, (ExprNode){.op = X_ARG, .arg = {(uint16_t)index}}); }
+
+uint16_t expr_const(ExprBuilder *b, double value) { return share(b, (ExprNode){.op = X_CONST, .value = value}); }
+
+uint16_t expr_leaf(ExprBuilder *b, ExprOp op) { return share(b, (ExprNode){.op = (uint8_t)op}); }
+
+static bool is_const(const ExprBuilder *b, uint16_t node, double *value) {
+    if (b->node[node].op != X_CONST) return false;
+    *value = b->node[node].value;
+    return true;
+}
+
+static bool is_exactly(const ExprBuilder *b, uint16_t node, double value) {
+    return b->node[node].op == X_CONST && memcmp(&b->node[node].value, &value, sizeof value) == 0;
+}
+
+/* x / 2^k and x * 2^-k round alike; both powers must be normal in f32, where kernels compute. */
+static bool exact_reciprocal(double value, double *reciprocal) {
+    int exponent;
+    if (!isfinite(value) || fabs(frexp(value, &exponent)) != 0.5 || abs(exponent - 1) > 126) return false;
+    *reciprocal = 1 / value;
+    return true;
+}
+
+static double apply(ExprOp op, double a, double c) {
+    ExprNode node[3] = {{.op = X_ARG, .arg = {0}}, {.op = X_ARG, .arg = {1}}, {.op = (uint8_t)op, .arg = {0, 1}}};
+    return expr_eval(&(Expr){3, node}, (double[]){a, c}, 0, 0);
+}
+
+uint16_t expr_unary(ExprBuilder *b, ExprOp op, uint16_t a) {
+    double value;
+    if (is_const(b, a, &value)) return expr_const(b, apply(op, value, 0));
+    if (op == X_NEG && b->node[a].op == X_NEG) return b->node[a].arg[0];
+    return share(b, (ExprNode){.op = (uint8_t)op, .arg = {a}});
+}
+
+static uint16_t fold_add(ExprBuilder *b, uint16_t a, uint16_t c) {
+    if (is_exactly(b, c, -0.0)) return a;
+    if (b->node[c].op == X_NEG) return expr_binary(b, X_SUB, a, b->node[c].arg[0]);
+    if (b->node[a].op == X_NEG) return expr_binary(b, X_SUB, c, b->node[a].arg[0]);
+    return share(b, (ExprNode){.op = X_ADD, .arg = {a, c}});
+}
+
+static uint16_t fold_sub(ExprBuilder *b, uint16_t a, uint16_t c) {
+    if (is_exactly(b, c, 0.0)) return a;
+    if (is_exactly(b, a, -0.0)) return expr_unary(b, X_NEG, c);
+    if (b->node[c].op == X_NEG) return expr_binary(b, X_ADD, a, b->node[c].arg[0]);
+    return share(b, (ExprNode){.op = X_SUB, .arg = {a, c}});
+}
+
+static uint16_t fold_mul(ExprBuilder *b, uint16_t a, uint16_t c) {
+    if (is_exactly(b, c, 1.0)) return a;
+    if (is_exactly(b, c, -1.0)) return expr_unary(b, X_NEG, a);
+    return share(b, (ExprNode){.op = X_MUL, .arg = {a, c}});
+}
+
+static uint16_t fold_div(ExprBuilder *b, uint16_t a, uint16_t c) {
+    double value, reciprocal;
+    if (is_const(b, c, &value) && exact_reciprocal(value, &reciprocal))
+        return expr_binary(b, X_MUL, a, expr_const(b, reciprocal));
+    return share(b, (ExprNode){.op = X_DIV, .arg = {a, c}});
+}
+
+/* max(max(x, y), y) is max(x, y), a NaN on either side included; min likewise. */
+static uint16_t fold_extremum(ExprBuilder *b, ExprOp op, uint16_t a, uint16_t c) {
+    if (a == c) return a;
+    if (b->node[a].op == op && b->node[a].arg[1] == c) return a;
+    return share(b, (ExprNode){.op = (uint8_t)op, .arg = {a, c}});
+}
+
+uint16_t expr_binary(ExprBuilder *b, ExprOp op, uint16_t a, uint16_t c) {
+    double left, right;
+    if (is_const(b, a, &left) && is_const(b, c, &right)) return expr_const(b, apply(op, left, right));
+    if (op == X_ADD || op == X_MUL) { /* commutative: constants stand right, otherwise the earlier node left */
+        bool swap = b->node[a].op == X_CONST || (b->node[c].op != X_CONST && c < a);
+        if (swap) {
+            uint16_t t = a;
+            a = c;
+            c = t;
+        }
+    }
+    switch (op) {
+    case X_ADD: return fold_add(b, a, c);
+    case X_SUB: return fold_sub(b, a, c);
+    case X_MUL: return fold_mul(b, a, c);
+    case X_DIV: return fold_div(b, a, c);
+    default: return fold_extremum(b, op, a, c);
+    }
+}
+
+uint16_t expr_select(ExprBuilder *b, uint16_t condition, uint16_t yes, uint16_t no) {
+    double value;
+    if (yes == no) return yes;
+    if (is_const(b, condition, &value)) return value > 0 ? yes : no;
+    return share(b, (ExprNode){.op = X_SELECT, .arg = {condition, yes, no}});
+}
+
+/* Adds a copy of node n whose operands are operand[0..2]. */
+static uint16_t add_node(ExprBuilder *b, const ExprNode *n, const uint16_t operand[3]) {
+    switch (expr_op_operands((ExprOp)n->op)) {
+    case 1: return expr_unary(b, (ExprOp)n->op, operand[0]);
+    case 2: return expr_binary(b, (ExprOp)n->op, operand[0], operand[1]);
+    default: return expr_select(b, operand[0], operand[1], operand[2]);
+    }
+}
+
+uint16_t expr_inline(ExprBuilder *b, const Expr *body, const uint16_t *arg_map, uint16_t acc, uint16_t out) {
+    uint16_t *map = ARENA_ARRAY(b->arena, uint16_t, body->count);
+    for (uint32_t i = 0; i < body->count; i++) {
+        const ExprNode *n = &body->node[i];
+        uint16_t operand[3] = {0, 0, 0};
+        for (int k = 0; k < expr_op_operands((ExprOp)n->op); k++) operand[k] = map[n->arg[k]];
+        switch (n->op) {
+        case X_ARG: map[i] = arg_map[n->arg[0]]; break;
+        case X_CONST: map[i] = expr_const(b, n->value); break;
+        case X_ACC: map[i] = acc; break;
+        case X_OUT: map[i] = out; break;
+        default: map[i] = add_node(b, n, operand); break;
+        }
+    }
+    return map[body->count - 1];
+}
+
+const Expr *expr_finish(ExprBuilder *b, uint16_t root) {
+    uint32_t size = (uint32_t)root + 1, count = 0;
+    bool *needed = ARENA_ARRAY(b->arena, bool, size);
+    uint16_t *number = ARENA_ARRAY(b->arena, uint16_t, size);
+    needed[root] = true;
+    for (uint32_t i = size; i-- > 0;) {
+        if (!needed[i]) continue;
+        count++;
+        for (int k = 0; k < expr_op_operands((ExprOp)b->node[i].op); k++) needed[b->node[i].arg[k]] = true;
+    }
+    Expr *e = ARENA_NEW(b->arena, Expr);
+    e->node = ARENA_ARRAY(b->arena, ExprNode, count);
+    for (uint32_t i = 0; i < size; i++) {
+        if (!needed[i]) continue;
+        ExprNode node = b->node[i];
+        for (int k = 0; k < expr_op_operands((ExprOp)node.op); k++) node.arg[k] = number[node.arg[k]];
+        number[i] = (uint16_t)e->count;
+        e->node[e->count++] = node;
+    }
+    return e;
+}
+
+/* ---- derivative ---- */
+
+/* Forward mode: beside each node of e stand its value and its tangent in the builder. NONE is a tangent that is zero
+ * because nothing below depends on the argument; it never becomes a node, since x * 0 could not be folded away. */
+typedef struct Dual {
+    uint16_t value, tangent;
+} Dual;
+
+enum { NONE = UINT16_MAX };
+
+static uint16_t scaled(ExprBuilder *b, uint16_t tangent, uint16_t factor) {
+    return tangent == NONE ? NONE : expr_binary(b, X_MUL, tangent, factor);
+}
+
+static uint16_t sum(ExprBuilder *b, uint16_t a, uint16_t c) {
+    if (a == NONE) return c;
+    return c == NONE ? a : expr_binary(b, X_ADD, a, c);
+}
+
+static uint16_t difference(ExprBuilder *b, uint16_t a, uint16_t c) {
+    if (c == NONE) return a;
+    return a == NONE ? expr_unary(b, X_NEG, c) : expr_binary(b, X_SUB, a, c);
+}
+
+static uint16_t chosen(ExprBuilder *b, uint16_t condition, uint16_t yes, uint16_t no) {
+    if (yes == NONE && no == NONE) return NONE;
+    return expr_select(b, condition, yes == NONE ? expr_const(b, 0) : yes, no == NONE ? expr_const(b, 0) : no);
+}
+
+/* y is the node's own value, a its operand's value and d that operand's tangent, which is there. */
+static uint16_t unary_tangent(ExprBuilder *b, ExprOp op, uint16_t y, uint16_t a, uint16_t d) {
+    switch (op) {
+    case X_NEG: return expr_unary(b, X_NEG, d);
+    case X_EXP: return scaled(b, d, y);
+    case X_LOG: return expr_binary(b, X_DIV, d, a);
+    case X_SQRT: return expr_binary(b, X_DIV, scaled(b, d, expr_const(b, 0.5)), y);
+    case X_RSQRT: { /* -y^3 / 2 */
+        uint16_t cube = expr_binary(b, X_MUL, expr_binary(b, X_MUL, y, y), y);
+        return scaled(b, d, expr_binary(b, X_MUL, cube, expr_const(b, -0.5)));
+    }
+    case X_TANH: return scaled(b, d, expr_binary(b, X_SUB, expr_const(b, 1), expr_binary(b, X_MUL, y, y)));
+    default: /* sigmoid */ return scaled(b, d, expr_binary(b, X_MUL, y, expr_binary(b, X_SUB, expr_const(b, 1), y)));
+    }
+}
+
+static uint16_t binary_tangent(ExprBuilder *b, ExprOp op, uint16_t y, Dual l, Dual r) {
+    switch (op) {
+    case X_ADD: return sum(b, l.tangent, r.tangent);
+    case X_SUB: return difference(b, l.tangent, r.tangent);
+    case X_MUL: return sum(b, scaled(b, l.tangent, r.value), scaled(b, r.tangent, l.value));
+    case X_DIV: {
+        uint16_t d = difference(b, l.tangent, scaled(b, r.tangent, y));
+        return d == NONE ? NONE : expr_binary(b, X_DIV, d, r.value);
+    }
+    case X_MAX: return chosen(b, expr_binary(b, X_SUB, l.value, r.value), l.tangent, r.tangent);
+    default: /* min */ return chosen(b, expr_binary(b, X_SUB, r.value, l.value), l.tangent, r.tangent);
+    }
+}
+
+static Dual derive_node(ExprBuilder *b, const ExprNode *n, const Dual *dual, uint32_t index, const uint16_t *arg_map) {
+    switch (n->op) {
+    case X_ARG:
+        return (Dual){arg_map ? arg_map[n->arg[0]] : expr_arg(b, n->arg[0]), n->arg[0] == index ? expr_const(b, 1) : NONE};
+    case X_CONST: return (Dual){expr_const(b, n->value), NONE};
+    case X_ACC:
+    case X_OUT: return (Dual){expr_leaf(b, (ExprOp)n->op), NONE};
+    }
+    Dual operand[3] = {{0, NONE}, {0, NONE}, {0, NONE}};
+    uint16_t value[3] = {0, 0, 0};
+    int operands = expr_op_operands((ExprOp)n->op);
+    for (int k = 0; k < operands; k++) operand[k] = dual[n->arg[k]], value[k] = operand[k].value;
+    Dual result = {add_node(b, n, value), NONE};
+    if (operands == 1 && operand[0].tangent != NONE)
+        result.tangent = unary_tangent(b, (ExprOp)n->op, result.value, value[0], operand[0].tangent);
+    if (operands == 2) result.tangent = binary_tangent(b, (ExprOp)n->op, result.value, operand[0], operand[1]);
+    if (operands == 3) result.tangent = chosen(b, value[0], operand[1].tangent, operand[2].tangent);
+    return result;
+}
+
+uint16_t expr_derivative(ExprBuilder *b, const Expr *e, uint32_t index, const uint16_t *arg_map) {
+    Dual *dual = ARENA_ARRAY(b->arena, Dual, e->count);
+    for (uint32_t i = 0; i < e->count; i++) dual[i] = derive_node(b, &e->node[i], dual, index, arg_map);
+    uint16_t tangent = dual[e->count - 1].tangent;
+    return tangent == NONE ? expr_const(b, 0) : tangent;
+}

@@ -1,0 +1,214 @@
+/* The op table and the graph's builder and readers. Arrays grow by doubling inside the graph's arena: a pointer to a
+ * value taken before graph_add stays readable, but may be an old copy. */
+#include "ir/shape.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- op table ---- */
+
+typedef struct OpInfo {
+    const char *text;
+    uint32_t min_args, max_args;
+    AttrKind attr;
+    Tier tier;
+} OpInfo;
+
+static const OpInfo op_table[OP_COUNT] = {
+#define OP(ID, text, lo, hi, attr, tier, results, grad) {text, lo, hi, attr, TIER_##tier},
+#include "ir/ops.def"
+#undef OP
+};
+
+const char *op_text(Op op) { return op_table[op].text; }
+
+bool op_from_text(const char *text, Op *op) {
+    for (int i = 0; i < OP_COUNT; i++) {
+        if (strcmp(op_table[i].text, text) == 0) {
+            *op = (Op)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+AttrKind op_attr_kind(Op op) { return op_table[op].attr; }
+
+Tier op_tier(Op op) { return op_table[op].tier; }
+
+uint32_t op_operands(Op op) { return op_table[op].min_args; }
+
+uint32_t op_max_args(Op op) { return op_table[op].max_args; }
+
+bool op_has_declared_type(Op op) {
+    switch (op) {
+    case OP_INPUT:
+    case OP_PARAM:
+    case OP_STATE:
+    case OP_MAP:
+    case OP_DROPOUT_MASK:
+    case OP_CONV2D_BWD_DATA:
+    case OP_CONV2D_BWD_WEIGHTS:
+    case OP_AVG_POOL_BWD:
+    case OP_SLICE_CHANNELS:
+    case OP_PAD_CHANNELS_BWD:
+    case OP_UNFLATTEN: return true;
+    default: return false;
+    }
+}
+
+/* ---- building ---- */
+
+Graph *graph_new(const char *name, Mode mode) {
+    Arena *arena = arena_new();
+    Graph *g = ARENA_NEW(arena, Graph);
+    g->arena = arena;
+    g->name = arena_strdup(arena, name ? name : "");
+    g->mode = mode;
+    return g;
+}
+
+void graph_free(Graph *g) {
+    if (g) arena_free(g->arena);
+}
+
+static void *grown(Arena *arena, const void *old, uint32_t count, uint32_t *capacity, size_t size) {
+    if (count < *capacity) return (void *)old;
+    *capacity = *capacity ? 2 * *capacity : 64;
+    void *array = arena_array(arena, *capacity, size);
+    if (count) memcpy(array, old, count * size);
+    return array;
+}
+
+static const Expr *copy_expr(Arena *arena, const Expr *e) {
+    if (!e) return NULL;
+    Expr *copy = ARENA_NEW(arena, Expr);
+    copy->count = e->count;
+    copy->node = arena_copy(arena, e->node, e->count * sizeof *e->node);
+    return copy;
+}
+
+static Region *copy_regions(Arena *arena, const Region *regions, uint32_t n) {
+    Region *copy = ARENA_ARRAY(arena, Region, n);
+    for (uint32_t i = 0; i < n; i++) {
+        copy[i] = regions[i];
+        copy[i].expr = copy_expr(arena, regions[i].expr);
+    }
+    return copy;
+}
+
+Val graph_add(Graph *g, const ValueSpec *spec) {
+    Type type;
+    char why[512];
+    if (!graph_infer(g, spec, &type, why, sizeof why)) {
+        fprintf(stderr, "netc: internal error: a value was built that breaks its shape rule: %s\n", why);
+        abort();
+    }
+    g->value = grown(g->arena, g->value, g->count, &g->capacity, sizeof *g->value);
+    Val id = g->count++;
+    Value *v = &g->value[id];
+    *v = (Value){
+        .op = spec->op, .type = type, .span = spec->span, .nargs = spec->nargs, .nregions = spec->nregions, .attrs = spec->attrs};
+    v->args = arena_copy(g->arena, spec->args, spec->nargs * sizeof *spec->args);
+    v->regions = copy_regions(g->arena, spec->regions, spec->nregions);
+    v->name = spec->name ? arena_strdup(g->arena, spec->name) : NULL;
+    if (op_attr_kind(spec->op) == ATTR_WINDOW && !op_takes_regions(spec->op)) v->attrs.window.groups = 1; /* a pool has none */
+    if (spec->op == OP_MAP) v->space = spec->declared;
+    if (op_attr_kind(spec->op) == ATTR_PARAM) v->attrs.param.name = arena_strdup(g->arena, spec->attrs.param.name);
+    if (spec->op == OP_RESULT) {
+        v->results = g->value[v->args[0]].results;
+        g->value[v->args[0]].results = id;
+    }
+    return id;
+}
+
+void graph_output(Graph *g, OutputKind kind, Val value, const char *name) {
+    g->output = grown(g->arena, g->output, g->noutputs, &g->output_capacity, sizeof *g->output);
+    g->output[g->noutputs++] = (Output){kind, value, name ? arena_strdup(g->arena, name) : NULL};
+}
+
+Val graph_unary(Graph *g, Op op, Val a, Span span) {
+    return graph_add(g, &(ValueSpec){.op = op, .args = &a, .nargs = 1, .span = span});
+}
+
+Val graph_binary(Graph *g, Op op, Val a, Val b, Span span) {
+    return graph_add(g, &(ValueSpec){.op = op, .args = (Val[]){a, b}, .nargs = 2, .span = span});
+}
+
+Val graph_constant(Graph *g, double value, Span span) {
+    return graph_add(g, &(ValueSpec){.op = OP_CONSTANT, .attrs.constant = value, .span = span});
+}
+
+Val graph_result(Graph *g, Val v, uint32_t i) {
+    if (i == 0) return v;
+    for (Val r = g->value[v].results; r; r = g->value[r].results) {
+        if (g->value[r].attrs.index == (int64_t)i) return r;
+    }
+    const Value *source = &g->value[v];
+    return graph_add(
+        g, &(ValueSpec){.op = OP_RESULT, .args = &v, .nargs = 1, .attrs.index = i, .span = source->span, .name = source->name});
+}
+
+Val graph_map(Graph *g, Type space, const Val *args, uint32_t nargs, const Expr *body, Span span, const char *name) {
+    Region region = {.role = REGION_OUTPUT, .expr = body};
+    return graph_add(g, &(ValueSpec){.op = OP_MAP,
+                                     .args = args,
+                                     .nargs = nargs,
+                                     .declared = space,
+                                     .span = span,
+                                     .name = name,
+                                     .regions = &region,
+                                     .nregions = 1});
+}
+
+Val graph_copy_value(Graph *g, const Graph *from, Val v, const Val *map) {
+    const Value *source = &from->value[v];
+    if (source->op == OP_RESULT) return graph_result(g, map[source->args[0]], (uint32_t)source->attrs.index);
+    Val args[64]; /* the largest arity of the op table */
+    for (uint32_t i = 0; i < source->nargs; i++) args[i] = map[source->args[i]];
+    return graph_add(g, &(ValueSpec){.op = source->op,
+                                     .args = args,
+                                     .nargs = source->nargs,
+                                     .attrs = source->attrs,
+                                     .declared = source->op == OP_MAP ? source->space : source->type,
+                                     .span = source->span,
+                                     .name = source->name,
+                                     .regions = source->regions,
+                                     .nregions = source->nregions});
+}
+
+/* ---- reading ---- */
+
+Val value_source(const Graph *g, Val v, uint32_t *result) {
+    const Value *value = &g->value[v];
+    if (result) *result = value->op == OP_RESULT ? (uint32_t)value->attrs.index : 0;
+    return value->op == OP_RESULT ? value->args[0] : v;
+}
+
+const Region *value_region(const Value *v, RegionRole role, int operand) {
+    for (uint32_t i = 0; i < v->nregions; i++) {
+        if (v->regions[i].role == role && v->regions[i].operand == operand) return &v->regions[i];
+    }
+    return NULL;
+}
+
+uint32_t *graph_use_counts(const Graph *g) {
+    uint32_t *uses = calloc(g->count ? g->count : 1, sizeof *uses);
+    if (!uses) {
+        fprintf(stderr, "netc: out of memory: no room for the use counts of %u values\n", g->count);
+        exit(70);
+    }
+    for (Val v = 0; v < g->count; v++) {
+        for (uint32_t i = 0; i < g->value[v].nargs; i++) uses[g->value[v].args[i]]++;
+    }
+    for (uint32_t i = 0; i < g->noutputs; i++) uses[g->output[i].value]++;
+    return uses;
+}
+
+Val graph_find_output(const Graph *g, OutputKind kind, const char *name) {
+    for (uint32_t i = 0; i < g->noutputs; i++) {
+        const Output *o = &g->output[i];
+        if (o->kind == kind && (!name || (o->name && strcmp(o->name, name) == 0))) return o->value;
+    }
+    return NO_VAL;
+}

@@ -1,0 +1,127 @@
+/* Regions: which op may carry which, over which iteration space, and what results they add (see the head of ir/ir.h). */
+#include "ir/shape.h"
+
+bool op_takes_regions(Op op) {
+    return op == OP_MAP || op == OP_CONV2D || op == OP_CONV2D_BWD_DATA || op == OP_CONV2D_BWD_WEIGHTS;
+}
+
+/* An operand that is a feature map can be computed while it is loaded; a weight cannot. */
+static bool takes_prologue(Op op, int operand) {
+    if (op == OP_CONV2D_BWD_WEIGHTS) return operand == 0 || operand == 1;
+    return operand == 0;
+}
+
+static const char *const role_text[] = {"prologue", "store", "epilogue", "output", "reduce"};
+
+static bool role_allowed(const Infer *in, const Region *r) {
+    Op op = in->spec->op;
+    if ((unsigned)r->role > REGION_REDUCE) return infer_refuse(in, "unknown kind of region");
+    bool loads = r->role == REGION_PROLOGUE || r->role == REGION_STORE, ok;
+    if (op == OP_MAP)
+        ok = r->role == REGION_OUTPUT || r->role == REGION_REDUCE;
+    else if (op == OP_CONV2D_BWD_WEIGHTS)
+        ok = loads;
+    else
+        ok = op_takes_regions(op);
+    if (!ok) return infer_refuse(in, "cannot carry the region '%s'", role_text[r->role]);
+    if (loads ? !takes_prologue(op, r->operand) : r->operand != 0)
+        return infer_refuse(in, "the region '%s' cannot stand on operand %d", role_text[r->role], r->operand);
+    return true;
+}
+
+static const Region *find_before(const Infer *in, uint32_t end, RegionRole role, int operand) {
+    for (uint32_t i = 0; i < end; i++) {
+        const Region *r = &in->spec->regions[i];
+        if (r->role == role && r->operand == operand) return r;
+    }
+    return NULL;
+}
+
+static bool leaf_allowed(const Infer *in, const Region *r, const ExprNode *node, Type space) {
+    bool after = r->role == REGION_OUTPUT || r->role == REGION_REDUCE, kernel = in->spec->op != OP_MAP;
+    if (node->op == X_ACC && !(kernel && (after || r->role == REGION_EPILOGUE)))
+        return infer_refuse(in, "the region '%s' cannot read the accumulator", role_text[r->role]);
+    if (node->op == X_OUT && !(kernel && after))
+        return infer_refuse(in, "the region '%s' cannot read the op's output", role_text[r->role]);
+    if (node->op != X_ARG) return true;
+    if (node->arg[0] >= in->spec->nargs)
+        return infer_refuse(in, "the region '%s' reads argument %d of %u", role_text[r->role], node->arg[0], in->spec->nargs);
+    Type t = infer_arg(in, node->arg[0]);
+    if (t.dtype != DT_F32 || !type_broadcasts(t, space))
+        return infer_refuse(in, "argument %d is %s, which cannot be read at each element of %s", node->arg[0], TEXT(t),
+                            TEXT(space));
+    return true;
+}
+
+static bool expr_valid(const Infer *in, const Region *r, Type space) {
+    const Expr *e = r->expr;
+    if (!e || e->count < 1 || e->count > EXPR_MAX_NODES)
+        return infer_refuse(in, "the region '%s' must have 1 to %d operations, found %u", role_text[r->role], EXPR_MAX_NODES,
+                            e ? e->count : 0);
+    for (uint32_t i = 0; i < e->count; i++) {
+        const ExprNode *node = &e->node[i];
+        if (node->op >= EXPR_OP_COUNT) return infer_refuse(in, "the region '%s' has an unknown operation", role_text[r->role]);
+        for (int k = 0; k < expr_op_operands((ExprOp)node->op); k++) {
+            if (node->arg[k] >= i)
+                return infer_refuse(in, "the region '%s' uses a value before it is computed", role_text[r->role]);
+        }
+        if (!leaf_allowed(in, r, node, space)) return false;
+    }
+    return true;
+}
+
+static bool region_valid(const Infer *in, uint32_t i, Type space) {
+    const Region *r = &in->spec->regions[i];
+    if (!role_allowed(in, r)) return false;
+    bool single = r->role != REGION_OUTPUT && r->role != REGION_REDUCE;
+    if (single && find_before(in, i, r->role, r->operand))
+        return infer_refuse(in, "carries the region '%s' twice", role_text[r->role]);
+    if (r->role == REGION_REDUCE && space.rank != 4)
+        return infer_refuse(in, "a sum over H and W needs an iteration space of rank 4, found %s", TEXT(space));
+    if (r->role == REGION_STORE) {
+        if (r->expr) return infer_refuse(in, "the region 'store' has no expression of its own");
+        return find_before(in, in->spec->nregions, REGION_PROLOGUE, r->operand) ||
+               infer_refuse(in, "operand %d is stored but has no prologue", r->operand);
+    }
+    return expr_valid(in, r, r->role == REGION_PROLOGUE ? infer_arg(in, (uint32_t)r->operand) : space);
+}
+
+enum { MAX_REGIONS = 64 };
+
+bool infer_regions(const Infer *in, Type space) {
+    if (in->spec->nregions == 0) return true;
+    if (!op_takes_regions(in->spec->op)) return infer_refuse(in, "cannot carry regions");
+    if (in->spec->nregions > MAX_REGIONS)
+        return infer_refuse(in, "carries %u regions, at most %d are allowed", in->spec->nregions, MAX_REGIONS);
+    for (uint32_t i = 0; i < in->spec->nregions; i++) {
+        if (!region_valid(in, i, space)) return false;
+    }
+    return true;
+}
+
+/* ---- results ---- */
+
+Type region_type(const Region *r, Type space) {
+    return r->role == REGION_REDUCE ? type_matrix(space.dim[0], space.dim[1]) : space;
+}
+
+static bool makes_result(const Region *r) {
+    return r->role == REGION_STORE || r->role == REGION_OUTPUT || r->role == REGION_REDUCE;
+}
+
+uint32_t region_results(Op op, const Region *regions, uint32_t n) {
+    uint32_t count = op == OP_MAP ? 0 : 1;
+    for (uint32_t i = 0; i < n; i++) count += makes_result(&regions[i]);
+    return count;
+}
+
+Type region_result_type(const Graph *g, const Value *v, uint32_t result) {
+    uint32_t next = v->op == OP_MAP ? 0 : 1;
+    Type space = v->op == OP_MAP ? v->space : v->type;
+    for (uint32_t i = 0; i < v->nregions; i++) {
+        const Region *r = &v->regions[i];
+        if (!makes_result(r) || next++ != result) continue;
+        return r->role == REGION_STORE ? g->value[v->args[r->operand]].type : region_type(r, space);
+    }
+    return v->type;
+}
