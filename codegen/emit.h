@@ -17,11 +17,21 @@ typedef struct Emitter {
     LLVMContextRef context;
     LLVMModuleRef module;
     LLVMBuilderRef b;
-    LLVMTypeRef f32, f64, i1, i8, i32, i64, ptr, vec /* <V x float> */, kernel_type;
+    LLVMTypeRef f32, f64, i1, i8, i32, i64, ptr, vec /* <V x float> */, ivec /* <V x i32> */, kernel_type;
     int V;
+    LLVMMetadataRef loop_options; /* "do not unroll", a property of every loop */
     /* the kernel being emitted */
     LLVMValueRef fn, bufs, env, piece, scratch;
+    LLVMValueRef *buffer; /* of every ref, loaded at the entry */
+    uint32_t nbuffers;
 } Emitter;
+
+/* A module for `target`, in a context of its own. The target must outlive it. */
+Emitter *emitter_open(const Target *target, const char *name);
+void emitter_close(Emitter *e);
+/* Opens a function of RtKernel's type and loads its buffers; the builder stands at its entry. */
+void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers);
+void emitter_end_kernel(Emitter *e);
 
 /* ---- constants and arithmetic (all fold constants) ---- */
 LLVMValueRef emit_int(Emitter *e, int64_t value);           /* i64 */
@@ -33,6 +43,23 @@ LLVMValueRef emit_mul_int(Emitter *e, LLVMValueRef a, int64_t b);
 LLVMValueRef emit_offset(Emitter *e, LLVMValueRef index, int64_t stride, LLVMValueRef base); /* base + index*stride; base may be NULL */
 LLVMValueRef emit_fma(Emitter *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);           /* a*b + c, llvm.fma where fast, else fmuladd */
 LLVMValueRef emit_reduce_add(Emitter *e, LLVMValueRef vec);  /* lanes to one f32, a fixed tree */
+LLVMValueRef emit_reduce_max(Emitter *e, LLVMValueRef vec);  /* lanes to one f32 by llvm.maxnum */
+/* FAdd, FSub, FMul or FDiv with the `contract` flag, on scalars or vectors. */
+LLVMValueRef emit_arith(Emitter *e, LLVMOpcode op, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef emit_max(Emitter *e, LLVMValueRef a, LLVMValueRef b); /* a > b ? a : b */
+/* A call of an intrinsic overloaded on `type`: emit_intrinsic(e, "llvm.sqrt", e->vec, &x, 1). */
+LLVMValueRef emit_intrinsic(Emitter *e, const char *name, LLVMTypeRef type, LLVMValueRef *args, unsigned nargs);
+LLVMValueRef emit_int_splat(Emitter *e, LLVMValueRef scalar); /* i32 -> <V x i32> */
+LLVMValueRef emit_int_vec(Emitter *e, int64_t value);         /* constant <V x i32> */
+LLVMValueRef emit_lanes(Emitter *e);                          /* <0, 1, ... V-1> */
+LLVMValueRef emit_min_int(Emitter *e, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef emit_max_int(Emitter *e, LLVMValueRef a, LLVMValueRef b);
+/* Functions on vectors by polynomials of our own: the same bits on every machine with fused multiply-add, within 2 ulp,
+ * right for zeros, denormals, infinities and NaN. */
+LLVMValueRef emit_exp(Emitter *e, LLVMValueRef x);
+LLVMValueRef emit_log(Emitter *e, LLVMValueRef x);
+LLVMValueRef emit_tanh(Emitter *e, LLVMValueRef x);
+LLVMValueRef emit_sigmoid(Emitter *e, LLVMValueRef x);
 
 /* ---- memory ---- */
 LLVMValueRef emit_buffer(Emitter *e, uint32_t i); /* ptr of refs[i]; loaded once at the kernel's entry, noalias, aligned 64 */
@@ -116,4 +143,16 @@ void lower_conv2d_bwd_data(Lowering *l, Val v);
 void lower_conv2d_bwd_weights(Lowering *l, Val v);
 uint64_t workspace_conv(const Target *t, const CodegenOptions *options, const Graph *g, Val v); /* bytes for the three above */
 void lower_map(Lowering *l, Val v);                /* map.c */
+/* pool.c, channels.c and dropout.c are being written by the integrator: only call them */
+void lower_max_pool(Lowering *l, Val v);           /* pool.c */
+void lower_max_pool_bwd(Lowering *l, Val v);
+void lower_avg_pool(Lowering *l, Val v);
+void lower_avg_pool_bwd(Lowering *l, Val v);
+void lower_concat(Lowering *l, Val v);             /* channels.c: rank 4 and 2 */
+void lower_slice_channels(Lowering *l, Val v);
+void lower_pad_channels(Lowering *l, Val v);
+void lower_pad_channels_bwd(Lowering *l, Val v);
+void lower_flatten(Lowering *l, Val v);
+void lower_unflatten(Lowering *l, Val v);
+void lower_dropout_mask(Lowering *l, Val v);       /* dropout.c */
 #endif
