@@ -8,23 +8,23 @@
 typedef enum ConvAlgorithm { CONV_AUTO, CONV_DIRECT, CONV_GEMM } ConvAlgorithm;
 
 typedef struct CodegenOptions {
-    const char *cpu;        /* LLVM CPU name; NULL or "native": this machine */
-    ConvAlgorithm conv;     /* --conv= */
-    const char *dump_llvm;  /* write optimised LLVM IR to this path; NULL */
-    const char *dump_asm;   /* likewise assembly */
+    const char *cpu;       /* LLVM CPU name; NULL or "native": this machine */
+    ConvAlgorithm conv;    /* --conv= */
+    const char *dump_llvm; /* write optimised LLVM IR to this path; NULL */
+    const char *dump_asm;  /* likewise assembly */
 } CodegenOptions;
 
 /* What is compiled: fused graphs (after passes_run) and the recipe. */
 typedef struct CodegenInput {
-    const char *name;        /* model */
-    const Graph *train;      /* NULL: inference only */
-    const Graph *infer;      /* NULL: training only (tests) */
+    const char *name;   /* model */
+    const Graph *train; /* NULL: inference only */
+    const Graph *infer; /* NULL: training only (tests) */
     const RtRecipe *recipe;
     const char *recipe_text;
 } CodegenInput;
 
 typedef struct CodegenStats {
-    double seconds, llvm_seconds; /* whole, and LLVM's share (optimisation and machine code) */
+    double seconds, llvm_seconds;               /* whole, and LLVM's share (optimisation and machine code) */
     uint32_t kernels, calls, kernels_requested; /* distinct functions; calls in all entries; before deduplication */
     uint64_t code_bytes;
 } CodegenStats;

@@ -34,16 +34,18 @@ void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers);
 void emitter_end_kernel(Emitter *e);
 
 /* ---- constants and arithmetic (all fold constants) ---- */
-LLVMValueRef emit_int(Emitter *e, int64_t value);           /* i64 */
-LLVMValueRef emit_float(Emitter *e, double value);          /* f32 scalar */
-LLVMValueRef emit_splat(Emitter *e, LLVMValueRef scalar);   /* f32 -> vec */
-LLVMValueRef emit_vec(Emitter *e, double value);            /* constant vec */
+LLVMValueRef emit_int(Emitter *e, int64_t value);         /* i64 */
+LLVMValueRef emit_float(Emitter *e, double value);        /* f32 scalar */
+LLVMValueRef emit_splat(Emitter *e, LLVMValueRef scalar); /* f32 -> vec */
+LLVMValueRef emit_vec(Emitter *e, double value);          /* constant vec */
 LLVMValueRef emit_add_int(Emitter *e, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef emit_mul_int(Emitter *e, LLVMValueRef a, int64_t b);
-LLVMValueRef emit_offset(Emitter *e, LLVMValueRef index, int64_t stride, LLVMValueRef base); /* base + index*stride; base may be NULL */
-LLVMValueRef emit_fma(Emitter *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);           /* a*b + c, llvm.fma where fast, else fmuladd */
-LLVMValueRef emit_reduce_add(Emitter *e, LLVMValueRef vec);  /* lanes to one f32, a fixed tree */
-LLVMValueRef emit_reduce_max(Emitter *e, LLVMValueRef vec);  /* lanes to one f32 by llvm.maxnum */
+LLVMValueRef emit_offset(Emitter *e, LLVMValueRef index, int64_t stride,
+                         LLVMValueRef base); /* base + index*stride; base may be NULL */
+LLVMValueRef emit_fma(Emitter *e, LLVMValueRef a, LLVMValueRef b,
+                      LLVMValueRef c);                      /* a*b + c, llvm.fma where fast, else fmuladd */
+LLVMValueRef emit_reduce_add(Emitter *e, LLVMValueRef vec); /* lanes to one f32, a fixed tree */
+LLVMValueRef emit_reduce_max(Emitter *e, LLVMValueRef vec); /* lanes to one f32 by llvm.maxnum */
 /* FAdd, FSub, FMul or FDiv with the `contract` flag, on scalars or vectors. */
 LLVMValueRef emit_arith(Emitter *e, LLVMOpcode op, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef emit_max(Emitter *e, LLVMValueRef a, LLVMValueRef b); /* a > b ? a : b */
@@ -64,7 +66,8 @@ LLVMValueRef emit_sigmoid(Emitter *e, LLVMValueRef x);
 /* ---- memory ---- */
 LLVMValueRef emit_buffer(Emitter *e, uint32_t i); /* ptr of refs[i]; loaded once at the kernel's entry, noalias, aligned 64 */
 LLVMValueRef emit_address(Emitter *e, LLVMValueRef base, LLVMValueRef element); /* &((float *)base)[element] */
-LLVMValueRef emit_load(Emitter *e, LLVMValueRef base, LLVMValueRef element);      /* vec, aligned to 4*V if the element index is a multiple of V: it must be */
+LLVMValueRef emit_load(Emitter *e, LLVMValueRef base,
+                       LLVMValueRef element); /* vec, aligned to 4*V if the element index is a multiple of V: it must be */
 LLVMValueRef emit_load_scalar(Emitter *e, LLVMValueRef base, LLVMValueRef element);
 LLVMValueRef emit_load_splat(Emitter *e, LLVMValueRef base, LLVMValueRef element); /* broadcast load */
 void emit_store(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
@@ -79,8 +82,8 @@ LLVMValueRef emit_env_i64(Emitter *e, size_t offset);
 /* ---- loops: for (iv = lo; iv < hi; iv += step), with values carried around ---- */
 enum { LOOP_MAX_CARRY = 64 };
 typedef struct Loop {
-    LLVMValueRef iv;                     /* i64 */
-    LLVMValueRef carry[LOOP_MAX_CARRY];  /* in the body: the current values; after loop_end: the final ones */
+    LLVMValueRef iv;                    /* i64 */
+    LLVMValueRef carry[LOOP_MAX_CARRY]; /* in the body: the current values; after loop_end: the final ones */
     /* private */
     LLVMValueRef hi, phi[LOOP_MAX_CARRY];
     LLVMBasicBlockRef body, done, entry;
@@ -92,20 +95,22 @@ typedef struct Loop {
 Loop loop_begin(Emitter *e, LLVMValueRef lo, LLVMValueRef hi, int64_t step, int ncarry, const LLVMValueRef *initial);
 void loop_end(Emitter *e, Loop *loop, const LLVMValueRef *next);
 /* if (condition) { … } without else. */
-typedef struct Guard { LLVMBasicBlockRef done; } Guard;
+typedef struct Guard {
+    LLVMBasicBlockRef done;
+} Guard;
 Guard guard_begin(Emitter *e, LLVMValueRef condition);
 void guard_end(Emitter *e, Guard *guard);
 
 /* ---- Exprs ---- */
 /* Where an element of the iteration space lies: gives each X_ARG its value. */
 typedef struct ElementSite {
-    LLVMValueRef n, cb, pixel;  /* i64: image, channel block, y*W + x (pixel NULL for rank <= 2; n NULL for rank 1) */
-    int64_t channel_blocks;     /* of the iteration space */
-    int64_t pixels;             /* H*W of the iteration space */
-    const Type *arg_type;       /* logical type of each argument of the value (arg_type[i] of args[i]) */
-    LLVMValueRef *arg_base;     /* buffer of each argument; may be NULL for unused ones */
-    LLVMValueRef *preloaded;    /* per argument: a vec hoisted by the caller (per-channel operands), or NULL */
-    LLVMValueRef acc, out;      /* X_ACC, X_OUT; may be NULL */
+    LLVMValueRef n, cb, pixel; /* i64: image, channel block, y*W + x (pixel NULL for rank <= 2; n NULL for rank 1) */
+    int64_t channel_blocks;    /* of the iteration space */
+    int64_t pixels;            /* H*W of the iteration space */
+    const Type *arg_type;      /* logical type of each argument of the value (arg_type[i] of args[i]) */
+    LLVMValueRef *arg_base;    /* buffer of each argument; may be NULL for unused ones */
+    LLVMValueRef *preloaded;   /* per argument: a vec hoisted by the caller (per-channel operands), or NULL */
+    LLVMValueRef acc, out;     /* X_ACC, X_OUT; may be NULL */
 } ElementSite;
 /* The Expr at one vector of channels. */
 LLVMValueRef emit_expr(Emitter *e, const Expr *expr, const ElementSite *site);
@@ -114,15 +119,19 @@ void emit_preload(Emitter *e, const Expr *expr, ElementSite *site, uint32_t narg
 
 /* ---- collecting the Program ---- */
 /* Where a value lives. */
-typedef struct Place { RtSpace space; uint64_t offset; } Place;
+typedef struct Place {
+    RtSpace space;
+    uint64_t offset;
+} Place;
 
 typedef struct Lowering Lowering; /* one graph being turned into calls of one entry */
 Emitter *lowering_emitter(Lowering *l);
 const Graph *lowering_graph(const Lowering *l);
 const Target *lowering_target(const Lowering *l);
 const CodegenOptions *lowering_options(const Lowering *l);
-Place lowering_place(const Lowering *l, Val v);                       /* of a value id (RESULT values have their own) */
-Place lowering_result_place(const Lowering *l, Val v, uint32_t result); /* of result i of v; space RT_SPACE_COUNT if nobody reads it */
+Place lowering_place(const Lowering *l, Val v); /* of a value id (RESULT values have their own) */
+Place lowering_result_place(const Lowering *l, Val v,
+                            uint32_t result); /* of result i of v; space RT_SPACE_COUNT if nobody reads it */
 Place lowering_workspace(const Lowering *l, Val v);
 
 /* Begins the kernel named by a structural key (everything that shapes its code: op, types, attributes, Exprs, which results
@@ -132,27 +141,28 @@ typedef struct Kernel Kernel;
 bool kernel_begin(Lowering *l, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel);
 void kernel_end(Lowering *l, uint64_t scratch_bytes);
 /* Appends a call. Label and span come from value v. */
-void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, double flops, double bytes);
+void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, double flops,
+                 double bytes);
 /* A key for value v: op, attributes, argument types, regions, wanted results, in l's arena; emitters append what else matters. */
 char *value_key(Lowering *l, Val v);
 
 /* ---- what each emitter file offers: lowers value v into kernels and calls ---- */
 typedef void (*LowerFunction)(Lowering *l, Val v);
-void lower_conv2d(Lowering *l, Val v);             /* conv.c … */
+void lower_conv2d(Lowering *l, Val v); /* conv.c … */
 void lower_conv2d_bwd_data(Lowering *l, Val v);
 void lower_conv2d_bwd_weights(Lowering *l, Val v);
 uint64_t workspace_conv(const Target *t, const CodegenOptions *options, const Graph *g, Val v); /* bytes for the three above */
-void lower_map(Lowering *l, Val v);                /* map.c */
+void lower_map(Lowering *l, Val v);                                                             /* map.c */
 /* pool.c, channels.c and dropout.c are being written by the integrator: only call them */
-void lower_max_pool(Lowering *l, Val v);           /* pool.c */
+void lower_max_pool(Lowering *l, Val v); /* pool.c */
 void lower_max_pool_bwd(Lowering *l, Val v);
 void lower_avg_pool(Lowering *l, Val v);
 void lower_avg_pool_bwd(Lowering *l, Val v);
-void lower_concat(Lowering *l, Val v);             /* channels.c: rank 4 and 2 */
+void lower_concat(Lowering *l, Val v); /* channels.c: rank 4 and 2 */
 void lower_slice_channels(Lowering *l, Val v);
 void lower_pad_channels(Lowering *l, Val v);
 void lower_pad_channels_bwd(Lowering *l, Val v);
 void lower_flatten(Lowering *l, Val v);
 void lower_unflatten(Lowering *l, Val v);
-void lower_dropout_mask(Lowering *l, Val v);       /* dropout.c */
+void lower_dropout_mask(Lowering *l, Val v); /* dropout.c */
 #endif

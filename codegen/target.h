@@ -24,7 +24,7 @@ void target_close(Target *target);
  * [O,I,kh,kw] filters and [O,K] dense weights: see RtLayout in runtime/abi.h (FILTERS and ROWS). Whether a rank-4 or rank-2
  * value is a feature map or a weight follows from the value (PARAM, gradient of one, SCALE_FILTERS), see layout_of. */
 typedef enum LayoutKind { LAYOUT_FEATURE, LAYOUT_ROWS, LAYOUT_VECTOR, LAYOUT_FILTERS, LAYOUT_LABELS } LayoutKind;
-LayoutKind layout_of(const Graph *g, Val v); /* of result 0 of v, or of a RESULT value */
-int64_t layout_pad(const Target *t, int64_t channels);                     /* up to a multiple of V */
-uint64_t layout_bytes(const Target *t, LayoutKind kind, Type type);        /* physical, a multiple of 64 */
+LayoutKind layout_of(const Graph *g, Val v);                        /* of result 0 of v, or of a RESULT value */
+int64_t layout_pad(const Target *t, int64_t channels);              /* up to a multiple of V */
+uint64_t layout_bytes(const Target *t, LayoutKind kind, Type type); /* physical, a multiple of 64 */
 #endif

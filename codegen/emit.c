@@ -1,0 +1,346 @@
+/* The module, constants, arithmetic, memory and loops of emitted kernels: what emit.h promises, in terms of llvm-c.
+ * LLVM's builder folds constants by itself; identities (x + 0, x * 1) are folded here, so that emitters can be written
+ * without special cases for a single block or a stride of one. */
+#include "codegen/emit.h"
+#include <llvm-c/DebugInfo.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- module and kernels ---- */
+
+static LLVMMetadataRef no_unroll(LLVMContextRef context) {
+    LLVMMetadataRef name = LLVMMDStringInContext2(context, "llvm.loop.unroll.disable", 24);
+    return LLVMMDNodeInContext2(context, &name, 1);
+}
+
+Emitter *emitter_open(const Target *target, const char *name) {
+    Emitter *e = calloc(1, sizeof *e);
+    if (!e) return NULL;
+    e->target = target;
+    e->V = target->lanes;
+    e->context = LLVMContextCreate();
+    e->module = LLVMModuleCreateWithNameInContext(name, e->context);
+    e->b = LLVMCreateBuilderInContext(e->context);
+    LLVMSetTarget(e->module, target->triple);
+    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(target->machine);
+    LLVMSetModuleDataLayout(e->module, layout);
+    LLVMDisposeTargetData(layout);
+    e->f32 = LLVMFloatTypeInContext(e->context);
+    e->f64 = LLVMDoubleTypeInContext(e->context);
+    e->i1 = LLVMInt1TypeInContext(e->context);
+    e->i8 = LLVMInt8TypeInContext(e->context);
+    e->i32 = LLVMInt32TypeInContext(e->context);
+    e->i64 = LLVMInt64TypeInContext(e->context);
+    e->ptr = LLVMPointerTypeInContext(e->context, 0);
+    e->vec = LLVMVectorType(e->f32, (unsigned)e->V);
+    e->ivec = LLVMVectorType(e->i32, (unsigned)e->V);
+    LLVMTypeRef params[4] = {e->ptr, e->ptr, e->i64, e->ptr};
+    e->kernel_type = LLVMFunctionType(LLVMVoidTypeInContext(e->context), params, 4, false);
+    e->loop_options = no_unroll(e->context);
+    return e;
+}
+
+void emitter_close(Emitter *e) {
+    if (!e) return;
+    LLVMDisposeBuilder(e->b);
+    LLVMDisposeModule(e->module);
+    LLVMContextDispose(e->context);
+    free(e->buffer);
+    free(e);
+}
+
+static void add_attribute(Emitter *e, LLVMAttributeIndex index, const char *key, const char *value) {
+    LLVMAttributeRef a = LLVMCreateStringAttribute(e->context, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
+    LLVMAddAttributeAtIndex(e->fn, index, a);
+}
+
+static void add_enum_attribute(Emitter *e, LLVMAttributeIndex index, const char *name, uint64_t value) {
+    unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
+    LLVMAddAttributeAtIndex(e->fn, index, LLVMCreateEnumAttribute(e->context, kind, value));
+}
+
+static void mark_invariant(Emitter *e, LLVMValueRef load) {
+    LLVMMetadataRef empty = LLVMMDNodeInContext2(e->context, NULL, 0);
+    LLVMSetMetadata(load, LLVMGetMDKindIDInContext(e->context, "invariant.load", 14), LLVMMetadataAsValue(e->context, empty));
+}
+
+void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers) {
+    e->fn = LLVMAddFunction(e->module, name, e->kernel_type);
+    const LLVMAttributeIndex whole = (LLVMAttributeIndex)LLVMAttributeFunctionIndex;
+    add_enum_attribute(e, whole, "nounwind", 0);
+    add_attribute(e, whole, "target-cpu", e->target->cpu);
+    add_attribute(e, whole, "target-features", e->target->features);
+    if (e->V == 16) { /* CPUs whose tuning prefers 256 bits still have the wider registers that the layout is made for */
+        add_attribute(e, whole, "prefer-vector-width", "512");
+        add_attribute(e, whole, "min-legal-vector-width", "512");
+    }
+    for (LLVMAttributeIndex i = 1; i <= 4; i++)
+        if (i != 3) add_enum_attribute(e, i, "noalias", 0);
+    e->bufs = LLVMGetParam(e->fn, 0);
+    e->env = LLVMGetParam(e->fn, 1);
+    e->piece = LLVMGetParam(e->fn, 2);
+    e->scratch = LLVMGetParam(e->fn, 3);
+    LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->context, e->fn, "entry"));
+    LLVMValueRef *buffer = realloc(e->buffer, (nbuffers ? nbuffers : 1) * sizeof *buffer);
+    if (!buffer) abort();
+    e->buffer = buffer;
+    e->nbuffers = nbuffers;
+    for (uint32_t i = 0; i < nbuffers; i++) {
+        LLVMValueRef index = emit_int(e, i);
+        e->buffer[i] = LLVMBuildLoad2(e->b, e->ptr, LLVMBuildInBoundsGEP2(e->b, e->ptr, e->bufs, &index, 1, ""), "buf");
+        mark_invariant(e, e->buffer[i]);
+    }
+}
+
+void emitter_end_kernel(Emitter *e) {
+    LLVMBuildRetVoid(e->b);
+    e->fn = e->bufs = e->env = e->piece = e->scratch = NULL;
+    e->nbuffers = 0;
+}
+
+/* ---- constants and arithmetic ---- */
+
+LLVMValueRef emit_int(Emitter *e, int64_t value) { return LLVMConstInt(e->i64, (uint64_t)value, true); }
+LLVMValueRef emit_float(Emitter *e, double value) { return LLVMConstReal(e->f32, value); }
+
+static LLVMValueRef splat(Emitter *e, LLVMTypeRef vector, LLVMValueRef scalar) {
+    LLVMValueRef one = LLVMBuildInsertElement(e->b, LLVMGetPoison(vector), scalar, LLVMConstInt(e->i32, 0, false), "");
+    return LLVMBuildShuffleVector(e->b, one, LLVMGetPoison(vector), LLVMConstNull(e->ivec), "splat");
+}
+LLVMValueRef emit_splat(Emitter *e, LLVMValueRef scalar) { return splat(e, e->vec, scalar); }
+LLVMValueRef emit_int_splat(Emitter *e, LLVMValueRef scalar) { return splat(e, e->ivec, scalar); }
+
+enum { MAX_LANES = 16 };
+
+LLVMValueRef emit_vec(Emitter *e, double value) {
+    LLVMValueRef lane[MAX_LANES];
+    for (int i = 0; i < e->V; i++) lane[i] = emit_float(e, value);
+    return LLVMConstVector(lane, (unsigned)e->V);
+}
+
+LLVMValueRef emit_int_vec(Emitter *e, int64_t value) {
+    LLVMValueRef lane[MAX_LANES];
+    for (int i = 0; i < e->V; i++) lane[i] = LLVMConstInt(e->i32, (uint64_t)value, true);
+    return LLVMConstVector(lane, (unsigned)e->V);
+}
+
+LLVMValueRef emit_lanes(Emitter *e) {
+    LLVMValueRef lane[MAX_LANES];
+    for (int i = 0; i < e->V; i++) lane[i] = LLVMConstInt(e->i32, (uint64_t)i, false);
+    return LLVMConstVector(lane, (unsigned)e->V);
+}
+
+static bool is_int(LLVMValueRef v, int64_t value) { return LLVMIsAConstantInt(v) && LLVMConstIntGetSExtValue(v) == value; }
+
+LLVMValueRef emit_add_int(Emitter *e, LLVMValueRef a, LLVMValueRef b) {
+    if (is_int(a, 0)) return b;
+    if (is_int(b, 0)) return a;
+    return LLVMBuildNSWAdd(e->b, a, b, "");
+}
+
+LLVMValueRef emit_mul_int(Emitter *e, LLVMValueRef a, int64_t b) {
+    if (b == 1) return a;
+    if (b == 0) return emit_int(e, 0);
+    return LLVMBuildNSWMul(e->b, a, emit_int(e, b), "");
+}
+
+LLVMValueRef emit_offset(Emitter *e, LLVMValueRef index, int64_t stride, LLVMValueRef base) {
+    LLVMValueRef offset = emit_mul_int(e, index, stride);
+    return base ? emit_add_int(e, base, offset) : offset;
+}
+
+static LLVMValueRef choose_int(Emitter *e, LLVMIntPredicate p, LLVMValueRef a, LLVMValueRef b) {
+    return LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, p, a, b, ""), a, b, "");
+}
+LLVMValueRef emit_min_int(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return choose_int(e, LLVMIntSLT, a, b); }
+LLVMValueRef emit_max_int(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return choose_int(e, LLVMIntSGT, a, b); }
+
+LLVMValueRef emit_intrinsic(Emitter *e, const char *name, LLVMTypeRef type, LLVMValueRef *args, unsigned nargs) {
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    LLVMTypeRef fn = LLVMIntrinsicGetType(e->context, id, &type, 1);
+    return LLVMBuildCall2(e->b, fn, LLVMGetIntrinsicDeclaration(e->module, id, &type, 1), args, nargs, "");
+}
+
+LLVMValueRef emit_arith(Emitter *e, LLVMOpcode op, LLVMValueRef a, LLVMValueRef b) {
+    LLVMValueRef v = LLVMBuildBinOp(e->b, op, a, b, "");
+    if (LLVMIsAInstruction(v)) LLVMSetFastMathFlags(v, LLVMFastMathAllowContract);
+    return v;
+}
+
+LLVMValueRef emit_fma(Emitter *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
+    LLVMValueRef args[3] = {a, b, c};
+    return emit_intrinsic(e, e->target->fma ? "llvm.fma" : "llvm.fmuladd", LLVMTypeOf(a), args, 3);
+}
+
+LLVMValueRef emit_max(Emitter *e, LLVMValueRef a, LLVMValueRef b) {
+    return LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, LLVMRealOGT, a, b, ""), a, b, "");
+}
+
+/* Halves the lanes until one is left: (0+8, 1+9, ...), (0+4, ...), ... */
+static LLVMValueRef reduce(Emitter *e, LLVMValueRef v, LLVMValueRef (*combine)(Emitter *, LLVMValueRef, LLVMValueRef)) {
+    for (int half = e->V / 2; half >= 1; half /= 2) {
+        LLVMValueRef low[MAX_LANES], high[MAX_LANES];
+        for (int i = 0; i < half; i++) {
+            low[i] = LLVMConstInt(e->i32, (uint64_t)i, false);
+            high[i] = LLVMConstInt(e->i32, (uint64_t)(i + half), false);
+        }
+        LLVMValueRef none = LLVMGetPoison(LLVMTypeOf(v));
+        LLVMValueRef a = LLVMBuildShuffleVector(e->b, v, none, LLVMConstVector(low, (unsigned)half), "");
+        LLVMValueRef b = LLVMBuildShuffleVector(e->b, v, none, LLVMConstVector(high, (unsigned)half), "");
+        v = combine(e, a, b);
+    }
+    return LLVMBuildExtractElement(e->b, v, LLVMConstInt(e->i32, 0, false), "");
+}
+static LLVMValueRef combine_add(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFAdd(e->b, a, b, ""); }
+static LLVMValueRef combine_max(Emitter *e, LLVMValueRef a, LLVMValueRef b) {
+    LLVMValueRef args[2] = {a, b};
+    return emit_intrinsic(e, "llvm.maxnum", LLVMTypeOf(a), args, 2);
+}
+LLVMValueRef emit_reduce_add(Emitter *e, LLVMValueRef vec) { return reduce(e, vec, combine_add); }
+LLVMValueRef emit_reduce_max(Emitter *e, LLVMValueRef vec) { return reduce(e, vec, combine_max); }
+
+/* ---- memory ---- */
+
+LLVMValueRef emit_buffer(Emitter *e, uint32_t i) {
+    if (i >= e->nbuffers) abort(); /* the emitter asked for a buffer that kernel_begin was not told of */
+    return e->buffer[i];
+}
+
+LLVMValueRef emit_address(Emitter *e, LLVMValueRef base, LLVMValueRef element) {
+    if (is_int(element, 0)) return base;
+    return LLVMBuildInBoundsGEP2(e->b, e->f32, base, &element, 1, "");
+}
+
+LLVMValueRef emit_load(Emitter *e, LLVMValueRef base, LLVMValueRef element) {
+    LLVMValueRef v = LLVMBuildLoad2(e->b, e->vec, emit_address(e, base, element), "");
+    LLVMSetAlignment(v, 4 * (unsigned)e->V);
+    return v;
+}
+
+LLVMValueRef emit_load_scalar(Emitter *e, LLVMValueRef base, LLVMValueRef element) {
+    LLVMValueRef v = LLVMBuildLoad2(e->b, e->f32, emit_address(e, base, element), "");
+    LLVMSetAlignment(v, 4);
+    return v;
+}
+
+LLVMValueRef emit_load_splat(Emitter *e, LLVMValueRef base, LLVMValueRef element) {
+    return emit_splat(e, emit_load_scalar(e, base, element));
+}
+
+void emit_store(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
+    LLVMSetAlignment(LLVMBuildStore(e->b, value, emit_address(e, base, element)), 4 * (unsigned)e->V);
+}
+
+void emit_store_scalar(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
+    LLVMSetAlignment(LLVMBuildStore(e->b, value, emit_address(e, base, element)), 4);
+}
+
+LLVMValueRef emit_mask_channels(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels) {
+    if (channels % e->V == 0) return v;
+    LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, channels), emit_mul_int(e, cb, e->V), "");
+    LLVMValueRef limit = emit_int_splat(e, LLVMBuildTrunc(e->b, left, e->i32, ""));
+    LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntSLT, emit_lanes(e), limit, "");
+    return LLVMBuildSelect(e->b, inside, v, LLVMConstNull(e->vec), "masked");
+}
+
+void emit_prefetch(Emitter *e, LLVMValueRef base, LLVMValueRef element, int locality) {
+    LLVMValueRef args[4] = {emit_address(e, base, element), LLVMConstInt(e->i32, 0, false),
+                            LLVMConstInt(e->i32, (uint64_t)locality, false), LLVMConstInt(e->i32, 1, false)};
+    emit_intrinsic(e, "llvm.prefetch", e->ptr, args, 4);
+}
+
+static LLVMValueRef load_env(Emitter *e, LLVMTypeRef type, size_t offset) {
+    LLVMValueRef index = emit_int(e, (int64_t)offset);
+    LLVMValueRef v = LLVMBuildLoad2(e->b, type, LLVMBuildInBoundsGEP2(e->b, e->i8, e->env, &index, 1, ""), "env");
+    mark_invariant(e, v);
+    return v;
+}
+LLVMValueRef emit_env_f32(Emitter *e, size_t offset) { return load_env(e, e->f32, offset); }
+LLVMValueRef emit_env_i64(Emitter *e, size_t offset) { return load_env(e, e->i64, offset); }
+
+/* ---- loops ---- */
+
+static LLVMBasicBlockRef new_block(Emitter *e, const char *name) {
+    return LLVMAppendBasicBlockInContext(e->context, e->fn, name);
+}
+
+Loop loop_begin(Emitter *e, LLVMValueRef lo, LLVMValueRef hi, int64_t step, int ncarry, const LLVMValueRef *initial) {
+    if (ncarry > LOOP_MAX_CARRY) abort();
+    Loop loop = {.hi = hi, .step = step, .ncarry = ncarry};
+    bool constant = LLVMIsAConstantInt(lo) && LLVMIsAConstantInt(hi), runs = false;
+    if (constant) {
+        int64_t a = LLVMConstIntGetSExtValue(lo), z = LLVMConstIntGetSExtValue(hi);
+        runs = a < z;
+        if (runs && a + step >= z) { /* once: straight-line code, body stays NULL */
+            loop.iv = lo;
+            for (int i = 0; i < ncarry; i++) loop.carry[i] = initial[i];
+            return loop;
+        }
+    }
+    loop.entry = LLVMGetInsertBlock(e->b);
+    loop.body = new_block(e, "loop");
+    loop.done = new_block(e, "done");
+    if (runs) {
+        LLVMBuildBr(e->b, loop.body);
+    } else {
+        LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntSLT, lo, hi, ""), loop.body, loop.done);
+    }
+    LLVMPositionBuilderAtEnd(e->b, loop.done);
+    for (int i = 0; i < ncarry; i++) {
+        loop.phi[i] = LLVMBuildPhi(e->b, LLVMTypeOf(initial[i]), "");
+        LLVMValueRef value = initial[i];
+        if (!runs) LLVMAddIncoming(loop.phi[i], &value, &loop.entry, 1);
+    }
+    LLVMPositionBuilderAtEnd(e->b, loop.body);
+    loop.iv = LLVMBuildPhi(e->b, e->i64, "i");
+    LLVMAddIncoming(loop.iv, &lo, &loop.entry, 1);
+    for (int i = 0; i < ncarry; i++) {
+        LLVMValueRef value = initial[i];
+        loop.carry[i] = LLVMBuildPhi(e->b, LLVMTypeOf(value), "");
+        LLVMAddIncoming(loop.carry[i], &value, &loop.entry, 1);
+    }
+    return loop;
+}
+
+/* A latch's metadata is a node whose first operand is itself. */
+static void mark_latch(Emitter *e, LLVMValueRef branch) {
+    LLVMMetadataRef placeholder = LLVMTemporaryMDNode(e->context, NULL, 0);
+    LLVMMetadataRef operands[2] = {placeholder, e->loop_options};
+    LLVMMetadataRef node = LLVMMDNodeInContext2(e->context, operands, 2);
+    LLVMMetadataReplaceAllUsesWith(placeholder, node);
+    LLVMSetMetadata(branch, LLVMGetMDKindIDInContext(e->context, "llvm.loop", 9), LLVMMetadataAsValue(e->context, node));
+}
+
+void loop_end(Emitter *e, Loop *loop, const LLVMValueRef *next) {
+    if (!loop->body) {
+        for (int i = 0; i < loop->ncarry; i++) loop->carry[i] = next[i];
+        return;
+    }
+    LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->b);
+    LLVMValueRef iv = LLVMBuildNSWAdd(e->b, loop->iv, emit_int(e, loop->step), "");
+    LLVMValueRef again = LLVMBuildICmp(e->b, LLVMIntSLT, iv, loop->hi, "");
+    mark_latch(e, LLVMBuildCondBr(e->b, again, loop->body, loop->done));
+    LLVMAddIncoming(loop->iv, &iv, &latch, 1);
+    for (int i = 0; i < loop->ncarry; i++) {
+        LLVMValueRef value = next[i];
+        LLVMAddIncoming(loop->carry[i], &value, &latch, 1);
+        LLVMAddIncoming(loop->phi[i], &value, &latch, 1);
+        loop->carry[i] = loop->phi[i];
+    }
+    LLVMPositionBuilderAtEnd(e->b, loop->done);
+    LLVMMoveBasicBlockAfter(loop->done, latch);
+}
+
+Guard guard_begin(Emitter *e, LLVMValueRef condition) {
+    LLVMBasicBlockRef yes = new_block(e, "if");
+    Guard guard = {.done = new_block(e, "endif")};
+    LLVMBuildCondBr(e->b, condition, yes, guard.done);
+    LLVMPositionBuilderAtEnd(e->b, yes);
+    return guard;
+}
+
+void guard_end(Emitter *e, Guard *guard) {
+    LLVMMoveBasicBlockAfter(guard->done, LLVMGetInsertBlock(e->b));
+    LLVMBuildBr(e->b, guard->done);
+    LLVMPositionBuilderAtEnd(e->b, guard->done);
+}

@@ -1,0 +1,131 @@
+/* Which machine code is made for. LLVM's C API tells a CPU's name but not what it can do, so target_open asks the code
+ * generator itself: it compiles one fused multiply-add of sixteen floats and looks which registers the assembly uses. The
+ * answer is right for every CPU name that LLVM knows, with no table of our own to keep up to date. */
+#include "codegen/target.h"
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Core.h>
+#include <llvm-c/Target.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { PROBE_LANES = 16 };
+
+/* Creates the machine. LLVM's only word on a CPU name that it does not know is a line on stderr, so that is caught. */
+static LLVMTargetMachineRef create_machine(LLVMTargetRef target, const char *triple, const char *cpu, const char *features,
+                                           bool *unknown) {
+    fflush(stderr);
+    int saved = dup(STDERR_FILENO), caught = memfd_create("netc-stderr", MFD_CLOEXEC);
+    bool catching = saved >= 0 && caught >= 0 && dup2(caught, STDERR_FILENO) >= 0;
+    LLVMTargetMachineRef machine =
+        LLVMCreateTargetMachine(target, triple, cpu, features, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
+    if (catching) {
+        fflush(stderr);
+        dup2(saved, STDERR_FILENO);
+        char text[512] = "";
+        ssize_t length = pread(caught, text, sizeof text - 1, 0);
+        text[length > 0 ? length : 0] = '\0';
+        *unknown = strstr(text, "not a recognized processor") != NULL;
+    }
+    if (saved >= 0) close(saved);
+    if (caught >= 0) close(caught);
+    return machine;
+}
+
+/* void probe(ptr a): a[0] = fma(a[0], a[1], a[2]) on sixteen lanes. */
+static LLVMModuleRef probe_module(LLVMContextRef context, const Target *target) {
+    LLVMModuleRef module = LLVMModuleCreateWithNameInContext("probe", context);
+    LLVMSetTarget(module, target->triple);
+    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(target->machine);
+    LLVMSetModuleDataLayout(module, layout);
+    LLVMDisposeTargetData(layout);
+    LLVMTypeRef vec = LLVMVectorType(LLVMFloatTypeInContext(context), PROBE_LANES);
+    LLVMTypeRef pointer = LLVMPointerTypeInContext(context, 0);
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(context), &pointer, 1, false);
+    LLVMValueRef fn = LLVMAddFunction(module, "probe", type);
+    LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                            LLVMCreateStringAttribute(context, "prefer-vector-width", 19, "512", 3));
+    LLVMBuilderRef b = LLVMCreateBuilderInContext(context);
+    LLVMPositionBuilderAtEnd(b, LLVMAppendBasicBlockInContext(context, fn, ""));
+    LLVMValueRef operand[3], base = LLVMGetParam(fn, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        LLVMValueRef index = LLVMConstInt(LLVMInt64TypeInContext(context), i, false);
+        operand[i] = LLVMBuildLoad2(b, vec, LLVMBuildGEP2(b, vec, base, &index, 1, ""), "");
+    }
+    unsigned id = LLVMLookupIntrinsicID("llvm.fma", 8);
+    LLVMTypeRef fma_type = LLVMIntrinsicGetType(context, id, &vec, 1);
+    LLVMValueRef sum = LLVMBuildCall2(b, fma_type, LLVMGetIntrinsicDeclaration(module, id, &vec, 1), operand, 3, "");
+    LLVMBuildStore(b, sum, base);
+    LLVMBuildRetVoid(b);
+    LLVMDisposeBuilder(b);
+    return module;
+}
+
+static bool probe(Target *target, char *why, size_t why_size) {
+    LLVMContextRef context = LLVMContextCreate();
+    LLVMModuleRef module = probe_module(context, target);
+    LLVMMemoryBufferRef text = NULL;
+    char *message = NULL;
+    bool failed = LLVMTargetMachineEmitToMemoryBuffer(target->machine, module, LLVMAssemblyFile, &message, &text);
+    if (failed) {
+        snprintf(why, why_size, "LLVM cannot make code for CPU '%s': %s", target->cpu, message ? message : "no reason given");
+    } else {
+        const char *code = LLVMGetBufferStart(text); /* ends with a 0 byte */
+        bool x86_fma = strstr(code, "vfmadd") != NULL, arm_fma = strstr(code, "fmla") || strstr(code, "fmadd");
+        bool arm = strncmp(target->triple, "aarch64", 7) == 0 || strncmp(target->triple, "arm64", 5) == 0;
+        target->fma = arm ? arm_fma : x86_fma;
+        target->lanes = strstr(code, "zmm") ? 16 : strstr(code, "ymm") && x86_fma ? 8 : 4;
+        target->registers = arm || target->lanes == 16 ? 32 : 16;
+        LLVMDisposeMemoryBuffer(text);
+    }
+    LLVMDisposeMessage(message);
+    LLVMDisposeModule(module);
+    LLVMContextDispose(context);
+    return !failed;
+}
+
+static char *copy_message(char *message) {
+    char *copy = strdup(message ? message : "");
+    LLVMDisposeMessage(message);
+    return copy;
+}
+
+bool target_open(Target *target, const char *cpu, char *why, size_t why_size) {
+    *target = (Target){0};
+    LLVMInitializeNativeTarget();
+    LLVMInitializeNativeAsmPrinter();
+    bool native = !cpu || !strcmp(cpu, "native");
+    target->triple = copy_message(LLVMGetDefaultTargetTriple());
+    target->cpu = native ? copy_message(LLVMGetHostCPUName()) : strdup(cpu);
+    target->features = native ? copy_message(LLVMGetHostCPUFeatures()) : strdup("");
+    if (!target->triple || !target->cpu || !target->features) {
+        snprintf(why, why_size, "out of memory");
+        target_close(target);
+        return false;
+    }
+    LLVMTargetRef found = NULL;
+    char *message = NULL;
+    bool unknown = false;
+    if (LLVMGetTargetFromTriple(target->triple, &found, &message)) {
+        snprintf(why, why_size, "LLVM has no target for '%s': %s", target->triple, message ? message : "no reason given");
+    } else {
+        target->machine = create_machine(found, target->triple, target->cpu, target->features, &unknown);
+        if (!target->machine) snprintf(why, why_size, "LLVM cannot create a machine for '%s'", target->triple);
+    }
+    LLVMDisposeMessage(message);
+    if (unknown)
+        snprintf(why, why_size, "unknown CPU '%s'; 'llc-19 -mcpu=help -mtriple=%s' lists the names", target->cpu, target->triple);
+    if (target->machine && !unknown && probe(target, why, why_size)) return true;
+    target_close(target);
+    return false;
+}
+
+void target_close(Target *target) {
+    if (target->machine) LLVMDisposeTargetMachine(target->machine);
+    free(target->triple);
+    free(target->cpu);
+    free(target->features);
+    *target = (Target){0};
+}
