@@ -1,0 +1,46 @@
+/* Winograd F(4x4, 3x3) building blocks (Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, eqs. 8, 12,
+ * with the interpolation points 0, 1, -1, 2, -2, infinity): the transforms of one tile over V channels, and the two batched
+ * matrix products. The kernels around them are in winograd_forward.c and winograd_weights.c.
+ *
+ *     Y = A' [ (G g G') o (B' d B) ] A         d 6x6 input, g 3x3 filter, Y 4x4 output, o elementwise, summed over channels
+ *
+ * and its adjoint in g, for the gradient of the weights: dg = G' [ sum over tiles (B' d B) o (A dY A') ] G.
+ *
+ * Transformed tensors lie as 36 planes (one per point of the 6x6 tile), each plane
+ *     [channel block][tile of the block][V]
+ * padded by one cache line: planes 4 KB apart would all fall into one L1 set.
+ */
+#ifndef NETC_CODEGEN_WINOGRAD_H
+#define NETC_CODEGEN_WINOGRAD_H
+#include "codegen/emit.h"
+
+enum { WINO_OUT = 4, WINO_IN = 6, WINO_POINTS = 36 };
+
+/* Floats from one plane to the next. */
+int64_t wino_plane(const Target *t, int64_t channel_blocks, int64_t tiles);
+
+/* B' d B of the 6x6 tile whose corner is src[0], rows row_stride floats apart, pixels V apart, into 36 planes at dst. */
+void wino_transform_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane);
+/* A' m A of the 36 planes at src: out[i*4 + j], the output tile. */
+void wino_transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]);
+/* A y A' of the 4x4 tile at src into 36 planes at dst. */
+void wino_transform_gradient(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane);
+/* G g G' of the nine vectors g[ky*3 + kx]: out[36]. */
+void wino_transform_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef out[36]);
+/* G' u G of the 36 vectors u: out[ky*3 + kx]. */
+void wino_transform_filter_gradient(Emitter *e, const LLVMValueRef u[36], LLVMValueRef out[9]);
+
+/* Register tiles of the two products: rows x columns of accumulators, columns being channel blocks of the output. */
+typedef struct WinoTile {
+    int rows, columns;
+} WinoTile;
+WinoTile wino_tile(const Target *t, int64_t out_blocks, int64_t rows);
+
+/* For each plane: M[ob][tile][V] = sum over (ib, i) of W[ib][tile][i] * U[ob / columns][ib][i][ob % columns][V].
+ * W has in_blocks, M out_blocks channel blocks; `in_channels` skips the padding of the last input block. */
+void wino_multiply(Emitter *e, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles, int64_t in_blocks,
+                   int64_t in_channels, int64_t out_blocks);
+/* For each plane: dU[ob][ib][i][V] += sum over tiles of W[ib][tile][i] * D[ob][tile][V]. */
+void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValueRef du, int64_t tiles, int64_t in_blocks,
+                            int64_t out_blocks);
+#endif
