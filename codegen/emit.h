@@ -153,7 +153,21 @@ void lower_conv2d_bwd_data(Lowering *l, Val v);
 void lower_conv2d_bwd_weights(Lowering *l, Val v);
 uint64_t workspace_conv(const Target *t, const CodegenOptions *options, const Graph *g, Val v); /* bytes for the three above */
 void lower_map(Lowering *l, Val v);                                                             /* map.c */
-/* pool.c, channels.c and dropout.c are being written by the integrator: only call them */
+/* pool.c, channels.c, dropout.c, reduce.c, dense.c and loss.c are written by the integrator: only call them */
+void lower_image_sum(Lowering *l, Val v);          /* reduce.c */
+void lower_batch_sum(Lowering *l, Val v);
+void lower_channel_sum(Lowering *l, Val v);
+void lower_moments(Lowering *l, Val v);
+void lower_dense(Lowering *l, Val v);              /* dense.c */
+void lower_dense_bwd_data(Lowering *l, Val v);
+void lower_dense_bwd_weights(Lowering *l, Val v);
+uint64_t workspace_dense(const Target *t, const Graph *g, Val v);
+void lower_softmax(Lowering *l, Val v);            /* loss.c */
+void lower_softmax_bwd(Lowering *l, Val v);
+void lower_cross_entropy(Lowering *l, Val v);
+void lower_cross_entropy_bwd(Lowering *l, Val v);
+void lower_correct(Lowering *l, Val v);
+uint64_t workspace_loss(const Target *t, const Graph *g, Val v);
 void lower_max_pool(Lowering *l, Val v); /* pool.c */
 void lower_max_pool_bwd(Lowering *l, Val v);
 void lower_avg_pool(Lowering *l, Val v);
