@@ -1,0 +1,153 @@
+/* The textual form of a graph. Grammar (spaces and newlines separate; # starts a comment to the end of the line):
+ *
+ *     graph   = "graph" string ("train" | "infer") { value | return }
+ *     value   = "%" id "=" op [ "%" id { "," "%" id } ] [ "{" field "=" ... "}" ] [ "over" type ] ":" type [ "@" string ] {
+ * region } region  = ("prologue" | "store" | "epilogue" | "output" | "reduce") [ operand ] [ "{" { let ";" } operand "}" ] let =
+ * "t" id "=" op operand { "," operand } operand = "a" index | "acc" | "out" | number | "t" id return  = "return" kind [ string ]
+ * "%" id
+ *
+ * Ids count up from 0. `over` is a map's iteration type, left out where it is the type of result 0. */
+#include "ir/text.h"
+#include "ir/attrs.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_string(const char *text, FILE *out) {
+    fputc('"', out);
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            fprintf(out, "\\%c", *c);
+        else if (*c < 0x20 || *c >= 0x7F)
+            fprintf(out, "\\x%02x", *c);
+        else
+            fputc(*c, out);
+    }
+    fputc('"', out);
+}
+
+static void print_type(Type t, FILE *out) { fputs(type_format(t, (char[TYPE_TEXT]){0}), out); }
+
+static void print_real(double value, FILE *out) { fputs(real_format(value, (char[REAL_TEXT]){0}), out); }
+
+static void print_integers(const int64_t *value, int count, FILE *out) {
+    if (count > 1) fputc('[', out);
+    for (int i = 0; i < count; i++) fprintf(out, "%s%" PRId64, i ? "," : "", value[i]);
+    if (count > 1) fputc(']', out);
+}
+
+static void print_field(const AttrField *field, const Attrs *attrs, FILE *out) {
+    const void *at = (const char *)attrs + field->offset;
+    fprintf(out, "%s=", field->name);
+    switch (field->kind) {
+    case FIELD_INTEGER: print_integers(at, field->count, out); break;
+    case FIELD_REAL: print_real(*(const double *)at, out); break;
+    case FIELD_BOOL: fputs(*(const bool *)at ? "true" : "false", out); break;
+    case FIELD_STRING: print_string(*(const char *const *)at, out); break;
+    case FIELD_INIT: {
+        const Init *init = at;
+        fprintf(out, "%s(", init_text(init->kind));
+        print_real(init->value, out);
+        fputc(')', out);
+        break;
+    }
+    }
+}
+
+static void print_attrs(const Value *v, FILE *out) {
+    int count;
+    const AttrField *field = op_attr_fields(v->op, &count);
+    for (int i = 0; i < count; i++) {
+        fputs(i ? ", " : " {", out);
+        print_field(&field[i], &v->attrs, out);
+    }
+    if (count) fputc('}', out);
+}
+
+/* Leaves are written where they are used; only computed nodes get a number, which `let` holds. */
+static void print_operand(const Expr *e, const uint32_t *let, uint32_t node, FILE *out) {
+    const ExprNode *n = &e->node[node];
+    switch (n->op) {
+    case X_ARG: fprintf(out, "a%u", n->arg[0]); break;
+    case X_CONST: print_real(n->value, out); break;
+    case X_ACC:
+    case X_OUT: fputs(expr_op_text((ExprOp)n->op), out); break;
+    default: fprintf(out, "t%u", let[node]); break;
+    }
+}
+
+static void print_expr(const Expr *e, FILE *out) {
+    uint32_t let[EXPR_MAX_NODES], lets = 0;
+    fputs(" { ", out);
+    for (uint32_t i = 0; i < e->count; i++) {
+        const ExprNode *n = &e->node[i];
+        int operands = expr_op_operands((ExprOp)n->op);
+        if (operands == 0) continue;
+        let[i] = lets++;
+        fprintf(out, "t%u = %s", let[i], expr_op_text((ExprOp)n->op));
+        for (int k = 0; k < operands; k++) {
+            fputs(k ? ", " : " ", out);
+            print_operand(e, let, n->arg[k], out);
+        }
+        fputs("; ", out);
+    }
+    print_operand(e, let, e->count - 1, out);
+    fputs(" }", out);
+}
+
+static void print_region(const Region *r, FILE *out) {
+    fprintf(out, "  %s", region_role_text(r->role));
+    if (r->role == REGION_PROLOGUE || r->role == REGION_STORE) fprintf(out, " %d", r->operand);
+    if (r->expr) print_expr(r->expr, out);
+    fputc('\n', out);
+}
+
+void graph_print_value(const Graph *g, Val id, FILE *out) {
+    const Value *v = &g->value[id];
+    fprintf(out, "%%%u = %s", id, op_text(v->op));
+    for (uint32_t i = 0; i < v->nargs; i++) fprintf(out, "%s%%%u", i ? ", " : " ", v->args[i]);
+    print_attrs(v, out);
+    if (v->op == OP_MAP && !type_equal(v->space, v->type)) {
+        fputs(" over ", out);
+        print_type(v->space, out);
+    }
+    fputs(" : ", out);
+    print_type(v->type, out);
+    if (v->name) {
+        fputs(" @", out);
+        print_string(v->name, out);
+    }
+    fputc('\n', out);
+}
+
+void graph_print(const Graph *g, FILE *out) {
+    fputs("graph ", out);
+    print_string(g->name, out);
+    fprintf(out, " %s\n", g->mode == MODE_TRAIN ? "train" : "infer");
+    for (Val v = 0; v < g->count; v++) {
+        graph_print_value(g, v, out);
+        for (uint32_t i = 0; i < g->value[v].nregions; i++) print_region(&g->value[v].regions[i], out);
+    }
+    for (uint32_t i = 0; i < g->noutputs; i++) {
+        const Output *o = &g->output[i];
+        fprintf(out, "return %s ", output_kind_text(o->kind));
+        if (output_kind_named(o->kind)) {
+            print_string(o->name, out);
+            fputc(' ', out);
+        }
+        fprintf(out, "%%%u\n", o->value);
+    }
+}
+
+char *graph_to_string(const Graph *g) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out) {
+        graph_print(g, out);
+        if (fclose(out) == 0) return text;
+    }
+    fputs("netc: out of memory: no room for the text of a graph\n", stderr);
+    exit(70);
+}
