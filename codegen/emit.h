@@ -161,13 +161,11 @@ void lower_moments(Lowering *l, Val v);
 void lower_dense(Lowering *l, Val v);              /* dense.c */
 void lower_dense_bwd_data(Lowering *l, Val v);
 void lower_dense_bwd_weights(Lowering *l, Val v);
-uint64_t workspace_dense(const Target *t, const Graph *g, Val v);
 void lower_softmax(Lowering *l, Val v);            /* loss.c */
 void lower_softmax_bwd(Lowering *l, Val v);
 void lower_cross_entropy(Lowering *l, Val v);
 void lower_cross_entropy_bwd(Lowering *l, Val v);
 void lower_correct(Lowering *l, Val v);
-uint64_t workspace_loss(const Target *t, const Graph *g, Val v);
 void lower_max_pool(Lowering *l, Val v); /* pool.c */
 void lower_max_pool_bwd(Lowering *l, Val v);
 void lower_avg_pool(Lowering *l, Val v);
