@@ -1,0 +1,183 @@
+/* netc bench: the machine's peaks, then the training step and inference of a model, as a whole and kernel by kernel.
+ *
+ * A whole step is timed without looking inside; then the same step again with a clock around every call. Both are medians
+ * over the repeats. Calls of one kernel are added up. */
+#include "driver/driver.h"
+#include "driver/probe.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct KernelTime {
+    const char *name;
+    int64_t calls;
+    double seconds, flops, bytes;
+} KernelTime;
+
+/* One measured thing: training (two entries in a row) or inference (one). */
+typedef struct Measured {
+    const char *name;
+    const RtEntry *entry[2];
+    int entries;
+    double seconds, flops; /* of a whole step, median */
+    KernelTime *kernel;    /* sorted, slowest first */
+    uint32_t nkernels;
+} Measured;
+
+static void *zeroed(size_t count, size_t size) {
+    void *memory = calloc(count ? count : 1, size);
+    if (!memory) exit(fail(EXIT_INTERNAL, "out of memory"));
+    return memory;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t count) {
+    qsort(values, count, sizeof *values, ascending);
+    return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
+}
+
+/* ---- measuring ---- */
+
+static void random_inputs(RtMachine *machine, uint64_t seed) {
+    const RtProgram *program = rt_machine_program(machine);
+    float *images = rt_machine_space(machine, RT_IMAGES);
+    int32_t *labels = rt_machine_space(machine, RT_LABELS);
+    int64_t count = program->batch * program->channels * program->height * program->width;
+    for (int64_t i = 0; i < count; i++) images[i] = (float)(4 * rt_uniform(seed, RT_STREAM_SYNTHETIC, (uint64_t)i, 0) - 2);
+    for (int64_t i = 0; i < program->batch; i++) labels[i] = (int32_t)(i % program->classes);
+    rt_machine_init_params(machine, seed);
+    *rt_machine_env(machine) = (RtStepEnv){.seed = seed, .lr = 1e-4f, .bias1 = 1, .bias2 = 1};
+    rt_machine_run(machine, &program->prepare_eval);
+}
+
+static void time_whole(RtMachine *machine, Measured *m, int64_t repeats) {
+    double *seconds = zeroed((size_t)repeats, sizeof *seconds);
+    for (int64_t r = -2; r < repeats; r++) { /* two runs to warm up */
+        double start = probe_seconds();
+        for (int e = 0; e < m->entries; e++) rt_machine_run(machine, m->entry[e]);
+        if (r >= 0) seconds[r] = probe_seconds() - start;
+    }
+    m->seconds = median(seconds, (size_t)repeats);
+    free(seconds);
+}
+
+static void add_call(Measured *m, const RtCall *call, double seconds) {
+    uint32_t k = 0;
+    while (k < m->nkernels && strcmp(m->kernel[k].name, call->name)) k++;
+    if (k == m->nkernels) m->kernel[m->nkernels++] = (KernelTime){.name = call->name};
+    m->kernel[k].calls++;
+    m->kernel[k].seconds += seconds;
+    m->kernel[k].flops += call->flops;
+    m->kernel[k].bytes += call->bytes;
+    m->flops += call->flops;
+}
+
+static int slowest_first(const void *a, const void *b) {
+    return ascending(&((const KernelTime *)b)->seconds, &((const KernelTime *)a)->seconds);
+}
+
+static void time_kernels(RtMachine *machine, Measured *m, int64_t repeats) {
+    uint32_t ncalls = 0;
+    for (int e = 0; e < m->entries; e++) ncalls += m->entry[e]->ncalls;
+    m->kernel = zeroed(ncalls, sizeof *m->kernel);
+    double *column = zeroed((size_t)repeats, sizeof *column);
+    for (int e = 0; e < m->entries; e++) {
+        uint32_t n = m->entry[e]->ncalls;
+        double *seconds = zeroed((size_t)n * (size_t)repeats, sizeof *seconds);
+        for (int64_t r = 0; r < repeats; r++) rt_machine_run_timed(machine, m->entry[e], seconds + r * n);
+        for (uint32_t c = 0; c < n; c++) {
+            for (int64_t r = 0; r < repeats; r++) column[r] = seconds[r * n + c];
+            add_call(m, &m->entry[e]->calls[c], median(column, (size_t)repeats));
+        }
+        free(seconds);
+    }
+    qsort(m->kernel, m->nkernels, sizeof *m->kernel, slowest_first);
+    free(column);
+}
+
+/* ---- printing ---- */
+
+static void print_text(const RtProgram *program, const Measured *m, const Peaks *peaks) {
+    double total = 0;
+    for (uint32_t k = 0; k < m->nkernels; k++) total += m->kernel[k].seconds;
+    printf("\n%s: %.2f ms, %.0f images/s, %.0f GFLOP/s (%.0f %% of peak)\n", m->name, 1e3 * m->seconds,
+           (double)program->batch / m->seconds, 1e-9 * m->flops / m->seconds, 1e-7 * m->flops / m->seconds / peaks->gflops_all);
+    printf("  %-44s %5s %9s %6s %8s %6s %7s %6s\n", "kernel", "calls", "ms", "share", "GFLOP/s", "peak", "GB/s", "peak");
+    for (uint32_t k = 0; k < m->nkernels; k++) {
+        const KernelTime *t = &m->kernel[k];
+        double gflops = t->seconds > 0 ? 1e-9 * t->flops / t->seconds : 0, gb = t->seconds > 0 ? 1e-9 * t->bytes / t->seconds : 0;
+        printf("  %-44s %5" PRId64 " %9.3f %5.1f%% %8.1f %5.1f%% %7.1f %5.1f%%\n", t->name, t->calls, 1e3 * t->seconds,
+               100 * t->seconds / total, gflops, 100 * gflops / peaks->gflops_all, gb, 100 * gb / peaks->gb_all);
+    }
+    printf("  %-44s %5s %9.3f\n", "sum", "", 1e3 * total);
+}
+
+static void print_json(const RtProgram *program, const Measured *m) {
+    printf(", \"%s\": {\"ms\": %.6g, \"images_per_s\": %.6g, \"gflops\": %.6g, \"kernels\": [", m->name, 1e3 * m->seconds,
+           (double)program->batch / m->seconds, 1e-9 * m->flops / m->seconds);
+    for (uint32_t k = 0; k < m->nkernels; k++) {
+        const KernelTime *t = &m->kernel[k];
+        printf("%s{\"name\": ", k ? ", " : "");
+        json_string(stdout, t->name);
+        printf(", \"calls\": %" PRId64 ", \"ms\": %.6g, \"flops\": %.6g, \"bytes\": %.6g}", t->calls, 1e3 * t->seconds, t->flops,
+               t->bytes);
+    }
+    printf("]}");
+}
+
+static void print_header(const Session *session, const Peaks *p) {
+    const RtProgram *program = jit_program(session->jit);
+    const CodegenStats *stats = jit_stats(session->jit);
+    int threads = rt_pool_threads(session->pool);
+    if (session->options->json) {
+        printf("{\"model\": ");
+        json_string(stdout, program->model);
+        printf(", \"target\": ");
+        json_string(stdout, program->target);
+        printf(", \"threads\": %d, \"batch\": %" PRId64 ", \"compile_seconds\": %.4g, \"kernels\": %u, \"arena_bytes\": %" PRIu64
+               ", \"peak_gflops_one\": %.5g, \"peak_gflops\": %.5g, \"bandwidth_gb_one\": %.4g, \"bandwidth_gb\": %.4g",
+               threads, program->batch, stats->seconds, stats->kernels, program->arena_bytes, p->gflops_one, p->gflops_all,
+               p->gb_one, p->gb_all);
+        return;
+    }
+    printf("%s on %s, batch %" PRId64 ", %d threads; compiled in %.2f s (%u kernels, %.0f kB of code), %.0f MB of activations\n",
+           program->model, program->target, program->batch, threads, stats->seconds, stats->kernels,
+           1e-3 * (double)stats->code_bytes, 1e-6 * (double)program->arena_bytes);
+    printf("peak of one thread %.0f GFLOP/s, of all %.0f GFLOP/s; memory (read and written) %.1f GB/s, %.1f GB/s\n",
+           p->gflops_one, p->gflops_all, p->gb_one, p->gb_all);
+}
+
+static void bench(Session *session) {
+    const Options *o = session->options;
+    const RtProgram *program = jit_program(session->jit);
+    Peaks peaks = probe_machine(session->pool);
+    Measured measured[] = {{.name = "train", .entry = {&program->train_step, &program->apply_update}, .entries = 2},
+                           {.name = "infer", .entry = {&program->eval_step}, .entries = 1}};
+    random_inputs(session->machine, (uint64_t)o->seed);
+    print_header(session, &peaks);
+    for (int i = 0; i < 2; i++) {
+        time_whole(session->machine, &measured[i], o->repeats);
+        time_kernels(session->machine, &measured[i], o->repeats);
+        if (o->json)
+            print_json(program, &measured[i]);
+        else
+            print_text(program, &measured[i], &peaks);
+        free(measured[i].kernel);
+    }
+    if (o->json) puts("}");
+}
+
+int command_bench(const Options *options) {
+    if (options->noperands > 1) return usage_error("bench", "one model at a time, found '%s' too", options->operand[1]);
+    if (options->repeats == 0) return usage_error("bench", "'--repeats' is at least 1");
+    Session session = {0};
+    int status = session_find_model(&session, options, "bench");
+    if (!status) status = session_machine(&session, true, true);
+    if (!status) bench(&session);
+    session_close(&session);
+    return status;
+}

@@ -1,0 +1,139 @@
+/* netc data: get, check, list, path, export. */
+#include "driver/datasets.h"
+#include "driver/driver.h"
+#include "driver/picture.h"
+#include "driver/process.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char *default_directory(const char *name) {
+    char *home = rt_data_home(), *directory = join("%s/%s", home, name);
+    free(home);
+    return directory;
+}
+
+static int unknown_set(const char *name) {
+    const char *names[8];
+    for (int i = 0; i < data_set_count; i++) names[i] = data_sets[i].name;
+    const char *near = nearest_name(name, names, (size_t)data_set_count);
+    if (near) return usage_error("data", "there is no data set '%s'; did you mean '%s'?", name, near);
+    return usage_error("data", "there is no data set '%s'; there are cifar10 and cifar100", name);
+}
+
+static int get(const Options *o) {
+    if (o->noperands != 2) return usage_error("data", "'get' needs the name of one data set: cifar10 or cifar100");
+    const DataSet *set = data_set_find(o->operand[1]);
+    if (!set) return unknown_set(o->operand[1]);
+    char *directory = o->to ? join("%s", o->to) : default_directory(set->name);
+    int status = data_get(set, directory);
+    free(directory);
+    return status;
+}
+
+static int check_directory(const DataSet *set, const char *directory) {
+    static const char *const verdict[] = {[FILE_GOOD] = "good",
+                                          [FILE_MISSING] = "missing",
+                                          [FILE_SIZE] = "wrong size",
+                                          [FILE_SUM] = "SHA-256 sum is not the official file's",
+                                          [FILE_UNREADABLE] = "cannot be read"};
+    int bad = 0;
+    for (int i = 0; i < set->nfiles; i++) {
+        FileState state = data_file_check(directory, &set->files[i]);
+        printf("%s/%s: %s\n", directory, set->files[i].name, verdict[state]);
+        bad += state != FILE_GOOD;
+    }
+    return bad ? fail(EXIT_INPUT, "%d of %d files of %s are not as they should be", bad, set->nfiles, set->name) : EXIT_OK;
+}
+
+static int check(const Options *o) {
+    if (o->noperands > 2) return usage_error("data", "'check' takes one data set or directory");
+    const char *what = o->noperands == 2 ? o->operand[1] : "cifar10";
+    const DataSet *set = data_set_find(what);
+    char *directory = set ? default_directory(set->name) : join("%s", what);
+    if (!set) set = data_set_in(directory);
+    int status = set ? check_directory(set, directory) : fail(EXIT_INPUT, "'%s' holds no files of a known data set", directory);
+    free(directory);
+    return status;
+}
+
+static int list(void) {
+    for (int i = 0; i < data_set_count; i++) {
+        char *directory = default_directory(data_sets[i].name);
+        int here = 0;
+        for (int f = 0; f < data_sets[i].nfiles; f++) {
+            char *path = join("%s/%s", directory, data_sets[i].files[f].name);
+            here += !access(path, R_OK);
+            free(path);
+        }
+        const char *state = here == data_sets[i].nfiles ? "here" : here ? "incomplete" : "not here";
+        printf("%-9s  %-10s  %s\n", data_sets[i].name, state, directory);
+        free(directory);
+    }
+    printf("%-9s  %-10s  made by netc itself, ten classes of procedural images\n", "synthetic", "built in");
+    return EXIT_OK;
+}
+
+static int path(const Options *o) {
+    if (o->noperands > 2) return usage_error("data", "'path' takes one data set");
+    if (o->noperands == 2 && !data_set_find(o->operand[1])) return unknown_set(o->operand[1]);
+    char *directory = o->noperands == 2 ? default_directory(o->operand[1]) : rt_data_home();
+    printf("%s\n", directory);
+    free(directory);
+    return EXIT_OK;
+}
+
+/* One test picture as DIR/00012-ship.png. */
+static int export_picture(const RtData *data, int64_t index, const char *directory) {
+    int64_t pixels = data->height * data->width;
+    const uint8_t *planes = data->test_images + index * 3 * pixels;
+    int label = data->test_labels[index];
+    Picture picture = {data->width, data->height, malloc((size_t)pixels * 3)};
+    if (!picture.rgb) return fail(EXIT_INTERNAL, "out of memory");
+    for (int64_t i = 0; i < pixels; i++)
+        for (int c = 0; c < 3; c++) picture.rgb[i * 3 + c] = planes[c * pixels + i];
+    char *file = data->class_names ? join("%s/%05" PRId64 "-%s.png", directory, index, data->class_names[label])
+                                   : join("%s/%05" PRId64 "-%d.png", directory, index, label);
+    char why[256];
+    int status = EXIT_OK;
+    if (picture_write(file, &picture, why, sizeof why))
+        printf("%s\n", file);
+    else
+        status = fail(EXIT_IO, "cannot write '%s': %s", file, why);
+    free(file);
+    picture_free(&picture);
+    return status;
+}
+
+static int export(const Options *o) {
+    if (o->noperands != 2 || !o->to)
+        return usage_error("data", "'export' needs a data set and a directory: netc data export cifar10 --to=DIR");
+    RtData data = {0};
+    RtError error = {{0}};
+    RtStatus opened = rt_data_open(o->operand[1], &data, &error);
+    if (opened) return fail_rt(opened, &error);
+    int status = EXIT_OK;
+    if (data.channels != 3)
+        status = fail(EXIT_INPUT, "only RGB pictures can be exported");
+    else if (!directory_make(o->to))
+        status = fail(EXIT_IO, "cannot make the directory '%s': %s", o->to, strerror(errno));
+    for (int64_t i = 0; !status && i < o->count && i < data.ntest; i++) status = export_picture(&data, i, o->to);
+    rt_data_free(&data);
+    return status;
+}
+
+int command_data(const Options *o) {
+    static const char *const actions[] = {"get", "check", "list", "path", "export"};
+    if (o->noperands == 0) return usage_error("data", "what to do: get, check, list, path or export");
+    const char *action = o->operand[0];
+    if (!strcmp(action, "get")) return get(o);
+    if (!strcmp(action, "check")) return check(o);
+    if (!strcmp(action, "list")) return list();
+    if (!strcmp(action, "path")) return path(o);
+    if (!strcmp(action, "export")) return export(o);
+    const char *near = nearest_name(action, actions, 5);
+    if (near) return usage_error("data", "there is no '%s'; did you mean '%s'?", action, near);
+    return usage_error("data", "there is no '%s'; there are get, check, list, path and export", action);
+}

@@ -1,0 +1,68 @@
+/* netc fmt: .net files in canonical style: to standard output, in place (--write), or only checked (--check). */
+#include "driver/driver.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char *read_stdin(size_t *length) {
+    char *text = NULL;
+    FILE *memory = open_memstream(&text, length);
+    char block[4096];
+    size_t n;
+    if (!memory) exit(fail(EXIT_INTERNAL, "out of memory"));
+    while ((n = fread(block, 1, sizeof block, stdin)) > 0) fwrite(block, 1, n, memory);
+    if (fclose(memory)) exit(fail(EXIT_INTERNAL, "out of memory"));
+    return text;
+}
+
+/* Written beside the file and renamed, so that an interruption leaves the old text or the new one. */
+static int replace_file(const char *path, const char *text) {
+    char *temporary = join("%s.netc-fmt", path);
+    struct stat info;
+    FILE *file = fopen(temporary, "wb");
+    bool ok = file && fputs(text, file) >= 0;
+    if (file && !stat(path, &info)) ok = ok && !fchmod(fileno(file), info.st_mode & 07777);
+    if (file && fclose(file)) ok = false;
+    ok = ok && !rename(temporary, path);
+    int status = ok ? EXIT_OK : fail(EXIT_IO, "cannot write '%s': %s", path, strerror(errno));
+    if (!ok) unlink(temporary);
+    free(temporary);
+    return status;
+}
+
+static int format_one(const Options *options, const char *path) {
+    bool standard_input = !strcmp(path, "-");
+    size_t length = 0;
+    int status = EXIT_OK;
+    char *text = standard_input ? read_stdin(&length) : read_file(path, &length, &status);
+    if (!text) return status;
+    Diag *diag = diag_new();
+    char *canonical = frontend_format(standard_input ? "<stdin>" : path, text, length, diag);
+    if (!canonical) {
+        diag_print(diag, stderr, use_color(stderr));
+        status = EXIT_INPUT;
+    } else if (options->check) {
+        bool same = strlen(canonical) == length && !memcmp(canonical, text, length);
+        if (!same) status = fail(EXIT_INPUT, "'%s' is not in canonical form; 'netc fmt --write' rewrites it", path);
+    } else if (options->write && !standard_input) {
+        if (strcmp(canonical, text)) status = replace_file(path, canonical);
+    } else {
+        fputs(canonical, stdout);
+    }
+    free(canonical);
+    diag_free(diag);
+    free(text);
+    return status;
+}
+
+int command_fmt(const Options *options) {
+    if (options->noperands == 0) return usage_error("fmt", "no file given");
+    int status = EXIT_OK;
+    for (uint32_t i = 0; i < options->noperands; i++) {
+        int one = format_one(options, options->operand[i]);
+        if (one > status) status = one;
+    }
+    return status;
+}

@@ -1,0 +1,29 @@
+/* netc help: a command's help, or the table of passes. */
+#include "driver/driver.h"
+#include <string.h>
+
+static void print_passes(void) {
+    printf("Passes, in the order of the default pipelines (T training, I inference, * required):\n\n");
+    for (uint32_t i = 0; i < pass_count(); i++) {
+        const Pass *pass = pass_at(i);
+        printf("  %-18s %c%c%c  %s\n", pass->name, pass->train ? 'T' : ' ', pass->infer ? 'I' : ' ', pass->required ? '*' : ' ',
+               pass->summary);
+    }
+    printf("\n--passes=a,b runs exactly these; --passes=-a runs the default without one; --disable-pass=a likewise.\n");
+}
+
+int command_help(const Options *options) {
+    if (options->noperands == 0) {
+        command_print_list(stdout);
+        return EXIT_OK;
+    }
+    if (options->noperands > 1) return usage_error("help", "one command at a time");
+    if (!strcmp(options->operand[0], "passes")) {
+        print_passes();
+        return EXIT_OK;
+    }
+    const Command *command = command_find(options->operand[0]);
+    if (!command) return usage_error("help", "there is no command '%s'", options->operand[0]);
+    command_print_help(command, stdout);
+    return EXIT_OK;
+}

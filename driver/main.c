@@ -1,0 +1,88 @@
+/* netc: the command. A table of subcommands, and the way into one of them. */
+#include "driver/driver.h"
+#include <string.h>
+
+static const Command commands[] = {
+    {"train", CMD_TRAIN, command_train, "netc train MODEL [options]", "compile a model and train it",
+     "Writes metrics.jsonl, last.safetensors and best.safetensors into the output directory. SIGINT and SIGTERM save\n"
+     "a checkpoint and exit with 130; --resume then continues with the same bits as if nothing had happened.\n"},
+    {"eval", CMD_EVAL, command_eval, "netc eval MODEL --weights FILE [options]", "measure a trained model on the test set", ""},
+    {"predict", CMD_PREDICT, command_predict, "netc predict MODEL --weights FILE PICTURE.png... [options]",
+     "classify pictures (PNG of any size)", "Each picture is resized to the net's input.\n"},
+    {"init", CMD_INIT, command_init, "netc init MODEL --seed S -o FILE.safetensors [options]", "write a model's initial weights",
+     "The weights are those that 'netc train MODEL --seed S' starts from.\n"},
+    {"ir", CMD_IR, command_ir, "netc ir MODEL [options]", "print a model's graph at any stage",
+     "A MODEL that ends in .ir is read as textual IR instead of .net text.\n"},
+    {"bench", CMD_BENCH, command_bench, "netc bench MODEL [options]",
+     "time a model's training step and inference, kernel by kernel",
+     "The machine's arithmetic peak and memory bandwidth are measured in the same run.\n"},
+    {"fmt", CMD_FMT, command_fmt, "netc fmt FILE.net... [options]", "print .net files in the one canonical style",
+     "Prints to standard output unless --write or --check is given. '-' reads standard input.\n"},
+    {"data", CMD_DATA, command_data, "netc data get|check|list|path|export [...]", "fetch, check and export data sets",
+     "  netc data get cifar10|cifar100 [--to DIR]             fetch a data set and check its SHA-256 sums\n"
+     "  netc data check [cifar10|cifar100|DIR]                check the files of a data set\n"
+     "  netc data list                                        what is here\n"
+     "  netc data path [NAME]                                 where data sets are kept\n"
+     "  netc data export cifar10 --to DIR [--count N]         write test pictures as PNG\n"},
+    {"help", CMD_HELP, command_help, "netc help [COMMAND|passes]", "explain a command, or list the passes", ""},
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+const Command *command_find(const char *name) {
+    for (int i = 0; i < COMMANDS; i++)
+        if (!strcmp(commands[i].name, name)) return &commands[i];
+    return NULL;
+}
+
+void command_print_help(const Command *command, FILE *out) {
+    fprintf(out, "Usage: %s\n\n%c%s.\n", command->usage, command->summary[0] - 'a' + 'A', command->summary + 1);
+    if (*command->details) fprintf(out, "\n%s", command->details);
+    options_print_help(command->bit, out);
+}
+
+void command_print_list(FILE *out) {
+    fprintf(out,
+            "netc %s - compiles a static network description to native kernels, for training and inference on CPUs\n\n"
+            "Usage: netc COMMAND [options]\n\nCommands:\n",
+            NETC_VERSION);
+    for (int i = 0; i < COMMANDS; i++) fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out,
+            "\n'netc help COMMAND' explains a command. Exit status: 0 done, 1 bad input, 2 bad usage, 3 input or output failed,\n"
+            "70 a mistake in netc, 130 interrupted.\n");
+}
+
+static int unknown_command(const char *name) {
+    const char *names[COMMANDS];
+    for (int i = 0; i < COMMANDS; i++) names[i] = commands[i].name;
+    const char *near = nearest_name(name, names, COMMANDS);
+    if (near) return usage_error("", "there is no command '%s'; did you mean '%s'?", name, near);
+    return usage_error("", "there is no command '%s'", name);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        command_print_list(stderr);
+        return EXIT_USAGE;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("netc %s\n", NETC_VERSION);
+        return EXIT_OK;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+        command_print_list(stdout);
+        return EXIT_OK;
+    }
+    const Command *command = command_find(argv[1]);
+    if (!command) return unknown_command(argv[1]);
+    Options options;
+    int status = EXIT_USAGE;
+    if (options_parse(&options, command->bit, command->name, argc, argv, 2)) {
+        if (options.help)
+            command_print_help(command, stdout), status = EXIT_OK;
+        else
+            status = command->run(&options);
+    }
+    options_free(&options);
+    if (fflush(stdout) || ferror(stdout)) return status ? status : fail(EXIT_IO, "cannot write to standard output");
+    return status;
+}

@@ -1,0 +1,274 @@
+/* The table of options and its parser: --name, --name=value, --name value, -x, -x value, -- ends options.
+ *
+ * Invariants: a row's kind says the type of the member at its offset; names are unique; a letter stands for one row. */
+#include "driver/options.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum OptionKind {
+    KIND_FLAG,  /* bool */
+    KIND_TEXT,  /* const char * */
+    KIND_LIST,  /* TextList */
+    KIND_COUNT, /* int64_t, 0 or more */
+    KIND_CHOICE /* const char *, one of the words of `value`, split at '|' */
+} OptionKind;
+
+typedef struct OptionRow {
+    const char *name;
+    char letter; /* 0: none */
+    OptionKind kind;
+    const char *value; /* what --help shows behind the name */
+    size_t offset;
+    unsigned commands;
+    const char *help;
+} OptionRow;
+
+enum {
+    COMPILES = CMD_TRAIN | CMD_INIT | CMD_EVAL | CMD_PREDICT | CMD_BENCH, /* through to machine code */
+    READS_MODEL = COMPILES | CMD_IR,
+    EVERY = READS_MODEL | CMD_FMT | CMD_DATA | CMD_HELP,
+};
+
+#define AT(member) offsetof(Options, member)
+static const OptionRow table[] = {
+    {"set", 0, KIND_LIST, "KEY=VALUE", AT(sets), READS_MODEL, "set a net's parameter or a train key; VALUE is a .net expression"},
+    {"net", 0, KIND_TEXT, "NAME", AT(net), READS_MODEL, "which net of the file (default: its last)"},
+    {"batch", 0, KIND_COUNT, "N", AT(batch), READS_MODEL, "images per step (default: the recipe's)"},
+
+    {"data", 0, KIND_TEXT, "DATA", AT(data), CMD_TRAIN | CMD_EVAL | CMD_PREDICT,
+     "cifar10, cifar100, synthetic, or a directory of the binary files (default: the recipe's)"},
+    {"out", 0, KIND_TEXT, "DIR", AT(out), CMD_TRAIN, "directory of metrics and checkpoints (default: runs/MODEL-SEED)"},
+    {"init", 0, KIND_TEXT, "FILE", AT(init), CMD_TRAIN, "start from the weights of this safetensors file"},
+    {"resume", 0, KIND_FLAG, NULL, AT(resume), CMD_TRAIN, "continue from the last checkpoint in the output directory"},
+    {"steps", 0, KIND_COUNT, "N", AT(steps), CMD_TRAIN, "stop after N optimiser steps (default: by epochs)"},
+    {"log-every", 0, KIND_COUNT, "N", AT(log_every), CMD_TRAIN, "steps between lines of metrics (default: 50)"},
+    {"checkpoint-every", 0, KIND_COUNT, "N", AT(checkpoint_every), CMD_TRAIN, "steps between checkpoints (default: each epoch)"},
+    {"eval-every", 0, KIND_COUNT, "N", AT(eval_every), CMD_TRAIN, "epochs between evaluations on the test set (default: 1)"},
+    {"seed", 0, KIND_COUNT, "S", AT(seed), CMD_TRAIN | CMD_INIT | CMD_BENCH,
+     "seed of weights, order and augmentation (default: 0)"},
+    {"quiet", 'q', KIND_FLAG, NULL, AT(quiet), CMD_TRAIN, "no progress line"},
+
+    {"weights", 'w', KIND_TEXT, "FILE", AT(weights), CMD_EVAL | CMD_PREDICT, "safetensors file of the weights (required)"},
+    {"top", 0, KIND_COUNT, "K", AT(top), CMD_PREDICT, "how many classes to print for each picture (default: 3)"},
+    {"repeats", 0, KIND_COUNT, "N", AT(repeats), CMD_BENCH, "timed runs of which the median is printed (default: 9)"},
+    {"output", 'o', KIND_TEXT, "FILE", AT(output), CMD_INIT | CMD_IR, "file to write"},
+    {"stage", 0, KIND_CHOICE, "source|autodiff|final", AT(stage), CMD_IR, "how far to take the graph (default: source)"},
+    {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_IR, "graph of training or of inference (default: train)"},
+    {"format", 0, KIND_CHOICE, "text|json", AT(format), CMD_IR, "how to print it (default: text)"},
+    {"check", 0, KIND_FLAG, NULL, AT(check), CMD_FMT, "only say which files are not in canonical form; exit 1 if any"},
+    {"write", 'w', KIND_FLAG, NULL, AT(write), CMD_FMT, "rewrite the files in place"},
+    {"to", 0, KIND_TEXT, "DIR", AT(to), CMD_DATA, "directory to write to"},
+    {"count", 0, KIND_COUNT, "N", AT(count), CMD_DATA, "export: how many pictures (default: 10)"},
+    {"json", 0, KIND_FLAG, NULL, AT(json), CMD_EVAL | CMD_PREDICT | CMD_BENCH, "print one line of JSON"},
+
+    {"threads", 0, KIND_COUNT, "T", AT(threads), COMPILES, "threads (default: one per CPU); the results do not depend on it"},
+    {"cpu", 0, KIND_TEXT, "NAME", AT(cpu), COMPILES, "LLVM's name of the CPU to compile for (default: native)"},
+    {"conv", 0, KIND_CHOICE, "auto|direct|gemm", AT(conv), COMPILES, "convolution algorithm (default: auto)"},
+    {"dump-llvm", 0, KIND_TEXT, "FILE", AT(dump_llvm), COMPILES, "write the optimised LLVM IR of the kernels"},
+    {"dump-asm", 0, KIND_TEXT, "FILE", AT(dump_asm), COMPILES, "write the kernels' assembly"},
+
+    {"passes", 0, KIND_TEXT, "LIST", AT(passes), READS_MODEL,
+     "run exactly these passes, or the default without -NAME (netc help passes)"},
+    {"disable-pass", 0, KIND_LIST, "NAME", AT(disable_pass), READS_MODEL, "leave an optional pass out"},
+    {"load-pass", 0, KIND_LIST, "FILE.so", AT(load_pass), READS_MODEL, "add the passes of a shared object"},
+    {"opt-bisect-limit", 0, KIND_COUNT, "N", AT(bisect_limit), READS_MODEL,
+     "do only the first N rewrites of the optional passes"},
+    {"print-before-all", 0, KIND_FLAG, NULL, AT(print_before_all), READS_MODEL, "print the graph before every pass"},
+    {"print-after-all", 0, KIND_FLAG, NULL, AT(print_after_all), READS_MODEL, "print the graph after every pass"},
+    {"print-before", 0, KIND_TEXT, "PASS", AT(print_before), READS_MODEL, "print the graph before one pass"},
+    {"print-after", 0, KIND_TEXT, "PASS", AT(print_after), READS_MODEL, "print the graph after one pass"},
+    {"time-passes", 0, KIND_FLAG, NULL, AT(time_passes), READS_MODEL, "print how long each pass took"},
+    {"remarks", 0, KIND_FLAG, NULL, AT(remarks), READS_MODEL, "print what each rewrite did, or why it did not apply"},
+    {"help", 'h', KIND_FLAG, NULL, AT(help), EVERY, "print this help"},
+};
+enum { ROWS = sizeof table / sizeof table[0] };
+
+int usage_error(const char *command_name, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, *command_name ? "netc %s: " : "netc: ", command_name);
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "; see 'netc %s%s--help'\n", command_name, *command_name ? " " : "");
+    va_end(args);
+    return 2;
+}
+
+/* Levenshtein distance of two names, rows of at most 63. */
+static size_t edit_distance(const char *a, const char *b) {
+    size_t row[64], n = strlen(b);
+    if (n > 63) return SIZE_MAX;
+    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            diagonal = row[j];
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+const char *nearest_name(const char *word, const char *const *names, size_t count) {
+    const char *best = NULL;
+    size_t limit = strlen(word) / 3 + 1, best_distance = limit + 1;
+    for (size_t i = 0; i < count; i++) {
+        size_t distance = edit_distance(word, names[i]);
+        if (distance < best_distance) best_distance = distance, best = names[i];
+    }
+    return best;
+}
+
+static const OptionRow *find_name(unsigned command, const char *name, size_t length) {
+    for (int i = 0; i < ROWS; i++)
+        if ((table[i].commands & command) && strlen(table[i].name) == length && !strncmp(table[i].name, name, length))
+            return &table[i];
+    return NULL;
+}
+
+static const OptionRow *find_letter(unsigned command, char letter) {
+    for (int i = 0; i < ROWS; i++)
+        if ((table[i].commands & command) && table[i].letter == letter) return &table[i];
+    return NULL;
+}
+
+static bool unknown_option(unsigned command, const char *command_name, const char *name, size_t length) {
+    const char *names[ROWS];
+    size_t count = 0;
+    char word[64];
+    snprintf(word, sizeof word, "%.*s", (int)length, name);
+    for (int i = 0; i < ROWS; i++)
+        if (table[i].commands & command) names[count++] = table[i].name;
+    const char *near = nearest_name(word, names, count);
+    if (near)
+        usage_error(command_name, "there is no option '--%s'; did you mean '--%s'?", word, near);
+    else
+        usage_error(command_name, "there is no option '--%s'", word);
+    return false;
+}
+
+static bool is_choice(const char *choices, const char *text) {
+    size_t length = strlen(text);
+    for (const char *word = choices; word; word = strchr(word, '|') ? strchr(word, '|') + 1 : NULL)
+        if (strcspn(word, "|") == length && !strncmp(word, text, length)) return true;
+    return false;
+}
+
+static bool store_count(const OptionRow *row, const char *command_name, const char *text, int64_t *out) {
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end || errno || value < 0) {
+        usage_error(command_name, "'--%s' needs a whole number from 0 up, found '%s'", row->name, text);
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool store(Options *options, const OptionRow *row, const char *command_name, const char *text) {
+    void *member = (char *)options + row->offset;
+    switch (row->kind) {
+    case KIND_FLAG: *(bool *)member = true; return true;
+    case KIND_TEXT: *(const char **)member = text; return true;
+    case KIND_COUNT: return store_count(row, command_name, text, member);
+    case KIND_LIST: {
+        TextList *list = member; /* has room for every word of argv */
+        list->item[list->count++] = text;
+        return true;
+    }
+    case KIND_CHOICE:
+        if (!is_choice(row->value, text)) {
+            usage_error(command_name, "'--%s' is one of %s, found '%s'", row->name, row->value, text);
+            return false;
+        }
+        *(const char **)member = text;
+        return true;
+    }
+    return false;
+}
+
+/* One word that starts with '-'. Moves *i on when the value is the next word. */
+static bool parse_option(Options *options, unsigned command, const char *command_name, int argc, char **argv, int *i) {
+    const char *word = argv[*i], *value = NULL;
+    const OptionRow *row;
+    if (word[1] == '-') {
+        size_t length = strcspn(word + 2, "=");
+        row = find_name(command, word + 2, length);
+        if (!row) return unknown_option(command, command_name, word + 2, length);
+        if (word[2 + length] == '=') value = word + 3 + length;
+    } else {
+        row = find_letter(command, word[1]);
+        if (!row) {
+            usage_error(command_name, "there is no option '-%c'", word[1]);
+            return false;
+        }
+        if (word[2]) value = word + 2;
+    }
+    if (row->kind == KIND_FLAG && value) {
+        usage_error(command_name, "'--%s' takes no value, found '%s'", row->name, value);
+        return false;
+    }
+    if (row->kind != KIND_FLAG && !value) {
+        if (*i + 1 >= argc) {
+            usage_error(command_name, "'--%s' needs a value: --%s=%s", row->name, row->name, row->value);
+            return false;
+        }
+        value = argv[++*i];
+    }
+    return store(options, row, command_name, value);
+}
+
+static const char **word_list(int words) {
+    const char **list = calloc((size_t)words + 1, sizeof *list);
+    if (!list) {
+        fprintf(stderr, "netc: out of memory\n");
+        exit(70);
+    }
+    return list;
+}
+
+bool options_parse(Options *options, unsigned command, const char *command_name, int argc, char **argv, int first) {
+    *options = (Options){.bisect_limit = -1, .top = 3, .repeats = 9, .count = 10};
+    options->sets.item = word_list(argc);
+    options->disable_pass.item = word_list(argc);
+    options->load_pass.item = word_list(argc);
+    options->operand = word_list(argc);
+    bool only_operands = false;
+    for (int i = first; i < argc; i++) {
+        if (only_operands || argv[i][0] != '-' || !argv[i][1])
+            options->operand[options->noperands++] = argv[i];
+        else if (!strcmp(argv[i], "--"))
+            only_operands = true;
+        else if (!parse_option(options, command, command_name, argc, argv, &i))
+            return false;
+    }
+    return true;
+}
+
+void options_free(Options *options) {
+    free(options->sets.item);
+    free(options->disable_pass.item);
+    free(options->load_pass.item);
+    free(options->operand);
+}
+
+void options_print_help(unsigned command, FILE *out) {
+    fprintf(out, "\nOptions:\n");
+    for (int i = 0; i < ROWS; i++) {
+        const OptionRow *row = &table[i];
+        if (!(row->commands & command)) continue;
+        char left[64], letter[8] = "    ";
+        if (row->letter) snprintf(letter, sizeof letter, "-%c, ", row->letter);
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, row->name, row->value ? "=" : "", row->value ? row->value : "");
+        if (strlen(left) > 30)
+            fprintf(out, "  %s\n  %-30s  %s\n", left, "", row->help);
+        else
+            fprintf(out, "  %-30s  %s\n", left, row->help);
+    }
+}

@@ -1,0 +1,70 @@
+/* The command line of every subcommand, parsed by one table (options.c).
+ *
+ * Each row of the table names an option, the commands that accept it and the member of Options that it fills. Values are
+ * borrowed from argv. A mistake is a usage error: one sentence, the nearest name where one is near, and exit status 2. */
+#ifndef NETC_DRIVER_OPTIONS_H
+#define NETC_DRIVER_OPTIONS_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum {
+    CMD_TRAIN = 1 << 0,
+    CMD_INIT = 1 << 1,
+    CMD_EVAL = 1 << 2,
+    CMD_PREDICT = 1 << 3,
+    CMD_IR = 1 << 4,
+    CMD_FMT = 1 << 5,
+    CMD_DATA = 1 << 6,
+    CMD_BENCH = 1 << 7,
+    CMD_HELP = 1 << 8,
+};
+
+/* Texts given to an option that may stand several times. */
+typedef struct TextList {
+    const char **item;
+    uint32_t count;
+} TextList;
+
+typedef struct Options {
+    /* model */
+    TextList sets;
+    const char *net;
+    int64_t batch;
+    const char *mode, *stage, *format;
+    /* passes */
+    const char *passes, *print_before, *print_after;
+    TextList disable_pass, load_pass;
+    int64_t bisect_limit; /* -1: off */
+    bool print_before_all, print_after_all, time_passes, remarks;
+    /* code generation */
+    const char *cpu, *conv, *dump_llvm, *dump_asm;
+    int64_t threads, seed;
+    /* training */
+    const char *data, *out, *init;
+    int64_t steps, log_every, checkpoint_every, eval_every;
+    bool resume, quiet;
+    /* eval, predict, init, bench, fmt, data */
+    const char *weights, *output, *to;
+    int64_t top, repeats, count;
+    bool json, check, write;
+    bool help;
+    /* what is left: models, files */
+    const char **operand;
+    uint32_t noperands;
+} Options;
+
+/* Parses argv[first..argc) for one command. False after printing a usage error to stderr. options_free either way. */
+bool options_parse(Options *options, unsigned command, const char *command_name, int argc, char **argv, int first);
+void options_free(Options *options);
+
+/* The option list of a command's --help. */
+void options_print_help(unsigned command, FILE *out);
+
+/* The one voice of usage errors: "netc train: ...", then where help is found. Returns exit status 2. */
+int usage_error(const char *command_name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The name among `names` nearest to `word` if it is near enough to be a slip of the fingers, else NULL. */
+const char *nearest_name(const char *word, const char *const *names, size_t count);
+#endif

@@ -1,0 +1,105 @@
+/* FMA peak: 12 independent accumulators of the widest vector, enough to cover the latency on both FMA pipes; one loop per
+ * instruction set by function attribute, chosen at run time. Bandwidth: c[i] = a[i] + 1 over blocks far larger than the caches.
+ */
+#include "driver/probe.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+double probe_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+enum { CHAINS = 12, ROUNDS = 200000, REPEATS = 7 };
+
+/* Twelve chains by name, not an array: whatever the optimiser does, each lives in a register. The asm claims to change an
+ * accumulator, so rounds cannot be folded. */
+#define STEP(a, REGISTER)                                                                                                        \
+    a = a * x + y;                                                                                                               \
+    __asm__ volatile("" : "+" REGISTER(a));
+#define FMA_LOOP(NAME, BYTES, REGISTER, ATTRIBUTE)                                                                               \
+    typedef float Vector_##NAME __attribute__((vector_size(BYTES)));                                                             \
+    ATTRIBUTE static double fma_##NAME(void) {                                                                                   \
+        Vector_##NAME x = {0}, y = {0}, a = {0}, b = {0}, c = {0}, d = {0}, e = {0}, f = {0}, g = {0}, h = {0}, i = {0},         \
+                      j = {0}, k = {0}, l = {0};                                                                                 \
+        x = x + 0.999f, y = y + 0.001f;                                                                                          \
+        for (int r = 0; r < ROUNDS; r++) {                                                                                       \
+            STEP(a, REGISTER)                                                                                                    \
+            STEP(b, REGISTER) STEP(c, REGISTER) STEP(d, REGISTER) STEP(e, REGISTER) STEP(f, REGISTER) STEP(g, REGISTER)          \
+                STEP(h, REGISTER) STEP(i, REGISTER) STEP(j, REGISTER) STEP(k, REGISTER) STEP(l, REGISTER)                        \
+        }                                                                                                                        \
+        return 2.0 * CHAINS * ROUNDS * (BYTES / 4);                                                                              \
+    }
+#if defined(__x86_64__)
+FMA_LOOP(avx512, 64, "v", __attribute__((target("avx512f,fma"))))
+FMA_LOOP(avx2, 32, "x", __attribute__((target("avx2,fma"))))
+FMA_LOOP(base, 16, "x", )
+#else
+FMA_LOOP(base, 16, "w", )
+#endif
+
+static double fma_widest(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) return fma_avx512();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return fma_avx2();
+#endif
+    return fma_base();
+}
+
+static void fma_piece(void *context, int64_t piece, int thread) {
+    (void)thread;
+    ((double *)context)[piece] = fma_widest();
+}
+
+enum { BLOCK = 16 << 20 }; /* floats per thread and array: 64 MB */
+typedef struct Copy {
+    float *from, *to;
+} Copy;
+
+static void copy_piece(void *context, int64_t piece, int thread) {
+    (void)thread;
+    const Copy *copy = context;
+    const float *restrict from = copy->from + piece * BLOCK;
+    float *restrict to = copy->to + piece * BLOCK;
+    for (int64_t i = 0; i < BLOCK; i++) to[i] = from[i] + 1;
+}
+
+/* Best of REPEATS: interruptions only ever make a run slower. */
+static double best_seconds(RtPool *pool, RtTask task, void *context, int64_t pieces) {
+    double best = 1e30;
+    for (int i = 0; i < REPEATS; i++) {
+        double start = probe_seconds();
+        if (pieces == 1)
+            task(context, 0, 0);
+        else
+            rt_pool_run(pool, task, context, pieces);
+        double seconds = probe_seconds() - start;
+        if (seconds < best) best = seconds;
+    }
+    return best;
+}
+
+Peaks probe_machine(RtPool *pool) {
+    int threads = rt_pool_threads(pool);
+    double *flops = calloc((size_t)threads, sizeof *flops);
+    size_t bytes = (size_t)threads * BLOCK * sizeof(float);
+    Copy copy = {malloc(bytes), malloc(bytes)};
+    Peaks peaks = {0};
+    if (flops) {
+        double one = best_seconds(pool, fma_piece, flops, 1), all = best_seconds(pool, fma_piece, flops, threads);
+        peaks.gflops_one = 1e-9 * flops[0] / one;
+        peaks.gflops_all = 1e-9 * flops[0] * threads / all;
+    }
+    if (copy.from && copy.to) {
+        memset(copy.from, 0, bytes);
+        double moved = 2e-9 * BLOCK * sizeof(float);
+        peaks.gb_one = moved / best_seconds(pool, copy_piece, &copy, 1);
+        peaks.gb_all = moved * threads / best_seconds(pool, copy_piece, &copy, threads);
+    }
+    free(copy.from);
+    free(copy.to);
+    free(flops);
+    return peaks;
+}

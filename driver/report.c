@@ -1,0 +1,73 @@
+/* Messages, small texts and files for the subcommands. */
+#include "driver/driver.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int fail(int status, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fflush(stdout);
+    fputs("netc: error: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    return status;
+}
+
+int fail_rt(RtStatus status, const RtError *error) { return fail(rt_exit_code(status), "%s", error->text); }
+
+bool use_color(FILE *stream) {
+    const char *no_color = getenv("NO_COLOR"); /* no-color.org: set and not empty */
+    return isatty(fileno(stream)) && !(no_color && *no_color);
+}
+
+char *join(const char *format, ...) {
+    va_list args;
+    char *text;
+    va_start(args, format);
+    int length = vasprintf(&text, format, args);
+    va_end(args);
+    if (length < 0) exit(fail(EXIT_INTERNAL, "out of memory"));
+    return text;
+}
+
+void json_string(FILE *out, const char *text) {
+    fputc('"', out);
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            fprintf(out, "\\%c", *c);
+        else if (*c < 0x20)
+            fprintf(out, "\\u%04x", *c);
+        else
+            fputc(*c, out);
+    }
+    fputc('"', out);
+}
+
+enum { FILE_LIMIT = 1 << 30 };
+
+char *read_file(const char *path, size_t *length, int *status) {
+    FILE *file = fopen(path, "rb");
+    struct stat info;
+    char *text = NULL;
+    if (!file || fstat(fileno(file), &info)) {
+        *status = fail(errno == ENOENT ? EXIT_INPUT : EXIT_IO, "cannot open '%s': %s", path, strerror(errno));
+    } else if (!S_ISREG(info.st_mode) || info.st_size > FILE_LIMIT) {
+        *status = fail(EXIT_INPUT, "'%s' is not a file that can be read whole", path);
+    } else if (!(text = malloc((size_t)info.st_size + 1))) {
+        *status = fail(EXIT_INTERNAL, "out of memory");
+    } else if (fread(text, 1, (size_t)info.st_size, file) != (size_t)info.st_size) {
+        *status = fail(EXIT_IO, "cannot read '%s': %s", path, ferror(file) ? strerror(errno) : "the file became shorter");
+        free(text);
+        text = NULL;
+    } else {
+        text[info.st_size] = 0;
+        *length = (size_t)info.st_size;
+    }
+    if (file) fclose(file);
+    return text;
+}

@@ -1,0 +1,199 @@
+/* A model on its way: .net file → graphs → passes → machine code → a machine in memory. One place that all subcommands
+ * share; each stops where it needs to. Mistakes are printed where they are found and come back as exit statuses. */
+#include "driver/driver.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- finding the model ---- */
+
+/* Models installed with the command (bin/netc → share/netc/models), or the source tree that it was built from. */
+static char *shipped_model(const char *name) {
+    char self[4096];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length > 0) {
+        self[length] = 0;
+        char *slash = strrchr(self, '/');
+        if (slash) *slash = 0;
+        char *installed = join("%s/../share/netc/models/%s.net", self, name);
+        if (!access(installed, R_OK)) return installed;
+        free(installed);
+    }
+    char *source = join("%s/%s.net", NETC_SOURCE_MODELS, name);
+    if (!access(source, R_OK)) return source;
+    free(source);
+    return NULL;
+}
+
+int session_find_model(Session *session, const Options *options, const char *command_name) {
+    session->options = options;
+    if (options->noperands == 0) return usage_error(command_name, "no model given");
+    const char *name = options->operand[0];
+    bool is_path = strchr(name, '/') || strchr(name, '.');
+    if (access(name, F_OK) && !is_path) session->path = shipped_model(name);
+    if (!session->path) session->path = join("%s", name);
+    if (!access(session->path, R_OK)) return EXIT_OK;
+    if (errno != ENOENT && errno != ENOTDIR) return fail(EXIT_IO, "cannot open '%s': %s", name, strerror(errno));
+    if (is_path) return fail(EXIT_INPUT, "there is no model file '%s'", name);
+    return fail(EXIT_INPUT, "there is no model file '%s', and no '%s.net' among the models that come with netc", name, name);
+}
+
+/* ---- graphs ---- */
+
+void session_print_diagnostics(const Session *session) {
+    fflush(stdout);
+    diag_print(session->diag, stderr, use_color(stderr));
+}
+
+static PassOptions pass_options(const Options *o) {
+    return (PassOptions){.pipeline = o->passes,
+                         .disable = o->disable_pass.item,
+                         .ndisable = o->disable_pass.count,
+                         .load = o->load_pass.item,
+                         .nload = o->load_pass.count,
+                         .bisect_limit = o->bisect_limit,
+                         .print_before_all = o->print_before_all,
+                         .print_after_all = o->print_after_all,
+                         .time_passes = o->time_passes,
+                         .print_before = o->print_before,
+                         .print_after = o->print_after};
+}
+
+static void print_remarks(const Session *session, const PassResult *result) {
+    for (uint32_t i = 0; i < result->nremarks; i++) {
+        const Remark *r = &result->remarks[i];
+        int line, column;
+        diag_line_column(session->diag, r->span, &line, &column);
+        if (line) fprintf(stderr, "%s:%d:%d: ", diag_file_path(session->diag, r->span.file), line, column);
+        fprintf(stderr, "remark: %s%s: %s\n", r->pass, r->applied ? "" : " (not done)", r->text);
+    }
+}
+
+int session_passes(Session *session, const Graph *graph, PassResult *result) {
+    PassOptions options = pass_options(session->options);
+    if (!passes_run(graph, &options, session->diag, result)) {
+        *result = (PassResult){0};
+        session_print_diagnostics(session);
+        return EXIT_USAGE; /* only a mistake in the options of the passes can get here */
+    }
+    if (session->options->remarks) print_remarks(session, result);
+    return EXIT_OK;
+}
+
+int session_graph(Session *session, Mode mode, bool through_passes) {
+    const Options *o = session->options;
+    Model *model = mode == MODE_TRAIN ? &session->train : &session->infer;
+    PassResult *result = mode == MODE_TRAIN ? &session->train_passes : &session->infer_passes;
+    FrontendOptions front = {.mode = mode, .batch = o->batch, .net = o->net, .sets = o->sets.item, .nsets = o->sets.count};
+    if (!session->diag) session->diag = diag_new();
+    if (!frontend_compile(session->path, &front, session->diag, model)) {
+        *model = (Model){0};
+        session_print_diagnostics(session);
+        return EXIT_INPUT;
+    }
+    return through_passes ? session_passes(session, model->graph, result) : EXIT_OK;
+}
+
+/* ---- machine ---- */
+
+static ConvAlgorithm conv_algorithm(const char *text) {
+    if (text && !strcmp(text, "direct")) return CONV_DIRECT;
+    if (text && !strcmp(text, "gemm")) return CONV_GEMM;
+    return CONV_AUTO;
+}
+
+static int session_jit(Session *session) {
+    const Options *o = session->options;
+    const Model *model = session->train.graph ? &session->train : &session->infer;
+    CodegenInput input = {.name = model->name,
+                          .train = session->train_passes.graph,
+                          .infer = session->infer_passes.graph,
+                          .recipe = &model->recipe,
+                          .recipe_text = model->recipe_text};
+    CodegenOptions code = {.cpu = o->cpu, .conv = conv_algorithm(o->conv), .dump_llvm = o->dump_llvm, .dump_asm = o->dump_asm};
+    session->jit = codegen_jit(&input, &code, session->diag);
+    if (session->jit) return EXIT_OK;
+    session_print_diagnostics(session);
+    return EXIT_INPUT;
+}
+
+int session_machine(Session *session, bool train, bool infer) {
+    int status = EXIT_OK;
+    if (train) status = session_graph(session, MODE_TRAIN, true);
+    if (!status && infer) status = session_graph(session, MODE_INFER, true);
+    if (!status) status = session_jit(session);
+    if (status) return status;
+    if (session->options->threads > 1024) return usage_error("", "'--threads' is at most 1024");
+    session->pool = rt_pool_new((int)session->options->threads);
+    if (!session->pool) return fail(EXIT_INTERNAL, "cannot start %lld threads", (long long)session->options->threads);
+    RtError error = {{0}};
+    session->machine = rt_machine_new(jit_program(session->jit), session->pool, &error);
+    return session->machine ? EXIT_OK : fail(EXIT_INTERNAL, "%s", error.text);
+}
+
+void session_close(Session *session) {
+    if (session->machine) rt_machine_free(session->machine);
+    if (session->pool) rt_pool_free(session->pool);
+    if (session->jit) jit_free(session->jit);
+    if (session->train_passes.graph) passes_result_free(&session->train_passes);
+    if (session->infer_passes.graph) passes_result_free(&session->infer_passes);
+    if (session->train.graph) graph_free(session->train.graph);
+    if (session->infer.graph) graph_free(session->infer.graph);
+    if (session->diag) diag_free(session->diag);
+    free(session->path);
+}
+
+int64_t session_parameters(const Session *session) {
+    const RtProgram *program = jit_program(session->jit);
+    int64_t total = 0;
+    for (uint32_t i = 0; i < program->nparams; i++) {
+        int64_t elements = 1;
+        for (uint32_t d = 0; d < program->params[i].rank; d++) elements *= program->params[i].dim[d];
+        total += elements;
+    }
+    return total;
+}
+
+/* ---- data ---- */
+
+const char *recipe_data_name(RtDataset data) {
+    switch (data) {
+    case RT_DATA_CIFAR10: return "cifar10";
+    case RT_DATA_CIFAR100: return "cifar100";
+    case RT_DATA_SYNTHETIC: return "synthetic";
+    }
+    return "cifar10";
+}
+
+/* A named data set that was never fetched: the one mistake of a first run, so it gets its own sentence. */
+static bool named_data_missing(const char *where) {
+    if (strcmp(where, "cifar10") && strcmp(where, "cifar100")) return false;
+    char *home = rt_data_home();
+    char *directory = join("%s/%s", home, where);
+    bool missing = access(directory, F_OK) != 0;
+    free(directory);
+    free(home);
+    return missing;
+}
+
+int session_open_data(const Session *session, RtData *data) {
+    const RtProgram *program = jit_program(session->jit);
+    const char *where = session->options->data ? session->options->data : recipe_data_name(program->recipe.data);
+    RtError error = {{0}};
+    if (named_data_missing(where))
+        return fail(EXIT_INPUT, "the data set '%s' is not here; 'netc data get %s' fetches it, '--data synthetic' needs no file",
+                    where, where);
+    RtStatus status = rt_data_open(where, data, &error);
+    if (status) return fail_rt(status, &error);
+    if (data->channels != program->channels || data->height != program->height || data->width != program->width ||
+        data->classes != program->classes) {
+        int mismatch = fail(
+            EXIT_INPUT, "'%s' has %lld classes of %lldx%lldx%lld images, but %s takes %lld classes of %lldx%lldx%lld", where,
+            (long long)data->classes, (long long)data->channels, (long long)data->height, (long long)data->width, program->model,
+            (long long)program->classes, (long long)program->channels, (long long)program->height, (long long)program->width);
+        rt_data_free(data);
+        return mismatch;
+    }
+    return EXIT_OK;
+}
