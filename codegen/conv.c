@@ -1,0 +1,38 @@
+/* Convolutions and their gradients: which algorithm, how much workspace. The algorithms are in the other conv_*.c files:
+ *
+ *     conv_shape.c        windows as correlations       conv_tile.c         direct forward and data
+ *     conv_plan.c         tiles, bands, pieces          conv_bwd_weights.c  direct weights
+ *     conv_stage.c        operands into scratch         conv_gemm.c         all three on rt_sgemm
+ *     conv_finish.c       epilogues and sums            conv_pack.c         filters in other orders
+ */
+#include "codegen/conv.h"
+
+static void lower_forward_or_data(Lowering *l, Val id) {
+    const Graph *g = lowering_graph(l);
+    CorrelationPlan p = correlation_plan(lowering_target(l), lowering_options(l), g, &g->value[id]);
+    ConvKernel k = conv_kernel(l, id, p.packed_bytes + p.sums_bytes > 0);
+    if (p.gemm)
+        lower_correlation_gemm(&k, &p);
+    else
+        lower_correlation(&k, &p);
+}
+
+void lower_conv2d(Lowering *l, Val v) { lower_forward_or_data(l, v); }
+void lower_conv2d_bwd_data(Lowering *l, Val v) { lower_forward_or_data(l, v); }
+
+void lower_conv2d_bwd_weights(Lowering *l, Val id) {
+    const Graph *g = lowering_graph(l);
+    WeightsPlan p = weights_plan(lowering_target(l), lowering_options(l), g, &g->value[id]);
+    ConvKernel k = conv_kernel(l, id, true);
+    if (p.gemm)
+        lower_weights_gemm(&k, &p);
+    else
+        lower_weights(&k, &p);
+}
+
+uint64_t workspace_conv(const Target *t, const CodegenOptions *options, const Graph *g, Val id) {
+    const Value *v = &g->value[id];
+    if (v->op == OP_CONV2D_BWD_WEIGHTS) return weights_plan(t, options, g, v).partial_bytes;
+    CorrelationPlan p = correlation_plan(t, options, g, v);
+    return p.packed_bytes + p.sums_bytes;
+}

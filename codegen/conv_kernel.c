@@ -1,0 +1,62 @@
+/* A convolution kernel's buffers: its arguments, the results somebody reads, its workspace, in this order. */
+#include "codegen/conv.h"
+
+uint32_t region_result(const Value *v, uint32_t region) {
+    uint32_t result = 0;
+    for (uint32_t i = 0; i <= region; i++) {
+        RegionRole role = v->regions[i].role;
+        if (role == REGION_STORE || role == REGION_OUTPUT || role == REGION_REDUCE) result++;
+    }
+    return result;
+}
+
+bool conv_has_reduce(const Value *v) {
+    for (uint32_t i = 0; i < v->nregions; i++)
+        if (v->regions[i].role == REGION_REDUCE) return true;
+    return false;
+}
+
+ConvKernel conv_kernel(Lowering *l, Val id, bool workspace) {
+    const Graph *g = lowering_graph(l);
+    const Value *v = &g->value[id];
+    uint32_t results = value_results(g, id);
+    ConvKernel k = {.l = l, .e = lowering_emitter(l), .v = v, .id = id, .workspace_buffer = NO_BUFFER};
+    k.places = ARENA_ARRAY(g->arena, Place, v->nargs + results + 1);
+    k.result_buffer = ARENA_ARRAY(g->arena, uint32_t, results);
+    k.arg_type = ARENA_ARRAY(g->arena, Type, v->nargs);
+    k.arg_base = ARENA_ARRAY(g->arena, LLVMValueRef, v->nargs);
+    k.preloaded = ARENA_ARRAY(g->arena, LLVMValueRef, v->nargs);
+    for (uint32_t i = 0; i < v->nargs; i++) {
+        k.places[i] = lowering_place(l, v->args[i]);
+        k.arg_type[i] = g->value[v->args[i]].type;
+    }
+    k.nplaces = v->nargs;
+    for (uint32_t r = 0; r < results; r++) {
+        Place place = lowering_result_place(l, id, r);
+        k.result_buffer[r] = place.space == RT_SPACE_COUNT ? NO_BUFFER : k.nplaces;
+        if (place.space != RT_SPACE_COUNT) k.places[k.nplaces++] = place;
+    }
+    if (workspace) {
+        k.workspace_buffer = k.nplaces;
+        k.places[k.nplaces++] = lowering_workspace(l, id);
+    }
+    return k;
+}
+
+void conv_kernel_bind(ConvKernel *k) {
+    for (uint32_t i = 0; i < k->v->nargs; i++) k->arg_base[i] = emit_buffer(k->e, i);
+}
+
+char *conv_key(const ConvKernel *k, const char *what) {
+    const Graph *g = lowering_graph(k->l);
+    return arena_printf(g->arena, "%s|%s", value_key(k->l, k->id), what);
+}
+
+ElementSite conv_site(const ConvKernel *k, Type space) {
+    for (uint32_t i = 0; i < k->v->nargs; i++) k->preloaded[i] = NULL;
+    return (ElementSite){.channel_blocks = divide_up(space.dim[1], k->e->V),
+                         .pixels = space.dim[2] * space.dim[3],
+                         .arg_type = k->arg_type,
+                         .arg_base = k->arg_base,
+                         .preloaded = k->preloaded};
+}

@@ -1,0 +1,121 @@
+/* Plans of the correlation kernels: algorithm, register tile, bands, pieces. Everything follows from the problem and the
+ * target, nothing from the number of threads.
+ *
+ * Pieces are images. Fewer than FEW_IMAGES images are cut further: into ranges of output blocks where the filters outweigh the
+ * image, else into bands of rows. Images too large for L2 are cut into bands too.
+ */
+#include "codegen/conv.h"
+
+enum { FEW_PIECES = 4 /* two cores, two pieces each */, STAGE_BYTES = 384 * 1024 /* of a 1 MB L2 */, GEMM_BYTES = 2048 * 1024 };
+
+bool conv_uses_gemm(const ConvShape *s, const CodegenOptions *options) {
+    bool blocks = s->groups == 1 || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
+    return options->conv == CONV_GEMM || !blocks;
+}
+
+/* Cycles for one output row-strip of the plane with tiles of rows x columns x blocks, in halves: two FMAs, two loads a cycle;
+ * an accumulator is ready again after four cycles. */
+static int64_t tile_cost(const Target *t, const Correlation *c, const TileShape *s, int64_t width) {
+    int64_t taps = c->kernel[1], acc = s->rows * s->columns * s->blocks;
+    bool shared = s->hold >= taps && c->in_stride[1] == 1 && c->dilation[1] == 1; /* a broadcast serves all taps */
+    int64_t splats = s->rows * (shared ? s->columns + taps - 1 : s->columns * taps);
+    int64_t fma = acc * taps, loads = splats + taps * s->blocks, latency = taps * (t->fma ? 8 : 16);
+    return divide_up(width, s->columns) * max_i64(max_i64(fma, loads), latency) * 1000 / (s->rows * s->blocks);
+}
+
+/* Tiles of several rows need every phase and band to be a multiple of them. */
+static bool rows_divide(const Correlation *c, int64_t band_rows, int64_t rows) {
+    for (int64_t phase = 0; phase < c->phases[0]; phase++)
+        if (correlation_lines(c, 0, phase) % rows) return false;
+    return band_rows % rows == 0;
+}
+
+TileShape tile_shape(const Target *t, const Correlation *c, int64_t width, int64_t band_rows) {
+    int64_t limit = t->registers >= 32 ? (c->kernel[1] == 1 ? 24 : 16) : 12;
+    TileShape best = {1, 1, 1, 1};
+    int64_t best_cost = INT64_MAX;
+    for (int64_t blocks = 1; blocks <= 4; blocks++) {
+        if (c->group_out_blocks % blocks) continue;
+        for (int64_t parts = divide_up(width, limit); parts <= width; parts++) {
+            int64_t columns = divide_up(width, parts);
+            for (int64_t r = 1; r <= 8; r++) {
+                if (r * columns * blocks > limit || (r > 1 && parts > 1) || !rows_divide(c, band_rows, r)) continue;
+                int64_t spare = t->registers - r * columns * blocks - 3;
+                TileShape s = {r, columns, blocks, max_i64(1, min_i64(c->kernel[1], spare / blocks))};
+                int64_t cost = tile_cost(t, c, &s, width);
+                if (cost < best_cost) best = s, best_cost = cost;
+            }
+            if (columns * 2 < limit / blocks && parts > 2) break; /* narrower ones only lose */
+        }
+    }
+    return best;
+}
+
+/* All numbers of rows per band equal but the last. */
+static int64_t balanced(int64_t rows, int64_t most) { return divide_up(rows, divide_up(rows, most)); }
+
+/* Bytes of scratch per band: `fixed` for the halo and per row of a phase `row`. */
+typedef struct BandBytes {
+    int64_t fixed, row;
+} BandBytes;
+
+static BandBytes band_bytes(const CorrelationPlan *p, int64_t row_bytes, int64_t halo) {
+    const Correlation *c = &p->c;
+    BandBytes b = {.fixed = max_i64(0, halo + 1 - c->in_stride[0]) * row_bytes, .row = c->in_stride[0] * row_bytes};
+    if (p->gemm) { /* columns and the matrix of outputs */
+        int64_t depth = c->kernel[0] * c->kernel[1] * (c->channels_in / c->groups), outs = c->out_blocks * c->V;
+        b.row += correlation_lines(c, 1, 0) * (depth + outs) * (int64_t)sizeof(float);
+    }
+    return b;
+}
+
+static void plan_pieces(CorrelationPlan *p, const Target *t, int64_t rows, int64_t row_bytes, int64_t halo,
+                        int64_t filter_bytes) {
+    const Correlation *c = &p->c;
+    BandBytes bytes = band_bytes(p, row_bytes, halo);
+    int64_t fit = ((p->gemm ? GEMM_BYTES : STAGE_BYTES) - bytes.fixed) / bytes.row;
+    p->band_rows = balanced(rows, max_i64(1, min_i64(rows, fit)));
+    p->bands = divide_up(rows, p->band_rows);
+    p->splits = 1;
+    p->tile = tile_shape(t, c, correlation_lines(c, 1, 0), p->band_rows);
+    int64_t wanted = divide_up(FEW_PIECES, c->N * p->bands);
+    if (wanted <= 1) return;
+    int64_t groups = c->out_blocks / p->tile.blocks, image_bytes = row_bytes * c->in[0];
+    if (!p->gemm && (filter_bytes > image_bytes || rows < wanted)) {
+        p->splits = min_i64(wanted, groups);
+    } else if (rows >= 2) {
+        p->band_rows = balanced(rows, divide_up(p->band_rows, min_i64(wanted, p->band_rows)));
+        p->bands = divide_up(rows, p->band_rows);
+        p->tile = tile_shape(t, c, correlation_lines(c, 1, 0), p->band_rows);
+    }
+}
+
+CorrelationPlan correlation_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v) {
+    ConvShape s = conv_shape(g, v, t->lanes);
+    CorrelationPlan p = {
+        .s = s, .c = v->op == OP_CONV2D ? correlation_forward(&s) : correlation_data(&s), .gemm = conv_uses_gemm(&s, options)};
+    const Correlation *c = &p.c;
+    int64_t first[2], last[2], rows = correlation_lines(c, 0, 0), columns = correlation_lines(c, 1, 0);
+    for (int axis = 0; axis < 2; axis++) correlation_reach(c, axis, &first[axis], &last[axis]);
+    int64_t staged_columns = (columns - 1) * c->in_stride[1] + last[1] - first[1] + 1;
+    int64_t row_bytes = c->in_blocks * staged_columns * c->V * (int64_t)sizeof(float);
+    int64_t taps = c->kernel[0] * c->kernel[1], filter_floats = c->out_blocks * c->group_in_blocks * taps * c->V * c->V;
+    plan_pieces(&p, t, rows, row_bytes, last[0] - first[0], filter_floats * (int64_t)sizeof(float));
+    StageWindow w = {.first = {first[0], first[1]},
+                     .lines = {(p.band_rows - 1) * c->in_stride[0] + last[0] - first[0] + 1, staged_columns},
+                     .last_row = (rows - 1) * c->in_stride[0] + last[0],
+                     .advance = p.band_rows * c->in_stride[0],
+                     .bands = p.bands};
+    p.stage = stage_plan(v, 0, g->value[v->args[0]].type, c->V, &w);
+    if (p.gemm)
+        p.packed_bytes = (uint64_t)(c->channels_in / c->groups * c->channels_out * taps) * sizeof(float);
+    else if (c->transposed)
+        p.packed_bytes = (uint64_t)filter_floats * sizeof(float);
+    p.packed_bytes = (p.packed_bytes + 63) / 64 * 64;
+    if (p.bands > 1) {
+        for (uint32_t i = 0; i < v->nregions; i++)
+            if (v->regions[i].role == REGION_REDUCE)
+                p.sums_bytes += (uint64_t)(c->N * p.bands * c->out_blocks * c->V) * sizeof(float);
+    }
+    return p;
+}

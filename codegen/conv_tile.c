@@ -1,0 +1,191 @@
+/* The correlation kernel: a register tile of rows x columns pixels x blocks output channel blocks, its accumulators kept while
+ * input channels and filter taps go by.
+ *
+ *     for each input block, tap row, input channel:        one tile_step
+ *         hold the taps' filter vectors [tap][block]        V output channels each
+ *         for each input column: broadcast x, multiply by every held tap that meets an output column there
+ *
+ * so that with stride 1 and a 3x3 filter a broadcast serves three FMAs per output block. Widths that the tile does not divide
+ * are split into tiles of two nearly equal widths instead of a main tile and a rest.
+ */
+#include "codegen/conv.h"
+
+enum { MIN_STEP_FMAS = 32 };
+
+/* A tile while it is emitted. */
+typedef struct Tile {
+    ConvKernel *k;
+    const CorrelationPlan *p;
+    Taps taps[2];
+    int64_t rows, columns, blocks;
+    LLVMValueRef x; /* staged pixel (0, 0) of the tile at input line offset 0 */
+    LLVMValueRef w; /* filters of its first output block */
+} Tile;
+
+static int64_t tile_size(const Tile *t) { return t->rows * t->columns * t->blocks; }
+static int64_t tap_floats(const Correlation *c) { return c->V * c->V; }
+static int64_t block_filter_floats(const Correlation *c) { return c->kernel[0] * c->kernel[1] * tap_floats(c); }
+
+/* One input channel at one tap row: x and w point at them. Filter columns first..first+count-1. */
+static void tile_taps(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t channel, int64_t first, int64_t count,
+                      LLVMValueRef *acc) {
+    Emitter *e = t->k->e;
+    const Correlation *c = &t->p->c;
+    const Taps *taps = &t->taps[1];
+    LLVMValueRef held[LOOP_MAX_CARRY];
+    for (int64_t m = 0; m < count; m++)
+        for (int64_t q = 0; q < t->blocks; q++) {
+            int64_t tap = taps->index + (first + m) * taps->index_step;
+            held[m * t->blocks + q] = emit_load(
+                e, w, emit_int(e, q * c->group_in_blocks * block_filter_floats(c) + tap * tap_floats(c) + channel * c->V));
+        }
+    int64_t stride = c->in_stride[1], end_a = taps->offset + first * taps->offset_step,
+            end_b = end_a + (count - 1) * taps->offset_step;
+    int64_t lo = min_i64(end_a, end_b), hi = max_i64(end_a, end_b) + (t->columns - 1) * stride;
+    for (int64_t r = 0; r < t->rows; r++)
+        for (int64_t j = lo; j <= hi; j++) {
+            LLVMValueRef splat = NULL;
+            for (int64_t m = 0; m < count; m++) {
+                int64_t distance = j - taps->offset - (first + m) * taps->offset_step, column = distance / stride;
+                if (distance < 0 || distance % stride || column >= t->columns) continue;
+                int64_t at = r * c->in_stride[0] * t->p->stage.row_stride + j * c->V + channel;
+                if (!splat) splat = emit_load_splat(e, x, emit_int(e, at));
+                LLVMValueRef *a = &acc[(r * t->columns + column) * t->blocks];
+                for (int64_t q = 0; q < t->blocks; q++) a[q] = emit_fma(e, splat, held[m * t->blocks + q], a[q]);
+            }
+        }
+}
+
+static void tile_step(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t channel, LLVMValueRef *acc) {
+    for (int64_t first = 0; first < t->taps[1].count; first += t->p->tile.hold)
+        tile_taps(t, x, w, channel, first, min_i64(t->p->tile.hold, t->taps[1].count - first), acc);
+}
+
+/* One input block of `channels` channels. */
+static void tile_block(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t channels, LLVMValueRef *acc) {
+    Emitter *e = t->k->e;
+    const Correlation *c = &t->p->c;
+    const Taps *taps = &t->taps[0];
+    int n = (int)tile_size(t);
+    int64_t unroll = 1;
+    while (channels % (unroll * 2) == 0 && unroll * t->taps[1].count * n < MIN_STEP_FMAS) unroll *= 2;
+    Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, taps->count), 1, n, acc);
+    LLVMValueRef line = emit_offset(e, row.iv, taps->offset_step, emit_int(e, taps->offset));
+    LLVMValueRef filter = emit_offset(e, row.iv, taps->index_step, emit_int(e, taps->index));
+    LLVMValueRef x_row = emit_address(e, x, emit_mul_int(e, line, t->p->stage.row_stride));
+    LLVMValueRef w_row = emit_address(e, w, emit_mul_int(e, filter, c->kernel[1] * tap_floats(c)));
+    Loop channel = loop_begin(e, emit_int(e, 0), emit_int(e, channels), unroll, n, row.carry);
+    LLVMValueRef x_channel = emit_address(e, x_row, channel.iv);
+    LLVMValueRef w_channel = emit_address(e, w_row, emit_mul_int(e, channel.iv, c->V));
+    LLVMValueRef next[LOOP_MAX_CARRY];
+    for (int i = 0; i < n; i++) next[i] = channel.carry[i];
+    for (int64_t u = 0; u < unroll; u++) tile_step(t, x_channel, w_channel, u, next);
+    loop_end(e, &channel, next);
+    loop_end(e, &row, channel.carry);
+    for (int i = 0; i < n; i++) acc[i] = row.carry[i];
+}
+
+static void tile_accumulate(const Tile *t, LLVMValueRef *acc) {
+    Emitter *e = t->k->e;
+    const Correlation *c = &t->p->c;
+    int n = (int)tile_size(t);
+    for (int i = 0; i < n; i++) acc[i] = emit_vec(e, 0);
+    if (t->taps[0].count == 0 || t->taps[1].count == 0) return;
+    int64_t channels = c->channels_in / c->groups, full = channels / c->V, rest = channels % c->V;
+    if (full) {
+        Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, full), 1, n, acc);
+        LLVMValueRef next[LOOP_MAX_CARRY];
+        for (int i = 0; i < n; i++) next[i] = block.carry[i];
+        tile_block(t, emit_address(e, t->x, emit_mul_int(e, block.iv, t->p->stage.block_stride)),
+                   emit_address(e, t->w, emit_mul_int(e, block.iv, block_filter_floats(c))), c->V, next);
+        loop_end(e, &block, next);
+        for (int i = 0; i < n; i++) acc[i] = block.carry[i];
+    }
+    if (rest)
+        tile_block(t, emit_address(e, t->x, emit_int(e, full * t->p->stage.block_stride)),
+                   emit_address(e, t->w, emit_int(e, full * block_filter_floats(c))), rest, acc);
+}
+
+/* Where the kernel stands. */
+typedef struct Sweep {
+    ConvKernel *k;
+    const CorrelationPlan *p;
+    LLVMValueRef staged, filters, group; /* group: first output block / tile.blocks */
+    CorrelationSite site;
+    int64_t phase[2];
+} Sweep;
+
+/* Tiles of `columns` columns at columns first, first + columns, …, `count` of them, of row `row` of the band. */
+static void sweep_segment(Sweep *s, LLVMValueRef row, int64_t first, int64_t columns, int64_t count) {
+    Emitter *e = s->k->e;
+    const CorrelationPlan *p = s->p;
+    const Correlation *c = &p->c;
+    Tile t = {.k = s->k, .p = p, .rows = p->tile.rows, .columns = columns, .blocks = p->tile.blocks};
+    for (int axis = 0; axis < 2; axis++) t.taps[axis] = correlation_taps(c, axis, s->phase[axis]);
+    Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, count), 1, 0, NULL);
+    LLVMValueRef x0 = emit_offset(e, loop.iv, columns, emit_int(e, first));
+    LLVMValueRef line = emit_offset(e, row, c->in_stride[0], emit_int(e, -p->stage.origin[0]));
+    LLVMValueRef start = emit_offset(e, x0, c->in_stride[1] * c->V, emit_int(e, -p->stage.origin[1] * c->V));
+    LLVMValueRef first_block = emit_mul_int(e, s->group, p->tile.blocks), block = emit_int(e, 0);
+    if (c->groups > 1)
+        block = emit_mul_int(e, LLVMBuildUDiv(e->b, first_block, emit_int(e, c->group_out_blocks), ""), c->group_in_blocks);
+    t.x = emit_address(e, s->staged,
+                       emit_offset(e, line, p->stage.row_stride, emit_offset(e, block, p->stage.block_stride, start)));
+    t.w = emit_address(e, s->filters, emit_mul_int(e, first_block, c->group_in_blocks * block_filter_floats(c)));
+    LLVMValueRef acc[LOOP_MAX_CARRY], one[LOOP_MAX_CARRY], pixel[LOOP_MAX_CARRY];
+    tile_accumulate(&t, acc);
+    int pixels = (int)(t.rows * columns);
+    for (int i = 0; i < pixels; i++)
+        pixel[i] = correlation_pixel(e, p, &s->site, s->phase, emit_add_int(e, row, emit_int(e, i / columns)),
+                                     emit_add_int(e, x0, emit_int(e, i % columns)));
+    for (int64_t q = 0; q < t.blocks; q++) {
+        Finish f = correlation_finish(p, &s->site, emit_add_int(e, first_block, emit_int(e, q)));
+        for (int i = 0; i < pixels; i++) one[i] = acc[i * t.blocks + q];
+        finish_emit(s->k, &f, pixels, one, pixel);
+    }
+    loop_end(e, &loop, NULL);
+}
+
+static void sweep_phase(Sweep *s) {
+    Emitter *e = s->k->e;
+    int64_t width = correlation_lines(&s->p->c, 1, s->phase[1]);
+    if (width == 0) return;
+    int64_t parts = divide_up(width, s->p->tile.columns), narrow = width / parts, wide = width % parts;
+    LLVMValueRef rows = correlation_rows(e, s->p, &s->site, s->phase[0]);
+    Loop row = loop_begin(e, emit_int(e, 0), rows, s->p->tile.rows, 0, NULL);
+    if (wide) sweep_segment(s, row.iv, 0, narrow + 1, wide);
+    sweep_segment(s, row.iv, wide * (narrow + 1), narrow, parts - wide);
+    loop_end(e, &row, NULL);
+}
+
+static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
+    Emitter *e = k->e;
+    const Correlation *c = &p->c;
+    Sweep s = {.k = k, .p = p, .site = correlation_site(e, p)};
+    s.filters = c->transposed ? emit_buffer(e, k->workspace_buffer) : k->arg_base[1];
+    LLVMValueRef first_split = p->splits > 1 ? LLVMBuildICmp(e->b, LLVMIntEQ, s.site.split, emit_int(e, 0), "") : NULL;
+    s.staged = stage_emit(k, &p->stage, 0, s.site.n, s.site.band, e->scratch, first_split);
+    int64_t groups = c->out_blocks / p->tile.blocks;
+    Loop group = loop_begin(e, emit_cut(e, s.site.split, groups, p->splits),
+                            emit_cut(e, emit_add_int(e, s.site.split, emit_int(e, 1)), groups, p->splits), 1, 0, NULL);
+    s.group = group.iv;
+    for (int64_t q = 0; q < p->tile.blocks; q++) {
+        Finish f = correlation_finish(p, &s.site, emit_offset(e, group.iv, p->tile.blocks, emit_int(e, q)));
+        finish_clear_sums(k, &f);
+    }
+    for (s.phase[0] = 0; s.phase[0] < c->phases[0]; s.phase[0]++)
+        for (s.phase[1] = 0; s.phase[1] < c->phases[1]; s.phase[1]++) sweep_phase(&s);
+    loop_end(e, &group, NULL);
+}
+
+void lower_correlation(ConvKernel *k, const CorrelationPlan *p) {
+    Kernel *kernel;
+    const Correlation *c = &p->c;
+    if (c->transposed) lower_pack_transposed(k, p);
+    if (kernel_begin(k->l, conv_name(k, &p->s, ""), conv_key(k, "direct"), k->nplaces, &kernel)) {
+        conv_kernel_bind(k);
+        emit_correlation(k, p);
+        kernel_end(k->l, p->stage.bytes);
+    }
+    correlation_call(k, kernel, p);
+}
