@@ -59,9 +59,10 @@ static Outcome fetch_official(const DataSet *set, const char *partial) {
     char *label = join("fetching %s", set->url), *archive = join("%s/official.tar.gz", partial);
     Watch watch = {label, partial, set->archive_bytes};
     Outcome outcome = FETCHED;
-    if (!download(set->url, archive, &watch)) {
+    bool here = !access(archive, R_OK) && md5_matches(partial, archive, set->archive_md5); /* an earlier run got this far */
+    if (!here && !download(set->url, archive, &watch)) {
         outcome = UNREACHABLE;
-    } else if (!md5_matches(partial, archive, set->archive_md5)) {
+    } else if (!here && !md5_matches(partial, archive, set->archive_md5)) {
         fail(EXIT_IO, "what came from %s is not the archive: its MD5 sum is not %s", set->url, set->archive_md5);
         unlink(archive);
         outcome = FAILED;

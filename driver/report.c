@@ -18,7 +18,11 @@ int fail(int status, const char *format, ...) {
     return status;
 }
 
-int fail_rt(RtStatus status, const RtError *error) { return fail(rt_exit_code(status), "%s", error->text); }
+int fail_rt(RtStatus status, const RtError *error) {
+    if (status != RT_INTERRUPTED) return fail(rt_exit_code(status), "%s", error->text);
+    fprintf(stderr, "netc: %s\n", error->text); /* asked for, so not an error */
+    return rt_exit_code(status);
+}
 
 bool use_color(FILE *stream) {
     const char *no_color = getenv("NO_COLOR"); /* no-color.org: set and not empty */

@@ -1,5 +1,6 @@
 /* A model on its way: .net file → graphs → passes → machine code → a machine in memory. One place that all subcommands
  * share; each stops where it needs to. Mistakes are printed where they are found and come back as exit statuses. */
+#include "driver/datasets.h"
 #include "driver/driver.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -168,11 +169,12 @@ const char *recipe_data_name(RtDataset data) {
 
 /* A named data set that was never fetched: the one mistake of a first run, so it gets its own sentence. */
 static bool named_data_missing(const char *where) {
-    if (strcmp(where, "cifar10") && strcmp(where, "cifar100")) return false;
+    const DataSet *set = data_set_find(where);
+    if (!set) return false;
     char *home = rt_data_home();
-    char *directory = join("%s/%s", home, where);
-    bool missing = access(directory, F_OK) != 0;
-    free(directory);
+    char *file = join("%s/%s/%s", home, set->name, set->files[0].name);
+    bool missing = access(file, F_OK) != 0;
+    free(file);
     free(home);
     return missing;
 }
