@@ -1,0 +1,3 @@
+# run: netc --help
+# run: netc help
+# run: netc --version

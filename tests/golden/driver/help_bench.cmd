@@ -1,0 +1,2 @@
+# run: netc bench --help
+# run: netc help bench >/dev/null

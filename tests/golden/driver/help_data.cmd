@@ -1,0 +1,2 @@
+# run: netc data --help
+# run: netc help data >/dev/null

@@ -1,0 +1,2 @@
+# run: netc eval --help
+# run: netc help eval >/dev/null

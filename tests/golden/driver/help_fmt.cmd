@@ -1,0 +1,2 @@
+# run: netc fmt --help
+# run: netc help fmt >/dev/null

@@ -1,0 +1,2 @@
+# run: netc help --help
+# run: netc help help >/dev/null

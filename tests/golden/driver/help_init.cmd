@@ -1,0 +1,2 @@
+# run: netc init --help
+# run: netc help init >/dev/null

@@ -1,0 +1,2 @@
+# run: netc ir --help
+# run: netc help ir >/dev/null

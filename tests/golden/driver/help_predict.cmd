@@ -1,0 +1,2 @@
+# run: netc predict --help
+# run: netc help predict >/dev/null

@@ -1,0 +1,2 @@
+# run: netc train --help
+# run: netc help train >/dev/null

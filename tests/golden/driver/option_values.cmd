@@ -1,0 +1,11 @@
+# run: netc train x --threads=two
+# run: netc train x --threads=-1
+# run: netc train x --threads=
+# run: netc train x --threads=99999999999999999999
+# run: netc train x --threads=5000
+# run: netc train x --threads
+# run: netc train x --conv=gem
+# run: netc train x --resume=yes
+# run: netc ir x --stage=autodif
+# run: netc ir x --mode=
+# run: netc ir x -o

@@ -1,0 +1,3 @@
+# run: netc tran
+# run: netc frobnicate
+# run: netc help tran
