@@ -96,6 +96,7 @@ bool target_open(Target *target, const char *cpu, char *why, size_t why_size) {
     *target = (Target){0};
     LLVMInitializeNativeTarget();
     LLVMInitializeNativeAsmPrinter();
+    LLVMInitializeNativeAsmParser(); /* for inline assembly */
     bool native = !cpu || !strcmp(cpu, "native");
     target->triple = copy_message(LLVMGetDefaultTargetTriple());
     target->cpu = native ? copy_message(LLVMGetHostCPUName()) : strdup(cpu);
