@@ -1,0 +1,104 @@
+"""What the end-to-end tests share: running netc, reading its files, fabricating data. Standard library only."""
+import json
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SMALL = os.path.join(HERE, "small.net")
+NETC = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else "netc"
+SKIPPED = 77  # ctest's SKIP_RETURN_CODE
+RECORD = 3073
+BATCHES = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
+
+
+def skip(reason):
+    print(f"skipped: {reason}")
+    sys.exit(SKIPPED)
+
+
+def check(condition, message):
+    if not condition:
+        sys.exit(f"FAILED: {message}")
+
+
+class Workspace:
+    """A temporary directory that is also the home of the runs in it, so that no test sees the user's data."""
+
+    def __enter__(self):
+        self.path = tempfile.mkdtemp(prefix="netc-e2e-")
+        return self
+
+    def __exit__(self, *exception):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def __call__(self, *parts):
+        return os.path.join(self.path, *parts)
+
+    def environment(self):
+        clean = {k: v for k, v in os.environ.items() if k not in ("NETC_DATA", "XDG_CACHE_HOME")}
+        return dict(clean, HOME=self.path, LC_ALL="C")
+
+    def start(self, *args, **options):
+        return subprocess.Popen([NETC, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env=self.environment(), cwd=self.path, **options)
+
+    def run(self, *args, status=0, **options):
+        """Runs netc; any other exit status fails the test. Returns (stdout, stderr)."""
+        process = self.start(*args, **options)
+        out, err = process.communicate(timeout=300)
+        shown = " ".join(map(str, args))
+        check(process.returncode == status, f"netc {shown}: exit status {process.returncode}, expected {status}\n{out}{err}")
+        return out, err
+
+    def refuses(self, *args, status, says, **options):
+        """netc must end with this status and exactly one sentence on stderr, which contains `says`."""
+        _, err = self.run(*args, status=status, **options)
+        lines = err.strip().split("\n")
+        shown = " ".join(map(str, args))
+        check(len(lines) == 1 and lines[0].startswith("netc: error: "), f"netc {shown}: not one sentence:\n{err}")
+        check(says in lines[0], f"netc {shown}: '{says}' is not in:\n{err}")
+        print(f"  ok: {lines[0]}")
+
+
+def metrics(directory):
+    """The lines of metrics.jsonl."""
+    with open(os.path.join(directory, "metrics.jsonl")) as file:
+        return [json.loads(line) for line in file]
+
+
+def step_losses(directory):
+    return {m["step"]: m["loss"] for m in metrics(directory) if "test_accuracy" not in m}
+
+
+def read_safetensors(path):
+    """name -> (dtype, shape, bytes), in file order."""
+    with open(path, "rb") as file:
+        data = file.read()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    header.pop("__metadata__", None)
+    tensors = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
+    base = 8 + length
+    return {name: (t["dtype"], t["shape"], data[base + t["data_offsets"][0] : base + t["data_offsets"][1]]) for name, t in tensors}
+
+
+def fabricate_cifar10(directory, seed=1, distinct=1000):
+    """Six files of the right size: `distinct` noisy images whose brightness follows the label, over and over."""
+    os.makedirs(directory, exist_ok=True)
+    source = random.Random(seed)
+    records = []
+    for _ in range(distinct):
+        label = source.randrange(10)
+        noise = source.randbytes(3072)
+        records.append(bytes([label]) + bytes(12 * label + (b >> 1) for b in noise))
+    block = b"".join(records)
+    for name in BATCHES:
+        with open(os.path.join(directory, name), "wb") as file:
+            for _ in range(10000 // distinct):
+                file.write(block)
+    return block

@@ -1,0 +1,149 @@
+"""Damaged checkpoints and data, a full disk, unwritable places: one sentence, the right exit status, old checkpoints intact."""
+import json
+import os
+import resource
+import shutil
+import struct
+import subprocess
+
+from e2e import BATCHES, NETC, RECORD, SMALL, Workspace, check, fabricate_cifar10, read_safetensors
+
+INPUT, IO = 1, 3
+
+
+def train(out, *more):
+    return ["train", SMALL, "--steps", 4, "--batch", 8, "--out", out, *more]
+
+
+def rewrite(source, target, change):
+    with open(source, "rb") as file:
+        data = file.read()
+    with open(target, "wb") as file:
+        file.write(change(data))
+
+
+def edit_header(data, change):
+    (length,) = struct.unpack("<Q", data[:8])
+    text = json.dumps(change(json.loads(data[8 : 8 + length]))).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+def rename_first(header):
+    tensors = [name for name in header if name != "__metadata__"]
+    header["somebody.elses.weight"] = header.pop(tensors[0])
+    return header
+
+
+def overlap(header):
+    a, b = [name for name in header if name != "__metadata__"][:2]
+    header[b]["data_offsets"] = header[a]["data_offsets"]
+    return header
+
+
+def grow(header):
+    name = next(n for n in header if n != "__metadata__")
+    header[name]["shape"] = [1 << 40, 1 << 40]
+    return header
+
+
+DAMAGE = {
+    "empty": lambda d: b"",
+    "truncated": lambda d: d[: len(d) // 2],
+    "header_truncated": lambda d: d[:20],
+    "huge_header": lambda d: struct.pack("<Q", 1 << 62) + d[8:],
+    "not_json": lambda d: d[:8] + b"{" * 40 + d[48:],
+    "trailing": lambda d: d + b"x",
+    "foreign": lambda d: b"\x89PNG\r\n\x1a\n" + d[8:],
+    "renamed": lambda d: edit_header(d, rename_first),
+    "overlapping": lambda d: edit_header(d, overlap),
+    "huge_shape": lambda d: edit_header(d, grow),
+}
+
+
+def checkpoints(at):
+    print("damaged checkpoints")
+    at.run(*train(at("run")))
+    good = at("run", "last.safetensors")
+    for name, change in DAMAGE.items():
+        out = at("damaged-" + name)
+        shutil.copytree(at("run"), out)
+        last = os.path.join(out, "last.safetensors")
+        rewrite(good, last, change)
+        before = open(last, "rb").read()
+        at.refuses(*train(out, "--resume", "--steps", 8), status=INPUT, says="last.safetensors")
+        check(open(last, "rb").read() == before, f"{name}: a refused checkpoint was changed")
+        if name != "trailing":
+            at.refuses("eval", SMALL, "--weights", last, status=INPUT, says="last.safetensors")
+    at.refuses("eval", SMALL, "--weights", at("nowhere.safetensors"), status=INPUT, says="nowhere.safetensors")
+    at.refuses("eval", SMALL, "--set", "width=4", "--weights", good, status=INPUT, says="last.safetensors")
+    at.refuses(*train(at("none"), "--resume"), status=INPUT, says="last.safetensors")
+    at.refuses(*train(at("run"), "--resume", "--set", "width=4"), status=INPUT, says="last.safetensors")
+    at.refuses(*train(at("x"), "--init", at("nowhere.safetensors")), status=INPUT, says="nowhere.safetensors")
+
+
+def data(at):
+    print("damaged data")
+    fabricate_cifar10(at("good"))
+    at.run(*train(at("cifar"), "--data", at("good")))
+    wrong_label = b"\x0a" + bytes(RECORD - 1)
+    damage = {
+        "truncated": lambda d: d[:-1],
+        "oversized": lambda d: d + b"x",
+        "one_record_more": lambda d: d + d[:RECORD],
+        "mislabelled": lambda d: wrong_label + d[RECORD:],
+        "empty": lambda d: b"",
+    }
+    for file in (BATCHES[2], BATCHES[5]):
+        for name, change in damage.items():
+            os.makedirs(at("bad"))
+            for other in BATCHES:
+                os.symlink(at("good", other), at("bad", other))
+            os.remove(at("bad", file))
+            rewrite(at("good", file), at("bad", file), change)
+            at.refuses(*train(at("cifar2"), "--data", at("bad")), status=INPUT, says=file)
+            shutil.rmtree(at("bad"))
+    os.makedirs(at("bad"))
+    os.symlink(at("good", BATCHES[0]), at("bad", BATCHES[0]))
+    at.refuses(*train(at("cifar2"), "--data", at("bad")), status=INPUT, says="data_batch_2.bin")
+    at.refuses(*train(at("cifar2"), "--data", at("nothing")), status=INPUT, says="nothing")
+
+
+def no_room(at):
+    print("no room, no permission")
+    at.run(*train(at("full")))
+    last = at("full", "last.safetensors")
+    before, size = open(last, "rb").read(), os.path.getsize(last)
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+
+    # Python ignores SIGXFSZ; handed on, a write beyond the limit fails with an error, as on a full disk.
+    at.refuses(*train(at("full"), "--resume", "--steps", 8), status=IO, says="last.safetensors", preexec_fn=limit, restore_signals=False)
+    check(open(last, "rb").read() == before, "the checkpoint was damaged by a failed write")
+    check(sorted(os.listdir(at("full"))) == sorted(n for n in os.listdir(at("full")) if not n.endswith(".tmp")), "a temporary file was left")
+    at.refuses("init", SMALL, "-o", at("w.safetensors"), status=IO, says="w.safetensors", preexec_fn=limit, restore_signals=False)
+    check(not os.path.exists(at("w.safetensors")), "half a file was left")
+    open(at("file"), "w").close()
+    at.refuses(*train(at("file", "run")), status=IO, says="file/run")
+    at.refuses("init", SMALL, "-o", at("file", "w.safetensors"), status=IO, says="file/w.safetensors")
+    at.refuses("ir", SMALL, "-o", at("file", "x.ir"), status=IO, says="file/x.ir")
+    if os.geteuid() != 0:
+        os.makedirs(at("locked"), mode=0o555)
+        at.refuses(*train(at("locked", "run")), status=IO, says="locked/run")
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([NETC, "ir", SMALL], stdout=full, stderr=subprocess.PIPE, text=True)
+        check(result.returncode == IO and result.stderr.count("\n") == 1, f"a full standard output: {result}")
+
+
+def diverges(at):
+    print("a loss that is not finite")
+    out = at("diverged")
+    at.refuses("train", SMALL, "--out", out, "--set", "train.optimizer=sgd(lr = 1e30)", "--steps", 50, status=INPUT, says="step")
+
+
+with Workspace() as at:
+    checkpoints(at)
+    data(at)
+    no_room(at)
+    diverges(at)
+    check(read_safetensors(at("run", "last.safetensors")), "the first checkpoint is gone")

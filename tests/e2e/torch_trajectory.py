@@ -1,0 +1,78 @@
+"""The first 20 losses of training are PyTorch's, from the same weights, on the same images, in the same order."""
+from e2e import SMALL, Workspace, check, fabricate_cifar10, read_safetensors, skip, step_losses
+
+try:
+    import torch
+    import torch.nn.functional as F
+except ImportError:
+    skip("PyTorch is not installed (apt-get install python3-torch)")
+
+STEPS, BATCH, TOLERANCE = 20, 16, 1e-4
+RECIPE = {"augment": "[]", "shuffle": "false", "normalize": "none", "optimizer": "sgd(lr = 0.05, momentum = 0.9, weight_decay = 1e-3)",
+          "schedule": "constant", "loss": "cross_entropy"}
+
+
+def load_parameters(path):
+    tensors = read_safetensors(path)
+    return [torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(shape).clone().requires_grad_()
+            for name, (_, shape, data) in tensors.items() if "running" not in name]
+
+
+def small_resnet(parameters, x, se):
+    """The network of small.net; parameters stand in the order of creation, which is the order of use."""
+    rest = iter(parameters)
+
+    def conv_bn(x, stride=1):
+        weight = next(rest)
+        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[2] // 2)
+        return F.batch_norm(x, None, None, next(rest), next(rest), training=True)
+
+    def gate(x):
+        s = F.relu(F.linear(x.mean((2, 3)), next(rest), next(rest)))
+        return x * torch.sigmoid(F.linear(s, next(rest), next(rest)))[:, :, None, None]
+
+    x = F.relu(conv_bn(x, 2))
+    for stage in range(3):
+        stride = 2 if stage else 1
+        y = conv_bn(F.relu(conv_bn(x, stride)))
+        if se:
+            y = gate(y)
+        if stage:
+            x = F.conv2d(x, next(rest), stride=stride)
+        x = F.relu(x + y)
+    x = F.linear(x.mean((2, 3)), next(rest), next(rest))
+    check(next(rest, None) is None, "the file holds more parameters than the network has")
+    return x
+
+
+def torch_losses(parameters, block, se):
+    records = torch.frombuffer(bytearray(block), dtype=torch.uint8).reshape(-1, 3073)
+    images, labels = records[:, 1:].reshape(-1, 3, 32, 32).float() / 255, records[:, 0].long()
+    optimizer = torch.optim.SGD(parameters, 0.05, momentum=0.9, weight_decay=1e-3)
+    losses = []
+    for step in range(STEPS):
+        batch = slice(step * BATCH, (step + 1) * BATCH)
+        loss = F.cross_entropy(small_resnet(parameters, images[batch], se), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+torch.set_num_threads(2)
+with Workspace() as at:
+    block = fabricate_cifar10(at("data"))
+    for se in (False, True):
+        name = "se" if se else "plain"
+        model = [SMALL, "--set", f"se={'true' if se else 'false'}", "--batch", BATCH, "--seed", 11]
+        recipe = [word for key, value in RECIPE.items() for word in ("--set", f"train.{key}={value}")]
+        weights = at(name + ".safetensors")
+        at.run("init", *model, "-o", weights)
+        at.run("train", *model, *recipe, "--data", at("data"), "--init", weights, "--steps", STEPS, "--log-every", 1, "--out", at(name))
+        ours = step_losses(at(name))
+        theirs = torch_losses(load_parameters(weights), block, se)
+        check(len(ours) == STEPS, f"{len(ours)} losses logged, expected {STEPS}")
+        worst = max(abs(a - b) / abs(b) for a, b in zip((ours[s] for s in sorted(ours)), theirs))
+        print(f"{name}: losses {theirs[0]:.6f} to {theirs[-1]:.6f}, largest relative difference {worst:.2e}")
+        check(worst < TOLERANCE, f"losses differ from PyTorch's: {[(ours[s], t) for s, t in zip(sorted(ours), theirs)]}")

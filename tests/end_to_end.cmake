@@ -1,0 +1,11 @@
+# Golden tests, one ctest test per folder, and end-to-end tests: real training through the command. See tests/golden/run and tests/e2e.
+foreach(folder driver frontend passes)
+  if(IS_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/golden/${folder})
+    add_test(NAME golden_${folder} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/run $<TARGET_FILE:netc> ${CMAKE_CURRENT_SOURCE_DIR}/golden/${folder})
+    set_tests_properties(golden_${folder} PROPERTIES LABELS golden TIMEOUT 300)
+  endif()
+endforeach()
+foreach(name learns same_bits failures predict_pictures memory torch_trajectory)
+  add_test(NAME e2e_${name} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
+  set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
+endforeach()
