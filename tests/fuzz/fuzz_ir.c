@@ -1,0 +1,26 @@
+/* Any bytes as textual IR: refused with a diagnostic, or a sound graph whose printed form reads back to the same text. */
+#include "ir/text.h"
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    Diag *diag = diag_new();
+    Graph *graph = graph_read((const char *)data, size, diag_add_file(diag, "fuzz.ir", (const char *)data, size), diag);
+    if (!graph && !diag_error_count(diag)) abort();
+    if (graph) {
+        free(graph_verify(graph, 0)); /* may refuse, must not crash */
+        char *once = graph_to_string(graph);
+        Graph *again = graph_read(once, strlen(once), 0, diag);
+        if (!again) abort();
+        char *twice = graph_to_string(again);
+        if (strcmp(once, twice)) abort();
+        free(once);
+        free(twice);
+        graph_free(again);
+        graph_free(graph);
+    }
+    diag_free(diag);
+    return 0;
+}
