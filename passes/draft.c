@@ -1,0 +1,353 @@
+/* Drafts: opening a graph, editing it, and the analyses that editing asks for. See draft.h. Finishing is draft_finish.c,
+ * Exprs in scope are draft_scope.c.
+ *
+ * User lists are kept exact by draft_set_args, the only writer of arguments. The order is recomputed when asked for after an
+ * edit that can invalidate it: a stable topological sort by `key`. */
+#include "passes/draft.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *grow(Arena *arena, void *old, uint32_t count, uint32_t *capacity, size_t size) {
+    if (count < *capacity) return old;
+    *capacity = *capacity ? 2 * *capacity : 8;
+    void *array = arena_array(arena, *capacity, size);
+    if (count) memcpy(array, old, count * size);
+    return array;
+}
+
+static uint32_t new_node(Draft *d, Node node) {
+    d->node = grow(d->arena, d->node, d->count, &d->capacity, sizeof *d->node);
+    d->node[d->count] = node;
+    d->moved = true;
+    return d->count++;
+}
+
+/* ---- opening ---- */
+
+static bool makes_result(RegionRole role) { return role == REGION_STORE || role == REGION_OUTPUT || role == REGION_REDUCE; }
+
+static uint32_t slot_of_result(const Value *v, uint32_t result) {
+    if (v->op == OP_MAP || result == 0 || !op_is_convolution(v->op)) return result;
+    for (uint32_t i = 0, next = 1; i < v->nregions; i++) {
+        if (makes_result(v->regions[i].role) && next++ == result) return 1 + i;
+    }
+    fprintf(stderr, "netc: internal error: %s has no result %u\n", op_text(v->op), result);
+    abort();
+}
+
+static bool *live_values(const Graph *in, Arena *arena) {
+    bool *live = ARENA_ARRAY(arena, bool, in->count);
+    for (uint32_t i = 0; i < in->noutputs; i++) live[in->output[i].value] = true;
+    for (Val v = in->count; v-- > 0;) {
+        if (in->value[v].op == OP_INPUT || in->value[v].op == OP_PARAM || in->value[v].op == OP_STATE) live[v] = true;
+        if (!live[v]) continue;
+        for (uint32_t i = 0; i < in->value[v].nargs; i++) live[in->value[v].args[i]] = true;
+    }
+    return live;
+}
+
+static void open_regions(Draft *d, Node *n, const Value *v) {
+    if (v->op == OP_IMAGE_SUM) {
+        ExprBuilder b = expr_builder(d->arena);
+        n->op = OP_MAP;
+        n->space = d->in->value[v->args[0]].type;
+        n->nregions = 1;
+        n->regions = ARENA_NEW(d->arena, DraftRegion);
+        n->regions[0] = (DraftRegion){.role = REGION_REDUCE, .expr = expr_finish(&b, expr_arg(&b, 0))};
+        return;
+    }
+    n->nregions = v->nregions;
+    n->regions = ARENA_ARRAY(d->arena, DraftRegion, v->nregions);
+    for (uint32_t i = 0; i < v->nregions; i++) {
+        n->regions[i] = (DraftRegion){.role = v->regions[i].role, .operand = v->regions[i].operand, .expr = v->regions[i].expr};
+    }
+}
+
+Draft *draft_open(const Graph *in, PassContext *context) {
+    Arena *arena = arena_new();
+    Draft *d = ARENA_NEW(arena, Draft);
+    *d = (Draft){.arena = arena, .in = in, .context = context, .moved = true};
+    bool *live = live_values(in, arena);
+    Ref *ref = ARENA_ARRAY(arena, Ref, in->count);
+    uint32_t limit = DRAFT_MAX_ARGS > in->noutputs ? DRAFT_MAX_ARGS : in->noutputs;
+    Ref *args = ARENA_ARRAY(arena, Ref, limit);
+    for (Val v = 0; v < in->count; v++) {
+        const Value *value = &in->value[v];
+        if (!live[v]) continue;
+        if (value->op == OP_RESULT) {
+            ref[v] = (Ref){ref[value->args[0]].node, slot_of_result(&in->value[value->args[0]], (uint32_t)value->attrs.index)};
+            continue;
+        }
+        Node n = {.op = value->op, .type = value->type, .space = value->space, .span = value->span, .attrs = value->attrs,
+                  .name = value->name, .key = v};
+        open_regions(d, &n, value);
+        ref[v] = (Ref){new_node(d, n), 0};
+        for (uint32_t i = 0; i < value->nargs; i++) args[i] = ref[value->args[i]];
+        draft_set_args(d, ref[v].node, args, value->nargs);
+    }
+    d->sink = new_node(d, (Node){.op = OP_COUNT, .key = in->count});
+    for (uint32_t i = 0; i < in->noutputs; i++) args[i] = ref[in->output[i].value];
+    draft_set_args(d, d->sink, args, in->noutputs);
+    return d;
+}
+
+/* ---- reading ---- */
+
+const DraftRegion *draft_region(const Draft *d, Ref ref) {
+    const Node *n = &d->node[ref.node];
+    if (n->op == OP_MAP) return &n->regions[ref.slot];
+    return op_is_convolution(n->op) && ref.slot > 0 ? &n->regions[ref.slot - 1] : NULL;
+}
+
+Ref draft_region_ref(const Draft *d, uint32_t node, uint32_t region) {
+    return (Ref){node, d->node[node].op == OP_MAP ? region : region + 1};
+}
+
+Type draft_type(const Draft *d, Ref ref) {
+    const Node *n = &d->node[ref.node];
+    const DraftRegion *r = draft_region(d, ref);
+    if (!r) return n->type; /* both results of `moments` are alike; batch_norm is gone by now */
+    Type space = n->op == OP_MAP ? n->space : n->type;
+    if (r->role == REGION_STORE) return draft_type(d, n->args[r->operand]);
+    return r->role == REGION_REDUCE ? type_matrix(space.dim[0], space.dim[1]) : space;
+}
+
+uint32_t draft_uses(const Draft *d, Ref ref) {
+    const Node *n = &d->node[ref.node];
+    uint32_t uses = 0;
+    for (uint32_t i = 0; i < n->nusers; i++) {
+        bool seen = false; /* a user of several places stands there several times */
+        for (uint32_t j = 0; j < i && !seen; j++) seen = n->users[j] == n->users[i];
+        const Node *u = &d->node[n->users[i]];
+        for (uint32_t k = 0; !seen && k < u->nargs; k++) uses += ref_equal(u->args[k], ref);
+    }
+    return uses;
+}
+
+uint32_t draft_element_args(const Draft *d, uint32_t node, const Expr *e) {
+    const Node *n = &d->node[node];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n->nargs; i++) count += draft_is_element(d, n->args[i]) && expr_uses_arg(e, i);
+    return count;
+}
+
+const char *draft_label(const Draft *d, uint32_t node) {
+    const Node *n = &d->node[node];
+    if (n->op == OP_COUNT) return "an output of the graph";
+    return n->name ? n->name : op_text(n->op);
+}
+
+/* ---- order ---- */
+
+typedef struct Visit {
+    uint32_t node, next;
+} Visit;
+
+/* Puts `root` behind everything it needs; depth first on an explicit stack, since hoisting can make long chains. */
+static uint32_t visit(Draft *d, uint32_t root, Visit *stack, uint32_t at) {
+    uint32_t depth = 0;
+    stack[depth++] = (Visit){root, 0};
+    d->mark[root] = 1;
+    while (depth) {
+        Visit *top = &stack[depth - 1];
+        const Node *n = &d->node[top->node];
+        if (top->next == n->nargs) {
+            d->sequence[at] = top->node;
+            d->position[top->node] = at++;
+            d->mark[top->node] = 2;
+            depth--;
+            continue;
+        }
+        uint32_t arg = n->args[top->next++].node;
+        if (d->mark[arg] == 1) {
+            fprintf(stderr, "netc: internal error: pass '%s' made %s depend on itself\n", d->context->pass, draft_label(d, arg));
+            abort();
+        }
+        if (d->mark[arg] == 0) {
+            d->mark[arg] = 1;
+            stack[depth++] = (Visit){arg, 0};
+        }
+    }
+    return at;
+}
+
+static void sort(Draft *d) {
+    if (d->capacity > d->analysed) {
+        d->analysed = d->capacity;
+        d->position = ARENA_ARRAY(d->arena, uint32_t, d->analysed);
+        d->sequence = ARENA_ARRAY(d->arena, uint32_t, d->analysed);
+        d->mark = ARENA_ARRAY(d->arena, uint32_t, d->analysed);
+    }
+    memset(d->mark, 0, d->analysed * sizeof *d->mark);
+    uint32_t keys = d->in->count + 2, n = d->count;
+    uint32_t *start = calloc(keys, sizeof *start), *by_key = malloc(n * sizeof *by_key);
+    Visit *stack = malloc(n * sizeof *stack);
+    if (!start || !by_key || !stack) {
+        fprintf(stderr, "netc: out of memory: no room to order %u values\n", n);
+        exit(70);
+    }
+    for (uint32_t i = 0; i < n; i++) start[d->node[i].key + 1]++;
+    for (uint32_t k = 1; k < keys; k++) start[k] += start[k - 1];
+    for (uint32_t i = 0; i < n; i++) by_key[start[d->node[i].key]++] = i;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!d->node[by_key[i]].dead && d->mark[by_key[i]] == 0) at = visit(d, by_key[i], stack, at);
+    }
+    free(start);
+    free(by_key);
+    free(stack);
+    d->epoch = 2;
+    d->moved = false;
+}
+
+const uint32_t *draft_sequence(Draft *d) {
+    if (d->moved) sort(d);
+    return d->sequence;
+}
+
+uint32_t *draft_walk(Draft *d, uint32_t *n) {
+    draft_sequence(d);
+    *n = 0;
+    while (d->sequence[*n] != d->sink) ++*n; /* nothing depends on the sink, and its key is the largest */
+    return arena_copy(d->arena, d->sequence, *n * sizeof *d->sequence);
+}
+
+static bool reaches(Draft *d, uint32_t node, uint32_t on, uint32_t floor) {
+    if (node == on) return true;
+    if (d->mark[node] == d->epoch || d->position[node] < floor) return false;
+    d->mark[node] = d->epoch;
+    for (uint32_t i = 0; i < d->node[node].nargs; i++) {
+        if (reaches(d, d->node[node].args[i].node, on, floor)) return true;
+    }
+    return false;
+}
+
+bool draft_depends(Draft *d, uint32_t node, uint32_t on) {
+    draft_sequence(d);
+    if (d->position[node] < d->position[on]) return false;
+    d->epoch++;
+    return reaches(d, node, on, d->position[on]);
+}
+
+/* ---- editing ---- */
+
+static void add_user(Draft *d, uint32_t node, uint32_t user) {
+    Node *n = &d->node[node];
+    n->users = grow(d->arena, n->users, n->nusers, &n->user_capacity, sizeof *n->users);
+    n->users[n->nusers++] = user;
+}
+
+static void remove_user(Draft *d, uint32_t node, uint32_t user) {
+    Node *n = &d->node[node];
+    for (uint32_t i = n->nusers; i-- > 0;) {
+        if (n->users[i] != user) continue;
+        memmove(&n->users[i], &n->users[i + 1], (n->nusers - i - 1) * sizeof *n->users);
+        n->nusers--;
+        return;
+    }
+}
+
+void draft_set_args(Draft *d, uint32_t node, const Ref *args, uint32_t nargs) {
+    Ref *copy = arena_copy(d->arena, args, nargs * sizeof *args);
+    for (uint32_t i = 0; i < d->node[node].nargs; i++) remove_user(d, d->node[node].args[i].node, node);
+    for (uint32_t i = 0; i < nargs; i++) add_user(d, copy[i].node, node);
+    d->node[node].args = copy;
+    d->node[node].nargs = nargs;
+    d->moved = true;
+}
+
+uint32_t draft_add_region(Draft *d, uint32_t node, DraftRegion region) {
+    Node *n = &d->node[node];
+    DraftRegion *regions = ARENA_ARRAY(d->arena, DraftRegion, n->nregions + 1);
+    if (n->nregions) memcpy(regions, n->regions, n->nregions * sizeof *regions);
+    regions[n->nregions] = region;
+    n->regions = regions;
+    return n->nregions++;
+}
+
+Ref draft_map(Draft *d, Type space, const Ref *args, uint32_t nargs, RegionRole role, const Expr *body, uint32_t like) {
+    Node n = {.op = OP_MAP, .space = space, .type = space};
+    n.span = d->node[like].span;
+    n.name = d->node[like].name;
+    n.key = d->node[like].key;
+    uint32_t node = new_node(d, n);
+    draft_set_args(d, node, args, nargs);
+    draft_add_region(d, node, (DraftRegion){.role = role, .expr = body});
+    return (Ref){node, 0};
+}
+
+void draft_redirect(Draft *d, Ref from, Ref to) {
+    Node *source = &d->node[from.node];
+    uint32_t *users = arena_copy(d->arena, source->users, source->nusers * sizeof *users), n = source->nusers;
+    for (uint32_t i = 0; i < n; i++) {
+        Node *u = &d->node[users[i]];
+        for (uint32_t k = 0; k < u->nargs; k++) {
+            if (!ref_equal(u->args[k], from)) continue;
+            u->args[k] = to;
+            remove_user(d, from.node, users[i]);
+            add_user(d, to.node, users[i]);
+        }
+    }
+    d->moved = true;
+}
+
+static bool region_wanted(const Draft *d, uint32_t node, uint32_t region) {
+    RegionRole role = d->node[node].regions[region].role;
+    return !makes_result(role) || draft_uses(d, draft_region_ref(d, node, region)) > 0;
+}
+
+static const Expr *renumber(Draft *d, const Expr *e, const uint16_t *index) {
+    Expr *copy = ARENA_NEW(d->arena, Expr);
+    copy->count = e->count;
+    copy->node = arena_copy(d->arena, e->node, e->count * sizeof *e->node);
+    for (uint32_t i = 0; i < copy->count; i++) {
+        if (copy->node[i].op == X_ARG) copy->node[i].arg[0] = index[copy->node[i].arg[0]];
+    }
+    return copy;
+}
+
+/* Drops the arguments that no region reads; an op's own operands stay. */
+static void compact_args(Draft *d, uint32_t node) {
+    Node *n = &d->node[node];
+    uint32_t own = n->op == OP_MAP ? 0 : op_operands(n->op), kept = 0;
+    uint16_t *index = ARENA_ARRAY(d->arena, uint16_t, n->nargs);
+    Ref *args = ARENA_ARRAY(d->arena, Ref, n->nargs);
+    for (uint32_t i = 0; i < n->nargs; i++) {
+        bool wanted = i < own;
+        for (uint32_t r = 0; r < n->nregions && !wanted; r++) {
+            wanted = !n->regions[r].gone && n->regions[r].expr && expr_uses_arg(n->regions[r].expr, i);
+        }
+        uint32_t same = 0;
+        while (same < kept && (i < own || !ref_equal(args[same], n->args[i]))) same++;
+        index[i] = (uint16_t)same;
+        if (wanted && same == kept) args[kept++] = n->args[i];
+    }
+    if (kept == n->nargs) return;
+    for (uint32_t r = 0; r < n->nregions; r++) {
+        if (!n->regions[r].gone && n->regions[r].expr) n->regions[r].expr = renumber(d, n->regions[r].expr, index);
+    }
+    draft_set_args(d, node, args, kept);
+}
+
+void draft_prune(Draft *d, uint32_t node) {
+    Node *n = &d->node[node];
+    if (n->dead || n->op == OP_COUNT) return;
+    const Ref *before = n->args; /* draft_set_args does not write into it */
+    uint32_t nbefore = n->nargs;
+    bool takes_regions = n->op == OP_MAP || op_is_convolution(n->op);
+    if (n->nusers == 0 && op_attr_kind(n->op) != ATTR_PARAM) {
+        draft_set_args(d, node, NULL, 0);
+        n->dead = true;
+    } else if (takes_regions) {
+        for (uint32_t r = 0; r < n->nregions; r++) n->regions[r].gone |= !region_wanted(d, node, r);
+        compact_args(d, node);
+    }
+    n = &d->node[node];
+    if (n->args == before) return;
+    for (uint32_t i = 0; i < nbefore; i++) {
+        bool kept = false;
+        for (uint32_t k = 0; k < n->nargs && !kept; k++) kept = ref_equal(before[i], n->args[k]);
+        if (!kept) draft_prune(d, before[i].node);
+    }
+}

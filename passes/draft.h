@@ -1,0 +1,126 @@
+/* A draft: a graph opened for rewriting. The passes that fuse move Exprs between values, merge values and change their order,
+ * which append-only building cannot do step by step; so they open the input graph as a draft, edit that, and finish it into
+ * a new Graph, ordered and stripped of what nobody reads.
+ *
+ * A node is a value; a Ref names one of its results by a *slot* that stays valid while regions come and go:
+ *     map                    slot i is region i
+ *     convolutions           slot 0 is the op's own result, slot 1 + i is region i
+ *     other ops              slot i is result i
+ * RESULT values dissolve into Refs. An image_sum stands as a map with the one region REDUCE arg0, so that sums need no case
+ * of their own; finishing turns it back. Outputs are the arguments of one last pseudo node, the sink, so they count as users.
+ *
+ * Everything lives in an arena of its own, freed by draft_finish.
+ */
+#ifndef NETC_PASSES_DRAFT_H
+#define NETC_PASSES_DRAFT_H
+#include "passes/passes.h"
+
+typedef struct Ref {
+    uint32_t node, slot;
+} Ref;
+
+typedef struct DraftRegion {
+    RegionRole role;
+    int operand;
+    const Expr *expr;
+    bool gone;
+} DraftRegion;
+
+typedef struct Node {
+    Op op; /* OP_COUNT: the sink */
+    Type type, space;
+    Span span;
+    Attrs attrs;
+    const char *name;
+    Ref *args;
+    uint32_t nargs;
+    DraftRegion *regions;
+    uint32_t nregions;
+    uint32_t *users; /* a node stands here once per argument place that reads this node */
+    uint32_t nusers, user_capacity;
+    uint32_t key; /* where it wants to stand: the value id it came from */
+    bool dead;
+} Node;
+
+typedef struct Draft {
+    Arena *arena;
+    const Graph *in;
+    PassContext *context;
+    Node *node;
+    uint32_t count, capacity, sink;
+    uint32_t *position; /* of each node in a topological order; valid unless `moved` */
+    uint32_t *sequence; /* that order */
+    uint32_t *mark, epoch, analysed;
+    bool moved;
+} Draft;
+
+enum { DRAFT_MAX_ARGS = 64, DRAFT_MAX_REGIONS = 64 };
+
+Draft *draft_open(const Graph *in, PassContext *context);
+/* The new graph; the draft is freed. */
+Graph *draft_finish(Draft *d);
+
+/* ---- reading ---- */
+static inline bool ref_equal(Ref a, Ref b) { return a.node == b.node && a.slot == b.slot; }
+Type draft_type(const Draft *d, Ref ref);
+static inline bool draft_is_element(const Draft *d, Ref ref) { return draft_type(d, ref).rank == 4; }
+/* The region that makes `ref`, or NULL if the op itself does. */
+const DraftRegion *draft_region(const Draft *d, Ref ref);
+Ref draft_region_ref(const Draft *d, uint32_t node, uint32_t region);
+/* How many argument places (outputs included) read `ref`. */
+uint32_t draft_uses(const Draft *d, Ref ref);
+/* Is there a path from `on` to `node` (or are they the same)? */
+bool draft_depends(Draft *d, uint32_t node, uint32_t on);
+/* Live nodes in a topological order that keeps the input's wherever nothing forces another; valid until the draft changes,
+ * so callers who edit while walking copy it (draft_walk). */
+const uint32_t *draft_sequence(Draft *d);
+uint32_t *draft_walk(Draft *d, uint32_t *n);
+/* "basic3.conv_bn1.conv2d" or the op's text, for remarks. */
+const char *draft_label(const Draft *d, uint32_t node);
+/* Distinct rank-4 arguments that the Expr of `node` reads. */
+uint32_t draft_element_args(const Draft *d, uint32_t node, const Expr *e);
+static inline bool op_is_convolution(Op op) {
+    return op == OP_CONV2D || op == OP_CONV2D_BWD_DATA || op == OP_CONV2D_BWD_WEIGHTS;
+}
+
+/* ---- editing ---- */
+void draft_set_args(Draft *d, uint32_t node, const Ref *args, uint32_t nargs);
+/* Appends a region; node's args must serve its Expr already. Returns its index. */
+uint32_t draft_add_region(Draft *d, uint32_t node, DraftRegion region);
+/* A map with one region (OUTPUT or REDUCE), placed, named and spanned like node `like`. */
+Ref draft_map(Draft *d, Type space, const Ref *args, uint32_t nargs, RegionRole role, const Expr *body, uint32_t like);
+/* Everybody who reads `from` reads `to` instead. */
+void draft_redirect(Draft *d, Ref from, Ref to);
+/* Removes unused regions and arguments of `node`, the node itself if nothing is left, and so on upwards. */
+void draft_prune(Draft *d, uint32_t node);
+
+/* ---- Exprs in scope of a node ----
+ * Several Exprs under construction over one growing list of leaves: X_ARG i of the builder is leaf[i]. A scope opened for a
+ * node starts with the node's arguments, so its own Exprs splice in unchanged, and closes by giving the node its leaves. */
+typedef struct Scope {
+    Draft *d;
+    ExprBuilder b;
+    Ref *leaf;
+    uint32_t nleaves, leaf_capacity;
+    int8_t *rank; /* cache of scope_rank */
+    uint32_t ranked, rank_capacity;
+} Scope;
+
+enum { SCOPE_KEEP = UINT16_MAX }; /* in `replace`: this argument stays a leaf */
+
+Scope scope_open(Draft *d); /* no leaves */
+Scope scope_of(Draft *d, uint32_t node);
+uint16_t scope_leaf(Scope *s, Ref ref);
+/* Splices an Expr of `node` in. replace (may be NULL): per argument of node, the scope's node to stand for it or SCOPE_KEEP. */
+uint16_t scope_splice(Scope *s, uint32_t node, const Expr *e, const uint16_t *replace, uint16_t acc, uint16_t out);
+/* Highest rank of a leaf below `node`: 4 varies per element, 2 per image and channel, 1 per channel, 0 not at all. */
+int scope_rank(Scope *s, uint16_t node);
+/* Would the node have too many arguments? */
+bool scope_fits(const Scope *s);
+/* A map of its own for the Expr at `root`; an equal one is found again. False if the Expr is too large for one, or constant. */
+bool scope_find(Scope *s, uint16_t root, Type space, RegionRole role, Ref *out); /* only if there is one */
+bool scope_extract(Scope *s, uint16_t root, Type space, RegionRole role, uint32_t like, Ref *out);
+
+/* Replaces each read of `producer`, an OUTPUT of a map, in the map `consumer` by the Expr itself. False if it grows too large. */
+bool draft_inline(Draft *d, uint32_t consumer, Ref producer, uint32_t max_nodes);
+#endif

@@ -1,0 +1,75 @@
+/* Finishing a draft: what is alive, in order, as a new Graph. */
+#include "passes/draft.h"
+
+static bool is_image_sum(const Node *n) {
+    return n->op == OP_MAP && n->nregions == 1 && n->regions[0].role == REGION_REDUCE && n->regions[0].expr->count == 1 &&
+           n->regions[0].expr->node[0].op == X_ARG;
+}
+
+/* Removes what the edits left without a reader, users before producers. */
+static void prune_all(Draft *d) {
+    uint32_t n, *order = draft_walk(d, &n);
+    while (n-- > 0) draft_prune(d, order[n]);
+}
+
+/* The regions that are left, in order, so that results are numbered by them. */
+static void close_regions(Node *n, uint32_t *slot_to_result) {
+    uint32_t kept = 0, result = n->op == OP_MAP ? 0 : 1;
+    for (uint32_t r = 0; r < n->nregions; r++) {
+        if (n->regions[r].gone) continue;
+        RegionRole role = n->regions[r].role;
+        bool makes = role == REGION_STORE || role == REGION_OUTPUT || role == REGION_REDUCE;
+        if (makes) slot_to_result[n->op == OP_MAP ? r : r + 1] = result++;
+        n->regions[kept++] = n->regions[r];
+    }
+    n->nregions = kept;
+}
+
+static Val emit(Draft *d, Graph *g, const Node *n, const Val *args) {
+    if (is_image_sum(n)) {
+        return graph_add(g, &(ValueSpec){.op = OP_IMAGE_SUM, .args = args, .nargs = 1, .span = n->span, .name = n->name});
+    }
+    Region *regions = ARENA_ARRAY(d->arena, Region, n->nregions);
+    for (uint32_t r = 0; r < n->nregions; r++) {
+        regions[r] = (Region){n->regions[r].role, n->regions[r].operand, n->regions[r].expr};
+    }
+    return graph_add(g, &(ValueSpec){.op = n->op,
+                                     .args = args,
+                                     .nargs = n->nargs,
+                                     .attrs = n->attrs,
+                                     .declared = n->op == OP_MAP ? n->space : n->type,
+                                     .span = n->span,
+                                     .name = n->name,
+                                     .regions = regions,
+                                     .nregions = n->nregions});
+}
+
+Graph *draft_finish(Draft *d) {
+    prune_all(d);
+    Graph *g = graph_new(d->in->name, d->in->mode);
+    uint32_t n, *order = draft_walk(d, &n);
+    Val *base = ARENA_ARRAY(d->arena, Val, d->count);
+    uint32_t **result = ARENA_ARRAY(d->arena, uint32_t *, d->count); /* by slot; NULL: the slot is the result */
+    for (uint32_t i = 0; i <= n; i++) {
+        uint32_t id = i < n ? order[i] : d->sink;
+        Node *node = &d->node[id];
+        Val *args = ARENA_ARRAY(d->arena, Val, node->nargs);
+        for (uint32_t k = 0; k < node->nargs; k++) {
+            Ref ref = node->args[k];
+            args[k] = graph_result(g, base[ref.node], result[ref.node] ? result[ref.node][ref.slot] : ref.slot);
+        }
+        if (id == d->sink) {
+            for (uint32_t k = 0; k < node->nargs; k++) {
+                graph_output(g, d->in->output[k].kind, args[k], d->in->output[k].name);
+            }
+            break;
+        }
+        if (node->nregions) {
+            result[id] = ARENA_ARRAY(d->arena, uint32_t, node->nregions + 1);
+            close_regions(node, result[id]);
+        }
+        base[id] = emit(d, g, node, args);
+    }
+    arena_free(d->arena);
+    return g;
+}

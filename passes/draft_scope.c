@@ -1,0 +1,125 @@
+/* Exprs in scope of a draft's node: splicing, taking apart, inlining. See draft.h. */
+#include "passes/draft.h"
+#include <string.h>
+
+Scope scope_open(Draft *d) { return (Scope){.d = d, .b = expr_builder(d->arena)}; }
+
+Scope scope_of(Draft *d, uint32_t node) {
+    Scope s = scope_open(d);
+    const Node *n = &d->node[node];
+    s.nleaves = s.leaf_capacity = n->nargs;
+    s.leaf = arena_copy(d->arena, n->args, n->nargs * sizeof *n->args);
+    return s;
+}
+
+uint16_t scope_leaf(Scope *s, Ref ref) {
+    uint32_t i = 0;
+    while (i < s->nleaves && !ref_equal(s->leaf[i], ref)) i++;
+    if (i == s->leaf_capacity) {
+        s->leaf_capacity = s->leaf_capacity ? 2 * s->leaf_capacity : 8;
+        Ref *leaf = ARENA_ARRAY(s->d->arena, Ref, s->leaf_capacity);
+        if (s->nleaves) memcpy(leaf, s->leaf, s->nleaves * sizeof *leaf);
+        s->leaf = leaf;
+    }
+    if (i == s->nleaves) s->leaf[s->nleaves++] = ref;
+    return expr_arg(&s->b, i);
+}
+
+uint16_t scope_splice(Scope *s, uint32_t node, const Expr *e, const uint16_t *replace, uint16_t acc, uint16_t out) {
+    const Node *n = &s->d->node[node];
+    uint16_t map[DRAFT_MAX_ARGS] = {0};
+    for (uint32_t i = 0; i < n->nargs; i++) {
+        if (!expr_uses_arg(e, i)) continue;
+        map[i] = replace && replace[i] != SCOPE_KEEP ? replace[i] : scope_leaf(s, n->args[i]);
+    }
+    return expr_inline(&s->b, e, map, acc, out);
+}
+
+static int node_rank(const Scope *s, const ExprNode *n) {
+    switch (n->op) {
+    case X_ARG: return draft_type(s->d, s->leaf[n->arg[0]]).rank;
+    case X_CONST: return 0;
+    case X_ACC:
+    case X_OUT: return 4;
+    default: break;
+    }
+    int rank = 0;
+    for (int k = 0; k < expr_op_operands((ExprOp)n->op); k++) {
+        if (s->rank[n->arg[k]] > rank) rank = s->rank[n->arg[k]];
+    }
+    return rank;
+}
+
+int scope_rank(Scope *s, uint16_t node) {
+    if (node >= s->rank_capacity) {
+        uint32_t capacity = 2 * (uint32_t)node + 64;
+        int8_t *rank = ARENA_ARRAY(s->d->arena, int8_t, capacity);
+        if (s->ranked) memcpy(rank, s->rank, s->ranked);
+        s->rank = rank;
+        s->rank_capacity = capacity;
+    }
+    for (; s->ranked <= node; s->ranked++) s->rank[s->ranked] = (int8_t)node_rank(s, &s->b.node[s->ranked]);
+    return s->rank[node];
+}
+
+bool scope_fits(const Scope *s) { return s->nleaves <= DRAFT_MAX_ARGS; }
+
+/* An equal single-region map among the users of its first argument. */
+static bool find_map(const Draft *d, Type space, const Ref *args, uint32_t nargs, RegionRole role, const Expr *e, Ref *found) {
+    const Node *first = &d->node[args[0].node];
+    for (uint32_t i = 0; i < first->nusers; i++) {
+        const Node *m = &d->node[first->users[i]];
+        if (m->op != OP_MAP || m->nargs != nargs || m->nregions != 1 || m->regions[0].gone || m->regions[0].role != role) continue;
+        if (!type_equal(m->space, space) || memcmp(m->args, args, nargs * sizeof *args) != 0) continue;
+        if (!expr_equal(m->regions[0].expr, e)) continue;
+        *found = (Ref){first->users[i], 0};
+        return true;
+    }
+    return false;
+}
+
+static bool extract(Scope *s, uint16_t root, Type space, RegionRole role, const uint32_t *like, Ref *out) {
+    const Expr *e = expr_finish(&s->b, root);
+    Scope own = scope_open(s->d);
+    uint16_t *map = ARENA_ARRAY(s->d->arena, uint16_t, s->nleaves);
+    for (uint32_t i = 0; i < e->count; i++) { /* leaves in the order the Expr reads them, so that equal Exprs look equal */
+        uint16_t index = e->node[i].arg[0];
+        if (e->node[i].op == X_ARG) map[index] = scope_leaf(&own, s->leaf[index]);
+    }
+    if (!scope_fits(&own) || e->count > EXPR_MAX_NODES) return false;
+    const Expr *body = expr_finish(&own.b, expr_inline(&own.b, e, map, 0, 0));
+    if (own.nleaves && find_map(s->d, space, own.leaf, own.nleaves, role, body, out)) return true;
+    if (!own.nleaves || !like) return false;
+    *out = draft_map(s->d, space, own.leaf, own.nleaves, role, body, *like);
+    return true;
+}
+
+bool scope_find(Scope *s, uint16_t root, Type space, RegionRole role, Ref *out) {
+    return extract(s, root, space, role, NULL, out);
+}
+
+bool scope_extract(Scope *s, uint16_t root, Type space, RegionRole role, uint32_t like, Ref *out) {
+    return extract(s, root, space, role, &like, out);
+}
+
+bool draft_inline(Draft *d, uint32_t consumer, Ref producer, uint32_t max_nodes) {
+    Scope s = scope_of(d, consumer);
+    const Node *c = &d->node[consumer];
+    uint16_t body = scope_splice(&s, producer.node, draft_region(d, producer)->expr, NULL, 0, 0);
+    uint16_t replace[DRAFT_MAX_ARGS];
+    for (uint32_t i = 0; i < c->nargs; i++) replace[i] = ref_equal(c->args[i], producer) ? body : SCOPE_KEEP;
+    const Expr *changed[DRAFT_MAX_REGIONS];
+    for (uint32_t r = 0; r < c->nregions; r++) {
+        if (c->regions[r].gone) continue;
+        changed[r] = expr_finish(&s.b, scope_splice(&s, consumer, c->regions[r].expr, replace, 0, 0));
+        if (changed[r]->count > max_nodes) return false;
+    }
+    if (!scope_fits(&s)) return false;
+    for (uint32_t r = 0; r < c->nregions; r++) {
+        if (!c->regions[r].gone) c->regions[r].expr = changed[r];
+    }
+    draft_set_args(d, consumer, s.leaf, s.nleaves);
+    draft_prune(d, consumer);
+    draft_prune(d, producer.node);
+    return true;
+}

@@ -1,0 +1,42 @@
+/* Sums of products: what squeeze and fuse_maps know of algebra.
+ *
+ * Over an iteration space of rank 4 an Expr is taken apart into terms  k * p * q * …  where k does not change from pixel to
+ * pixel (it reads arguments of rank <= 2) and p, q, … are *factors*: nodes that do, and that cannot be taken apart further
+ * (arguments of rank 4, max, select, exp, …). Relies on ordinary real algebra, so results are reassociated.
+ */
+#ifndef NETC_PASSES_LINEAR_H
+#define NETC_PASSES_LINEAR_H
+#include "passes/draft.h"
+
+enum { LINEAR_MAX_TERMS = 12, LINEAR_MAX_FACTORS = 3 };
+
+typedef struct Term {
+    uint16_t coefficient, factor[LINEAR_MAX_FACTORS]; /* nodes of the scope; factors in ascending order */
+    uint32_t factors;
+} Term;
+
+typedef struct Sum {
+    Term term[LINEAR_MAX_TERMS];
+    uint32_t terms;
+} Sum;
+
+typedef struct Linear Linear;
+struct Linear {
+    Scope *scope;
+    uint32_t degree; /* products of up to this many factors are multiplied out; 1: none */
+    /* The Sum that argument `ref` stands for; false: it is a leaf. */
+    bool (*look_through)(Linear *l, Ref ref, Sum *sum);
+    /* The node that stands for a coefficient when the Sum becomes a node again (NULL: the coefficient itself). */
+    uint16_t (*lift)(Linear *l, uint16_t coefficient);
+    uint32_t owner, depth; /* the callbacks' */
+};
+
+/* Takes apart an Expr of `node`. */
+Sum linear_sum(Linear *l, uint32_t node, const Expr *e);
+/* A Sum as a node of the scope. */
+uint16_t linear_node(Linear *l, const Sum *sum);
+/* One term's product without its coefficient; the constant 1 without factors. */
+uint16_t linear_product(Linear *l, const Term *term);
+/* Is it one factor and nothing else? */
+bool linear_is_bare(const Linear *l, const Sum *sum);
+#endif

@@ -1,0 +1,116 @@
+/* squeeze: sums over H and W of affine maps become arithmetic on sums that are made anyway.
+ *
+ *     Σ (k1*p*q + k2*p + k3)  =  k1 * Σ p*q  +  k2 * Σ p  +  H*W * k3          k constant over the pixels of an image
+ *
+ * The left side must wait until k1, k2, k3 are known, and then sweeps over p and q. The sums on the right depend on p and q
+ * alone, so the kernels that make p or q make them as by-products (fuse_epilogues), and equal ones are shared. That is how the
+ * squeeze of an SE block, pooled through batch norm's affine map, follows from the Σc of the batch statistics, and how
+ * in backward the gate's gradient and those of gamma and beta follow from Σ dr and Σ dr*c.
+ *
+ * The rule. A sum is rewritten when its body, taken apart (linear.h), is more than one bare product.
+ *   - Maps of a single feature map are looked through, since they are recomputed wherever they are needed and never stored.
+ *   - Maps of several feature maps are looked through only if all resulting sums exist already.
+ * It never costs a sweep: every new sum reads a subset of what the old one read (through maps that are not stored), so at worst
+ * all of them together are one sweep over the same operands (share_sweeps). Nonlinear parts (select, max, …) stay factors.
+ *
+ * Numerics. Σ dr*(c - mean) as Σ dr*c - mean * Σ dr cancels where |mean| exceeds the deviation of c; these sums run over one
+ * image only (at most some thousand values) and are combined in small maps, so the error is that of c's own rounding times
+ * |mean| / deviation, which batch-normalised nets keep near one. Squares of sums, where a variance would cancel, are
+ * not multiplied out at all (linear.c). Running it twice changes nothing: the sums that it makes are bare.
+ */
+#include "passes/linear.h"
+
+enum { MAX_SUMS = 8, MAX_LOOKS = 16 };
+
+typedef enum Depth { THROUGH_ONE, THROUGH_ALL } Depth;
+
+static bool look_through(Linear *l, Ref ref, Sum *sum) {
+    Draft *d = l->scope->d;
+    const DraftRegion *r = draft_region(d, ref);
+    if (!r || d->node[ref.node].op != OP_MAP || r->role != REGION_OUTPUT || !draft_is_element(d, ref)) return false;
+    if (l->depth == MAX_LOOKS || (l->owner == THROUGH_ONE && draft_element_args(d, ref.node, r->expr) > 1)) return false;
+    l->depth++;
+    *sum = linear_sum(l, ref.node, r->expr);
+    l->depth--;
+    return !linear_is_bare(l, sum) || l->scope->b.node[sum->term[0].factor[0]].op == X_ARG;
+}
+
+static Sum take_apart(Scope *s, uint32_t node, Depth depth) {
+    Linear l = {.scope = s, .degree = LINEAR_MAX_FACTORS, .look_through = look_through, .owner = depth};
+    return linear_sum(&l, node, s->d->node[node].regions[0].expr);
+}
+
+/* Do the sums of all terms exist already? */
+static bool all_exist(Scope *s, const Sum *sum, Type space) {
+    Linear l = {.scope = s};
+    for (uint32_t i = 0; i < sum->terms; i++) {
+        Ref found;
+        if (sum->term[i].factors && !scope_find(s, linear_product(&l, &sum->term[i]), space, REGION_REDUCE, &found)) return false;
+    }
+    return true;
+}
+
+static bool one_bare_product(const Scope *s, const Sum *sum) {
+    const ExprNode *k = &s->b.node[sum->term[0].coefficient];
+    return sum->terms == 1 && sum->term[0].factors > 0 && k->op == X_CONST && k->value == 1;
+}
+
+/* The right side of the equation above, as a node of the scope. */
+static bool combine(Scope *s, const Sum *sum, Type space, uint32_t like, uint16_t *total) {
+    Linear l = {.scope = s};
+    ExprBuilder *b = &s->b;
+    double pixels = (double)(space.dim[2] * space.dim[3]);
+    for (uint32_t i = 0; i < sum->terms; i++) {
+        const Term *t = &sum->term[i];
+        uint16_t value = expr_const(b, pixels);
+        if (t->factors) {
+            Ref part;
+            if (!scope_extract(s, linear_product(&l, t), space, REGION_REDUCE, like, &part)) return false;
+            value = scope_leaf(s, part);
+        }
+        value = expr_binary(b, X_MUL, value, t->coefficient);
+        *total = i ? expr_binary(b, X_ADD, *total, value) : value;
+    }
+    return true;
+}
+
+static void squeeze_sum(Draft *d, uint32_t node) {
+    Type space = d->node[node].space;
+    Scope s = scope_open(d);
+    Sum sum = take_apart(&s, node, THROUGH_ALL);
+    if (one_bare_product(&s, &sum) || !all_exist(&s, &sum, space)) {
+        s = scope_open(d);
+        sum = take_apart(&s, node, THROUGH_ONE);
+    }
+    Span span = d->node[node].span;
+    const char *label = draft_label(d, node);
+    if (one_bare_product(&s, &sum)) return;
+    if (sum.terms > MAX_SUMS) {
+        pass_remark(d->context, false, span, "sum over %s not distributed: it would become %u sums", label, sum.terms);
+        return;
+    }
+    if (!pass_allowed(d->context)) return;
+    uint16_t total;
+    Ref replacement;
+    if (!combine(&s, &sum, space, node, &total)) return;
+    if (s.b.node[total].op == X_ARG)
+        replacement = s.leaf[s.b.node[total].arg[0]];
+    else if (!scope_extract(&s, total, type_matrix(space.dim[0], space.dim[1]), REGION_OUTPUT, node, &replacement))
+        return;
+    if (replacement.node == node) return;
+    draft_redirect(d, (Ref){node, 0}, replacement);
+    draft_prune(d, node);
+    pass_remark(d->context, true, span, "sum over %s follows from %u sum%s of its factors", label, sum.terms,
+                sum.terms == 1 ? "" : "s");
+}
+
+Graph *pass_squeeze(const Graph *in, PassContext *context) {
+    Draft *d = draft_open(in, context);
+    uint32_t n, *order = draft_walk(d, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        const Node *node = &d->node[order[i]];
+        bool sum = node->op == OP_MAP && node->nregions == 1 && node->regions[0].role == REGION_REDUCE;
+        if (sum && !node->dead) squeeze_sum(d, order[i]);
+    }
+    return draft_finish(d);
+}
