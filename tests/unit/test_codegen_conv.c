@@ -1,0 +1,317 @@
+/* Compiled convolutions against the reference evaluator: forward and both gradients, direct and by matrix products, plain and
+ * with every kind of fused region, over a table of shapes. All six variants of a shape are one graph.
+ *
+ * The bound is componentwise: every Expr here is built of add, mul and max, so evaluating the graph on the absolute values of
+ * its leaves bounds the terms of each sum, and the error may be (a few + 2 sqrt(terms)) units of that. */
+#include "codegen/codegen.h"
+#include "ir/eval.h"
+#include "ir/ir.h"
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Case {
+    int64_t N, I, H, W, O, groups, kernel[2], stride[2], pad[4], dilation[2];
+} Case;
+
+static const Case cases[] = {
+    /* the CIFAR nets: stem, the three stages, their transitions */
+    {2, 3, 32, 32, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {5, 16, 32, 32, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {2, 32, 16, 16, 32, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {5, 64, 8, 8, 64, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {2, 16, 32, 32, 32, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
+    {1, 32, 16, 16, 64, 1, {1, 1}, {2, 2}, {0, 0, 0, 0}, {1, 1}},
+    /* channel counts that leave padding */
+    {2, 1, 9, 7, 1, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {2, 17, 9, 11, 33, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {1, 33, 5, 19, 17, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {2, 3, 13, 17, 5, 1, {5, 5}, {1, 1}, {2, 2, 2, 2}, {1, 1}},
+    /* windows */
+    {1, 16, 17, 23, 16, 1, {2, 2}, {1, 1}, {0, 1, 1, 0}, {1, 1}},
+    {1, 16, 11, 11, 16, 1, {4, 4}, {2, 2}, {1, 1, 2, 2}, {1, 1}},
+    {1, 3, 37, 37, 20, 1, {7, 7}, {2, 2}, {3, 3, 3, 3}, {1, 1}},
+    {1, 16, 14, 15, 16, 1, {1, 3}, {1, 1}, {0, 1, 0, 1}, {1, 1}},
+    {2, 16, 14, 15, 16, 1, {3, 1}, {1, 2}, {1, 0, 1, 0}, {1, 1}},
+    {1, 17, 16, 16, 16, 1, {3, 3}, {3, 3}, {1, 1, 1, 1}, {1, 1}},
+    {1, 16, 15, 15, 16, 1, {3, 3}, {1, 1}, {2, 2, 2, 2}, {2, 2}},
+    {1, 16, 15, 16, 16, 1, {3, 3}, {2, 2}, {2, 1, 2, 3}, {2, 2}},
+    {2, 16, 13, 13, 16, 1, {1, 1}, {3, 3}, {0, 0, 0, 0}, {1, 1}},
+    {2, 16, 1, 1, 48, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {1, 16, 10, 10, 16, 1, {3, 3}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    /* groups that fill blocks, and that do not */
+    {2, 32, 9, 9, 64, 2, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {1, 64, 8, 8, 64, 4, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
+    {2, 6, 7, 7, 10, 2, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {1, 17, 8, 9, 17, 17, {3, 3}, {2, 1}, {1, 1, 1, 1}, {1, 1}},
+    /* too large for one band */
+    {1, 32, 96, 112, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {1, 16, 131, 65, 48, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
+};
+
+/* ---- graphs ---- */
+
+static Val leaf(Graph *g, Op op, const char *name, Type type) {
+    return graph_add(g, &(ValueSpec){.op = op, .declared = type, .attrs.param.name = name});
+}
+
+static uint16_t affine(ExprBuilder *b, uint16_t x, uint32_t scale, uint32_t shift) {
+    return expr_binary(b, X_ADD, expr_binary(b, X_MUL, x, expr_arg(b, scale)), expr_arg(b, shift));
+}
+
+/* Arguments behind the operands, for one side: a rank-4 tensor, [N,C], [C]. */
+typedef struct Side {
+    Val tensor, rows, vector;
+} Side;
+
+static Side side_leaves(Graph *g, const char *const names[3], Type t) {
+    return (Side){leaf(g, OP_INPUT, names[0], t), leaf(g, OP_INPUT, names[1], type_matrix(t.dim[0], t.dim[1])),
+                  leaf(g, OP_INPUT, names[2], type_vector(t.dim[1]))};
+}
+
+/* max(x * vector + rows, 0) + tensor, with x leaf `x` and the side's arguments from `first` on. */
+static const Expr *region_expr(Arena *arena, int x, uint32_t first) {
+    ExprBuilder b = expr_builder(arena);
+    uint16_t value = x < 0 ? expr_leaf(&b, X_ACC) : expr_arg(&b, (uint32_t)x);
+    uint16_t relu = expr_binary(&b, X_MAX, affine(&b, value, first + 2, first + 1), expr_const(&b, 0));
+    return expr_finish(&b, expr_binary(&b, X_ADD, relu, expr_arg(&b, first)));
+}
+
+static const Expr *product_expr(Arena *arena, ExprOp a, ExprOp c) {
+    ExprBuilder b = expr_builder(arena);
+    uint16_t left = expr_leaf(&b, a), right = expr_leaf(&b, c);
+    return expr_finish(&b, expr_binary(&b, X_MUL, left, right));
+}
+
+static const Expr *out_expr(Arena *arena, uint32_t vector) {
+    ExprBuilder b = expr_builder(arena);
+    uint16_t out = expr_leaf(&b, X_OUT), acc = expr_leaf(&b, X_ACC);
+    return expr_finish(&b, expr_binary(&b, X_ADD, expr_binary(&b, X_MUL, out, expr_arg(&b, vector)), acc));
+}
+
+static void output_results(Graph *g, Val v, const char *name) {
+    uint32_t n = value_results(g, v);
+    for (uint32_t r = 0; r < n; r++) graph_output(g, OUT_GRAD, graph_result(g, v, r), name);
+}
+
+/* Plain and fused forward, data or weights: operands a, b with their sides; `result` the side of the result (not for weights). */
+static void add_variants(Graph *g, ValueSpec spec, Side a, const Side *b, const Side *result, const char *name) {
+    Val args[8] = {spec.args[0], spec.args[1], a.tensor, a.rows, a.vector};
+    const Side *second = b ? b : result;
+    args[5] = second->tensor;
+    args[6] = second->rows;
+    args[7] = second->vector;
+    output_results(g, graph_add(g, &spec), name);
+    Region regions[7] = {{REGION_PROLOGUE, 0, region_expr(g->arena, 0, 2)}, {REGION_STORE, 0, NULL}};
+    spec.args = args;
+    spec.nargs = 8;
+    spec.regions = regions;
+    spec.nregions = 4;
+    if (b) {
+        regions[2] = (Region){REGION_PROLOGUE, 1, region_expr(g->arena, 1, 5)};
+        regions[3] = (Region){REGION_STORE, 1, NULL};
+    } else {
+        regions[2] = (Region){REGION_EPILOGUE, 0, region_expr(g->arena, -1, 5)};
+        regions[3] = (Region){REGION_OUTPUT, 0, out_expr(g->arena, 7)};
+        regions[4] = (Region){REGION_REDUCE, 0, product_expr(g->arena, X_OUT, X_OUT)};
+        regions[5] = (Region){REGION_REDUCE, 0, product_expr(g->arena, X_ACC, X_OUT)};
+        spec.nregions = 6;
+    }
+    output_results(g, graph_add(g, &spec), name);
+}
+
+static Graph *conv_graph(const Case *c) {
+    Graph *g = graph_new("conv", MODE_TRAIN);
+    Attrs attrs = {0};
+    memcpy(attrs.window.kernel, c->kernel, sizeof c->kernel);
+    memcpy(attrs.window.stride, c->stride, sizeof c->stride);
+    memcpy(attrs.window.pad, c->pad, sizeof c->pad);
+    memcpy(attrs.window.dilation, c->dilation, sizeof c->dilation);
+    attrs.window.groups = c->groups;
+    static const char *const x_names[3] = {"x_tensor", "x_rows", "x_vector"}, *const y_names[3] = {"y_tensor", "y_rows",
+                                                                                                   "y_vector"};
+    Type x_type = type_feature(c->N, c->I, c->H, c->W), w_type = type_feature(c->O, c->I / c->groups, c->kernel[0], c->kernel[1]);
+    Val x = leaf(g, OP_INPUT, "x", x_type), w = leaf(g, OP_PARAM, "w", w_type);
+    ValueSpec forward = {.op = OP_CONV2D, .args = (Val[]){x, w}, .nargs = 2, .attrs = attrs};
+    Type y_type;
+    char why[200];
+    ck_assert_msg(graph_infer(g, &forward, &y_type, why, sizeof why), "%s", why);
+    Val dy = leaf(g, OP_INPUT, "dy", y_type);
+    Side xs = side_leaves(g, x_names, x_type), ys = side_leaves(g, y_names, y_type);
+    add_variants(g, forward, xs, NULL, &ys, "forward");
+    ValueSpec data = {.op = OP_CONV2D_BWD_DATA, .args = (Val[]){dy, w}, .nargs = 2, .attrs = attrs, .declared = x_type};
+    add_variants(g, data, ys, NULL, &xs, "data");
+    ValueSpec weights = {.op = OP_CONV2D_BWD_WEIGHTS, .args = (Val[]){x, dy}, .nargs = 2, .attrs = attrs, .declared = w_type};
+    add_variants(g, weights, xs, &ys, NULL, "weights");
+    return g;
+}
+
+/* ---- leaves ---- */
+
+typedef struct Leaves {
+    uint32_t count;
+    const char *name[16];
+    Tensor value[16], absolute[16];
+    float *f32[16];
+    bool use_absolute;
+} Leaves;
+
+static Leaves leaves_new(const Graph *g) {
+    Leaves l = {0};
+    uint64_t state = 88172645463325252u;
+    for (Val v = 0; v < g->count; v++) {
+        if (g->value[v].op != OP_INPUT && g->value[v].op != OP_PARAM) continue;
+        uint32_t i = l.count++;
+        l.name[i] = g->value[v].attrs.param.name;
+        l.value[i] = tensor_new(g->value[v].type);
+        l.absolute[i] = tensor_new(g->value[v].type);
+        int64_t n = type_elements(g->value[v].type);
+        l.f32[i] = malloc((size_t)n * sizeof(float));
+        for (int64_t k = 0; k < n; k++) {
+            state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+            l.f32[i][k] = (float)((double)(state >> 40) / (1 << 23) - 1);
+            l.value[i].data[k] = l.f32[i][k];
+            l.absolute[i].data[k] = fabs(l.value[i].data[k]);
+        }
+    }
+    return l;
+}
+
+static void leaves_free(Leaves *l) {
+    for (uint32_t i = 0; i < l->count; i++) {
+        tensor_free(&l->value[i]);
+        tensor_free(&l->absolute[i]);
+        free(l->f32[i]);
+    }
+}
+
+static uint32_t leaf_index(const Leaves *l, const Value *leaf) {
+    uint32_t i = 0;
+    while (strcmp(l->name[i], leaf->attrs.param.name)) i++;
+    return i;
+}
+static const Tensor *eval_leaf(void *context, const Value *leaf) {
+    Leaves *l = context;
+    uint32_t i = leaf_index(l, leaf);
+    return l->use_absolute ? &l->absolute[i] : &l->value[i];
+}
+static const float *run_leaf(void *context, const Value *leaf) {
+    Leaves *l = context;
+    return l->f32[leaf_index(l, leaf)];
+}
+
+/* ---- running and comparing ---- */
+
+enum { MAX_OUTPUTS = 32 };
+
+typedef struct Reference {
+    Tensor value[MAX_OUTPUTS], bound[MAX_OUTPUTS];
+} Reference;
+
+static Reference reference_new(const Graph *g, Leaves *l) {
+    Reference r;
+    char why[200];
+    EvalOptions options = {0};
+    ck_assert_uint_le(g->noutputs, MAX_OUTPUTS);
+    ck_assert_msg(graph_eval(g, eval_leaf, l, &options, r.value, NULL, why, sizeof why), "%s", why);
+    l->use_absolute = true;
+    ck_assert_msg(graph_eval(g, eval_leaf, l, &options, r.bound, NULL, why, sizeof why), "%s", why);
+    return r;
+}
+
+static float **outputs_new(const Graph *g) {
+    float **out = malloc(g->noutputs * sizeof *out);
+    for (uint32_t i = 0; i < g->noutputs; i++)
+        out[i] = malloc((size_t)type_elements(g->value[g->output[i].value].type) * sizeof(float));
+    return out;
+}
+
+static void outputs_free(const Graph *g, float **out) {
+    for (uint32_t i = 0; i < g->noutputs; i++) free(out[i]);
+    free(out);
+}
+
+static void run(const Graph *g, const CodegenOptions *options, Leaves *l, int threads, float **out) {
+    char why[400];
+    ck_assert_msg(codegen_run_graph(g, options, run_leaf, l, 1, 0, threads, out, why, sizeof why), "%s", why);
+}
+
+static char *case_text(const Case *c, const char *cpu, int algorithm) {
+    static char text[200];
+    snprintf(text, sizeof text, "n%d %dx%dx%d -> %d, %dx%d stride %d,%d dilation %d groups %d, %s on %s", (int)c->N, (int)c->I,
+             (int)c->H, (int)c->W, (int)c->O, (int)c->kernel[0], (int)c->kernel[1], (int)c->stride[0], (int)c->stride[1],
+             (int)c->dilation[0], (int)c->groups, algorithm == CONV_GEMM ? "gemm" : "direct", cpu);
+    return text;
+}
+
+static void compare(const Graph *g, const Case *c, const Reference *r, float *const *out, const char *what) {
+    const double unit = 0x1p-24;
+    for (uint32_t i = 0; i < g->noutputs; i++) {
+        const Type y = r->value[i].type;
+        double terms = (double)(c->kernel[0] * c->kernel[1] * (c->I > c->O ? c->I : c->O));
+        if (!strcmp(g->output[i].name, "weights")) terms = (double)(c->N * c->H * c->W);
+        if (y.rank == 2) terms += (double)(c->H * c->W);
+        double gate = unit * (16 + 2 * sqrt(terms));
+        for (int64_t k = 0, n = type_elements(y); k < n; k++) {
+            double error = fabs(out[i][k] - r->value[i].data[k]);
+            ck_assert_msg(error <= gate * (r->bound[i].data[k] + 1e-6), "%s: output %u (%s) element %ld is %g, should be %g",
+                          what, i, g->output[i].name, (long)k, out[i][k], r->value[i].data[k]);
+        }
+    }
+}
+
+static void check_case(const Case *c, const char *cpu, ConvAlgorithm algorithm, const int *threads) {
+    Graph *g = conv_graph(c);
+    Leaves l = leaves_new(g);
+    Reference r = reference_new(g, &l);
+    CodegenOptions options = {.cpu = cpu, .conv = algorithm};
+    float **first = outputs_new(g), **again = outputs_new(g);
+    for (int i = 0; threads[i]; i++) {
+        run(g, &options, &l, threads[i], i ? again : first);
+        if (i == 0) compare(g, c, &r, first, case_text(c, cpu, (int)algorithm));
+        for (uint32_t o = 0; i && o < g->noutputs; o++)
+            ck_assert_msg(!memcmp(first[o], again[o], (size_t)type_elements(r.value[o].type) * sizeof(float)),
+                          "%s: output %u differs on %d threads", case_text(c, cpu, (int)algorithm), o, threads[i]);
+    }
+    for (uint32_t i = 0; i < g->noutputs; i++) {
+        tensor_free(&r.value[i]);
+        tensor_free(&r.bound[i]);
+    }
+    outputs_free(g, first);
+    outputs_free(g, again);
+    leaves_free(&l);
+    graph_free(g);
+}
+
+static const int one_thread[] = {1, 0}, all_threads[] = {1, 2, 4, 0};
+
+START_TEST(native_direct) { check_case(&cases[_i], "native", CONV_DIRECT, _i % 4 == 1 ? all_threads : one_thread); }
+END_TEST
+START_TEST(native_gemm) { check_case(&cases[_i], "native", CONV_GEMM, _i % 8 == 1 ? all_threads : one_thread); }
+END_TEST
+/* Eight and four lanes, where this machine runs them. */
+START_TEST(narrower_targets) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        check_case(&cases[_i], "x86-64-v3", CONV_AUTO, one_thread);
+    check_case(&cases[_i], "x86-64-v2", CONV_AUTO, one_thread);
+#endif
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("codegen_conv");
+    TCase *tests = tcase_create("conv");
+    const int count = (int)(sizeof cases / sizeof cases[0]);
+    tcase_set_timeout(tests, 120);
+    tcase_add_loop_test(tests, native_direct, 0, count);
+    tcase_add_loop_test(tests, native_gemm, 0, count);
+    tcase_add_loop_test(tests, narrower_targets, 0, count);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
