@@ -236,8 +236,13 @@ static uint16_t binary_tangent(ExprBuilder *b, ExprOp op, uint16_t y, Dual l, Du
         uint16_t d = difference(b, l.tangent, scaled(b, r.tangent, y));
         return d == NONE ? NONE : expr_binary(b, X_DIV, d, r.value);
     }
-    case X_MAX: return chosen(b, expr_binary(b, X_SUB, l.value, r.value), l.tangent, r.tangent);
-    default: /* min */ return chosen(b, expr_binary(b, X_SUB, r.value, l.value), l.tangent, r.tangent);
+    case X_MAX:
+    default: { /* min; where both are equal a constant wins, whichever side it stands on, so relu'(0) = 0 */
+        bool flip = b->node[l.value].op == X_CONST;
+        Dual first = flip ? r : l, second = flip ? l : r;
+        if (op == X_MAX) return chosen(b, expr_binary(b, X_SUB, first.value, second.value), first.tangent, second.tangent);
+        return chosen(b, expr_binary(b, X_SUB, second.value, first.value), first.tangent, second.tangent);
+    }
     }
 }
 
