@@ -1,0 +1,143 @@
+/* Elementwise evaluation: iteration spaces, broadcasting views, maps, the regions of fused kernels, and the source tier's
+ * elementwise ops in their own words (not as Exprs, so that `lower` is checked against something independent). */
+#include "ir/eval_rules.h"
+#include <math.h>
+#include <string.h>
+
+Space space_of(Type t) {
+    switch (t.rank) {
+    case 4: return (Space){t.dim[0], t.dim[1], t.dim[2] * t.dim[3]};
+    case 2: return (Space){t.dim[0], t.dim[1], 1};
+    default: return (Space){1, type_elements(t), 1};
+    }
+}
+
+View view_of(const Tensor *t, Type space) {
+    Space s = space_of(space);
+    if (t->type.rank == space.rank) return (View){t->data, s.c * s.p, s.p, 1};
+    if (t->type.rank == 2) return (View){t->data, s.c, 1, 0};
+    if (t->type.rank == 1) return (View){t->data, 0, 1, 0};
+    return (View){t->data, 0, 0, 0};
+}
+
+void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *acc, const double *out, bool reduce, Tensor *to) {
+    Space s = space_of(space);
+    View view[EVAL_MAX_ARGS];
+    double value[EVAL_MAX_ARGS] = {0};
+    bool used[EVAL_MAX_ARGS];
+    for (uint32_t a = 0; a < op->v->nargs; a++) {
+        used[a] = expr_uses_arg(e, a);
+        if (used[a]) view[a] = view_of(op->arg[a], space);
+    }
+    double *target = to->data;
+    for (int64_t n = 0, i = 0; n < s.n; n++) {
+        for (int64_t c = 0; c < s.c; c++) {
+            double sum = 0;
+            for (int64_t p = 0; p < s.p; p++, i++) {
+                for (uint32_t a = 0; a < op->v->nargs; a++) {
+                    if (used[a]) value[a] = view[a].data[n * view[a].n + c * view[a].c + p * view[a].p];
+                }
+                double result = expr_eval(e, value, acc ? acc[i] : 0, out ? out[i] : 0);
+                if (reduce)
+                    sum += result;
+                else
+                    target[i] = result;
+            }
+            if (reduce) target[n * s.c + c] = sum;
+        }
+    }
+}
+
+bool eval_MAP(const EvalOp *op) {
+    for (uint32_t i = 0; i < op->v->nregions; i++) {
+        const Region *r = &op->v->regions[i];
+        eval_expr_over(op, r->expr, op->v->space, NULL, NULL, r->role == REGION_REDUCE, &op->result[i]);
+    }
+    return true;
+}
+
+/* ---- regions of the convolutions ---- */
+
+/* Results behind result 0 stand in region order. */
+static Tensor *result_of_region(const EvalOp *op, const Region *wanted) {
+    uint32_t index = 1;
+    for (const Region *r = op->v->regions; r < wanted; r++) {
+        index += r->role == REGION_STORE || r->role == REGION_OUTPUT || r->role == REGION_REDUCE;
+    }
+    return &op->result[index];
+}
+
+Tensor eval_prologue(const EvalOp *op, int operand) {
+    const Tensor *x = op->arg[operand];
+    const Region *prologue = value_region(op->v, REGION_PROLOGUE, operand);
+    const Region *store = value_region(op->v, REGION_STORE, operand);
+    Tensor loaded = tensor_new(x->type);
+    size_t bytes = (size_t)type_elements(x->type) * sizeof *x->data;
+    if (prologue)
+        eval_expr_over(op, prologue->expr, x->type, NULL, NULL, false, &loaded);
+    else
+        memcpy(loaded.data, x->data, bytes);
+    if (store) memcpy(result_of_region(op, store)->data, loaded.data, bytes);
+    return loaded;
+}
+
+void eval_epilogue(const EvalOp *op) {
+    if (op->v->nregions == 0) return;
+    Type space = op->v->type;
+    Tensor acc = tensor_new(space), *out = &op->result[0];
+    memcpy(acc.data, out->data, (size_t)type_elements(space) * sizeof *acc.data);
+    const Region *epilogue = value_region(op->v, REGION_EPILOGUE, 0);
+    if (epilogue) eval_expr_over(op, epilogue->expr, space, acc.data, NULL, false, out);
+    for (uint32_t i = 0; i < op->v->nregions; i++) {
+        const Region *r = &op->v->regions[i];
+        bool reduce = r->role == REGION_REDUCE;
+        if (!reduce && r->role != REGION_OUTPUT) continue;
+        eval_expr_over(op, r->expr, space, acc.data, out->data, reduce, result_of_region(op, r));
+    }
+    tensor_free(&acc);
+}
+
+/* ---- source tier ---- */
+
+static double relu(double x) { return 0 > x ? 0 : x; } /* a NaN survives */
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double hard_sigmoid(double x) { return fmin(fmax(x / 6 + 0.5, 0), 1); }
+static double hard_swish(double x) { return x * hard_sigmoid(x); }
+static double silu(double x) { return x * sigmoid(x); }
+static double identity(double x) { return x; }
+
+static bool each(const EvalOp *op, double (*f)(double)) {
+    for (int64_t i = 0, n = type_elements(op->v->type); i < n; i++) op->result[0].data[i] = f(op->arg[0]->data[i]);
+    return true;
+}
+
+bool eval_RELU(const EvalOp *op) { return each(op, relu); }
+bool eval_SIGMOID(const EvalOp *op) { return each(op, sigmoid); }
+bool eval_TANH(const EvalOp *op) { return each(op, tanh); }
+bool eval_HARD_SIGMOID(const EvalOp *op) { return each(op, hard_sigmoid); }
+bool eval_HARD_SWISH(const EvalOp *op) { return each(op, hard_swish); }
+bool eval_SILU(const EvalOp *op) { return each(op, silu); }
+bool eval_IDENTITY(const EvalOp *op) { return each(op, identity); }
+
+static double add(double a, double b) { return a + b; }
+static double sub(double a, double b) { return a - b; }
+static double mul(double a, double b) { return a * b; }
+static double divide(double a, double b) { return a / b; }
+
+static bool each_pair(const EvalOp *op, double (*f)(double, double)) {
+    Space s = space_of(op->v->type);
+    View a = view_of(op->arg[0], op->v->type), b = view_of(op->arg[1], op->v->type);
+    double *y = op->result[0].data;
+    for (int64_t n = 0; n < s.n; n++) {
+        for (int64_t c = 0; c < s.c; c++) {
+            const double *pa = a.data + n * a.n + c * a.c, *pb = b.data + n * b.n + c * b.c;
+            for (int64_t p = 0; p < s.p; p++) *y++ = f(pa[p * a.p], pb[p * b.p]);
+        }
+    }
+    return true;
+}
+
+bool eval_ADD(const EvalOp *op) { return each_pair(op, add); }
+bool eval_SUB(const EvalOp *op) { return each_pair(op, sub); }
+bool eval_MUL(const EvalOp *op) { return each_pair(op, mul); }
+bool eval_DIV(const EvalOp *op) { return each_pair(op, divide); }

@@ -1,0 +1,181 @@
+/* Sums, batch normalisation, softmax and the loss. */
+#include "ir/eval_rules.h"
+#include <math.h>
+
+/* ---- sums ---- */
+
+static void image_sums(const Tensor *x, double scale, Tensor *y) {
+    Space s = space_of(x->type);
+    for (int64_t i = 0; i < s.n * s.c; i++) {
+        double sum = 0;
+        for (int64_t p = 0; p < s.p; p++) sum += x->data[i * s.p + p];
+        y->data[i] = sum * scale;
+    }
+}
+
+bool eval_IMAGE_SUM(const EvalOp *op) {
+    image_sums(op->arg[0], 1, &op->result[0]);
+    return true;
+}
+
+bool eval_GLOBAL_AVG_POOL(const EvalOp *op) {
+    image_sums(op->arg[0], 1 / (double)space_of(op->arg[0]->type).p, &op->result[0]);
+    return true;
+}
+
+static double batch_sum(const Tensor *x, int64_t channel) {
+    Space s = space_of(x->type);
+    double sum = 0;
+    for (int64_t n = 0; n < s.n; n++) sum += x->data[n * s.c + channel];
+    return sum;
+}
+
+bool eval_BATCH_SUM(const EvalOp *op) {
+    for (int64_t c = 0; c < op->v->type.dim[0]; c++) op->result[0].data[c] = batch_sum(op->arg[0], c);
+    return true;
+}
+
+bool eval_CHANNEL_SUM(const EvalOp *op) {
+    for (int64_t c = 0; c < op->arg[0]->type.dim[0]; c++) op->result[0].data[0] += op->arg[0]->data[c];
+    return true;
+}
+
+bool eval_MOMENTS(const EvalOp *op) {
+    double count = op->v->attrs.constant;
+    for (int64_t c = 0; c < op->v->type.dim[0]; c++) {
+        double mean = batch_sum(op->arg[0], c) / count, var = batch_sum(op->arg[1], c) / count - mean * mean;
+        op->result[0].data[c] = mean;
+        op->result[1].data[c] = var < 0 ? 0 : var; /* rounding of a constant channel; a NaN stays */
+    }
+    return true;
+}
+
+/* ---- batch normalisation (Ioffe, Szegedy 2015; running statistics as PyTorch keeps them) ---- */
+
+/* Mean and biased variance of one channel over images and pixels, in two passes. */
+static void channel_statistics(const Tensor *x, int64_t channel, double *mean, double *var) {
+    Space s = space_of(x->type);
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < s.n * s.p; i++) sum += x->data[(i / s.p * s.c + channel) * s.p + i % s.p];
+    *mean = sum / (double)(s.n * s.p);
+    for (int64_t i = 0; i < s.n * s.p; i++) {
+        double d = x->data[(i / s.p * s.c + channel) * s.p + i % s.p] - *mean;
+        squares += d * d;
+    }
+    *var = squares / (double)(s.n * s.p);
+}
+
+bool eval_BATCH_NORM(const EvalOp *op) {
+    const Tensor *x = op->arg[0];
+    const double *gamma = op->arg[1]->data, *beta = op->arg[2]->data, *running_mean = op->arg[3]->data,
+                 *running_var = op->arg[4]->data;
+    Space s = space_of(x->type);
+    double momentum = op->v->attrs.norm.momentum, count = (double)(s.n * s.p);
+    for (int64_t c = 0; c < s.c; c++) {
+        double mean = running_mean[c], var = running_var[c], next_mean = mean, next_var = var;
+        if (op->g->mode == MODE_TRAIN) {
+            channel_statistics(x, c, &mean, &var);
+            double unbiased = count > 1 ? var * count / (count - 1) : var;
+            next_mean = (1 - momentum) * running_mean[c] + momentum * mean;
+            next_var = (1 - momentum) * running_var[c] + momentum * unbiased;
+        }
+        double scale = gamma[c] / sqrt(var + op->v->attrs.norm.eps);
+        for (int64_t i = 0; i < s.n * s.p; i++) {
+            int64_t at = (i / s.p * s.c + c) * s.p + i % s.p;
+            op->result[0].data[at] = (x->data[at] - mean) * scale + beta[c];
+        }
+        op->result[1].data[c] = next_mean;
+        op->result[2].data[c] = next_var;
+    }
+    return true;
+}
+
+/* ---- softmax and the loss ---- */
+
+/* log(sum(exp(x))) without overflow. */
+static double log_sum_exp(const double *x, int64_t count) {
+    double largest = x[0], sum = 0;
+    for (int64_t k = 1; k < count; k++) largest = fmax(largest, x[k]);
+    for (int64_t k = 0; k < count; k++) sum += exp(x[k] - largest);
+    return largest + log(sum);
+}
+
+bool eval_SOFTMAX(const EvalOp *op) {
+    int64_t N = op->v->type.dim[0], K = op->v->type.dim[1];
+    for (int64_t n = 0; n < N; n++) {
+        const double *x = op->arg[0]->data + n * K;
+        double total = log_sum_exp(x, K);
+        for (int64_t k = 0; k < K; k++) op->result[0].data[n * K + k] = exp(x[k] - total);
+    }
+    return true;
+}
+
+bool eval_SOFTMAX_BWD(const EvalOp *op) {
+    int64_t N = op->v->type.dim[0], K = op->v->type.dim[1];
+    for (int64_t n = 0; n < N; n++) {
+        const double *y = op->arg[0]->data + n * K, *dy = op->arg[1]->data + n * K;
+        double dot = 0;
+        for (int64_t k = 0; k < K; k++) dot += y[k] * dy[k];
+        for (int64_t k = 0; k < K; k++) op->result[0].data[n * K + k] = y[k] * (dy[k] - dot);
+    }
+    return true;
+}
+
+static bool labels_valid(const EvalOp *op) {
+    int64_t N = op->arg[0]->type.dim[0], K = op->arg[0]->type.dim[1];
+    for (int64_t n = 0; n < N; n++) {
+        double label = op->arg[1]->data[n];
+        if (!(label >= 0 && label < (double)K) || label != floor(label))
+            return eval_refuse(op, "%s: label %g of image %lld is not a class of 0 to %lld", op_text(op->v->op), label,
+                               (long long)n, (long long)K - 1);
+    }
+    return true;
+}
+
+/* The smoothed target: 1 - s on the label, and s spread evenly over all classes. */
+static double target(const EvalOp *op, int64_t n, int64_t k) {
+    double s = op->v->attrs.loss.smoothing;
+    return s / (double)op->arg[0]->type.dim[1] + (op->arg[1]->data[n] == (double)k ? 1 - s : 0);
+}
+
+bool eval_CROSS_ENTROPY(const EvalOp *op) {
+    if (!labels_valid(op)) return false;
+    int64_t N = op->arg[0]->type.dim[0], K = op->arg[0]->type.dim[1];
+    double loss = 0;
+    for (int64_t n = 0; n < N; n++) {
+        const double *x = op->arg[0]->data + n * K;
+        double total = log_sum_exp(x, K);
+        for (int64_t k = 0; k < K; k++) {
+            double t = target(op, n, k);
+            if (t != 0) loss += t * (total - x[k]);
+        }
+    }
+    op->result[0].data[0] = loss / (double)N;
+    return true;
+}
+
+bool eval_CROSS_ENTROPY_BWD(const EvalOp *op) {
+    if (!labels_valid(op)) return false;
+    int64_t N = op->arg[0]->type.dim[0], K = op->arg[0]->type.dim[1];
+    double scale = op->arg[2]->data[0] / (double)N;
+    for (int64_t n = 0; n < N; n++) {
+        const double *x = op->arg[0]->data + n * K;
+        double total = log_sum_exp(x, K);
+        for (int64_t k = 0; k < K; k++) op->result[0].data[n * K + k] = scale * (exp(x[k] - total) - target(op, n, k));
+    }
+    return true;
+}
+
+bool eval_CORRECT(const EvalOp *op) {
+    if (!labels_valid(op)) return false;
+    int64_t N = op->arg[0]->type.dim[0], K = op->arg[0]->type.dim[1];
+    for (int64_t n = 0; n < N; n++) {
+        const double *x = op->arg[0]->data + n * K;
+        int64_t best = 0;
+        for (int64_t k = 1; k < K; k++) {
+            if (x[k] > x[best]) best = k;
+        }
+        op->result[0].data[0] += (double)best == op->arg[1]->data[n];
+    }
+    return true;
+}

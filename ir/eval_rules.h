@@ -1,0 +1,48 @@
+/* What the evaluator's rules share: the op under evaluation with its operands, and elementwise loops. Private to ir/. */
+#ifndef NETC_IR_EVAL_RULES_H
+#define NETC_IR_EVAL_RULES_H
+#include "ir/eval.h"
+
+enum { EVAL_MAX_ARGS = 64 };
+
+typedef struct EvalOp {
+    const Graph *g;
+    const Value *v;
+    const EvalOptions *options;
+    EvalLookup lookup;
+    void *context;
+    const Tensor *arg[EVAL_MAX_ARGS];
+    Tensor *result; /* all results, zeroed, of their types */
+    char *why;
+    size_t why_size;
+} EvalOp;
+
+/* Writes the sentence; always false. */
+bool eval_refuse(const EvalOp *op, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* An iteration space as images x channels x pixels, whatever its rank. */
+typedef struct Space {
+    int64_t n, c, p;
+} Space;
+Space space_of(Type t);
+
+/* A tensor read over a space by the broadcasting rule of ir/expr.h: its steps along images, channels and pixels. */
+typedef struct View {
+    const double *data;
+    int64_t n, c, p;
+} View;
+View view_of(const Tensor *t, Type space);
+
+/* to = e at each element of `space`, or (reduce) its sums over the pixels. acc and out are dense over the space or NULL. */
+void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *acc, const double *out, bool reduce, Tensor *to);
+
+/* The running example of fused kernels: operand j as its prologue computes it (a fresh tensor), and its STORE result. */
+Tensor eval_prologue(const EvalOp *op, int operand);
+/* Result 0 holds the raw accumulator: applies EPILOGUE, then makes the OUTPUT and REDUCE results. */
+void eval_epilogue(const EvalOp *op);
+
+/* One rule per op; false with a sentence if the data forbid it. */
+#define OP(ID, text, lo, hi, attr, tier, results, grad) bool eval_##ID(const EvalOp *op);
+#include "ir/ops.def"
+#undef OP
+#endif
