@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { MAX_THREADS = 1024 };
+
 /* ---- finding the model ---- */
 
 /* Models installed with the command (bin/netc → share/netc/models), or the source tree that it was built from. */
@@ -30,6 +32,7 @@ static char *shipped_model(const char *name) {
 int session_find_model(Session *session, const Options *options, const char *command_name) {
     session->options = options;
     if (options->noperands == 0) return usage_error(command_name, "no model given");
+    if (options->threads > MAX_THREADS) return usage_error(command_name, "'--threads' is at most %d", MAX_THREADS);
     const char *name = options->operand[0];
     bool is_path = strchr(name, '/') || strchr(name, '.');
     if (access(name, F_OK) && !is_path) session->path = shipped_model(name);
@@ -125,7 +128,6 @@ int session_machine(Session *session, bool train, bool infer) {
     if (!status && infer) status = session_graph(session, MODE_INFER, true);
     if (!status) status = session_jit(session);
     if (status) return status;
-    if (session->options->threads > 1024) return usage_error("", "'--threads' is at most 1024");
     session->pool = rt_pool_new((int)session->options->threads);
     if (!session->pool) return fail(EXIT_INTERNAL, "cannot start %lld threads", (long long)session->options->threads);
     RtError error = {{0}};

@@ -23,8 +23,10 @@ static void check_compile(const char *path, Mode mode) {
     FrontendOptions options = {.mode = mode};
     Diag *diag = diag_new();
     Model model;
-    if (frontend_compile(path, &options, diag, &model)) graph_free(model.graph);
-    else if (!diag_error_count(diag)) abort(); /* a refusal without a reason */
+    if (frontend_compile(path, &options, diag, &model))
+        graph_free(model.graph);
+    else if (!diag_error_count(diag))
+        abort(); /* a refusal without a reason */
     diag_free(diag);
 }
 
