@@ -24,9 +24,9 @@ enum { NPM_BYTES = 138940914, ROWS = 10000, PIXELS = 1024, RECORD = 1 + 3 * PIXE
 
 /* Continues `path` if a part of it is there. False if the address cannot be reached, with nothing said. */
 static bool download(const char *url, const char *path, const Watch *watch) {
-    char *argv[] = {"curl",          "--fail", "--location",   "--silent",   "--connect-timeout", "10",
-                    "--speed-limit", "1000",   "--speed-time", "30",         "--retry",           "2",
-                    "--continue-at", "-",      "--output",     (char *)path, (char *)url,         NULL};
+    char *argv[] = {"curl",          "--fail",     "--location",   "--silent", "--connect-timeout", "10",
+                    "--speed-limit", "1000",       "--speed-time", "30",       "--continue-at",     "-",
+                    "--output",      (char *)path, (char *)url,    NULL};
     return process_run(argv, NULL, true, watch) == 0;
 }
 
