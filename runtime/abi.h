@@ -68,8 +68,8 @@ typedef struct RtEntry {
 /* How a tensor lies in its block. V is RtProgram.block; elements are f32. Padding is zero.
  *   RT_LAYOUT_VECTOR  [C] padded to a multiple of V
  *   RT_LAYOUT_ROWS    [R, C]: rows of C padded to a multiple of V
- *   RT_LAYOUT_FILTERS [O, I, kh, kw] as [O/V][I/V][kh][kw][I in V][O in V], O and I padded up to V; with groups, I = input channels per group
- *   RT_LAYOUT_DENSE   row-major without padding (the block's total is then padded to V) */
+ *   RT_LAYOUT_FILTERS [O, I, kh, kw] as [O/V][I/V][kh][kw][I in V][O in V], O and I padded up to V; with groups, I = input
+ * channels per group RT_LAYOUT_DENSE   row-major without padding (the block's total is then padded to V) */
 typedef enum RtLayout { RT_LAYOUT_VECTOR, RT_LAYOUT_ROWS, RT_LAYOUT_FILTERS, RT_LAYOUT_DENSE } RtLayout;
 
 typedef enum RtInitKind { RT_INIT_CONSTANT, RT_INIT_NORMAL, RT_INIT_UNIFORM } RtInitKind;
@@ -95,7 +95,8 @@ typedef struct RtProgram {
     uint32_t nparams, nstate;
     uint64_t params_bytes, state_bytes, arena_bytes, folded_bytes, scratch_bytes, constant_bytes;
     const char *constant;
-    RtEntry train_step;   /* forward, backward: fills RT_GRADS, RT_METRICS, RT_LOGITS, updates RT_STATE. ncalls 0 if compiled for inference only */
+    RtEntry train_step;   /* forward, backward: fills RT_GRADS, RT_METRICS, RT_LOGITS, updates RT_STATE. ncalls 0 if compiled for
+                             inference only */
     RtEntry apply_update; /* optimiser: RT_PARAMS from RT_GRADS, env->lr and moments */
     RtEntry prepare_eval; /* RT_FOLDED from RT_PARAMS and RT_STATE; once per change of weights */
     RtEntry eval_step;    /* RT_LOGITS from RT_IMAGES */

@@ -8,7 +8,11 @@
 enum { RT_MAX_AUGMENT = 8, RT_MAX_STEPS = 16 };
 
 typedef enum RtDataset { RT_DATA_CIFAR10, RT_DATA_CIFAR100, RT_DATA_SYNTHETIC } RtDataset;
-typedef enum RtNormalize { RT_NORMALIZE_NONE, RT_NORMALIZE_MEAN, RT_NORMALIZE_MEAN_STD } RtNormalize; /* pixels in [0,1], minus channel mean, over channel std */
+typedef enum RtNormalize {
+    RT_NORMALIZE_NONE,
+    RT_NORMALIZE_MEAN,
+    RT_NORMALIZE_MEAN_STD
+} RtNormalize; /* pixels in [0,1], minus channel mean, over channel std */
 typedef enum RtAugmentKind { RT_AUGMENT_PAD_CROP, RT_AUGMENT_FLIP, RT_AUGMENT_TRANSLATE, RT_AUGMENT_CUTOUT } RtAugmentKind;
 typedef struct RtAugment {
     RtAugmentKind kind;
@@ -24,12 +28,12 @@ typedef struct RtOptimizer {
 typedef enum RtScheduleKind { RT_SCHEDULE_CONSTANT, RT_SCHEDULE_STEPS, RT_SCHEDULE_COSINE, RT_SCHEDULE_ONE_CYCLE } RtScheduleKind;
 typedef struct RtSchedule {
     RtScheduleKind kind;
-    double warmup;                  /* epochs (may be fractional) of linear warm-up from 0 */
-    double at[RT_MAX_STEPS];        /* STEPS: epochs at which lr is multiplied by factor */
+    double warmup;           /* epochs (may be fractional) of linear warm-up from 0 */
+    double at[RT_MAX_STEPS]; /* STEPS: epochs at which lr is multiplied by factor */
     uint32_t nat;
-    double factor;                  /* STEPS */
-    double final_lr;                /* COSINE, ONE_CYCLE: lr at the end, as a fraction of lr */
-    double peak;                    /* ONE_CYCLE: fraction of the run at which lr peaks */
+    double factor;   /* STEPS */
+    double final_lr; /* COSINE, ONE_CYCLE: lr at the end, as a fraction of lr */
+    double peak;     /* ONE_CYCLE: fraction of the run at which lr peaks */
 } RtSchedule;
 
 typedef struct RtRecipe {

@@ -9,11 +9,11 @@
 
 typedef enum RtStatus {
     RT_OK = 0,
-    RT_INPUT = 1,          /* bad data, weights, options: exit 1 */
+    RT_INPUT = 1, /* bad data, weights, options: exit 1 */
     RT_USAGE = 2,
-    RT_IO = 3,             /* disk full, unwritable, unreadable: exit 3 */
-    RT_DIVERGED = 4,       /* non-finite loss: exit 1 */
-    RT_INTERRUPTED = 130,  /* SIGINT or SIGTERM; a checkpoint was written */
+    RT_IO = 3,            /* disk full, unwritable, unreadable: exit 3 */
+    RT_DIVERGED = 4,      /* non-finite loss: exit 1 */
+    RT_INTERRUPTED = 130, /* SIGINT or SIGTERM; a checkpoint was written */
     RT_INTERNAL = 70
 } RtStatus;
 int rt_exit_code(RtStatus status);
@@ -35,8 +35,8 @@ void rt_pool_run(RtPool *pool, RtTask task, void *context, int64_t pieces);
 void rt_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 /* Streams: every consumer of randomness has its own, so that adding one does not move another. */
 typedef enum RtStream { RT_STREAM_INIT = 0x1001, RT_STREAM_SHUFFLE, RT_STREAM_AUGMENT, RT_STREAM_SYNTHETIC } RtStream;
-double rt_uniform(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b);  /* [0, 1), 53 bits */
-double rt_normal(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b);   /* Box-Muller */
+double rt_uniform(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b); /* [0, 1), 53 bits */
+double rt_normal(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b);  /* Box-Muller */
 
 /* ---- a Program in memory (machine.c): blocks allocated, references resolved, ready to run ---- */
 typedef struct RtMachine RtMachine;
@@ -58,12 +58,16 @@ typedef struct RtData {
     int64_t channels, height, width, classes, ntrain, ntest;
     uint8_t *train_images, *test_images; /* [n][C][H][W] */
     uint8_t *train_labels, *test_labels;
-    double mean[4], std[4];              /* per channel, pixels in [0, 1] */
-    const char *const *class_names;      /* may be NULL */
-    char *name;                          /* "cifar10" */
+    double mean[4], std[4];         /* per channel, pixels in [0, 1] */
+    const char *const *class_names; /* may be NULL */
+    char *name;                     /* "cifar10" */
 } RtData;
-/* where: "cifar10", "cifar100" (looked up under rt_data_home), "synthetic", or a directory holding the binary files (kind detected). */
+/* where: "cifar10", "cifar100" (looked up under rt_data_home), "synthetic", or a directory holding the binary files (kind
+ * detected). */
 RtStatus rt_data_open(const char *where, RtData *data, RtError *error);
+/* The same for a net of this shape: "synthetic" is made to fit; other sets must have it, or a sentence says what differs. */
+RtStatus rt_data_open_shaped(const char *where, int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data,
+                             RtError *error);
 void rt_data_free(RtData *data);
 /* $NETC_DATA, else $XDG_CACHE_HOME/netc, else ~/.cache/netc. Returns a static-lifetime-free, malloc'd path. */
 char *rt_data_home(void);
@@ -74,12 +78,14 @@ typedef struct RtTrainState {
     int64_t epoch, batch_index; /* position of the sampler: batches done in this epoch */
     double best_accuracy;
     int64_t best_epoch;
-    double epoch_loss_sum;      /* running sums of this epoch, so that resumed metrics are the same */
+    double epoch_loss_sum; /* running sums of this epoch, so that resumed metrics are the same */
     int64_t epoch_correct, epoch_images;
+    float *ema; /* averaged weights, a block laid out like RT_PARAMS; NULL: none. Saved and loaded with the rest. */
 } RtTrainState;
 RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *s, bool weights_only, RtError *error);
 RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtError *error);
-/* Weights and running statistics only, from any safetensors file with the model's names and logical shapes (F32; F16 and BF16 converted). */
+/* Weights and running statistics only, from any safetensors file with the model's names and logical shapes (F32; F16 and BF16
+ * converted). */
 RtStatus rt_weights_load(const char *path, RtMachine *m, RtError *error);
 /* SHA-256 (hex, 65 bytes) of all parameters and states in logical order. */
 void rt_weights_sha256(RtMachine *m, char hex[65]);
@@ -95,16 +101,16 @@ RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtEvalRe
 RtStatus rt_predict(RtMachine *m, const RtData *stats, const uint8_t *images, int64_t n, float *scores, RtError *error);
 
 typedef struct RtTrainOptions {
-    const char *out_dir;      /* metrics.jsonl, last.safetensors, best.safetensors; created */
-    const char *init_path;    /* start from these weights; NULL */
-    bool resume;              /* continue from out_dir/last.safetensors; --resume */
+    const char *out_dir;   /* metrics.jsonl, last.safetensors, best.safetensors; created */
+    const char *init_path; /* start from these weights; NULL */
+    bool resume;           /* continue from out_dir/last.safetensors; --resume */
     uint64_t seed;
     int64_t max_steps;        /* 0: by epochs */
     int64_t log_every;        /* steps between metrics lines; 0: 50 */
     int64_t checkpoint_every; /* steps; 0: once per epoch */
     int64_t eval_every;       /* epochs; 0: 1 */
     bool quiet;
-    FILE *progress;           /* NULL: none. A live line if it is a terminal, plain lines otherwise. */
+    FILE *progress; /* NULL: none. A live line if it is a terminal, plain lines otherwise. */
     bool color;
 } RtTrainOptions;
 RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *options, RtError *error);

@@ -1,0 +1,108 @@
+/* CIFAR-10 and CIFAR-100, binary version (Krizhevsky, 2009): records of one or two label bytes and 3072 pixels, planes R, G, B.
+ * Sizes and labels are checked, so that a truncated or mislabelled file ends in a sentence and not in a strange training. */
+#include "runtime/data.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { PIXELS = 3072, MAX_FILES = 6, FOLDER_LENGTH = 4096, PATH_LENGTH = FOLDER_LENGTH + 64 };
+
+typedef struct Cifar {
+    const char *name, *folder;
+    const char *file[MAX_FILES]; /* training files, then the test file, then NULL */
+    int64_t records[MAX_FILES];
+    int label_bytes; /* the last one is the class */
+    int64_t classes;
+} Cifar;
+
+static const Cifar kinds[] = {
+    {"cifar10",
+     "cifar-10-batches-bin",
+     {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin"},
+     {10000, 10000, 10000, 10000, 10000, 10000},
+     1,
+     10},
+    {"cifar100", "cifar-100-binary", {"train.bin", "test.bin"}, {50000, 10000}, 2, 100},
+};
+
+static const char *const cifar10_classes[] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                              "dog",      "frog",       "horse", "ship", "truck"};
+
+static int file_count(const Cifar *c) {
+    int n = 0;
+    while (n < MAX_FILES && c->file[n]) n++;
+    return n;
+}
+
+static bool exists(const char *directory, const char *name) {
+    char path[PATH_LENGTH];
+    struct stat s;
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return stat(path, &s) == 0;
+}
+
+/* Splits the records of one file into images and labels. */
+static RtStatus read_file(const Cifar *c, const char *directory, int index, uint8_t *images, uint8_t *labels, RtError *error) {
+    char path[PATH_LENGTH];
+    snprintf(path, sizeof path, "%s/%s", directory, c->file[index]);
+    int64_t record = c->label_bytes + PIXELS, expected = record * c->records[index];
+    FILE *f = fopen(path, "rb");
+    if (!f) return rt_fail(error, errno == ENOENT ? RT_INPUT : RT_IO, "cannot open %s: %s", path, strerror(errno));
+    struct stat s;
+    RtStatus status = RT_OK;
+    if (fstat(fileno(f), &s) == 0 && S_ISREG(s.st_mode) && s.st_size != expected)
+        status = rt_fail(error, RT_INPUT, "%s is %s: %lld bytes, a file of this name has %lld", path,
+                         s.st_size < expected ? "truncated" : "too long", (long long)s.st_size, (long long)expected);
+    uint8_t head[2];
+    for (int64_t i = 0; status == RT_OK && i < c->records[index]; i++) {
+        if (fread(head, (size_t)c->label_bytes, 1, f) != 1 || fread(images + i * PIXELS, PIXELS, 1, f) != 1)
+            status = rt_fail(error, RT_IO, "cannot read %s: %s", path, ferror(f) ? strerror(errno) : "it ends early");
+        else if (head[c->label_bytes - 1] >= c->classes)
+            status = rt_fail(error, RT_INPUT, "%s: record %lld has label %d, but labels run from 0 to %lld", path, (long long)i,
+                             head[c->label_bytes - 1], (long long)c->classes - 1);
+        labels[i] = head[c->label_bytes - 1];
+    }
+    fclose(f);
+    return status;
+}
+
+static void set_statistics(const Cifar *c, RtData *data) {
+    static const double mean[3] = {0.49140, 0.48216, 0.44653}, std[3] = {0.24703, 0.24349, 0.26159};
+    if (c->classes != 10) {
+        rt_data_measure(data);
+        return;
+    }
+    memcpy(data->mean, mean, sizeof mean);
+    memcpy(data->std, std, sizeof std);
+    data->class_names = cifar10_classes;
+}
+
+RtStatus rt_cifar_open(const char *directory, RtData *data, RtError *error) {
+    char inner[FOLDER_LENGTH];
+    const Cifar *c = NULL;
+    const char *place = directory;
+    for (size_t i = 0; !c && i < sizeof kinds / sizeof *kinds; i++) {
+        snprintf(inner, sizeof inner, "%s/%s", directory, kinds[i].folder);
+        for (int side = 0; !c && side < 2; side++) {
+            place = side ? inner : directory;
+            for (int f = 0; !c && f < file_count(&kinds[i]); f++)
+                if (exists(place, kinds[i].file[f])) c = &kinds[i];
+        }
+    }
+    if (!c)
+        return rt_fail(error, RT_INPUT,
+                       "%s holds no CIFAR binary files (data_batch_1.bin … test_batch.bin, or train.bin and test.bin)",
+                       directory);
+    int files = file_count(c);
+    *data = (RtData){.channels = 3, .height = 32, .width = 32, .classes = c->classes, .ntest = c->records[files - 1]};
+    for (int f = 0; f + 1 < files; f++) data->ntrain += c->records[f];
+    data->name = strdup(c->name);
+    RtStatus status = rt_data_allocate(data, error);
+    int64_t at = 0;
+    for (int f = 0; status == RT_OK && f + 1 < files; at += c->records[f++])
+        status = read_file(c, place, f, data->train_images + at * PIXELS, data->train_labels + at, error);
+    if (status == RT_OK) status = read_file(c, place, files - 1, data->test_images, data->test_labels, error);
+    if (status == RT_OK) set_statistics(c, data);
+    return status;
+}
