@@ -100,6 +100,15 @@ ElementSite conv_site(const ConvKernel *k, Type space);
 LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef scratch,
                         LLVMValueRef store_if);
 
+/* ---- fetching ahead (conv_kernel.c) ----
+ * The caches' own prefetchers do not see that the next image follows; asking for its lines while this one is computed, a few
+ * at each step of the loops, hides the memory's latency. */
+/* The most lines of 64 bytes that any feature map among the arguments has per image. */
+int64_t prefetch_lines(const ConvKernel *k);
+/* Steps step .. step + advance - 1 of `steps` while image n is computed: their share of the lines of image n + 1, of each
+ * feature map that is read. */
+void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps, int64_t advance);
+
 /* ---- finishing accumulators (conv_finish.c) ---- */
 /* Where finished vectors go: image n and channel block cb of result 0's type. Reductions add to a row of sums [rows][C]: of the
  * image, or, where images are cut into bands, of the band, in the workspace. */
@@ -125,6 +134,7 @@ typedef struct CorrelationPlan {
     Correlation c;
     bool gemm;
     TileShape tile;
+    int64_t images;                   /* per piece, one after the other */
     int64_t band_rows, bands, splits; /* rows of a phase per band; pieces per band, each a range of output blocks */
     StagePlan stage;
     uint64_t packed_bytes, sums_bytes; /* workspace: packed filters, then the bands' sums */
@@ -139,8 +149,9 @@ TileShape tile_shape(const Target *t, const Correlation *c, int64_t width, int64
 typedef struct CorrelationSite {
     LLVMValueRef n, band, split, sums_row;
 } CorrelationSite;
-CorrelationSite correlation_site(Emitter *e, const CorrelationPlan *p);
-LLVMValueRef emit_cut(Emitter *e, LLVMValueRef part, int64_t total, int64_t parts); /* part * total / parts */
+CorrelationSite correlation_site(Emitter *e, const CorrelationPlan *p, LLVMValueRef image); /* image-th of the piece */
+LLVMValueRef correlation_images(Emitter *e, const CorrelationPlan *p);                      /* of the piece */
+LLVMValueRef emit_cut(Emitter *e, LLVMValueRef part, int64_t total, int64_t parts);         /* part * total / parts */
 LLVMValueRef correlation_rows(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, int64_t phase); /* of the band */
 /* Pixel of the output that (row of the band, column) of a phase is. */
 LLVMValueRef correlation_pixel(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, const int64_t phase[2],

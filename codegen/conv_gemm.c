@@ -191,7 +191,7 @@ void lower_correlation_gemm(ConvKernel *k, const CorrelationPlan *p) {
     lower_pack_dense(k, p);
     if (kernel_begin(k->l, conv_name(k, &p->s, "_gemm"), conv_key(k, "gemm"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
-        CorrelationSite site = correlation_site(e, p);
+        CorrelationSite site = correlation_site(e, p, emit_int(e, 0));
         LLVMValueRef staged = stage_emit(k, &p->stage, 0, site.n, site.band, e->scratch, NULL);
         Loop cb = loop_begin(e, emit_int(e, 0), emit_int(e, c->out_blocks), 1, 0, NULL);
         Finish f = correlation_finish(p, &site, cb.iv);

@@ -60,3 +60,35 @@ ElementSite conv_site(const ConvKernel *k, Type space) {
                          .arg_base = k->arg_base,
                          .preloaded = k->preloaded};
 }
+
+enum { LINE_BYTES = 64 };
+
+/* Feature maps that the value's loops read: an operand that is not the filters, or an argument of a region. */
+static bool streamed(const ConvKernel *k, uint32_t arg) {
+    if (k->arg_type[arg].rank != 4) return false;
+    if (arg < 2) return arg == 0 || k->v->op == OP_CONV2D_BWD_WEIGHTS;
+    return true;
+}
+
+static int64_t image_lines(const ConvKernel *k, Type t) {
+    return divide_up(t.dim[1], k->e->V) * t.dim[2] * t.dim[3] * k->e->V * (int64_t)sizeof(float) / LINE_BYTES;
+}
+
+int64_t prefetch_lines(const ConvKernel *k) {
+    int64_t most = 0;
+    for (uint32_t i = 0; i < k->v->nargs; i++)
+        if (streamed(k, i)) most = max_i64(most, image_lines(k, k->arg_type[i]));
+    return most;
+}
+
+void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps, int64_t advance) {
+    Emitter *e = k->e;
+    const int64_t line = LINE_BYTES / (int64_t)sizeof(float);
+    for (uint32_t i = 0; i < k->v->nargs; i++) {
+        if (!streamed(k, i)) continue;
+        int64_t lines = image_lines(k, k->arg_type[i]), share = divide_up(lines, steps);
+        LLVMValueRef next = emit_mul_int(e, emit_add_int(e, n, emit_int(e, 1)), lines * line);
+        LLVMValueRef from = emit_address(e, k->arg_base[i], emit_offset(e, step, share * line, next));
+        for (int64_t j = 0; j < share * advance; j++) emit_prefetch(e, from, emit_int(e, j * line), 2);
+    }
+}

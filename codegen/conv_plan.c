@@ -1,26 +1,34 @@
 /* Plans of the correlation kernels: algorithm, register tile, bands, pieces. Everything follows from the problem and the
  * target, nothing from the number of threads.
  *
- * Pieces are images. Fewer than FEW_IMAGES images are cut further: into ranges of output blocks where the filters outweigh the
- * image, else into bands of rows. Images too large for L2 are cut into bands too.
+ * Pieces are groups of images, so that the next one can be fetched while one is computed. Fewer than FEW_IMAGES images are cut
+ * further: into ranges of output blocks where the filters outweigh the image, else into bands of rows. Images too large for L2
+ * are cut into bands too.
  */
 #include "codegen/conv.h"
 
-enum { FEW_PIECES = 4 /* two cores, two pieces each */, STAGE_BYTES = 384 * 1024 /* of a 1 MB L2 */, GEMM_BYTES = 2048 * 1024 };
+enum {
+    STEP_OVERHEAD = 2,
+    MIN_PIECES = 16,
+    MAX_IMAGES = 8,           /* of a piece */
+    FEW_PIECES = 4,           /* two cores, two pieces each */
+    STAGE_BYTES = 384 * 1024, /* of a 1 MB L2 */
+    GEMM_BYTES = 2048 * 1024
+};
 
 bool conv_uses_gemm(const ConvShape *s, const CodegenOptions *options) {
     bool blocks = s->groups == 1 || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
     return options->conv == CONV_GEMM || !blocks;
 }
 
-/* Cycles for one output row-strip of the plane with tiles of rows x columns x blocks, in halves: two FMAs, two loads a cycle;
- * an accumulator is ready again after four cycles. */
+/* Half cycles per output row and block with this tile: two FMAs and two loads go in a cycle, an accumulator is ready again after
+ * four, and a step has an overhead of its own, so that larger tiles win ties. */
 static int64_t tile_cost(const Target *t, const Correlation *c, const TileShape *s, int64_t width) {
     int64_t taps = c->kernel[1], acc = s->rows * s->columns * s->blocks;
     bool shared = s->hold >= taps && c->in_stride[1] == 1 && c->dilation[1] == 1; /* a broadcast serves all taps */
     int64_t splats = s->rows * (shared ? s->columns + taps - 1 : s->columns * taps);
     int64_t fma = acc * taps, loads = splats + taps * s->blocks, latency = taps * (t->fma ? 8 : 16);
-    return divide_up(width, s->columns) * max_i64(max_i64(fma, loads), latency) * 1000 / (s->rows * s->blocks);
+    return divide_up(width, s->columns) * (max_i64(max_i64(fma, loads), latency) + STEP_OVERHEAD) * 1000 / (s->rows * s->blocks);
 }
 
 /* Tiles of several rows need every phase and band to be a multiple of them. */
@@ -78,6 +86,7 @@ static void plan_pieces(CorrelationPlan *p, const Target *t, int64_t rows, int64
     p->bands = divide_up(rows, p->band_rows);
     p->splits = 1;
     p->tile = tile_shape(t, c, correlation_lines(c, 1, 0), p->band_rows);
+    p->images = p->gemm || p->bands > 1 ? 1 : max_i64(1, min_i64(MAX_IMAGES, c->N / MIN_PIECES));
     int64_t wanted = divide_up(FEW_PIECES, c->N * p->bands);
     if (wanted <= 1) return;
     int64_t groups = c->out_blocks / p->tile.blocks, image_bytes = row_bytes * c->in[0];

@@ -1,9 +1,16 @@
 /* What the direct and the matrix-product correlation kernels share: the meaning of a piece, where a pixel of a phase lies, and
- * the call. Piece = (image * bands + band) * splits + split. */
+ * the call. Piece = (image group * bands + band) * splits + split; groups of more than one image
+ * come with one band and one split only. */
 #include "codegen/conv.h"
 
-CorrelationSite correlation_site(Emitter *e, const CorrelationPlan *p) {
-    CorrelationSite s = {.split = emit_int(e, 0), .band = emit_int(e, 0), .n = e->piece};
+LLVMValueRef correlation_images(Emitter *e, const CorrelationPlan *p) {
+    if (p->c.N % p->images == 0) return emit_int(e, p->images);
+    LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, p->c.N), emit_mul_int(e, e->piece, p->images), "");
+    return emit_min_int(e, left, emit_int(e, p->images));
+}
+
+CorrelationSite correlation_site(Emitter *e, const CorrelationPlan *p, LLVMValueRef image) {
+    CorrelationSite s = {.split = emit_int(e, 0), .band = emit_int(e, 0), .n = emit_offset(e, e->piece, p->images, image)};
     if (p->splits > 1) {
         s.split = LLVMBuildURem(e->b, s.n, emit_int(e, p->splits), "");
         s.n = LLVMBuildUDiv(e->b, s.n, emit_int(e, p->splits), "");
@@ -70,7 +77,7 @@ char *conv_name(const ConvKernel *k, const ConvShape *s, const char *suffix) {
 }
 
 void correlation_call(ConvKernel *k, Kernel *kernel, const CorrelationPlan *p) {
-    int64_t pieces = p->c.N * p->bands * p->splits;
+    int64_t pieces = divide_up(p->c.N, p->images) * p->bands * p->splits;
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, pieces, conv_flops(&p->s), conv_bytes(k));
     if (p->bands > 1 && conv_has_reduce(k->v))
         finish_combine_sums(k, p->c.N, p->c.channels_out, p->bands, (int64_t)(p->packed_bytes / sizeof(float)));

@@ -153,6 +153,10 @@ static void sweep_phase(Sweep *s) {
     int64_t parts = divide_up(width, s->p->tile.columns), narrow = width / parts, wide = width % parts;
     LLVMValueRef rows = correlation_rows(e, s->p, &s->site, s->phase[0]);
     Loop row = loop_begin(e, emit_int(e, 0), rows, s->p->tile.rows, 0, NULL);
+    if (s->p->images > 1 && s->phase[0] + s->phase[1] == 0) {
+        int64_t lines = correlation_lines(&s->p->c, 0, 0), groups = s->p->c.out_blocks / s->p->tile.blocks;
+        prefetch_step(s->k, s->site.n, emit_offset(e, s->group, lines, row.iv), groups * lines, s->p->tile.rows);
+    }
     if (wide) sweep_segment(s, row.iv, 0, narrow + 1, wide);
     sweep_segment(s, row.iv, wide * (narrow + 1), narrow, parts - wide);
     loop_end(e, &row, NULL);
@@ -161,7 +165,8 @@ static void sweep_phase(Sweep *s) {
 static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
     Emitter *e = k->e;
     const Correlation *c = &p->c;
-    Sweep s = {.k = k, .p = p, .site = correlation_site(e, p)};
+    Loop image = loop_begin(e, emit_int(e, 0), correlation_images(e, p), 1, 0, NULL);
+    Sweep s = {.k = k, .p = p, .site = correlation_site(e, p, image.iv)};
     s.filters = c->transposed ? emit_buffer(e, k->workspace_buffer) : k->arg_base[1];
     LLVMValueRef first_split = p->splits > 1 ? LLVMBuildICmp(e->b, LLVMIntEQ, s.site.split, emit_int(e, 0), "") : NULL;
     s.staged = stage_emit(k, &p->stage, 0, s.site.n, s.site.band, e->scratch, first_split);
@@ -176,6 +181,7 @@ static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
     for (s.phase[0] = 0; s.phase[0] < c->phases[0]; s.phase[0]++)
         for (s.phase[1] = 0; s.phase[1] < c->phases[1]; s.phase[1]++) sweep_phase(&s);
     loop_end(e, &group, NULL);
+    loop_end(e, &image, NULL);
 }
 
 void lower_correlation(ConvKernel *k, const CorrelationPlan *p) {
