@@ -99,9 +99,13 @@ void eval_epilogue(const EvalOp *op) {
 
 /* ---- source tier ---- */
 
-static double relu(double x) { return 0 > x ? 0 : x; } /* a NaN survives */
+/* Comparisons stand so that a NaN survives. */
+static double relu(double x) { return 0 > x ? 0 : x; }
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
-static double hard_sigmoid(double x) { return fmin(fmax(x / 6 + 0.5, 0), 1); }
+static double hard_sigmoid(double x) {
+    double y = relu(x / 6 + 0.5);
+    return 1 < y ? 1 : y;
+}
 static double hard_swish(double x) { return x * hard_sigmoid(x); }
 static double silu(double x) { return x * sigmoid(x); }
 static double identity(double x) { return x; }

@@ -100,10 +100,11 @@ static uint16_t fold_div(ExprBuilder *b, uint16_t a, uint16_t c) {
     return share(b, (ExprNode){.op = X_DIV, .arg = {a, c}});
 }
 
-/* max(max(x, y), y) is max(x, y), a NaN on either side included; min likewise. */
+/* max(max(x, y), y) and max(x, max(x, y)) are max(x, y), a NaN on either side included; min likewise. */
 static uint16_t fold_extremum(ExprBuilder *b, ExprOp op, uint16_t a, uint16_t c) {
     if (a == c) return a;
     if (b->node[a].op == op && b->node[a].arg[1] == c) return a;
+    if (b->node[c].op == op && b->node[c].arg[0] == a) return c;
     return share(b, (ExprNode){.op = (uint8_t)op, .arg = {a, c}});
 }
 
@@ -236,8 +237,7 @@ static uint16_t binary_tangent(ExprBuilder *b, ExprOp op, uint16_t y, Dual l, Du
         uint16_t d = difference(b, l.tangent, scaled(b, r.tangent, y));
         return d == NONE ? NONE : expr_binary(b, X_DIV, d, r.value);
     }
-    case X_MAX:
-    default: { /* min; where both are equal a constant wins, whichever side it stands on, so relu'(0) = 0 */
+    default: { /* max, min: where both are equal a constant wins, whichever side it stands on, so relu'(0) = 0 */
         bool flip = b->node[l.value].op == X_CONST;
         Dual first = flip ? r : l, second = flip ? l : r;
         if (op == X_MAX) return chosen(b, expr_binary(b, X_SUB, first.value, second.value), first.tangent, second.tangent);
