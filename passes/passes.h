@@ -4,7 +4,7 @@
  * order, tiers accepted and left, whether required, and the sentence that --help prints.
  *
  *   training   lower → split_batch_norm → canonicalise → autodiff → canonicalise → cse → dce → squeeze → cse → fuse_maps →
- *              fuse_epilogues → fuse_prologues → dce
+ *              fuse_epilogues → fuse_prologues → share_sweeps → dce
  *   inference  lower → split_batch_norm → fold_batch_norm → canonicalise → cse → dce → squeeze → … the same fusion
  *
  * lower (required)             elementwise ops become `map`s, global_avg_pool an image_sum over H*W, dropout a mask
@@ -15,6 +15,7 @@
  *                              per-image coefficients: the SE squeeze, and in backward the gate's and batch norm's
  *                              reductions, become arithmetic on the sums that the convolution's epilogue makes anyway
  * fuse_*                       Exprs move into the loops of their producers and consumers
+ * share_sweeps                 maps that are left over merge where they read the same values
  */
 #ifndef NETC_PASSES_PASSES_H
 #define NETC_PASSES_PASSES_H
@@ -92,6 +93,7 @@ Graph *pass_squeeze(const Graph *in, PassContext *context);
 Graph *pass_fuse_maps(const Graph *in, PassContext *context);
 Graph *pass_fuse_epilogues(const Graph *in, PassContext *context);
 Graph *pass_fuse_prologues(const Graph *in, PassContext *context);
+Graph *pass_share_sweeps(const Graph *in, PassContext *context);
 
 /* ---- memory plan (plan.c): an analysis, asked by codegen ---- */
 /* Sizes come from the target; the plan itself is layout-blind. */
