@@ -142,14 +142,10 @@ static Sum product(Linear *l, const Sum *a, const Sum *c) {
     return factor_sum(l, expr_binary(&l->scope->b, X_MUL, linear_node(l, a), linear_node(l, c)));
 }
 
-/* max(u, 0) > 0 just when u > 0. */
+/* max(0, u) > 0 just when u > 0. */
 static uint16_t condition_of(const Linear *l, uint16_t node) {
     const ExprNode *n = &l->scope->b.node[node];
-    while (n->op == X_MAX && is_const(l, n->arg[1], 0)) {
-        node = n->arg[0];
-        n = &l->scope->b.node[node];
-    }
-    return node;
+    return n->op == X_MAX && is_const(l, n->arg[0], 0) ? n->arg[1] : node;
 }
 
 static Sum choice(Linear *l, const Sum *condition, const Sum *yes, const Sum *no) {

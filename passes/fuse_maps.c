@@ -1,0 +1,236 @@
+/* fuse_maps: maps merge into the maps that read them, and what does not change from pixel to pixel moves out of the loop.
+ *
+ *   1. Masks of relu: where select(z, …) asks for the sign of z and r = max(0, z) exists, r is asked instead: r is what is
+ *      stored, or what can be recomputed, in any case.
+ *   2. Invariants: a map over feature maps becomes k1*p + k2*q + k3 as far as it is linear, each k a map of its own over [C] or
+ *      [N,C], computed once instead of per pixel and shared by all loops that need it (linear.h).
+ *   3. A map is inlined into a map that reads it
+ *        - if nobody else reads it, or
+ *        - if it reads at most one feature map: recomputing relu(a*c + b) from c costs the traffic of reading it. Except where it
+ *          will be the epilogue of the convolution that makes c, for then c itself need not be stored.
+ *      A map of several feature maps and several users stays: it is stored once, by the first convolution that reads it
+ *      (fuse_prologues) or by a sweep of its own. Small maps ([N,C], [C], []) are inlined only into their single reader.
+ *      Limits (fuse.h) keep fused loops from growing without bound: consumers are visited in order, so a producer has its
+ *      final form when it is inlined, and each step removes an edge of the graph.
+ *   4. Invariants again, for the coefficients have merged: gate*(a*c + b) has become (gate*a)*c + gate*b.
+ */
+#include "passes/fuse.h"
+#include "passes/linear.h"
+
+/* ---- masks ---- */
+
+static bool is_relu(const Node *n) {
+    if (n->op != OP_MAP || n->nregions != 1 || n->regions[0].role != REGION_OUTPUT || n->space.rank != 4) return false;
+    const Expr *e = n->regions[0].expr;
+    const ExprNode *max = &e->node[e->count - 1];
+    if (e->count != 3 || max->op != X_MAX) return false;
+    const ExprNode *zero = &e->node[max->arg[0]], *z = &e->node[max->arg[1]];
+    return zero->op == X_CONST && zero->value == 0 && z->op == X_ARG;
+}
+
+static bool asks_sign(const Node *n, uint32_t arg) {
+    for (uint32_t r = 0; n->op == OP_MAP && r < n->nregions; r++) {
+        const Expr *e = n->regions[r].expr;
+        for (uint32_t i = 0; i < e->count && !n->regions[r].gone; i++) {
+            const ExprNode *c = e->node[i].op == X_SELECT ? &e->node[e->node[i].arg[0]] : &e->node[i];
+            if (e->node[i].op == X_SELECT && c->op == X_ARG && c->arg[0] == arg) return true;
+        }
+    }
+    return false;
+}
+
+/* The Expr of `node` with the condition z of its selects replaced by r. */
+static const Expr *mask_by(Scope *s, uint32_t node, const Expr *e, Ref z, Ref r) {
+    const Node *n = &s->d->node[node];
+    uint16_t map[EXPR_MAX_NODES] = {0};
+    for (uint32_t i = 0; i < e->count; i++) {
+        const ExprNode *x = &e->node[i];
+        uint16_t a = map[x->arg[0]], b = map[x->arg[1]], c = map[x->arg[2]];
+        switch (expr_op_operands((ExprOp)x->op)) {
+        case 0: map[i] = x->op == X_ARG ? scope_leaf(s, n->args[x->arg[0]]) : expr_const(&s->b, x->value); break;
+        case 1: map[i] = expr_unary(&s->b, (ExprOp)x->op, a); break;
+        case 2: map[i] = expr_binary(&s->b, (ExprOp)x->op, a, b); break;
+        default: {
+            const ExprNode *condition = &e->node[x->arg[0]];
+            bool is_z = condition->op == X_ARG && ref_equal(n->args[condition->arg[0]], z);
+            map[i] = expr_select(&s->b, is_z ? scope_leaf(s, r) : a, b, c);
+        }
+        }
+    }
+    return expr_finish(&s->b, map[e->count - 1]);
+}
+
+static void mask_user(Draft *d, uint32_t user, Ref z, Ref r) {
+    Node *n = &d->node[user];
+    uint32_t arg = 0;
+    while (arg < n->nargs && !ref_equal(n->args[arg], z)) arg++;
+    if (user == r.node || arg == n->nargs || !asks_sign(n, arg) || n->nargs == DRAFT_MAX_ARGS || !pass_allowed(d->context)) return;
+    Scope s = scope_of(d, user);
+    for (uint32_t i = 0; i < n->nregions; i++) {
+        if (!n->regions[i].gone) n->regions[i].expr = mask_by(&s, user, n->regions[i].expr, z, r);
+    }
+    draft_set_args(d, user, s.leaf, s.nleaves);
+    draft_prune(d, user);
+}
+
+static void mask_by_relu(Draft *d, uint32_t relu) {
+    Ref z = d->node[relu].args[0];
+    const Node *source = &d->node[z.node];
+    uint32_t n = source->nusers, *users = arena_copy(d->arena, source->users, n * sizeof *users);
+    for (uint32_t i = 0; i < n; i++) mask_user(d, users[i], z, (Ref){relu, 0});
+}
+
+/* ---- invariants ---- */
+
+static bool worth_lifting(const Scope *s, uint16_t k) {
+    const ExprNode *n = &s->b.node[k];
+    if (n->op == X_NEG) n = &s->b.node[n->arg[0]]; /* p - k and -k*p are no dearer than p + k */
+    return n->op != X_ARG && n->op != X_CONST;
+}
+
+static uint16_t count_lift(Linear *l, uint16_t k) {
+    l->depth += worth_lifting(l->scope, k);
+    return k;
+}
+
+static uint16_t lift(Linear *l, uint16_t k) {
+    Scope *s = l->scope;
+    Type space = s->d->node[l->owner].space;
+    int rank = scope_rank(s, k);
+    Type type = rank == 2 ? type_matrix(space.dim[0], space.dim[1]) : rank == 1 ? type_vector(space.dim[1]) : type_scalar();
+    Ref ref;
+    if (!worth_lifting(s, k) || !scope_extract(s, k, type, REGION_OUTPUT, l->owner, &ref)) return k;
+    return scope_leaf(s, ref);
+}
+
+static const Expr *linear_form(uint32_t node, const Expr *e, Scope *s, uint16_t (*lifting)(Linear *, uint16_t),
+                               uint32_t *lifts) {
+    Linear l = {.scope = s, .degree = 1, .lift = lifting, .owner = node};
+    Sum sum = linear_sum(&l, node, e);
+    uint16_t root = linear_node(&l, &sum);
+    *lifts = l.depth;
+    return expr_finish(&s->b, root);
+}
+
+static void lift_invariants(Draft *d, uint32_t node) {
+    for (uint32_t r = 0; r < d->node[node].nregions; r++) {
+        DraftRegion *region = &d->node[node].regions[r];
+        if (region->gone) continue;
+        uint32_t lifts, unused;
+        Scope trial = scope_of(d, node);
+        const Expr *form = linear_form(node, region->expr, &trial, count_lift, &lifts);
+        if ((lifts == 0 && form->count >= region->expr->count) || !pass_allowed(d->context)) continue;
+        Scope s = scope_of(d, node);
+        form = linear_form(node, region->expr, &s, lift, &unused);
+        if (!scope_fits(&s) || form->count > EXPR_MAX_NODES) continue;
+        d->node[node].regions[r].expr = form; /* the node array may have moved */
+        draft_set_args(d, node, s.leaf, s.nleaves);
+        draft_prune(d, node);
+        if (lifts) {
+            pass_remark(d->context, true, d->node[node].span, "%u coefficient%s of %s moved out of the loop over pixels", lifts,
+                        lifts == 1 ? "" : "s", draft_label(d, node));
+        }
+    }
+}
+
+static void lift_all(Draft *d) {
+    uint32_t n, *order = draft_walk(d, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        const Node *node = &d->node[order[i]];
+        if (!node->dead && node->op == OP_MAP && node->space.rank == 4) lift_invariants(d, order[i]);
+    }
+}
+
+/* ---- inlining ---- */
+
+/* Will ref, a map of one convolution's result, be that convolution's epilogue, so that the raw result vanishes? */
+static bool becomes_epilogue(Draft *d, Ref ref) {
+    const Node *p = &d->node[ref.node];
+    uint32_t late;
+    for (uint32_t i = 0; i < p->nargs; i++) {
+        uint32_t kernel = p->args[i].node;
+        if (!fuse_takes_epilogue(d->node[kernel].op) || p->args[i].slot != 0) continue;
+        if (!fuse_attaches(d, kernel, ref.node, draft_region(d, ref)->expr, &late)) return false;
+        for (uint32_t u = 0; u < d->node[kernel].nusers; u++) {
+            uint32_t user = d->node[kernel].users[u];
+            const Node *other = &d->node[user];
+            if (user == ref.node) continue;
+            if (other->op != OP_MAP || other->nregions != 1 || other->regions[0].role != REGION_REDUCE) return false;
+            if (!fuse_attaches(d, kernel, user, other->regions[0].expr, &late)) return false;
+        }
+        return true;
+    }
+    return false;
+}
+
+static uint32_t elements_after(const Draft *d, uint32_t consumer, Ref producer) {
+    const Node *c = &d->node[consumer], *p = &d->node[producer.node];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < c->nargs; i++) count += draft_is_element(d, c->args[i]) && !ref_equal(c->args[i], producer);
+    for (uint32_t i = 0; i < p->nargs; i++) {
+        bool shared = !draft_is_element(d, p->args[i]);
+        for (uint32_t k = 0; k < c->nargs && !shared; k++) shared = ref_equal(c->args[k], p->args[i]);
+        count += !shared;
+    }
+    return count;
+}
+
+static void refuse(Draft *d, uint32_t consumer, Ref producer, const char *reason) {
+    pass_remark(d->context, false, d->node[consumer].span, "%s not merged into %s: %s", draft_label(d, producer.node),
+                draft_label(d, consumer), reason);
+}
+
+static bool may_inline(Draft *d, uint32_t consumer, Ref producer) {
+    const Node *c = &d->node[consumer], *p = &d->node[producer.node];
+    if (!fuse_is_map_output(d, producer)) return false;
+    uint32_t uses = draft_uses(d, producer);
+    if (c->space.rank < 4) return uses == 1 && p->space.rank <= c->space.rank;
+    if (p->space.rank < 4) return false; /* computed once, outside */
+    uint32_t elements = draft_element_args(d, producer.node, draft_region(d, producer)->expr);
+    if (elements > 1 && uses > 1) {
+        refuse(d, consumer, producer, "it reads several feature maps and has several readers, so it is stored");
+        return false;
+    }
+    if (uses > 1 && becomes_epilogue(d, producer)) return false;
+    if (elements_after(d, consumer, producer) <= FUSE_MAX_ELEMENTS) return true;
+    refuse(d, consumer, producer, "one loop would read too many feature maps");
+    return false;
+}
+
+static void inline_producers(Draft *d, uint32_t consumer) {
+    for (uint32_t i = 0; i < d->node[consumer].nargs;) {
+        Ref producer = d->node[consumer].args[i];
+        if (!may_inline(d, consumer, producer) || !pass_allowed(d->context)) {
+            i++;
+            continue;
+        }
+        const char *label = draft_label(d, producer.node);
+        if (!draft_inline(d, consumer, producer, FUSE_MAX_NODES)) {
+            refuse(d, consumer, producer, "the fused expression would be too long");
+            i++;
+            continue;
+        }
+        pass_remark(d->context, true, d->node[consumer].span, "%s merged into %s", label, draft_label(d, consumer));
+    }
+}
+
+static void inline_all(Draft *d, int max_rank) {
+    uint32_t n, *order = draft_walk(d, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        const Node *node = &d->node[order[i]];
+        if (!node->dead && node->op == OP_MAP && node->space.rank <= max_rank) inline_producers(d, order[i]);
+    }
+}
+
+Graph *pass_fuse_maps(const Graph *in, PassContext *context) {
+    Draft *d = draft_open(in, context);
+    uint32_t n, *order = draft_walk(d, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!d->node[order[i]].dead && is_relu(&d->node[order[i]])) mask_by_relu(d, order[i]);
+    }
+    lift_all(d);
+    inline_all(d, 4);
+    lift_all(d);
+    inline_all(d, 2); /* the new small maps */
+    return draft_finish(d);
+}
