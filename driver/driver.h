@@ -64,9 +64,8 @@ int session_passes(Session *session, const Graph *graph, PassResult *result);
 int session_machine(Session *session, bool train, bool infer);
 void session_close(Session *session);
 void session_print_diagnostics(const Session *session);
-const char *recipe_data_name(RtDataset data);
 int64_t session_parameters(const Session *session); /* trainable numbers */
 
-/* Opens the data set that --data or the recipe names; a missing one is answered with how to get it. */
+/* Opens the data set that --data or the recipe names, or makes one that fits the net (synthetic). */
 int session_open_data(const Session *session, RtData *data);
 #endif

@@ -1,6 +1,5 @@
 /* A model on its way: .net file → graphs → passes → machine code → a machine in memory. One place that all subcommands
  * share; each stops where it needs to. Mistakes are printed where they are found and come back as exit statuses. */
-#include "driver/datasets.h"
 #include "driver/driver.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -160,7 +159,7 @@ int64_t session_parameters(const Session *session) {
 
 /* ---- data ---- */
 
-const char *recipe_data_name(RtDataset data) {
+static const char *recipe_data_name(RtDataset data) {
     switch (data) {
     case RT_DATA_CIFAR10: return "cifar10";
     case RT_DATA_CIFAR100: return "cifar100";
@@ -169,35 +168,11 @@ const char *recipe_data_name(RtDataset data) {
     return "cifar10";
 }
 
-/* A named data set that was never fetched: the one mistake of a first run, so it gets its own sentence. */
-static bool named_data_missing(const char *where) {
-    const DataSet *set = data_set_find(where);
-    if (!set) return false;
-    char *home = rt_data_home();
-    char *file = join("%s/%s/%s", home, set->name, set->files[0].name);
-    bool missing = access(file, F_OK) != 0;
-    free(file);
-    free(home);
-    return missing;
-}
-
 int session_open_data(const Session *session, RtData *data) {
     const RtProgram *program = jit_program(session->jit);
     const char *where = session->options->data ? session->options->data : recipe_data_name(program->recipe.data);
     RtError error = {{0}};
-    if (named_data_missing(where))
-        return fail(EXIT_INPUT, "the data set '%s' is not here; 'netc data get %s' fetches it, '--data synthetic' needs no file",
-                    where, where);
-    RtStatus status = rt_data_open(where, data, &error);
-    if (status) return fail_rt(status, &error);
-    if (data->channels != program->channels || data->height != program->height || data->width != program->width ||
-        data->classes != program->classes) {
-        int mismatch = fail(
-            EXIT_INPUT, "'%s' has %lld classes of %lldx%lldx%lld images, but %s takes %lld classes of %lldx%lldx%lld", where,
-            (long long)data->classes, (long long)data->channels, (long long)data->height, (long long)data->width, program->model,
-            (long long)program->classes, (long long)program->channels, (long long)program->height, (long long)program->width);
-        rt_data_free(data);
-        return mismatch;
-    }
-    return EXIT_OK;
+    RtStatus status =
+        rt_data_open_shaped(where, program->channels, program->height, program->width, program->classes, data, &error);
+    return status ? fail_rt(status, &error) : EXIT_OK;
 }
