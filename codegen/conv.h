@@ -105,9 +105,8 @@ LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValu
  * at each step of the loops, hides the memory's latency. */
 /* The most lines of 64 bytes that any feature map among the arguments has per image. */
 int64_t prefetch_lines(const ConvKernel *k);
-/* Steps step .. step + advance - 1 of `steps` while image n is computed: their share of the lines of image n + 1, of each
- * feature map that is read. */
-void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps, int64_t advance);
+/* Step `step` of `steps` while image n is computed: its share of the lines of image n + 1, of each feature map that is read. */
+void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps);
 
 /* ---- finishing accumulators (conv_finish.c) ---- */
 /* Where finished vectors go: image n and channel block cb of result 0's type. Reductions add to a row of sums [rows][C]: of the

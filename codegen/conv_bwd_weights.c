@@ -12,7 +12,14 @@
 #include "codegen/conv.h"
 #include <string.h>
 
-enum { STAGE_BYTES = 512 * 1024, SLAB_BYTES = 40 * 1024, MAX_PARTIALS = 16, FEW_PIECES = 4, SUM_VECTORS = 64 };
+enum {
+    STAGE_BYTES = 512 * 1024,
+    SLAB_BYTES = 40 * 1024,
+    MAX_PARTIALS = 16,
+    FEW_PIECES = 4,
+    SUM_VECTORS = 64,
+    MAX_BURST = 8 /* lines */
+};
 static const int64_t partial_limit = 64 << 20; /* bytes of all partials */
 
 WeightsPlan weights_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v) {
@@ -53,9 +60,10 @@ WeightsPlan weights_plan(const Target *t, const CodegenOptions *options, const G
 typedef struct Gradient {
     ConvKernel *k;
     const WeightsPlan *p;
-    LLVMValueRef x, dy, partial;     /* staged operands at (slab row 0, blocks 0); the piece's partial gradient */
-    LLVMValueRef rows, ob, group_ob; /* rows of the slab; output block; first input block of its group is group_ib */
-    LLVMValueRef group_ib, ib;
+    LLVMValueRef x, dy, partial; /* staged operands at (slab row 0, blocks 0); the piece's partial gradient */
+    LLVMValueRef n, slab;        /* image; first row of the slab */
+    LLVMValueRef rows, ob;       /* rows of the slab; output block */
+    LLVMValueRef group_ib, ib;   /* first input block of its group; input block in the group */
     int64_t total[3], chunk[3], size[3];
     LLVMValueRef at[3];
 } Gradient;
@@ -90,6 +98,26 @@ static void tile_pixel(const Gradient *d, LLVMValueRef x, LLVMValueRef dy, int64
             }
 }
 
+/* Fetches the next image's share: of the tile, at its start, where tiles are many, else of each of its rows. `row` is NULL at
+ * the start. */
+static void fetch_ahead(Gradient *d, LLVMValueRef row) {
+    Emitter *e = d->k->e;
+    const WeightsPlan *p = d->p;
+    const ConvShape *s = &p->s;
+    if (p->bands > 1 || p->block_groups > 1) return;
+    int64_t chunks[3], blocks = divide_up(s->I / s->groups, s->V), slabs = divide_up(s->out[0], p->slab_rows);
+    for (int axis = 0; axis < 3; axis++) chunks[axis] = divide_up(d->total[axis], d->chunk[axis]);
+    LLVMValueRef slab = LLVMBuildUDiv(e->b, d->slab, emit_int(e, p->slab_rows), "");
+    LLVMValueRef step = emit_offset(e, emit_offset(e, slab, s->out_blocks, d->ob), blocks, d->ib);
+    for (int axis = 0; axis < 3; axis++)
+        step = emit_offset(e, step, chunks[axis], LLVMBuildUDiv(e->b, d->at[axis], emit_int(e, d->chunk[axis]), ""));
+    int64_t steps = slabs * s->out_blocks * blocks * chunks[0] * chunks[1] * chunks[2];
+    bool many = prefetch_lines(d->k) <= MAX_BURST * steps;
+    if (many != (row == NULL)) return;
+    if (row) step = emit_offset(e, step, p->slab_rows, row), steps *= p->slab_rows;
+    prefetch_step(d->k, d->n, step, steps);
+}
+
 static void emit_tile(Gradient *d) {
     Emitter *e = d->k->e;
     const ConvShape *s = &d->p->s;
@@ -102,7 +130,9 @@ static void emit_tile(Gradient *d) {
     LLVMValueRef dy = emit_address(e, d->dy, emit_mul_int(e, d->ob, p->dy.block_stride));
     LLVMValueRef zero[LOOP_MAX_CARRY], next[LOOP_MAX_CARRY];
     for (int i = 0; i < n; i++) zero[i] = emit_vec(e, 0);
+    fetch_ahead(d, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), d->rows, 1, n, zero);
+    fetch_ahead(d, row.iv);
     LLVMValueRef x_row = emit_address(e, x, emit_mul_int(e, row.iv, s->stride[0] * p->x.row_stride));
     LLVMValueRef dy_row = emit_address(e, dy, emit_mul_int(e, row.iv, p->dy.row_stride));
     Loop column = loop_begin(e, emit_int(e, 0), emit_int(e, s->out[1]), unroll, n, row.carry);
@@ -220,6 +250,8 @@ static void emit_weights(ConvKernel *k, const WeightsPlan *p) {
     LLVMValueRef dy = stage_emit(k, &p->dy, 1, image.iv, band.iv, dy_scratch, first_split), rows = weights_rows(e, p, band.iv);
     x = emit_address(e, x, emit_int(e, (-s->pad[0] - p->x.origin[0]) * p->x.row_stride + (-s->pad[1] - p->x.origin[1]) * s->V));
     Loop slab = loop_begin(e, emit_int(e, 0), rows, p->slab_rows, 0, NULL);
+    d.n = image.iv;
+    d.slab = slab.iv;
     d.x = emit_address(e, x, emit_mul_int(e, slab.iv, s->stride[0] * p->x.row_stride));
     d.dy = emit_address(e, dy, emit_mul_int(e, slab.iv, p->dy.row_stride));
     d.rows = emit_int(e, p->slab_rows);

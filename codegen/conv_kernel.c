@@ -81,7 +81,7 @@ int64_t prefetch_lines(const ConvKernel *k) {
     return most;
 }
 
-void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps, int64_t advance) {
+void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps) {
     Emitter *e = k->e;
     const int64_t line = LINE_BYTES / (int64_t)sizeof(float);
     for (uint32_t i = 0; i < k->v->nargs; i++) {
@@ -89,6 +89,6 @@ void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t ste
         int64_t lines = image_lines(k, k->arg_type[i]), share = divide_up(lines, steps);
         LLVMValueRef next = emit_mul_int(e, emit_add_int(e, n, emit_int(e, 1)), lines * line);
         LLVMValueRef from = emit_address(e, k->arg_base[i], emit_offset(e, step, share * line, next));
-        for (int64_t j = 0; j < share * advance; j++) emit_prefetch(e, from, emit_int(e, j * line), 2);
+        for (int64_t j = 0; j < share; j++) emit_prefetch(e, from, emit_int(e, j * line), 2);
     }
 }

@@ -115,15 +115,31 @@ typedef struct Sweep {
     int64_t phase[2];
 } Sweep;
 
-/* Tiles of `columns` columns at columns first, first + columns, …, `count` of them, of row `row` of the band. */
-static void sweep_segment(Sweep *s, LLVMValueRef row, int64_t first, int64_t columns, int64_t count) {
+/* Fetches the next image's share of tile `tile` of the row's `parts`. */
+static void fetch_ahead(Sweep *s, LLVMValueRef row, LLVMValueRef tile, int64_t parts) {
+    const CorrelationPlan *p = s->p;
+    if (p->images == 1) return;
+    int64_t rows = correlation_lines(&p->c, 0, 0) / p->tile.rows, groups = p->c.out_blocks / p->tile.blocks;
+    LLVMValueRef line = LLVMBuildUDiv(s->k->e->b, row, emit_int(s->k->e, p->tile.rows), "");
+    int64_t phases = p->c.phases[0] * p->c.phases[1], phase = s->phase[0] * p->c.phases[1] + s->phase[1];
+    LLVMValueRef sweep = emit_offset(s->k->e, s->group, phases, emit_int(s->k->e, phase));
+    LLVMValueRef step = emit_offset(s->k->e, emit_offset(s->k->e, sweep, rows, line), parts, tile);
+    prefetch_step(s->k, s->site.n, step, groups * phases * rows * parts);
+}
+
+/* `count` tiles of `columns` columns from column `first` on, the index-th of the row and its successors. */
+typedef struct Segment {
+    int64_t first, columns, count, index;
+} Segment;
+
+static void sweep_segment(Sweep *s, LLVMValueRef row, const Segment *g, int64_t parts) {
     Emitter *e = s->k->e;
     const CorrelationPlan *p = s->p;
     const Correlation *c = &p->c;
-    Tile t = {.k = s->k, .p = p, .rows = p->tile.rows, .columns = columns, .blocks = p->tile.blocks};
+    Tile t = {.k = s->k, .p = p, .rows = p->tile.rows, .columns = g->columns, .blocks = p->tile.blocks};
     for (int axis = 0; axis < 2; axis++) t.taps[axis] = correlation_taps(c, axis, s->phase[axis]);
-    Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, count), 1, 0, NULL);
-    LLVMValueRef x0 = emit_offset(e, loop.iv, columns, emit_int(e, first));
+    Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, g->count), 1, 0, NULL);
+    LLVMValueRef x0 = emit_offset(e, loop.iv, g->columns, emit_int(e, g->first));
     LLVMValueRef line = emit_offset(e, row, c->in_stride[0], emit_int(e, -p->stage.origin[0]));
     LLVMValueRef start = emit_offset(e, x0, c->in_stride[1] * c->V, emit_int(e, -p->stage.origin[1] * c->V));
     LLVMValueRef first_block = emit_mul_int(e, s->group, p->tile.blocks), block = emit_int(e, 0);
@@ -132,12 +148,13 @@ static void sweep_segment(Sweep *s, LLVMValueRef row, int64_t first, int64_t col
     t.x = emit_address(e, s->staged,
                        emit_offset(e, line, p->stage.row_stride, emit_offset(e, block, p->stage.block_stride, start)));
     t.w = emit_address(e, s->filters, emit_mul_int(e, first_block, c->group_in_blocks * block_filter_floats(c)));
+    fetch_ahead(s, row, emit_add_int(e, loop.iv, emit_int(e, g->index)), parts);
     LLVMValueRef acc[LOOP_MAX_CARRY], one[LOOP_MAX_CARRY], pixel[LOOP_MAX_CARRY];
     tile_accumulate(&t, acc);
-    int pixels = (int)(t.rows * columns);
+    int pixels = (int)(t.rows * t.columns);
     for (int i = 0; i < pixels; i++)
-        pixel[i] = correlation_pixel(e, p, &s->site, s->phase, emit_add_int(e, row, emit_int(e, i / columns)),
-                                     emit_add_int(e, x0, emit_int(e, i % columns)));
+        pixel[i] = correlation_pixel(e, p, &s->site, s->phase, emit_add_int(e, row, emit_int(e, i / t.columns)),
+                                     emit_add_int(e, x0, emit_int(e, i % t.columns)));
     for (int64_t q = 0; q < t.blocks; q++) {
         Finish f = correlation_finish(p, &s->site, emit_add_int(e, first_block, emit_int(e, q)));
         for (int i = 0; i < pixels; i++) one[i] = acc[i * t.blocks + q];
@@ -153,12 +170,9 @@ static void sweep_phase(Sweep *s) {
     int64_t parts = divide_up(width, s->p->tile.columns), narrow = width / parts, wide = width % parts;
     LLVMValueRef rows = correlation_rows(e, s->p, &s->site, s->phase[0]);
     Loop row = loop_begin(e, emit_int(e, 0), rows, s->p->tile.rows, 0, NULL);
-    if (s->p->images > 1 && s->phase[0] + s->phase[1] == 0) {
-        int64_t lines = correlation_lines(&s->p->c, 0, 0), groups = s->p->c.out_blocks / s->p->tile.blocks;
-        prefetch_step(s->k, s->site.n, emit_offset(e, s->group, lines, row.iv), groups * lines, s->p->tile.rows);
-    }
-    if (wide) sweep_segment(s, row.iv, 0, narrow + 1, wide);
-    sweep_segment(s, row.iv, wide * (narrow + 1), narrow, parts - wide);
+    Segment first = {0, narrow + 1, wide, 0}, rest = {wide * (narrow + 1), narrow, parts - wide, wide};
+    if (wide) sweep_segment(s, row.iv, &first, parts);
+    sweep_segment(s, row.iv, &rest, parts);
     loop_end(e, &row, NULL);
 }
 
