@@ -1,0 +1,185 @@
+/* Checkpoints: weights, running statistics, optimiser moments and the training's position, as one safetensors file. Tensors
+ * have their logical shapes, in the order of creation; the position stands in the metadata, real numbers in hexadecimal so that
+ * they come back exactly. Loading is all or nothing. */
+#include "runtime/safetensors.h"
+#include "runtime/sha256.h"
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t elements(const RtTensor *t) {
+    int64_t n = 1;
+    for (uint32_t i = 0; i < t->rank; i++) n *= t->dim[i];
+    return n;
+}
+
+/* The blocks a checkpoint holds. */
+typedef struct Part {
+    const char *prefix;
+    const RtTensor *tensors;
+    uint32_t count;
+    char *block;
+    uint64_t bytes;
+} Part;
+
+enum { MAX_PARTS = 5 };
+
+static int list_parts(RtMachine *m, const RtTrainState *s, bool weights_only, Part parts[MAX_PARTS]) {
+    const RtProgram *p = rt_machine_program(m);
+    int n = 0;
+    parts[n++] = (Part){"", p->params, p->nparams, rt_machine_space(m, RT_PARAMS), p->params_bytes};
+    parts[n++] = (Part){"", p->state, p->nstate, rt_machine_space(m, RT_STATE), p->state_bytes};
+    if (weights_only) return n;
+    bool adam = p->recipe.optimizer.kind != RT_SGD;
+    parts[n++] = (Part){"optimizer.moment1.", p->params, p->nparams, rt_machine_space(m, RT_MOMENT1), p->params_bytes};
+    if (adam) parts[n++] = (Part){"optimizer.moment2.", p->params, p->nparams, rt_machine_space(m, RT_MOMENT2), p->params_bytes};
+    if (s->ema) parts[n++] = (Part){"ema.", p->params, p->nparams, (char *)s->ema, p->params_bytes};
+    return n;
+}
+
+RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *s, bool weights_only, RtError *error) {
+    const RtProgram *p = rt_machine_program(m);
+    StOut out = {0};
+    Part parts[MAX_PARTS];
+    int nparts = list_parts(m, s, weights_only, parts);
+    for (int i = 0; i < nparts; i++)
+        for (uint32_t k = 0; k < parts[i].count; k++) {
+            const RtTensor *t = &parts[i].tensors[k];
+            char name[ST_NAME];
+            snprintf(name, sizeof name, "%s%s", parts[i].prefix, t->name);
+            float *to = st_add(&out, name, t->rank, t->dim);
+            if (to) rt_tensor_unpack(p, t, parts[i].block, to);
+        }
+    st_add_metadata(&out, "format", weights_only ? "netc weights 1" : "netc checkpoint 1");
+    st_add_metadata(&out, "model", "%s", p->model);
+    st_add_metadata(&out, "recipe", "%s", p->recipe_text ? p->recipe_text : "");
+    st_add_metadata(&out, "seed", "%llu", (unsigned long long)s->seed);
+    st_add_metadata(&out, "step", "%llu", (unsigned long long)s->step);
+    st_add_metadata(&out, "epoch", "%lld", (long long)s->epoch);
+    st_add_metadata(&out, "batch_index", "%lld", (long long)s->batch_index);
+    st_add_metadata(&out, "best_accuracy", "%a", s->best_accuracy);
+    st_add_metadata(&out, "best_epoch", "%lld", (long long)s->best_epoch);
+    st_add_metadata(&out, "epoch_loss_sum", "%a", s->epoch_loss_sum);
+    st_add_metadata(&out, "epoch_correct", "%lld", (long long)s->epoch_correct);
+    st_add_metadata(&out, "epoch_images", "%lld", (long long)s->epoch_images);
+    RtStatus status = st_write(&out, path, error);
+    st_free(&out);
+    return status;
+}
+
+static void describe(char *text, size_t size, uint32_t rank, const int64_t *dim) {
+    size_t n = (size_t)snprintf(text, size, "[");
+    for (uint32_t i = 0; i < rank && n < size; i++)
+        n += (size_t)snprintf(text + n, size - n, "%s%lld", i ? "," : "", (long long)dim[i]);
+    if (n < size) snprintf(text + n, size - n, "]");
+}
+
+/* Reads one tensor of the model into `block`. */
+static RtStatus load_tensor(const StFile *f, const RtProgram *p, const RtTensor *t, const char *prefix, char *block,
+                            RtError *error) {
+    char name[ST_NAME], want[128], have[256];
+    snprintf(name, sizeof name, "%s%s", prefix, t->name);
+    describe(want, sizeof want, t->rank, t->dim);
+    const StTensor *found = st_find(f, name);
+    if (!found) return rt_fail(error, RT_INPUT, "%s has no tensor '%s' %s, which %s needs", f->path, name, want, p->model);
+    if (found->rank != t->rank || memcmp(found->dim, t->dim, t->rank * sizeof *t->dim)) {
+        describe(have, sizeof have, found->rank, found->dim);
+        return rt_fail(error, RT_INPUT, "%s: tensor '%s' has the shape %s, %s needs %s", f->path, name, have, p->model, want);
+    }
+    float *logical = malloc((size_t)elements(t) * sizeof *logical + 1);
+    if (!logical) return rt_fail(error, RT_INPUT, "not enough memory to read %s", f->path);
+    RtStatus status = RT_OK;
+    if (st_read(f, found, logical))
+        rt_tensor_pack(p, t, logical, block);
+    else
+        status = rt_fail(error, RT_INPUT, "%s: tensor '%s' is of type %s; F32, F16, BF16 and F64 can be read", f->path, name,
+                         found->dtype);
+    free(logical);
+    return status;
+}
+
+/* Reads all parts into copies and, only if every one is whole, moves them into place. */
+static RtStatus load_parts(const StFile *f, const RtProgram *p, const Part *parts, int nparts, RtError *error) {
+    char *copy[MAX_PARTS] = {0};
+    RtStatus status = RT_OK;
+    for (int i = 0; status == RT_OK && i < nparts; i++) {
+        copy[i] = calloc(1, parts[i].bytes + 1);
+        if (!copy[i]) status = rt_fail(error, RT_INPUT, "not enough memory to read %s", f->path);
+        for (uint32_t k = 0; status == RT_OK && k < parts[i].count; k++)
+            status = load_tensor(f, p, &parts[i].tensors[k], parts[i].prefix, copy[i], error);
+    }
+    for (int i = 0; i < nparts; i++) {
+        if (status == RT_OK) memcpy(parts[i].block, copy[i], parts[i].bytes);
+        free(copy[i]);
+    }
+    return status;
+}
+
+RtStatus rt_weights_load(const char *path, RtMachine *m, RtError *error) {
+    StFile f;
+    Part parts[MAX_PARTS];
+    RtTrainState none = {0};
+    RtStatus status = st_open(path, &f, error);
+    if (status == RT_OK) status = load_parts(&f, rt_machine_program(m), parts, list_parts(m, &none, true, parts), error);
+    st_close(&f);
+    return status;
+}
+
+/* A number of the metadata; false if it is not there or not a number. */
+static bool metadata_number(const StFile *f, const char *key, bool real, int64_t *integer, double *number) {
+    const char *text = st_metadata(f, key);
+    char *end = NULL;
+    if (!text || !*text) return false;
+    if (real)
+        *number = strtod(text, &end);
+    else
+        *integer = (int64_t)strtoull(text, &end, 10);
+    return *end == 0;
+}
+
+static bool read_position(const StFile *f, RtTrainState *s) {
+    int64_t seed, step;
+    bool ok = metadata_number(f, "seed", false, &seed, NULL) && metadata_number(f, "step", false, &step, NULL) &&
+              metadata_number(f, "epoch", false, &s->epoch, NULL) &&
+              metadata_number(f, "batch_index", false, &s->batch_index, NULL) &&
+              metadata_number(f, "best_accuracy", true, NULL, &s->best_accuracy) &&
+              metadata_number(f, "best_epoch", false, &s->best_epoch, NULL) &&
+              metadata_number(f, "epoch_loss_sum", true, NULL, &s->epoch_loss_sum) &&
+              metadata_number(f, "epoch_correct", false, &s->epoch_correct, NULL) &&
+              metadata_number(f, "epoch_images", false, &s->epoch_images, NULL);
+    if (!ok) return false;
+    s->seed = (uint64_t)seed;
+    s->step = (uint64_t)step;
+    return true;
+}
+
+RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtError *error) {
+    StFile f;
+    Part parts[MAX_PARTS];
+    RtTrainState loaded = *s;
+    RtStatus status = st_open(path, &f, error);
+    if (status == RT_OK && !read_position(&f, &loaded))
+        status = rt_fail(error, RT_INPUT, "%s holds weights but no training position to resume from", path);
+    if (status == RT_OK) status = load_parts(&f, rt_machine_program(m), parts, list_parts(m, s, false, parts), error);
+    st_close(&f);
+    if (status == RT_OK) *s = loaded;
+    return status;
+}
+
+void rt_weights_sha256(RtMachine *m, char hex[65]) {
+    const RtProgram *p = rt_machine_program(m);
+    Part parts[MAX_PARTS];
+    RtTrainState none = {0};
+    RtSha256 sum;
+    rt_sha256_init(&sum);
+    int nparts = list_parts(m, &none, true, parts);
+    for (int i = 0; i < nparts; i++)
+        for (uint32_t k = 0; k < parts[i].count; k++) {
+            const RtTensor *t = &parts[i].tensors[k];
+            float *logical = malloc((size_t)elements(t) * sizeof *logical + 1);
+            if (!logical) abort();
+            rt_tensor_unpack(p, t, parts[i].block, logical);
+            rt_sha256_update(&sum, logical, (size_t)elements(t) * sizeof *logical);
+            free(logical);
+        }
+    rt_sha256_final(&sum, hex);
+}

@@ -1,0 +1,143 @@
+/* Writing safetensors: in memory first, then to disk so that no moment leaves a half-written file under the final name. */
+#include "runtime/json.h"
+#include "runtime/safetensors.h"
+#include "runtime/sha256.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool grow(StOut *o, void **array, size_t needed, size_t *capacity, size_t size) {
+    if (needed <= *capacity) return true;
+    size_t next = *capacity * 2 > needed ? *capacity * 2 : needed;
+    void *larger = next > SIZE_MAX / size ? NULL : realloc(*array, next * size);
+    if (!larger) return o->failed = true, false;
+    *array = larger;
+    *capacity = next;
+    return true;
+}
+
+float *st_add(StOut *o, const char *name, uint32_t rank, const int64_t *dim) {
+    size_t capacity = o->capacity, bytes = sizeof(float);
+    for (uint32_t i = 0; i < rank; i++) bytes *= (size_t)dim[i];
+    void *tensors = o->tensor, *data = o->data;
+    if (!grow(o, &tensors, o->ntensors + 1u, &capacity, sizeof *o->tensor)) return NULL;
+    o->tensor = tensors;
+    o->capacity = (uint32_t)capacity;
+    if (!grow(o, &data, o->length + bytes, &o->data_capacity, 1)) return NULL;
+    o->data = data;
+    StTensor *t = &o->tensor[o->ntensors++];
+    *t = (StTensor){.dtype = "F32", .rank = rank, .begin = (int64_t)o->length, .end = (int64_t)(o->length + bytes)};
+    snprintf(t->name, sizeof t->name, "%s", name);
+    for (uint32_t i = 0; i < rank; i++) t->dim[i] = dim[i];
+    o->length += bytes;
+    return (float *)(void *)(o->data + t->begin);
+}
+
+void st_add_metadata(StOut *o, const char *key, const char *format, ...) {
+    size_t capacity = o->pair_capacity;
+    void *pairs = o->pair;
+    va_list args;
+    char *value = NULL;
+    if (!grow(o, &pairs, o->npairs + 1u, &capacity, sizeof *o->pair)) return;
+    o->pair = pairs;
+    o->pair_capacity = (uint32_t)capacity;
+    va_start(args, format);
+    int length = vasprintf(&value, format, args);
+    va_end(args);
+    if (length < 0) {
+        o->failed = true;
+        return;
+    }
+    StPair *p = &o->pair[o->npairs++];
+    snprintf(p->key, sizeof p->key, "%s", key);
+    p->value = value;
+}
+
+void st_free(StOut *o) {
+    for (uint32_t i = 0; i < o->npairs; i++) free(o->pair[i].value);
+    free(o->pair);
+    free(o->tensor);
+    free(o->data);
+    *o = (StOut){0};
+}
+
+static void write_header(const StOut *o, FILE *h) {
+    fputs("{\"__metadata__\":{", h);
+    for (uint32_t i = 0; i < o->npairs; i++) {
+        if (i) fputc(',', h);
+        json_write_string(h, o->pair[i].key);
+        fputc(':', h);
+        json_write_string(h, o->pair[i].value);
+    }
+    fputc('}', h);
+    for (uint32_t i = 0; i < o->ntensors; i++) {
+        const StTensor *t = &o->tensor[i];
+        fputc(',', h);
+        json_write_string(h, t->name);
+        fputs(":{\"dtype\":\"F32\",\"shape\":[", h);
+        for (uint32_t d = 0; d < t->rank; d++) fprintf(h, "%s%lld", d ? "," : "", (long long)t->dim[d]);
+        fprintf(h, "],\"data_offsets\":[%lld,%lld]}", (long long)t->begin, (long long)t->end);
+    }
+    fputc('}', h);
+}
+
+static bool write_file(const StOut *o, FILE *f) {
+    char *header = NULL, hex[65];
+    size_t length = 0;
+    StOut with_sum = *o;
+    StPair *pairs = malloc((o->npairs + 1) * sizeof *pairs);
+    if (!pairs) return false;
+    if (o->npairs) memcpy(pairs, o->pair, o->npairs * sizeof *pairs);
+    rt_sha256_hex(o->data, o->length, hex);
+    pairs[o->npairs] = (StPair){.key = "data_sha256", .value = hex};
+    with_sum.pair = pairs;
+    with_sum.npairs++;
+    FILE *h = open_memstream(&header, &length);
+    if (h) {
+        write_header(&with_sum, h);
+        while (ftell(h) % 8) fputc(' ', h); /* tensors start at multiples of 8 */
+    }
+    bool ok = h && fclose(h) == 0;
+    uint8_t size[8];
+    for (int i = 0; i < 8; i++) size[i] = (uint8_t)((uint64_t)length >> (8 * i));
+    ok = ok && fwrite(size, 8, 1, f) == 1 && fwrite(header, length, 1, f) == 1 &&
+         (!o->length || fwrite(o->data, o->length, 1, f) == 1);
+    free(header);
+    free(pairs);
+    return ok;
+}
+
+static void sync_directory(const char *path) {
+    char *copy = strdup(path);
+    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY) : -1;
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(copy);
+}
+
+RtStatus st_write(StOut *o, const char *path, RtError *error) {
+    char *temporary = NULL;
+    if (o->failed || asprintf(&temporary, "%s.tmp-%ld", path, (long)getpid()) < 0)
+        return rt_fail(error, RT_IO, "cannot write %s: not enough memory", path);
+    FILE *f = fopen(temporary, "wb");
+    errno = f ? 0 : errno;
+    bool ok = f && write_file(o, f) && fflush(f) == 0 && fsync(fileno(f)) == 0;
+    int reason = errno;
+    if (f && fclose(f) != 0 && ok) ok = false, reason = errno;
+    if (ok && rename(temporary, path) != 0) ok = false, reason = errno;
+    RtStatus status = RT_OK;
+    if (!ok) {
+        status = rt_fail(error, RT_IO, "cannot write %s: %s", path, reason ? strerror(reason) : "the disk is full");
+        if (f) unlink(temporary);
+    } else {
+        sync_directory(path);
+    }
+    free(temporary);
+    return status;
+}
