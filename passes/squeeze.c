@@ -8,8 +8,9 @@
  * in backward the gate's gradient and those of gamma and beta follow from Σ dr and Σ dr*c.
  *
  * The rule. A sum is rewritten when its body, taken apart (linear.h), is more than one bare product.
- *   - Maps of a single feature map are looked through, since they are recomputed wherever they are needed and never stored.
- *   - Maps of several feature maps are looked through only if all resulting sums exist already.
+ *   - Maps of a single feature map, and maps with a single reader, are looked through: fuse_maps recomputes them where they are
+ *     needed, so they are not stored.
+ *   - Other maps are looked through only if all resulting sums exist already.
  * It never costs a sweep: every new sum reads a subset of what the old one read (through maps that are not stored), so at worst
  * all of them together are one sweep over the same operands (share_sweeps). Nonlinear parts (select, max, …) stay factors.
  *
@@ -22,13 +23,14 @@
 
 enum { MAX_SUMS = 8, MAX_LOOKS = 16 };
 
-typedef enum Depth { THROUGH_ONE, THROUGH_ALL } Depth;
+typedef enum Depth { THROUGH_UNSTORED, THROUGH_ALL } Depth;
 
 static bool look_through(Linear *l, Ref ref, Sum *sum) {
     Draft *d = l->scope->d;
     const DraftRegion *r = draft_region(d, ref);
     if (!r || d->node[ref.node].op != OP_MAP || r->role != REGION_OUTPUT || !draft_is_element(d, ref)) return false;
-    if (l->depth == MAX_LOOKS || (l->owner == THROUGH_ONE && draft_element_args(d, ref.node, r->expr) > 1)) return false;
+    bool unstored = draft_uses(d, ref) == 1 || draft_element_args(d, ref.node, r->expr) <= 1;
+    if (l->depth == MAX_LOOKS || (l->owner == THROUGH_UNSTORED && !unstored)) return false;
     l->depth++;
     *sum = linear_sum(l, ref.node, r->expr);
     l->depth--;
@@ -80,7 +82,7 @@ static void squeeze_sum(Draft *d, uint32_t node) {
     Sum sum = take_apart(&s, node, THROUGH_ALL);
     if (one_bare_product(&s, &sum) || !all_exist(&s, &sum, space)) {
         s = scope_open(d);
-        sum = take_apart(&s, node, THROUGH_ONE);
+        sum = take_apart(&s, node, THROUGH_UNSTORED);
     }
     Span span = d->node[node].span;
     const char *label = draft_label(d, node);
