@@ -139,11 +139,17 @@ Val graph_constant(Graph *g, double value, Span span) {
     return graph_add(g, &(ValueSpec){.op = OP_CONSTANT, .attrs.constant = value, .span = span});
 }
 
+static Val find_result(const Graph *g, Val v, int64_t index) {
+    for (Val r = g->value[v].results; r; r = g->value[r].results) {
+        if (g->value[r].attrs.index == index) return r;
+    }
+    return NO_VAL;
+}
+
 Val graph_result(Graph *g, Val v, uint32_t i) {
     if (i == 0) return v;
-    for (Val r = g->value[v].results; r; r = g->value[r].results) {
-        if (g->value[r].attrs.index == (int64_t)i) return r;
-    }
+    Val found = find_result(g, v, i);
+    if (found != NO_VAL) return found;
     const Value *source = &g->value[v];
     return graph_add(
         g, &(ValueSpec){.op = OP_RESULT, .args = &v, .nargs = 1, .attrs.index = i, .span = source->span, .name = source->name});
@@ -163,9 +169,10 @@ Val graph_map(Graph *g, Type space, const Val *args, uint32_t nargs, const Expr 
 
 Val graph_copy_value(Graph *g, const Graph *from, Val v, const Val *map) {
     const Value *source = &from->value[v];
-    if (source->op == OP_RESULT) return graph_result(g, map[source->args[0]], (uint32_t)source->attrs.index);
     Val args[64]; /* the largest arity of the op table */
     for (uint32_t i = 0; i < source->nargs; i++) args[i] = map[source->args[i]];
+    Val found = source->op == OP_RESULT ? find_result(g, args[0], source->attrs.index) : NO_VAL;
+    if (found != NO_VAL) return found;
     return graph_add(g, &(ValueSpec){.op = source->op,
                                      .args = args,
                                      .nargs = source->nargs,
