@@ -112,7 +112,7 @@ def no_room(at):
     print("no room, no permission")
     at.run(*train(at("full")))
     last = at("full", "last.safetensors")
-    before, size = open(last, "rb").read(), os.path.getsize(last)
+    before, size, names = open(last, "rb").read(), os.path.getsize(last), sorted(os.listdir(at("full")))
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
@@ -120,7 +120,7 @@ def no_room(at):
     # Python ignores SIGXFSZ; handed on, a write beyond the limit fails with an error, as on a full disk.
     at.refuses(*train(at("full"), "--resume", "--steps", 8), status=IO, says="last.safetensors", preexec_fn=limit, restore_signals=False)
     check(open(last, "rb").read() == before, "the checkpoint was damaged by a failed write")
-    check(sorted(os.listdir(at("full"))) == sorted(n for n in os.listdir(at("full")) if not n.endswith(".tmp")), "a temporary file was left")
+    check(sorted(os.listdir(at("full"))) == names, f"a failed write left other files: {os.listdir(at('full'))}")
     at.refuses("init", SMALL, "-o", at("w.safetensors"), status=IO, says="w.safetensors", preexec_fn=limit, restore_signals=False)
     check(not os.path.exists(at("w.safetensors")), "half a file was left")
     open(at("file"), "w").close()
@@ -135,6 +135,33 @@ def no_room(at):
         check(result.returncode == IO and result.stderr.count("\n") == 1, f"a full standard output: {result}")
 
 
+def full_disk(at):
+    """A real one, where mounting is allowed."""
+    disk = at("disk")
+    os.makedirs(disk)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], stderr=subprocess.DEVNULL).returncode:
+        print("no full disk: mounting a tmpfs is not allowed here")
+        return
+    try:
+        out = os.path.join(disk, "run")
+        at.run(*train(out))
+        last = os.path.join(out, "last.safetensors")
+        before, names = open(last, "rb").read(), sorted(os.listdir(out))
+        with open(os.path.join(disk, "filler"), "wb", buffering=0) as filler:
+            try:
+                while True:
+                    filler.write(bytes(65536))
+            except OSError:
+                pass
+        at.refuses(*train(out, "--resume", "--steps", 8), status=IO, says="No space left on device")
+        check(open(last, "rb").read() == before, "the checkpoint was damaged by a full disk")
+        check(sorted(os.listdir(out)) == names, f"a full disk left other files: {os.listdir(out)}")
+        os.remove(os.path.join(disk, "filler"))
+        at.run(*train(out, "--resume", "--steps", 8))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 def diverges(at):
     print("a loss that is not finite")
     out = at("diverged")
@@ -145,5 +172,6 @@ with Workspace() as at:
     checkpoints(at)
     data(at)
     no_room(at)
+    full_disk(at)
     diverges(at)
     check(read_safetensors(at("run", "last.safetensors")), "the first checkpoint is gone")
