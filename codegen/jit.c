@@ -1,0 +1,225 @@
+/* A Program in memory: the object goes through ORC LLJIT, kernels are looked up by name, tables are filled with their
+ * addresses. The Jit owns everything that its RtProgram points to. */
+#include "codegen/jit.h"
+#include "codegen/object.h"
+#include <llvm-c/LLJIT.h>
+#include <llvm-c/Orc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct Jit {
+    Arena *arena; /* the builder's */
+    LLVMOrcLLJITRef lljit;
+    RtProgram program;
+    CodegenStats stats;
+    void *constant; /* RT_CONSTANT, aligned */
+};
+
+double jit_clock(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- opening ---- */
+
+/* Code for wider registers than this machine has would end in an illegal instruction. */
+static bool runs_here(const Target *target, const CodegenOptions *options, char *why, size_t why_size) {
+    if (!options || !options->cpu || !strcmp(options->cpu, "native")) return true;
+    Target host;
+    if (!target_open(&host, NULL, why, why_size)) return false;
+    bool fits = target->lanes <= host.lanes && (!target->fma || host.fma);
+    if (!fits) snprintf(why, why_size, "code for CPU '%s' cannot run on this machine, a %s", target->cpu, host.cpu);
+    target_close(&host);
+    return fits;
+}
+
+bool jit_open(Target *target, ProgramBuilder *p, const char *name, const CodegenOptions *options, Diag *diag) {
+    char why[512];
+    bool opened = target_open(target, options ? options->cpu : NULL, why, sizeof why);
+    if (!opened || !runs_here(target, options, why, sizeof why)) {
+        diag_error(diag, (Span){0}, "%s", why);
+    } else {
+        if (program_open(p, target, options, name, diag)) return true;
+        diag_error(diag, (Span){0}, "out of memory");
+    }
+    if (opened) target_close(target);
+    return false;
+}
+
+/* ---- linking ---- */
+
+static bool refuse(ProgramBuilder *p, LLVMErrorRef error) {
+    if (!error) return true;
+    char *message = LLVMGetErrorMessage(error);
+    diag_error(p->diag, (Span){0}, "internal: linking the compiled kernels failed: %s", message);
+    LLVMDisposeErrorMessage(message);
+    p->failed = true;
+    return false;
+}
+
+/* rt_sgemm by address; the C library's memory functions, which the code generator may call, from this process. */
+static bool define_symbols(Jit *jit, ProgramBuilder *p) {
+    LLVMOrcJITDylibRef dylib = LLVMOrcLLJITGetMainJITDylib(jit->lljit);
+    LLVMOrcCSymbolMapPair sgemm = {.Name = LLVMOrcLLJITMangleAndIntern(jit->lljit, "rt_sgemm"),
+                                   .Sym = {.Address = (LLVMOrcJITTargetAddress)(uintptr_t)&rt_sgemm,
+                                           .Flags = {.GenericFlags = LLVMJITSymbolGenericFlagsExported}}};
+    LLVMErrorRef error = LLVMOrcJITDylibDefine(dylib, LLVMOrcAbsoluteSymbols(&sgemm, 1));
+    if (!refuse(p, error)) return false;
+    LLVMOrcDefinitionGeneratorRef process = NULL;
+    char prefix = LLVMOrcLLJITGetGlobalPrefix(jit->lljit);
+    error = LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(&process, prefix, NULL, NULL);
+    if (!refuse(p, error)) return false;
+    LLVMOrcJITDylibAddGenerator(dylib, process);
+    return true;
+}
+
+/* Takes the object over. */
+static bool link_object(Jit *jit, ProgramBuilder *p, LLVMMemoryBufferRef object) {
+    LLVMErrorRef error = LLVMOrcCreateLLJIT(&jit->lljit, LLVMOrcCreateLLJITBuilder());
+    if (error) jit->lljit = NULL;
+    if (!refuse(p, error) || !define_symbols(jit, p)) {
+        LLVMDisposeMemoryBuffer(object);
+        return false;
+    }
+    return refuse(p, LLVMOrcLLJITAddObjectFile(jit->lljit, LLVMOrcLLJITGetMainJITDylib(jit->lljit), object));
+}
+
+static bool look_up(Jit *jit, ProgramBuilder *p, RtKernel *address) {
+    for (int b = 0; b < KERNEL_BUCKETS; b++)
+        for (const Kernel *k = p->bucket[b]; k; k = k->next) {
+            LLVMOrcExecutorAddress found = 0;
+            if (!refuse(p, LLVMOrcLLJITLookup(jit->lljit, &found, k->name))) return false;
+            address[k->index] = (RtKernel)(uintptr_t)found;
+        }
+    return true;
+}
+
+/* ---- tables ---- */
+
+static RtEntry finish_entry(ProgramBuilder *p, const CallList *list, const RtKernel *address) {
+    RtCall *calls = ARENA_ARRAY(p->arena, RtCall, list->count);
+    for (uint32_t i = 0; i < list->count; i++) {
+        calls[i] = list->call[i].call;
+        calls[i].kernel = address[list->call[i].kernel->index];
+    }
+    return (RtEntry){calls, list->count};
+}
+
+static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape) {
+    RtKernel *address = ARENA_ARRAY(p->arena, RtKernel, p->nkernels);
+    if (!look_up(jit, p, address)) return false;
+    uint64_t constant_bytes = (uint64_t)p->nconstants * RT_ALIGN;
+    jit->constant = aligned_alloc(RT_ALIGN, constant_bytes ? constant_bytes : RT_ALIGN);
+    if (!jit->constant) {
+        diag_error(p->diag, (Span){0}, "out of memory");
+        return false;
+    }
+    if (constant_bytes) memcpy(jit->constant, p->constant, constant_bytes);
+    RtProgram *program = &jit->program;
+    *program = *shape;
+    program->abi_version = RT_ABI_VERSION;
+    program->model = arena_strdup(p->arena, shape->model);
+    program->target = arena_printf(p->arena, "%s, %d lanes", p->target->cpu, p->target->lanes);
+    program->recipe_text = shape->recipe_text ? arena_strdup(p->arena, shape->recipe_text) : "";
+    program->block = p->target->lanes;
+    program->params = p->params.tensor;
+    program->nparams = p->params.count;
+    program->params_bytes = p->params.bytes;
+    program->state = p->state.tensor;
+    program->nstate = p->state.count;
+    program->state_bytes = p->state.bytes;
+    program->arena_bytes = p->arena_bytes;
+    program->folded_bytes = p->folded_bytes;
+    program->scratch_bytes = p->scratch_bytes;
+    program->constant = jit->constant;
+    program->constant_bytes = constant_bytes;
+    program->train_step = finish_entry(p, &p->train_step, address);
+    program->apply_update = finish_entry(p, &p->apply_update, address);
+    program->prepare_eval = finish_entry(p, &p->prepare_eval, address);
+    program->eval_step = finish_entry(p, &p->eval_step, address);
+    return true;
+}
+
+static Jit *link_program(ProgramBuilder *p, const RtProgram *shape, double started) {
+    double llvm_started = jit_clock();
+    LLVMMemoryBufferRef object = object_emit(p);
+    if (!object) return NULL;
+    Jit *jit = calloc(1, sizeof *jit);
+    if (!jit) {
+        LLVMDisposeMemoryBuffer(object);
+        diag_error(p->diag, (Span){0}, "out of memory");
+        return NULL;
+    }
+    jit->stats = (CodegenStats){
+        .kernels = p->nkernels,
+        .kernels_requested = p->nrequested,
+        .calls = p->train_step.count + p->apply_update.count + p->prepare_eval.count + p->eval_step.count,
+        .code_bytes = object_code_bytes(object),
+    };
+    if (!link_object(jit, p, object) || !fill_program(jit, p, shape)) {
+        jit_free(jit);
+        return NULL;
+    }
+    jit->stats.llvm_seconds = jit_clock() - llvm_started;
+    jit->stats.seconds = jit_clock() - started;
+    jit->arena = p->arena; /* names and references live on */
+    p->arena = NULL;
+    return jit;
+}
+
+Jit *jit_finish(Target *target, ProgramBuilder *p, const RtProgram *shape, double started) {
+    Jit *jit = p->failed ? NULL : link_program(p, shape, started);
+    program_close(p);
+    target_close(target);
+    return jit;
+}
+
+/* ---- the public face ---- */
+
+const RtProgram *jit_program(const Jit *jit) { return &jit->program; }
+const CodegenStats *jit_stats(const Jit *jit) { return &jit->stats; }
+
+void jit_free(Jit *jit) {
+    if (!jit) return;
+    if (jit->lljit) LLVMConsumeError(LLVMOrcDisposeLLJIT(jit->lljit));
+    free(jit->constant);
+    arena_free(jit->arena);
+    free(jit);
+}
+
+/* What the runtime must know of inputs and outputs. */
+static void describe(const Graph *g, RtProgram *shape) {
+    for (Val v = 0; v < g->count; v++) {
+        const Value *value = &g->value[v];
+        if (value->op != OP_INPUT || value->type.rank != 4) continue;
+        shape->batch = value->type.dim[0];
+        shape->channels = value->type.dim[1];
+        shape->height = value->type.dim[2];
+        shape->width = value->type.dim[3];
+    }
+    Val logits = graph_find_output(g, OUT_LOGITS, NULL);
+    if (logits != NO_VAL) shape->classes = g->value[logits].type.dim[1];
+}
+
+Jit *codegen_jit(const CodegenInput *input, const CodegenOptions *options, Diag *diag) {
+    double started = jit_clock();
+    Target target;
+    ProgramBuilder p;
+    if (!jit_open(&target, &p, input->name, options, diag)) return NULL;
+    p.recipe = input->recipe;
+    RtProgram shape = {.model = input->name, .recipe_text = input->recipe_text};
+    if (input->recipe) shape.recipe = *input->recipe;
+    const Graph *graphs[2] = {input->train, input->infer};
+    for (int i = 0; i < 2; i++)
+        if (graphs[i]) {
+            program_add_tensors(&p, graphs[i]);
+            describe(graphs[i], &shape);
+        }
+    program_place_tensors(&p);
+    if (input->train) lower_graph(&p, input->train, &p.train_step, NULL, NULL);
+    if (input->train && input->recipe && !p.failed) lower_optimizer(&p);
+    if (input->infer && !p.failed) lower_graph(&p, input->infer, &p.eval_step, &p.prepare_eval, NULL);
+    return jit_finish(&target, &p, &shape, started);
+}
