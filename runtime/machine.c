@@ -124,6 +124,7 @@ void rt_machine_free(RtMachine *m) {
 }
 
 const RtProgram *rt_machine_program(const RtMachine *m) { return m->program; }
+RtPool *rt_machine_pool(const RtMachine *m) { return m->pool; }
 void *rt_machine_space(RtMachine *m, RtSpace space) { return m->space[space]; }
 RtStepEnv *rt_machine_env(RtMachine *m) { return &m->env; }
 

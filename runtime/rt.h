@@ -43,6 +43,7 @@ typedef struct RtMachine RtMachine;
 RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error);
 void rt_machine_free(RtMachine *m);
 const RtProgram *rt_machine_program(const RtMachine *m);
+RtPool *rt_machine_pool(const RtMachine *m);
 void *rt_machine_space(RtMachine *m, RtSpace space);
 RtStepEnv *rt_machine_env(RtMachine *m);
 void rt_machine_run(RtMachine *m, const RtEntry *entry);
