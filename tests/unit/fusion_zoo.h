@@ -143,6 +143,21 @@ static inline Graph *zoo_mixed(Mode mode) {
     return zoo_end(&z, zoo_dense(&z, f, 3));
 }
 
+/* As in the replication with Keras: biased convolutions before batch norm, the gate on the shortcut; dropout at the end. */
+static inline Graph *zoo_biased(Mode mode) {
+    Zoo z = zoo_begin("biased", mode);
+    Val x = zoo_unary(&z, OP_RELU, zoo_batch_norm(&z, zoo_conv(&z, zoo_image(&z, 2, 3, 6), 4, 3, 1, true)));
+    for (int i = 0; i < 2; i++) {
+        int64_t filters = i ? 6 : 4;
+        Val y = zoo_unary(&z, OP_RELU, zoo_batch_norm(&z, zoo_conv(&z, x, filters, 3, 1 + i, true)));
+        y = zoo_batch_norm(&z, zoo_conv(&z, y, filters, 3, 1, true));
+        if (i) x = zoo_conv(&z, x, filters, 1, 2, true);
+        x = zoo_unary(&z, OP_RELU, zoo_binary(&z, OP_ADD, zoo_squeeze_excite(&z, x, 2), y));
+    }
+    x = zoo_op(&z, OP_DROPOUT, "dropout", &x, 1, (Attrs){.dropout = {.rate = 0.25, .stream = 1}});
+    return zoo_end(&z, zoo_dense(&z, zoo_unary(&z, OP_GLOBAL_AVG_POOL, x), 3));
+}
+
 /* Nothing but an activation between convolutions; the gate on the shortcut. */
 static inline Graph *zoo_plain(Mode mode) {
     Zoo z = zoo_begin("plain", mode);
