@@ -175,7 +175,11 @@ typedef struct WeightsPlan {
 WeightsPlan weights_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v);
 void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi);
 LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band); /* output rows of the band */
+/* The partial gradients added up in a fixed tree into result 0. */
+void lower_sum_partials(ConvKernel *k, const WeightsPlan *p);
 void lower_weights(ConvKernel *k, const WeightsPlan *p);
+/* Adds the partial gradients in the workspace up in a fixed tree, into result 0. */
+void lower_sum_partials(ConvKernel *k, const WeightsPlan *p);
 void lower_weights_gemm(ConvKernel *k, const WeightsPlan *p);
 
 /* ---- filters in other orders (conv_pack.c) ---- */

@@ -264,7 +264,7 @@ static void emit_weights(ConvKernel *k, const WeightsPlan *p) {
 }
 
 /* The partial gradients added up in a fixed tree, SUM_VECTORS vectors a piece. */
-static void lower_sum_partials(ConvKernel *k, const WeightsPlan *p) {
+void lower_sum_partials(ConvKernel *k, const WeightsPlan *p) {
     Emitter *e = k->e;
     int64_t vectors = p->dw_floats / e->V;
     Kernel *kernel;
