@@ -1,0 +1,124 @@
+/* The memory plan: when each buffer lives, and where in the arena it stands.
+ *
+ * Time is the value order. A buffer is made at its value's position and lives to its last use; the results of a value with
+ * several are all made at the value itself; a workspace lives at one position only; a graph output lives to the end. Offsets are
+ * chosen greedily by size, each buffer at the tightest gap between those already placed that live at the same time (Pisarchyk &
+ * Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020). Activations kept for backward make nested lifetimes,
+ * for which this is near the lower bound. */
+#include "passes/passes.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 64 };
+
+typedef struct Buffer {
+    uint64_t bytes, offset, *place; /* place: where the plan keeps the offset */
+    Val first, last;
+} Buffer;
+
+static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
+
+/* last[v]: the last position that reads value id v, RESULT values being read at their own users' positions only. */
+static Val *last_uses(const Graph *g) {
+    Val *last = malloc((g->count + 1) * sizeof *last);
+    if (!last) abort();
+    for (Val v = 0; v < g->count; v++) last[v] = v;
+    for (Val v = 0; v < g->count; v++)
+        for (uint32_t i = 0; g->value[v].op != OP_RESULT && i < g->value[v].nargs; i++) last[g->value[v].args[i]] = v;
+    for (uint32_t i = 0; i < g->noutputs; i++) last[g->output[i].value] = g->count;
+    return last;
+}
+
+static uint32_t list_buffers(const Graph *g, const PlanTarget *t, const Plan *plan, Buffer *buffer) {
+    Val *last = last_uses(g);
+    uint32_t n = 0;
+    for (Val v = 0; v < g->count; v++) {
+        uint32_t result = 0;
+        Val made = value_source(g, v, &result);
+        uint64_t bytes = aligned(t->bytes(t->context, g->value[v].type));
+        if (!t->external(t->context, g, made, result))
+            buffer[n++] = (Buffer){.bytes = bytes, .place = &plan->offset[v], .first = made, .last = last[v]};
+        uint64_t workspace = g->value[v].op == OP_RESULT ? 0 : aligned(t->workspace(t->context, g, v));
+        if (workspace) buffer[n++] = (Buffer){.bytes = workspace, .place = &plan->workspace[v], .first = v, .last = v};
+    }
+    free(last);
+    return n;
+}
+
+static int by_size(const void *a, const void *b) {
+    const Buffer *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
+    if (x->first != y->first) return x->first < y->first ? -1 : 1; /* a total order: the plan must not depend on qsort */
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+static bool overlap(const Buffer *a, const Buffer *b) { return a->first <= b->last && b->first <= a->last; }
+
+/* placed[] is kept sorted by offset. */
+static void place(Buffer *b, Buffer **placed, uint32_t count) {
+    uint64_t end = 0, best = UINT64_MAX;
+    b->offset = UINT64_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!overlap(b, placed[i])) continue;
+        uint64_t gap = placed[i]->offset > end ? placed[i]->offset - end : 0;
+        if (gap >= b->bytes && gap < best) {
+            best = gap;
+            b->offset = end;
+        }
+        uint64_t after = placed[i]->offset + placed[i]->bytes;
+        end = after > end ? after : end;
+    }
+    if (b->offset == UINT64_MAX) b->offset = end;
+}
+
+static void insert(Buffer *b, Buffer **placed, uint32_t count) {
+    uint32_t i = count;
+    for (; i > 0 && placed[i - 1]->offset > b->offset; i--) placed[i] = placed[i - 1];
+    placed[i] = b;
+}
+
+/* The largest sum of buffers that live at one position. */
+static uint64_t peak_live(const Graph *g, const Buffer *buffer, uint32_t n) {
+    int64_t *change = calloc((size_t)g->count + 2, sizeof *change);
+    if (!change) abort();
+    for (uint32_t i = 0; i < n; i++) {
+        change[buffer[i].first] += (int64_t)buffer[i].bytes;
+        change[buffer[i].last + 1] -= (int64_t)buffer[i].bytes;
+    }
+    int64_t live = 0, peak = 0;
+    for (uint32_t v = 0; v <= g->count; v++) {
+        live += change[v];
+        peak = live > peak ? live : peak;
+    }
+    free(change);
+    return (uint64_t)peak;
+}
+
+Plan plan_memory(const Graph *g, const PlanTarget *target) {
+    Plan plan = {.offset = malloc((g->count + 1) * sizeof(uint64_t)), .workspace = malloc((g->count + 1) * sizeof(uint64_t))};
+    Buffer *buffer = malloc((2 * (size_t)g->count + 1) * sizeof *buffer),
+           **placed = malloc((2 * (size_t)g->count + 1) * sizeof *placed);
+    if (!plan.offset || !plan.workspace || !buffer || !placed) abort();
+    memset(plan.offset, 0xff, (g->count + 1) * sizeof(uint64_t)); /* PLAN_NONE */
+    memset(plan.workspace, 0xff, (g->count + 1) * sizeof(uint64_t));
+    uint32_t n = list_buffers(g, target, &plan, buffer);
+    qsort(buffer, n, sizeof *buffer, by_size);
+    for (uint32_t i = 0; i < n; i++) {
+        Buffer *b = &buffer[i];
+        place(b, placed, i);
+        insert(b, placed, i);
+        *b->place = b->offset;
+        plan.total += b->bytes;
+        if (b->offset + b->bytes > plan.bytes) plan.bytes = b->offset + b->bytes;
+    }
+    plan.peak_live = peak_live(g, buffer, n);
+    free(buffer);
+    free(placed);
+    return plan;
+}
+
+void plan_free(Plan *plan) {
+    free(plan->offset);
+    free(plan->workspace);
+    *plan = (Plan){0};
+}
