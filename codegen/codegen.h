@@ -5,7 +5,8 @@
 #include "ir/ir.h"
 #include "runtime/abi.h"
 
-typedef enum ConvAlgorithm { CONV_AUTO, CONV_DIRECT, CONV_GEMM } ConvAlgorithm;
+/* AUTO: Winograd F(4x4,3x3) where it applies, direct elsewhere, matrix products for groups that do not fill channel blocks. */
+typedef enum ConvAlgorithm { CONV_AUTO, CONV_DIRECT, CONV_GEMM, CONV_WINOGRAD } ConvAlgorithm;
 
 typedef struct CodegenOptions {
     const char *cpu;       /* LLVM CPU name; NULL or "native": this machine */

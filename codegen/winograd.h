@@ -12,7 +12,7 @@
  */
 #ifndef NETC_CODEGEN_WINOGRAD_H
 #define NETC_CODEGEN_WINOGRAD_H
-#include "codegen/emit.h"
+#include "codegen/conv.h"
 
 enum { WINO_OUT = 4, WINO_IN = 6, WINO_POINTS = 36 };
 
@@ -43,4 +43,32 @@ void wino_multiply(Emitter *e, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, i
 /* For each plane: dU[ob][ib][i][V] += sum over tiles of W[ib][tile][i] * D[ob][tile][V]. */
 void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValueRef du, int64_t tiles, int64_t in_blocks,
                             int64_t out_blocks);
+
+/* ---- the kernels (winograd_conv.c, winograd_weights.c) ---- */
+bool wino_applies(const ConvShape *s);
+
+/* Forward and backward data. */
+typedef struct WinoPlan {
+    CorrelationPlan direct;           /* the shape, and how filters are transposed */
+    int64_t images, bands;            /* images per piece, or bands per image */
+    int64_t band_tiles, tile_columns; /* tile rows of a band, tiles of a tile row */
+    int64_t block;                    /* tiles transformed and multiplied together */
+    int64_t in_plane, out_plane;
+    StagePlan stage;                                                /* of one image */
+    uint64_t scratch_bytes, packed_bytes, filter_bytes, sums_bytes; /* the last three in the workspace, in this order */
+} WinoPlan;
+WinoPlan wino_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v);
+uint64_t wino_workspace(const WinoPlan *p);
+void lower_winograd(ConvKernel *k, const WinoPlan *p);
+
+/* Backward weights: partial gradients of image groups, summed as the direct kernel's are. */
+typedef struct WinoWeightsPlan {
+    WeightsPlan direct;
+    int64_t images, block, tile_rows, tile_columns, in_plane, out_plane;
+    StagePlan x, dy;
+    uint64_t scratch_bytes;
+} WinoWeightsPlan;
+bool wino_weights_applies(const ConvShape *s);
+WinoWeightsPlan wino_weights_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v);
+void lower_winograd_weights(ConvKernel *k, const WinoWeightsPlan *p);
 #endif

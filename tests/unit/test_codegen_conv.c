@@ -240,15 +240,18 @@ static void run(const Graph *g, const CodegenOptions *options, Leaves *l, int th
     ck_assert_msg(codegen_run_graph(g, options, run_leaf, l, 1, 0, threads, out, why, sizeof why), "%s", why);
 }
 
+static const char *const algorithm_text[] = {"auto", "direct", "gemm", "winograd"};
+
 static char *case_text(const Case *c, const char *cpu, int algorithm) {
     static char text[200];
     snprintf(text, sizeof text, "n%d %dx%dx%d -> %d, %dx%d stride %d,%d dilation %d groups %d, %s on %s", (int)c->N, (int)c->I,
              (int)c->H, (int)c->W, (int)c->O, (int)c->kernel[0], (int)c->kernel[1], (int)c->stride[0], (int)c->stride[1],
-             (int)c->dilation[0], (int)c->groups, algorithm == CONV_GEMM ? "gemm" : "direct", cpu);
+             (int)c->dilation[0], (int)c->groups, algorithm_text[algorithm], cpu);
     return text;
 }
 
-static void compare(const Graph *g, const Case *c, const Reference *r, float *const *out, const char *what) {
+/* Winograd's bound is that of its transforms (kernels measured: F(4,3) stays within 128 units componentwise). */
+static void compare(const Graph *g, const Case *c, const Reference *r, float *const *out, bool winograd, const char *what) {
     const double unit = 0x1p-24;
     for (uint32_t i = 0; i < g->noutputs; i++) {
         const Type y = r->value[i].type;
@@ -256,6 +259,7 @@ static void compare(const Graph *g, const Case *c, const Reference *r, float *co
         if (!strcmp(g->output[i].name, "weights")) terms = (double)(c->N * c->H * c->W);
         if (y.rank == 2) terms += (double)(c->H * c->W);
         double gate = unit * (16 + 2 * sqrt(terms));
+        if (winograd) gate = fmax(gate, 128 * unit);
         for (int64_t k = 0, n = type_elements(y); k < n; k++) {
             double error = fabs(out[i][k] - r->value[i].data[k]);
             ck_assert_msg(error <= gate * (r->bound[i].data[k] + 1e-6), "%s: output %u (%s) element %ld is %g, should be %g",
@@ -272,7 +276,7 @@ static void check_case(const Case *c, const char *cpu, ConvAlgorithm algorithm, 
     float **first = outputs_new(g), **again = outputs_new(g);
     for (int i = 0; threads[i]; i++) {
         run(g, &options, &l, threads[i], i ? again : first);
-        if (i == 0) compare(g, c, &r, first, case_text(c, cpu, (int)algorithm));
+        if (i == 0) compare(g, c, &r, first, algorithm == CONV_AUTO || algorithm == CONV_WINOGRAD, case_text(c, cpu, (int)algorithm));
         for (uint32_t o = 0; i && o < g->noutputs; o++)
             ck_assert_msg(!memcmp(first[o], again[o], (size_t)type_elements(r.value[o].type) * sizeof(float)),
                           "%s: output %u differs on %d threads", case_text(c, cpu, (int)algorithm), o, threads[i]);
@@ -290,6 +294,8 @@ static void check_case(const Case *c, const char *cpu, ConvAlgorithm algorithm, 
 static const int one_thread[] = {1, 0}, all_threads[] = {1, 2, 4, 0};
 
 START_TEST(native_direct) { check_case(&cases[_i], "native", CONV_DIRECT, _i % 4 == 1 ? all_threads : one_thread); }
+END_TEST
+START_TEST(native_winograd) { check_case(&cases[_i], "native", CONV_WINOGRAD, _i % 4 == 1 ? all_threads : one_thread); }
 END_TEST
 START_TEST(native_gemm) { check_case(&cases[_i], "native", CONV_GEMM, _i % 8 == 1 ? all_threads : one_thread); }
 END_TEST
@@ -309,6 +315,7 @@ int main(void) {
     const int count = (int)(sizeof cases / sizeof cases[0]);
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, native_direct, 0, count);
+    tcase_add_loop_test(tests, native_winograd, 0, count);
     tcase_add_loop_test(tests, native_gemm, 0, count);
     tcase_add_loop_test(tests, narrower_targets, 0, count);
     suite_add_tcase(suite, tests);

@@ -1,0 +1,259 @@
+/* Winograd kernels for forward and backward data of 3x3 convolutions with stride 1 and padding 1.
+ *
+ * A piece is a group of images, or a band of tile rows of one image where images are large or few. It stages its input
+ * (prologue applied), then takes its 4x4 output tiles in blocks: transform the block's input tiles, multiply the 36 planes,
+ * transform back, finish. A block is small enough for its planes to stay in L2 and large enough to reuse the filters.
+ *
+ *     stage ─► [36][in block][tile][V] ─► x U[36][out group][in block][V][columns][V] ─► [36][out block][tile][V] ─► finish
+ *
+ * U is made by a kernel of its own, once per step, from the filters or, for backward data, from the transposed filters read
+ * backwards.
+ */
+#include "codegen/conv.h"
+#include "codegen/winograd.h"
+
+enum { STAGE_BYTES = 384 * 1024, FEW_PIECES = 4, WIDE_CHANNELS = 64 };
+
+bool wino_applies(const ConvShape *s) {
+    for (int axis = 0; axis < 2; axis++)
+        if (s->kernel[axis] != 3 || s->stride[axis] != 1 || s->dilation[axis] != 1 || s->pad[axis] != 1 ||
+            s->out[axis] != s->in[axis])
+            return false;
+    return s->groups == 1 && s->I >= s->V / 2 && s->O >= s->V / 2 && s->out[0] >= WINO_OUT && s->out[1] >= WINO_OUT;
+}
+
+WinoPlan wino_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v) {
+    WinoPlan p = {.direct = correlation_plan(t, options, g, v)};
+    const Correlation *c = &p.direct.c;
+    const int64_t F = (int64_t)sizeof(float), V = c->V;
+    int64_t tile_rows = divide_up(c->out[0], WINO_OUT);
+    p.tile_columns = divide_up(c->out[1], WINO_OUT);
+    p.block = c->in_blocks * V >= WIDE_CHANNELS ? 8 : 16;
+    int64_t columns = p.tile_columns * WINO_OUT + 2, row_bytes = c->in_blocks * columns * V * F;
+    p.bands = divide_up(tile_rows * WINO_OUT * row_bytes, STAGE_BYTES);
+    p.images = p.bands > 1 ? 1 : max_i64(1, min_i64(c->N, p.block / (tile_rows * p.tile_columns)));
+    if (divide_up(c->N, p.images) * p.bands < FEW_PIECES) {
+        p.images = 1;
+        p.bands = max_i64(p.bands, divide_up(FEW_PIECES, c->N));
+    }
+    p.bands = min_i64(p.bands, tile_rows);
+    p.band_tiles = divide_up(tile_rows, p.bands);
+    p.bands = divide_up(tile_rows, p.band_tiles);
+    StageWindow w = {.first = {-1, -1},
+                     .lines = {p.band_tiles * WINO_OUT + 2, columns},
+                     .last_row = tile_rows * WINO_OUT,
+                     .advance = p.band_tiles * WINO_OUT,
+                     .bands = p.bands};
+    p.stage = stage_plan(v, 0, g->value[v->args[0]].type, V, &w);
+    p.in_plane = wino_plane(t, c->in_blocks, p.block);
+    p.out_plane = wino_plane(t, c->out_blocks, p.block);
+    p.scratch_bytes = (uint64_t)p.images * p.stage.bytes + (uint64_t)(WINO_POINTS * (p.in_plane + p.out_plane) * F);
+    p.filter_bytes = (uint64_t)(WINO_POINTS * c->in_blocks * c->out_blocks * V * V * F);
+    p.packed_bytes = c->transposed ? p.direct.packed_bytes : 0;
+    if (p.bands > 1)
+        for (uint32_t i = 0; i < v->nregions; i++)
+            if (v->regions[i].role == REGION_REDUCE) p.sums_bytes += (uint64_t)(c->N * p.bands * c->out_blocks * V * F);
+    return p;
+}
+
+uint64_t wino_workspace(const WinoPlan *p) { return p->packed_bytes + p->filter_bytes + p->sums_bytes; }
+
+/* U = G g G', one output block a piece. Transposed filters are read from the workspace, last tap first. */
+static void lower_filters(ConvKernel *k, const WinoPlan *p) {
+    Emitter *e = k->e;
+    const Correlation *c = &p->direct.c;
+    int64_t V = e->V, columns = wino_tile(e->target, c->out_blocks, p->block).columns, tap = V * V;
+    Kernel *kernel;
+    if (kernel_begin(k->l, "winograd_filters", conv_key(k, "winograd-filters"), k->nplaces, &kernel)) {
+        LLVMValueRef source = c->transposed ? emit_buffer(e, k->workspace_buffer) : emit_buffer(e, 1);
+        LLVMValueRef target =
+            emit_address(e, emit_buffer(e, k->workspace_buffer), emit_int(e, (int64_t)(p->packed_bytes / sizeof(float))));
+        LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, columns), "");
+        LLVMValueRef column = LLVMBuildURem(e->b, e->piece, emit_int(e, columns), "");
+        Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, c->in_blocks), 1, 0, NULL);
+        Loop i = loop_begin(e, emit_int(e, 0), emit_int(e, V), 1, 0, NULL);
+        LLVMValueRef from = emit_offset(e, emit_offset(e, e->piece, c->in_blocks, ib.iv), 9 * tap, emit_mul_int(e, i.iv, V));
+        LLVMValueRef filter = emit_address(e, source, from), taps[9], points[36];
+        for (int n = 0; n < 9; n++) taps[n] = emit_load(e, filter, emit_int(e, (c->transposed ? 8 - n : n) * tap));
+        wino_transform_filter(e, taps, points);
+        LLVMValueRef row = emit_offset(e, emit_offset(e, group, c->in_blocks, ib.iv), V, i.iv);
+        LLVMValueRef to = emit_address(e, target, emit_mul_int(e, emit_offset(e, row, columns, column), V));
+        for (int n = 0; n < WINO_POINTS; n++) emit_store(e, points[n], to, emit_int(e, n * c->in_blocks * c->out_blocks * tap));
+        loop_end(e, &i, NULL);
+        loop_end(e, &ib, NULL);
+        kernel_end(k->l, 0);
+    }
+    double weights = (double)(c->in_blocks * c->out_blocks * tap);
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, c->out_blocks, 0, (9 + 36) * weights * sizeof(float));
+}
+
+/* The kernel while it is emitted. */
+typedef struct Sweep {
+    ConvKernel *k;
+    const WinoPlan *p;
+    LLVMValueRef first_image, band, tiles; /* tiles of an image in this band */
+    LLVMValueRef staged, planes_in, planes_out;
+    LLVMValueRef first_tile, count; /* of the block */
+} Sweep;
+
+/* Where tile `t` of the block is. */
+typedef struct TileSite {
+    LLVMValueRef image, y, x; /* image of the group, first output row of the band, first column */
+} TileSite;
+
+static TileSite tile_site(const Sweep *s, LLVMValueRef t) {
+    Emitter *e = s->k->e;
+    LLVMValueRef tile = emit_add_int(e, s->first_tile, t), in_image = tile;
+    TileSite site = {.image = emit_int(e, 0)};
+    if (s->p->images > 1) {
+        site.image = LLVMBuildUDiv(e->b, tile, s->tiles, "");
+        in_image = LLVMBuildURem(e->b, tile, s->tiles, "");
+    }
+    LLVMValueRef columns = emit_int(e, s->p->tile_columns);
+    site.y = emit_mul_int(e, LLVMBuildUDiv(e->b, in_image, columns, ""), WINO_OUT);
+    site.x = emit_mul_int(e, LLVMBuildURem(e->b, in_image, columns, ""), WINO_OUT);
+    return site;
+}
+
+static void transform_inputs(const Sweep *s) {
+    Emitter *e = s->k->e;
+    const StagePlan *stage = &s->p->stage;
+    int64_t left = -1 - stage->origin[1], above = -1 - stage->origin[0]; /* stored prologues may stage more than is read */
+    Loop t = loop_begin(e, emit_int(e, 0), s->count, 1, 0, NULL);
+    TileSite site = tile_site(s, t.iv);
+    LLVMValueRef at = emit_mul_int(e, site.image, (int64_t)(stage->bytes / sizeof(float)));
+    at = emit_offset(e, site.y, stage->row_stride, emit_offset(e, site.x, e->V, at));
+    at = emit_add_int(e, at, emit_int(e, above * stage->row_stride + left * e->V));
+    Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, stage->blocks), 1, 0, NULL);
+    LLVMValueRef src = emit_address(e, s->staged, emit_offset(e, ib.iv, stage->block_stride, at));
+    LLVMValueRef dst = emit_address(e, s->planes_in, emit_mul_int(e, emit_offset(e, ib.iv, s->p->block, t.iv), e->V));
+    wino_transform_input(e, src, stage->row_stride, dst, s->p->in_plane);
+    loop_end(e, &ib, NULL);
+    loop_end(e, &t, NULL);
+}
+
+/* Pixels of a tile that lies across the border of the image, one by one where they are inside. */
+static void finish_ragged(const Sweep *s, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out,
+                          LLVMValueRef *pixel) {
+    Emitter *e = s->k->e;
+    const Correlation *c = &s->p->direct.c;
+    for (int i = 0; i < 16; i++) {
+        LLVMValueRef row = LLVMBuildICmp(e->b, LLVMIntSLT, emit_add_int(e, y, emit_int(e, i / 4)), emit_int(e, c->out[0]), "");
+        LLVMValueRef column = LLVMBuildICmp(e->b, LLVMIntSLT, emit_add_int(e, x, emit_int(e, i % 4)), emit_int(e, c->out[1]), "");
+        Guard guard = guard_begin(e, LLVMBuildAnd(e->b, row, column, ""));
+        finish_emit(s->k, f, 1, &out[i], &pixel[i]);
+        guard_end(e, &guard);
+    }
+}
+
+static void finish_tile(const Sweep *s, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out) {
+    Emitter *e = s->k->e;
+    const Correlation *c = &s->p->direct.c;
+    LLVMValueRef pixel[16], start = emit_offset(e, y, c->out[1], x);
+    for (int i = 0; i < 16; i++) pixel[i] = emit_add_int(e, start, emit_int(e, i / 4 * c->out[1] + i % 4));
+    if (c->out[0] % WINO_OUT == 0 && c->out[1] % WINO_OUT == 0) {
+        finish_emit(s->k, f, 16, out, pixel);
+        return;
+    }
+    LLVMValueRef rows = LLVMBuildICmp(e->b, LLVMIntSLE, emit_add_int(e, y, emit_int(e, WINO_OUT)), emit_int(e, c->out[0]), "");
+    LLVMValueRef columns = LLVMBuildICmp(e->b, LLVMIntSLE, emit_add_int(e, x, emit_int(e, WINO_OUT)), emit_int(e, c->out[1]), "");
+    LLVMValueRef whole = LLVMBuildAnd(e->b, rows, columns, "");
+    Guard full = guard_begin(e, whole);
+    finish_emit(s->k, f, 16, out, pixel);
+    guard_end(e, &full);
+    Guard ragged = guard_begin(e, LLVMBuildNot(e->b, whole, ""));
+    finish_ragged(s, f, y, x, out, pixel);
+    guard_end(e, &ragged);
+}
+
+static Finish finish_of(const Sweep *s, LLVMValueRef image, LLVMValueRef cb) {
+    const WinoPlan *p = s->p;
+    Emitter *e = s->k->e;
+    LLVMValueRef n = emit_add_int(e, s->first_image, image);
+    return (Finish){.n = n,
+                    .cb = cb,
+                    .sums_row = p->bands > 1 ? emit_offset(e, n, p->bands, s->band) : n,
+                    .channels = p->direct.c.channels_out,
+                    .banded = p->bands > 1,
+                    .sums_rows = p->direct.c.N * p->bands,
+                    .sums_offset = (int64_t)((p->packed_bytes + p->filter_bytes) / sizeof(float))};
+}
+
+static void transform_outputs(const Sweep *s) {
+    Emitter *e = s->k->e;
+    Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, s->p->direct.c.out_blocks), 1, 0, NULL);
+    Loop t = loop_begin(e, emit_int(e, 0), s->count, 1, 0, NULL);
+    TileSite site = tile_site(s, t.iv);
+    LLVMValueRef src = emit_address(e, s->planes_out, emit_mul_int(e, emit_offset(e, ob.iv, s->p->block, t.iv), e->V)), out[16];
+    wino_transform_output(e, src, s->p->out_plane, out);
+    Finish f = finish_of(s, site.image, ob.iv);
+    finish_tile(s, &f, emit_offset(e, s->band, s->p->band_tiles * WINO_OUT, site.y), site.x, out);
+    loop_end(e, &t, NULL);
+    loop_end(e, &ob, NULL);
+}
+
+/* Stages the images of the group and clears their sums; returns how many there are. */
+static LLVMValueRef stage_images(Sweep *s) {
+    Emitter *e = s->k->e;
+    const WinoPlan *p = s->p;
+    int64_t N = p->direct.c.N;
+    LLVMValueRef images = emit_int(e, p->images);
+    if (N % p->images) images = emit_min_int(e, images, LLVMBuildSub(e->b, emit_int(e, N), s->first_image, ""));
+    Loop image = loop_begin(e, emit_int(e, 0), images, 1, 0, NULL);
+    LLVMValueRef to = emit_address(e, e->scratch, emit_mul_int(e, image.iv, (int64_t)(p->stage.bytes / sizeof(float))));
+    stage_emit(s->k, &p->stage, 0, emit_add_int(e, s->first_image, image.iv), s->band, to, NULL);
+    Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, p->direct.c.out_blocks), 1, 0, NULL);
+    Finish f = finish_of(s, image.iv, ob.iv);
+    finish_clear_sums(s->k, &f);
+    loop_end(e, &ob, NULL);
+    loop_end(e, &image, NULL);
+    return images;
+}
+
+static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
+    Emitter *e = k->e;
+    const Correlation *c = &p->direct.c;
+    Sweep s = {.k = k, .p = p, .band = emit_int(e, 0), .first_image = e->piece, .staged = e->scratch};
+    if (p->bands > 1) {
+        s.band = LLVMBuildURem(e->b, e->piece, emit_int(e, p->bands), "");
+        s.first_image = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->bands), "");
+    }
+    s.first_image = emit_mul_int(e, s.first_image, p->images);
+    s.planes_in = emit_address(e, e->scratch, emit_int(e, p->images * (int64_t)(p->stage.bytes / sizeof(float))));
+    s.planes_out = emit_address(e, s.planes_in, emit_int(e, WINO_POINTS * p->in_plane));
+    LLVMValueRef filters =
+        emit_address(e, emit_buffer(e, k->workspace_buffer), emit_int(e, (int64_t)(p->packed_bytes / sizeof(float))));
+    LLVMValueRef images = stage_images(&s);
+    int64_t tile_rows = divide_up(c->out[0], WINO_OUT);
+    LLVMValueRef rows = emit_int(e, p->band_tiles);
+    if (tile_rows % p->band_tiles)
+        rows = emit_min_int(e, rows, LLVMBuildSub(e->b, emit_int(e, tile_rows), emit_mul_int(e, s.band, p->band_tiles), ""));
+    s.tiles = emit_mul_int(e, rows, p->tile_columns);
+    LLVMValueRef total = p->images > 1 ? LLVMBuildMul(e->b, images, s.tiles, "") : s.tiles;
+    bool whole =
+        tile_rows % p->band_tiles == 0 && c->N % p->images == 0 && p->images * p->band_tiles * p->tile_columns % p->block == 0;
+    Loop block = loop_begin(e, emit_int(e, 0), total, p->block, 0, NULL);
+    s.first_tile = block.iv;
+    s.count = emit_int(e, p->block);
+    if (!whole) s.count = emit_min_int(e, s.count, LLVMBuildSub(e->b, total, block.iv, ""));
+    transform_inputs(&s);
+    wino_multiply(e, s.planes_in, filters, s.planes_out, p->block, c->in_blocks, c->channels_in, c->out_blocks);
+    transform_outputs(&s);
+    loop_end(e, &block, NULL);
+}
+
+void lower_winograd(ConvKernel *k, const WinoPlan *p) {
+    const Correlation *c = &p->direct.c;
+    if (c->transposed) lower_pack_transposed(k, &p->direct);
+    lower_filters(k, p);
+    Kernel *kernel;
+    if (kernel_begin(k->l, conv_name(k, &p->direct.s, "_winograd"), conv_key(k, "winograd"), k->nplaces, &kernel)) {
+        conv_kernel_bind(k);
+        emit_winograd(k, p);
+        kernel_end(k->l, p->scratch_bytes);
+    }
+    int64_t pieces = divide_up(c->N, p->images) * p->bands;
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, pieces, conv_flops(&p->direct.s), conv_bytes(k));
+    if (p->bands > 1 && conv_has_reduce(k->v))
+        finish_combine_sums(k, c->N, c->channels_out, p->bands, (int64_t)((p->packed_bytes + p->filter_bytes) / sizeof(float)));
+}

@@ -1,0 +1,175 @@
+/* Winograd kernel for the gradient of 3x3 filters (stride 1, padding 1), the adjoint of the forward algorithm in the filters:
+ *
+ *     dg = G' [ sum over tiles (B' d B) o (A dY A') ] G
+ *
+ * A piece is a group of images, as in the direct kernel (conv_bwd_weights.c), whose partial gradients and their sum it shares.
+ * It keeps the sum over its tiles in the transformed domain, 36 values a filter, in scratch, and transforms it once at its end:
+ * so the partials that cross threads are 9 values a filter. Tiles that cross the border read staged zeros of dY.
+ */
+#include "codegen/winograd.h"
+
+enum { MAX_SUM_BYTES = 1536 * 1024, WIDE_CHANNELS = 64 }; /* the sum must stay in L2 beside the planes */
+
+static uint64_t sum_bytes(const ConvShape *s) {
+    return (uint64_t)(WINO_POINTS * s->in_blocks * s->out_blocks * s->V * s->V) * sizeof(float);
+}
+
+bool wino_weights_applies(const ConvShape *s) { return wino_applies(s) && sum_bytes(s) <= MAX_SUM_BYTES; }
+
+WinoWeightsPlan wino_weights_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v) {
+    WinoWeightsPlan p = {.direct = weights_plan(t, options, g, v)};
+    const ConvShape *s = &p.direct.s;
+    p.tile_rows = divide_up(s->out[0], WINO_OUT);
+    p.tile_columns = divide_up(s->out[1], WINO_OUT);
+    p.block = max_i64(s->in_blocks, s->out_blocks) * s->V >= WIDE_CHANNELS ? 8 : 16;
+    p.direct.block_groups = 1;
+    int64_t group = divide_up(s->N, p.direct.image_groups);
+    p.images = max_i64(1, min_i64(group, p.block / (p.tile_rows * p.tile_columns)));
+    int64_t rows = p.tile_rows * WINO_OUT, columns = p.tile_columns * WINO_OUT;
+    StageWindow xw = {.first = {-1, -1}, .lines = {rows + 2, columns + 2}, .last_row = rows, .advance = rows, .bands = 1};
+    StageWindow dw = {.lines = {rows, columns}, .last_row = rows - 1, .advance = rows, .bands = 1};
+    p.x = stage_plan(v, 0, g->value[v->args[0]].type, s->V, &xw);
+    p.dy = stage_plan(v, 1, g->value[v->args[1]].type, s->V, &dw);
+    p.in_plane = wino_plane(t, s->in_blocks, p.block);
+    p.out_plane = wino_plane(t, s->out_blocks, p.block);
+    p.scratch_bytes = (uint64_t)p.images * (p.x.bytes + p.dy.bytes) +
+                      (uint64_t)(WINO_POINTS * (p.in_plane + p.out_plane)) * sizeof(float) + sum_bytes(s);
+    return p;
+}
+
+/* The kernel while it is emitted. */
+typedef struct Sweep {
+    ConvKernel *k;
+    const WinoWeightsPlan *p;
+    LLVMValueRef x, dy, planes_x, planes_dy, sum;
+    LLVMValueRef first_image, images; /* of the tensor; how many are staged */
+} Sweep;
+
+/* Planes of the tiles of one operand: count of them from first_tile on. */
+static void transform(const Sweep *s, bool gradient, LLVMValueRef first_tile, LLVMValueRef count) {
+    Emitter *e = s->k->e;
+    const WinoWeightsPlan *p = s->p;
+    const StagePlan *stage = gradient ? &p->dy : &p->x;
+    int64_t tiles = p->tile_rows * p->tile_columns, first = gradient ? 0 : -1;
+    int64_t image_floats = stage->copied ? (int64_t)(stage->bytes / sizeof(float)) : stage->blocks * stage->block_stride;
+    Loop t = loop_begin(e, emit_int(e, 0), count, 1, 0, NULL);
+    LLVMValueRef tile = emit_add_int(e, first_tile, t.iv), in_image = tile, image = emit_int(e, 0);
+    if (p->images > 1) {
+        image = LLVMBuildUDiv(e->b, tile, emit_int(e, tiles), "");
+        in_image = LLVMBuildURem(e->b, tile, emit_int(e, tiles), "");
+    }
+    LLVMValueRef y = LLVMBuildUDiv(e->b, in_image, emit_int(e, p->tile_columns), "");
+    LLVMValueRef x = LLVMBuildURem(e->b, in_image, emit_int(e, p->tile_columns), "");
+    int64_t corner = stage->copied ? (first - stage->origin[0]) * stage->row_stride + (first - stage->origin[1]) * e->V : 0;
+    LLVMValueRef at = emit_offset(e, image, image_floats, emit_int(e, corner));
+    at = emit_offset(e, y, WINO_OUT * stage->row_stride, emit_offset(e, x, WINO_OUT * e->V, at));
+    Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, stage->blocks), 1, 0, NULL);
+    LLVMValueRef src = emit_address(e, gradient ? s->dy : s->x, emit_offset(e, block.iv, stage->block_stride, at));
+    LLVMValueRef dst =
+        emit_address(e, gradient ? s->planes_dy : s->planes_x, emit_mul_int(e, emit_offset(e, block.iv, p->block, t.iv), e->V));
+    if (gradient)
+        wino_transform_gradient(e, src, stage->row_stride, dst, p->out_plane);
+    else
+        wino_transform_input(e, src, stage->row_stride, dst, p->in_plane);
+    loop_end(e, &block, NULL);
+    loop_end(e, &t, NULL);
+}
+
+/* Clears the planes of dY from tile `count` of the block on, so that missing tiles add nothing (and no stale NaN: x's planes
+ * are cleared too). */
+static void clear_missing(const Sweep *s, LLVMValueRef count) {
+    Emitter *e = s->k->e;
+    const WinoWeightsPlan *p = s->p;
+    for (int side = 0; side < 2; side++) {
+        int64_t blocks = side ? p->dy.blocks : p->x.blocks, plane = side ? p->out_plane : p->in_plane;
+        Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, WINO_POINTS), 1, 0, NULL);
+        Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, blocks), 1, 0, NULL);
+        Loop t = loop_begin(e, count, emit_int(e, p->block), 1, 0, NULL);
+        LLVMValueRef at = emit_offset(e, point.iv, plane, emit_mul_int(e, emit_offset(e, block.iv, p->block, t.iv), e->V));
+        emit_store(e, emit_vec(e, 0), side ? s->planes_dy : s->planes_x, at);
+        loop_end(e, &t, NULL);
+        loop_end(e, &block, NULL);
+        loop_end(e, &point, NULL);
+    }
+}
+
+static void stage_images(Sweep *s) {
+    Emitter *e = s->k->e;
+    const WinoWeightsPlan *p = s->p;
+    LLVMValueRef zero = emit_int(e, 0), dy_scratch = s->dy;
+    LLVMValueRef dy_first = p->dy.copied ? s->dy : stage_emit(s->k, &p->dy, 1, s->first_image, zero, s->dy, NULL);
+    Loop image = loop_begin(e, zero, s->images, 1, 0, NULL);
+    LLVMValueRef n = emit_add_int(e, s->first_image, image.iv);
+    LLVMValueRef x = emit_address(e, s->x, emit_mul_int(e, image.iv, (int64_t)(p->x.bytes / sizeof(float))));
+    stage_emit(s->k, &p->x, 0, n, zero, x, NULL);
+    if (p->dy.copied) {
+        LLVMValueRef dy = emit_address(e, dy_scratch, emit_mul_int(e, image.iv, (int64_t)(p->dy.bytes / sizeof(float))));
+        stage_emit(s->k, &p->dy, 1, n, zero, dy, NULL);
+    }
+    loop_end(e, &image, NULL);
+    s->dy = dy_first;
+}
+
+/* dg = G' u G of every filter, into the piece's partial gradient [ob][ib][3][3][i][V]. */
+static void finish_gradient(const Sweep *s, LLVMValueRef partial) {
+    Emitter *e = s->k->e;
+    const ConvShape *c = &s->p->direct.s;
+    int64_t tap = e->V * e->V, plane = c->out_blocks * c->in_blocks * tap;
+    Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, c->out_blocks * c->in_blocks), 1, 0, NULL);
+    Loop i = loop_begin(e, emit_int(e, 0), emit_int(e, e->V), 1, 0, NULL);
+    LLVMValueRef row = emit_mul_int(e, i.iv, e->V), u[36], g[9];
+    LLVMValueRef from = emit_address(e, s->sum, emit_offset(e, block.iv, tap, row));
+    for (int n = 0; n < WINO_POINTS; n++) u[n] = emit_load(e, from, emit_int(e, n * plane));
+    wino_transform_filter_gradient(e, u, g);
+    LLVMValueRef to = emit_address(e, partial, emit_offset(e, block.iv, 9 * tap, row));
+    for (int n = 0; n < 9; n++) emit_store(e, g[n], to, emit_int(e, n * tap));
+    loop_end(e, &i, NULL);
+    loop_end(e, &block, NULL);
+}
+
+static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
+    Emitter *e = k->e;
+    const ConvShape *c = &p->direct.s;
+    Sweep s = {.k = k, .p = p};
+    LLVMValueRef x_scratch = e->scratch, one = emit_int(e, 1);
+    LLVMValueRef dy_scratch = emit_address(e, x_scratch, emit_int(e, p->images * (int64_t)(p->x.bytes / sizeof(float))));
+    s.planes_x = emit_address(e, dy_scratch, emit_int(e, p->images * (int64_t)(p->dy.bytes / sizeof(float))));
+    s.planes_dy = emit_address(e, s.planes_x, emit_int(e, WINO_POINTS * p->in_plane));
+    s.sum = emit_address(e, s.planes_dy, emit_int(e, WINO_POINTS * p->out_plane));
+    weights_clear(k, s.sum, emit_int(e, 0), emit_int(e, (int64_t)(sum_bytes(c) / sizeof(float))));
+    LLVMValueRef lo = emit_cut(e, e->piece, c->N, p->direct.image_groups);
+    LLVMValueRef hi = emit_cut(e, emit_add_int(e, e->piece, one), c->N, p->direct.image_groups);
+    int64_t tiles = p->tile_rows * p->tile_columns;
+    bool whole = c->N % (p->direct.image_groups * p->images) == 0 && p->images * tiles % p->block == 0;
+    Loop group = loop_begin(e, lo, hi, p->images, 0, NULL);
+    s.first_image = group.iv;
+    s.images = emit_int(e, p->images);
+    if (c->N % (p->direct.image_groups * p->images)) s.images = emit_min_int(e, s.images, LLVMBuildSub(e->b, hi, group.iv, ""));
+    s.x = x_scratch;
+    s.dy = dy_scratch;
+    stage_images(&s);
+    LLVMValueRef total = emit_mul_int(e, s.images, tiles);
+    Loop block = loop_begin(e, emit_int(e, 0), total, p->block, 0, NULL);
+    LLVMValueRef count = emit_int(e, p->block);
+    if (!whole) {
+        count = emit_min_int(e, count, LLVMBuildSub(e->b, total, block.iv, ""));
+        clear_missing(&s, count);
+    }
+    transform(&s, false, block.iv, count);
+    transform(&s, true, block.iv, count);
+    wino_multiply_gradient(e, s.planes_x, s.planes_dy, s.sum, p->block, c->in_blocks, c->out_blocks);
+    loop_end(e, &block, NULL);
+    loop_end(e, &group, NULL);
+    finish_gradient(&s, emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, e->piece, p->direct.dw_floats)));
+}
+
+void lower_winograd_weights(ConvKernel *k, const WinoWeightsPlan *p) {
+    Kernel *kernel;
+    if (kernel_begin(k->l, conv_name(k, &p->direct.s, "_winograd"), conv_key(k, "winograd-weights"), k->nplaces, &kernel)) {
+        conv_kernel_bind(k);
+        emit_gradient(k, p);
+        kernel_end(k->l, p->scratch_bytes);
+    }
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->direct.image_groups, conv_flops(&p->direct.s), conv_bytes(k));
+    if (k->result_buffer[0] != NO_BUFFER) lower_sum_partials(k, &p->direct);
+}
