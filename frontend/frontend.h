@@ -6,9 +6,9 @@
 #include "runtime/recipe.h"
 
 typedef struct FrontendOptions {
-    Mode mode;               /* TRAIN adds the input "labels" and outputs LOSS, CORRECT and STATE beside LOGITS; INFER only LOGITS */
-    int64_t batch;           /* 0: the recipe's */
-    const char *net;         /* which net of the file; NULL: the last one declared in the file itself */
+    Mode mode;       /* TRAIN adds the input "labels" and outputs LOSS, CORRECT and STATE beside LOGITS; INFER only LOGITS */
+    int64_t batch;   /* 0: the recipe's */
+    const char *net; /* which net of the file; NULL: the last one declared in the file itself */
     const char *const *sets; /* --set key=value, in order; values are .net expressions */
     uint32_t nsets;
 } FrontendOptions;

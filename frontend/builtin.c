@@ -1,0 +1,192 @@
+/* The table of operations, and those without parameters of their own. */
+#include "frontend/builtin.h"
+#include <math.h>
+#include <string.h>
+
+enum { LARGEST_COUNT = 1 << 20, LARGEST_SIDE = 65536 };
+
+static Datum add_op(Eval *ev, const BuiltinCall *c, ValueSpec spec) {
+    spec.name = c->path;
+    return tensor_datum(eval_add(ev, c->expr->span, &spec));
+}
+
+/* ---- operations on one tensor ---- */
+
+static Datum apply_unary(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    Op op;
+    if (!arg_tensor(ev, c, 0, 0, &x) || !op_from_text(c->builtin->name, &op)) return tensor_datum(NO_VAL);
+    return add_op(ev, c, (ValueSpec){.op = op, .args = &x, .nargs = 1});
+}
+
+/* max_pool and avg_pool(x, kernel, stride = kernel, pad = 0) */
+static Datum apply_pool(Eval *ev, const BuiltinCall *c) {
+    static const int64_t one[2] = {1, 1};
+    Val x;
+    Op op;
+    Attrs attrs = {.window = {.dilation = {1, 1}, .groups = 1}};
+    if (!arg_tensor(ev, c, 0, 4, &x) || !op_from_text(c->builtin->name, &op)) return tensor_datum(NO_VAL);
+    if (!arg_pair(ev, c, 1, 1, LARGEST_SIDE, attrs.window.kernel)) return tensor_datum(NO_VAL);
+    for (int k = 0; k < 2; k++) attrs.window.stride[k] = attrs.window.kernel[k];
+    if (!arg_pair(ev, c, 2, 1, LARGEST_SIDE, attrs.window.stride)) return tensor_datum(NO_VAL);
+    if (!arg_pad(ev, c, 3, attrs.window.kernel, one, attrs.window.pad)) return tensor_datum(NO_VAL);
+    for (int k = 0; k < 2; k++) { /* a window wholly in the padding would have no maximum */
+        if (attrs.window.pad[k] >= attrs.window.kernel[k] || attrs.window.pad[k + 2] >= attrs.window.kernel[k]) {
+            return arg_error(ev, c, 3, "smaller than the kernel");
+        }
+    }
+    return add_op(ev, c, (ValueSpec){.op = op, .args = &x, .nargs = 1, .attrs = attrs});
+}
+
+static Datum apply_concat(Eval *ev, const BuiltinCall *c) {
+    Val *x = ARENA_ARRAY(ev->arena, Val, c->count);
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (!arg_tensor(ev, c, i, 0, &x[i])) return tensor_datum(NO_VAL);
+    }
+    return add_op(ev, c, (ValueSpec){.op = OP_CONCAT, .args = x, .nargs = c->count});
+}
+
+/* pad_channels(x, count, stride = 1) */
+static Datum apply_pad_channels(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    Attrs attrs = {.channels = {1, 1}};
+    if (!arg_tensor(ev, c, 0, 4, &x) || !arg_integer(ev, c, 1, 1, LARGEST_COUNT, &attrs.channels.count))
+        return tensor_datum(NO_VAL);
+    if (!arg_integer(ev, c, 2, 1, LARGEST_SIDE, &attrs.channels.stride)) return tensor_datum(NO_VAL);
+    return add_op(ev, c, (ValueSpec){.op = OP_PAD_CHANNELS, .args = &x, .nargs = 1, .attrs = attrs});
+}
+
+/* dropout(x, rate = 0.5) */
+static Datum apply_dropout(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    Attrs attrs = {.dropout = {0.5, ev->streams}};
+    if (!arg_tensor(ev, c, 0, 0, &x) || !arg_real(ev, c, 1, &attrs.dropout.rate)) return tensor_datum(NO_VAL);
+    if (!(attrs.dropout.rate >= 0 && attrs.dropout.rate < 1)) return arg_error(ev, c, 1, "a number from 0 up, below 1");
+    ev->streams++;
+    return add_op(ev, c, (ValueSpec){.op = OP_DROPOUT, .args = &x, .nargs = 1, .attrs = attrs});
+}
+
+/* ---- queries ---- */
+
+static Datum dimension(Eval *ev, const BuiltinCall *c, int axis) {
+    Val x;
+    if (!arg_tensor(ev, c, 0, 0, &x)) return tensor_datum(NO_VAL);
+    Type type = ev->graph->value[x].type;
+    if (axis >= type.rank) return arg_error(ev, c, 0, axis == 1 ? "a feature map or a matrix" : "a feature map f32[N,C,H,W]");
+    return (Datum){DATUM_INTEGER, .integer = type.dim[axis]};
+}
+
+static Datum apply_channels(Eval *ev, const BuiltinCall *c) { return dimension(ev, c, 1); }
+static Datum apply_height(Eval *ev, const BuiltinCall *c) { return dimension(ev, c, 2); }
+static Datum apply_width(Eval *ev, const BuiltinCall *c) { return dimension(ev, c, 3); }
+
+static Datum extreme(Eval *ev, const BuiltinCall *c, TokenKind better) {
+    Datum best = c->value[0];
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (!datum_is_number(c->value[i])) return arg_error(ev, c, i, "a number");
+        if (eval_binary(ev, c->expr->span, better, c->value[i], best).boolean) best = c->value[i];
+    }
+    return best;
+}
+
+static Datum apply_min(Eval *ev, const BuiltinCall *c) { return extreme(ev, c, TOKEN_LESS); }
+static Datum apply_max(Eval *ev, const BuiltinCall *c) { return extreme(ev, c, TOKEN_GREATER); }
+
+static Datum apply_len(Eval *ev, const BuiltinCall *c) {
+    if (c->value[0].kind != DATUM_LIST) return arg_error(ev, c, 0, "a list");
+    return (Datum){DATUM_INTEGER, .integer = c->value[0].list->count};
+}
+
+/* ---- initialisers ---- */
+
+static Datum init_datum(InitRule rule) { return (Datum){DATUM_INIT, .init = rule}; }
+
+static Datum apply_he_normal(Eval *ev, const BuiltinCall *c) {
+    Datum mode = c->value[0];
+    bool out = c->given[0] && mode.kind == DATUM_STRING && !strcmp(mode.text, "fan_out");
+    bool in = !c->given[0] || (mode.kind == DATUM_STRING && !strcmp(mode.text, "fan_in"));
+    if (!out && !in) return arg_error(ev, c, 0, "\"fan_in\" or \"fan_out\"");
+    return init_datum((InitRule){out ? RULE_HE_FAN_OUT : RULE_HE_FAN_IN, 0});
+}
+
+static Datum apply_xavier_uniform(Eval *ev, const BuiltinCall *c) {
+    (void)ev, (void)c;
+    return init_datum((InitRule){RULE_XAVIER, 0});
+}
+
+static Datum apply_uniform(Eval *ev, const BuiltinCall *c) {
+    InitRule rule = {c->given[0] ? RULE_UNIFORM : RULE_UNIFORM_FAN_IN, 0};
+    if (!arg_real(ev, c, 0, &rule.value)) return tensor_datum(NO_VAL);
+    if (!(rule.value >= 0)) return arg_error(ev, c, 0, "at least 0");
+    return init_datum(rule);
+}
+
+static Datum apply_constant(Eval *ev, const BuiltinCall *c) {
+    InitRule rule = {RULE_CONSTANT, 0};
+    return arg_real(ev, c, 0, &rule.value) ? init_datum(rule) : tensor_datum(NO_VAL);
+}
+
+/* ---- the table ---- */
+
+static const Builtin builtins[] = {
+    {"conv2d",
+     apply_conv2d,
+     true,
+     false,
+     3,
+     {"x", "filters", "kernel", "stride", "pad", "dilation", "groups", "bias", "init", "bias_init"}},
+    {"dense", apply_dense, true, false, 2, {"x", "units", "bias", "init", "bias_init"}},
+    {"batch_norm", apply_batch_norm, true, false, 1, {"x", "momentum", "eps", "gamma"}},
+    {"relu", apply_unary, true, false, 1, {"x"}},
+    {"sigmoid", apply_unary, true, false, 1, {"x"}},
+    {"tanh", apply_unary, true, false, 1, {"x"}},
+    {"hard_sigmoid", apply_unary, true, false, 1, {"x"}},
+    {"hard_swish", apply_unary, true, false, 1, {"x"}},
+    {"silu", apply_unary, true, false, 1, {"x"}},
+    {"softmax", apply_unary, true, false, 1, {"x"}},
+    {"identity", apply_unary, true, false, 1, {"x"}},
+    {"flatten", apply_unary, true, false, 1, {"x"}},
+    {"global_avg_pool", apply_unary, true, false, 1, {"x"}},
+    {"max_pool", apply_pool, true, false, 2, {"x", "kernel", "stride", "pad"}},
+    {"avg_pool", apply_pool, true, false, 2, {"x", "kernel", "stride", "pad"}},
+    {"concat", apply_concat, true, true, 1, {0}},
+    {"pad_channels", apply_pad_channels, true, false, 2, {"x", "count", "stride"}},
+    {"dropout", apply_dropout, true, false, 1, {"x", "rate"}},
+    {"channels", apply_channels, false, false, 1, {"x"}},
+    {"height", apply_height, false, false, 1, {"x"}},
+    {"width", apply_width, false, false, 1, {"x"}},
+    {"min", apply_min, false, true, 1, {0}},
+    {"max", apply_max, false, true, 1, {0}},
+    {"len", apply_len, false, false, 1, {"list"}},
+    {"he_normal", apply_he_normal, false, false, 0, {"mode"}},
+    {"xavier_uniform", apply_xavier_uniform, false, false, 0, {0}},
+    {"uniform", apply_uniform, false, false, 0, {"bound"}},
+    {"constant", apply_constant, false, false, 1, {"value"}},
+};
+
+void builtins_enter(Names *names) {
+    for (size_t i = 0; i < sizeof builtins / sizeof *builtins; i++) {
+        name_intern(names, builtins[i].name)->builtin = &builtins[i];
+    }
+}
+
+bool builtin_word(const Name *name, Datum *word) {
+    static const struct {
+        const char *text;
+        Datum value;
+    } words[] = {
+        {"same", {DATUM_WORD, .word = WORD_SAME}},
+        {"valid", {DATUM_WORD, .word = WORD_VALID}},
+        {"he_normal", {DATUM_INIT, .init = {RULE_HE_FAN_IN, 0}}},
+        {"xavier_uniform", {DATUM_INIT, .init = {RULE_XAVIER, 0}}},
+        {"uniform", {DATUM_INIT, .init = {RULE_UNIFORM_FAN_IN, 0}}},
+        {"zeros", {DATUM_INIT, .init = {RULE_CONSTANT, 0}}},
+        {"ones", {DATUM_INIT, .init = {RULE_CONSTANT, 1}}},
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(words[i].text, name->text)) continue;
+        *word = words[i].value;
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,238 @@
+/* frontend_compile: loads the program, chooses the net, settles its parameters and the recipe, evaluates, and states the
+ * outputs of the graph.
+ *
+ * A parameter's value comes from --set, else from the outermost binding that names it (`net a = b(depth = 110)`), else
+ * from its default. A key of the recipe comes from --set, else from the file itself, else from the last import that sets
+ * it, else from recipe_defaults. */
+#include "frontend/eval.h"
+#include "frontend/frontend.h"
+#include "frontend/parser.h"
+#include "frontend/recipe.h"
+#include <string.h>
+
+typedef struct Compiler {
+    Program program;
+    const FrontendOptions *options;
+    Eval ev;
+    RtRecipe recipe;
+    const AstCallable *named, *net; /* what was asked for, and the net that it binds in the end */
+    Datum *value;                   /* of the net's parameters */
+    const AstExpr **given;
+    int mistakes; /* of diag before we began */
+} Compiler;
+
+/* ---- which net ---- */
+
+static bool choose_net(Compiler *c) {
+    const AstFile *root = c->program.root;
+    Span top = {c->program.root_file, 0, 1};
+    if (c->options->net) {
+        const Name *name = name_intern(&c->program.names, c->options->net);
+        if (name->callable && name->callable->net) {
+            c->named = name->callable;
+            return true;
+        }
+        eval_error(&c->ev, (Span){0}, "'%s' has no net '%s'", diag_file_path(c->program.diag, c->program.root_file),
+                   c->options->net);
+        return false;
+    }
+    for (uint32_t i = 0; i < root->ncallables; i++) {
+        if (root->callable[i]->net) c->named = root->callable[i];
+    }
+    if (!c->named) eval_error(&c->ev, top, "this file declares no net; 'net name(...) { ... }' or 'net name = other(...)' does");
+    return c->named != NULL;
+}
+
+/* Follows `net a = b(...)` down to a net with a body. */
+static bool find_body(Compiler *c) {
+    uint32_t links = 0;
+    const AstCallable *net = c->named;
+    for (; net->bound; net = net->bound->call.callee->callable) {
+        const AstCallable *next = net->bound->call.callee->callable;
+        if (!next || !next->net) {
+            eval_error(&c->ev, net->bound->call.callee_span, "there is no net '%s'", net->bound->call.callee->text);
+            return false;
+        }
+        if (++links > MAX_CALL_DEPTH || next == net) {
+            eval_error(&c->ev, net->bound->span, "net '%s' is bound to itself, or through more than %d others",
+                       c->named->name->text, MAX_CALL_DEPTH);
+            return false;
+        }
+    }
+    c->net = net;
+    return true;
+}
+
+/* ---- parameters ---- */
+
+static Signature net_signature(Compiler *c) {
+    const char **name = ARENA_ARRAY(c->ev.arena, const char *, c->net->nparams);
+    for (uint32_t i = 0; i < c->net->nparams; i++) name[i] = c->net->param[i].name->text;
+    return (Signature){"net", c->net->name->text, name, c->net->nparams, 0};
+}
+
+static void bind(Compiler *c, const AstCallable *net) {
+    if (!net->bound) return;
+    Signature s = net_signature(c);
+    Datum *value = ARENA_ARRAY(c->ev.arena, Datum, s.nparams);
+    const AstExpr **given = ARENA_ARRAY(c->ev.arena, const AstExpr *, s.nparams);
+    bind(c, net->bound->call.callee->callable); /* inner ones first: ours win */
+    eval_arguments(&c->ev, net->bound, &s, value, given);
+    for (uint32_t i = 0; i < s.nparams; i++) {
+        if (!given[i]) continue;
+        c->value[i] = value[i];
+        c->given[i] = given[i];
+    }
+}
+
+static void set_parameter(Compiler *c, const char *key, Span span, const AstExpr *value) {
+    Signature s = net_signature(c);
+    for (uint32_t i = 0; i < s.nparams; i++) {
+        if (strcmp(s.param[i], key)) continue;
+        c->value[i] = eval_expr(&c->ev, value);
+        c->given[i] = value;
+        return;
+    }
+    const char *near = nearest_name(key, s.param, s.nparams);
+    if (near)
+        eval_error(&c->ev, span, "net '%s' has no parameter '%s'; did you mean '%s'?", s.name, key, near);
+    else
+        eval_error(&c->ev, span, "net '%s' has no parameter '%s'; keys of the recipe are set as train.%s", s.name, key, key);
+}
+
+/* ---- --set ---- */
+
+typedef struct Setting {
+    char *key;
+    AstExpr *value;
+    Span span; /* of the value */
+} Setting;
+
+/* "key=value"; in messages the option is a file of its own, named "--set key", holding the value. */
+static bool read_setting(Compiler *c, const char *text, Setting *setting) {
+    const char *equals = strchr(text, '=');
+    if (!equals || equals == text || strlen(text) > MAX_STRING_BYTES) {
+        eval_error(&c->ev, (Span){0}, "'--set %.60s' is not of the form key=value", text);
+        return false;
+    }
+    size_t length = (size_t)(equals - text);
+    while (length > 1 && text[length - 1] == ' ') length--;
+    setting->key = arena_strndup(c->ev.arena, text, length);
+    const char *label = arena_printf(c->ev.arena, "--set %s", setting->key);
+    uint32_t file = diag_add_file(c->program.diag, label, equals + 1, strlen(equals + 1));
+    setting->span = (Span){file, 0, (uint32_t)strlen(equals + 1)};
+    setting->value = parse_setting(&c->program.names, c->program.diag, file, equals + 1, strlen(equals + 1));
+    return setting->value != NULL;
+}
+
+static void apply_setting(Compiler *c, const Setting *s) {
+    if (strncmp(s->key, "train.", 6)) {
+        set_parameter(c, s->key, s->span, s->value);
+        return;
+    }
+    char *key = s->key + 6, *dot = strchr(key, '.');
+    if (dot) *dot = '\0';
+    recipe_set(&c->ev, &c->recipe, key, dot ? dot + 1 : NULL, s->span, s->value);
+}
+
+static void settle(Compiler *c) {
+    c->value = ARENA_ARRAY(c->ev.arena, Datum, c->net->nparams);
+    c->given = ARENA_ARRAY(c->ev.arena, const AstExpr *, c->net->nparams);
+    c->recipe = recipe_defaults();
+    Span optimizer = {c->program.root_file, 0, 1};
+    for (uint32_t i = 0; i < c->program.nfiles; i++) {
+        for (uint32_t k = 0; k < c->program.file[i]->nsettings; k++) {
+            const AstSetting *s = &c->program.file[i]->setting[k];
+            if (!strcmp(s->key->text, "optimizer")) optimizer = s->value->span;
+            recipe_set(&c->ev, &c->recipe, s->key->text, NULL, s->span, s->value);
+        }
+    }
+    bind(c, c->named);
+    for (uint32_t i = 0; i < c->options->nsets; i++) {
+        Setting s;
+        if (read_setting(c, c->options->sets[i], &s)) apply_setting(c, &s);
+    }
+    recipe_check(&c->ev, &c->recipe, optimizer);
+    for (uint32_t i = 0; i < c->net->nparams; i++) {
+        const AstParam *p = &c->net->param[i];
+        if (!c->given[i] && !p->init) {
+            eval_error(&c->ev, p->span, "parameter '%s' of net '%s' has no value; '--set %s=...' gives one", p->name->text,
+                       c->net->name->text, p->name->text);
+        }
+    }
+}
+
+/* ---- the graph's ends ---- */
+
+static void state_outputs(Compiler *c) {
+    Graph *g = c->ev.graph;
+    for (uint32_t i = 0; i < c->ev.nbatch_norms; i++) {
+        Val v = c->ev.batch_norm[i];
+        for (uint32_t k = 1; k <= 2; k++) {
+            const char *state = g->value[g->value[v].args[2 + k]].attrs.param.name;
+            graph_output(g, OUT_STATE, graph_result(g, v, k), state);
+        }
+    }
+}
+
+static void train_outputs(Compiler *c) {
+    Eval *ev = &c->ev;
+    ValueSpec spec = {.op = OP_INPUT, .attrs.param.name = "labels", .declared = {DT_I32, 1, {ev->batch}}, .name = "labels"};
+    Val labels = eval_add(ev, ev->output, &spec);
+    if (labels == NO_VAL) return;
+    Val pair[2] = {ev->logits, labels};
+    Val loss = eval_add(
+        ev, ev->output,
+        &(ValueSpec){
+            .op = OP_CROSS_ENTROPY, .args = pair, .nargs = 2, .attrs.loss.smoothing = c->recipe.label_smoothing, .name = "loss"});
+    Val correct = eval_add(ev, ev->output, &(ValueSpec){.op = OP_CORRECT, .args = pair, .nargs = 2, .name = "correct"});
+    if (loss == NO_VAL || correct == NO_VAL) return;
+    graph_output(ev->graph, OUT_LOSS, loss, NULL);
+    graph_output(ev->graph, OUT_CORRECT, correct, NULL);
+    state_outputs(c);
+}
+
+static void finish(Compiler *c) {
+    Eval *ev = &c->ev;
+    bool clean = ev->nreported == 0;
+    if (clean && !ev->has_input)
+        eval_error(ev, c->net->span, "net '%s' has no input; 'input image: f32[3, 32, 32]' states one", c->net->name->text);
+    if (clean && !ev->has_output)
+        eval_error(ev, c->net->span, "net '%s' has no output; 'output x' states one", c->net->name->text);
+    if (ev->nreported || ev->logits == NO_VAL) return;
+    graph_output(ev->graph, OUT_LOGITS, ev->logits, NULL);
+    if (c->options->mode == MODE_TRAIN) train_outputs(c);
+}
+
+/* ---- all of it ---- */
+
+static bool evaluate(Compiler *c) {
+    Eval *ev = &c->ev;
+    if (!choose_net(c) || !find_body(c)) return false;
+    settle(c);
+    if (diag_error_count(ev->diag) > c->mistakes) return false;
+    ev->batch = c->options->batch ? c->options->batch : c->recipe.batch;
+    ev->graph = graph_new(c->named->name->text, c->options->mode);
+    eval_net(ev, c->net, c->value, c->given);
+    finish(c);
+    return ev->nreported == 0;
+}
+
+bool frontend_compile(const char *path, const FrontendOptions *options, Diag *diag, Model *model) {
+    Arena *arena = arena_new();
+    Compiler c = {.options = options, .mistakes = diag_error_count(diag)};
+    *model = (Model){0};
+    bool ok = program_load(&c.program, arena, diag, path);
+    if (ok) {
+        c.ev = (Eval){.arena = arena, .diag = diag, .names = &c.program.names, .image = NO_VAL, .logits = NO_VAL};
+        ok = evaluate(&c);
+    }
+    if (ok) {
+        Arena *kept = c.ev.graph->arena;
+        *model = (Model){c.ev.graph, c.recipe, recipe_text(kept, &c.recipe), arena_strdup(kept, c.named->name->text)};
+    } else if (c.ev.graph) {
+        graph_free(c.ev.graph);
+    }
+    arena_free(arena);
+    return ok;
+}

@@ -1,0 +1,159 @@
+/* What all of evaluation stands on: reports with their call chain, limits, scopes, and adding to the graph. */
+#include "frontend/eval.h"
+#include <stdio.h>
+#include <string.h>
+
+/* ---- reports ---- */
+
+static bool already_reported(const Eval *ev, Span span) {
+    for (uint32_t i = 0; i < ev->nreported; i++) {
+        Span r = ev->reported[i];
+        if (r.file == span.file && r.begin == span.begin && r.end == span.end) return true;
+    }
+    return false;
+}
+
+enum { MAX_CHAIN = 12 };
+
+static void note_callers(Eval *ev) {
+    int shown = 0;
+    for (const Frame *f = ev->frame; f && f->caller; f = f->caller) {
+        if (++shown > MAX_CHAIN) {
+            diag_note(ev->diag, f->call, "and further calls around these");
+            return;
+        }
+        diag_note(ev->diag, f->call, "in block '%s' called here", f->callable->name->text);
+    }
+}
+
+Datum eval_error(Eval *ev, Span span, const char *format, ...) {
+    if (ev->stopped || already_reported(ev, span)) return (Datum){DATUM_POISON};
+    va_list args;
+    va_start(args, format);
+    diag_vreport(ev->diag, SEV_ERROR, span, format, args);
+    va_end(args);
+    note_callers(ev);
+    ev->reported[ev->nreported++] = span;
+    if (ev->nreported == MAX_SPANS) ev->stopped = true;
+    return (Datum){DATUM_POISON};
+}
+
+void eval_note(Eval *ev, Span span, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    diag_vreport(ev->diag, SEV_NOTE, span, format, args);
+    va_end(args);
+}
+
+bool eval_charge(Eval *ev, Span span, int64_t steps) {
+    ev->steps += steps;
+    if (ev->steps > MAX_STEPS && !ev->stopped) {
+        eval_error(ev, span, "the net takes more than %d steps to evaluate; is a loop too long?", MAX_STEPS);
+        ev->stopped = true;
+    }
+    return !ev->stopped;
+}
+
+bool eval_enter(Eval *ev, Span span) {
+    if (ev->recursion < MAX_RECURSION) {
+        ev->recursion++;
+        return true;
+    }
+    eval_error(ev, span, "calls and expressions nest more than %d levels deep", MAX_RECURSION);
+    ev->stopped = true;
+    return false;
+}
+
+void eval_leave(Eval *ev) { ev->recursion--; }
+
+const char *eval_describe(Eval *ev, Datum d) { return datum_text(ev->arena, ev->graph, d); }
+
+/* ---- scopes ---- */
+
+static struct Binding *probe(struct Binding *slot, uint32_t capacity, const Name *name) {
+    uint32_t i = (uint32_t)(((uintptr_t)name >> 4) * 2654435761u) & (capacity - 1);
+    while (slot[i].name && slot[i].name != name) i = (i + 1) & (capacity - 1);
+    return &slot[i];
+}
+
+Datum *scope_find(const Scope *scope, const Name *name) {
+    if (scope->capacity == 0) return NULL;
+    struct Binding *b = probe(scope->slot, scope->capacity, name);
+    return b->name ? &b->value : NULL;
+}
+
+void scope_set(Arena *arena, Scope *scope, const Name *name, Datum value) {
+    if (scope->count * 2 >= scope->capacity) {
+        uint32_t capacity = scope->capacity ? scope->capacity * 2 : 16;
+        struct Binding *grown = ARENA_ARRAY(arena, struct Binding, capacity);
+        for (uint32_t i = 0; i < scope->capacity; i++) {
+            if (scope->slot[i].name) *probe(grown, capacity, scope->slot[i].name) = scope->slot[i];
+        }
+        scope->slot = grown;
+        scope->capacity = capacity;
+    }
+    struct Binding *b = probe(scope->slot, scope->capacity, name);
+    scope->count += b->name == NULL;
+    *b = (struct Binding){name, value};
+}
+
+/* ---- the graph ---- */
+
+Val eval_add(Eval *ev, Span span, const ValueSpec *spec) {
+    char why[512];
+    Type type;
+    if (ev->stopped) return NO_VAL;
+    ValueSpec full = *spec;
+    full.span = span;
+    if (!full.name) full.name = ev->frame && *ev->frame->path ? ev->frame->path : NULL;
+    if (!graph_infer(ev->graph, &full, &type, why, sizeof why)) {
+        eval_error(ev, span, "%s", why);
+        return NO_VAL;
+    }
+    ev->elements += (double)type_elements(type);
+    if (ev->graph->count >= MAX_VALUES) {
+        eval_error(ev, span, "the net needs more than %d operations and parameters", MAX_VALUES);
+        ev->stopped = true;
+        return NO_VAL;
+    }
+    if (ev->elements > (double)MAX_ELEMENTS) {
+        eval_error(ev, span, "the tensors of the net have more than 2^40 elements together");
+        ev->stopped = true;
+        return NO_VAL;
+    }
+    return graph_add(ev->graph, &full);
+}
+
+/* ---- suggestions ---- */
+
+/* Edit distance of two short names (Levenshtein), or more than `limit`. */
+static uint32_t distance(const char *a, const char *b, uint32_t limit) {
+    uint32_t row[MAX_NAME_BYTES + 1];
+    size_t la = strlen(a), lb = strlen(b);
+    if (la > MAX_NAME_BYTES || lb > MAX_NAME_BYTES) return limit + 1;
+    for (uint32_t j = 0; j <= lb; j++) row[j] = j;
+    for (uint32_t i = 1; i <= la; i++) {
+        uint32_t diagonal = row[0];
+        row[0] = i;
+        for (uint32_t j = 1; j <= lb; j++) {
+            uint32_t replace = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            uint32_t best = replace < row[j] + 1 ? replace : row[j] + 1;
+            row[j] = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
+        }
+    }
+    return row[lb];
+}
+
+const char *nearest_name(const char *text, const char *const *candidate, uint32_t count) {
+    uint32_t limit = strlen(text) < 4 ? 1 : 2, best = limit + 1;
+    const char *found = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t d = distance(text, candidate[i], limit);
+        if (d < best) {
+            best = d;
+            found = candidate[i];
+        }
+    }
+    return found;
+}

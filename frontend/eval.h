@@ -1,0 +1,95 @@
+/* Evaluation: runs a net's static code once and writes the tensor operations that it meets into a Graph.
+ *
+ * Mistakes. A report is made once per span, with the chain of block calls as notes; the value of what failed is poison,
+ * and whatever uses poison is poison without a word, so that one run reports independent mistakes only.
+ * Limits (EvalLimit) end the evaluation with an error: no input hangs or exhausts the compiler. */
+#ifndef NETC_FRONTEND_EVAL_H
+#define NETC_FRONTEND_EVAL_H
+#include "frontend/datum.h"
+#include "frontend/program.h"
+
+enum EvalLimit {
+    MAX_STEPS = 10000000, /* expressions, statements and loop iterations evaluated */
+    MAX_VALUES = 1000000, /* of the graph */
+    MAX_CALL_DEPTH = 100, /* of blocks */
+    MAX_RECURSION = 1000, /* nested expressions and statements over all calls */
+    MAX_PATH_BYTES = 255, /* of a parameter name */
+    MAX_SPANS = 32        /* reported spans remembered */
+};
+
+/* Name -> value, by open addressing. */
+typedef struct Scope {
+    struct Binding {
+        const Name *name;
+        Datum value;
+    } *slot;
+    uint32_t count, capacity;
+} Scope;
+
+/* One running body. */
+typedef struct Frame {
+    const AstCallable *callable;
+    struct Frame *caller;
+    Span call;        /* where the caller called */
+    const char *path; /* of the naming rule: "basic3.conv_bn1", "" for the net */
+    Scope variables, ordinals;
+    Datum result;
+    bool returned;
+} Frame;
+
+typedef struct Eval {
+    Arena *arena; /* scratch of the compilation; the graph has its own */
+    Diag *diag;
+    Graph *graph;
+    int64_t batch;
+    Frame *frame;
+    uint32_t recursion, call_depth;
+    int64_t steps, streams;
+    double elements; /* of all values so far */
+    bool stopped;    /* a limit was hit */
+    Span reported[MAX_SPANS];
+    uint32_t nreported;
+    Scope parameter_names;
+    Names *names;
+    Val image, logits;  /* NO_VAL until stated */
+    Span input, output; /* of the two statements */
+    bool has_input, has_output;
+    Val *batch_norm; /* every one, in order; its running statistics are outputs */
+    uint32_t nbatch_norms, batch_norm_capacity;
+} Eval;
+
+/* ---- eval.c: mistakes, limits, scopes ---- */
+Datum eval_error(Eval *ev, Span span, const char *format, ...) __attribute__((format(printf, 3, 4))); /* always poison */
+void eval_note(Eval *ev, Span span, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));            /* if the error before was shown */
+bool eval_charge(Eval *ev, Span span, int64_t steps); /* false when evaluation is over */
+bool eval_enter(Eval *ev, Span span); /* one level deeper, or false after a report; pair with eval_leave when true */
+void eval_leave(Eval *ev);
+Datum *scope_find(const Scope *scope, const Name *name);
+void scope_set(Arena *arena, Scope *scope, const Name *name, Datum value);
+const char *eval_describe(Eval *ev, Datum d);             /* "3", "the tensor f32[...]" for messages */
+Val eval_add(Eval *ev, Span span, const ValueSpec *spec); /* checked and limited graph_add; NO_VAL after a report */
+
+/* ---- eval_expr.c, arithmetic.c, eval_statement.c, call.c ---- */
+Datum eval_expr(Eval *ev, const AstExpr *e);
+Datum eval_binary(Eval *ev, Span span, TokenKind op, Datum a, Datum b);
+Datum eval_unary(Eval *ev, Span span, TokenKind op, Datum a);
+void eval_body(Eval *ev, const AstBody *body);
+Datum eval_call(Eval *ev, const AstExpr *call, const char *segment); /* segment: of `as`, or NULL */
+
+/* Evaluates the arguments of a call into value[] by the names of the parameters; given[i] is the argument's expression or
+ * NULL. False after a report. */
+typedef struct Signature {
+    const char *what; /* "block" or "operation", for messages */
+    const char *name;
+    const char *const *param;
+    uint32_t nparams, required;
+} Signature;
+bool eval_arguments(Eval *ev, const AstExpr *call, const Signature *signature, Datum *value, const AstExpr **given);
+
+/* Runs a net; value[i] is what parameter i was set to by the expression given[i], NULL for its default. */
+void eval_net(Eval *ev, const AstCallable *net, const Datum *value, const AstExpr *const *given);
+
+/* The name among the candidates that `text` may have meant, or NULL. */
+const char *nearest_name(const char *text, const char *const *candidate, uint32_t count);
+#endif

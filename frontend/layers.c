@@ -1,0 +1,168 @@
+/* Operations with parameters: conv2d, dense, batch_norm. Parameters are created in the order weight, bias, running
+ * statistics, which is their order in checkpoints.
+ *
+ * Defaults of initialisation: conv2d weights he_normal over fan-in (He et al. 2015), its bias zeros; dense weight and bias
+ * U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which is what PyTorch's kaiming_uniform(a = sqrt(5)) comes to. */
+#include "frontend/builtin.h"
+#include <math.h>
+
+enum { LARGEST_COUNT = 1 << 20, LARGEST_SIDE = 65536 };
+
+typedef struct Leaf {
+    Op op; /* PARAM or STATE */
+    const char *suffix;
+    Type type;
+    Init init;
+    bool decay;
+} Leaf;
+
+static Val add_leaf(Eval *ev, const BuiltinCall *c, Leaf leaf) {
+    const char *dot = *c->path ? "." : "";
+    Name *name = name_intern(ev->names, arena_printf(ev->arena, "%s%s%s", c->path, dot, leaf.suffix));
+    if (scope_find(&ev->parameter_names, name)) {
+        eval_error(ev, c->expr->span, "a second parameter is named '%s'; 'as' gives a call another name", name->text);
+        return NO_VAL;
+    }
+    scope_set(ev->arena, &ev->parameter_names, name, (Datum){DATUM_BOOL, .boolean = true});
+    ValueSpec spec = {.op = leaf.op, .declared = leaf.type, .name = name->text};
+    spec.attrs.param.name = name->text;
+    spec.attrs.param.init = leaf.init;
+    spec.attrs.param.decay = leaf.decay;
+    return eval_add(ev, c->expr->span, &spec);
+}
+
+/* Fan counts follow PyTorch: fan_in of f32[O,I,kh,kw] is I*kh*kw. */
+static double fan_in(Type weight) {
+    double fan = 1;
+    for (int i = 1; i < weight.rank; i++) fan *= (double)weight.dim[i];
+    return fan;
+}
+
+static Init resolve_init(InitRule rule, Type weight) {
+    switch (rule.kind) {
+    case RULE_HE_FAN_IN: return (Init){INIT_HE_NORMAL, 0};
+    case RULE_HE_FAN_OUT: return (Init){INIT_HE_NORMAL, 1};
+    case RULE_XAVIER: return (Init){INIT_XAVIER_UNIFORM, 0};
+    case RULE_UNIFORM_FAN_IN: return (Init){INIT_UNIFORM, 1 / sqrt(fan_in(weight))};
+    case RULE_UNIFORM: return (Init){INIT_UNIFORM, rule.value};
+    case RULE_CONSTANT: return (Init){INIT_CONSTANT, rule.value};
+    }
+    return (Init){0};
+}
+
+/* Arguments bias, init and bias_init of conv2d and dense, which stand in this order from `first` on. */
+typedef struct Initial {
+    bool bias;
+    InitRule weight, bias_rule;
+} Initial;
+
+static bool read_initial(Eval *ev, const BuiltinCall *c, uint32_t first, Initial *in) {
+    if (!arg_boolean(ev, c, first, &in->bias) || !arg_init(ev, c, first + 1, &in->weight)) return false;
+    if (!arg_init(ev, c, first + 2, &in->bias_rule)) return false;
+    bool fans = in->bias_rule.kind <= RULE_XAVIER;
+    if (c->given[first + 2] && fans) arg_error(ev, c, first + 2, "zeros, ones, constant(v) or uniform, as a bias has no fan");
+    return !(c->given[first + 2] && fans);
+}
+
+static Val add_weight(Eval *ev, const BuiltinCall *c, const Initial *in, Type type) {
+    return add_leaf(ev, c, (Leaf){OP_PARAM, "weight", type, resolve_init(in->weight, type), true});
+}
+
+/* y + bias, if the layer has one. */
+static Datum add_bias(Eval *ev, const BuiltinCall *c, const Initial *in, Val y, Val bias) {
+    if (!in->bias || y == NO_VAL) return tensor_datum(y);
+    if (bias == NO_VAL) return tensor_datum(NO_VAL);
+    return tensor_datum(
+        eval_add(ev, c->expr->span, &(ValueSpec){.op = OP_ADD, .args = (Val[]){y, bias}, .nargs = 2, .name = c->path}));
+}
+
+static Val add_bias_param(Eval *ev, const BuiltinCall *c, const Initial *in, Type weight) {
+    if (!in->bias) return NO_VAL;
+    return add_leaf(ev, c, (Leaf){OP_PARAM, "bias", type_vector(weight.dim[0]), resolve_init(in->bias_rule, weight), false});
+}
+
+/* conv2d(x, filters, kernel, stride, pad, dilation, groups, bias, init, bias_init) */
+Datum apply_conv2d(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    int64_t filters = 1, kernel[2], groups = 1;
+    Attrs attrs = {.window = {.stride = {1, 1}, .dilation = {1, 1}}};
+    Initial in = {true, {RULE_HE_FAN_IN, 0}, {RULE_CONSTANT, 0}};
+    if (!arg_tensor(ev, c, 0, 4, &x) || !arg_integer(ev, c, 1, 1, LARGEST_COUNT, &filters)) return tensor_datum(NO_VAL);
+    if (!arg_pair(ev, c, 2, 1, LARGEST_SIDE, kernel) || !arg_pair(ev, c, 3, 1, LARGEST_SIDE, attrs.window.stride)) {
+        return tensor_datum(NO_VAL);
+    }
+    if (!arg_pair(ev, c, 5, 1, LARGEST_SIDE, attrs.window.dilation)) return tensor_datum(NO_VAL);
+    for (int k = 0; k < 2; k++) { /* pad = same */
+        int64_t total = attrs.window.dilation[k] * (kernel[k] - 1);
+        attrs.window.pad[k] = total / 2;
+        attrs.window.pad[k + 2] = total - total / 2;
+        attrs.window.kernel[k] = kernel[k];
+    }
+    if (!arg_pad(ev, c, 4, kernel, attrs.window.dilation, attrs.window.pad)) return tensor_datum(NO_VAL);
+    if (!arg_integer(ev, c, 6, 1, LARGEST_COUNT, &groups) || !read_initial(ev, c, 7, &in)) return tensor_datum(NO_VAL);
+    attrs.window.groups = groups;
+    int64_t channels = ev->graph->value[x].type.dim[1];
+    if (channels % groups || filters % groups) {
+        return eval_error(ev, c->given[6]->span,
+                          "conv2d: %lld groups do not divide both the %lld channels of the input %s and the %lld filters",
+                          (long long)groups, (long long)channels, type_text(ev->arena, ev->graph->value[x].type),
+                          (long long)filters);
+    }
+    Type type = type_feature(filters, channels / groups, kernel[0], kernel[1]);
+    Val weight = add_weight(ev, c, &in, type);
+    if (weight == NO_VAL) return tensor_datum(NO_VAL);
+    Val bias = add_bias_param(ev, c, &in, type);
+    ValueSpec spec = {.op = OP_CONV2D, .args = (Val[]){x, weight}, .nargs = 2, .attrs = attrs, .name = c->path};
+    return add_bias(ev, c, &in, eval_add(ev, c->expr->span, &spec), bias);
+}
+
+/* dense(x, units, bias, init, bias_init) */
+Datum apply_dense(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    int64_t units = 1;
+    Initial in = {true, {RULE_UNIFORM_FAN_IN, 0}, {RULE_UNIFORM_FAN_IN, 0}};
+    if (!arg_tensor(ev, c, 0, 2, &x) || !arg_integer(ev, c, 1, 1, LARGEST_COUNT, &units)) return tensor_datum(NO_VAL);
+    if (!read_initial(ev, c, 2, &in)) return tensor_datum(NO_VAL);
+    Type type = type_matrix(units, ev->graph->value[x].type.dim[1]);
+    Val weight = add_weight(ev, c, &in, type);
+    if (weight == NO_VAL) return tensor_datum(NO_VAL);
+    Val bias = add_bias_param(ev, c, &in, type);
+    ValueSpec spec = {.op = OP_DENSE, .args = (Val[]){x, weight}, .nargs = 2, .name = c->path};
+    return add_bias(ev, c, &in, eval_add(ev, c->expr->span, &spec), bias);
+}
+
+static void remember_batch_norm(Eval *ev, Val v) {
+    if (ev->nbatch_norms == ev->batch_norm_capacity) {
+        uint32_t capacity = ev->batch_norm_capacity ? ev->batch_norm_capacity * 2 : 64;
+        Val *grown = ARENA_ARRAY(ev->arena, Val, capacity);
+        for (uint32_t i = 0; i < ev->nbatch_norms; i++) grown[i] = ev->batch_norm[i];
+        ev->batch_norm = grown;
+        ev->batch_norm_capacity = capacity;
+    }
+    ev->batch_norm[ev->nbatch_norms++] = v;
+}
+
+/* batch_norm(x, momentum, eps, gamma) */
+Datum apply_batch_norm(Eval *ev, const BuiltinCall *c) {
+    double momentum = 0.1, eps = 1e-5, gamma = 1;
+    Val arg[5];
+    if (!arg_tensor(ev, c, 0, 4, &arg[0]) || !arg_real(ev, c, 1, &momentum) || !arg_real(ev, c, 2, &eps) ||
+        !arg_real(ev, c, 3, &gamma)) {
+        return tensor_datum(NO_VAL);
+    }
+    if (!(momentum >= 0 && momentum <= 1)) return arg_error(ev, c, 1, "a number from 0 to 1");
+    if (!(eps > 0 && eps <= 1)) return arg_error(ev, c, 2, "a number above 0, at most 1");
+    Type type = type_vector(ev->graph->value[arg[0]].type.dim[1]);
+    Leaf leaf[4] = {{OP_PARAM, "weight", type, {INIT_CONSTANT, gamma}, false},
+                    {OP_PARAM, "bias", type, {INIT_CONSTANT, 0}, false},
+                    {OP_STATE, "running_mean", type, {INIT_CONSTANT, 0}, false},
+                    {OP_STATE, "running_var", type, {INIT_CONSTANT, 1}, false}};
+    for (int i = 0; i < 4; i++) {
+        arg[i + 1] = add_leaf(ev, c, leaf[i]);
+        if (arg[i + 1] == NO_VAL) return tensor_datum(NO_VAL);
+    }
+    ValueSpec spec = {.op = OP_BATCH_NORM, .args = arg, .nargs = 5, .attrs = {.norm = {eps, momentum}}, .name = c->path};
+    Val y = eval_add(ev, c->expr->span, &spec);
+    if (y != NO_VAL) remember_batch_norm(ev, y);
+    return tensor_datum(y);
+}

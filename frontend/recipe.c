@@ -1,0 +1,238 @@
+/* Reading recipes. A value that has forms (sgd(lr = 0.1), flip, cifar10) is read as syntax, its arguments are evaluated. */
+#include "frontend/recipe.h"
+#include "frontend/recipe_table.h"
+#include <math.h>
+#include <string.h>
+
+enum { MAX_EPOCHS = 1000000, MAX_BATCH = 65536 };
+
+/* ---- fields ---- */
+
+static const char *range_text(Eval *ev, const Field *f) {
+    if (isinf(f->hi)) return f->lo_open ? "above 0" : "of at least 0";
+    return arena_printf(ev->arena, "%s %g and %s %g", f->lo_open ? "above" : "of at least", f->lo,
+                        f->hi_open ? "below" : "at most", f->hi);
+}
+
+static bool in_range(const Field *f, double v) {
+    return (f->lo_open ? v > f->lo : v >= f->lo) && (f->hi_open ? v < f->hi : v <= f->hi);
+}
+
+static void set_times(Eval *ev, const AstExpr *at, Datum d, const Field *f, RtSchedule *schedule) {
+    if (d.kind != DATUM_LIST || d.list->count < 1 || d.list->count > RT_MAX_STEPS) {
+        eval_error(ev, at->span, "'%s' is a list of 1 to %d epochs, found %s", f->name, RT_MAX_STEPS, eval_describe(ev, d));
+        return;
+    }
+    for (uint32_t i = 0; i < d.list->count; i++) {
+        Datum item = d.list->item[i];
+        bool good = datum_is_number(item) && in_range(f, datum_number(item));
+        if (!good || (i > 0 && datum_number(item) <= schedule->at[i - 1])) {
+            eval_error(ev, at->span, "the epochs of '%s' are numbers of at least 0 in rising order, found %s", f->name,
+                       eval_describe(ev, d));
+            return;
+        }
+        schedule->at[i] = datum_number(item);
+    }
+    schedule->nat = d.list->count;
+}
+
+static void set_field(Eval *ev, const AstExpr *at, Datum d, const Field *f, void *base) {
+    void *place = (char *)base + f->offset;
+    if (f->kind == FIELD_TIMES) {
+        set_times(ev, at, d, f, base);
+    } else if (f->kind == FIELD_FLAG) {
+        if (d.kind == DATUM_BOOL)
+            memcpy(place, &d.boolean, sizeof d.boolean);
+        else
+            eval_error(ev, at->span, "'%s' is true or false, found %s", f->name, eval_describe(ev, d));
+    } else {
+        bool kind = f->kind == FIELD_WHOLE ? d.kind == DATUM_INTEGER : datum_is_number(d);
+        double v = kind ? datum_number(d) : 0;
+        if (kind && in_range(f, v))
+            memcpy(place, &v, sizeof v);
+        else
+            eval_error(ev, at->span, "'%s' is %s %s, found %s", f->name, f->kind == FIELD_WHOLE ? "an integer" : "a number",
+                       range_text(ev, f), eval_describe(ev, d));
+    }
+}
+
+static void set_standard(const Field *f, void *base) {
+    void *place = (char *)base + f->offset;
+    bool flag = f->standard != 0;
+    if (f->kind == FIELD_FLAG)
+        memcpy(place, &flag, sizeof flag);
+    else if (f->kind != FIELD_TIMES)
+        memcpy(place, &f->standard, sizeof f->standard);
+}
+
+/* ---- forms ---- */
+
+static const char *form_names(Eval *ev, const KeyForms *forms) {
+    const char *text = forms->form[0].name;
+    for (uint32_t i = 1; i < forms->count; i++) text = arena_printf(ev->arena, "%s, %s", text, forms->form[i].name);
+    return text;
+}
+
+static const Form *find_form(Eval *ev, const KeyForms *forms, const AstExpr *e) {
+    const Name *name = e->kind == EXPR_NAME ? e->name : e->kind == EXPR_CALL ? e->call.callee : NULL;
+    for (uint32_t i = 0; name && i < forms->count; i++) {
+        if (!strcmp(forms->form[i].name, name->text)) return &forms->form[i];
+    }
+    Span span = e->kind == EXPR_CALL ? e->call.callee_span : e->span;
+    if (name)
+        eval_error(ev, span, "there is no %s '%s'; known: %s", forms->what, name->text, form_names(ev, forms));
+    else
+        eval_error(ev, span, "expected the name of a %s; known: %s", forms->what, form_names(ev, forms));
+    return NULL;
+}
+
+/* Reads `e` as one of the forms and stores its fields at base. NULL after a report. */
+static const Form *read_form(Eval *ev, const KeyForms *forms, const AstExpr *e, void *base) {
+    const Form *form = find_form(ev, forms, e);
+    if (!form) return NULL;
+    const char *param[8];
+    Datum value[8];
+    const AstExpr *given[8] = {NULL};
+    Signature s = {forms->what, form->name, param, form->nfields, 0};
+    for (uint32_t i = 0; i < form->nfields; i++) {
+        param[i] = form->field[i].name;
+        s.required += isnan(form->field[i].standard); /* these stand first */
+        set_standard(&form->field[i], base);
+    }
+    uint32_t mistakes = ev->nreported;
+    AstExpr bare = {.kind = EXPR_CALL, .span = e->span};
+    if (!eval_arguments(ev, e->kind == EXPR_CALL ? e : &bare, &s, value, given)) return NULL;
+    for (uint32_t i = 0; i < form->nfields; i++) {
+        if (given[i]) set_field(ev, given[i], value[i], &form->field[i], base);
+    }
+    return mistakes == ev->nreported ? form : NULL;
+}
+
+/* ---- keys ---- */
+
+static void set_data(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    const Form *form = read_form(ev, &recipe_data_forms, e, r);
+    if (form) r->data = (RtDataset)form->kind;
+}
+
+static void set_normalize(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    const Form *form = read_form(ev, &recipe_normalize_forms, e, r);
+    if (form) r->normalize = (RtNormalize)form->kind;
+}
+
+static void set_augment(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    if (e->kind != EXPR_LIST || e->list.count > RT_MAX_AUGMENT) {
+        eval_error(ev, e->span, "'augment' is a list of at most %d augmentations, such as [pad_crop(4), flip]", RT_MAX_AUGMENT);
+        return;
+    }
+    r->naugment = 0;
+    memset(r->augment, 0, sizeof r->augment);
+    for (uint32_t i = 0; i < e->list.count; i++) {
+        RtAugment a = {0};
+        const Form *form = read_form(ev, &recipe_augment_forms, e->list.item[i], &a);
+        if (!form) continue;
+        a.kind = (RtAugmentKind)form->kind;
+        r->augment[r->naugment++] = a;
+    }
+}
+
+static void set_loss(Eval *ev, RtRecipe *r, const AstExpr *e) { read_form(ev, &recipe_loss_forms, e, r); }
+
+static void set_optimizer(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    RtOptimizer o = {0};
+    const Form *form = read_form(ev, &recipe_optimizer_forms, e, &o);
+    if (!form) return;
+    o.kind = (RtOptimizerKind)form->kind;
+    r->optimizer = o;
+}
+
+static void set_schedule(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    RtSchedule s = {0};
+    const Form *form = read_form(ev, &recipe_schedule_forms, e, &s);
+    if (!form) return;
+    s.kind = (RtScheduleKind)form->kind;
+    r->schedule = s;
+}
+
+static void set_count(Eval *ev, const char *key, const AstExpr *e, int64_t hi, int64_t *out) {
+    Datum d = eval_expr(ev, e);
+    if (d.kind == DATUM_POISON) return;
+    if (d.kind == DATUM_INTEGER && d.integer >= 1 && d.integer <= hi)
+        *out = d.integer;
+    else
+        eval_error(ev, e->span, "'%s' is an integer from 1 to %lld, found %s", key, (long long)hi, eval_describe(ev, d));
+}
+
+static void set_epochs(Eval *ev, RtRecipe *r, const AstExpr *e) { set_count(ev, "epochs", e, MAX_EPOCHS, &r->epochs); }
+static void set_batch(Eval *ev, RtRecipe *r, const AstExpr *e) { set_count(ev, "batch", e, MAX_BATCH, &r->batch); }
+
+static void set_plain(Eval *ev, RtRecipe *r, const AstExpr *e, const Field *f) {
+    Datum d = eval_expr(ev, e);
+    if (d.kind != DATUM_POISON) set_field(ev, e, d, f, r);
+}
+
+static void set_shuffle(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    set_plain(ev, r, e, &(Field){"shuffle", FIELD_FLAG, offsetof(RtRecipe, shuffle), 1, 0, 1, false, false});
+}
+
+static void set_ema(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    set_plain(ev, r, e, &(Field){"ema", FIELD_NUMBER, offsetof(RtRecipe, ema), 0, 0, 1, false, true});
+}
+
+static const char *const key_names[] = {"data",     "normalize", "augment", "loss",    "optimizer",
+                                        "schedule", "epochs",    "batch",   "shuffle", "ema"};
+static void (*const key_set[])(Eval *, RtRecipe *, const AstExpr *) = {
+    set_data, set_normalize, set_augment, set_loss, set_optimizer, set_schedule, set_epochs, set_batch, set_shuffle, set_ema};
+enum { KEYS = sizeof key_names / sizeof *key_names };
+
+/* train.optimizer.lr = value: one argument of the form that the key has now. */
+static void set_part(Eval *ev, RtRecipe *r, const char *key, const char *part, Span span, const AstExpr *e) {
+    const KeyForms *forms = NULL;
+    void *base = r;
+    int kind = 0;
+    if (!strcmp(key, "optimizer")) forms = &recipe_optimizer_forms, base = &r->optimizer, kind = (int)r->optimizer.kind;
+    if (!strcmp(key, "schedule")) forms = &recipe_schedule_forms, base = &r->schedule, kind = (int)r->schedule.kind;
+    if (!strcmp(key, "loss")) forms = &recipe_loss_forms;
+    for (uint32_t i = 0; forms && i < forms->count; i++) {
+        for (uint32_t k = 0; forms->form[i].kind == kind && k < forms->form[i].nfields; k++) {
+            const Field *f = &forms->form[i].field[k];
+            if (strcmp(f->name, part)) continue;
+            Datum d = eval_expr(ev, e);
+            if (d.kind != DATUM_POISON) set_field(ev, e, d, f, base);
+            return;
+        }
+    }
+    const char *value =
+        forms && forms->form[0].kind != kind ? arena_printf(ev->arena, " (now '%s')", forms->form[kind].name) : "";
+    eval_error(ev, span, "the recipe's '%s'%s has no part '%s'", key, value, part);
+}
+
+void recipe_set(Eval *ev, RtRecipe *r, const char *key, const char *part, Span key_span, const AstExpr *value) {
+    for (int i = 0; i < KEYS; i++) {
+        if (strcmp(key_names[i], key)) continue;
+        if (part)
+            set_part(ev, r, key, part, key_span, value);
+        else
+            key_set[i](ev, r, value);
+        return;
+    }
+    const char *near = nearest_name(key, key_names, KEYS);
+    if (near) {
+        eval_error(ev, key_span, "the recipe has no key '%s'; did you mean '%s'?", key, near);
+        return;
+    }
+    const char *known = key_names[0];
+    for (int i = 1; i < KEYS; i++) known = arena_printf(ev->arena, "%s, %s", known, key_names[i]);
+    eval_error(ev, key_span, "the recipe has no key '%s'; known: %s", key, known);
+}
+
+void recipe_check(Eval *ev, const RtRecipe *r, Span span) {
+    if (r->optimizer.nesterov && r->optimizer.momentum == 0)
+        eval_error(ev, span, "the optimizer's 'nesterov' needs a momentum above 0");
+}
+
+RtRecipe recipe_defaults(void) {
+    RtRecipe r = {.data = RT_DATA_CIFAR10, .normalize = RT_NORMALIZE_MEAN_STD, .epochs = 200, .batch = 128, .shuffle = true};
+    r.optimizer = (RtOptimizer){.kind = RT_SGD, .lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4, .decay_bn = true};
+    return r;
+}

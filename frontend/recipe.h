@@ -1,0 +1,16 @@
+/* The `train` block: from syntax to RtRecipe, and back to canonical text. */
+#ifndef NETC_FRONTEND_RECIPE_H
+#define NETC_FRONTEND_RECIPE_H
+#include "frontend/eval.h"
+#include "runtime/recipe.h"
+
+/* What holds where no file says otherwise. */
+RtRecipe recipe_defaults(void);
+/* key = value; part (may be NULL) names one argument of the key's value as it stands: train.optimizer.lr. Mistakes are reported.
+ */
+void recipe_set(Eval *ev, RtRecipe *recipe, const char *key, const char *part, Span key_span, const AstExpr *value);
+/* Checks that need the whole recipe. */
+void recipe_check(Eval *ev, const RtRecipe *recipe, Span span);
+/* `train { ... }` with every key, as netc fmt would print it. */
+char *recipe_text(Arena *arena, const RtRecipe *recipe);
+#endif

@@ -1,0 +1,64 @@
+/* The table of recipe forms. Defaults of optimizers are PyTorch's: sgd alone has neither momentum nor weight decay. */
+#include "frontend/recipe_table.h"
+#include <math.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define FORMS(label, array) {label, array, COUNT(array)}
+#define OPTIMIZER(member) offsetof(RtOptimizer, member)
+#define SCHEDULE(member) offsetof(RtSchedule, member)
+
+static const Form data_forms[] = {
+    {"cifar10", RT_DATA_CIFAR10, 0, {{0}}}, {"cifar100", RT_DATA_CIFAR100, 0, {{0}}}, {"synthetic", RT_DATA_SYNTHETIC, 0, {{0}}}};
+const KeyForms recipe_data_forms = FORMS("data set", data_forms);
+
+static const Form normalize_forms[] = {
+    {"none", RT_NORMALIZE_NONE, 0, {{0}}}, {"mean", RT_NORMALIZE_MEAN, 0, {{0}}}, {"mean_std", RT_NORMALIZE_MEAN_STD, 0, {{0}}}};
+const KeyForms recipe_normalize_forms = FORMS("normalization", normalize_forms);
+
+#define AUGMENT offsetof(RtAugment, value)
+static const Form augment_forms[] = {
+    {"pad_crop", RT_AUGMENT_PAD_CROP, 1, {{"pixels", FIELD_WHOLE, AUGMENT, NAN, 0, 1024, false, false}}},
+    {"flip", RT_AUGMENT_FLIP, 0, {{0}}},
+    {"translate", RT_AUGMENT_TRANSLATE, 1, {{"fraction", FIELD_NUMBER, AUGMENT, NAN, 0, 1, false, true}}},
+    {"cutout", RT_AUGMENT_CUTOUT, 1, {{"size", FIELD_WHOLE, AUGMENT, NAN, 1, 1024, false, false}}}};
+const KeyForms recipe_augment_forms = FORMS("augmentation", augment_forms);
+
+static const Form loss_forms[] = {
+    {"cross_entropy", 0, 1, {{"label_smoothing", FIELD_NUMBER, offsetof(RtRecipe, label_smoothing), 0, 0, 1, false, true}}}};
+const KeyForms recipe_loss_forms = FORMS("loss", loss_forms);
+
+#define LR(standard) {"lr", FIELD_NUMBER, OPTIMIZER(lr), standard, 0, INFINITY, false, false}
+#define WEIGHT_DECAY(standard) {"weight_decay", FIELD_NUMBER, OPTIMIZER(weight_decay), standard, 0, INFINITY, false, false}
+#define DECAY_BN {"decay_bn", FIELD_FLAG, OPTIMIZER(decay_bn), true, 0, 1, false, false}
+#define ADAM_FIELDS(decay)                                                                                                       \
+    {LR(1e-3),                                                                                                                   \
+     {"beta1", FIELD_NUMBER, OPTIMIZER(beta1), 0.9, 0, 1, false, true},                                                          \
+     {"beta2", FIELD_NUMBER, OPTIMIZER(beta2), 0.999, 0, 1, false, true},                                                        \
+     {"eps", FIELD_NUMBER, OPTIMIZER(eps), 1e-8, 0, 1, true, false},                                                             \
+     WEIGHT_DECAY(decay),                                                                                                        \
+     DECAY_BN}
+static const Form optimizer_forms[] = {{"sgd",
+                                        RT_SGD,
+                                        5,
+                                        {LR(0.1),
+                                         {"momentum", FIELD_NUMBER, OPTIMIZER(momentum), 0, 0, 1, false, true},
+                                         {"nesterov", FIELD_FLAG, OPTIMIZER(nesterov), false, 0, 1, false, false},
+                                         WEIGHT_DECAY(0),
+                                         DECAY_BN}},
+                                       {"adam", RT_ADAM, 6, ADAM_FIELDS(0)},
+                                       {"adamw", RT_ADAMW, 6, ADAM_FIELDS(0.01)}};
+const KeyForms recipe_optimizer_forms = FORMS("optimizer", optimizer_forms);
+
+#define WARMUP {"warmup", FIELD_NUMBER, SCHEDULE(warmup), 0, 0, 1e6, false, false}
+#define FINAL_LR {"final_lr", FIELD_NUMBER, SCHEDULE(final_lr), 0, 0, 1, false, false}
+static const Form schedule_forms[] = {
+    {"constant", RT_SCHEDULE_CONSTANT, 1, {WARMUP}},
+    {"steps",
+     RT_SCHEDULE_STEPS,
+     3,
+     {{"at", FIELD_TIMES, SCHEDULE(at), NAN, 0, 1e6, false, false},
+      {"factor", FIELD_NUMBER, SCHEDULE(factor), 0.1, 0, 1, true, false},
+      WARMUP}},
+    {"cosine", RT_SCHEDULE_COSINE, 2, {FINAL_LR, WARMUP}},
+    {"one_cycle", RT_SCHEDULE_ONE_CYCLE, 3, {{"peak", FIELD_NUMBER, SCHEDULE(peak), 0.3, 0, 1, true, true}, FINAL_LR, WARMUP}}};
+const KeyForms recipe_schedule_forms = FORMS("schedule", schedule_forms);

@@ -1,0 +1,101 @@
+/* Recipes as canonical text: every key, every argument, in the order of the tables; the same recipe always prints the same. */
+#include "frontend/recipe.h"
+#include "frontend/recipe_table.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_number(FILE *out, double v) {
+    char buffer[64];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(buffer, sizeof buffer, "%.*g", digits, v);
+        if (strtod(buffer, NULL) == v) break;
+    }
+    /* %g writes 100 as 1e+02 when asked for few digits */
+    if (v == floor(v) && fabs(v) < 1e15) snprintf(buffer, sizeof buffer, "%.0f", v);
+    fputs(buffer, out);
+}
+
+static void print_field(FILE *out, const Field *f, const void *base) {
+    const char *place = (const char *)base + f->offset;
+    if (f->kind == FIELD_FLAG) {
+        bool flag;
+        memcpy(&flag, place, sizeof flag);
+        fputs(flag ? "true" : "false", out);
+    } else if (f->kind == FIELD_TIMES) {
+        const RtSchedule *s = base;
+        fputc('[', out);
+        for (uint32_t i = 0; i < s->nat; i++) {
+            if (i) fputs(", ", out);
+            print_number(out, s->at[i]);
+        }
+        fputc(']', out);
+    } else {
+        double v;
+        memcpy(&v, place, sizeof v);
+        print_number(out, v);
+    }
+}
+
+static void print_form(FILE *out, const KeyForms *forms, int kind, const void *base) {
+    for (uint32_t i = 0; i < forms->count; i++) {
+        const Form *form = &forms->form[i];
+        if (form->kind != kind) continue;
+        fputs(form->name, out);
+        for (uint32_t k = 0; k < form->nfields; k++) {
+            fprintf(out, "%s%s = ", k ? ", " : "(", form->field[k].name);
+            print_field(out, &form->field[k], base);
+        }
+        if (form->nfields) fputc(')', out);
+    }
+}
+
+static void print_key(FILE *out, const char *key) { fprintf(out, "    %-9s = ", key); }
+
+static void print_recipe(FILE *out, const RtRecipe *r) {
+    fputs("train {\n", out);
+    print_key(out, "data");
+    print_form(out, &recipe_data_forms, (int)r->data, r);
+    fputc('\n', out);
+    print_key(out, "normalize");
+    print_form(out, &recipe_normalize_forms, (int)r->normalize, r);
+    fputc('\n', out);
+    print_key(out, "augment");
+    fputc('[', out);
+    for (uint32_t i = 0; i < r->naugment; i++) {
+        if (i) fputs(", ", out);
+        print_form(out, &recipe_augment_forms, (int)r->augment[i].kind, &r->augment[i]);
+    }
+    fputs("]\n", out);
+    print_key(out, "loss");
+    print_form(out, &recipe_loss_forms, 0, r);
+    fputc('\n', out);
+    print_key(out, "optimizer");
+    print_form(out, &recipe_optimizer_forms, (int)r->optimizer.kind, &r->optimizer);
+    fputc('\n', out);
+    print_key(out, "schedule");
+    print_form(out, &recipe_schedule_forms, (int)r->schedule.kind, &r->schedule);
+    fputc('\n', out);
+    print_key(out, "epochs");
+    fprintf(out, "%lld\n", (long long)r->epochs);
+    print_key(out, "batch");
+    fprintf(out, "%lld\n", (long long)r->batch);
+    print_key(out, "shuffle");
+    fputs(r->shuffle ? "true\n" : "false\n", out);
+    print_key(out, "ema");
+    print_number(out, r->ema);
+    fputs("\n}\n", out);
+}
+
+char *recipe_text(Arena *arena, const RtRecipe *recipe) {
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    if (!out) abort();
+    print_recipe(out, recipe);
+    if (fclose(out) || !text) abort();
+    char *kept = arena_strndup(arena, text, length);
+    free(text);
+    return kept;
+}
