@@ -79,8 +79,13 @@ Draft *draft_open(const Graph *in, PassContext *context) {
             ref[v] = (Ref){ref[value->args[0]].node, slot_of_result(&in->value[value->args[0]], (uint32_t)value->attrs.index)};
             continue;
         }
-        Node n = {.op = value->op, .type = value->type, .space = value->space, .span = value->span, .attrs = value->attrs,
-                  .name = value->name, .key = v};
+        Node n = {.op = value->op,
+                  .type = value->type,
+                  .space = value->space,
+                  .span = value->span,
+                  .attrs = value->attrs,
+                  .name = value->name,
+                  .key = v};
         open_regions(d, &n, value);
         ref[v] = (Ref){new_node(d, n), 0};
         for (uint32_t i = 0; i < value->nargs; i++) args[i] = ref[value->args[i]];
@@ -134,8 +139,19 @@ uint32_t draft_element_args(const Draft *d, uint32_t node, const Expr *e) {
 
 const char *draft_label(const Draft *d, uint32_t node) {
     const Node *n = &d->node[node];
-    if (n->op == OP_COUNT) return "an output of the graph";
-    return n->name ? n->name : op_text(n->op);
+    switch (n->op) {
+    case OP_COUNT: return "an output of the graph";
+    case OP_CONV2D_BWD_DATA: return arena_printf(d->arena, "%s (backward data)", n->name ? n->name : "conv2d");
+    case OP_CONV2D_BWD_WEIGHTS: return arena_printf(d->arena, "%s (backward weights)", n->name ? n->name : "conv2d");
+    case OP_MAP:
+        for (uint32_t r = 0; r < n->nregions && !n->name; r++) {
+            if (n->regions[r].gone || n->regions[r].role != REGION_REDUCE || n->nargs == 0) continue;
+            return arena_printf(d->arena, "a sum over %s", draft_label(d, n->args[0].node));
+        }
+        break;
+    default: break;
+    }
+    return n->name ? n->name : n->op == OP_PARAM ? n->attrs.param.name : op_text(n->op);
 }
 
 /* ---- order ---- */

@@ -75,13 +75,11 @@ bool draft_depends(Draft *d, uint32_t node, uint32_t on);
  * so callers who edit while walking copy it (draft_walk). */
 const uint32_t *draft_sequence(Draft *d);
 uint32_t *draft_walk(Draft *d, uint32_t *n);
-/* "basic3.conv_bn1.conv2d" or the op's text, for remarks. */
+/* How remarks name a node: "basic3.conv_bn1.conv2d", "a sum over …" or the op's text. */
 const char *draft_label(const Draft *d, uint32_t node);
 /* Distinct rank-4 arguments that the Expr of `node` reads. */
 uint32_t draft_element_args(const Draft *d, uint32_t node, const Expr *e);
-static inline bool op_is_convolution(Op op) {
-    return op == OP_CONV2D || op == OP_CONV2D_BWD_DATA || op == OP_CONV2D_BWD_WEIGHTS;
-}
+static inline bool op_is_convolution(Op op) { return op == OP_CONV2D || op == OP_CONV2D_BWD_DATA || op == OP_CONV2D_BWD_WEIGHTS; }
 
 /* ---- editing ---- */
 void draft_set_args(Draft *d, uint32_t node, const Ref *args, uint32_t nargs);

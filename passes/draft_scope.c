@@ -69,7 +69,8 @@ static bool find_map(const Draft *d, Type space, const Ref *args, uint32_t nargs
     const Node *first = &d->node[args[0].node];
     for (uint32_t i = 0; i < first->nusers; i++) {
         const Node *m = &d->node[first->users[i]];
-        if (m->op != OP_MAP || m->nargs != nargs || m->nregions != 1 || m->regions[0].gone || m->regions[0].role != role) continue;
+        if (m->op != OP_MAP || m->nargs != nargs || m->nregions != 1 || m->regions[0].gone || m->regions[0].role != role)
+            continue;
         if (!type_equal(m->space, space) || memcmp(m->args, args, nargs * sizeof *args) != 0) continue;
         if (!expr_equal(m->regions[0].expr, e)) continue;
         *found = (Ref){first->users[i], 0};

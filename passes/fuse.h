@@ -4,8 +4,8 @@
 #include "passes/draft.h"
 
 enum {
-    FUSE_MAX_NODES = 160,   /* of one fused Expr */
-    FUSE_MAX_ELEMENTS = 6,  /* feature maps that one fused loop reads */
+    FUSE_MAX_NODES = 160,  /* of one fused Expr */
+    FUSE_MAX_ELEMENTS = 6, /* feature maps that one fused loop reads */
 };
 
 /* Can an Expr of map `map` be computed in the loop of the convolution `kernel`, at whose result it looks? All that it reads

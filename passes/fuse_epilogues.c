@@ -175,8 +175,8 @@ static Readers find_readers(Draft *d, uint32_t kernel) {
             if (region->gone || !reads(d, users[i], region->expr, raw)) continue;
             Reader reader = {.map = users[i], .region = r};
             reader.fits = region->role == REGION_OUTPUT && fuse_attaches(d, kernel, users[i], region->expr, &reader.late);
-            reader.cheap = draft_element_args(d, users[i], region->expr) == 1 &&
-                           goes_to_prologues(d, draft_region_ref(d, users[i], r));
+            reader.cheap =
+                draft_element_args(d, users[i], region->expr) == 1 && goes_to_prologues(d, draft_region_ref(d, users[i], r));
             if (!reader.fits) all.other = users[i];
             all.item[all.count++] = reader;
         }
@@ -198,13 +198,22 @@ static bool attach_elements(Draft *d, uint32_t kernel) {
     return false;
 }
 
+/* Why the readers that are left were not fused. */
 static void explain(Draft *d, uint32_t kernel) {
     Readers all = find_readers(d, kernel);
     for (uint32_t i = 0; i < all.count; i++) {
         const Reader *r = &all.item[i];
-        if (d->node[r->map].regions[r->region].role != REGION_OUTPUT || r->fits) continue;
-        pass_remark(d->context, false, d->node[r->map].span, "epilogue %s not fused into %s: %s, which it reads, comes later",
-                    draft_label(d, r->map), draft_label(d, kernel), draft_label(d, r->late));
+        const char *label = draft_label(d, r->map), *target = draft_label(d, kernel);
+        Span span = d->node[r->map].span;
+        if (d->node[r->map].regions[r->region].role != REGION_OUTPUT) continue;
+        if (!r->fits) {
+            pass_remark(d->context, false, span, "epilogue %s not fused into %s: %s, which it reads, comes later", label, target,
+                        draft_label(d, r->late));
+        } else if (r->cheap && (all.other != NO_VAL || all.count > 1)) {
+            uint32_t other = all.other != NO_VAL ? all.other : all.item[i ? 0 : 1].map;
+            pass_remark(d->context, false, span, "epilogue %s not fused into %s: its raw result is also read by %s", label,
+                        target, draft_label(d, other));
+        }
     }
 }
 

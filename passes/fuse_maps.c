@@ -64,7 +64,8 @@ static void mask_user(Draft *d, uint32_t user, Ref z, Ref r) {
     Node *n = &d->node[user];
     uint32_t arg = 0;
     while (arg < n->nargs && !ref_equal(n->args[arg], z)) arg++;
-    if (user == r.node || arg == n->nargs || !asks_sign(n, arg) || n->nargs == DRAFT_MAX_ARGS || !pass_allowed(d->context)) return;
+    if (user == r.node || arg == n->nargs || !asks_sign(n, arg) || n->nargs == DRAFT_MAX_ARGS || !pass_allowed(d->context))
+        return;
     Scope s = scope_of(d, user);
     for (uint32_t i = 0; i < n->nregions; i++) {
         if (!n->regions[i].gone) n->regions[i].expr = mask_by(&s, user, n->regions[i].expr, z, r);
@@ -103,8 +104,7 @@ static uint16_t lift(Linear *l, uint16_t k) {
     return scope_leaf(s, ref);
 }
 
-static const Expr *linear_form(uint32_t node, const Expr *e, Scope *s, uint16_t (*lifting)(Linear *, uint16_t),
-                               uint32_t *lifts) {
+static const Expr *linear_form(uint32_t node, const Expr *e, Scope *s, uint16_t (*lifting)(Linear *, uint16_t), uint32_t *lifts) {
     Linear l = {.scope = s, .degree = 1, .lift = lifting, .owner = node};
     Sum sum = linear_sum(&l, node, e);
     uint16_t root = linear_node(&l, &sum);
@@ -188,7 +188,8 @@ static bool may_inline(Draft *d, uint32_t consumer, Ref producer) {
     if (p->space.rank < 4) return false; /* computed once, outside */
     uint32_t elements = draft_element_args(d, producer.node, draft_region(d, producer)->expr);
     if (elements > 1 && uses > 1) {
-        refuse(d, consumer, producer, "it reads several feature maps and has several readers, so it is stored");
+        if (p->users[0] == consumer) /* said once */
+            refuse(d, consumer, producer, "it reads several feature maps and has several readers, so it is stored");
         return false;
     }
     if (uses > 1 && becomes_epilogue(d, producer)) return false;

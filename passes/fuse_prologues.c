@@ -1,6 +1,7 @@
 /* fuse_prologues: a map that a convolution reads is computed while the convolution loads its operand.
  *
- * The operand's argument becomes one of the feature maps that the map reads, and the map's Expr the PROLOGUE. Which reader does so:
+ * The operand's argument becomes one of the feature maps that the map reads, and the map's Expr the PROLOGUE. Which reader does
+ * so:
  *   - a map of one feature map, read by convolutions only: all of them; recomputing costs no traffic, nothing is stored;
  *   - otherwise, if it must be stored (several feature maps and several readers, or a reader that is no convolution): one
  *     convolution computes and stores it (STORE), all others read what it stored, and therefore come after it;
@@ -59,7 +60,8 @@ static bool covers(const Draft *d, Place p) {
     Type x = draft_type(d, k->args[p.arg]);
     for (int axis = 0; axis < 2; axis++) {
         int64_t kernel = k->attrs.window.kernel[axis], stride = k->attrs.window.stride[axis];
-        int64_t dilation = k->attrs.window.dilation[axis], before = k->attrs.window.pad[axis], after = k->attrs.window.pad[axis + 2];
+        int64_t dilation = k->attrs.window.dilation[axis], before = k->attrs.window.pad[axis],
+                after = k->attrs.window.pad[axis + 2];
         int64_t span = (kernel - 1) * dilation + 1, last = (x.dim[2 + axis] + before + after - span) / stride * stride;
         bool gap = kernel < stride || (stride > 1 && dilation > 1) || (dilation > 1 && last + 1 < dilation);
         if (gap || last + span - before < x.dim[2 + axis]) return false;

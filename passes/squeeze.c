@@ -76,6 +76,16 @@ static bool combine(Scope *s, const Sum *sum, Type space, uint32_t like, uint16_
     return true;
 }
 
+/* Why the sum over a map stays as it is. */
+static void explain(Draft *d, uint32_t node) {
+    Ref body = d->node[node].args[0];
+    const DraftRegion *r = draft_region(d, body);
+    if (d->node[node].nargs != 1 || d->node[body.node].op != OP_MAP || r->role != REGION_OUTPUT) return;
+    bool stored = draft_uses(d, body) > 1 && draft_element_args(d, body.node, r->expr) > 1;
+    pass_remark(d->context, false, d->node[node].span, "%s not distributed: %s is %s", draft_label(d, node),
+                draft_label(d, body.node), stored ? "stored in any case" : "not linear in the feature maps that it reads");
+}
+
 static void squeeze_sum(Draft *d, uint32_t node) {
     Type space = d->node[node].space;
     Scope s = scope_open(d);
@@ -86,9 +96,12 @@ static void squeeze_sum(Draft *d, uint32_t node) {
     }
     Span span = d->node[node].span;
     const char *label = draft_label(d, node);
-    if (one_bare_product(&s, &sum)) return;
+    if (one_bare_product(&s, &sum)) {
+        explain(d, node);
+        return;
+    }
     if (sum.terms > MAX_SUMS) {
-        pass_remark(d->context, false, span, "sum over %s not distributed: it would become %u sums", label, sum.terms);
+        pass_remark(d->context, false, span, "%s not distributed: it would become %u sums", label, sum.terms);
         return;
     }
     if (!pass_allowed(d->context)) return;
@@ -102,8 +115,9 @@ static void squeeze_sum(Draft *d, uint32_t node) {
     if (replacement.node == node) return;
     draft_redirect(d, (Ref){node, 0}, replacement);
     draft_prune(d, node);
-    pass_remark(d->context, true, span, "sum over %s follows from %u sum%s of its factors", label, sum.terms,
-                sum.terms == 1 ? "" : "s");
+    uint32_t sums = 0;
+    for (uint32_t i = 0; i < sum.terms; i++) sums += sum.term[i].factors > 0;
+    pass_remark(d->context, true, span, "%s follows from %u sum%s of its factors", label, sums, sums == 1 ? "" : "s");
 }
 
 Graph *pass_squeeze(const Graph *in, PassContext *context) {

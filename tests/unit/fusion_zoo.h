@@ -11,9 +11,7 @@ typedef struct Zoo {
     int serial; /* names parameters */
 } Zoo;
 
-static inline const char *zoo_name(Zoo *z, const char *what) {
-    return arena_printf(z->g->arena, "%s%d", what, z->serial++);
-}
+static inline const char *zoo_name(Zoo *z, const char *what) { return arena_printf(z->g->arena, "%s%d", what, z->serial++); }
 
 static inline Val zoo_leaf(Zoo *z, Op op, const char *what, Type type, bool decay) {
     ValueSpec s = {.op = op, .declared = type};
@@ -31,8 +29,11 @@ static inline Type zoo_type(const Zoo *z, Val v) { return z->g->value[v].type; }
 static inline Val zoo_conv(Zoo *z, Val x, int64_t filters, int64_t kernel, int64_t stride, bool bias) {
     int64_t dim[] = {filters, zoo_type(z, x).dim[1], kernel, kernel}, pad = kernel / 2;
     Val w = zoo_leaf(z, OP_PARAM, "conv.weight", type_make(DT_F32, 4, dim), true);
-    Attrs a = {.window = {.kernel = {kernel, kernel}, .stride = {stride, stride}, .pad = {pad, pad, pad, pad},
-                          .dilation = {1, 1}, .groups = 1}};
+    Attrs a = {.window = {.kernel = {kernel, kernel},
+                          .stride = {stride, stride},
+                          .pad = {pad, pad, pad, pad},
+                          .dilation = {1, 1},
+                          .groups = 1}};
     Val y = zoo_op(z, OP_CONV2D, zoo_name(z, "conv"), (Val[]){x, w}, 2, a);
     if (!bias) return y;
     Val b = zoo_leaf(z, OP_PARAM, "conv.bias", type_vector(filters), false);

@@ -1,13 +1,8 @@
 /* Fused graphs compute what unfused graphs compute: a zoo of small networks in both modes, with every fusing pass, without each
  * one alone, with each one alone, and stopped after a number of single rewrites, against the evaluator in double. Only sums are
  * reassociated, so outputs agree to 1e-9. And fusion reaches what it is for: how many sweeps over feature maps are left. */
-#include "ir/eval.h"
-#include "ir/text.h"
-#include "passes/autodiff.h"
-#include "passes/passes.h"
+#include "tests/unit/fusion_run.h"
 #include "tests/unit/fusion_zoo.h"
-#include <check.h>
-#include <math.h>
 
 /* ---- the zoo ---- */
 
@@ -19,9 +14,8 @@ static Graph *se_preact(Mode mode) { return zoo_preact_resnet(mode, true); }
 static const struct {
     const char *name;
     Graph *(*build)(Mode mode);
-} zoo[] = {{"resnet", resnet}, {"se_resnet", se_resnet}, {"preact", preact},
-           {"se_preact", se_preact}, {"mixed", zoo_mixed}, {"plain", zoo_plain},
-           {"biased", zoo_biased}};
+} zoo[] = {{"resnet", resnet},   {"se_resnet", se_resnet}, {"preact", preact},    {"se_preact", se_preact},
+           {"mixed", zoo_mixed}, {"plain", zoo_plain},     {"biased", zoo_biased}};
 enum { NETS = sizeof zoo / sizeof *zoo };
 
 static const struct {
@@ -34,28 +28,6 @@ static const struct {
               {"share_sweeps", pass_share_sweeps}};
 enum { PASSES = sizeof fusing / sizeof *fusing, ALL = (1 << PASSES) - 1 };
 
-/* ---- running passes ---- */
-
-static Graph *run(Graph *g, const char *name, PassFunction pass, PassContext *context) {
-    context->pass = name;
-    Graph *next = pass(g, context);
-    graph_free(g);
-    char *wrong = graph_verify(next, 0);
-    ck_assert_msg(!wrong, "after %s: %s", name, wrong);
-    return next;
-}
-
-static PassContext new_context(int64_t limit) { return (PassContext){.arena = arena_new(), .bisect_limit = limit}; }
-
-static Graph *prepare(Graph *g) {
-    PassContext context = new_context(-1);
-    g = run(g, "lower", pass_lower, &context);
-    g = run(g, "split_batch_norm", pass_split_batch_norm, &context);
-    if (g->mode == MODE_TRAIN) g = run(g, "autodiff", pass_autodiff, &context);
-    arena_free(context.arena);
-    return g;
-}
-
 /* Runs the passes of the mask; returns how many rewrites they made in *rewrites (may be NULL). */
 static Graph *fuse(Graph *g, unsigned mask, int64_t limit, int64_t *rewrites) {
     PassContext context = new_context(limit);
@@ -67,61 +39,9 @@ static Graph *fuse(Graph *g, unsigned mask, int64_t limit, int64_t *rewrites) {
     return g;
 }
 
-/* ---- evaluating ---- */
-
-typedef struct Leaves {
-    Tensor tensor[256];
-    const char *name[256];
-    int count;
-} Leaves;
-
-/* Values that depend on the name only, in the range where each kind of leaf makes sense. */
-static const Tensor *look_up(void *context, const Value *leaf) {
-    Leaves *leaves = context;
-    const char *name = leaf->attrs.param.name;
-    for (int i = 0; i < leaves->count; i++) {
-        if (strcmp(leaves->name[i], name) == 0) return &leaves->tensor[i];
-    }
-    ck_assert_int_lt(leaves->count, 256);
-    Tensor t = tensor_new(leaf->type);
-    uint32_t key[2] = {0, 7};
-    for (const char *c = name; *c; c++) key[0] = key[0] * 31 + (uint32_t)*c;
-    for (int64_t i = 0; i < type_elements(leaf->type); i++) {
-        uint32_t out[4];
-        philox4x32((uint32_t[]){(uint32_t)i, 0, 0, 0}, key, out);
-        double u = out[0] * 0x1p-32;
-        t.data[i] = strncmp(name, "gamma", 5) == 0 || strncmp(name, "var", 3) == 0 ? 0.5 + u
-                    : leaf->type.dtype == DT_I32                                  ? floor(3 * u)
-                                                                                  : 2 * u - 1;
-    }
-    leaves->tensor[leaves->count] = t;
-    leaves->name[leaves->count] = strdup(name);
-    return &leaves->tensor[leaves->count++];
-}
-
-static void free_leaves(Leaves *leaves) {
-    for (int i = 0; i < leaves->count; i++) {
-        tensor_free(&leaves->tensor[i]);
-        free((char *)leaves->name[i]);
-    }
-}
-
-static Tensor *evaluate(const Graph *g, Leaves *leaves) {
-    Tensor *out = calloc(g->noutputs, sizeof *out);
-    char why[256] = "";
-    bool ok = graph_eval(g, look_up, leaves, &(EvalOptions){.seed = 1}, out, NULL, why, sizeof why);
-    ck_assert_msg(ok, "%s", why);
-    return out;
-}
-
-static void free_outputs(const Graph *g, Tensor *out) {
-    for (uint32_t i = 0; i < g->noutputs; i++) tensor_free(&out[i]);
-    free(out);
-}
-
 static void expect_same(const Graph *g, const Graph *fused, const Tensor *expected, Leaves *leaves, const char *what) {
     ck_assert_uint_eq(g->noutputs, fused->noutputs);
-    Tensor *found = evaluate(fused, leaves);
+    Tensor *found = evaluate(fused, leaves, false);
     for (uint32_t i = 0; i < g->noutputs; i++) {
         double scale = 0;
         for (int64_t k = 0; k < type_elements(expected[i].type); k++) scale = fmax(scale, fabs(expected[i].data[k]));
@@ -143,7 +63,7 @@ START_TEST(same_values) {
     Mode mode = _i % 2 ? MODE_INFER : MODE_TRAIN;
     Graph *plain = build(net, mode);
     Leaves leaves = {.count = 0};
-    Tensor *expected = evaluate(plain, &leaves);
+    Tensor *expected = evaluate(plain, &leaves, false);
     for (unsigned variant = 0; variant < 1 + 2 * PASSES; variant++) {
         unsigned bit = variant ? 1u << (variant - 1) / 2 : 0, mask = variant == 0 ? ALL : variant % 2 ? ALL & ~bit : bit;
         Graph *fused = fuse(build(net, mode), mask, -1, NULL);
@@ -163,7 +83,7 @@ START_TEST(same_values_at_any_bisect_limit) {
     Mode mode = _i % 2 ? MODE_INFER : MODE_TRAIN;
     Graph *plain = build(net, mode);
     Leaves leaves = {.count = 0};
-    Tensor *expected = evaluate(plain, &leaves);
+    Tensor *expected = evaluate(plain, &leaves, false);
     int64_t all, made;
     graph_free(fuse(build(net, mode), ALL, -1, &all));
     for (int64_t limit = 0; limit < all; limit += 1 + all / 23) {
@@ -184,7 +104,7 @@ END_TEST
 START_TEST(again) {
     Graph *plain = build(_i, MODE_TRAIN);
     Leaves leaves = {.count = 0};
-    Tensor *expected = evaluate(plain, &leaves);
+    Tensor *expected = evaluate(plain, &leaves, false);
     Graph *fused = fuse(fuse(build(_i, MODE_TRAIN), ALL, -1, NULL), ALL, -1, NULL);
     expect_same(plain, fused, expected, &leaves, zoo[_i].name);
     graph_free(fused);
