@@ -122,7 +122,7 @@ static void print_json(const RtProgram *program, const Measured *m) {
     for (uint32_t k = 0; k < m->nkernels; k++) {
         const KernelTime *t = &m->kernel[k];
         printf("%s{\"name\": ", k ? ", " : "");
-        json_string(stdout, t->name);
+        print_json_string(stdout, t->name);
         printf(", \"calls\": %" PRId64 ", \"ms\": %.6g, \"flops\": %.6g, \"bytes\": %.6g}", t->calls, 1e3 * t->seconds, t->flops,
                t->bytes);
     }
@@ -135,9 +135,9 @@ static void print_header(const Session *session, const Peaks *p) {
     int threads = rt_pool_threads(session->pool);
     if (session->options->json) {
         printf("{\"model\": ");
-        json_string(stdout, program->model);
+        print_json_string(stdout, program->model);
         printf(", \"target\": ");
-        json_string(stdout, program->target);
+        print_json_string(stdout, program->target);
         printf(", \"threads\": %d, \"batch\": %" PRId64 ", \"compile_seconds\": %.4g, \"kernels\": %u, \"arena_bytes\": %" PRIu64
                ", \"peak_gflops_one\": %.5g, \"peak_gflops\": %.5g, \"bandwidth_gb_one\": %.4g, \"bandwidth_gb\": %.4g",
                threads, program->batch, stats->seconds, stats->kernels, program->arena_bytes, p->gflops_one, p->gflops_all,

@@ -18,7 +18,7 @@ static char *default_directory(const char *name) {
 static int unknown_set(const char *name) {
     const char *names[8];
     for (int i = 0; i < data_set_count; i++) names[i] = data_sets[i].name;
-    const char *near = nearest_name(name, names, (size_t)data_set_count);
+    const char *near = nearest_name(name, names, (uint32_t)data_set_count);
     if (near) return usage_error("data", "there is no data set '%s'; did you mean '%s'?", name, near);
     return usage_error("data", "there is no data set '%s'; there are cifar10 and cifar100", name);
 }

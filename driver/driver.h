@@ -4,6 +4,7 @@
 #include "codegen/codegen.h"
 #include "driver/options.h"
 #include "frontend/frontend.h"
+#include "ir/nearest.h"
 #include "ir/text.h"
 #include "passes/passes.h"
 #include "runtime/rt.h"
@@ -37,7 +38,7 @@ int fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3
 int fail_rt(RtStatus status, const RtError *error);
 bool use_color(FILE *stream);                                              /* a terminal, and NO_COLOR is not set */
 char *join(const char *format, ...) __attribute__((format(printf, 1, 2))); /* malloc'd text; ends the program if memory is out */
-void json_string(FILE *out, const char *text);
+void print_json_string(FILE *out, const char *text);
 /* Whole file into malloc'd memory with a zero behind it; NULL with the sentence already printed and *status set. */
 char *read_file(const char *path, size_t *length, int *status);
 

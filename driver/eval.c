@@ -11,11 +11,11 @@ static void print_result(const Session *session, const RtData *data, const RtEva
         return;
     }
     printf("{\"model\": ");
-    json_string(stdout, jit_program(session->jit)->model);
+    print_json_string(stdout, jit_program(session->jit)->model);
     printf(", \"weights\": ");
-    json_string(stdout, o->weights);
+    print_json_string(stdout, o->weights);
     printf(", \"data\": ");
-    json_string(stdout, data->name);
+    print_json_string(stdout, data->name);
     printf(", \"images\": %" PRId64
            ", \"accuracy\": %.9g, \"top5\": %.9g, \"loss\": %.9g, \"seconds\": %.6g, \"images_per_s\": %.6g}\n",
            r->images, r->accuracy, r->top5, r->loss, r->seconds, (double)r->images / r->seconds);

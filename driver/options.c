@@ -2,6 +2,7 @@
  *
  * Invariants: a row's kind says the type of the member at its offset; names are unique; a letter stands for one row. */
 #include "driver/options.h"
+#include "ir/nearest.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -95,35 +96,6 @@ int usage_error(const char *command_name, const char *format, ...) {
     return 2;
 }
 
-/* Levenshtein distance of two names, rows of at most 63. */
-static size_t edit_distance(const char *a, const char *b) {
-    size_t row[64], n = strlen(b);
-    if (n > 63) return SIZE_MAX;
-    for (size_t j = 0; j <= n; j++) row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
-const char *nearest_name(const char *word, const char *const *names, size_t count) {
-    const char *best = NULL;
-    size_t limit = strlen(word) / 3 + 1, best_distance = limit + 1;
-    for (size_t i = 0; i < count; i++) {
-        size_t distance = edit_distance(word, names[i]);
-        if (distance < best_distance) best_distance = distance, best = names[i];
-    }
-    return best;
-}
-
 static const OptionRow *find_name(unsigned command, const char *name, size_t length) {
     for (int i = 0; i < ROWS; i++)
         if ((table[i].commands & command) && strlen(table[i].name) == length && !strncmp(table[i].name, name, length))
@@ -139,7 +111,7 @@ static const OptionRow *find_letter(unsigned command, char letter) {
 
 static bool unknown_option(unsigned command, const char *command_name, const char *name, size_t length) {
     const char *names[ROWS];
-    size_t count = 0;
+    uint32_t count = 0;
     char word[64];
     snprintf(word, sizeof word, "%.*s", (int)length, name);
     for (int i = 0; i < ROWS; i++)

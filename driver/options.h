@@ -64,7 +64,4 @@ void options_print_help(unsigned command, FILE *out);
 
 /* The one voice of usage errors: "netc train: ...", then where help is found. Returns exit status 2. */
 int usage_error(const char *command_name, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* The name among `names` nearest to `word` if it is near enough to be a slip of the fingers, else NULL. */
-const char *nearest_name(const char *word, const char *const *names, size_t count);
 #endif

@@ -28,7 +28,7 @@ static void print_scores(const Options *o, const RtData *data, const char *file,
     int64_t top = o->top < data->classes ? o->top : data->classes;
     if (o->json) {
         printf("{\"file\": ");
-        json_string(stdout, file);
+        print_json_string(stdout, file);
         printf(", \"top\": [");
     } else {
         printf("%s:", file);
@@ -37,7 +37,7 @@ static void print_scores(const Options *o, const RtData *data, const char *file,
         char *name = class_name(data, ranked[i].label);
         if (o->json) {
             printf("%s{\"class\": ", i ? ", " : "");
-            json_string(stdout, name);
+            print_json_string(stdout, name);
             printf(", \"label\": %" PRId64 ", \"probability\": %.6g}", ranked[i].label, (double)ranked[i].score);
         } else {
             printf("%s %s %.1f %%", i ? "," : "", name, 100 * (double)ranked[i].score);

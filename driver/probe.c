@@ -30,8 +30,9 @@ enum { CHAINS = 12, ROUNDS = 200000, REPEATS = 7 };
             STEP(b, REGISTER)                                                                                                    \
             STEP(c, REGISTER)                                                                                                    \
             STEP(d, REGISTER)                                                                                                    \
-            STEP(e, REGISTER) STEP(f, REGISTER) STEP(g, REGISTER) STEP(h, REGISTER) STEP(i, REGISTER) STEP(j, REGISTER)          \
-                STEP(k, REGISTER) STEP(l, REGISTER)                                                                              \
+            STEP(e, REGISTER)                                                                                                    \
+            STEP(f, REGISTER) STEP(g, REGISTER) STEP(h, REGISTER) STEP(i, REGISTER) STEP(j, REGISTER) STEP(k, REGISTER)          \
+                STEP(l, REGISTER)                                                                                                \
         }                                                                                                                        \
         return 2.0 * CHAINS * ROUNDS * (BYTES / 4);                                                                              \
     }

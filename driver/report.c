@@ -39,7 +39,7 @@ char *join(const char *format, ...) {
     return text;
 }
 
-void json_string(FILE *out, const char *text) {
+void print_json_string(FILE *out, const char *text) {
     fputc('"', out);
     for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
         if (*c == '"' || *c == '\\')

@@ -76,7 +76,7 @@ static struct Binding *probe(struct Binding *slot, uint32_t capacity, const Name
     return &slot[i];
 }
 
-Datum *scope_find(const Scope *scope, const Name *name) {
+Datum *names_find(const Scope *scope, const Name *name) {
     if (scope->capacity == 0) return NULL;
     struct Binding *b = probe(scope->slot, scope->capacity, name);
     return b->name ? &b->value : NULL;
@@ -122,38 +122,4 @@ Val eval_add(Eval *ev, Span span, const ValueSpec *spec) {
         return NO_VAL;
     }
     return graph_add(ev->graph, &full);
-}
-
-/* ---- suggestions ---- */
-
-/* Edit distance of two short names (Levenshtein), or more than `limit`. */
-static uint32_t distance(const char *a, const char *b, uint32_t limit) {
-    uint32_t row[MAX_NAME_BYTES + 1];
-    size_t la = strlen(a), lb = strlen(b);
-    if (la > MAX_NAME_BYTES || lb > MAX_NAME_BYTES) return limit + 1;
-    for (uint32_t j = 0; j <= lb; j++) row[j] = j;
-    for (uint32_t i = 1; i <= la; i++) {
-        uint32_t diagonal = row[0];
-        row[0] = i;
-        for (uint32_t j = 1; j <= lb; j++) {
-            uint32_t replace = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            uint32_t best = replace < row[j] + 1 ? replace : row[j] + 1;
-            row[j] = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
-        }
-    }
-    return row[lb];
-}
-
-const char *nearest_name(const char *text, const char *const *candidate, uint32_t count) {
-    uint32_t limit = strlen(text) < 4 ? 1 : 2, best = limit + 1;
-    const char *found = NULL;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t d = distance(text, candidate[i], limit);
-        if (d < best) {
-            best = d;
-            found = candidate[i];
-        }
-    }
-    return found;
 }

@@ -65,7 +65,7 @@ void eval_note(Eval *ev, Span span, const char *format, ...)
 bool eval_charge(Eval *ev, Span span, int64_t steps); /* false when evaluation is over */
 bool eval_enter(Eval *ev, Span span); /* one level deeper, or false after a report; pair with eval_leave when true */
 void eval_leave(Eval *ev);
-Datum *scope_find(const Scope *scope, const Name *name);
+Datum *names_find(const Scope *scope, const Name *name);
 void scope_set(Arena *arena, Scope *scope, const Name *name, Datum value);
 const char *eval_describe(Eval *ev, Datum d);             /* "3", "the tensor f32[...]" for messages */
 Val eval_add(Eval *ev, Span span, const ValueSpec *spec); /* checked and limited graph_add; NO_VAL after a report */
@@ -89,7 +89,4 @@ bool eval_arguments(Eval *ev, const AstExpr *call, const Signature *signature, D
 
 /* Runs a net; value[i] is what parameter i was set to by the expression given[i], NULL for its default. */
 void eval_net(Eval *ev, const AstCallable *net, const Datum *value, const AstExpr *const *given);
-
-/* The name among the candidates that `text` may have meant, or NULL. */
-const char *nearest_name(const char *text, const char *const *candidate, uint32_t count);
 #endif
