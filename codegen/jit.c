@@ -26,7 +26,7 @@ double jit_clock(void) {
 
 /* Code for wider registers than this machine has would end in an illegal instruction. */
 static bool runs_here(const Target *target, const CodegenOptions *options, char *why, size_t why_size) {
-    if (!options || !options->cpu || !strcmp(options->cpu, "native")) return true;
+    if (!options->cpu || !strcmp(options->cpu, "native")) return true;
     Target host;
     if (!target_open(&host, NULL, why, why_size)) return false;
     bool fits = target->lanes <= host.lanes && (!target->fma || host.fma);
@@ -36,8 +36,10 @@ static bool runs_here(const Target *target, const CodegenOptions *options, char 
 }
 
 bool jit_open(Target *target, ProgramBuilder *p, const char *name, const CodegenOptions *options, Diag *diag) {
+    static const CodegenOptions defaults = {0};
+    if (!options) options = &defaults;
     char why[512];
-    bool opened = target_open(target, options ? options->cpu : NULL, why, sizeof why);
+    bool opened = target_open(target, options->cpu, why, sizeof why);
     if (!opened || !runs_here(target, options, why, sizeof why)) {
         diag_error(diag, (Span){0}, "%s", why);
     } else {

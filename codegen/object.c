@@ -46,10 +46,10 @@ static bool dump_failed(ProgramBuilder *p, const char *path, const char *why) {
 static bool dump(ProgramBuilder *p) {
     const CodegenOptions *o = p->options;
     char *message = NULL;
-    bool failed = o && o->dump_llvm && LLVMPrintModuleToFile(p->emitter->module, o->dump_llvm, &message);
+    bool failed = o->dump_llvm && LLVMPrintModuleToFile(p->emitter->module, o->dump_llvm, &message);
     if (failed) dump_failed(p, o->dump_llvm, message);
     LLVMDisposeMessage(message);
-    if (failed || !o || !o->dump_asm) return !failed;
+    if (failed || !o->dump_asm) return !failed;
     message = NULL;
     LLVMModuleRef copy = LLVMCloneModule(p->emitter->module); /* the code generator consumes what it prints */
     failed = LLVMTargetMachineEmitToFile(p->target->machine, copy, o->dump_asm, LLVMAssemblyFile, &message);

@@ -1,0 +1,316 @@
+/* Every op that code is generated for, against the reference evaluator, over a table of shapes; on one, two and four threads,
+ * which must agree to the bit. All cases of a shape are one graph, so that places, plans and shared kernels are exercised too. */
+#include "codegen_helpers.h"
+
+typedef struct Shape {
+    int64_t n, c, h, w;
+} Shape;
+
+static const Shape shapes[] = {
+    {1, 1, 1, 1}, {2, 3, 5, 7},   {1, 16, 8, 8}, {5, 17, 3, 4}, {2, 33, 4, 4},
+    {5, 3, 9, 2}, {2, 16, 13, 1}, {5, 16, 2, 3}, {1, 33, 7, 5}, {3, 40, 1, 1},
+};
+
+/* ---- graphs ---- */
+
+static Val leaf(Graph *g, Op op, const char *name, Type type) {
+    for (Val v = 0; v < g->count; v++) /* cases share leaves of equal name and type */
+        if (op_attr_kind(g->value[v].op) == ATTR_PARAM && !strcmp(g->value[v].attrs.param.name, name)) return v;
+    return graph_add(g, &(ValueSpec){.op = op, .declared = type, .attrs.param.name = arena_strdup(g->arena, name)});
+}
+
+static Type feature(Shape s) { return type_feature(s.n, s.c, s.h, s.w); }
+static Val map_x(Graph *g, Shape s) { return leaf(g, OP_INPUT, "x", feature(s)); }
+static Val rows_x(Graph *g, Shape s) { return leaf(g, OP_INPUT, "rows", type_matrix(s.n, s.c)); }
+static Val labels(Graph *g, Shape s) { return leaf(g, OP_INPUT, "labels", type_make(DT_I32, 1, (int64_t[]){s.n})); }
+
+static Val add(Graph *g, Op op, const Val *args, uint32_t nargs, Attrs attrs, Type declared) {
+    return graph_add(g, &(ValueSpec){.op = op, .args = args, .nargs = nargs, .attrs = attrs, .declared = declared});
+}
+
+static void out(Graph *g, Op op, Val v) {
+    for (uint32_t r = 0; r < value_results(g, v); r++) graph_output(g, OUT_GRAD, graph_result(g, v, r), op_text(op));
+}
+
+static Attrs window(int64_t kernel, int64_t stride, int64_t pad) {
+    return (Attrs){.window = {{kernel, kernel}, {stride, stride}, {pad, pad, pad, pad}, {1, 1}, 1}};
+}
+
+static const Type none = {0};
+
+typedef void (*CaseFunction)(Graph *g, Shape s, Op op);
+
+static void case_leaf(Graph *g, Shape s, Op op) {
+    Type type = op == OP_PARAM ? type_feature(s.c, s.n, 3, s.w) : op == OP_STATE ? type_vector(s.c) : feature(s);
+    if (op == OP_CONSTANT)
+        graph_output(g, OUT_GRAD, graph_constant(g, 0.75, (Span){0}), "constant");
+    else
+        out(g, op, leaf(g, op, op == OP_INPUT ? "x" : op_text(op), type));
+}
+
+static void case_conv(Graph *g, Shape s, Op op) { /* test_codegen_conv.c has the real table */
+    Val w = leaf(g, OP_PARAM, "conv.w", type_feature(s.c + 1, s.c, 1, 1)), x = map_x(g, s);
+    Val dy = leaf(g, OP_INPUT, "conv.dy", type_feature(s.n, s.c + 1, s.h, s.w));
+    Type declared = op == OP_CONV2D_BWD_DATA ? feature(s) : type_feature(s.c + 1, s.c, 1, 1);
+    Val args[2] = {op == OP_CONV2D_BWD_DATA ? dy : x, op == OP_CONV2D_BWD_WEIGHTS ? dy : w};
+    out(g, op, add(g, op, args, 2, window(1, 1, 0), op == OP_CONV2D ? none : declared));
+}
+
+static void case_dense(Graph *g, Shape s, Op op) {
+    static const int64_t sizes[][2] = {{1, 4}, {10, 64}, {17, 3}, {32, 33}, {5, 1}};
+    for (int i = 0; i < 5; i++) {
+        int64_t O = sizes[i][0], K = sizes[i][1];
+        char name[3][32];
+        for (int k = 0; k < 3; k++) snprintf(name[k], sizeof name[k], "dense%d.%d", k, i);
+        Val x = leaf(g, OP_INPUT, name[0], type_matrix(s.n, K)), w = leaf(g, OP_PARAM, name[1], type_matrix(O, K));
+        Val dy = leaf(g, OP_INPUT, name[2], type_matrix(s.n, O));
+        Val args[2] = {op == OP_DENSE_BWD_DATA ? dy : x, op == OP_DENSE_BWD_WEIGHTS ? dy : w};
+        out(g, op, add(g, op, args, 2, (Attrs){0}, none));
+    }
+}
+
+/* relu(x * vector + rows) * scalar: OUTPUT and two REDUCE; maps of every lower rank; a map over filters. */
+static void case_map(Graph *g, Shape s, Op op) {
+    Val args[4] = {map_x(g, s), leaf(g, OP_INPUT, "vector", type_vector(s.c)), rows_x(g, s),
+                   leaf(g, OP_PARAM, "scalar", type_scalar())};
+    ExprBuilder b = expr_builder(g->arena);
+    uint16_t affine = expr_binary(&b, X_ADD, expr_binary(&b, X_MUL, expr_arg(&b, 0), expr_arg(&b, 1)), expr_arg(&b, 2));
+    uint16_t y = expr_binary(&b, X_MUL, expr_binary(&b, X_MAX, affine, expr_const(&b, 0)), expr_arg(&b, 3));
+    const Expr *body = expr_finish(&b, y), *shifted = expr_finish(&b, expr_binary(&b, X_ADD, y, expr_const(&b, 1.5)));
+    Region regions[] = {{REGION_REDUCE, 0, body}, {REGION_OUTPUT, 0, shifted}, {REGION_REDUCE, 0, shifted}};
+    out(g, op,
+        graph_add(g,
+                  &(ValueSpec){.op = op, .args = args, .nargs = 4, .declared = feature(s), .regions = regions, .nregions = 3}));
+    ExprBuilder c = expr_builder(g->arena);
+    const Expr *affine2 = expr_finish(&c, expr_binary(&c, X_ADD, expr_unary(&c, X_EXP, expr_arg(&c, 0)), expr_arg(&c, 1)));
+    Val w = leaf(g, OP_PARAM, "filters", type_feature(s.c, s.n, 3, 2));
+    Val pairs[][2] = {{args[2], args[1]}, {args[1], args[3]}, {args[3], args[3]}, {w, args[3]}, {args[2], args[2]}};
+    for (int i = 0; i < 5; i++) out(g, op, graph_map(g, g->value[pairs[i][0]].type, pairs[i], 2, affine2, (Span){0}, NULL));
+}
+
+static void case_reduce(Graph *g, Shape s, Op op) {
+    Val vector = leaf(g, OP_INPUT, "vector", type_vector(s.c)), square = leaf(g, OP_INPUT, "var", type_matrix(s.n, s.c));
+    Val args[2] = {op == OP_IMAGE_SUM ? map_x(g, s) : op == OP_CHANNEL_SUM ? vector : rows_x(g, s), square};
+    bool two = op == OP_MOMENTS;
+    out(g, op, add(g, op, args, two ? 2 : 1, (Attrs){.constant = two ? (double)(s.n * 2) : 0}, none));
+}
+
+static void case_softmax(Graph *g, Shape s, Op op) {
+    Val args[2] = {rows_x(g, s), leaf(g, OP_INPUT, "other", type_matrix(s.n, s.c))};
+    out(g, op, add(g, op, args, op == OP_SOFTMAX ? 1 : 2, (Attrs){0}, none));
+}
+
+static void case_loss(Graph *g, Shape s, Op op) {
+    s.c += 4; /* labels reach from 0 to 3 */
+    Val args[3] = {leaf(g, OP_INPUT, "logits", type_matrix(s.n, s.c)), labels(g, s), leaf(g, OP_PARAM, "scalar", type_scalar())};
+    for (int smooth = 0; smooth < (op == OP_CORRECT ? 1 : 2); smooth++)
+        out(g, op, add(g, op, args, op == OP_CROSS_ENTROPY_BWD ? 3 : 2, (Attrs){.loss.smoothing = 0.1 * smooth}, none));
+}
+
+static void case_pool(Graph *g, Shape s, Op op) {
+    static const int64_t windows[][3] = {{1, 1, 0}, {2, 2, 1}, {3, 2, 1}, {3, 1, 1}};
+    for (int i = 0; i < 4; i++) {
+        Attrs attrs = window(windows[i][0], windows[i][1], windows[i][2]);
+        bool maximum = op == OP_MAX_POOL || op == OP_MAX_POOL_BWD, forward = op == OP_MAX_POOL || op == OP_AVG_POOL;
+        ValueSpec spec = {.op = maximum ? OP_MAX_POOL : OP_AVG_POOL, .args = (Val[]){map_x(g, s)}, .nargs = 1, .attrs = attrs};
+        Type y;
+        char why[200], name[32];
+        ck_assert_msg(graph_infer(g, &spec, &y, why, sizeof why), "%s", why);
+        snprintf(name, sizeof name, "pool.dy%d", i);
+        Val dy = leaf(g, OP_INPUT, name, y), args[2] = {maximum ? map_x(g, s) : dy, dy};
+        out(g, op, forward ? graph_add(g, &spec) : add(g, op, args, maximum ? 2 : 1, attrs, maximum ? none : feature(s)));
+    }
+}
+
+static void case_channels(Graph *g, Shape s, Op op) {
+    Shape wide = s;
+    wide.c += 5;
+    Val args[3] = {map_x(g, s), leaf(g, OP_INPUT, "wide", feature(wide)), map_x(g, s)};
+    Val flat[2] = {rows_x(g, s), leaf(g, OP_INPUT, "wide_rows", type_matrix(s.n, s.c + 5))};
+    if (op == OP_CONCAT) {
+        out(g, op, add(g, op, args, 3, (Attrs){0}, none));
+        out(g, op, add(g, op, flat, 2, (Attrs){0}, none));
+    } else {
+        for (int64_t from = 0; from <= 5; from += 5) out(g, op, add(g, op, &args[1], 1, (Attrs){.index = from}, feature(s)));
+        out(g, op, add(g, op, &flat[1], 1, (Attrs){.index = 3}, type_matrix(s.n, s.c)));
+    }
+}
+
+static void case_pad_channels(Graph *g, Shape s, Op op) {
+    for (int64_t stride = 1; stride <= 2; stride++) {
+        Attrs attrs = {.channels = {2 * s.c, stride}};
+        Val x = map_x(g, s), dy;
+        char name[32];
+        snprintf(name, sizeof name, "pad.dy%d", (int)stride);
+        dy = leaf(g, OP_INPUT, name, type_feature(s.n, 2 * s.c, (s.h + stride - 1) / stride, (s.w + stride - 1) / stride));
+        out(g, op, op == OP_PAD_CHANNELS ? add(g, op, &x, 1, attrs, none) : add(g, op, &dy, 1, attrs, feature(s)));
+    }
+}
+
+static void case_flatten(Graph *g, Shape s, Op op) {
+    Val x = map_x(g, s), flat = leaf(g, OP_INPUT, "flat", type_matrix(s.n, s.c * s.h * s.w));
+    out(g, op, op == OP_FLATTEN ? add(g, op, &x, 1, (Attrs){0}, none) : add(g, op, &flat, 1, (Attrs){0}, feature(s)));
+}
+
+static void case_dropout_mask(Graph *g, Shape s, Op op) {
+    for (int i = 0; i < 2; i++) {
+        Attrs attrs = {.dropout = {i ? 0.5 : 0.2, 7 + i}};
+        out(g, op, add(g, op, NULL, 0, attrs, feature(s)));
+        out(g, op, add(g, op, NULL, 0, attrs, type_matrix(s.n, s.c)));
+    }
+}
+
+static void case_result(Graph *g, Shape s, Op op) { /* of two results, only the second is read */
+    Val args[2] = {rows_x(g, s), leaf(g, OP_INPUT, "var", type_matrix(s.n, s.c))};
+    Val moments = add(g, OP_MOMENTS, args, 2, (Attrs){.constant = 64}, none);
+    graph_output(g, OUT_GRAD, graph_result(g, moments, 1), op_text(op));
+}
+
+static void case_scale_filters(Graph *g, Shape s, Op op) {
+    Val args[2] = {leaf(g, OP_PARAM, "scaled", type_feature(s.c, s.n, 3, 2)), leaf(g, OP_INPUT, "vector", type_vector(s.c))};
+    out(g, op, add(g, op, args, 2, (Attrs){0}, none));
+}
+
+static const CaseFunction cases[OP_COUNT] = {
+    [OP_INPUT] = case_leaf,
+    [OP_PARAM] = case_leaf,
+    [OP_STATE] = case_leaf,
+    [OP_CONSTANT] = case_leaf,
+    [OP_CONV2D] = case_conv,
+    [OP_CONV2D_BWD_DATA] = case_conv,
+    [OP_CONV2D_BWD_WEIGHTS] = case_conv,
+    [OP_DENSE] = case_dense,
+    [OP_DENSE_BWD_DATA] = case_dense,
+    [OP_DENSE_BWD_WEIGHTS] = case_dense,
+    [OP_MAP] = case_map,
+    [OP_RESULT] = case_result,
+    [OP_IMAGE_SUM] = case_reduce,
+    [OP_BATCH_SUM] = case_reduce,
+    [OP_CHANNEL_SUM] = case_reduce,
+    [OP_MOMENTS] = case_reduce,
+    [OP_SOFTMAX] = case_softmax,
+    [OP_SOFTMAX_BWD] = case_softmax,
+    [OP_CROSS_ENTROPY] = case_loss,
+    [OP_CROSS_ENTROPY_BWD] = case_loss,
+    [OP_CORRECT] = case_loss,
+    [OP_MAX_POOL] = case_pool,
+    [OP_MAX_POOL_BWD] = case_pool,
+    [OP_AVG_POOL] = case_pool,
+    [OP_AVG_POOL_BWD] = case_pool,
+    [OP_CONCAT] = case_channels,
+    [OP_SLICE_CHANNELS] = case_channels,
+    [OP_PAD_CHANNELS] = case_pad_channels,
+    [OP_PAD_CHANNELS_BWD] = case_pad_channels,
+    [OP_FLATTEN] = case_flatten,
+    [OP_UNFLATTEN] = case_flatten,
+    [OP_DROPOUT_MASK] = case_dropout_mask,
+    [OP_SCALE_FILTERS] = case_scale_filters,
+};
+
+/* Ops that `lower` and `split_batch_norm` replace: code generation never sees them. */
+static bool lowered_before(Op op) {
+    static const Op gone[] = {OP_BATCH_NORM, OP_RELU, OP_SIGMOID, OP_TANH, OP_HARD_SIGMOID, OP_HARD_SWISH,      OP_SILU,
+                              OP_ADD,        OP_SUB,  OP_MUL,     OP_DIV,  OP_IDENTITY,     OP_GLOBAL_AVG_POOL, OP_DROPOUT};
+    for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++)
+        if (gone[i] == op) return true;
+    return false;
+}
+
+/* ---- tests ---- */
+
+START_TEST(every_op_has_a_case) {
+    for (int op = 0; op < OP_COUNT; op++)
+        ck_assert_msg((cases[op] != NULL) != lowered_before((Op)op), "op '%s' has no test case", op_text((Op)op));
+}
+END_TEST
+
+static Graph *shape_graph(Shape s) {
+    Graph *g = graph_new("ops", MODE_TRAIN);
+    for (int op = 0; op < OP_COUNT; op++)
+        if (cases[op]) cases[op](g, s, (Op)op);
+    return g;
+}
+
+/* Sums of n terms in float: a few units, growing with the root of n. */
+static double tolerance(Shape s) { return 0x1p-24 * (16 + 2 * sqrt((double)(s.n * s.c * s.h * s.w))); }
+
+static void check_shape(Shape s, const char *cpu) {
+    Graph *g = shape_graph(s);
+    CodegenOptions options = {.cpu = cpu};
+    Both both = {0};
+    both_run(&both, g, &options);
+    char what[100];
+    snprintf(what, sizeof what, "[%d,%d,%d,%d] on %s", (int)s.n, (int)s.c, (int)s.h, (int)s.w, cpu);
+    for (uint32_t i = 0; i < g->noutputs; i++) both_check(&both, i, tolerance(s), what);
+    both_free(&both);
+    graph_free(g);
+}
+
+START_TEST(agrees_with_the_evaluator) { check_shape(shapes[_i], "native"); }
+END_TEST
+
+/* Eight and four lanes, where this machine runs them. */
+START_TEST(agrees_with_fewer_lanes) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) check_shape(shapes[_i], "x86-64-v3");
+    check_shape(shapes[_i], "x86-64-v2");
+#endif
+}
+END_TEST
+
+START_TEST(threads_do_not_change_a_bit) {
+    Graph *g = shape_graph((Shape){5, 33, 16, 16});
+    Both both = {.g = g}, other = {.g = g};
+    both_compile(&both, NULL, 1);
+    for (int threads = 2; threads <= 4; threads += 2) {
+        both_compile(&other, NULL, threads);
+        for (uint32_t i = 0; i < g->noutputs; i++)
+            ck_assert_msg(!memcmp(both.got[i], other.got[i], (size_t)output_elements(g, i) * sizeof(float)),
+                          "%s differs on %d threads", g->output[i].name, threads);
+    }
+    both_free(&both);
+    both_free(&other);
+    graph_free(g);
+}
+END_TEST
+
+START_TEST(unknown_cpu_is_refused) {
+    Graph *g = shape_graph(shapes[0]);
+    Both both = {.g = g};
+    char why[400] = "";
+    CodegenOptions options = {.cpu = "pentium_hundred"};
+    ck_assert(!codegen_run_graph(g, &options, both_floats, &both, 0, 0, 1, both.got, why, sizeof why));
+    ck_assert_msg(strstr(why, "unknown CPU 'pentium_hundred'") && strstr(why, "-mcpu=help"), "%s", why);
+    graph_free(g);
+}
+END_TEST
+
+START_TEST(op_that_should_be_gone_is_refused) {
+    Graph *g = graph_new("g", MODE_TRAIN);
+    graph_output(g, OUT_GRAD, graph_unary(g, OP_RELU, map_x(g, shapes[1]), (Span){0}), "x");
+    Both both = {.g = g};
+    char why[400] = "";
+    ck_assert(!codegen_run_graph(g, NULL, both_floats, &both, 0, 0, 1, both.got, why, sizeof why));
+    ck_assert_msg(strstr(why, "'relu' should have been lowered"), "%s", why);
+    graph_free(g);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("codegen_ops");
+    TCase *tests = tcase_create("ops");
+    const int count = (int)(sizeof shapes / sizeof shapes[0]);
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, every_op_has_a_case);
+    tcase_add_loop_test(tests, agrees_with_the_evaluator, 0, count);
+    tcase_add_loop_test(tests, agrees_with_fewer_lanes, 3, 5);
+    tcase_add_test(tests, threads_do_not_change_a_bit);
+    tcase_add_test(tests, unknown_cpu_is_refused);
+    tcase_add_test(tests, op_that_should_be_gone_is_refused);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
