@@ -1,34 +1,33 @@
-/* The thread pool. Workers claim pieces from a shared counter, so a slow core takes fewer of them; which thread runs a piece
- * never changes its result. Between jobs a worker spins for a few microseconds, since a training step is hundreds of short
- * jobs, and then sleeps on a condition variable. With more threads than cores it sleeps at once: spinning would keep the
- * thread that has the work off its core.
+/* The thread pool. A job is a count of pieces that are still to be claimed. A thread claims one by taking 1 off that count,
+ * which at the same time proves that the job is still running, so its description can be read; whoever comes late finds zero
+ * and claims nothing. The caller therefore waits for the pieces to be finished, never for threads to wake up: a worker that the
+ * system did not schedule in time costs nothing.
  *
- * A job is announced by a generation number. Each worker counts itself out of it when the counter has run dry; the caller
- * returns when all have, so that no worker can claim a piece of the next job with the old job's counter. */
+ * Between jobs a worker spins for some microseconds, since a training step is hundreds of short jobs, and then sleeps. At most
+ * as many workers as there are processors are ever awake, so 64 threads on 2 processors behave like 2.
+ *
+ * One thread at a time may call rt_pool_run, and not from within a task. */
 #include "runtime/rt.h"
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <time.h>
 
-enum { SPINS = 4000, MAX_THREADS = 1024 };
+enum { SPIN_NANOSECONDS = 50000, PAUSES_PER_LOOK = 16, LOOKS_PER_CLOCK = 8, MAX_THREADS = 1024 };
 
 struct RtPool {
-    int threads, spins;
+    int threads, most_awake; /* of the workers, those that can run beside the caller */
     pthread_t *worker;
-    /* the job */
-    RtTask task;
+    RtTask task; /* the job: written by the caller while nothing can be claimed */
     void *context;
     int64_t pieces;
-    _Atomic int64_t next;
-    _Atomic uint64_t generation;
-    _Atomic int working; /* workers that have not left the job */
-    _Atomic int sleepers;
-    _Atomic bool stop;
+    _Alignas(64) _Atomic int64_t unclaimed;
+    _Alignas(64) _Atomic int64_t finished;
+    _Alignas(64) _Atomic int sleepers;
+    _Atomic bool caller_sleeps, stop;
     pthread_mutex_t lock;
     pthread_cond_t wake, done;
-    _Atomic bool caller_sleeps;
 };
 
 typedef struct Worker {
@@ -44,50 +43,70 @@ static void pause_cpu(void) {
 #endif
 }
 
-static void take_pieces(RtPool *p, int thread) {
-    for (;;) {
-        int64_t piece = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (piece >= p->pieces) return;
-        p->task(p->context, piece, thread);
-    }
+static int64_t nanoseconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Waits until the generation differs from `seen` or the pool stops. */
-static uint64_t await_job(RtPool *p, uint64_t seen) {
-    for (int spin = 0; spin < p->spins; spin++) {
-        uint64_t now = atomic_load_explicit(&p->generation, memory_order_acquire);
-        if (now != seen || atomic_load_explicit(&p->stop, memory_order_relaxed)) return now;
-        pause_cpu();
-    }
+/* Claims a piece: its number, or -1 if none is left. */
+static int64_t claim(RtPool *p) {
+    int64_t left = atomic_load_explicit(&p->unclaimed, memory_order_relaxed);
+    while (left > 0)
+        if (atomic_compare_exchange_weak_explicit(&p->unclaimed, &left, left - 1, memory_order_acquire, memory_order_relaxed))
+            return p->pieces - left;
+    return -1;
+}
+
+/* Runs pieces until none is left; returns how many. */
+static int64_t take_pieces(RtPool *p, int thread) {
+    int64_t count = 0;
+    for (int64_t piece; (piece = claim(p)) >= 0; count++) p->task(p->context, piece, thread);
+    return count;
+}
+
+static bool work_or_stop(RtPool *p) { return atomic_load(&p->unclaimed) > 0 || atomic_load(&p->stop); }
+static bool job_finished(RtPool *p) { return atomic_load(&p->finished) == p->pieces; }
+
+/* True as soon as `ready` is, false if it was not for SPIN_NANOSECONDS. */
+static bool spin_until(bool (*ready)(RtPool *), RtPool *p) {
+    if (ready(p)) return true;
+    int64_t deadline = nanoseconds() + SPIN_NANOSECONDS;
+    do {
+        for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
+            for (int i = 0; i < PAUSES_PER_LOOK; i++) pause_cpu();
+            if (ready(p)) return true;
+        }
+    } while (nanoseconds() < deadline);
+    return false;
+}
+
+/* The order matters: the sleeper counts itself before it looks a last time, the caller offers work before it looks for
+ * sleepers. So either the worker sees the work or the caller sees the sleeper. */
+static void await_job(RtPool *p) {
+    if (spin_until(work_or_stop, p)) return;
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->sleepers, 1);
-    while (atomic_load(&p->generation) == seen && !atomic_load(&p->stop)) pthread_cond_wait(&p->wake, &p->lock);
+    while (!work_or_stop(p)) pthread_cond_wait(&p->wake, &p->lock);
     atomic_fetch_sub(&p->sleepers, 1);
-    uint64_t now = atomic_load(&p->generation);
-    pthread_mutex_unlock(&p->lock);
-    return now;
-}
-
-static void leave_job(RtPool *p) {
-    if (atomic_fetch_sub(&p->working, 1) != 1) return;
-    if (!atomic_load(&p->caller_sleeps)) return;
-    pthread_mutex_lock(&p->lock);
-    pthread_cond_signal(&p->done);
     pthread_mutex_unlock(&p->lock);
 }
 
 static void *worker_main(void *argument) {
     Worker w = *(Worker *)argument;
+    RtPool *p = w.pool;
     free(argument);
-    uint64_t seen = 0;
-    for (;;) {
-        uint64_t now = await_job(w.pool, seen);
-        if (atomic_load(&w.pool->stop)) return NULL;
-        if (now == seen) continue;
-        seen = now;
-        take_pieces(w.pool, w.thread);
-        leave_job(w.pool);
+    while (!atomic_load(&p->stop)) {
+        await_job(p);
+        int64_t count = take_pieces(p, w.thread);
+        if (!count) continue;
+        atomic_fetch_add(&p->finished, count); /* from here on the caller may offer the next job */
+        if (!atomic_load(&p->caller_sleeps)) continue;
+        pthread_mutex_lock(&p->lock);
+        pthread_cond_signal(&p->done);
+        pthread_mutex_unlock(&p->lock);
     }
+    return NULL;
 }
 
 static bool start_worker(RtPool *p, int thread) {
@@ -99,21 +118,26 @@ static bool start_worker(RtPool *p, int thread) {
     return false;
 }
 
+/* Processors that this process may use; a container's share can be smaller than the machine. */
+static int processors(void) {
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count < MAX_THREADS ? count : MAX_THREADS;
+}
+
 RtPool *rt_pool_new(int threads) {
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    if (online < 1) online = 1;
-    if (threads <= 0) threads = (int)online;
+    int online = processors();
+    if (threads <= 0) threads = online;
     if (threads > MAX_THREADS) return NULL;
-    RtPool *p = calloc(1, sizeof *p);
+    RtPool *p = aligned_alloc(_Alignof(RtPool), sizeof *p);
     if (!p) return NULL;
-    p->threads = 1;
-    p->spins = threads <= online ? SPINS : 0;
+    *p = (RtPool){.threads = 1, .most_awake = online > 1 ? online - 1 : 1};
     p->worker = calloc((size_t)threads, sizeof *p->worker);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->done, NULL);
     while (p->worker && p->threads < threads && start_worker(p, p->threads)) p->threads++;
-    if (p->threads == threads) return p;
+    if (p->worker && p->threads == threads) return p;
     rt_pool_free(p);
     return NULL;
 }
@@ -134,14 +158,25 @@ void rt_pool_free(RtPool *p) {
 
 int rt_pool_threads(const RtPool *p) { return p->threads; }
 
-static void await_workers(RtPool *p) {
-    for (int spin = 0; spin < p->spins; spin++) {
-        if (atomic_load_explicit(&p->working, memory_order_acquire) == 0) return;
-        pause_cpu();
-    }
+/* Wakes as many sleepers as there are pieces for, and processors. */
+static void wake_workers(RtPool *p) {
+    int sleepers = atomic_load(&p->sleepers), awake = p->threads - 1 - sleepers;
+    if (sleepers == 0) return;
+    int64_t wanted = (p->pieces - 1 < p->most_awake ? p->pieces - 1 : p->most_awake) - awake;
+    if (wanted <= 0) return;
+    pthread_mutex_lock(&p->lock);
+    if (wanted >= sleepers)
+        pthread_cond_broadcast(&p->wake);
+    else
+        for (int64_t i = 0; i < wanted; i++) pthread_cond_signal(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void await_finish(RtPool *p) {
+    if (spin_until(job_finished, p)) return;
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->caller_sleeps, true);
-    while (atomic_load(&p->working)) pthread_cond_wait(&p->done, &p->lock);
+    while (!job_finished(p)) pthread_cond_wait(&p->done, &p->lock);
     atomic_store(&p->caller_sleeps, false);
     pthread_mutex_unlock(&p->lock);
 }
@@ -154,14 +189,9 @@ void rt_pool_run(RtPool *p, RtTask task, void *context, int64_t pieces) {
     p->task = task;
     p->context = context;
     p->pieces = pieces;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->working, p->threads - 1, memory_order_relaxed);
-    atomic_fetch_add(&p->generation, 1);
-    if (atomic_load(&p->sleepers)) {
-        pthread_mutex_lock(&p->lock);
-        pthread_cond_broadcast(&p->wake);
-        pthread_mutex_unlock(&p->lock);
-    }
-    take_pieces(p, 0);
-    await_workers(p);
+    atomic_store(&p->finished, 0);
+    atomic_store(&p->unclaimed, pieces);
+    wake_workers(p);
+    atomic_fetch_add(&p->finished, take_pieces(p, 0));
+    await_finish(p);
 }
