@@ -41,16 +41,19 @@ typedef struct PassContext {
 bool pass_allowed(PassContext *context);
 void pass_remark(PassContext *context, bool applied, Span span, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* Further bits of a pass's masks: no op that `lower` and `split_batch_norm` remove; no convolution with regions. */
+enum { PASS_LOWERED = 0x100, PASS_UNFUSED = 0x200 };
+
 typedef Graph *(*PassFunction)(const Graph *in, PassContext *context);
 typedef struct Pass {
     const char *name;
     PassFunction run;
     bool required;
     bool train, infer; /* in which default pipeline */
-    unsigned accepts, leaves; /* Tier masks */
+    unsigned accepts, leaves; /* Tier masks, with the bits below */
     const char *summary;
 } Pass;
-/* The table and its end; passes loaded from shared objects are appended. */
+/* The table of netc's own passes; those of shared objects belong to the run that loads them (passes/plugin.h). */
 const Pass *pass_find(const char *name);
 uint32_t pass_count(void);
 const Pass *pass_at(uint32_t index);

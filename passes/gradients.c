@@ -1,0 +1,212 @@
+/* The gradient rules, one per op with gradient = 1 in ir/ops.def; an op without its rule fails to compile. Notation: y is
+ * the value, dy its adjoint, x and w its operands. A map needs one rule for all elementwise ops: the symbolic derivative of
+ * its Expr times dy, summed over the dimensions that the argument lacks. */
+#include "passes/autodiff.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+/* dy as a whole tensor of y's type. */
+static Val whole(Autodiff *a, Val y, Val dy) { return autodiff_spread(a, dy, a->g->value[y].type, a->g->value[y].span); }
+
+/* A backward op that takes over y's attributes; `like` gives the declared type. */
+static Val backward(Autodiff *a, Op op, Val y, const Val *args, uint32_t nargs, Type like) {
+    const Value *v = &a->g->value[y];
+    return graph_add(
+        a->g, &(ValueSpec){
+                  .op = op, .args = args, .nargs = nargs, .attrs = v->attrs, .declared = like, .span = v->span, .name = v->name});
+}
+
+static Type type_of(const Autodiff *a, Val v) { return a->g->value[v].type; }
+
+static void grad_nothing(Autodiff *a, Val y, Val dy) { (void)a, (void)y, (void)dy; }
+#define grad_INPUT grad_nothing
+#define grad_PARAM grad_nothing
+#define grad_STATE grad_nothing
+#define grad_CONSTANT grad_nothing
+#define grad_DROPOUT_MASK grad_nothing
+#define grad_RESULT grad_nothing /* the value whose result it is asks for its adjoint */
+
+/* ---- linear layers ---- */
+
+static void grad_CONV2D(Autodiff *a, Val y, Val dy) {
+    Val x = a->g->value[y].args[0], w = a->g->value[y].args[1];
+    dy = whole(a, y, dy);
+    if (autodiff_wants(a, w)) autodiff_give(a, w, backward(a, OP_CONV2D_BWD_WEIGHTS, y, (Val[]){x, dy}, 2, type_of(a, w)));
+    if (autodiff_wants(a, x)) autodiff_give(a, x, backward(a, OP_CONV2D_BWD_DATA, y, (Val[]){dy, w}, 2, type_of(a, x)));
+}
+
+static void grad_DENSE(Autodiff *a, Val y, Val dy) {
+    Val x = a->g->value[y].args[0], w = a->g->value[y].args[1];
+    dy = whole(a, y, dy);
+    if (autodiff_wants(a, w)) autodiff_give(a, w, backward(a, OP_DENSE_BWD_WEIGHTS, y, (Val[]){x, dy}, 2, type_of(a, w)));
+    if (autodiff_wants(a, x)) autodiff_give(a, x, backward(a, OP_DENSE_BWD_DATA, y, (Val[]){dy, w}, 2, type_of(a, x)));
+}
+
+/* ---- maps ---- */
+
+/* factor * dy, with dy moved into the arms of a select: (x > 0 ? 1 : 0) * dy becomes x > 0 ? dy : 0, one operation, and
+ * what is masked stays out even if it is infinite. */
+static uint16_t times(ExprBuilder *b, uint16_t factor, uint16_t dy) {
+    ExprNode n = b->node[factor];
+    if (n.op == X_CONST && n.value == 0) return factor;
+    if (n.op != X_SELECT) return expr_binary(b, X_MUL, factor, dy);
+    uint16_t yes = times(b, n.arg[1], dy);
+    return expr_select(b, n.arg[0], yes, times(b, n.arg[2], dy));
+}
+
+/* The adjoint of `to`, which is read by rank in an iteration over space: the sum of root over the dimensions it lacks.
+ * Dimensions over which root is constant are a factor; the rest is summed by the ops for it, from the innermost outwards. */
+static void give_summed(Autodiff *a, Val to, MapBuilder *m, uint16_t root, Type space, const Value *y) {
+    Type target = type_of(a, to);
+    Type computed = type_summed(space, map_rank(m, root));
+    Type reached = computed.rank > target.rank ? computed : target;
+    double copies = (double)(type_elements(space) / type_elements(reached));
+    root = expr_binary(&m->expr, X_MUL, root, expr_const(&m->expr, copies));
+    Val d = map_finish(m, root, computed, y->span, y->name);
+    for (int rank = computed.rank; rank > target.rank; rank = type_of(a, d).rank) {
+        Op op = rank == 4 ? OP_IMAGE_SUM : rank == 2 ? OP_BATCH_SUM : OP_CHANNEL_SUM;
+        d = graph_unary(a->g, op, d, y->span);
+    }
+    autodiff_give(a, to, d);
+}
+
+static void grad_region(Autodiff *a, const Value *y, const Expr *body, Val dy) {
+    for (uint32_t i = 0; i < y->nargs; i++) {
+        if (!autodiff_wants(a, y->args[i]) || !expr_uses_arg(body, i)) continue;
+        MapBuilder m = map_begin(a->g);
+        uint16_t leaf[MAP_MAX_ARGS];
+        for (uint32_t k = 0; k < y->nargs; k++) leaf[k] = map_read(&m, y->args[k]);
+        uint16_t root = times(&m.expr, expr_derivative(&m.expr, body, i, leaf), map_read(&m, dy));
+        bool zero = m.expr.node[root].op == X_CONST && m.expr.node[root].value == 0;
+        if (!zero) give_summed(a, y->args[i], &m, root, y->space, y);
+    }
+}
+
+/* Result i of a value with more than one: the RESULT that reads it, NO_VAL if nobody does. */
+static Val find_result(const Autodiff *a, Val y, uint32_t i) {
+    if (i == 0) return y;
+    for (Val r = a->g->value[y].results; r; r = a->g->value[r].results) {
+        if (a->g->value[r].attrs.index == (int64_t)i) return r;
+    }
+    return NO_VAL;
+}
+
+static Val result_adjoint(Autodiff *a, Val y, uint32_t i) {
+    Val r = find_result(a, y, i);
+    return r == NO_VAL || r >= a->forward ? NO_VAL : autodiff_adjoint(a, r);
+}
+
+/* An OUTPUT's adjoint is per element; that of a REDUCE is per image and channel, which broadcasts over the pixels. */
+static void grad_MAP(Autodiff *a, Val y, Val dy) {
+    (void)dy;
+    Value v = a->g->value[y]; /* adding values may move the array */
+    for (uint32_t r = 0; r < v.nregions; r++) {
+        Val d = result_adjoint(a, y, r);
+        if (d != NO_VAL) grad_region(a, &v, v.regions[r].expr, d);
+    }
+}
+
+/* ---- sums: the adjoint is the same for every term ---- */
+
+static void grad_IMAGE_SUM(Autodiff *a, Val y, Val dy) { autodiff_give(a, a->g->value[y].args[0], dy); }
+static void grad_BATCH_SUM(Autodiff *a, Val y, Val dy) { autodiff_give(a, a->g->value[y].args[0], dy); }
+static void grad_CHANNEL_SUM(Autodiff *a, Val y, Val dy) { autodiff_give(a, a->g->value[y].args[0], dy); }
+
+/* mean = S1/M and var = S2/M - mean^2 with S1, S2 the sums over images:
+ * ds1 = (dmean - 2 mean dvar) / M and ds2 = dvar / M, the same for every image. */
+static void grad_MOMENTS(Autodiff *a, Val y, Val dy) {
+    (void)dy;
+    Value v = a->g->value[y];
+    Val dmean = result_adjoint(a, y, 0), dvar = result_adjoint(a, y, 1);
+    double share = 1 / v.attrs.constant;
+    MapBuilder m = map_begin(a->g);
+    ExprBuilder *b = &m.expr;
+    if (dvar == NO_VAL) {
+        autodiff_give(a, v.args[0],
+                      map_finish(&m, expr_binary(b, X_MUL, map_read(&m, dmean), expr_const(b, share)), v.type, v.span, v.name));
+        return;
+    }
+    uint16_t ds1 = expr_binary(b, X_MUL, expr_binary(b, X_MUL, map_read(&m, y), map_read(&m, dvar)), expr_const(b, -2 * share));
+    if (dmean != NO_VAL) ds1 = expr_binary(b, X_ADD, expr_binary(b, X_MUL, map_read(&m, dmean), expr_const(b, share)), ds1);
+    autodiff_give(a, v.args[0], map_finish(&m, ds1, v.type, v.span, v.name));
+    m = map_begin(a->g);
+    uint16_t ds2 = expr_binary(&m.expr, X_MUL, map_read(&m, dvar), expr_const(&m.expr, share));
+    autodiff_give(a, v.args[1], map_finish(&m, ds2, v.type, v.span, v.name));
+}
+
+/* ---- the head ---- */
+
+static void grad_SOFTMAX(Autodiff *a, Val y, Val dy) {
+    autodiff_give(a, a->g->value[y].args[0], backward(a, OP_SOFTMAX_BWD, y, (Val[]){y, whole(a, y, dy)}, 2, type_of(a, y)));
+}
+
+static void grad_CROSS_ENTROPY(Autodiff *a, Val y, Val dy) {
+    Val logits = a->g->value[y].args[0], labels = a->g->value[y].args[1];
+    autodiff_give(a, logits, backward(a, OP_CROSS_ENTROPY_BWD, y, (Val[]){logits, labels, dy}, 3, type_of(a, logits)));
+}
+
+/* ---- pools and rearrangements ---- */
+
+static void grad_MAX_POOL(Autodiff *a, Val y, Val dy) {
+    Val x = a->g->value[y].args[0];
+    autodiff_give(a, x, backward(a, OP_MAX_POOL_BWD, y, (Val[]){x, whole(a, y, dy)}, 2, type_of(a, x)));
+}
+
+/* dy alone determines dx. */
+static void grad_linear(Autodiff *a, Val y, Val dy, Op op) {
+    Val x = a->g->value[y].args[0];
+    dy = whole(a, y, dy);
+    autodiff_give(a, x, backward(a, op, y, &dy, 1, type_of(a, x)));
+}
+static void grad_AVG_POOL(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_AVG_POOL_BWD); }
+static void grad_PAD_CHANNELS(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_PAD_CHANNELS_BWD); }
+static void grad_FLATTEN(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_UNFLATTEN); }
+
+static void grad_CONCAT(Autodiff *a, Val y, Val dy) {
+    Value v = a->g->value[y];
+    int64_t from = 0;
+    dy = whole(a, y, dy);
+    for (uint32_t i = 0; i < v.nargs; i++) {
+        Type part = type_of(a, v.args[i]);
+        if (autodiff_wants(a, v.args[i]))
+            autodiff_give(a, v.args[i],
+                          graph_add(a->g, &(ValueSpec){.op = OP_SLICE_CHANNELS,
+                                                       .args = &dy,
+                                                       .nargs = 1,
+                                                       .attrs.index = from,
+                                                       .declared = part,
+                                                       .span = v.span,
+                                                       .name = v.name}));
+        from += part.dim[1];
+    }
+}
+
+/* ---- the table ---- */
+
+typedef void GradientRule(Autodiff *a, Val y, Val dy);
+#define RULE_0(ID) NULL
+#define RULE_1(ID) grad_##ID
+static GradientRule *const rule[OP_COUNT] = {
+#define OP(ID, text, lo, hi, attr, tier, results, grad) RULE_##grad(ID),
+#include "ir/ops.def"
+#undef OP
+};
+
+/* A value of several results may have an adjoint although result 0 has none. */
+static bool has_adjoint(const Autodiff *a, Val y) {
+    if (a->received[y].count) return true;
+    for (Val r = a->g->value[y].results; r; r = a->g->value[r].results) {
+        if (r < a->forward && a->received[r].count) return true;
+    }
+    return false;
+}
+
+void autodiff_rule(Autodiff *a, Val y) {
+    const Value *v = &a->g->value[y];
+    if (!has_adjoint(a, y)) return;
+    if (!rule[v->op] || (v->nregions && v->op != OP_MAP)) {
+        fprintf(stderr, "netc: internal error: %s reached autodiff, which has no rule for it\n", op_text(v->op));
+        exit(70);
+    }
+    rule[v->op](a, y, autodiff_adjoint(a, y));
+}

@@ -1,0 +1,25 @@
+/* What a shared object for --load-pass exports: one NetcPlugin named `netc_plugin`.
+ *
+ *     static Graph *run(const Graph *in, PassContext *context) { ... }
+ *     static const Pass passes[] = {{"my_fusion", run, false, true, true, ~0u, ~0u, "what it does"}};
+ *     const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, 1, "squeeze"};
+ *
+ *     cc -shared -fPIC -I NETC_SOURCE -o my_fusion.so my_fusion.c         (docs/examples/pass_strength.c is a whole one)
+ *
+ * The functions of ir/ and pass_allowed, pass_remark come from the netc that loads it. A loaded pass is in the default
+ * pipelines that its `train` and `infer` name, and can be named in --passes and switched off like any other; netc verifies
+ * its result. The shared object must stay valid until the run ends; it is unloaded then. */
+#ifndef NETC_PASSES_PLUGIN_H
+#define NETC_PASSES_PLUGIN_H
+#include "passes/passes.h"
+
+/* Raised whenever Graph, Expr, Pass or PassContext change. */
+#define NETC_PLUGIN_VERSION 1
+
+typedef struct NetcPlugin {
+    uint32_t version; /* NETC_PLUGIN_VERSION */
+    const Pass *passes;
+    uint32_t count;
+    const char *after; /* in the default pipelines they run behind the last run of this pass; NULL: at the end */
+} NetcPlugin;
+#endif

@@ -1,0 +1,182 @@
+/* passes_run: the passes of a pipeline one after another, each result verified. What a pass gets is checked against what it
+ * accepts first, so that a pipeline in the wrong order is a message; a result that is unsound is a bug of the pass, reported
+ * with both graphs and status 70. An abort inside a pass (an internal error of the graph builder) is reported the same way. */
+#include "ir/text.h"
+#include "passes/driver.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct Timing {
+    const char *pass;
+    double seconds;
+    uint32_t before, after;
+    int64_t rewrites;
+} Timing;
+
+typedef struct Run {
+    const PassOptions *options;
+    Diag *diag;
+    PassContext context;
+    FILE *print;
+    Timing *timing;
+    uint32_t ntimings;
+} Run;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- printing ---- */
+
+static bool asked(bool all, const char *one, const Pass *pass) { return all || (one && strcmp(one, pass->name) == 0); }
+
+/* The heading is a comment of the textual form, so the whole output can be read back graph by graph. */
+static void print_graph(const Run *run, const char *when, const Pass *pass, const Graph *g) {
+    fprintf(run->print, "# %s %s\n", when, pass->name);
+    graph_print(g, run->print);
+}
+
+static void print_timing(const Run *run) {
+    double total = 0;
+    fprintf(run->print, "%-20s %10s %9s %16s\n", "pass", "ms", "rewrites", "values");
+    for (uint32_t i = 0; i < run->ntimings; i++) {
+        const Timing *t = &run->timing[i];
+        fprintf(run->print, "%-20s %10.3f %9lld %7u -> %5u\n", t->pass, 1e3 * t->seconds, (long long)t->rewrites, t->before,
+                t->after);
+        total += t->seconds;
+    }
+    fprintf(run->print, "%-20s %10.3f\n", "all", 1e3 * total);
+}
+
+/* ---- checks ---- */
+
+/* Ops that `lower` and `split_batch_norm` remove. */
+static bool is_unlowered(Op op) {
+    switch (op) {
+    case OP_BATCH_NORM:
+    case OP_RELU:
+    case OP_SIGMOID:
+    case OP_TANH:
+    case OP_HARD_SIGMOID:
+    case OP_HARD_SWISH:
+    case OP_SILU:
+    case OP_ADD:
+    case OP_SUB:
+    case OP_MUL:
+    case OP_DIV:
+    case OP_IDENTITY:
+    case OP_GLOBAL_AVG_POOL:
+    case OP_DROPOUT: return true;
+    default: return false;
+    }
+}
+
+/* The first value that does not belong into a graph of this mask, NO_VAL if all do. */
+static Val find_stranger(const Graph *g, unsigned mask) {
+    for (Val v = 0; v < g->count; v++) {
+        const Value *value = &g->value[v];
+        bool fused = value->nregions && value->op != OP_MAP;
+        if (!(op_tier(value->op) & mask) || ((mask & PASS_LOWERED) && is_unlowered(value->op)) ||
+            ((mask & PASS_UNFUSED) && fused))
+            return v;
+    }
+    return NO_VAL;
+}
+
+static bool accepts(const Run *run, const Pass *pass, const Graph *g) {
+    Val v = find_stranger(g, pass->accepts);
+    if (v == NO_VAL) return true;
+    diag_error(run->diag, g->value[v].span, "the pass '%s' cannot run here: the graph still has or already has '%s' (%%%u)%s",
+               pass->name, op_text(g->value[v].op), v,
+               is_unlowered(g->value[v].op) ? "; 'lower' and 'split_batch_norm' come first" : "");
+    return false;
+}
+
+/* Both graphs are on disk formats that `netc ir` reads, so this is a reproducer. */
+static void report_bug(const Pass *pass, const char *why, const Graph *before, const Graph *after) {
+    fprintf(stderr, "netc: internal error: after the pass '%s' the graph is unsound: %s\n", pass->name, why);
+    fprintf(stderr, "# the graph before %s\n", pass->name);
+    graph_print(before, stderr);
+    fprintf(stderr, "# the graph after %s\n", pass->name);
+    graph_print(after, stderr);
+    exit(70);
+}
+
+static void check_result(const Pass *pass, const Graph *before, const Graph *after) {
+    char *why = graph_verify(after, 0);
+    if (why) report_bug(pass, why, before, after);
+    Val v = find_stranger(after, pass->leaves);
+    if (v == NO_VAL) return;
+    char text[128];
+    snprintf(text, sizeof text, "%%%u: the pass must not leave '%s'", v, op_text(after->value[v].op));
+    report_bug(pass, text, before, after);
+}
+
+/* ---- running ---- */
+
+static Graph *copy(const Graph *in) {
+    Graph *g = graph_new(in->name, in->mode);
+    Val *map = ARENA_ARRAY(g->arena, Val, in->count);
+    for (Val v = 0; v < in->count; v++) map[v] = graph_copy_value(g, in, v, map);
+    for (uint32_t i = 0; i < in->noutputs; i++) graph_output(g, in->output[i].kind, map[in->output[i].value], in->output[i].name);
+    return g;
+}
+
+/* Consumes g; NULL if the pass does not accept it. */
+static Graph *run_pass(Run *run, const Pass *pass, Graph *g) {
+    const PassOptions *o = run->options;
+    if (!accepts(run, pass, g)) {
+        graph_free(g);
+        return NULL;
+    }
+    if (asked(o->print_before_all, o->print_before, pass)) print_graph(run, "before", pass, g);
+    int64_t rewrites = run->context.rewrites;
+    run->context.pass = arena_strdup(run->context.arena, pass->name); /* a shared object may be gone when remarks are read */
+    double start = now();
+    Graph *next = pass->run(g, &run->context);
+    double seconds = now() - start;
+    if (!next) report_bug(pass, "it returned none", g, g);
+    check_result(pass, g, next);
+    if (asked(o->print_after_all, o->print_after, pass)) print_graph(run, "after", pass, next);
+    run->timing[run->ntimings++] = (Timing){run->context.pass, seconds, g->count, next->count, run->context.rewrites - rewrites};
+    graph_free(g);
+    return next;
+}
+
+static Graph *run_pipeline(Run *run, const Pipeline *p, const Graph *in) {
+    Graph *g = copy(in);
+    run->timing = ARENA_ARRAY(run->context.arena, Timing, p->count);
+    for (uint32_t i = 0; g && i < p->count; i++) g = run_pass(run, p->pass[i], g);
+    return g;
+}
+
+bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassResult *result) {
+    Arena *arena = arena_new();
+    Run run = {.options = options, .diag = diag, .print = options->print ? options->print : stderr};
+    run.context = (PassContext){.arena = arena, .bisect_limit = options->bisect_limit};
+    Pipeline pipeline;
+    if (pipeline_open(&pipeline, arena, in->mode, options, diag)) {
+        result->graph = run_pipeline(&run, &pipeline, in);
+        pipeline_close(&pipeline);
+        if (result->graph) {
+            if (options->time_passes) print_timing(&run);
+            result->arena = arena;
+            result->remarks = run.context.remarks;
+            result->nremarks = run.context.nremarks;
+            result->rewrites = run.context.rewrites;
+            return true;
+        }
+    }
+    arena_free(arena);
+    *result = (PassResult){0};
+    return false;
+}
+
+void passes_result_free(PassResult *result) {
+    graph_free(result->graph);
+    arena_free(result->arena);
+    *result = (PassResult){0};
+}
