@@ -70,7 +70,7 @@ static const char *call_path(Eval *ev, const AstExpr *call, const char *segment)
     if (!segment) {
         segment = callee->text;
         if (call->call.numbered) {
-            Datum *last = names_find(&f->ordinals, callee);
+            Datum *last = variable_find(&f->ordinals, callee);
             int64_t ordinal = last ? last->integer + 1 : 1;
             scope_set(ev->arena, &f->ordinals, callee, (Datum){DATUM_INTEGER, .integer = ordinal});
             segment = arena_printf(ev->arena, "%s%lld", callee->text, (long long)ordinal);

@@ -76,7 +76,7 @@ static struct Binding *probe(struct Binding *slot, uint32_t capacity, const Name
     return &slot[i];
 }
 
-Datum *names_find(const Scope *scope, const Name *name) {
+Datum *variable_find(const Scope *scope, const Name *name) {
     if (scope->capacity == 0) return NULL;
     struct Binding *b = probe(scope->slot, scope->capacity, name);
     return b->name ? &b->value : NULL;

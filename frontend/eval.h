@@ -7,6 +7,7 @@
 #define NETC_FRONTEND_EVAL_H
 #include "frontend/datum.h"
 #include "frontend/program.h"
+#include "ir/nearest.h"
 
 enum EvalLimit {
     MAX_STEPS = 10000000, /* expressions, statements and loop iterations evaluated */
@@ -65,7 +66,7 @@ void eval_note(Eval *ev, Span span, const char *format, ...)
 bool eval_charge(Eval *ev, Span span, int64_t steps); /* false when evaluation is over */
 bool eval_enter(Eval *ev, Span span); /* one level deeper, or false after a report; pair with eval_leave when true */
 void eval_leave(Eval *ev);
-Datum *names_find(const Scope *scope, const Name *name);
+Datum *variable_find(const Scope *scope, const Name *name);
 void scope_set(Arena *arena, Scope *scope, const Name *name, Datum value);
 const char *eval_describe(Eval *ev, Datum d);             /* "3", "the tensor f32[...]" for messages */
 Val eval_add(Eval *ev, Span span, const ValueSpec *spec); /* checked and limited graph_add; NO_VAL after a report */

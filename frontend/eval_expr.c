@@ -22,7 +22,7 @@ static Datum unknown_name(Eval *ev, const AstExpr *e) {
 }
 
 static Datum eval_name(Eval *ev, const AstExpr *e) {
-    Datum *found = ev->frame ? names_find(&ev->frame->variables, e->name) : NULL;
+    Datum *found = ev->frame ? variable_find(&ev->frame->variables, e->name) : NULL;
     Datum word;
     if (found) return *found;
     return builtin_word(e->name, &word) ? word : unknown_name(ev, e);

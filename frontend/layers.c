@@ -19,7 +19,7 @@ typedef struct Leaf {
 static Val add_leaf(Eval *ev, const BuiltinCall *c, Leaf leaf) {
     const char *dot = *c->path ? "." : "";
     Name *name = name_intern(ev->names, arena_printf(ev->arena, "%s%s%s", c->path, dot, leaf.suffix));
-    if (names_find(&ev->parameter_names, name)) {
+    if (variable_find(&ev->parameter_names, name)) {
         eval_error(ev, c->expr->span, "a second parameter is named '%s'; 'as' gives a call another name", name->text);
         return NO_VAL;
     }

@@ -2,7 +2,7 @@
 #include "ir/nearest.h"
 #include <string.h>
 
-enum { MAX_BYTES = 255 }; /* longer names have no neighbours */
+enum { MAX_BYTES = 64 }; /* longer names have no neighbours */
 
 /* Edit distance of two short names (Levenshtein), or more than `limit`. */
 static uint32_t distance(const char *a, const char *b, uint32_t limit) {
