@@ -103,7 +103,7 @@ LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValu
 /* ---- fetching ahead (conv_kernel.c) ----
  * The caches' own prefetchers do not see that the next image follows; asking for its lines while this one is computed, a few
  * at each step of the loops, hides the memory's latency. */
-/* Lines of 64 bytes that the feature maps among the arguments have per image; 0 if fetching them ahead does not pay. */
+/* Lines of 64 bytes that the feature maps among the arguments have per image. */
 int64_t prefetch_lines(const ConvKernel *k);
 /* Step `step` of `steps` while image n is computed: its share of the lines of image n + 1, of each feature map that is read. */
 void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps);

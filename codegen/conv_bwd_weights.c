@@ -70,13 +70,13 @@ typedef struct Gradient {
 } Gradient;
 
 /* acc + x[element] * dy, x broadcast. The assembly's displacement is part of its text, so that all of a pixel's share one address
- * register: LLVM's strength reduction would give each a register of its own. An asm call may read any memory. */
+ * register: LLVM's strength reduction would give each a register of its own. The clobber says that it reads memory. */
 static LLVMValueRef multiply_add(Emitter *e, LLVMValueRef x, int64_t element, LLVMValueRef dy, LLVMValueRef acc) {
     if (e->V != 16 || strncmp(e->target->triple, "x86_64", 6) != 0)
         return emit_fma(e, emit_load_splat(e, x, emit_int(e, element)), dy, acc);
     LLVMTypeRef params[3] = {e->vec, e->ptr, e->vec};
     LLVMTypeRef type = LLVMFunctionType(e->vec, params, 3, false);
-    static const char constraints[] = "=v,v,r,0";
+    static const char constraints[] = "=v,v,r,0,~{memory}";
     char text[80];
     int length = snprintf(text, sizeof text, "vfmadd231ps %lld($2){1to16}, $1, $0", (long long)element * 4);
     LLVMValueRef code = LLVMGetInlineAsm(type, text, (size_t)length, constraints, sizeof constraints - 1, true, false,
@@ -105,8 +105,7 @@ static void fetch_ahead(Gradient *d, LLVMValueRef row) {
     Emitter *e = d->k->e;
     const WeightsPlan *p = d->p;
     const ConvShape *s = &p->s;
-    int64_t lines = prefetch_lines(d->k);
-    if (p->bands > 1 || p->block_groups > 1 || lines == 0) return;
+    if (p->bands > 1 || p->block_groups > 1) return;
     int64_t chunks[3], blocks = divide_up(s->I / s->groups, s->V), slabs = divide_up(s->out[0], p->slab_rows);
     for (int axis = 0; axis < 3; axis++) chunks[axis] = divide_up(d->total[axis], d->chunk[axis]);
     LLVMValueRef slab = LLVMBuildUDiv(e->b, d->slab, emit_int(e, p->slab_rows), "");
@@ -114,7 +113,7 @@ static void fetch_ahead(Gradient *d, LLVMValueRef row) {
     for (int axis = 0; axis < 3; axis++)
         step = emit_offset(e, step, chunks[axis], LLVMBuildUDiv(e->b, d->at[axis], emit_int(e, d->chunk[axis]), ""));
     int64_t steps = slabs * s->out_blocks * blocks * chunks[0] * chunks[1] * chunks[2];
-    bool many = lines <= MAX_BURST * steps;
+    bool many = prefetch_lines(d->k) <= MAX_BURST * steps;
     if (many != (row == NULL)) return;
     if (row) step = emit_offset(e, step, p->slab_rows, row), steps *= p->slab_rows;
     prefetch_step(d->k, d->n, step, steps);

@@ -75,10 +75,10 @@ static int64_t image_lines(const ConvKernel *k, Type t) {
 }
 
 int64_t prefetch_lines(const ConvKernel *k) {
-    int64_t most = 0;
+    int64_t lines = 0;
     for (uint32_t i = 0; i < k->v->nargs; i++)
-        if (streamed(k, i)) most = max_i64(most, image_lines(k, k->arg_type[i]));
-    return most;
+        if (streamed(k, i)) lines += image_lines(k, k->arg_type[i]);
+    return lines;
 }
 
 void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps) {
