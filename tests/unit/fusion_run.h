@@ -27,7 +27,12 @@ static inline Graph *prepare(Graph *g) {
     PassContext context = new_context(-1);
     g = run(g, "lower", pass_lower, &context);
     g = run(g, "split_batch_norm", pass_split_batch_norm, &context);
+    if (g->mode == MODE_INFER) g = run(g, "fold_batch_norm", pass_fold_batch_norm, &context);
+    g = run(g, "canonicalise", pass_canonicalise, &context);
     if (g->mode == MODE_TRAIN) g = run(g, "autodiff", pass_autodiff, &context);
+    g = run(g, "canonicalise", pass_canonicalise, &context);
+    g = run(g, "cse", pass_cse, &context);
+    g = run(g, "dce", pass_dce, &context);
     arena_free(context.arena);
     return g;
 }
