@@ -14,6 +14,8 @@ static const Pass table[] = {
     {"lower", pass_lower, true, true, true, ANY, ANY, "elementwise operations become maps"},
     {"split_batch_norm", pass_split_batch_norm, true, true, true, ANY, ANY,
      "batch norm becomes per-image sums, moments and an affine map"},
+    {"fold_batch_norm", pass_fold_batch_norm, false, false, true, LOWERED, LOWERED,
+     "the per-channel factor behind a convolution moves into its filters"},
     {"canonicalise", pass_canonicalise, false, true, true, ANY, ANY, "every value in its simplest form"},
     {"autodiff", pass_autodiff, true, true, false, NET | PASS_LOWERED | PASS_UNFUSED, NET | TIER_BACKWARD | PASS_LOWERED,
      "append the gradient of the loss with respect to every parameter"},
@@ -46,7 +48,7 @@ const char *pass_default_pipeline(Mode mode) {
     if (mode == MODE_TRAIN)
         return "lower,split_batch_norm,canonicalise,cse,autodiff,canonicalise,cse,dce,squeeze,canonicalise,cse,dce,"
                "fuse_maps,fuse_epilogues,fuse_prologues,share_sweeps,dce";
-    return "lower,split_batch_norm,canonicalise,cse,dce,squeeze,canonicalise,cse,dce,"
+    return "lower,split_batch_norm,fold_batch_norm,canonicalise,cse,dce,squeeze,canonicalise,cse,dce,"
            "fuse_maps,fuse_epilogues,fuse_prologues,share_sweeps,dce";
 }
 
