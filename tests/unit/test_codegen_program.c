@@ -1,0 +1,331 @@
+/* Programs as a whole: optimisers against double arithmetic, tensors and their starts, outputs where they belong, inference
+ * split into prepare_eval and eval_step, kernels shared by structure. */
+#include "codegen_helpers.h"
+#include "runtime/rt.h"
+#include <unistd.h>
+
+/* ---- running a Program by hand ---- */
+
+typedef struct Running {
+    Jit *jit;
+    const RtProgram *program;
+    RtPool *pool;
+    RtMachine *m;
+} Running;
+
+static Running start(const CodegenInput *input) {
+    Diag *diag = diag_new();
+    Running r = {.jit = codegen_jit(input, NULL, diag), .pool = rt_pool_new(2)};
+    if (!r.jit) diag_print(diag, stderr, false);
+    ck_assert_ptr_nonnull(r.jit);
+    diag_free(diag);
+    RtError error;
+    r.program = jit_program(r.jit);
+    r.m = rt_machine_new(r.program, r.pool, &error);
+    ck_assert_msg(r.m != NULL, "%s", error.text);
+    return r;
+}
+
+static void stop(Running *r) {
+    rt_machine_free(r->m);
+    rt_pool_free(r->pool);
+    jit_free(r->jit);
+}
+
+static const RtTensor *tensor_named(const RtTensor *t, uint32_t n, const char *name) {
+    for (uint32_t i = 0; i < n; i++)
+        if (!strcmp(t[i].name, name)) return &t[i];
+    ck_abort_msg("no tensor '%s'", name);
+}
+
+static Val leaf(Graph *g, Op op, const char *name, Type type, bool decay, Init init) {
+    ValueSpec spec = {.op = op, .declared = type, .attrs.param = {.name = name, .init = init, .decay = decay}};
+    return graph_add(g, &spec);
+}
+
+static Val scaled(Graph *g, Val v, double factor) {
+    ExprBuilder b = expr_builder(g->arena);
+    const Expr *body = expr_finish(&b, expr_binary(&b, X_MUL, expr_arg(&b, 0), expr_const(&b, factor)));
+    return graph_map(g, g->value[v].type, &v, 1, body, (Span){0}, "scaled");
+}
+
+/* ---- optimisers ---- */
+
+static const RtOptimizer optimizers[] = {
+    {.kind = RT_SGD, .decay_bn = true},
+    {.kind = RT_SGD, .momentum = 0.9, .weight_decay = 0.01, .decay_bn = true},
+    {.kind = RT_SGD, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true},
+    {.kind = RT_ADAM, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .decay_bn = true},
+    {.kind = RT_ADAM, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-6, .weight_decay = 0.02},
+    {.kind = RT_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.05},
+};
+
+/* One parameter element through one step, as PyTorch documents the algorithms. */
+static void reference_step(const RtOptimizer *o, bool decays, const RtStepEnv *env, double g, double *p, double *m, double *v) {
+    double decay = decays ? o->weight_decay : 0;
+    if (o->kind == RT_ADAMW) *p -= env->lr * decay * *p;
+    if (o->kind != RT_ADAMW) g += decay * *p;
+    if (o->kind == RT_SGD) {
+        *m = o->momentum * *m + g;
+        *p -= env->lr * (o->nesterov ? g + o->momentum * *m : *m);
+        return;
+    }
+    *m = o->beta1 * *m + (1 - o->beta1) * g;
+    *v = o->beta2 * *v + (1 - o->beta2) * g * g;
+    *p -= env->lr * (*m / env->bias1) / (sqrt(*v / env->bias2) + o->eps);
+}
+
+static Graph *optimizer_graph(void) {
+    static const struct {
+        const char *name;
+        int rank;
+        int64_t dim[4];
+        bool decay;
+    } params[] = {
+        {"a.weight", 4, {17, 3, 3, 2}, true}, {"a.bias", 1, {17}, false}, {"b.weight", 2, {5, 33}, true}, {"s", 0, {0}, false}};
+    Graph *g = graph_new("optimizer", MODE_TRAIN);
+    Val v[4];
+    for (int i = 0; i < 4; i++)
+        v[i] = leaf(g, OP_PARAM, params[i].name, type_make(DT_F32, params[i].rank, params[i].dim), params[i].decay,
+                    (Init){INIT_UNIFORM, 0.5});
+    for (int i = 0; i < 4; i++) graph_output(g, OUT_GRAD, scaled(g, v[i], 0.5), params[i].name);
+    return g;
+}
+
+/* Five steps; the gradient of each element is half of the element (made by train_step) plus something of its own. */
+START_TEST(optimizer_follows_pytorch) {
+    Graph *g = optimizer_graph();
+    RtRecipe recipe = {.optimizer = optimizers[_i]};
+    Running r = start(&(CodegenInput){.name = "optimizer", .train = g, .recipe = &recipe, .recipe_text = ""});
+    rt_machine_init_params(r.m, 5);
+    size_t total = r.program->params_bytes / sizeof(float);
+    double *want = calloc(3 * total, sizeof *want), *m = want + total, *v = m + total;
+    float *params = rt_machine_space(r.m, RT_PARAMS), *grads = rt_machine_space(r.m, RT_GRADS);
+    for (size_t i = 0; i < total; i++) want[i] = params[i];
+    for (int step = 0; step < 5; step++) {
+        RtStepEnv *env = rt_machine_env(r.m);
+        *env = (RtStepEnv){
+            .lr = 0.1f / (float)(step + 1), .bias1 = 1 - powf(0.9f, (float)step + 1), .bias2 = 0.5f + 0.1f * (float)step};
+        rt_machine_run(r.m, &r.program->train_step);
+        for (size_t i = 0; i < total; i++) {
+            ck_assert_msg(grads[i] == 0.5f * params[i], "gradient %zu is not where it belongs", i);
+            if (params[i] != 0) grads[i] += (float)sin((double)i + step);
+        }
+        for (uint32_t t = 0; t < r.program->nparams; t++) {
+            const RtTensor *tensor = &r.program->params[t];
+            for (size_t k = tensor->offset / 4; k < (tensor->offset + tensor->bytes) / 4; k++)
+                reference_step(&recipe.optimizer, tensor->decay, env, grads[k], &want[k], &m[k], &v[k]);
+        }
+        rt_machine_run(r.m, &r.program->apply_update);
+        for (size_t i = 0; i < total; i++) {
+            ck_assert_msg(fabs(params[i] - want[i]) <= 2e-6 * (1 + fabs(want[i])), "step %d, element %zu: %.9g, should be %.9g",
+                          step, i, params[i], want[i]);
+            want[i] = params[i]; /* so that each step is checked from the same start */
+        }
+    }
+    free(want);
+    stop(&r);
+    graph_free(g);
+}
+END_TEST
+
+START_TEST(decay_follows_recipe) {
+    for (int decay_bn = 0; decay_bn < 2; decay_bn++) {
+        Graph *g = optimizer_graph();
+        RtRecipe recipe = {.optimizer = {.kind = RT_SGD, .weight_decay = 0.1, .decay_bn = decay_bn}};
+        Running r = start(&(CodegenInput){.name = "decay", .train = g, .recipe = &recipe, .recipe_text = ""});
+        ck_assert(tensor_named(r.program->params, r.program->nparams, "a.weight")->decay);
+        ck_assert(tensor_named(r.program->params, r.program->nparams, "a.bias")->decay == (bool)decay_bn);
+        ck_assert_str_eq(r.program->params[0].name, "a.weight"); /* the table keeps the order of creation */
+        ck_assert_str_eq(r.program->params[1].name, "a.bias");
+        ck_assert_uint_eq(r.program->apply_update.ncalls, decay_bn ? 1 : 2);
+        stop(&r);
+        graph_free(g);
+    }
+}
+END_TEST
+
+/* ---- tensors ---- */
+
+START_TEST(initial_distributions) {
+    Graph *g = graph_new("init", MODE_TRAIN);
+    int64_t filters[4] = {8, 4, 3, 3}, rows[2] = {6, 10};
+    Val v[] = {leaf(g, OP_PARAM, "he_in", type_make(DT_F32, 4, filters), true, (Init){INIT_HE_NORMAL, 0}),
+               leaf(g, OP_PARAM, "he_out", type_make(DT_F32, 4, filters), true, (Init){INIT_HE_NORMAL, 1}),
+               leaf(g, OP_PARAM, "xavier", type_make(DT_F32, 2, rows), true, (Init){INIT_XAVIER_UNIFORM, 0}),
+               leaf(g, OP_PARAM, "uniform", type_make(DT_F32, 2, rows), true, (Init){INIT_UNIFORM, 0.25}),
+               leaf(g, OP_PARAM, "ones", type_vector(6), false, (Init){INIT_CONSTANT, 1})};
+    for (size_t i = 0; i < sizeof v / sizeof v[0]; i++)
+        graph_output(g, OUT_GRAD, scaled(g, v[i], 2), g->value[v[i]].attrs.param.name);
+    RtRecipe recipe = {.optimizer.kind = RT_SGD};
+    Running r = start(&(CodegenInput){.name = "init", .train = g, .recipe = &recipe, .recipe_text = ""});
+    static const RtInitKind kinds[] = {RT_INIT_NORMAL, RT_INIT_NORMAL, RT_INIT_UNIFORM, RT_INIT_UNIFORM, RT_INIT_CONSTANT};
+    const double values[] = {sqrt(2.0 / 36), sqrt(2.0 / 72), sqrt(6.0 / 16), 0.25, 1};
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(r.program->params[i].init, kinds[i]);
+        ck_assert_double_eq_tol(r.program->params[i].init_value, values[i], 1e-12);
+        ck_assert_uint_eq(r.program->params[i].bytes % 64, 0);
+    }
+    stop(&r);
+    graph_free(g);
+}
+END_TEST
+
+/* ---- outputs ---- */
+
+/* new = old * 0.5 + x sums, read again afterwards: the next value must not spoil what still needs the old one. */
+START_TEST(state_is_read_before_it_is_written) {
+    for (int read_later = 0; read_later < 2; read_later++) {
+        Graph *g = graph_new("state", MODE_TRAIN);
+        Val old = leaf(g, OP_STATE, "mean", type_vector(20), false, (Init){INIT_CONSTANT, 3});
+        Val gamma = leaf(g, OP_PARAM, "gamma", type_vector(20), false, (Init){INIT_CONSTANT, 1});
+        Val next = scaled(g, old, 0.5);
+        graph_output(g, OUT_STATE, next, "mean");
+        graph_output(g, OUT_GRAD, scaled(g, read_later ? old : gamma, 2), "gamma");
+        RtRecipe recipe = {.optimizer.kind = RT_SGD};
+        Running r = start(&(CodegenInput){.name = "state", .train = g, .recipe = &recipe, .recipe_text = ""});
+        rt_machine_init_params(r.m, 1);
+        float *state = rt_machine_space(r.m, RT_STATE), *grad = rt_machine_space(r.m, RT_GRADS);
+        for (int step = 0; step < 3; step++) {
+            float before = state[0];
+            rt_machine_run(r.m, &r.program->train_step);
+            ck_assert_float_eq(state[19], before * 0.5f);
+            ck_assert_float_eq(grad[19], read_later ? 2 * before : 2);
+        }
+        ck_assert_uint_eq(r.program->train_step.ncalls, read_later ? 3 : 2); /* the copy only where it is needed */
+        stop(&r);
+        graph_free(g);
+    }
+}
+END_TEST
+
+/* One gradient for two parameters, and a parameter as its own gradient. */
+START_TEST(outputs_that_share_a_value) {
+    Graph *g = graph_new("shared", MODE_TRAIN);
+    Val a = leaf(g, OP_PARAM, "a", type_vector(5), false, (Init){INIT_CONSTANT, 2});
+    leaf(g, OP_PARAM, "b", type_vector(5), false, (Init){INIT_CONSTANT, 1});
+    leaf(g, OP_PARAM, "c", type_vector(5), false, (Init){INIT_CONSTANT, 1});
+    Val grad = scaled(g, a, 3);
+    graph_output(g, OUT_GRAD, grad, "a");
+    graph_output(g, OUT_GRAD, grad, "b");
+    graph_output(g, OUT_GRAD, a, "c");
+    RtRecipe recipe = {.optimizer.kind = RT_SGD};
+    Running r = start(&(CodegenInput){.name = "shared", .train = g, .recipe = &recipe, .recipe_text = ""});
+    rt_machine_init_params(r.m, 1);
+    rt_machine_run(r.m, &r.program->train_step);
+    static const float want[] = {6, 6, 2};
+    for (uint32_t i = 0; i < 3; i++) {
+        const float *at = (const float *)rt_machine_space(r.m, RT_GRADS) + r.program->params[i].offset / sizeof(float);
+        ck_assert_float_eq(at[4], want[i]);
+    }
+    stop(&r);
+    graph_free(g);
+}
+END_TEST
+
+/* ---- inference ---- */
+
+/* logits = pooled images * (w * 2) with dense; w * 2 depends on the parameter alone. */
+static Graph *inference_graph(void) {
+    Graph *g = graph_new("infer", MODE_INFER);
+    Val x = leaf(g, OP_INPUT, "images", type_feature(3, 2, 4, 5), false, (Init){0});
+    Val w = leaf(g, OP_PARAM, "w", type_matrix(7, 2), true, (Init){INIT_UNIFORM, 1});
+    Val args[2] = {graph_add(g, &(ValueSpec){.op = OP_IMAGE_SUM, .args = &x, .nargs = 1}), scaled(g, w, 2)};
+    graph_output(g, OUT_LOGITS, graph_add(g, &(ValueSpec){.op = OP_DENSE, .args = args, .nargs = 2}), NULL);
+    return g;
+}
+
+START_TEST(inference_folds_what_it_can) {
+    Graph *g = inference_graph();
+    Running r = start(&(CodegenInput){.name = "infer", .infer = g, .recipe_text = ""});
+    ck_assert_uint_eq(r.program->train_step.ncalls, 0);
+    ck_assert_uint_eq(r.program->prepare_eval.ncalls, 1);
+    ck_assert_uint_eq(r.program->eval_step.ncalls, 4); /* pack, sum, dense, logits to dense rows */
+    ck_assert_int_eq(r.program->batch, 3);
+    ck_assert_int_eq(r.program->channels, 2);
+    ck_assert_int_eq(r.program->height, 4);
+    ck_assert_int_eq(r.program->width, 5);
+    ck_assert_int_eq(r.program->classes, 7);
+    rt_machine_init_params(r.m, 9);
+    float *images = rt_machine_space(r.m, RT_IMAGES), w[14];
+    for (int i = 0; i < 3 * 2 * 20; i++) images[i] = (float)cos(i);
+    rt_tensor_unpack(r.program, &r.program->params[0], rt_machine_space(r.m, RT_PARAMS), w);
+    rt_machine_run(r.m, &r.program->prepare_eval);
+    rt_machine_run(r.m, &r.program->eval_step);
+    const float *logits = rt_machine_space(r.m, RT_LOGITS);
+    for (int n = 0; n < 3; n++)
+        for (int k = 0; k < 7; k++) {
+            double sum = 0;
+            for (int c = 0; c < 2; c++)
+                for (int p = 0; p < 20; p++) sum += 2.0 * w[k * 2 + c] * images[(n * 2 + c) * 20 + p];
+            ck_assert_double_eq_tol(logits[n * 7 + k], sum, 1e-5);
+        }
+    stop(&r);
+    graph_free(g);
+}
+END_TEST
+
+/* ---- kernels ---- */
+
+START_TEST(equal_structure_shares_a_kernel) {
+    Graph *g = graph_new("shared", MODE_TRAIN);
+    char name[6][8];
+    for (int i = 0; i < 6; i++) { /* two sizes, three parameters each */
+        snprintf(name[i], sizeof name[i], "p%d", i);
+        Val p = leaf(g, OP_PARAM, name[i], type_vector(i % 2 ? 40 : 24), true, (Init){INIT_CONSTANT, i});
+        graph_output(g, OUT_GRAD, scaled(g, p, 0.25), name[i]);
+    }
+    RtRecipe recipe = {.optimizer.kind = RT_SGD};
+    Running r = start(&(CodegenInput){.name = "shared", .train = g, .recipe = &recipe, .recipe_text = ""});
+    const CodegenStats *stats = jit_stats(r.jit);
+    ck_assert_uint_eq(stats->kernels_requested, 7);
+    ck_assert_uint_eq(stats->kernels, 3); /* a map of each size, and the optimiser */
+    ck_assert_uint_eq(stats->calls, 7);
+    ck_assert_uint_gt(stats->code_bytes, 0);
+    const RtCall *calls = r.program->train_step.calls;
+    ck_assert(calls[0].kernel == calls[2].kernel && calls[0].kernel != calls[1].kernel);
+    ck_assert_str_eq(calls[0].label, "scaled");
+    stop(&r);
+    graph_free(g);
+}
+END_TEST
+
+START_TEST(dumps_are_written) {
+    Graph *g = inference_graph();
+    char ir[] = "/tmp/netc-test-XXXXXX", assembly[] = "/tmp/netc-test-XXXXXX", line[4096];
+    close(mkstemp(ir));
+    close(mkstemp(assembly));
+    Diag *diag = diag_new();
+    CodegenInput input = {.name = "dump", .infer = g, .recipe_text = ""};
+    Jit *jit = codegen_jit(&input, &(CodegenOptions){.dump_llvm = ir, .dump_asm = assembly}, diag);
+    ck_assert_ptr_nonnull(jit);
+    const char *const paths[] = {ir, assembly}, *const words[] = {"define void @pack_images", "pack_images"};
+    for (int i = 0; i < 2; i++) {
+        FILE *in = fopen(paths[i], "r");
+        bool found = false;
+        while (fgets(line, sizeof line, in)) found |= strstr(line, words[i]) != NULL;
+        ck_assert_msg(found, "%s is not in the dump", words[i]);
+        fclose(in);
+        remove(paths[i]);
+    }
+    jit_free(jit);
+    ck_assert_ptr_null(codegen_jit(&input, &(CodegenOptions){.dump_asm = "/nonexistent/x.s"}, diag));
+    ck_assert_int_eq(diag_error_count(diag), 1);
+    diag_free(diag);
+    graph_free(g);
+}
+END_TEST
+
+int main(void) {
+    TCase *tests = tcase_create("program");
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, optimizer_follows_pytorch, 0, (int)(sizeof optimizers / sizeof optimizers[0]));
+    tcase_add_test(tests, decay_follows_recipe);
+    tcase_add_test(tests, initial_distributions);
+    tcase_add_test(tests, state_is_read_before_it_is_written);
+    tcase_add_test(tests, outputs_that_share_a_value);
+    tcase_add_test(tests, inference_folds_what_it_can);
+    tcase_add_test(tests, equal_structure_shares_a_kernel);
+    tcase_add_test(tests, dumps_are_written);
+    return run_cases("codegen_program", tests);
+}
