@@ -262,8 +262,9 @@ static void compare(const Graph *g, const Case *c, const Reference *r, float *co
         if (winograd) gate = fmax(gate, 128 * unit);
         for (int64_t k = 0, n = type_elements(y); k < n; k++) {
             double error = fabs(out[i][k] - r->value[i].data[k]);
-            ck_assert_msg(error <= gate * (r->bound[i].data[k] + 1e-6), "%s: output %u (%s) element %ld is %g, should be %g",
-                          what, i, g->output[i].name, (long)k, out[i][k], r->value[i].data[k]);
+            if (!(error <= gate * (r->bound[i].data[k] + 1e-6))) /* an assertion per element would take most of the time */
+                ck_abort_msg("%s: output %u (%s) element %ld is %g, should be %g", what, i, g->output[i].name, (long)k, out[i][k],
+                             r->value[i].data[k]);
         }
     }
 }
@@ -276,7 +277,8 @@ static void check_case(const Case *c, const char *cpu, ConvAlgorithm algorithm, 
     float **first = outputs_new(g), **again = outputs_new(g);
     for (int i = 0; threads[i]; i++) {
         run(g, &options, &l, threads[i], i ? again : first);
-        if (i == 0) compare(g, c, &r, first, algorithm == CONV_AUTO || algorithm == CONV_WINOGRAD, case_text(c, cpu, (int)algorithm));
+        if (i == 0)
+            compare(g, c, &r, first, algorithm == CONV_AUTO || algorithm == CONV_WINOGRAD, case_text(c, cpu, (int)algorithm));
         for (uint32_t o = 0; i && o < g->noutputs; o++)
             ck_assert_msg(!memcmp(first[o], again[o], (size_t)type_elements(r.value[o].type) * sizeof(float)),
                           "%s: output %u differs on %d threads", case_text(c, cpu, (int)algorithm), o, threads[i]);
@@ -295,16 +297,20 @@ static const int one_thread[] = {1, 0}, all_threads[] = {1, 2, 4, 0};
 
 START_TEST(native_direct) { check_case(&cases[_i], "native", CONV_DIRECT, _i % 4 == 1 ? all_threads : one_thread); }
 END_TEST
-START_TEST(native_winograd) { check_case(&cases[_i], "native", CONV_WINOGRAD, _i % 4 == 1 ? all_threads : one_thread); }
+/* Where Winograd does not apply, the case is the direct one again. */
+START_TEST(native_winograd) {
+    const Case *c = &cases[_i];
+    bool applies = c->kernel[0] == 3 && c->kernel[1] == 3 && c->stride[0] == 1 && c->stride[1] == 1 && c->groups == 1;
+    if (applies) check_case(c, "native", CONV_WINOGRAD, _i % 4 == 1 ? all_threads : one_thread);
+}
 END_TEST
 START_TEST(native_gemm) { check_case(&cases[_i], "native", CONV_GEMM, _i % 8 == 1 ? all_threads : one_thread); }
 END_TEST
-/* Eight and four lanes, where this machine runs them. */
+/* Eight and four lanes in turn, where this machine runs them. */
 START_TEST(narrower_targets) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        check_case(&cases[_i], "x86-64-v3", CONV_AUTO, one_thread);
-    check_case(&cases[_i], "x86-64-v2", CONV_AUTO, one_thread);
+    bool wide = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    check_case(&cases[_i], wide && _i % 2 ? "x86-64-v3" : "x86-64-v2", CONV_AUTO, one_thread);
 #endif
 }
 END_TEST
