@@ -1,16 +1,11 @@
 /* Checkpoints: weights, running statistics, optimiser moments and the training's position, as one safetensors file. Tensors
  * have their logical shapes, in the order of creation; the position stands in the metadata, real numbers in hexadecimal so that
  * they come back exactly. Loading is all or nothing. */
+#include "runtime/machine.h"
 #include "runtime/safetensors.h"
 #include "runtime/sha256.h"
 #include <stdlib.h>
 #include <string.h>
-
-static int64_t elements(const RtTensor *t) {
-    int64_t n = 1;
-    for (uint32_t i = 0; i < t->rank; i++) n *= t->dim[i];
-    return n;
-}
 
 /* The blocks a checkpoint holds. */
 typedef struct Part {
@@ -50,6 +45,7 @@ RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *
             if (to) rt_tensor_unpack(p, t, parts[i].block, to);
         }
     st_add_metadata(&out, "format", weights_only ? "netc weights 1" : "netc checkpoint 1");
+    st_add_metadata(&out, "netc", "%s", NETC_VERSION);
     st_add_metadata(&out, "model", "%s", p->model);
     st_add_metadata(&out, "recipe", "%s", p->recipe_text ? p->recipe_text : "");
     st_add_metadata(&out, "seed", "%llu", (unsigned long long)s->seed);
@@ -85,7 +81,7 @@ static RtStatus load_tensor(const StFile *f, const RtProgram *p, const RtTensor 
         describe(have, sizeof have, found->rank, found->dim);
         return rt_fail(error, RT_INPUT, "%s: tensor '%s' has the shape %s, %s needs %s", f->path, name, have, p->model, want);
     }
-    float *logical = malloc((size_t)elements(t) * sizeof *logical + 1);
+    float *logical = malloc((size_t)rt_tensor_elements(t) * sizeof *logical + 1);
     if (!logical) return rt_fail(error, RT_INPUT, "not enough memory to read %s", f->path);
     RtStatus status = RT_OK;
     if (st_read(f, found, logical))
@@ -175,11 +171,13 @@ void rt_weights_sha256(RtMachine *m, char hex[65]) {
     for (int i = 0; i < nparts; i++)
         for (uint32_t k = 0; k < parts[i].count; k++) {
             const RtTensor *t = &parts[i].tensors[k];
-            float *logical = malloc((size_t)elements(t) * sizeof *logical + 1);
-            if (!logical) abort();
-            rt_tensor_unpack(p, t, parts[i].block, logical);
-            rt_sha256_update(&sum, logical, (size_t)elements(t) * sizeof *logical);
-            free(logical);
+            int64_t elements = rt_tensor_elements(t), count;
+            float some[1024];
+            for (int64_t at = 0; at < elements; at += count) {
+                count = elements - at < 1024 ? elements - at : 1024;
+                rt_tensor_slice(p, t, parts[i].block, at, count, some);
+                rt_sha256_update(&sum, some, (size_t)count * sizeof *some);
+            }
         }
     rt_sha256_final(&sum, hex);
 }

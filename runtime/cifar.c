@@ -61,7 +61,8 @@ static RtStatus read_file(const Cifar *c, const char *directory, int index, uint
         else if (head[c->label_bytes - 1] >= c->classes)
             status = rt_fail(error, RT_INPUT, "%s: record %lld has label %d, but labels run from 0 to %lld", path, (long long)i,
                              head[c->label_bytes - 1], (long long)c->classes - 1);
-        labels[i] = head[c->label_bytes - 1];
+        else
+            labels[i] = head[c->label_bytes - 1];
     }
     fclose(f);
     return status;

@@ -11,7 +11,7 @@ RtStatus rt_data_allocate(RtData *d, RtError *error) {
     d->test_images = malloc((size_t)d->ntest * image);
     d->train_labels = malloc((size_t)d->ntrain * sizeof *d->train_labels);
     d->test_labels = malloc((size_t)d->ntest * sizeof *d->test_labels);
-    if (d->train_images && d->test_images && d->train_labels && d->test_labels) return RT_OK;
+    if (d->name && d->train_images && d->test_images && d->train_labels && d->test_labels) return RT_OK;
     return rt_fail(error, RT_INPUT, "not enough memory for the data set (%.0f MB)",
                    (double)(d->ntrain + d->ntest) * (double)image / 1e6);
 }
@@ -71,35 +71,32 @@ static RtStatus open_named(const char *name, RtData *data, RtError *error) {
     return status;
 }
 
+/* The set called `where`; the shape serves "synthetic" alone. */
+static RtStatus open_any(const char *where, int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data,
+                         RtError *error) {
+    if (!strcmp(where, "synthetic")) return rt_synthetic_open(channels, height, width, classes, data, error);
+    if (!strcmp(where, "cifar10") || !strcmp(where, "cifar100")) return open_named(where, data, error);
+    return rt_cifar_open(where, data, error);
+}
+
 RtStatus rt_data_open_shaped(const char *where, int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data,
                              RtError *error) {
     *data = (RtData){0};
-    RtStatus status;
-    if (!strcmp(where, "synthetic"))
-        status = rt_synthetic_open(channels, height, width, classes, data, error);
-    else if (!strcmp(where, "cifar10") || !strcmp(where, "cifar100"))
-        status = open_named(where, data, error);
-    else
-        status = rt_cifar_open(where, data, error);
+    RtStatus status = open_any(where, channels, height, width, classes, data, error);
     if (status == RT_OK &&
         (data->channels != channels || data->height != height || data->width != width || data->classes != classes))
-        status = rt_fail(error, RT_INPUT,
-                         "the data are images of %ldx%ldx%ld in %ld classes, the net takes %ldx%ldx%ld and has %ld classes",
-                         (long)data->channels, (long)data->height, (long)data->width, (long)data->classes, (long)channels,
-                         (long)height, (long)width, (long)classes);
+        status =
+            rt_fail(error, RT_INPUT,
+                    "the data are images of %lldx%lldx%lld in %lld classes, the net takes %lldx%lldx%lld and has %lld classes",
+                    (long long)data->channels, (long long)data->height, (long long)data->width, (long long)data->classes,
+                    (long long)channels, (long long)height, (long long)width, (long long)classes);
     if (status != RT_OK) rt_data_free(data);
     return status;
 }
 
 RtStatus rt_data_open(const char *where, RtData *data, RtError *error) {
     *data = (RtData){0};
-    RtStatus status;
-    if (!strcmp(where, "synthetic"))
-        status = rt_synthetic_open(3, 32, 32, 10, data, error);
-    else if (!strcmp(where, "cifar10") || !strcmp(where, "cifar100"))
-        status = open_named(where, data, error);
-    else
-        status = rt_cifar_open(where, data, error);
+    RtStatus status = open_any(where, 3, 32, 32, 10, data, error);
     if (status != RT_OK) rt_data_free(data);
     return status;
 }

@@ -3,7 +3,7 @@
 #define NETC_RUNTIME_DATA_H
 #include "runtime/status.h"
 
-/* Room for the images and labels of both splits; everything else of `data` is filled in before. */
+/* Room for the images and labels of both splits; sizes and name of `data` are filled in before. */
 RtStatus rt_data_allocate(RtData *data, RtError *error);
 /* Mean and standard deviation of the training images, per channel. */
 void rt_data_measure(RtData *data);

@@ -110,16 +110,34 @@ bool json_integer(Json *j, int64_t *out) {
     return j->at > start || fail(j);
 }
 
+static size_t digits(const char *text) { return strspn(text, "0123456789"); }
+
+/* The length of the number that text begins with, by RFC 8259; 0 if it is none. */
+static size_t number_length(const char *text) {
+    size_t n = text[0] == '-', some = digits(text + n);
+    if (some == 0 || (text[n] == '0' && some > 1)) return 0;
+    n += some;
+    if (text[n] == '.') {
+        if (!(some = digits(text + n + 1))) return 0;
+        n += 1 + some;
+    }
+    if (text[n] == 'e' || text[n] == 'E') {
+        n += 1 + (text[n + 1] == '+' || text[n + 1] == '-');
+        if (!(some = digits(text + n))) return 0;
+        n += some;
+    }
+    return n;
+}
+
 bool json_number(Json *j, double *out) {
     skip_space(j);
-    char text[64];
-    size_t n = 0;
-    while (j->at + n < j->end && n + 1 < sizeof text && j->at[n] && strchr("+-.0123456789eE", j->at[n])) n++;
-    memcpy(text, j->at, n);
+    char text[64] = {0};
+    size_t rest = (size_t)(j->end - j->at);
+    memcpy(text, j->at, rest < sizeof text - 1 ? rest : sizeof text - 1);
+    size_t n = j->failed ? 0 : number_length(text);
+    if (n == 0 || n == sizeof text - 1) return fail(j);
     text[n] = 0;
-    char *stop;
-    *out = strtod(text, &stop);
-    if (n == 0 || *stop) return fail(j);
+    *out = strtod(text, NULL);
     j->at += n;
     return true;
 }

@@ -48,10 +48,10 @@ static void prepare(RtLoader *l, float *images, int32_t *labels) {
     for (int64_t i = 0; i < l->batch; i++) {
         uint32_t index = l->order[l->batch_index * l->batch + i];
         const uint8_t *pixels = l->data->train_images + (int64_t)index * l->image_floats;
-        RtRectangle cut;
-        rt_augment_image(l->recipe, l->data, l->seed, (uint64_t)l->epoch << 32 | index, &pixels, l->work, &cut);
+        RtRectangle cut[RT_MAX_AUGMENT];
+        int ncut = rt_augment_image(l->recipe, l->data, l->seed, (uint64_t)l->epoch << 32 | index, &pixels, l->work, cut);
         rt_normalize_image(&l->normalizer, l->data, pixels, images + i * l->image_floats);
-        blank(l->data, &cut, images + i * l->image_floats);
+        for (int k = 0; k < ncut; k++) blank(l->data, &cut[k], images + i * l->image_floats);
         labels[i] = l->data->train_labels[index];
     }
     if (++l->batch_index < l->per_epoch) return;
@@ -77,7 +77,9 @@ static void *loader_main(void *argument) {
 }
 
 static bool allocate(RtLoader *l) {
-    size_t floats = (size_t)(l->batch * l->image_floats);
+    size_t floats;
+    if (__builtin_mul_overflow((size_t)l->batch, (size_t)l->image_floats, &floats) || floats > SIZE_MAX / sizeof(float))
+        return false;
     l->order = malloc((size_t)l->data->ntrain * sizeof *l->order);
     l->work = malloc(2 * (size_t)l->image_floats);
     bool ok = l->order && l->work;

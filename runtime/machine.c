@@ -1,6 +1,6 @@
 /* A Program in memory: its blocks allocated once, every reference of every call resolved to an address once, so that running
  * an entry is a walk over an array. */
-#include "runtime/rt.h"
+#include "runtime/machine.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -36,8 +36,18 @@ static void *block_new(uint64_t bytes) {
     return block;
 }
 
+/* Bytes of f32 or i32 [a, b, c, d]; UINT64_MAX if that is no size. */
+static uint64_t array_bytes(int64_t a, int64_t b, int64_t c, int64_t d) {
+    uint64_t bytes = 4, size;
+    const int64_t dim[] = {a, b, c, d};
+    for (int i = 0; i < 4; i++) {
+        if (dim[i] < 0 || __builtin_mul_overflow(bytes, (uint64_t)dim[i], &size)) return UINT64_MAX;
+        bytes = size;
+    }
+    return bytes;
+}
+
 static uint64_t space_bytes(const RtProgram *p, RtSpace space) {
-    uint64_t n = (uint64_t)p->batch;
     switch (space) {
     case RT_ARENA: return p->arena_bytes;
     case RT_PARAMS:
@@ -46,11 +56,11 @@ static uint64_t space_bytes(const RtProgram *p, RtSpace space) {
     case RT_MOMENT2: return p->params_bytes;
     case RT_STATE: return p->state_bytes;
     case RT_FOLDED: return p->folded_bytes;
-    case RT_IMAGES: return n * (uint64_t)(p->channels * p->height * p->width) * sizeof(float);
-    case RT_LABELS: return n * sizeof(int32_t);
-    case RT_LOGITS: return n * (uint64_t)p->classes * sizeof(float);
-    case RT_METRICS: return 2 * sizeof(float);
-    case RT_CONSTANT:
+    case RT_IMAGES: return array_bytes(p->batch, p->channels, p->height, p->width);
+    case RT_LABELS: return array_bytes(p->batch, 1, 1, 1);
+    case RT_LOGITS: return array_bytes(p->batch, p->classes, 1, 1);
+    case RT_METRICS: return array_bytes(2, 1, 1, 1);
+    case RT_CONSTANT: return p->constant_bytes;
     case RT_SPACE_COUNT: break;
     }
     return 0;
@@ -71,6 +81,19 @@ static bool allocate(RtMachine *m) {
     if (!m->scratch) return false;
     for (int t = 0; t < rt_pool_threads(m->pool); t++)
         if (!(m->scratch[t] = block_new(p->scratch_bytes))) return false;
+    return true;
+}
+
+/* Does every reference lie in its block? What a kernel reads from there on is the compiler's affair. */
+static bool references_fit(const RtProgram *p) {
+    for (int i = 0; i < ENTRIES; i++) {
+        const RtEntry *entry = entry_at(p, i);
+        for (uint32_t c = 0; c < entry->ncalls; c++)
+            for (uint32_t r = 0; r < entry->calls[c].nrefs; r++) {
+                RtRef ref = entry->calls[c].refs[r];
+                if ((unsigned)ref.space >= RT_SPACE_COUNT || ref.offset > space_bytes(p, ref.space)) return false;
+            }
+    }
     return true;
 }
 
@@ -97,8 +120,12 @@ static bool resolve(RtMachine *m) {
 
 RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error) {
     if (program->abi_version != RT_ABI_VERSION) {
-        snprintf(error->text, sizeof error->text, "the program was made for runtime version %u, this is version %d",
-                 program->abi_version, RT_ABI_VERSION);
+        rt_fail(error, RT_INPUT, "the program was made for runtime version %u, this is version %d", program->abi_version,
+                RT_ABI_VERSION);
+        return NULL;
+    }
+    if (!references_fit(program)) {
+        rt_fail(error, RT_INTERNAL, "the program of %s is damaged: a kernel's operand lies outside its memory", program->model);
         return NULL;
     }
     RtMachine *m = calloc(1, sizeof *m);
@@ -108,8 +135,8 @@ RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error
         if (allocate(m) && resolve(m)) return m;
     }
     rt_machine_free(m);
-    snprintf(error->text, sizeof error->text, "not enough memory: the model needs %.1f MB for activations alone",
-             (double)program->arena_bytes / 1e6);
+    rt_fail(error, RT_INPUT, "not enough memory: the model needs %.1f MB for activations alone",
+            (double)program->arena_bytes / 1e6);
     return NULL;
 }
 
@@ -162,54 +189,73 @@ void rt_machine_run(RtMachine *m, const RtEntry *entry) { rt_machine_run_timed(m
 
 /* ---- tensors ---- */
 
-/* Calls visit(context, physical float, logical float) for every element. */
-static void walk(const RtProgram *p, const RtTensor *t, char *block, float *logical, bool pack) {
-    float *physical = (float *)(void *)(block + t->offset);
-    int64_t V = p->block, d[4] = {1, 1, 1, 1};
-    for (uint32_t i = 0; i < t->rank; i++) d[i] = t->dim[i];
-    if (pack) memset(physical, 0, t->bytes);
-    int64_t in_blocks = (d[1] + V - 1) / V, row = in_blocks * V, taps = d[2] * d[3], count = d[0] * d[1] * taps;
-    for (int64_t i = 0; i < count; i++) {
-        int64_t at = i;
-        if (t->layout == RT_LAYOUT_ROWS) at = i / d[1] * row + i % d[1];
-        if (t->layout == RT_LAYOUT_FILTERS) {
-            int64_t tap = i % taps, in = i / taps % d[1], out = i / taps / d[1];
-            at = ((((out / V) * in_blocks + in / V) * taps + tap) * V + in % V) * V + out % V;
-        }
-        if (pack)
-            physical[at] = logical[i];
-        else
-            logical[i] = physical[at];
-    }
-}
-
-void rt_tensor_pack(const RtProgram *p, const RtTensor *t, const float *logical, char *block) {
-    walk(p, t, block, (float *)(uintptr_t)logical, true);
-}
-void rt_tensor_unpack(const RtProgram *p, const RtTensor *t, const char *block, float *logical) {
-    walk(p, t, (char *)(uintptr_t)block, logical, false);
-}
-
-static int64_t elements(const RtTensor *t) {
+int64_t rt_tensor_elements(const RtTensor *t) {
     int64_t n = 1;
     for (uint32_t i = 0; i < t->rank; i++) n *= t->dim[i];
     return n;
 }
 
+/* Where the logical element i lies, in floats from the tensor's start. */
+static int64_t place(const RtTensor *t, int64_t V, int64_t i) {
+    int64_t d[4] = {1, 1, 1, 1};
+    for (uint32_t k = 0; k < t->rank; k++) d[k] = t->dim[k];
+    int64_t blocks = (d[1] + V - 1) / V, taps = d[2] * d[3];
+    switch (t->layout) {
+    case RT_LAYOUT_VECTOR:
+    case RT_LAYOUT_DENSE: break;
+    case RT_LAYOUT_ROWS: return i / d[1] * blocks * V + i % d[1];
+    case RT_LAYOUT_FILTERS: {
+        int64_t tap = i % taps, in = i / taps % d[1], out = i / taps / d[1];
+        return ((((out / V) * blocks + in / V) * taps + tap) * V + in % V) * V + out % V;
+    }
+    }
+    return i;
+}
+
+void rt_tensor_pack(const RtProgram *p, const RtTensor *t, const float *logical, char *block) {
+    float *physical = (float *)(void *)(block + t->offset);
+    memset(physical, 0, t->bytes);
+    for (int64_t i = 0, n = rt_tensor_elements(t); i < n; i++) physical[place(t, p->block, i)] = logical[i];
+}
+
+void rt_tensor_unpack(const RtProgram *p, const RtTensor *t, const char *block, float *logical) {
+    rt_tensor_slice(p, t, block, 0, rt_tensor_elements(t), logical);
+}
+
+void rt_tensor_slice(const RtProgram *p, const RtTensor *t, const char *block, int64_t first, int64_t count, float *logical) {
+    const float *physical = (const float *)(const void *)(block + t->offset);
+    for (int64_t i = 0; i < count; i++) logical[i] = physical[place(t, p->block, first + i)];
+}
+
+/* One tensor being initialised by all threads, CHUNK elements a piece. */
+enum { CHUNK = 1 << 14 };
+typedef struct Init {
+    const RtTensor *tensor;
+    float *physical;
+    uint64_t seed;
+    int64_t block, elements;
+    uint32_t index;
+} Init;
+
+static void init_chunk(void *context, int64_t piece, int thread) {
+    const Init *c = context;
+    const RtTensor *t = c->tensor;
+    int64_t end = (piece + 1) * CHUNK < c->elements ? (piece + 1) * CHUNK : c->elements;
+    (void)thread;
+    for (int64_t i = piece * CHUNK; i < end; i++) {
+        double value = t->init_value;
+        if (t->init == RT_INIT_NORMAL) value *= rt_normal(c->seed, RT_STREAM_INIT, (uint64_t)i, c->index);
+        if (t->init == RT_INIT_UNIFORM) value *= 2 * rt_uniform(c->seed, RT_STREAM_INIT, (uint64_t)i, c->index) - 1;
+        c->physical[place(t, c->block, i)] = (float)value;
+    }
+}
+
 static void init_tensors(RtMachine *m, const RtTensor *tensors, uint32_t count, RtSpace space, uint64_t seed) {
     for (uint32_t i = 0; i < count; i++) {
-        const RtTensor *t = &tensors[i];
-        int64_t n = elements(t);
-        float *logical = malloc((size_t)n * sizeof *logical + 1);
-        if (!logical) abort();
-        for (int64_t k = 0; k < n; k++) {
-            double value = t->init_value;
-            if (t->init == RT_INIT_NORMAL) value *= rt_normal(seed, RT_STREAM_INIT, (uint64_t)k, i);
-            if (t->init == RT_INIT_UNIFORM) value *= 2 * rt_uniform(seed, RT_STREAM_INIT, (uint64_t)k, i) - 1;
-            logical[k] = (float)value;
-        }
-        rt_tensor_pack(m->program, t, logical, m->space[space]);
-        free(logical);
+        float *physical = (float *)(void *)((char *)m->space[space] + tensors[i].offset);
+        Init init = {&tensors[i], physical, seed, m->program->block, rt_tensor_elements(&tensors[i]), i};
+        memset(physical, 0, tensors[i].bytes);
+        rt_pool_run(m->pool, init_chunk, &init, (init.elements + CHUNK - 1) / CHUNK);
     }
 }
 

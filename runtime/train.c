@@ -3,7 +3,10 @@
  * Per step: next batch, train_step (loss, gradients, running statistics), stop if the loss is not finite, apply_update. At each
  * epoch's end: evaluation, a metrics line, best.safetensors if it is the best, then last.safetensors with the position of the
  * next epoch, the one before it kept as last-1.safetensors. Everything that decides what a step computes is in RtTrainState, the
- * weights and the optimiser's moments, so a resumed run continues bit for bit. */
+ * weights and the optimiser's moments, so a resumed run continues bit for bit. Weights that are not finite are never saved.
+ *
+ * The schedule runs over the recipe's epochs also when --steps stops earlier. With ema, evaluation and best.safetensors use the
+ * averaged weights, beside the running statistics of the trained ones. */
 #include "runtime/loader.h"
 #include "runtime/metrics.h"
 #include "runtime/progress.h"
@@ -25,10 +28,11 @@ static void request_stop(int signal_number) {
 }
 
 void rt_install_signal_handlers(void) {
-    struct sigaction action = {.sa_handler = request_stop};
+    struct sigaction action = {.sa_handler = request_stop, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL); /* a file-size limit is then an error of write, as a full disk is */
 }
 
 /* One training run. */
@@ -75,16 +79,34 @@ static RtStatus make_directory(const char *path, RtError *error) {
     return RT_OK;
 }
 
+static RtStatus check_finite(Run *r) {
+    const float *w = rt_machine_space(r->m, RT_PARAMS);
+    for (uint64_t i = 0; i < r->p->params_bytes / sizeof *w; i++)
+        if (!isfinite(w[i]))
+            return rt_fail(r->error, RT_DIVERGED,
+                           "a weight is not finite after step %llu (epoch %lld); the last checkpoint is kept",
+                           (unsigned long long)r->s.step, (long long)r->s.epoch);
+    return RT_OK;
+}
+
+/* Makes `before` the same file as `last`, so that `last` exists at every moment; where links are not to be had, moves it. */
+static bool keep_previous(const char *last, const char *before) {
+    unlink(before);
+    return link(last, before) == 0 || rename(last, before) == 0 || errno == ENOENT;
+}
+
 static RtStatus save_last(Run *r) {
     char last[PATH_LENGTH], before[PATH_LENGTH], fresh[PATH_LENGTH];
     path_of(r, "last.safetensors", last);
     path_of(r, "last-1.safetensors", before);
     path_of(r, "last.safetensors.new", fresh);
-    RtStatus status = rt_checkpoint_save(fresh, r->m, &r->s, false, r->error);
+    RtStatus status = check_finite(r);
+    if (status == RT_OK) status = rt_checkpoint_save(fresh, r->m, &r->s, false, r->error);
     if (status != RT_OK) return status;
-    bool ok = rename(last, before) == 0 || errno == ENOENT;
-    if (ok && rename(fresh, last) == 0) return RT_OK;
-    return rt_fail(r->error, RT_IO, "cannot write %s: %s", last, strerror(errno));
+    if (keep_previous(last, before) && rename(fresh, last) == 0) return RT_OK;
+    status = rt_fail(r->error, RT_IO, "cannot write %s: %s", last, strerror(errno));
+    unlink(fresh);
+    return status;
 }
 
 /* ---- exponential moving average ---- */
@@ -109,16 +131,31 @@ static void ema_swap(Run *r) {
 
 /* ---- start ---- */
 
-static RtStatus start_state(Run *r) {
+/* Reads last.safetensors. Its position must be one that this data set and batch size have. */
+static RtStatus resume(Run *r) {
     char path[PATH_LENGTH];
+    path_of(r, "last.safetensors", path);
+    RtStatus status = rt_checkpoint_load(path, r->m, &r->s, r->error);
+    if (status != RT_OK) return status;
+    bool inside = r->s.epoch >= 0 && r->s.batch_index >= 0 && r->s.batch_index < r->per_epoch;
+    if (inside && r->s.step / (uint64_t)r->per_epoch == (uint64_t)r->s.epoch &&
+        r->s.step % (uint64_t)r->per_epoch == (uint64_t)r->s.batch_index)
+        return RT_OK;
+    return rt_fail(
+        r->error, RT_INPUT,
+        "%s was made with another batch size or data set: step %llu is not batch %lld of epoch %lld at %lld batches an "
+        "epoch",
+        path, (unsigned long long)r->s.step, (long long)r->s.batch_index, (long long)r->s.epoch, (long long)r->per_epoch);
+}
+
+static RtStatus start_state(Run *r) {
     bool average = r->p->recipe.ema > 0;
     r->s = (RtTrainState){.seed = r->o->seed, .best_accuracy = -1, .best_epoch = -1};
     if (average && !(r->s.ema = calloc(1, r->p->params_bytes + sizeof(float))))
         return rt_fail(r->error, RT_INPUT, "not enough memory");
-    if (r->o->resume) {
-        path_of(r, "last.safetensors", path);
-        return rt_checkpoint_load(path, r->m, &r->s, r->error);
-    }
+    memset(rt_machine_space(r->m, RT_MOMENT1), 0, r->p->params_bytes);
+    memset(rt_machine_space(r->m, RT_MOMENT2), 0, r->p->params_bytes);
+    if (r->o->resume) return resume(r);
     rt_machine_init_params(r->m, r->o->seed);
     RtStatus status = r->o->init_path ? rt_weights_load(r->o->init_path, r->m, r->error) : RT_OK;
     if (average) memcpy(r->s.ema, rt_machine_space(r->m, RT_PARAMS), r->p->params_bytes);
@@ -129,11 +166,11 @@ static RtStatus start(Run *r) {
     const RtRecipe *recipe = &r->p->recipe;
     RtStatus status = rt_shape_check(r->p, r->data, r->error);
     if (status != RT_OK) return status;
+    if (r->p->train_step.ncalls == 0) return rt_fail(r->error, RT_INTERNAL, "the program was compiled for inference only");
     r->per_epoch = r->data->ntrain / r->p->batch;
     if (r->per_epoch < 1)
         return rt_fail(r->error, RT_INPUT, "a batch of %lld is more than the %lld training images", (long long)r->p->batch,
                        (long long)r->data->ntrain);
-    if (r->p->train_step.ncalls == 0) return rt_fail(r->error, RT_INTERNAL, "the program was compiled for inference only");
     r->total_steps = (uint64_t)(recipe->epochs * r->per_epoch);
     r->stop_at = r->o->max_steps > 0 ? (uint64_t)r->o->max_steps : r->total_steps;
     status = make_directory(r->o->out_dir, r->error);
@@ -141,6 +178,8 @@ static RtStatus start(Run *r) {
     if (status == RT_OK) status = rt_metrics_open(&r->metrics, r->o->out_dir, r->o->resume, r->s.step, r->error);
     if (status != RT_OK) return status;
     r->loader = rt_loader_new(r->data, recipe, r->p->batch, r->s.seed, r->s.epoch, r->s.batch_index, r->error);
+    if (r->s.step >= r->stop_at)
+        rt_progress_say(&r->progress, "nothing to do: the checkpoint is at step %llu already", (unsigned long long)r->s.step);
     return r->loader ? RT_OK : RT_INPUT;
 }
 
@@ -166,7 +205,7 @@ static RtStatus step(Run *r, float *loss) {
     *loss = metrics[0];
     if (!isfinite(*loss))
         return rt_fail(r->error, RT_DIVERGED, "the loss is not finite at step %llu (epoch %lld); the last checkpoint is kept",
-                       (unsigned long long)r->s.step, (long long)r->s.epoch);
+                       (unsigned long long)r->s.step + 1, (long long)r->s.epoch);
     rt_machine_run(r->m, &r->p->apply_update);
     ema_update(r);
     r->s.step++;
@@ -221,7 +260,8 @@ static RtStatus evaluate(Run *r) {
         r->s.best_accuracy = r->test.accuracy;
         r->s.best_epoch = r->s.epoch;
         path_of(r, "best.safetensors", best);
-        status = rt_checkpoint_save(best, r->m, &r->s, true, r->error);
+        status = check_finite(r);
+        if (status == RT_OK) status = rt_checkpoint_save(best, r->m, &r->s, true, r->error);
     }
     ema_swap(r);
     return status;
@@ -265,6 +305,7 @@ static RtStatus finish_epoch(Run *r, bool run_ends) {
 static RtStatus interrupted(Run *r) {
     RtStatus status = save_last(r);
     if (status != RT_OK) return status;
+    stop_requested = 0;
     return rt_fail(r->error, RT_INTERRUPTED, "interrupted at step %llu; --resume continues from %s/last.safetensors",
                    (unsigned long long)r->s.step, r->o->out_dir);
 }
