@@ -36,7 +36,7 @@ View view_of(const Tensor *t, Type space);
 /* to = e at each element of `space`, or (reduce) its sums over the pixels. acc and out are dense over the space or NULL. */
 void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *acc, const double *out, bool reduce, Tensor *to);
 
-/* The running example of fused kernels: operand j as its prologue computes it (a fresh tensor), and its STORE result. */
+/* An operand of a convolution as its PROLOGUE computes it, in a fresh tensor; also makes its STORE result. */
 Tensor eval_prologue(const EvalOp *op, int operand);
 /* Result 0 holds the raw accumulator: applies EPILOGUE, then makes the OUTPUT and REDUCE results. */
 void eval_epilogue(const EvalOp *op);

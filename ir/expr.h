@@ -17,21 +17,21 @@
 
 /*      id       text      operands */
 #define EXPR_OPS(X)                                                                                                              \
-    X(X_ARG, "arg", 0)         /* args[index] at this element */                                                                 \
-    X(X_CONST, "const", 0)     /* value */                                                                                       \
-    X(X_ACC, "acc", 0)         /* a kernel op's raw result */                                                                    \
-    X(X_OUT, "out", 0)         /* a kernel op's result after its epilogue */                                                     \
+    X(X_ARG, "arg", 0)     /* args[index] at this element */                                                                     \
+    X(X_CONST, "const", 0) /* value */                                                                                           \
+    X(X_ACC, "acc", 0)     /* a kernel op's raw result */                                                                        \
+    X(X_OUT, "out", 0)     /* a kernel op's result after its epilogue */                                                         \
     X(X_ADD, "add", 2)                                                                                                           \
     X(X_SUB, "sub", 2)                                                                                                           \
     X(X_MUL, "mul", 2)                                                                                                           \
     X(X_DIV, "div", 2)                                                                                                           \
-    X(X_MAX, "max", 2)         /* a > b ? a : b, so a NaN in b survives as in x86 max */                                          \
-    X(X_MIN, "min", 2)         /* a < b ? a : b */                                                                               \
+    X(X_MAX, "max", 2) /* a > b ? a : b, so a NaN in b survives as in x86 max */                                                 \
+    X(X_MIN, "min", 2) /* a < b ? a : b */                                                                                       \
     X(X_NEG, "neg", 1)                                                                                                           \
     X(X_EXP, "exp", 1)                                                                                                           \
     X(X_LOG, "log", 1)                                                                                                           \
     X(X_SQRT, "sqrt", 1)                                                                                                         \
-    X(X_RSQRT, "rsqrt", 1)     /* 1 / sqrt(a), correctly rounded operations, never the estimate instruction */                   \
+    X(X_RSQRT, "rsqrt", 1) /* 1 / sqrt(a), correctly rounded operations, never the estimate instruction */                       \
     X(X_TANH, "tanh", 1)                                                                                                         \
     X(X_SIGMOID, "sigmoid", 1) /* 1 / (1 + exp(-a)) */                                                                           \
     X(X_SELECT, "select", 3)   /* a > 0 ? b : c */
@@ -60,8 +60,9 @@ const char *expr_op_text(ExprOp op);
 int expr_op_operands(ExprOp op);
 
 /* Growing an Expr: equal nodes are shared and constants folded (in double) as nodes are added; x*1, x+0, select with
- * equal arms and the like are simplified where that is exact for every input, NaN and infinity included (so x-0 is x, but x+0 stays: -0+0 is +0).
- * A builder holds up to 65535 nodes; an Expr that enters a graph has at most EXPR_MAX_NODES, which who fuses must check. */
+ * equal arms and the like are simplified where that is exact for every input, NaN and infinity included (so x-0 is x, but x+0
+ * stays: -0+0 is +0). A builder holds up to 65535 nodes; an Expr that enters a graph has at most EXPR_MAX_NODES, which who fuses
+ * must check. */
 typedef struct ExprBuilder {
     Arena *arena;
     ExprNode *node;

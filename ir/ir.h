@@ -48,14 +48,23 @@ typedef enum Op {
 
 typedef enum Tier { TIER_SOURCE = 1, TIER_NET = 2, TIER_BACKWARD = 4, TIER_FUSED = 8 } Tier;
 typedef enum AttrKind {
-    ATTR_NONE, ATTR_PARAM, ATTR_CONSTANT, ATTR_WINDOW, ATTR_NORM, ATTR_CHANNELS, ATTR_DROPOUT, ATTR_LOSS, ATTR_INDEX
+    ATTR_NONE,
+    ATTR_PARAM,
+    ATTR_CONSTANT,
+    ATTR_WINDOW,
+    ATTR_NORM,
+    ATTR_CHANNELS,
+    ATTR_DROPOUT,
+    ATTR_LOSS,
+    ATTR_INDEX
 } AttrKind;
 
 /* How a parameter starts. Fan counts follow PyTorch: fan_in = I/groups*kh*kw or K, fan_out = O*kh*kw or O. */
 typedef enum InitKind { INIT_CONSTANT, INIT_HE_NORMAL, INIT_XAVIER_UNIFORM, INIT_UNIFORM } InitKind;
 typedef struct Init {
     InitKind kind;
-    double value; /* INIT_CONSTANT: the value. INIT_UNIFORM: the bound b of U(-b, b). INIT_HE_NORMAL: std = sqrt(2 / fan_out) if 1, sqrt(2 / fan_in) if 0 */
+    double value; /* INIT_CONSTANT: the value. INIT_UNIFORM: the bound b of U(-b, b). INIT_HE_NORMAL: std = sqrt(2 / fan_out) if
+                     1, sqrt(2 / fan_in) if 0 */
 } Init;
 
 typedef union Attrs {
@@ -141,9 +150,9 @@ uint32_t op_max_args(Op op);
 
 /* ---- types ---- */
 Type type_make(DType dtype, int rank, const int64_t *dim);
-Type type_scalar(void);                         /* f32[] */
-Type type_vector(int64_t c);                    /* f32[c] */
-Type type_matrix(int64_t n, int64_t c);         /* f32[n,c] */
+Type type_scalar(void);                 /* f32[] */
+Type type_vector(int64_t c);            /* f32[c] */
+Type type_matrix(int64_t n, int64_t c); /* f32[n,c] */
 Type type_feature(int64_t n, int64_t c, int64_t h, int64_t w);
 bool type_equal(Type a, Type b);
 int64_t type_elements(Type t);
@@ -174,7 +183,8 @@ typedef struct ValueSpec {
 
 /* The result type, or false with a one-sentence reason ("needs 3 input channels, found 16") in why. */
 bool graph_infer(const Graph *g, const ValueSpec *spec, Type *type, char *why, size_t why_size);
-/* Appends; args, regions and names are copied into the graph's arena. A spec that graph_infer refuses is a compiler bug: aborts with the reason. */
+/* Appends; args, regions and names are copied into the graph's arena. A spec that graph_infer refuses is a compiler bug: aborts
+ * with the reason. */
 Val graph_add(Graph *g, const ValueSpec *spec);
 void graph_output(Graph *g, OutputKind kind, Val value, const char *name);
 

@@ -1,4 +1,5 @@
 /* Regions: which op may carry which, over which iteration space, and what results they add (see the head of ir/ir.h). */
+#include "ir/attrs.h"
 #include "ir/shape.h"
 
 bool op_takes_regions(Op op) {
@@ -11,8 +12,6 @@ static bool takes_prologue(Op op, int operand) {
     return operand == 0;
 }
 
-static const char *const role_text[] = {"prologue", "store", "epilogue", "output", "reduce"};
-
 static bool role_allowed(const Infer *in, const Region *r) {
     Op op = in->spec->op;
     if ((unsigned)r->role > REGION_REDUCE) return infer_refuse(in, "unknown kind of region");
@@ -23,9 +22,9 @@ static bool role_allowed(const Infer *in, const Region *r) {
         ok = loads;
     else
         ok = op_takes_regions(op);
-    if (!ok) return infer_refuse(in, "cannot carry the region '%s'", role_text[r->role]);
+    if (!ok) return infer_refuse(in, "cannot carry the region '%s'", region_role_text(r->role));
     if (loads ? !takes_prologue(op, r->operand) : r->operand != 0)
-        return infer_refuse(in, "the region '%s' cannot stand on operand %d", role_text[r->role], r->operand);
+        return infer_refuse(in, "the region '%s' cannot stand on operand %d", region_role_text(r->role), r->operand);
     return true;
 }
 
@@ -40,12 +39,13 @@ static const Region *find_before(const Infer *in, uint32_t end, RegionRole role,
 static bool leaf_allowed(const Infer *in, const Region *r, const ExprNode *node, Type space) {
     bool after = r->role == REGION_OUTPUT || r->role == REGION_REDUCE, kernel = in->spec->op != OP_MAP;
     if (node->op == X_ACC && !(kernel && (after || r->role == REGION_EPILOGUE)))
-        return infer_refuse(in, "the region '%s' cannot read the accumulator", role_text[r->role]);
+        return infer_refuse(in, "the region '%s' cannot read the accumulator", region_role_text(r->role));
     if (node->op == X_OUT && !(kernel && after))
-        return infer_refuse(in, "the region '%s' cannot read the op's output", role_text[r->role]);
+        return infer_refuse(in, "the region '%s' cannot read the op's output", region_role_text(r->role));
     if (node->op != X_ARG) return true;
     if (node->arg[0] >= in->spec->nargs)
-        return infer_refuse(in, "the region '%s' reads argument %d of %u", role_text[r->role], node->arg[0], in->spec->nargs);
+        return infer_refuse(in, "the region '%s' reads argument %d of %u", region_role_text(r->role), node->arg[0],
+                            in->spec->nargs);
     Type t = infer_arg(in, node->arg[0]);
     if (t.dtype != DT_F32 || !type_broadcasts(t, space))
         return infer_refuse(in, "argument %d is %s, which cannot be read at each element of %s", node->arg[0], TEXT(t),
@@ -56,14 +56,15 @@ static bool leaf_allowed(const Infer *in, const Region *r, const ExprNode *node,
 static bool expr_valid(const Infer *in, const Region *r, Type space) {
     const Expr *e = r->expr;
     if (!e || e->count < 1 || e->count > EXPR_MAX_NODES)
-        return infer_refuse(in, "the region '%s' must have 1 to %d operations, found %u", role_text[r->role], EXPR_MAX_NODES,
-                            e ? e->count : 0);
+        return infer_refuse(in, "the region '%s' must have 1 to %d operations, found %u", region_role_text(r->role),
+                            EXPR_MAX_NODES, e ? e->count : 0);
     for (uint32_t i = 0; i < e->count; i++) {
         const ExprNode *node = &e->node[i];
-        if (node->op >= EXPR_OP_COUNT) return infer_refuse(in, "the region '%s' has an unknown operation", role_text[r->role]);
+        if (node->op >= EXPR_OP_COUNT)
+            return infer_refuse(in, "the region '%s' has an unknown operation", region_role_text(r->role));
         for (int k = 0; k < expr_op_operands((ExprOp)node->op); k++) {
             if (node->arg[k] >= i)
-                return infer_refuse(in, "the region '%s' uses a value before it is computed", role_text[r->role]);
+                return infer_refuse(in, "the region '%s' uses a value before it is computed", region_role_text(r->role));
         }
         if (!leaf_allowed(in, r, node, space)) return false;
     }
@@ -75,7 +76,7 @@ static bool region_valid(const Infer *in, uint32_t i, Type space) {
     if (!role_allowed(in, r)) return false;
     bool single = r->role != REGION_OUTPUT && r->role != REGION_REDUCE;
     if (single && find_before(in, i, r->role, r->operand))
-        return infer_refuse(in, "carries the region '%s' twice", role_text[r->role]);
+        return infer_refuse(in, "carries the region '%s' twice", region_role_text(r->role));
     if (r->role == REGION_REDUCE && space.rank != 4)
         return infer_refuse(in, "a sum over H and W needs an iteration space of rank 4, found %s", TEXT(space));
     if (r->role == REGION_STORE) {

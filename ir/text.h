@@ -4,9 +4,9 @@
 #include "ir/ir.h"
 
 void graph_print(const Graph *g, FILE *out);
-void graph_print_value(const Graph *g, Val v, FILE *out); /* one line */
+void graph_print_value(const Graph *g, Val v, FILE *out);              /* one line */
 void graph_print_json(const Graph *g, const Diag *sources, FILE *out); /* sources (may be NULL) gives file:line of spans */
-char *graph_to_string(const Graph *g); /* malloc'd */
+char *graph_to_string(const Graph *g);                                 /* malloc'd */
 
 /* Reads what graph_print wrote. On a mistake reports into diag (file id from diag_add_file) and returns NULL. */
 Graph *graph_read(const char *text, size_t length, uint32_t file, Diag *diag);

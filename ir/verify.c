@@ -1,6 +1,7 @@
 /* The verifier: what graph_add promises, checked again on the finished graph, and what only a whole graph can show (names,
  * outputs, tiers). The driver runs it after every pass. Sentences are malloc'd; NULL is good news. */
 #include "ir/attrs.h"
+#include "ir/shape.h"
 #include "ir/text.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,8 +19,6 @@ static char *sentence(const char *format, ...) {
     fputs("netc: out of memory: no room for a message of the verifier\n", stderr);
     exit(70);
 }
-
-#define TEXT(t) type_format((t), (char[TYPE_TEXT]){0})
 
 static char *check_value(const Graph *g, Val id, unsigned tiers) {
     const Value *v = &g->value[id];
