@@ -99,6 +99,17 @@ void scope_set(Arena *arena, Scope *scope, const Name *name, Datum value) {
 
 /* ---- the graph ---- */
 
+/* How the language writes an operation that has no name in it, or NULL. */
+static const char *operator_sign(Op op) {
+    switch (op) {
+    case OP_ADD: return "+";
+    case OP_SUB: return "-";
+    case OP_MUL: return "*";
+    case OP_DIV: return "/";
+    default: return NULL;
+    }
+}
+
 Val eval_add(Eval *ev, Span span, const ValueSpec *spec) {
     char why[512];
     Type type;
@@ -107,7 +118,11 @@ Val eval_add(Eval *ev, Span span, const ValueSpec *spec) {
     full.span = span;
     if (!full.name) full.name = ev->frame && *ev->frame->path ? ev->frame->path : NULL;
     if (!graph_infer(ev->graph, &full, &type, why, sizeof why)) {
-        eval_error(ev, span, "%s", why);
+        const char *sign = operator_sign(spec->op), *reason = strstr(why, ": ");
+        if (sign && reason)
+            eval_error(ev, span, "'%s' %s", sign, reason + 2);
+        else
+            eval_error(ev, span, "%s", why);
         return NO_VAL;
     }
     ev->elements += (double)type_elements(type);

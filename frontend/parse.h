@@ -23,7 +23,7 @@ const Token *parse_next(Parser *p);
 bool parse_accept(Parser *p, TokenKind kind);
 /* Takes a token of this kind, or reports "expected X, found Y" and returns NULL. `what` may replace X. */
 const Token *parse_expect(Parser *p, TokenKind kind, const char *what);
-/* Reports "expected <what>, found <the next token>". */
+/* Reports "expected <what>, found <the next token, or the end of the line if that stands on another one>". */
 void parse_expected(Parser *p, const char *what);
 Span parse_span_from(const Parser *p, Span begin);
 

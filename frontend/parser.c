@@ -54,13 +54,29 @@ bool parse_accept(Parser *p, TokenKind kind) {
     return true;
 }
 
-void parse_expected(Parser *p, const char *what) {
-    const Token *t = parse_peek(p);
-    if (t->kind == TOKEN_ERROR || p->complained == p->at + 1) return; /* the lexer has spoken, or we have */
+/* Has the lexer spoken about the next token, or have we? */
+static bool already_said(Parser *p) {
+    if (parse_peek(p)->kind == TOKEN_ERROR || p->complained == p->at + 1) return true;
     p->complained = p->at + 1;
+    return false;
+}
+
+static void expected_here(Parser *p, const char *what) {
+    const Token *t = parse_peek(p);
+    if (already_said(p)) return;
     const char *found = token_describe(p->arena, t->kind);
     if (t->kind == TOKEN_NAME) found = arena_printf(p->arena, "the name '%s'", t->text);
     diag_error(p->diag, t->span, "expected %s, found %s", what, found);
+}
+
+void parse_expected(Parser *p, const char *what) {
+    if (p->at == 0 || parse_peek(p)->newlines == 0) {
+        expected_here(p, what);
+    } else if (!already_said(p)) {
+        Span end = p->token[p->at - 1].span;
+        end = (Span){end.file, end.end, end.end + 1};
+        diag_error(p->diag, end, "expected %s, found the end of the line", what);
+    }
 }
 
 const Token *parse_expect(Parser *p, TokenKind kind, const char *what) {
@@ -225,7 +241,7 @@ static bool parse_statement(Parser *p, AstStatement *s) {
     case TOKEN_INPUT: s->kind = STATEMENT_INPUT, ok = parse_input(p, s) && ok; break;
     default:
         if (t->kind != TOKEN_END) p->at--;
-        parse_expected(p, "a statement");
+        expected_here(p, "a statement");
         return false;
     }
     s->span = parse_span_from(p, s->span);
@@ -240,7 +256,7 @@ static bool parse_statements(Parser *p, AstBody *body) {
     while (parse_peek(p)->kind != TOKEN_RIGHT_BRACE) {
         const Token *t = parse_peek(p);
         if (begins_declaration(t->kind)) {
-            parse_expected(p, "'}' at the end of the body");
+            expected_here(p, "'}' at the end of the body");
             return false;
         }
         uint32_t start = p->at;
@@ -328,8 +344,11 @@ static bool parse_callable(Parser *p, AstFile *file, uint32_t *capacity) {
 }
 
 static bool parse_train_setting(Parser *p, AstFile *file, uint32_t *capacity) {
-    const Token *key = parse_expect(p, TOKEN_NAME, "a key of the recipe or '}'");
-    if (!key) return false;
+    const Token *key = parse_peek(p);
+    if (!parse_accept(p, TOKEN_NAME)) {
+        expected_here(p, "a key of the recipe or '}'");
+        return false;
+    }
     AstSetting setting = {name_intern(p->names, key->text), key->span, NULL};
     if (!parse_expect(p, TOKEN_ASSIGN, NULL) || !(setting.value = parse_expression(p))) return false;
     if (file->nsettings == MAX_SETTINGS) {
@@ -355,7 +374,7 @@ static bool parse_train(Parser *p, AstFile *file, uint32_t *capacity) {
     while (!parse_accept(p, TOKEN_RIGHT_BRACE)) {
         uint32_t start = p->at;
         if (begins_declaration(parse_peek(p)->kind)) {
-            parse_expected(p, "'}' at the end of 'train'");
+            expected_here(p, "'}' at the end of 'train'");
             return false;
         }
         if (!parse_train_setting(p, file, capacity)) skip_statement(p, start);
@@ -406,7 +425,7 @@ AstFile *parse_file(Names *names, Diag *diag, uint32_t file, const char *text, s
         case TOKEN_BLOCK:
         case TOKEN_NET: ok = parse_callable(&p, ast, &callables); break;
         case TOKEN_TRAIN: ok = parse_train(&p, ast, &settings); break;
-        default: parse_expected(&p, "'import', 'block', 'net' or 'train'"); break;
+        default: expected_here(&p, "'import', 'block', 'net' or 'train'"); break;
         }
         if (!ok && (p.at == start || !begins_declaration(parse_peek(&p)->kind))) skip_declaration(&p);
     }
