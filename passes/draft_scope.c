@@ -1,5 +1,6 @@
 /* Exprs in scope of a draft's node: splicing, taking apart, inlining. See draft.h. */
 #include "passes/draft.h"
+#include <stdlib.h>
 #include <string.h>
 
 Scope scope_open(Draft *d) { return (Scope){.d = d, .b = expr_builder(d->arena)}; }
@@ -79,11 +80,29 @@ static bool find_map(const Draft *d, Type space, const Ref *args, uint32_t nargs
     return false;
 }
 
+static int by_ref(const void *a, const void *b) {
+    const Ref *p = a, *q = b;
+    if (p->node != q->node) return p->node < q->node ? -1 : 1;
+    return p->slot < q->slot ? -1 : p->slot > q->slot;
+}
+
+/* A scope whose leaves are those that e reads, in one order whatever the order in s, so that equal computations look equal. */
+static Scope leaves_of(const Scope *s, const Expr *e) {
+    Scope own = scope_open(s->d);
+    for (uint32_t i = 0; i < e->count; i++) {
+        if (e->node[i].op == X_ARG) scope_leaf(&own, s->leaf[e->node[i].arg[0]]);
+    }
+    if (own.nleaves) qsort(own.leaf, own.nleaves, sizeof *own.leaf, by_ref);
+    own.b = expr_builder(s->d->arena);
+    for (uint32_t i = 0; i < own.nleaves; i++) expr_arg(&own.b, i);
+    return own;
+}
+
 static bool extract(Scope *s, uint16_t root, Type space, RegionRole role, const uint32_t *like, Ref *out) {
     const Expr *e = expr_finish(&s->b, root);
-    Scope own = scope_open(s->d);
+    Scope own = leaves_of(s, e);
     uint16_t *map = ARENA_ARRAY(s->d->arena, uint16_t, s->nleaves);
-    for (uint32_t i = 0; i < e->count; i++) { /* leaves in the order the Expr reads them, so that equal Exprs look equal */
+    for (uint32_t i = 0; i < e->count; i++) {
         uint16_t index = e->node[i].arg[0];
         if (e->node[i].op == X_ARG) map[index] = scope_leaf(&own, s->leaf[index]);
     }

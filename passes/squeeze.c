@@ -7,10 +7,11 @@
  * squeeze of an SE block, pooled through batch norm's affine map, follows from the Σc of the batch statistics, and how
  * in backward the gate's gradient and those of gamma and beta follow from Σ dr and Σ dr*c.
  *
- * The rule. A sum is rewritten when its body, taken apart (linear.h), is more than one bare product.
+ * The rule. A sum is rewritten when its body, taken apart (linear.h), is more than one bare product. (A bare product of feature
+ * maps becomes the body of its sum, where later sums find it.)
  *   - Maps of a single feature map, and maps with a single reader, are looked through: fuse_maps recomputes them where they are
  *     needed, so they are not stored.
- *   - Other maps are looked through only if all resulting sums exist already.
+ *   - Another map is looked through where it is what is summed, and only if all resulting sums exist already.
  * It never costs a sweep: every new sum reads a subset of what the old one read (through maps that are not stored), so at worst
  * all of them together are one sweep over the same operands (share_sweeps). Nonlinear parts (select, max, …) stay factors.
  *
@@ -23,14 +24,16 @@
 
 enum { MAX_SUMS = 8, MAX_LOOKS = 16 };
 
-typedef enum Depth { THROUGH_UNSTORED, THROUGH_ALL } Depth;
+/* What is looked through beside maps that are not stored: nothing, or the summed map itself. */
+typedef enum Depth { THROUGH_UNSTORED, THROUGH_SUMMED } Depth;
 
 static bool look_through(Linear *l, Ref ref, Sum *sum) {
     Draft *d = l->scope->d;
     const DraftRegion *r = draft_region(d, ref);
     if (!r || d->node[ref.node].op != OP_MAP || r->role != REGION_OUTPUT || !draft_is_element(d, ref)) return false;
     bool unstored = draft_uses(d, ref) == 1 || draft_element_args(d, ref.node, r->expr) <= 1;
-    if (l->depth == MAX_LOOKS || (l->owner == THROUGH_UNSTORED && !unstored)) return false;
+    bool allowed = unstored || (l->owner == THROUGH_SUMMED && l->depth == 0);
+    if (l->depth == MAX_LOOKS || !allowed) return false;
     l->depth++;
     *sum = linear_sum(l, ref.node, r->expr);
     l->depth--;
@@ -55,6 +58,12 @@ static bool all_exist(Scope *s, const Sum *sum, Type space) {
 static bool one_bare_product(const Scope *s, const Sum *sum) {
     const ExprNode *k = &s->b.node[sum->term[0].coefficient];
     return sum->terms == 1 && sum->term[0].factors > 0 && k->op == X_CONST && k->value == 1;
+}
+
+static bool product_of_arguments(const Scope *s, const Sum *sum) {
+    bool arguments = sum->term[0].factors > 1;
+    for (uint32_t i = 0; i < sum->term[0].factors; i++) arguments &= s->b.node[sum->term[0].factor[i]].op == X_ARG;
+    return arguments;
 }
 
 /* The right side of the equation above, as a node of the scope. */
@@ -89,14 +98,15 @@ static void explain(Draft *d, uint32_t node) {
 static void squeeze_sum(Draft *d, uint32_t node) {
     Type space = d->node[node].space;
     Scope s = scope_open(d);
-    Sum sum = take_apart(&s, node, THROUGH_ALL);
+    Sum sum = take_apart(&s, node, THROUGH_SUMMED);
     if (one_bare_product(&s, &sum) || !all_exist(&s, &sum, space)) {
         s = scope_open(d);
         sum = take_apart(&s, node, THROUGH_UNSTORED);
     }
     Span span = d->node[node].span;
     const char *label = draft_label(d, node);
-    if (one_bare_product(&s, &sum)) {
+    bool bare = one_bare_product(&s, &sum);
+    if (bare && !product_of_arguments(&s, &sum)) {
         explain(d, node);
         return;
     }
@@ -104,9 +114,14 @@ static void squeeze_sum(Draft *d, uint32_t node) {
         pass_remark(d->context, false, span, "%s not distributed: it would become %u sums", label, sum.terms);
         return;
     }
-    if (!pass_allowed(d->context)) return;
-    uint16_t total;
+    uint16_t total = 0;
     Ref replacement;
+    if (bare) { /* p*q as a body of the sum's own, so that it is found when it is asked for again */
+        Linear l = {.scope = &s};
+        bool known = scope_find(&s, linear_product(&l, &sum.term[0]), space, REGION_REDUCE, &replacement);
+        if (known && replacement.node == node) return;
+    }
+    if (!pass_allowed(d->context)) return;
     if (!combine(&s, &sum, space, node, &total)) return;
     if (s.b.node[total].op == X_ARG)
         replacement = s.leaf[s.b.node[total].arg[0]];
