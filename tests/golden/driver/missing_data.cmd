@@ -1,4 +1,4 @@
-# run: netc train tiny.net --set train.data=cifar10
+# run: netc train tiny.net -q --set train.data=cifar10 2>&1 | sed "s:$HOME:~:"
 # run: netc eval tiny.net --weights=nowhere.safetensors
 # run: netc predict tiny.net --weights=nowhere.safetensors a.png
-# run: netc train tiny.net --data=/nonexistent
+# run: netc train tiny.net -q --data=/nonexistent
