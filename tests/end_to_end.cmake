@@ -1,8 +1,10 @@
 # Golden tests, one ctest test per folder, and end-to-end tests: real training through the command. See tests/golden/run and tests/e2e.
-foreach(folder driver frontend passes)
-  if(IS_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/golden/${folder})
-    add_test(NAME golden_${folder} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/run $<TARGET_FILE:netc> ${CMAKE_CURRENT_SOURCE_DIR}/golden/${folder})
-    set_tests_properties(golden_${folder} PROPERTIES LABELS golden TIMEOUT 300)
+file(GLOB golden_folders CONFIGURE_DEPENDS LIST_DIRECTORIES true ${CMAKE_CURRENT_SOURCE_DIR}/golden/*)
+foreach(folder ${golden_folders})
+  if(IS_DIRECTORY ${folder})
+    get_filename_component(name ${folder} NAME)
+    add_test(NAME golden_${name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/run $<TARGET_FILE:netc> ${folder})
+    set_tests_properties(golden_${name} PROPERTIES LABELS golden TIMEOUT 300)
   endif()
 endforeach()
 find_program(PYTHON3 python3 PATHS /usr/bin NO_DEFAULT_PATH) # the system's, which Debian's python3-torch belongs to
