@@ -13,7 +13,7 @@
 
 enum { SHAPES = 10, TRAIN_IMAGES = 10000, TEST_IMAGES = 2000, MIN_SIDE = 4, MAX_SIDE = 1024 };
 static const uint64_t data_seed = 0x6e657463, test_base = (uint64_t)1 << 40;
-static const int64_t split_bytes = (int64_t)256 << 20;
+static const int64_t split_bytes = (int64_t)128 << 20;
 
 static double draw(uint64_t image, uint32_t k) { return rt_uniform(data_seed, RT_STREAM_SYNTHETIC, image, k); }
 
@@ -42,6 +42,7 @@ static void paint(const RtData *d, uint64_t image, uint8_t *pixels, uint8_t *lab
     double half = (0.19 + 0.11 * draw(image, 1)) * (double)side;
     double cy = half + draw(image, 2) * ((double)H - 2 * half), cx = half + draw(image, 3) * ((double)W - 2 * half);
     *label = (uint8_t)class;
+    uint8_t shade[2][256];
     bool *shape = (bool *)pixels; /* the last plane's place, drawn before that plane is painted */
     shape += (d->channels - 1) * H * W;
     for (int64_t i = 0; i < H * W; i++) {
@@ -53,6 +54,11 @@ static void paint(const RtData *d, uint64_t image, uint8_t *pixels, uint8_t *lab
         double ground = 0.35 + 0.3 * draw(image, k), contrast = 0.2 + 0.15 * draw(image, k + 1);
         if (c == 0 && d->classes > SHAPES) ground = 0.3 + 0.4 * (double)(class / SHAPES) / (double)(d->classes / SHAPES);
         if (draw(image, k + 2) < 0.5) contrast = -contrast;
+        for (int g = 0; g < 256; g++) { /* brightness of ground and shape under each of 256 grains of noise */
+            double grain = (g / 255.0 - 0.5) * 0.2;
+            shade[0][g] = (uint8_t)lrint(255 * fmin(1, fmax(0, ground + grain)));
+            shade[1][g] = (uint8_t)lrint(255 * fmin(1, fmax(0, ground + contrast + grain)));
+        }
         uint32_t noise[4] = {0}, counter[4] = {(uint32_t)image, (uint32_t)(image >> 32), 0, 0x5e11a0 + (uint32_t)c};
         const uint32_t key[2] = {(uint32_t)data_seed, 1};
         for (int64_t i = 0; i < H * W; i++) {
@@ -60,9 +66,7 @@ static void paint(const RtData *d, uint64_t image, uint8_t *pixels, uint8_t *lab
                 counter[2] = (uint32_t)(i / 16);
                 rt_philox4x32(counter, key, noise);
             }
-            double grain = ((double)(noise[i % 16 / 4] >> (8 * (i % 4)) & 255) / 255 - 0.5) * 0.2;
-            double value = ground + (shape[i] ? contrast : 0) + grain;
-            pixels[c * H * W + i] = (uint8_t)lrint(255 * fmin(1, fmax(0, value)));
+            pixels[c * H * W + i] = shade[shape[i]][noise[i % 16 / 4] >> (8 * (i % 4)) & 255];
         }
     }
 }

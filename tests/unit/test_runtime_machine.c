@@ -1,0 +1,183 @@
+/* The machine: layouts against their written formula, initial values, references, entries on any number of threads. */
+#include "runtime_softmax.h"
+#include <float.h>
+
+/* Layouts, spelt out from abi.h element by element, independently of the code. */
+typedef struct Case {
+    RtLayout layout;
+    uint32_t rank;
+    int64_t dim[4], block;
+} Case;
+
+static const Case cases_of_layout[] = {
+    {RT_LAYOUT_VECTOR, 1, {10}, 16},         {RT_LAYOUT_VECTOR, 1, {16}, 16},           {RT_LAYOUT_ROWS, 2, {3, 17}, 8},
+    {RT_LAYOUT_ROWS, 2, {10, 64}, 16},       {RT_LAYOUT_FILTERS, 4, {16, 3, 3, 3}, 16}, {RT_LAYOUT_FILTERS, 4, {17, 33, 1, 5}, 8},
+    {RT_LAYOUT_FILTERS, 4, {8, 1, 3, 3}, 4}, /* depthwise: I is 1 per group */
+    {RT_LAYOUT_DENSE, 4, {2, 3, 4, 5}, 16},
+};
+
+static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+static int64_t physical_floats(const Case *c) {
+    int64_t dense = 1;
+    for (uint32_t i = 0; i < c->rank; i++) dense *= c->dim[i];
+    switch (c->layout) {
+    case RT_LAYOUT_ROWS: return c->dim[0] * up(c->dim[1], c->block);
+    case RT_LAYOUT_FILTERS: return up(c->dim[0], c->block) * up(c->dim[1], c->block) * c->dim[2] * c->dim[3];
+    default: return up(dense, c->block);
+    }
+}
+
+START_TEST(layouts) {
+    const Case *c = &cases_of_layout[_i];
+    int64_t V = c->block, floats = up(physical_floats(c), 16), n = 1, shift = 32;
+    for (uint32_t i = 0; i < c->rank; i++) n *= c->dim[i];
+    RtProgram program = {.block = V};
+    RtTensor t = {
+        .name = "t", .rank = c->rank, .layout = c->layout, .offset = (uint64_t)shift * 4, .bytes = (uint64_t)floats * 4};
+    memcpy(t.dim, c->dim, sizeof t.dim);
+    float *logical = malloc((size_t)n * 4), *back = malloc((size_t)n * 4), *block = malloc((size_t)(floats + 2 * shift) * 4);
+    float *expected = malloc((size_t)(floats + 2 * shift) * 4);
+    for (int64_t i = 0; i < n; i++) logical[i] = (float)(i + 1);
+    for (int64_t i = 0; i < floats + 2 * shift; i++) block[i] = expected[i] = -1; /* neighbours stay */
+    for (int64_t i = 0; i < floats; i++) expected[shift + i] = 0;                 /* padding is zero */
+    if (c->layout == RT_LAYOUT_FILTERS) {
+        int64_t O = c->dim[0], I = c->dim[1], T = c->dim[2] * c->dim[3], IB = up(I, V) / V;
+        for (int64_t o = 0; o < O; o++)
+            for (int64_t i = 0; i < I; i++)
+                for (int64_t k = 0; k < T; k++)
+                    expected[shift + (o / V) * IB * T * V * V + (i / V) * T * V * V + k * V * V + (i % V) * V + o % V] =
+                        logical[(o * I + i) * T + k];
+    } else if (c->layout == RT_LAYOUT_ROWS) {
+        for (int64_t r = 0; r < c->dim[0]; r++)
+            for (int64_t k = 0; k < c->dim[1]; k++) expected[shift + r * up(c->dim[1], V) + k] = logical[r * c->dim[1] + k];
+    } else {
+        memcpy(expected + shift, logical, (size_t)n * 4);
+    }
+    rt_tensor_pack(&program, &t, logical, (char *)block);
+    ck_assert_mem_eq(block, expected, (size_t)(floats + 2 * shift) * 4);
+    rt_tensor_unpack(&program, &t, (const char *)block, back);
+    ck_assert_mem_eq(back, logical, (size_t)n * 4);
+    free(logical), free(back), free(block), free(expected);
+}
+END_TEST
+
+START_TEST(initial_values) {
+    Softmax x;
+    softmax_program(&x, 4, 3, 32, 32, 10);
+    Bench one = bench_new(&x, 1), three = bench_new(&x, 3);
+    rt_machine_init_params(one.machine, 5);
+    rt_machine_init_params(three.machine, 5);
+    ck_assert_mem_eq(rt_machine_space(one.machine, RT_PARAMS), rt_machine_space(three.machine, RT_PARAMS),
+                     x.program.params_bytes);
+    float *weight = malloc(10 * 3072 * sizeof *weight), bias[10], mean[10];
+    rt_tensor_unpack(&x.program, &x.params[0], rt_machine_space(one.machine, RT_PARAMS), weight);
+    rt_tensor_unpack(&x.program, &x.params[1], rt_machine_space(one.machine, RT_PARAMS), bias);
+    rt_tensor_unpack(&x.program, &x.state[0], rt_machine_space(one.machine, RT_STATE), mean);
+    double sum = 0, squares = 0;
+    for (int i = 0; i < 30720; i++) sum += weight[i], squares += (double)weight[i] * weight[i];
+    ck_assert_double_lt(fabs(sum / 30720), 0.0003);
+    ck_assert_double_lt(fabs(sqrt(squares / 30720) - 0.01), 0.0002);
+    for (int i = 0; i < 10; i++) ck_assert(bias[i] == 0 && mean[i] == 0.5f);
+    rt_machine_init_params(three.machine, 6);
+    ck_assert_mem_ne(rt_machine_space(one.machine, RT_PARAMS), rt_machine_space(three.machine, RT_PARAMS), 4096);
+    free(weight);
+    bench_free(&one);
+    bench_free(&three);
+}
+END_TEST
+
+START_TEST(uniform_initial_values) {
+    Softmax x;
+    softmax_program(&x, 4, 1, 20, 20, 10);
+    x.params[0].init = RT_INIT_UNIFORM;
+    x.params[0].init_value = 0.25;
+    Bench b = bench_new(&x, 2);
+    rt_machine_init_params(b.machine, 1);
+    float *weight = malloc(4000 * sizeof *weight), low = 1, high = -1;
+    rt_tensor_unpack(&x.program, &x.params[0], rt_machine_space(b.machine, RT_PARAMS), weight);
+    for (int i = 0; i < 4000; i++) low = fminf(low, weight[i]), high = fmaxf(high, weight[i]);
+    ck_assert(low >= -0.25f && low < -0.24f && high <= 0.25f && high > 0.24f);
+    free(weight);
+    bench_free(&b);
+}
+END_TEST
+
+START_TEST(blocks) {
+    Softmax x;
+    softmax_program(&x, 100, 3, 64, 64, 10); /* images of 4.9 MB: the large kind of block */
+    Bench b = bench_new(&x, 2);
+    ck_assert_ptr_eq(rt_machine_program(b.machine), &x.program);
+    for (int s = 0; s < RT_SPACE_COUNT; s++) {
+        if (s == RT_CONSTANT) continue;
+        ck_assert_uint_eq((uintptr_t)rt_machine_space(b.machine, (RtSpace)s) % 64, 0);
+    }
+    const float *images = rt_machine_space(b.machine, RT_IMAGES);
+    bool zero = true;
+    for (int i = 0; i < 100 * 3 * 64 * 64; i++) zero = zero && images[i] == 0;
+    ck_assert(zero);
+    bench_free(&b);
+}
+END_TEST
+
+START_TEST(timed_run_is_the_same_run) {
+    Softmax x;
+    softmax_program(&x, 8, 3, 8, 8, 10);
+    Bench a = bench_new(&x, 1), b = bench_new(&x, 4);
+    double seconds[3] = {0};
+    rt_machine_init_params(a.machine, 1);
+    rt_machine_init_params(b.machine, 1);
+    for (Bench *m = &a; m; m = m == &a ? &b : NULL) {
+        float *images = rt_machine_space(m->machine, RT_IMAGES);
+        for (uint64_t i = 0; i < 8 * 192; i++) images[i] = (float)rt_normal(1, RT_STREAM_AUGMENT, i, 0);
+    }
+    rt_machine_run(a.machine, &x.program.train_step);
+    rt_machine_run_timed(b.machine, &x.program.train_step, seconds);
+    ck_assert_mem_eq(rt_machine_space(a.machine, RT_GRADS), rt_machine_space(b.machine, RT_GRADS), x.program.params_bytes);
+    for (int i = 0; i < 3; i++) ck_assert(seconds[i] > 0 && seconds[i] < 5);
+    bench_free(&a);
+    bench_free(&b);
+}
+END_TEST
+
+static void refuse(const RtProgram *program, const char *says) {
+    RtError error = {{0}};
+    RtPool *pool = rt_pool_new(1);
+    ck_assert_ptr_null(rt_machine_new(program, pool, &error));
+    ck_assert_msg(strstr(error.text, says) != NULL, "'%s' is not in '%s'", says, error.text);
+    rt_pool_free(pool);
+}
+
+START_TEST(impossible_programs) {
+    Softmax x;
+    softmax_program(&x, 8, 3, 8, 8, 10);
+    RtProgram bad = x.program;
+    bad.abi_version = 99;
+    refuse(&bad, "version 99");
+    bad = x.program;
+    bad.arena_bytes = UINT64_MAX / 2;
+    refuse(&bad, "not enough memory");
+    bad = x.program;
+    bad.height = bad.width = (int64_t)1 << 31; /* 4 * 8 * 3 * 2^62 bytes do not fit into 64 bits */
+    refuse(&bad, "not enough memory");
+    x.gradient_refs[2] = (RtRef){RT_ARENA, x.program.arena_bytes + 64};
+    refuse(&x.program, "outside its memory");
+}
+END_TEST
+
+int main(void) {
+    TCase *cases = tcase_create("machine");
+    tcase_add_loop_test(cases, layouts, 0, sizeof cases_of_layout / sizeof *cases_of_layout);
+    tcase_add_test(cases, initial_values);
+    tcase_add_test(cases, uniform_initial_values);
+    tcase_add_test(cases, blocks);
+    tcase_add_test(cases, timed_run_is_the_same_run);
+    tcase_add_test(cases, impossible_programs);
+    Suite *suite = suite_create("runtime/machine");
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
