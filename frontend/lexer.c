@@ -180,6 +180,12 @@ static void lex_symbol(Lexer *lx) {
 
 Token *lex(Arena *arena, Diag *diag, uint32_t file, const char *text, size_t length, uint32_t *count) {
     Lexer lx = {.arena = arena, .diag = diag, .text = text, .length = (uint32_t)length, .file = file};
+    const char *zero = memchr(text, '\0', length);
+    if (zero) {
+        Span span = {file, (uint32_t)(zero - text), (uint32_t)(zero - text) + 1};
+        diag_error(diag, span, "the file holds a zero byte; is it text?");
+        lx.length = 0; /* nothing to be said about the rest */
+    }
     while (lx.at < lx.length) {
         char c = lx.text[lx.at];
         if (c == '\n') {
