@@ -269,8 +269,10 @@ void lower_sum_partials(ConvKernel *k, const WeightsPlan *p) {
     Emitter *e = k->e;
     int64_t vectors = p->dw_floats / e->V;
     Kernel *kernel;
-    if (kernel_begin(k->l, "conv_sum_partials", conv_key(k, "sum"), k->nplaces, &kernel)) {
-        LLVMValueRef lo = emit_mul_int(e, e->piece, SUM_VECTORS), workspace = emit_buffer(e, k->workspace_buffer);
+    char *key = arena_printf(lowering_graph(k->l)->arena, "sum-partials %lld of %lld", (long long)p->image_groups,
+                             (long long)p->dw_floats);
+    if (kernel_begin(k->l, "conv_sum_partials", key, 2, &kernel)) {
+        LLVMValueRef lo = emit_mul_int(e, e->piece, SUM_VECTORS), workspace = emit_buffer(e, 0);
         LLVMValueRef hi = emit_min_int(e, emit_add_int(e, lo, emit_int(e, SUM_VECTORS)), emit_int(e, vectors));
         Loop vector = loop_begin(e, lo, hi, 1, 0, NULL);
         LLVMValueRef sum[MAX_PARTIALS], element = emit_mul_int(e, vector.iv, e->V);
@@ -278,11 +280,12 @@ void lower_sum_partials(ConvKernel *k, const WeightsPlan *p) {
             sum[i] = emit_load(e, workspace, emit_add_int(e, element, emit_int(e, i * p->dw_floats)));
         for (int64_t n = p->image_groups; n > 1; n = (n + 1) / 2)
             for (int64_t i = 0; i < n / 2; i++) sum[i] = LLVMBuildFAdd(e->b, sum[i], sum[n - 1 - i], "");
-        emit_store(e, sum[0], emit_buffer(e, k->result_buffer[0]), element);
+        emit_store(e, sum[0], emit_buffer(e, 1), element);
         loop_end(e, &vector, NULL);
         kernel_end(k->l, 0);
     }
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, divide_up(vectors, SUM_VECTORS), 0, (double)p->partial_bytes);
+    Place places[] = {k->places[k->workspace_buffer], k->places[k->result_buffer[0]]};
+    kernel_call(k->l, kernel, k->id, places, 2, divide_up(vectors, SUM_VECTORS), 0, (double)p->partial_bytes);
 }
 
 void lower_weights(ConvKernel *k, const WeightsPlan *p) {

@@ -27,7 +27,9 @@ void lower_pack_transposed(ConvKernel *k, const CorrelationPlan *p) {
     const Correlation *c = &p->c;
     int64_t taps = c->kernel[0] * c->kernel[1], tile = c->V * c->V, inner = c->group_in_blocks, outer = c->group_out_blocks;
     Kernel *kernel;
-    if (kernel_begin(k->l, "conv_pack_transposed", conv_key(k, "pack"), k->nplaces, &kernel)) {
+    char *key = arena_printf(lowering_graph(k->l)->arena, "pack-transposed %lld taps, blocks %lld %lld", (long long)taps,
+                             (long long)inner, (long long)outer);
+    if (kernel_begin(k->l, "conv_pack_transposed", key, 2, &kernel)) {
         LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, outer), "");
         LLVMValueRef ib = LLVMBuildURem(e->b, e->piece, emit_int(e, outer), "");
         Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, inner), 1, 0, NULL);
@@ -36,13 +38,14 @@ void lower_pack_transposed(ConvKernel *k, const CorrelationPlan *p) {
         LLVMValueRef to = emit_offset(e, e->piece, inner, ob.iv);
         from = emit_mul_int(e, emit_offset(e, from, taps, tap.iv), tile);
         to = emit_mul_int(e, emit_offset(e, to, taps, tap.iv), tile);
-        transpose_tile(e, emit_address(e, emit_buffer(e, 1), from), emit_address(e, emit_buffer(e, k->workspace_buffer), to));
+        transpose_tile(e, emit_address(e, emit_buffer(e, 0), from), emit_address(e, emit_buffer(e, 1), to));
         loop_end(e, &tap, NULL);
         loop_end(e, &ob, NULL);
         kernel_end(k->l, 0);
     }
     double bytes = 2.0 * (double)(c->out_blocks * inner * taps * tile) * sizeof(float);
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, c->out_blocks, 0, bytes);
+    Place places[] = {k->places[1], k->places[k->workspace_buffer]};
+    kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, bytes);
 }
 
 /* Element of the stored filters: o of all output channels, i of the group's input channels. */

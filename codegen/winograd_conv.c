@@ -64,10 +64,12 @@ static void lower_filters(ConvKernel *k, const WinoPlan *p) {
     const Correlation *c = &p->direct.c;
     int64_t V = e->V, columns = wino_tile(e->target, c->out_blocks, p->block).columns, tap = V * V;
     Kernel *kernel;
-    if (kernel_begin(k->l, "winograd_filters", conv_key(k, "winograd-filters"), k->nplaces, &kernel)) {
-        LLVMValueRef source = c->transposed ? emit_buffer(e, k->workspace_buffer) : emit_buffer(e, 1);
-        LLVMValueRef target =
-            emit_address(e, emit_buffer(e, k->workspace_buffer), emit_int(e, (int64_t)(p->packed_bytes / sizeof(float))));
+    char *key = arena_printf(lowering_graph(k->l)->arena, "winograd-filters %lld x %lld, columns %lld, %s after %llu",
+                             (long long)c->in_blocks, (long long)c->out_blocks, (long long)columns,
+                             c->transposed ? "transposed" : "plain", (unsigned long long)p->packed_bytes);
+    if (kernel_begin(k->l, "winograd_filters", key, 2, &kernel)) {
+        LLVMValueRef source = emit_buffer(e, c->transposed ? 1 : 0);
+        LLVMValueRef target = emit_address(e, emit_buffer(e, 1), emit_int(e, (int64_t)(p->packed_bytes / sizeof(float))));
         LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, columns), "");
         LLVMValueRef column = LLVMBuildURem(e->b, e->piece, emit_int(e, columns), "");
         Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, c->in_blocks), 1, 0, NULL);
@@ -84,7 +86,8 @@ static void lower_filters(ConvKernel *k, const WinoPlan *p) {
         kernel_end(k->l, 0);
     }
     double weights = (double)(c->in_blocks * c->out_blocks * tap);
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, c->out_blocks, 0, (9 + 36) * weights * sizeof(float));
+    Place places[] = {k->places[1], k->places[k->workspace_buffer]};
+    kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, (9 + 36) * weights * sizeof(float));
 }
 
 /* The kernel while it is emitted. */
