@@ -77,15 +77,18 @@ static bool define_symbols(Jit *jit, ProgramBuilder *p) {
     return true;
 }
 
-/* Takes the object over. */
-static bool link_object(Jit *jit, ProgramBuilder *p, LLVMMemoryBufferRef object) {
+/* Takes the objects over. */
+static bool link_objects(Jit *jit, ProgramBuilder *p, LLVMMemoryBufferRef *object, uint32_t count) {
     LLVMErrorRef error = LLVMOrcCreateLLJIT(&jit->lljit, LLVMOrcCreateLLJITBuilder());
     if (error) jit->lljit = NULL;
-    if (!refuse(p, error) || !define_symbols(jit, p)) {
-        LLVMDisposeMemoryBuffer(object);
-        return false;
+    bool linked = refuse(p, error) && define_symbols(jit, p);
+    for (uint32_t i = 0; i < count; i++) {
+        if (linked)
+            linked = refuse(p, LLVMOrcLLJITAddObjectFile(jit->lljit, LLVMOrcLLJITGetMainJITDylib(jit->lljit), object[i]));
+        else
+            LLVMDisposeMemoryBuffer(object[i]);
     }
-    return refuse(p, LLVMOrcLLJITAddObjectFile(jit->lljit, LLVMOrcLLJITGetMainJITDylib(jit->lljit), object));
+    return linked;
 }
 
 static bool look_up(Jit *jit, ProgramBuilder *p, RtKernel *address) {
@@ -146,21 +149,24 @@ static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape) {
 
 static Jit *link_program(ProgramBuilder *p, const RtProgram *shape, double started) {
     double llvm_started = jit_clock();
-    LLVMMemoryBufferRef object = object_emit(p);
-    if (!object) return NULL;
+    LLVMMemoryBufferRef object[OBJECT_MAX_PARTS];
+    uint32_t nobjects;
     Jit *jit = calloc(1, sizeof *jit);
     if (!jit) {
-        LLVMDisposeMemoryBuffer(object);
         diag_error(p->diag, (Span){0}, "out of memory");
+        return NULL;
+    }
+    if (!objects_emit(p, object, &nobjects)) {
+        free(jit);
         return NULL;
     }
     jit->stats = (CodegenStats){
         .kernels = p->nkernels,
         .kernels_requested = p->nrequested,
         .calls = p->train_step.count + p->apply_update.count + p->prepare_eval.count + p->eval_step.count,
-        .code_bytes = object_code_bytes(object),
     };
-    if (!link_object(jit, p, object) || !fill_program(jit, p, shape)) {
+    for (uint32_t i = 0; i < nobjects; i++) jit->stats.code_bytes += object_code_bytes(object[i]);
+    if (!link_objects(jit, p, object, nobjects) || !fill_program(jit, p, shape)) {
         jit_free(jit);
         return NULL;
     }

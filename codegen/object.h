@@ -3,8 +3,10 @@
 #define NETC_CODEGEN_OBJECT_H
 #include "codegen/lowering.h"
 
-/* Verifies, optimises and compiles p's module; writes the dumps that the options ask for. NULL with a diagnostic on failure.
- * The buffer is the caller's. */
-LLVMMemoryBufferRef object_emit(ProgramBuilder *p);
+enum { OBJECT_MAX_PARTS = 8 };
+
+/* Verifies, optimises and compiles p's module, on several threads if it is large: object[0..*count) are the caller's. Writes
+ * the dumps that the options ask for. False with a diagnostic on failure. */
+bool objects_emit(ProgramBuilder *p, LLVMMemoryBufferRef object[OBJECT_MAX_PARTS], uint32_t *count);
 uint64_t object_code_bytes(LLVMMemoryBufferRef object); /* of its text section */
 #endif

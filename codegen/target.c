@@ -13,14 +13,21 @@
 
 enum { PROBE_LANES = 16 };
 
+static LLVMTargetMachineRef new_machine(LLVMTargetRef target, const char *triple, const char *cpu, const char *features) {
+    return LLVMCreateTargetMachine(target, triple, cpu, features, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
+}
+
+LLVMTargetMachineRef target_machine(const Target *t) {
+    return new_machine(LLVMGetTargetMachineTarget(t->machine), t->triple, t->cpu, t->features);
+}
+
 /* Creates the machine. LLVM's only word on a CPU name that it does not know is a line on stderr, so that is caught. */
 static LLVMTargetMachineRef create_machine(LLVMTargetRef target, const char *triple, const char *cpu, const char *features,
                                            bool *unknown) {
     fflush(stderr);
     int saved = dup(STDERR_FILENO), caught = memfd_create("netc-stderr", MFD_CLOEXEC);
     bool catching = saved >= 0 && caught >= 0 && dup2(caught, STDERR_FILENO) >= 0;
-    LLVMTargetMachineRef machine =
-        LLVMCreateTargetMachine(target, triple, cpu, features, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
+    LLVMTargetMachineRef machine = new_machine(target, triple, cpu, features);
     if (catching) {
         fflush(stderr);
         dup2(saved, STDERR_FILENO);

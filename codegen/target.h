@@ -15,6 +15,8 @@ typedef struct Target {
 
 bool target_open(Target *target, const char *cpu, char *why, size_t why_size);
 void target_close(Target *target);
+/* Another machine of the same kind, for another thread. NULL if LLVM refuses. */
+LLVMTargetMachineRef target_machine(const Target *target);
 
 /* ---- layout: logical types in memory ----
  * [N,C,H,W] f32   [N][ceil(C/V)][H][W][V]              channels padded with zeros, always kept zero by whoever stores
