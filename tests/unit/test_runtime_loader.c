@@ -1,0 +1,272 @@
+/* Sampler, augmentations, normalisation, the loader's batches, and learning-rate schedules. */
+#include "runtime/loader.h"
+#include "runtime_softmax.h"
+
+enum { SIDE = 8, IMAGES = 50, BATCH = 8, FLOATS = 3 * SIDE * SIDE };
+
+/* Image n, channel c, pixel (y, x) is distinct enough: 40 c + 5 y + x + n % 3. */
+static RtData small_data(void) {
+    RtData d = {.channels = 3,
+                .height = SIDE,
+                .width = SIDE,
+                .classes = 10,
+                .ntrain = IMAGES,
+                .mean = {0.1, 0.2, 0.3},
+                .std = {0.5, 0.25, 0.125}};
+    d.train_images = malloc(IMAGES * FLOATS);
+    d.train_labels = malloc(IMAGES);
+    for (int n = 0; n < IMAGES; n++) {
+        d.train_labels[n] = (uint8_t)n;
+        for (int i = 0; i < FLOATS; i++)
+            d.train_images[n * FLOATS + i] = (uint8_t)(40 * (i / 64) + 5 * (i / 8 % 8) + i % 8 + n % 3);
+    }
+    return d;
+}
+
+START_TEST(order) {
+    uint32_t a[1000], b[1000];
+    bool seen[1000] = {0};
+    rt_epoch_order(a, 1000, false, 1, 0);
+    for (uint32_t i = 0; i < 1000; i++) ck_assert_uint_eq(a[i], i);
+    rt_epoch_order(a, 1000, true, 1, 3);
+    rt_epoch_order(b, 1000, true, 1, 3);
+    ck_assert_mem_eq(a, b, sizeof a);
+    int fixed = 0;
+    for (uint32_t i = 0; i < 1000; i++) {
+        ck_assert(a[i] < 1000 && !seen[a[i]]);
+        seen[a[i]] = true;
+        fixed += a[i] == i;
+    }
+    ck_assert_int_lt(fixed, 10);
+    rt_epoch_order(b, 1000, true, 1, 4);
+    ck_assert_mem_ne(a, b, sizeof a);
+    rt_epoch_order(b, 1000, true, 2, 3);
+    ck_assert_mem_ne(a, b, sizeof a);
+}
+END_TEST
+
+START_TEST(normalisation) {
+    RtData d = small_data();
+    float out[FLOATS];
+    static const double kinds[3][2] = {{0, 1}, {0.2, 1}, {0.2, 0.25}}; /* of channel 1: what is subtracted, the divisor */
+    for (int kind = 0; kind < 3; kind++) {
+        RtNormalizer n = rt_normalizer(&d, (RtNormalize)kind);
+        rt_normalize_image(&n, &d, d.train_images, out);
+        for (int i = 64; i < 128; i++)
+            ck_assert_double_eq_tol(out[i], (d.train_images[i] / 255.0 - kinds[kind][0]) / kinds[kind][1], 1e-6);
+    }
+    free(d.train_images), free(d.train_labels);
+}
+END_TEST
+
+/* Augments image 0 with each of 400 keys; visit says whether the result is legal and which of its variants (0..99) it is. Returns
+ * how many variants came up. */
+static int variants(RtAugment kind, int (*which)(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut)) {
+    RtData d = small_data();
+    RtRecipe recipe = {.naugment = 1, .augment = {kind}};
+    uint8_t work[2 * FLOATS];
+    bool seen[400] = {0};
+    int count = 0;
+    for (uint64_t key = 0; key < 2000; key++) {
+        const uint8_t *pixels = d.train_images;
+        RtRectangle cut[RT_MAX_AUGMENT];
+        int ncut = rt_augment_image(&recipe, &d, 9, key, &pixels, work, cut);
+        int variant = which(&d, pixels, ncut, cut);
+        if (variant < 0 || variant >= 400) ck_abort_msg("key %d: not a legal result", (int)key);
+        count += !seen[variant];
+        seen[variant] = true;
+    }
+    free(d.train_images), free(d.train_labels);
+    return count;
+}
+
+/* The shift (dy, dx) within `reach` that explains the pixels, as a number; -1 if none does. */
+static int find_shift(const RtData *d, const uint8_t *pixels, int reach, bool nearest) {
+    for (int dy = -reach; dy <= reach; dy++)
+        for (int dx = -reach; dx <= reach; dx++) {
+            bool same = true;
+            for (int i = 0; same && i < FLOATS; i++) {
+                int c = i / 64, y = i / 8 % 8 + dy, x = i % 8 + dx;
+                bool out = y < 0 || x < 0 || y >= SIDE || x >= SIDE;
+                y = y < 0 ? 0 : y >= SIDE ? SIDE - 1 : y;
+                x = x < 0 ? 0 : x >= SIDE ? SIDE - 1 : x;
+                same = pixels[i] == (out && !nearest ? 0 : d->train_images[c * 64 + y * 8 + x]);
+            }
+            if (same) return (dy + reach) * (2 * reach + 1) + dx + reach;
+        }
+    return -1;
+}
+
+static int crop_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
+    (void)cut;
+    return ncut ? -1 : find_shift(d, pixels, 2, false);
+}
+static int translate_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
+    (void)cut;
+    return ncut ? -1 : find_shift(d, pixels, 1, true);
+}
+static int wild_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
+    (void)cut;
+    return ncut || find_shift(d, pixels, 9, false) < 0 ? -1 : 0;
+}
+static int flip_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
+    bool same = true, mirrored = true;
+    (void)cut;
+    for (int i = 0; i < FLOATS; i++) {
+        same = same && pixels[i] == d->train_images[i];
+        mirrored = mirrored && pixels[i] == d->train_images[i / 8 * 8 + 7 - i % 8];
+    }
+    return ncut ? -1 : same ? 0 : mirrored ? 1 : -1;
+}
+static int cutout_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
+    if (ncut != 1 || pixels != d->train_images || cut->y0 < 0 || cut->x0 < 0 || cut->y1 > SIDE || cut->x1 > SIDE) return -1;
+    int64_t h = cut->y1 - cut->y0, w = cut->x1 - cut->x0;
+    return h < 2 || w < 2 || h > 4 || w > 4 ? -1 : (int)((cut->y0 + cut->y1) * 20 + cut->x0 + cut->x1);
+}
+
+START_TEST(augmentations) {
+    ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_PAD_CROP, 2}, crop_variant), 25);
+    ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_PAD_CROP, 9}, wild_variant), 1);          /* the whole image may leave */
+    ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_TRANSLATE, 0.13}, translate_variant), 9); /* one pixel of 8 */
+    ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_FLIP, 0}, flip_variant), 2);
+    ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_CUTOUT, 4}, cutout_variant), 64); /* every centre */
+}
+END_TEST
+
+static RtRecipe full_recipe(void) {
+    return (RtRecipe){
+        .normalize = RT_NORMALIZE_MEAN_STD,
+        .shuffle = true,
+        .naugment = 4,
+        .augment = {{RT_AUGMENT_PAD_CROP, 2}, {RT_AUGMENT_FLIP, 0}, {RT_AUGMENT_CUTOUT, 3}, {RT_AUGMENT_CUTOUT, 2}}};
+}
+
+/* A loader started anywhere gives what one from the beginning gives there; epochs drop the partial batch. */
+START_TEST(batches) {
+    enum { PER_EPOCH = IMAGES / BATCH, RUN = 2 * PER_EPOCH + 3 };
+    RtData d = small_data();
+    RtRecipe recipe = full_recipe();
+    RtError error;
+    static float images[RUN][BATCH * FLOATS], again[BATCH * FLOATS];
+    static int32_t labels[RUN][BATCH], labels_again[BATCH];
+    RtLoader *l = rt_loader_new(&d, &recipe, BATCH, 3, 0, 0, &error);
+    ck_assert_ptr_nonnull(l);
+    for (int i = 0; i < RUN; i++) rt_loader_next(l, images[i], labels[i]);
+    rt_loader_free(l);
+    for (int epoch = 0; epoch < 2; epoch++) {
+        bool seen[IMAGES] = {0};
+        for (int i = 0; i < PER_EPOCH * BATCH; i++) {
+            int32_t label = labels[epoch * PER_EPOCH + i / BATCH][i % BATCH];
+            ck_assert(label >= 0 && label < IMAGES && !seen[label]);
+            seen[label] = true;
+        }
+    }
+    ck_assert_mem_ne(labels[0], labels[PER_EPOCH], sizeof labels[0]);
+    static const int starts[] = {0, 4, PER_EPOCH, RUN - 1};
+    for (int s = 0; s < 4; s++) {
+        l = rt_loader_new(&d, &recipe, BATCH, 3, starts[s] / PER_EPOCH, starts[s] % PER_EPOCH, &error);
+        for (int i = starts[s]; i < RUN; i++) {
+            rt_loader_next(l, again, labels_again);
+            ck_assert_mem_eq(again, images[i], sizeof again);
+            ck_assert_mem_eq(labels_again, labels[i], sizeof labels_again);
+        }
+        rt_loader_free(l);
+    }
+    free(d.train_images), free(d.train_labels);
+}
+END_TEST
+
+START_TEST(file_order) {
+    RtData d = small_data();
+    RtRecipe recipe = {.normalize = RT_NORMALIZE_NONE};
+    RtError error;
+    float images[BATCH * FLOATS];
+    int32_t labels[BATCH];
+    RtLoader *l = rt_loader_new(&d, &recipe, BATCH, 3, 0, 0, &error);
+    for (int b = 0; b < 7; b++) { /* the seventh batch is the first of the next epoch */
+        rt_loader_next(l, images, labels);
+        for (int i = 0; i < BATCH; i++) ck_assert_int_eq(labels[i], b % 6 * BATCH + i);
+        for (int i = 0; i < FLOATS; i++)
+            ck_assert_float_eq_tol(images[i], (float)d.train_images[labels[0] * FLOATS + i] / 255, 1e-7);
+    }
+    rt_loader_free(l);
+    free(d.train_images), free(d.train_labels);
+}
+END_TEST
+
+START_TEST(cutout_is_the_mean) {
+    RtData d = small_data();
+    RtRecipe recipe = {.normalize = RT_NORMALIZE_MEAN_STD, .naugment = 1, .augment = {{RT_AUGMENT_CUTOUT, 100}}};
+    RtError error;
+    float images[BATCH * FLOATS];
+    int32_t labels[BATCH];
+    RtLoader *l = rt_loader_new(&d, &recipe, BATCH, 3, 0, 0, &error);
+    rt_loader_next(l, images, labels);
+    for (int i = 0; i < BATCH * FLOATS; i++)
+        if (images[i] != 0) ck_abort_msg("a square larger than the image leaves %g", images[i]);
+    rt_loader_free(l);
+    free(d.train_images), free(d.train_labels);
+}
+END_TEST
+
+static double lr_at(RtSchedule s, double epoch) {
+    RtRecipe recipe = {.optimizer = {.lr = 0.1}, .schedule = s};
+    return rt_schedule_lr(&recipe, (uint64_t)lrint(epoch * 100), 100, 1000); /* ten epochs of 100 steps */
+}
+
+START_TEST(schedules) {
+    RtSchedule constant = {.kind = RT_SCHEDULE_CONSTANT};
+    for (int e = 0; e < 12; e++) ck_assert_double_eq_tol(lr_at(constant, e), 0.1, 1e-12);
+    RtSchedule steps = {.kind = RT_SCHEDULE_STEPS, .at = {3, 6.5}, .nat = 2, .factor = 0.1};
+    ck_assert_double_eq_tol(lr_at(steps, 2.99), 0.1, 1e-12);
+    ck_assert_double_eq_tol(lr_at(steps, 3), 0.01, 1e-12);
+    ck_assert_double_eq_tol(lr_at(steps, 6.49), 0.01, 1e-12);
+    ck_assert_double_eq_tol(lr_at(steps, 6.5), 0.001, 1e-12);
+    RtSchedule cosine = {.kind = RT_SCHEDULE_COSINE, .final_lr = 0.1};
+    ck_assert_double_eq_tol(lr_at(cosine, 0), 0.1, 1e-12);
+    ck_assert_double_eq_tol(lr_at(cosine, 5), 0.055, 1e-12);
+    ck_assert_double_eq_tol(lr_at(cosine, 10), 0.01, 1e-12);
+    ck_assert_double_eq_tol(lr_at(cosine, 11), 0.01, 1e-12);
+    RtSchedule cycle = {.kind = RT_SCHEDULE_ONE_CYCLE, .peak = 0.3, .final_lr = 0.001};
+    ck_assert_double_eq_tol(lr_at(cycle, 0), 0.004, 1e-12);
+    ck_assert_double_eq_tol(lr_at(cycle, 1.5), 0.052, 1e-12);
+    ck_assert_double_eq_tol(lr_at(cycle, 3), 0.1, 1e-12);
+    ck_assert_double_eq_tol(lr_at(cycle, 10), 0.0001, 1e-12);
+    ck_assert(lr_at(cycle, 7) < lr_at(cycle, 5));
+}
+END_TEST
+
+START_TEST(warm_up) {
+    static const RtScheduleKind kinds[] = {RT_SCHEDULE_CONSTANT, RT_SCHEDULE_STEPS, RT_SCHEDULE_COSINE};
+    for (int k = 0; k < 3; k++) {
+        RtSchedule s = {.kind = kinds[k], .warmup = 2, .factor = 0.1, .final_lr = 0};
+        double before = 0;
+        for (int step = 0; step < 200; step++) {
+            double lr = lr_at(s, step / 100.0);
+            ck_assert(lr > before && lr < 0.1);
+            before = lr;
+        }
+        ck_assert_double_eq_tol(lr_at(s, 1), 0.05, 0.0005);
+        ck_assert_double_eq_tol(lr_at(s, 2), 0.1, 1e-12);
+    }
+}
+END_TEST
+
+int main(void) {
+    TCase *cases = tcase_create("loader");
+    tcase_add_test(cases, order);
+    tcase_add_test(cases, normalisation);
+    tcase_add_test(cases, augmentations);
+    tcase_add_test(cases, batches);
+    tcase_add_test(cases, file_order);
+    tcase_add_test(cases, cutout_is_the_mean);
+    tcase_add_test(cases, schedules);
+    tcase_add_test(cases, warm_up);
+    Suite *suite = suite_create("runtime/loader");
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
