@@ -89,46 +89,47 @@ static bool worth_lifting(const Scope *s, uint16_t k) {
     return n->op != X_ARG && n->op != X_CONST;
 }
 
-static uint16_t count_lift(Linear *l, uint16_t k) {
-    l->depth += worth_lifting(l->scope, k);
-    return k;
-}
+typedef struct Lifting {
+    uint32_t node, count; /* the map whose coefficients are lifted, and how many */
+    bool trial;           /* count only */
+} Lifting;
 
 static uint16_t lift(Linear *l, uint16_t k) {
+    Lifting *lifting = l->context;
     Scope *s = l->scope;
-    Type space = s->d->node[l->owner].space;
+    if (!worth_lifting(s, k)) return k;
+    lifting->count++;
+    if (lifting->trial) return k;
+    Type space = s->d->node[lifting->node].space;
     int rank = scope_rank(s, k);
     Type type = rank == 2 ? type_matrix(space.dim[0], space.dim[1]) : rank == 1 ? type_vector(space.dim[1]) : type_scalar();
     Ref ref;
-    if (!worth_lifting(s, k) || !scope_extract(s, k, type, REGION_OUTPUT, l->owner, &ref)) return k;
-    return scope_leaf(s, ref);
+    return scope_extract(s, k, type, REGION_OUTPUT, lifting->node, &ref) ? scope_leaf(s, ref) : k;
 }
 
-static const Expr *linear_form(uint32_t node, const Expr *e, Scope *s, uint16_t (*lifting)(Linear *, uint16_t), uint32_t *lifts) {
-    Linear l = {.scope = s, .degree = 1, .lift = lifting, .owner = node};
-    Sum sum = linear_sum(&l, node, e);
-    uint16_t root = linear_node(&l, &sum);
-    *lifts = l.depth;
-    return expr_finish(&s->b, root);
+static const Expr *linear_form(Scope *s, const Expr *e, Lifting *lifting) {
+    Linear l = {.scope = s, .degree = 1, .lift = lift, .context = lifting};
+    Sum sum = linear_sum(&l, lifting->node, e);
+    return expr_finish(&s->b, linear_node(&l, &sum));
 }
 
 static void lift_invariants(Draft *d, uint32_t node) {
     for (uint32_t r = 0; r < d->node[node].nregions; r++) {
-        DraftRegion *region = &d->node[node].regions[r];
+        const DraftRegion *region = &d->node[node].regions[r];
         if (region->gone) continue;
-        uint32_t lifts, unused;
-        Scope trial = scope_of(d, node);
-        const Expr *form = linear_form(node, region->expr, &trial, count_lift, &lifts);
-        if ((lifts == 0 && form->count >= region->expr->count) || !pass_allowed(d->context)) continue;
+        Lifting trial = {.node = node, .trial = true}, lifting = {.node = node};
         Scope s = scope_of(d, node);
-        form = linear_form(node, region->expr, &s, lift, &unused);
+        bool simpler = linear_form(&s, region->expr, &trial)->count < region->expr->count;
+        if ((trial.count == 0 && !simpler) || !pass_allowed(d->context)) continue;
+        s = scope_of(d, node);
+        const Expr *form = linear_form(&s, region->expr, &lifting);
         if (!scope_fits(&s) || form->count > EXPR_MAX_NODES) continue;
-        d->node[node].regions[r].expr = form; /* the node array may have moved */
+        d->node[node].regions[r].expr = form;
         draft_set_args(d, node, s.leaf, s.nleaves);
         draft_prune(d, node);
-        if (lifts) {
-            pass_remark(d->context, true, d->node[node].span, "%u coefficient%s of %s moved out of the loop over pixels", lifts,
-                        lifts == 1 ? "" : "s", draft_label(d, node));
+        if (lifting.count) {
+            pass_remark(d->context, true, d->node[node].span, "%u coefficient%s of %s moved out of the loop over pixels",
+                        lifting.count, lifting.count == 1 ? "" : "s", draft_label(d, node));
         }
     }
 }

@@ -28,7 +28,7 @@ struct Linear {
     bool (*look_through)(Linear *l, Ref ref, Sum *sum);
     /* The node that stands for a coefficient when the Sum becomes a node again (NULL: the coefficient itself). */
     uint16_t (*lift)(Linear *l, uint16_t coefficient);
-    uint32_t owner, depth; /* the callbacks' */
+    void *context; /* the callbacks' */
 };
 
 /* Takes apart an Expr of `node`. */

@@ -20,6 +20,7 @@
  * |mean| / deviation, which batch-normalised nets keep near one. Squares of sums, where a variance would cancel, are
  * not multiplied out at all (linear.c). Running it twice changes nothing: the sums that it makes are bare.
  */
+#include "passes/fuse.h"
 #include "passes/linear.h"
 
 enum { MAX_SUMS = 8, MAX_LOOKS = 16 };
@@ -27,21 +28,28 @@ enum { MAX_SUMS = 8, MAX_LOOKS = 16 };
 /* What is looked through beside maps that are not stored: nothing, or the summed map itself. */
 typedef enum Depth { THROUGH_UNSTORED, THROUGH_SUMMED } Depth;
 
+typedef struct Look {
+    Depth depth;
+    uint32_t level; /* how many maps are being looked through */
+} Look;
+
 static bool look_through(Linear *l, Ref ref, Sum *sum) {
     Draft *d = l->scope->d;
+    Look *look = l->context;
     const DraftRegion *r = draft_region(d, ref);
     if (!r || d->node[ref.node].op != OP_MAP || r->role != REGION_OUTPUT || !draft_is_element(d, ref)) return false;
     bool unstored = draft_uses(d, ref) == 1 || draft_element_args(d, ref.node, r->expr) <= 1;
-    bool allowed = unstored || (l->owner == THROUGH_SUMMED && l->depth == 0);
-    if (l->depth == MAX_LOOKS || !allowed) return false;
-    l->depth++;
+    bool allowed = unstored || (look->depth == THROUGH_SUMMED && look->level == 0);
+    if (look->level == MAX_LOOKS || !allowed) return false;
+    look->level++;
     *sum = linear_sum(l, ref.node, r->expr);
-    l->depth--;
+    look->level--;
     return !linear_is_bare(l, sum) || l->scope->b.node[sum->term[0].factor[0]].op == X_ARG;
 }
 
 static Sum take_apart(Scope *s, uint32_t node, Depth depth) {
-    Linear l = {.scope = s, .degree = LINEAR_MAX_FACTORS, .look_through = look_through, .owner = depth};
+    Look look = {.depth = depth};
+    Linear l = {.scope = s, .degree = LINEAR_MAX_FACTORS, .look_through = look_through, .context = &look};
     return linear_sum(&l, node, s->d->node[node].regions[0].expr);
 }
 
@@ -87,52 +95,57 @@ static bool combine(Scope *s, const Sum *sum, Type space, uint32_t like, uint16_
 
 /* Why the sum over a map stays as it is. */
 static void explain(Draft *d, uint32_t node) {
-    Ref body = d->node[node].args[0];
-    const DraftRegion *r = draft_region(d, body);
-    if (d->node[node].nargs != 1 || d->node[body.node].op != OP_MAP || r->role != REGION_OUTPUT) return;
-    bool stored = draft_uses(d, body) > 1 && draft_element_args(d, body.node, r->expr) > 1;
-    pass_remark(d->context, false, d->node[node].span, "%s not distributed: %s is %s", draft_label(d, node),
-                draft_label(d, body.node), stored ? "stored in any case" : "not linear in the feature maps that it reads");
+    const Node *n = &d->node[node];
+    if (n->nargs != 1 || !fuse_is_map_output(d, n->args[0])) return;
+    Ref body = n->args[0];
+    bool stored = draft_uses(d, body) > 1 && draft_element_args(d, body.node, draft_region(d, body)->expr) > 1;
+    pass_remark(d->context, false, n->span, "%s not distributed: %s is %s", draft_label(d, node), draft_label(d, body.node),
+                stored ? "stored in any case" : "not linear in the feature maps that it reads");
+}
+
+/* The sum's body taken apart; false if it stays as it is. */
+static bool find_form(Scope *s, uint32_t node, Sum *sum) {
+    Draft *d = s->d;
+    Type space = d->node[node].space;
+    *sum = take_apart(s, node, THROUGH_SUMMED);
+    if (one_bare_product(s, sum) || !all_exist(s, sum, space)) {
+        *s = scope_open(d);
+        *sum = take_apart(s, node, THROUGH_UNSTORED);
+    }
+    if (sum->terms > MAX_SUMS) {
+        pass_remark(d->context, false, d->node[node].span, "%s not distributed: it would become %u sums", draft_label(d, node),
+                    sum->terms);
+        return false;
+    }
+    if (!one_bare_product(s, sum)) return true;
+    if (!product_of_arguments(s, sum)) {
+        explain(d, node);
+        return false;
+    }
+    Linear l = {.scope = s}; /* p*q becomes the sum's own body, unless it is that already */
+    Ref found;
+    bool known = scope_find(s, linear_product(&l, &sum->term[0]), space, REGION_REDUCE, &found);
+    return !known || found.node != node;
 }
 
 static void squeeze_sum(Draft *d, uint32_t node) {
     Type space = d->node[node].space;
     Scope s = scope_open(d);
-    Sum sum = take_apart(&s, node, THROUGH_SUMMED);
-    if (one_bare_product(&s, &sum) || !all_exist(&s, &sum, space)) {
-        s = scope_open(d);
-        sum = take_apart(&s, node, THROUGH_UNSTORED);
-    }
-    Span span = d->node[node].span;
-    const char *label = draft_label(d, node);
-    bool bare = one_bare_product(&s, &sum);
-    if (bare && !product_of_arguments(&s, &sum)) {
-        explain(d, node);
-        return;
-    }
-    if (sum.terms > MAX_SUMS) {
-        pass_remark(d->context, false, span, "%s not distributed: it would become %u sums", label, sum.terms);
-        return;
-    }
+    Sum sum;
     uint16_t total = 0;
     Ref replacement;
-    if (bare) { /* p*q as a body of the sum's own, so that it is found when it is asked for again */
-        Linear l = {.scope = &s};
-        bool known = scope_find(&s, linear_product(&l, &sum.term[0]), space, REGION_REDUCE, &replacement);
-        if (known && replacement.node == node) return;
-    }
-    if (!pass_allowed(d->context)) return;
-    if (!combine(&s, &sum, space, node, &total)) return;
+    if (!find_form(&s, node, &sum) || !pass_allowed(d->context) || !combine(&s, &sum, space, node, &total)) return;
     if (s.b.node[total].op == X_ARG)
         replacement = s.leaf[s.b.node[total].arg[0]];
     else if (!scope_extract(&s, total, type_matrix(space.dim[0], space.dim[1]), REGION_OUTPUT, node, &replacement))
         return;
     if (replacement.node == node) return;
-    draft_redirect(d, (Ref){node, 0}, replacement);
-    draft_prune(d, node);
     uint32_t sums = 0;
     for (uint32_t i = 0; i < sum.terms; i++) sums += sum.term[i].factors > 0;
-    pass_remark(d->context, true, span, "%s follows from %u sum%s of its factors", label, sums, sums == 1 ? "" : "s");
+    pass_remark(d->context, true, d->node[node].span, "%s follows from %u sum%s of its factors", draft_label(d, node), sums,
+                sums == 1 ? "" : "s");
+    draft_redirect(d, (Ref){node, 0}, replacement);
+    draft_prune(d, node);
 }
 
 Graph *pass_squeeze(const Graph *in, PassContext *context) {
