@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char checkpoint_format[] = "netc checkpoint 1";
+
 /* The blocks a checkpoint holds. */
 typedef struct Part {
     const char *prefix;
@@ -44,7 +46,7 @@ RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *
             float *to = st_add(&out, name, t->rank, t->dim);
             if (to) rt_tensor_unpack(p, t, parts[i].block, to);
         }
-    st_add_metadata(&out, "format", weights_only ? "netc weights 1" : "netc checkpoint 1");
+    st_add_metadata(&out, "format", "%s", weights_only ? "netc weights 1" : checkpoint_format);
     st_add_metadata(&out, "netc", "%s", NETC_VERSION);
     st_add_metadata(&out, "model", "%s", p->model);
     st_add_metadata(&out, "recipe", "%s", p->recipe_text ? p->recipe_text : "");
@@ -133,9 +135,10 @@ static bool metadata_number(const StFile *f, const char *key, bool real, int64_t
 }
 
 static bool read_position(const StFile *f, RtTrainState *s) {
+    const char *format = st_metadata(f, "format");
     int64_t seed, step;
-    bool ok = metadata_number(f, "seed", false, &seed, NULL) && metadata_number(f, "step", false, &step, NULL) &&
-              metadata_number(f, "epoch", false, &s->epoch, NULL) &&
+    bool ok = format && !strcmp(format, checkpoint_format) && metadata_number(f, "seed", false, &seed, NULL) &&
+              metadata_number(f, "step", false, &step, NULL) && metadata_number(f, "epoch", false, &s->epoch, NULL) &&
               metadata_number(f, "batch_index", false, &s->batch_index, NULL) &&
               metadata_number(f, "best_accuracy", true, NULL, &s->best_accuracy) &&
               metadata_number(f, "best_epoch", false, &s->best_epoch, NULL) &&
