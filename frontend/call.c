@@ -32,9 +32,10 @@ static int place_argument(Eval *ev, const AstExpr *call, uint32_t k, const Signa
     if (arg->name && place < 0) {
         unknown_argument(ev, arg, s);
     } else if (place >= (int)s->nparams) {
-        if (k == s->nparams)
+        if (k == s->nparams) { /* once for all that are too many */
             eval_error(ev, arg->value->span, "%s '%s' takes at most %u argument%s, found %u", s->what, s->name, s->nparams,
                        s->nparams == 1 ? "" : "s", call->call.nargs);
+        }
         place = -1;
     } else if (given[place]) {
         eval_error(ev, arg->name ? arg->name_span : arg->value->span, "parameter '%s' is given twice", s->param[place]);

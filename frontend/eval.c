@@ -27,7 +27,8 @@ static void note_callers(Eval *ev) {
 }
 
 Datum eval_error(Eval *ev, Span span, const char *format, ...) {
-    if (ev->stopped || already_reported(ev, span)) return (Datum){DATUM_POISON};
+    ev->spoke = !ev->stopped && !already_reported(ev, span);
+    if (!ev->spoke) return (Datum){DATUM_POISON};
     va_list args;
     va_start(args, format);
     diag_vreport(ev->diag, SEV_ERROR, span, format, args);
@@ -40,6 +41,7 @@ Datum eval_error(Eval *ev, Span span, const char *format, ...) {
 
 void eval_note(Eval *ev, Span span, const char *format, ...) {
     va_list args;
+    if (!ev->spoke) return;
     va_start(args, format);
     diag_vreport(ev->diag, SEV_NOTE, span, format, args);
     va_end(args);

@@ -50,6 +50,7 @@ typedef struct Eval {
     bool stopped;    /* a limit was hit */
     Span reported[MAX_SPANS];
     uint32_t nreported;
+    bool spoke; /* the newest eval_error reported something */
     Scope parameter_names;
     Names *names;
     Val image, logits;  /* NO_VAL until stated */
