@@ -106,14 +106,14 @@ static void print_text(const RtProgram *program, const Measured *m, const Peaks 
     for (uint32_t k = 0; k < m->nkernels; k++) total += m->kernel[k].seconds;
     printf("\n%s: %.2f ms, %.0f images/s, %.0f GFLOP/s (%.0f %% of peak)\n", m->name, 1e3 * m->seconds,
            (double)program->batch / m->seconds, 1e-9 * m->flops / m->seconds, 1e-7 * m->flops / m->seconds / peaks->gflops_all);
-    printf("  %-44s %5s %9s %6s %8s %6s %7s %6s\n", "kernel", "calls", "ms", "share", "GFLOP/s", "peak", "GB/s", "peak");
+    printf("  %-50s %5s %9s %6s %8s %6s %7s %6s\n", "kernel", "calls", "ms", "share", "GFLOP/s", "peak", "GB/s", "peak");
     for (uint32_t k = 0; k < m->nkernels; k++) {
         const KernelTime *t = &m->kernel[k];
         double gflops = t->seconds > 0 ? 1e-9 * t->flops / t->seconds : 0, gb = t->seconds > 0 ? 1e-9 * t->bytes / t->seconds : 0;
-        printf("  %-44s %5" PRId64 " %9.3f %5.1f%% %8.1f %5.1f%% %7.1f %5.1f%%\n", t->name, t->calls, 1e3 * t->seconds,
+        printf("  %-50s %5" PRId64 " %9.3f %5.1f%% %8.1f %5.1f%% %7.1f %5.1f%%\n", t->name, t->calls, 1e3 * t->seconds,
                100 * t->seconds / total, gflops, 100 * gflops / peaks->gflops_all, gb, 100 * gb / peaks->gb_all);
     }
-    printf("  %-44s %5s %9.3f\n", "sum", "", 1e3 * total);
+    printf("  %-50s %5s %9.3f\n", "sum", "", 1e3 * total);
 }
 
 static void print_json(const RtProgram *program, const Measured *m) {

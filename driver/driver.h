@@ -69,4 +69,6 @@ int64_t session_parameters(const Session *session); /* trainable numbers */
 
 /* Opens the data set that --data or the recipe names, or makes one that fits the net (synthetic). */
 int session_open_data(const Session *session, RtData *data);
+/* Only its statistics and class names; CIFAR-10's need no files. */
+int session_describe_data(const Session *session, RtData *data);
 #endif

@@ -99,7 +99,7 @@ static int predict(Session *session) {
                     jit_program(session->jit)->channels);
     RtStatus loaded = rt_weights_load(session->options->weights, session->machine, &error);
     if (loaded) return fail_rt(loaded, &error);
-    int status = session_open_data(session, &data); /* for its mean, deviation and class names */
+    int status = session_describe_data(session, &data);
     if (status) return status;
     status = predict_all(session, &data);
     rt_data_free(&data);

@@ -31,8 +31,8 @@ enum { CHAINS = 12, ROUNDS = 200000, REPEATS = 7 };
             STEP(c, REGISTER)                                                                                                    \
             STEP(d, REGISTER)                                                                                                    \
             STEP(e, REGISTER)                                                                                                    \
-            STEP(f, REGISTER) STEP(g, REGISTER) STEP(h, REGISTER) STEP(i, REGISTER) STEP(j, REGISTER) STEP(k, REGISTER)          \
-                STEP(l, REGISTER)                                                                                                \
+            STEP(f, REGISTER)                                                                                                    \
+            STEP(g, REGISTER) STEP(h, REGISTER) STEP(i, REGISTER) STEP(j, REGISTER) STEP(k, REGISTER) STEP(l, REGISTER)          \
         }                                                                                                                        \
         return 2.0 * CHAINS * ROUNDS * (BYTES / 4);                                                                              \
     }

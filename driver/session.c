@@ -168,11 +168,15 @@ static const char *recipe_data_name(RtDataset data) {
     return "cifar10";
 }
 
-int session_open_data(const Session *session, RtData *data) {
+static int open_data(const Session *session, RtData *data,
+                     RtStatus (*open)(const char *, int64_t, int64_t, int64_t, int64_t, RtData *, RtError *)) {
     const RtProgram *program = jit_program(session->jit);
     const char *where = session->options->data ? session->options->data : recipe_data_name(program->recipe.data);
     RtError error = {{0}};
-    RtStatus status =
-        rt_data_open_shaped(where, program->channels, program->height, program->width, program->classes, data, &error);
+    RtStatus status = open(where, program->channels, program->height, program->width, program->classes, data, &error);
     return status ? fail_rt(status, &error) : EXIT_OK;
 }
+
+int session_open_data(const Session *session, RtData *data) { return open_data(session, data, rt_data_open_shaped); }
+
+int session_describe_data(const Session *session, RtData *data) { return open_data(session, data, rt_data_describe); }

@@ -68,15 +68,16 @@ static RtStatus read_file(const Cifar *c, const char *directory, int index, uint
     return status;
 }
 
-static void set_statistics(const Cifar *c, RtData *data) {
+static void set_cifar10_statistics(RtData *data) {
     static const double mean[3] = {0.49140, 0.48216, 0.44653}, std[3] = {0.24703, 0.24349, 0.26159};
-    if (c->classes != 10) {
-        rt_data_measure(data);
-        return;
-    }
     memcpy(data->mean, mean, sizeof mean);
     memcpy(data->std, std, sizeof std);
     data->class_names = cifar10_classes;
+}
+
+void rt_cifar10_describe(RtData *data) {
+    *data = (RtData){.channels = 3, .height = 32, .width = 32, .classes = 10, .name = strdup("cifar10")};
+    set_cifar10_statistics(data);
 }
 
 RtStatus rt_cifar_open(const char *directory, RtData *data, RtError *error) {
@@ -104,6 +105,9 @@ RtStatus rt_cifar_open(const char *directory, RtData *data, RtError *error) {
     for (int f = 0; status == RT_OK && f + 1 < files; at += c->records[f++])
         status = read_file(c, place, f, data->train_images + at * PIXELS, data->train_labels + at, error);
     if (status == RT_OK) status = read_file(c, place, files - 1, data->test_images, data->test_labels, error);
-    if (status == RT_OK) set_statistics(c, data);
+    if (status == RT_OK && c->classes == 10)
+        set_cifar10_statistics(data);
+    else if (status == RT_OK)
+        rt_data_measure(data);
     return status;
 }

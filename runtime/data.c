@@ -79,17 +79,28 @@ static RtStatus open_any(const char *where, int64_t channels, int64_t height, in
     return rt_cifar_open(where, data, error);
 }
 
+static RtStatus must_fit(const RtData *data, int64_t channels, int64_t height, int64_t width, int64_t classes, RtError *error) {
+    if (data->channels == channels && data->height == height && data->width == width && data->classes == classes) return RT_OK;
+    return rt_fail(error, RT_INPUT,
+                   "the data are images of %lldx%lldx%lld in %lld classes, the net takes %lldx%lldx%lld and has %lld classes",
+                   (long long)data->channels, (long long)data->height, (long long)data->width, (long long)data->classes,
+                   (long long)channels, (long long)height, (long long)width, (long long)classes);
+}
+
 RtStatus rt_data_open_shaped(const char *where, int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data,
                              RtError *error) {
     *data = (RtData){0};
     RtStatus status = open_any(where, channels, height, width, classes, data, error);
-    if (status == RT_OK &&
-        (data->channels != channels || data->height != height || data->width != width || data->classes != classes))
-        status =
-            rt_fail(error, RT_INPUT,
-                    "the data are images of %lldx%lldx%lld in %lld classes, the net takes %lldx%lldx%lld and has %lld classes",
-                    (long long)data->channels, (long long)data->height, (long long)data->width, (long long)data->classes,
-                    (long long)channels, (long long)height, (long long)width, (long long)classes);
+    if (status == RT_OK) status = must_fit(data, channels, height, width, classes, error);
+    if (status != RT_OK) rt_data_free(data);
+    return status;
+}
+
+RtStatus rt_data_describe(const char *where, int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data,
+                          RtError *error) {
+    if (strcmp(where, "cifar10")) return rt_data_open_shaped(where, channels, height, width, classes, data, error);
+    rt_cifar10_describe(data);
+    RtStatus status = must_fit(data, channels, height, width, classes, error);
     if (status != RT_OK) rt_data_free(data);
     return status;
 }

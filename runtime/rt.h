@@ -69,6 +69,10 @@ RtStatus rt_data_open(const char *where, RtData *data, RtError *error);
 /* The same for a net of this shape: "synthetic" is made to fit; other sets must have it, or a sentence says what differs. */
 RtStatus rt_data_open_shaped(const char *where, int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data,
                              RtError *error);
+/* What prediction needs of a data set: statistics and class names. CIFAR-10's are known without its files; other sets are opened.
+ */
+RtStatus rt_data_describe(const char *where, int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data,
+                          RtError *error);
 void rt_data_free(RtData *data);
 /* $NETC_DATA, else $XDG_CACHE_HOME/netc, else ~/.cache/netc. Returns a static-lifetime-free, malloc'd path. */
 char *rt_data_home(void);
