@@ -156,6 +156,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("frontend: golden");
     TCase *tests = tcase_create("golden");
+    tcase_set_timeout(tests, 300);
     tcase_add_test(tests, bad_files_get_their_messages);
     tcase_add_test(tests, good_files_make_their_graphs);
     tcase_add_test(tests, files_take_their_canonical_form);

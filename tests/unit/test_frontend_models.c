@@ -140,6 +140,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("frontend: models");
     TCase *tests = tcase_create("models");
+    tcase_set_timeout(tests, 300);
     int count = sizeof zoo / sizeof *zoo;
     tcase_add_loop_test(tests, parameter_counts, 0, count);
     tcase_add_loop_test(tests, both_modes_are_sound, 0, count);
