@@ -6,21 +6,20 @@
 
 enum {
     NET = TIER_SOURCE | TIER_NET,
-    ANY = NET | TIER_BACKWARD | TIER_FUSED,
-    LOWERED = ANY | PASS_LOWERED,
+    LOWERED = PASS_ANY | PASS_LOWERED,
 };
 
 static const Pass table[] = {
-    {"lower", pass_lower, true, true, true, ANY, ANY, "elementwise operations become maps"},
-    {"split_batch_norm", pass_split_batch_norm, true, true, true, ANY, ANY,
+    {"lower", pass_lower, true, true, true, PASS_ANY, PASS_ANY, "elementwise operations become maps"},
+    {"split_batch_norm", pass_split_batch_norm, true, true, true, PASS_ANY, PASS_ANY,
      "batch norm becomes per-image sums, moments and an affine map"},
     {"fold_batch_norm", pass_fold_batch_norm, false, false, true, LOWERED, LOWERED,
      "the per-channel factor behind a convolution moves into its filters"},
-    {"canonicalise", pass_canonicalise, false, true, true, ANY, ANY, "every value in its simplest form"},
+    {"canonicalise", pass_canonicalise, false, true, true, PASS_ANY, PASS_ANY, "every value in its simplest form"},
     {"autodiff", pass_autodiff, true, true, false, NET | PASS_LOWERED | PASS_UNFUSED, NET | TIER_BACKWARD | PASS_LOWERED,
      "append the gradient of the loss with respect to every parameter"},
-    {"cse", pass_cse, false, true, true, ANY, ANY, "equal values are computed once"},
-    {"dce", pass_dce, false, true, true, ANY, ANY, "what no output needs is left out"},
+    {"cse", pass_cse, false, true, true, PASS_ANY, PASS_ANY, "equal values are computed once"},
+    {"dce", pass_dce, false, true, true, PASS_ANY, PASS_ANY, "what no output needs is left out"},
     {"squeeze", pass_squeeze, false, true, true, LOWERED, LOWERED,
      "sums over pixels of affine maps become arithmetic on sums that exist already"},
     {"fuse_maps", pass_fuse_maps, false, true, true, LOWERED, LOWERED, "maps move into the maps that read them"},

@@ -3,8 +3,8 @@
  * A pass reads one graph and returns a new one, which the driver verifies. The table (pass.c) is the only list of passes:
  * order, tiers accepted and left, whether required, and the sentence that --help prints.
  *
- *   training   lower → split_batch_norm → canonicalise → autodiff → canonicalise → cse → dce → squeeze → cse → fuse_maps →
- *              fuse_epilogues → fuse_prologues → share_sweeps → dce
+ *   training   lower → split_batch_norm → canonicalise → cse → autodiff → canonicalise → cse → dce → squeeze →
+ *              canonicalise → cse → dce → fuse_maps → fuse_epilogues → fuse_prologues → share_sweeps → dce
  *   inference  lower → split_batch_norm → fold_batch_norm → canonicalise → cse → dce → squeeze → … the same fusion
  *
  * lower (required)             elementwise ops become `map`s, global_avg_pool an image_sum over H*W, dropout a mask
@@ -41,15 +41,15 @@ typedef struct PassContext {
 bool pass_allowed(PassContext *context);
 void pass_remark(PassContext *context, bool applied, Span span, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* Further bits of a pass's masks: no op that `lower` and `split_batch_norm` remove; no convolution with regions. */
-enum { PASS_LOWERED = 0x100, PASS_UNFUSED = 0x200 };
+/* A mask of all tiers, and further bits: no op that `lower` and `split_batch_norm` remove; no convolution with regions. */
+enum { PASS_ANY = TIER_SOURCE | TIER_NET | TIER_BACKWARD | TIER_FUSED, PASS_LOWERED = 0x100, PASS_UNFUSED = 0x200 };
 
 typedef Graph *(*PassFunction)(const Graph *in, PassContext *context);
 typedef struct Pass {
     const char *name;
     PassFunction run;
     bool required;
-    bool train, infer; /* in which default pipeline */
+    bool train, infer;        /* in which default pipeline */
     unsigned accepts, leaves; /* Tier masks, with the bits below */
     const char *summary;
 } Pass;
@@ -59,15 +59,16 @@ uint32_t pass_count(void);
 const Pass *pass_at(uint32_t index);
 
 typedef struct PassOptions {
-    const char *pipeline;          /* comma-separated names; NULL: the default of the graph's mode. "-name" removes a pass from the default. */
-    const char *const *disable;    /* names of optional passes to leave out */
+    const char
+        *pipeline; /* comma-separated names; NULL: the default of the graph's mode. "-name" removes a pass from the default. */
+    const char *const *disable; /* names of optional passes to leave out */
     uint32_t ndisable;
-    const char *const *load;       /* shared objects with further passes (--load-pass) */
+    const char *const *load; /* shared objects with further passes (--load-pass) */
     uint32_t nload;
-    int64_t bisect_limit;          /* -1: off */
+    int64_t bisect_limit; /* -1: off */
     bool print_before_all, print_after_all, time_passes;
     const char *print_before, *print_after; /* one pass name, or NULL */
-    FILE *print;                   /* where graphs and times are printed; NULL: stderr */
+    FILE *print;                            /* where graphs and times are printed; NULL: stderr */
 } PassOptions;
 
 typedef struct PassResult {
@@ -78,9 +79,10 @@ typedef struct PassResult {
     int64_t rewrites;
 } PassResult;
 
-/* Runs the pipeline on `in` (which stays the caller's). A graph that fails verification after a pass is a compiler bug:
- * prints the pass's name, the reason and both graphs to stderr and exits with 70. A mistake in options (unknown pass, an
- * attempt to disable a required one, a shared object that does not load) is reported into diag and returns false. */
+/* Runs the pipeline on `in` (which stays the caller's). A graph that fails verification after a pass, and a pass that crashes,
+ * are compiler bugs: prints the pass's name, the reason and the graphs to stderr and exits with 70. A mistake in options
+ * (unknown pass, an attempt to disable a required one, a shared object that does not load, a pass that does not accept
+ * what is there when its turn comes) is reported into diag and returns false. */
 bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassResult *result);
 void passes_result_free(PassResult *result);
 
@@ -102,18 +104,20 @@ Graph *pass_share_sweeps(const Graph *in, PassContext *context);
 /* Sizes come from the target; the plan itself is layout-blind. */
 typedef struct PlanTarget {
     void *context;
-    uint64_t (*bytes)(void *context, Type type);                            /* physical size of a tensor */
-    uint64_t (*workspace)(void *context, const Graph *g, Val v);            /* temporary bytes that v's kernels need while they run */
-    bool (*external)(void *context, const Graph *g, Val v, uint32_t result); /* lives outside the arena (parameters, gradients, …): no space is planned */
+    uint64_t (*bytes)(void *context, Type type);                 /* physical size of a tensor */
+    uint64_t (*workspace)(void *context, const Graph *g, Val v); /* temporary bytes that v's kernels need while they run */
+    bool (*external)(void *context, const Graph *g, Val v,
+                     uint32_t result); /* lives outside the arena (parameters, gradients, …): no space is planned */
 } PlanTarget;
 typedef struct Plan {
-    uint64_t *offset;           /* arena offset of value id v (RESULT values have their own ids); PLAN_NONE if external or unused */
-    uint64_t *workspace;        /* arena offset of v's workspace; PLAN_NONE */
-    uint64_t bytes;             /* arena size; offsets are multiples of 64 */
-    uint64_t peak_live, total;  /* lower bound (largest live sum), and what no reuse would need */
+    uint64_t *offset;    /* arena offset of value id v (RESULT values have their own ids); PLAN_NONE if external or unused */
+    uint64_t *workspace; /* arena offset of v's workspace; PLAN_NONE */
+    uint64_t bytes;      /* arena size; offsets are multiples of 64 */
+    uint64_t peak_live, total; /* lower bound (largest live sum), and what no reuse would need */
 } Plan;
 #define PLAN_NONE UINT64_MAX
-/* Liveness over the value order, then best-fit offsets by size (greedy by size, as in TFLite's planner), never overlapping live ranges. */
+/* Liveness over the value order, then best-fit offsets by size (greedy by size, as in TFLite's planner), never overlapping live
+ * ranges. */
 Plan plan_memory(const Graph *g, const PlanTarget *target);
 void plan_free(Plan *plan);
 #endif

@@ -1,10 +1,10 @@
 /* What a shared object for --load-pass exports: one NetcPlugin named `netc_plugin`.
  *
  *     static Graph *run(const Graph *in, PassContext *context) { ... }
- *     static const Pass passes[] = {{"my_fusion", run, false, true, true, ~0u, ~0u, "what it does"}};
+ *     static const Pass passes[] = {{"my_fusion", run, false, true, true, PASS_ANY, PASS_ANY, "what it does"}};
  *     const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, 1, "squeeze"};
  *
- *     cc -shared -fPIC -I NETC_SOURCE -o my_fusion.so my_fusion.c         (docs/examples/pass_strength.c is a whole one)
+ *     cc -shared -fPIC -I NETC_SOURCE -o my_fusion.so my_fusion.c         (docs/examples/pass_double.c is a whole one)
  *
  * The functions of ir/ and pass_allowed, pass_remark come from the netc that loads it. A loaded pass is in the default
  * pipelines that its `train` and `infer` name, and can be named in --passes and switched off like any other; netc verifies
@@ -22,4 +22,6 @@ typedef struct NetcPlugin {
     uint32_t count;
     const char *after; /* in the default pipelines they run behind the last run of this pass; NULL: at the end */
 } NetcPlugin;
+
+extern const NetcPlugin netc_plugin; /* defined by the shared object */
 #endif

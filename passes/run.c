@@ -1,11 +1,14 @@
 /* passes_run: the passes of a pipeline one after another, each result verified. What a pass gets is checked against what it
  * accepts first, so that a pipeline in the wrong order is a message; a result that is unsound is a bug of the pass, reported
- * with both graphs and status 70. An abort inside a pass (an internal error of the graph builder) is reported the same way. */
+ * with both graphs and status 70. A crash inside a pass (the graph builder aborts on a broken shape rule) is reported with the
+ * pass's name and its input graph. */
 #include "ir/text.h"
 #include "passes/driver.h"
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct Timing {
     const char *pass;
@@ -89,13 +92,12 @@ static Val find_stranger(const Graph *g, unsigned mask) {
 static bool accepts(const Run *run, const Pass *pass, const Graph *g) {
     Val v = find_stranger(g, pass->accepts);
     if (v == NO_VAL) return true;
-    diag_error(run->diag, g->value[v].span, "the pass '%s' cannot run here: the graph still has or already has '%s' (%%%u)%s",
-               pass->name, op_text(g->value[v].op), v,
-               is_unlowered(g->value[v].op) ? "; 'lower' and 'split_batch_norm' come first" : "");
+    diag_error(run->diag, g->value[v].span, "the pass '%s' cannot run here: it does not accept '%s' (%%%u)%s", pass->name,
+               op_text(g->value[v].op), v, is_unlowered(g->value[v].op) ? "; 'lower' and 'split_batch_norm' come first" : "");
     return false;
 }
 
-/* Both graphs are on disk formats that `netc ir` reads, so this is a reproducer. */
+/* `netc ir` reads both graphs, so this is a reproducer. */
 static void report_bug(const Pass *pass, const char *why, const Graph *before, const Graph *after) {
     fprintf(stderr, "netc: internal error: after the pass '%s' the graph is unsound: %s\n", pass->name, why);
     fprintf(stderr, "# the graph before %s\n", pass->name);
@@ -113,6 +115,40 @@ static void check_result(const Pass *pass, const Graph *before, const Graph *aft
     char text[128];
     snprintf(text, sizeof text, "%%%u: the pass must not leave '%s'", v, op_text(after->value[v].op));
     report_bug(pass, text, before, after);
+}
+
+/* ---- crashes ---- */
+
+/* The pass at work, for the signal handler, which has no other way to know. One per thread: the signals below are delivered
+ * to the thread that caused them. */
+static _Thread_local volatile struct {
+    const Pass *pass;
+    const Graph *graph;
+} at_work;
+
+/* Not safe in general (it prints), but the process is lost and a reproducer is worth the risk; a second signal ends it. */
+static void report_crash(int number) {
+    signal(number, SIG_DFL);
+    if (!at_work.pass) raise(number);
+    fprintf(stderr, "netc: internal error: the pass '%s' crashed (signal %d)\n# the graph before %s\n", at_work.pass->name,
+            number, at_work.pass->name);
+    graph_print(at_work.graph, stderr);
+    fflush(stderr);
+    _exit(70);
+}
+
+static const int crash_signals[] = {SIGABRT, SIGSEGV, SIGFPE, SIGBUS};
+enum { CRASH_SIGNALS = sizeof crash_signals / sizeof *crash_signals };
+
+static Graph *run_guarded(const Pass *pass, const Graph *g, PassContext *context) {
+    struct sigaction old[CRASH_SIGNALS], new = {.sa_handler = report_crash};
+    at_work.pass = pass;
+    at_work.graph = g;
+    for (int i = 0; i < CRASH_SIGNALS; i++) sigaction(crash_signals[i], &new, &old[i]);
+    Graph *next = pass->run(g, context);
+    for (int i = 0; i < CRASH_SIGNALS; i++) sigaction(crash_signals[i], &old[i], NULL);
+    at_work.pass = NULL;
+    return next;
 }
 
 /* ---- running ---- */
@@ -136,7 +172,7 @@ static Graph *run_pass(Run *run, const Pass *pass, Graph *g) {
     int64_t rewrites = run->context.rewrites;
     run->context.pass = arena_strdup(run->context.arena, pass->name); /* a shared object may be gone when remarks are read */
     double start = now();
-    Graph *next = pass->run(g, &run->context);
+    Graph *next = run_guarded(pass, g, &run->context);
     double seconds = now() - start;
     if (!next) report_bug(pass, "it returned none", g, g);
     check_result(pass, g, next);
