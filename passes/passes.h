@@ -59,8 +59,7 @@ uint32_t pass_count(void);
 const Pass *pass_at(uint32_t index);
 
 typedef struct PassOptions {
-    const char
-        *pipeline; /* comma-separated names; NULL: the default of the graph's mode. "-name" removes a pass from the default. */
+    const char *pipeline;       /* names separated by commas; "-name,-name" takes passes out of the default; NULL: the default */
     const char *const *disable; /* names of optional passes to leave out */
     uint32_t ndisable;
     const char *const *load; /* shared objects with further passes (--load-pass) */
@@ -104,10 +103,12 @@ Graph *pass_share_sweeps(const Graph *in, PassContext *context);
 /* Sizes come from the target; the plan itself is layout-blind. */
 typedef struct PlanTarget {
     void *context;
-    uint64_t (*bytes)(void *context, Type type);                 /* physical size of a tensor */
-    uint64_t (*workspace)(void *context, const Graph *g, Val v); /* temporary bytes that v's kernels need while they run */
-    bool (*external)(void *context, const Graph *g, Val v,
-                     uint32_t result); /* lives outside the arena (parameters, gradients, …): no space is planned */
+    /* Physical size of a tensor. */
+    uint64_t (*bytes)(void *context, Type type);
+    /* Temporary bytes that v's kernels need while they run. */
+    uint64_t (*workspace)(void *context, const Graph *g, Val v);
+    /* Does the result live outside the arena (parameters, gradients, ...)? Then no space is planned for it. */
+    bool (*external)(void *context, const Graph *g, Val v, uint32_t result);
 } PlanTarget;
 typedef struct Plan {
     uint64_t *offset;    /* arena offset of value id v (RESULT values have their own ids); PLAN_NONE if external or unused */

@@ -6,6 +6,7 @@
  * Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020). Activations kept for backward make nested lifetimes,
  * for which this is near the lower bound. */
 #include "passes/passes.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,19 +15,31 @@ enum { ALIGN = 64 };
 typedef struct Buffer {
     uint64_t bytes, offset, *place; /* place: where the plan keeps the offset */
     Val first, last;
+    uint32_t order; /* in the list of buffers */
 } Buffer;
+
+static void *allocate(size_t count, size_t size) {
+    void *memory = calloc(count ? count : 1, size);
+    if (memory) return memory;
+    fprintf(stderr, "netc: out of memory: no room for a memory plan of %zu values\n", count);
+    exit(70);
+}
 
 static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
 
 /* last[v]: the last position that reads value id v, RESULT values being read at their own users' positions only. */
 static Val *last_uses(const Graph *g) {
-    Val *last = malloc((g->count + 1) * sizeof *last);
-    if (!last) abort();
+    Val *last = allocate(g->count, sizeof *last);
     for (Val v = 0; v < g->count; v++) last[v] = v;
     for (Val v = 0; v < g->count; v++)
         for (uint32_t i = 0; g->value[v].op != OP_RESULT && i < g->value[v].nargs; i++) last[g->value[v].args[i]] = v;
     for (uint32_t i = 0; i < g->noutputs; i++) last[g->output[i].value] = g->count;
     return last;
+}
+
+static void add_buffer(Buffer *buffer, uint32_t *n, uint64_t bytes, uint64_t *place, Val first, Val last) {
+    buffer[*n] = (Buffer){.bytes = bytes, .place = place, .first = first, .last = last, .order = *n};
+    (*n)++;
 }
 
 static uint32_t list_buffers(const Graph *g, const PlanTarget *t, const Plan *plan, Buffer *buffer) {
@@ -36,10 +49,9 @@ static uint32_t list_buffers(const Graph *g, const PlanTarget *t, const Plan *pl
         uint32_t result = 0;
         Val made = value_source(g, v, &result);
         uint64_t bytes = aligned(t->bytes(t->context, g->value[v].type));
-        if (!t->external(t->context, g, made, result))
-            buffer[n++] = (Buffer){.bytes = bytes, .place = &plan->offset[v], .first = made, .last = last[v]};
+        if (!t->external(t->context, g, made, result)) add_buffer(buffer, &n, bytes, &plan->offset[v], made, last[v]);
         uint64_t workspace = g->value[v].op == OP_RESULT ? 0 : aligned(t->workspace(t->context, g, v));
-        if (workspace) buffer[n++] = (Buffer){.bytes = workspace, .place = &plan->workspace[v], .first = v, .last = v};
+        if (workspace) add_buffer(buffer, &n, workspace, &plan->workspace[v], v, v);
     }
     free(last);
     return n;
@@ -48,8 +60,9 @@ static uint32_t list_buffers(const Graph *g, const PlanTarget *t, const Plan *pl
 static int by_size(const void *a, const void *b) {
     const Buffer *x = a, *y = b;
     if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
-    if (x->first != y->first) return x->first < y->first ? -1 : 1; /* a total order: the plan must not depend on qsort */
-    return x->place < y->place ? -1 : x->place > y->place;
+    if (x->first != y->first)
+        return x->first < y->first ? -1 : 1; /* a total order: the plan must depend on neither qsort nor malloc */
+    return x->order < y->order ? -1 : x->order > y->order;
 }
 
 static bool overlap(const Buffer *a, const Buffer *b) { return a->first <= b->last && b->first <= a->last; }
@@ -79,8 +92,7 @@ static void insert(Buffer *b, Buffer **placed, uint32_t count) {
 
 /* The largest sum of buffers that live at one position. */
 static uint64_t peak_live(const Graph *g, const Buffer *buffer, uint32_t n) {
-    int64_t *change = calloc((size_t)g->count + 2, sizeof *change);
-    if (!change) abort();
+    int64_t *change = allocate((size_t)g->count + 2, sizeof *change);
     for (uint32_t i = 0; i < n; i++) {
         change[buffer[i].first] += (int64_t)buffer[i].bytes;
         change[buffer[i].last + 1] -= (int64_t)buffer[i].bytes;
@@ -95,12 +107,11 @@ static uint64_t peak_live(const Graph *g, const Buffer *buffer, uint32_t n) {
 }
 
 Plan plan_memory(const Graph *g, const PlanTarget *target) {
-    Plan plan = {.offset = malloc((g->count + 1) * sizeof(uint64_t)), .workspace = malloc((g->count + 1) * sizeof(uint64_t))};
-    Buffer *buffer = malloc((2 * (size_t)g->count + 1) * sizeof *buffer),
-           **placed = malloc((2 * (size_t)g->count + 1) * sizeof *placed);
-    if (!plan.offset || !plan.workspace || !buffer || !placed) abort();
-    memset(plan.offset, 0xff, (g->count + 1) * sizeof(uint64_t)); /* PLAN_NONE */
-    memset(plan.workspace, 0xff, (g->count + 1) * sizeof(uint64_t));
+    size_t values = g->count;
+    Plan plan = {.offset = allocate(values, sizeof(uint64_t)), .workspace = allocate(values, sizeof(uint64_t))};
+    Buffer *buffer = allocate(2 * values, sizeof *buffer), **placed = allocate(2 * values, sizeof(Buffer *));
+    memset(plan.offset, 0xff, values * sizeof(uint64_t)); /* PLAN_NONE */
+    memset(plan.workspace, 0xff, values * sizeof(uint64_t));
     uint32_t n = list_buffers(g, target, &plan, buffer);
     qsort(buffer, n, sizeof *buffer, by_size);
     for (uint32_t i = 0; i < n; i++) {

@@ -1,0 +1,177 @@
+/* The memory plan: on random graphs no two buffers that live at the same time overlap, everything is aligned and inside the
+ * arena, and the arena is no smaller than the largest live sum. On real networks it is near that bound. */
+#include "tests/unit/fusion_run.h"
+#include "tests/unit/fusion_zoo.h"
+
+/* ---- the target: sizes as in a layout with padding, some odd workspaces ---- */
+
+static uint64_t bytes(void *context, Type type) {
+    (void)context;
+    int64_t channels = type.rank > 1 ? type.dim[1] : type.rank ? type.dim[0] : 1;
+    return (uint64_t)(4 * type_elements(type) / channels * ((channels + 7) / 8 * 8));
+}
+
+static uint64_t workspace(void *context, const Graph *g, Val v) {
+    (void)context;
+    return v % 3 == 0 && g->value[v].nargs ? 1000 + v : 0;
+}
+
+static bool external(void *context, const Graph *g, Val v, uint32_t result) {
+    (void)context, (void)result;
+    return op_attr_kind(g->value[v].op) == ATTR_PARAM || g->value[v].op == OP_CONSTANT;
+}
+
+static const PlanTarget target = {NULL, bytes, workspace, external};
+
+/* ---- the properties ---- */
+
+typedef struct Life {
+    uint64_t begin, end; /* in the arena */
+    Val first, last;
+} Life;
+
+/* Worked out afresh: from the source's position to the last reader, an output to the end. */
+static uint32_t lives(const Graph *g, const Plan *plan, Life *life) {
+    uint32_t n = 0;
+    for (Val v = 0; v < g->count; v++) {
+        Val made = value_source(g, v, NULL), last = v;
+        for (Val u = v + 1; u < g->count; u++) {
+            for (uint32_t i = 0; g->value[u].op != OP_RESULT && i < g->value[u].nargs; i++) {
+                if (g->value[u].args[i] == v) last = u;
+            }
+        }
+        for (uint32_t i = 0; i < g->noutputs; i++) {
+            if (g->output[i].value == v) last = g->count;
+        }
+        bool outside = external(NULL, g, made, 0);
+        ck_assert_int_eq(plan->offset[v] == PLAN_NONE, outside);
+        if (!outside) life[n++] = (Life){plan->offset[v], plan->offset[v] + bytes(NULL, g->value[v].type), made, last};
+        uint64_t extra = g->value[v].op == OP_RESULT ? 0 : workspace(NULL, g, v);
+        ck_assert_int_eq(plan->workspace[v] == PLAN_NONE, extra == 0);
+        if (extra) life[n++] = (Life){plan->workspace[v], plan->workspace[v] + extra, v, v};
+    }
+    return n;
+}
+
+static void check(const Graph *g, const Plan *plan) {
+    Life *life = calloc(2 * (size_t)g->count + 1, sizeof *life);
+    uint32_t n = lives(g, plan, life);
+    for (uint32_t i = 0; i < n; i++) {
+        ck_assert_uint_eq(life[i].begin % 64, 0);
+        ck_assert_uint_le(life[i].end, plan->bytes);
+        for (uint32_t k = 0; k < i; k++) {
+            bool together = life[i].first <= life[k].last && life[k].first <= life[i].last;
+            bool overlap = life[i].begin < life[k].end && life[k].begin < life[i].end;
+            ck_assert_msg(!together || !overlap, "buffers [%llu, %llu) and [%llu, %llu) live together at %u",
+                          (unsigned long long)life[i].begin, (unsigned long long)life[i].end, (unsigned long long)life[k].begin,
+                          (unsigned long long)life[k].end, life[i].first);
+        }
+    }
+    ck_assert_uint_ge(plan->bytes, plan->peak_live);
+    ck_assert_uint_le(plan->bytes, plan->total);
+    free(life);
+}
+
+/* ---- random graphs ---- */
+
+static uint32_t random_below(uint32_t seed, uint32_t i, uint32_t n) {
+    uint32_t out[4];
+    philox4x32((uint32_t[]){i, 0, 0, 0}, (uint32_t[]){seed, 11}, out);
+    return out[0] % n;
+}
+
+static Val random_map(Zoo *z, uint32_t seed, uint32_t i, const Val *known, uint32_t count) {
+    Val args[3];
+    for (uint32_t k = 0; k < 3; k++) args[k] = known[random_below(seed, 8 * i + k, count)];
+    ExprBuilder b = expr_builder(z->g->arena);
+    uint16_t sum = expr_binary(&b, X_ADD, expr_binary(&b, X_ADD, expr_arg(&b, 0), expr_arg(&b, 1)), expr_arg(&b, 2));
+    Region regions[3];
+    uint32_t n = 1 + random_below(seed, 8 * i + 4, 3);
+    for (uint32_t r = 0; r < n; r++) regions[r] = (Region){.role = REGION_OUTPUT, .expr = expr_finish(&b, sum)};
+    return graph_add(
+        z->g, &(ValueSpec){
+                  .op = OP_MAP, .args = args, .nargs = 3, .declared = zoo_type(z, args[0]), .regions = regions, .nregions = n});
+}
+
+/* Maps of one to three results over feature maps, with readers near and far; and matrices beside them. */
+static Graph *random_graph(uint32_t seed) {
+    enum { VALUES = 60 };
+    Zoo z = zoo_begin("random", MODE_INFER);
+    int64_t size = 1 + random_below(seed, 999, 9);
+    Val known[4 * VALUES] = {zoo_image(&z, 2, 1 + random_below(seed, 998, 20), size)};
+    uint32_t count = 1;
+    for (uint32_t i = 0; i < VALUES && count < 3 * VALUES; i++) {
+        uint32_t from = random_below(seed, 8 * i + 5, 2) ? 0 : count - 1;
+        Val v = random_map(&z, seed, i, known + from, count - from);
+        known[count++] = v;
+        uint32_t results = value_results(z.g, v);
+        for (uint32_t r = 1; r < results; r++) {
+            if (random_below(seed, 8 * i + 6, 2)) known[count++] = graph_result(z.g, v, r);
+        }
+        if (random_below(seed, 8 * i + 7, 4) == 0) zoo_unary(&z, OP_IMAGE_SUM, v);
+    }
+    graph_output(z.g, OUT_LOGITS, zoo_unary(&z, OP_IMAGE_SUM, known[random_below(seed, 997, count)]), NULL);
+    return z.g;
+}
+
+START_TEST(random_graphs) {
+    Graph *g = random_graph((uint32_t)_i);
+    Plan plan = plan_memory(g, &target), again = plan_memory(g, &target);
+    check(g, &plan);
+    ck_assert_int_eq(memcmp(plan.offset, again.offset, g->count * sizeof *plan.offset), 0);
+    plan_free(&plan);
+    plan_free(&again);
+    graph_free(g);
+}
+END_TEST
+
+/* ---- networks ---- */
+
+static Graph *fused_resnet(Mode mode, bool se) {
+    Graph *source = zoo_resnet(mode, 8, 16, 32, 3, 3, se);
+    Diag *diag = diag_new();
+    PassResult result;
+    ck_assert(passes_run(source, &(PassOptions){.bisect_limit = -1}, diag, &result));
+    graph_free(source);
+    diag_free(diag);
+    Graph *g = result.graph;
+    result.graph = NULL;
+    passes_result_free(&result);
+    return g;
+}
+
+START_TEST(networks_are_near_the_bound) {
+    Graph *g = fused_resnet(_i & 1 ? MODE_INFER : MODE_TRAIN, _i & 2);
+    Plan plan = plan_memory(g, &target);
+    check(g, &plan);
+    ck_assert_msg((double)plan.bytes <= 1.05 * (double)plan.peak_live, "%llu bytes for %llu that live at once",
+                  (unsigned long long)plan.bytes, (unsigned long long)plan.peak_live);
+    ck_assert_uint_lt(plan.bytes, plan.total / 2);
+    plan_free(&plan);
+    graph_free(g);
+}
+END_TEST
+
+START_TEST(empty_graph) {
+    Graph *g = graph_new("empty", MODE_INFER);
+    Plan plan = plan_memory(g, &target);
+    ck_assert_uint_eq(plan.bytes, 0);
+    ck_assert_uint_eq(plan.peak_live, 0);
+    plan_free(&plan);
+    graph_free(g);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("passes_plan");
+    TCase *t = tcase_create("plan");
+    tcase_add_loop_test(t, random_graphs, 0, 100);
+    tcase_add_loop_test(t, networks_are_near_the_bound, 0, 4);
+    tcase_add_test(t, empty_graph);
+    suite_add_tcase(suite, t);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
