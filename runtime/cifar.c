@@ -42,18 +42,30 @@ static bool exists(const char *directory, const char *name) {
     return stat(path, &s) == 0;
 }
 
+/* Are all files there, and of the right size? Before anything is read, since reading takes its time. */
+static RtStatus check_files(const Cifar *c, const char *directory, RtError *error) {
+    for (int i = 0; i < file_count(c); i++) {
+        char path[PATH_LENGTH];
+        struct stat s;
+        long long expected = (long long)(c->label_bytes + PIXELS) * c->records[i];
+        snprintf(path, sizeof path, "%s/%s", directory, c->file[i]);
+        if (stat(path, &s) != 0)
+            return rt_fail(error, errno == ENOENT ? RT_INPUT : RT_IO, "cannot open %s: %s", path, strerror(errno));
+        if (!S_ISREG(s.st_mode)) return rt_fail(error, RT_INPUT, "%s is not a file", path);
+        if (s.st_size != expected)
+            return rt_fail(error, RT_INPUT, "%s is %s: %lld bytes, a file of this name has %lld", path,
+                           s.st_size < expected ? "truncated" : "too long", (long long)s.st_size, expected);
+    }
+    return RT_OK;
+}
+
 /* Splits the records of one file into images and labels. */
 static RtStatus read_file(const Cifar *c, const char *directory, int index, uint8_t *images, uint8_t *labels, RtError *error) {
     char path[PATH_LENGTH];
     snprintf(path, sizeof path, "%s/%s", directory, c->file[index]);
-    int64_t record = c->label_bytes + PIXELS, expected = record * c->records[index];
     FILE *f = fopen(path, "rb");
-    if (!f) return rt_fail(error, errno == ENOENT ? RT_INPUT : RT_IO, "cannot open %s: %s", path, strerror(errno));
-    struct stat s;
+    if (!f) return rt_fail(error, RT_IO, "cannot open %s: %s", path, strerror(errno));
     RtStatus status = RT_OK;
-    if (fstat(fileno(f), &s) == 0 && S_ISREG(s.st_mode) && s.st_size != expected)
-        status = rt_fail(error, RT_INPUT, "%s is %s: %lld bytes, a file of this name has %lld", path,
-                         s.st_size < expected ? "truncated" : "too long", (long long)s.st_size, (long long)expected);
     uint8_t head[2];
     for (int64_t i = 0; status == RT_OK && i < c->records[index]; i++) {
         if (fread(head, (size_t)c->label_bytes, 1, f) != 1 || fread(images + i * PIXELS, PIXELS, 1, f) != 1)
@@ -100,7 +112,8 @@ RtStatus rt_cifar_open(const char *directory, RtData *data, RtError *error) {
     *data = (RtData){.channels = 3, .height = 32, .width = 32, .classes = c->classes, .ntest = c->records[files - 1]};
     for (int f = 0; f + 1 < files; f++) data->ntrain += c->records[f];
     data->name = strdup(c->name);
-    RtStatus status = rt_data_allocate(data, error);
+    RtStatus status = check_files(c, place, error);
+    if (status == RT_OK) status = rt_data_allocate(data, error);
     int64_t at = 0;
     for (int f = 0; status == RT_OK && f + 1 < files; at += c->records[f++])
         status = read_file(c, place, f, data->train_images + at * PIXELS, data->train_labels + at, error);

@@ -7,6 +7,7 @@
 #include <time.h>
 
 enum { ENTRIES = 4, HUGE_PAGE = 2 << 20, PAGE = 4096 };
+static const uint64_t max_block = (uint64_t)1 << 39; /* whoever asks for more has computed it wrongly */
 
 struct RtMachine {
     const RtProgram *program;
@@ -26,7 +27,7 @@ static const RtEntry *entry_at(const RtProgram *p, int i) {
 /* Zeroed; large blocks on huge pages where the system has them. */
 static void *block_new(uint64_t bytes) {
     size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : PAGE;
-    if (bytes > SIZE_MAX - align) return NULL;
+    if (bytes > max_block) return NULL;
     size_t size = ((size_t)bytes + align - 1) / align * align;
     if (size == 0) size = align;
     void *block = aligned_alloc(align, size);

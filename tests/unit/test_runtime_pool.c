@@ -41,13 +41,13 @@ END_TEST
 /* Plain memory written by pieces is there for the caller afterwards, and what the caller writes is there for the next job's
  * pieces: TSan and a wrong sum would tell. */
 typedef struct Chain {
-    int64_t value[8];
+    uint64_t value[8];
 } Chain;
 
 static void step_chain(void *context, int64_t piece, int thread) {
     Chain *c = context;
     (void)thread;
-    c->value[piece] = c->value[piece] * 3 + piece;
+    c->value[piece] = c->value[piece] * 3 + (uint64_t)piece;
 }
 
 START_TEST(jobs_follow_each_other) {
@@ -57,7 +57,7 @@ START_TEST(jobs_follow_each_other) {
     for (int job = 0; job < JOBS; job++) {
         rt_pool_run(pool, step_chain, &c, 2 + job % 7);
         for (int64_t k = 0; k < 2 + job % 7; k++) step_chain(&expected, k, 0);
-        int64_t last = c.value[7];
+        uint64_t last = c.value[7];
         c.value[7] = c.value[0], c.value[0] = last;
         last = expected.value[7];
         expected.value[7] = expected.value[0], expected.value[0] = last;
