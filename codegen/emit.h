@@ -40,10 +40,10 @@ LLVMValueRef emit_splat(Emitter *e, LLVMValueRef scalar); /* f32 -> vec */
 LLVMValueRef emit_vec(Emitter *e, double value);          /* constant vec */
 LLVMValueRef emit_add_int(Emitter *e, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef emit_mul_int(Emitter *e, LLVMValueRef a, int64_t b);
-LLVMValueRef emit_offset(Emitter *e, LLVMValueRef index, int64_t stride,
-                         LLVMValueRef base); /* base + index*stride; base may be NULL */
-LLVMValueRef emit_fma(Emitter *e, LLVMValueRef a, LLVMValueRef b,
-                      LLVMValueRef c);                      /* a*b + c, llvm.fma where fast, else fmuladd */
+/* base + index * stride; base may be NULL. */
+LLVMValueRef emit_offset(Emitter *e, LLVMValueRef index, int64_t stride, LLVMValueRef base);
+/* a * b + c: llvm.fma where that is fast, else llvm.fmuladd. */
+LLVMValueRef emit_fma(Emitter *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
 LLVMValueRef emit_reduce_add(Emitter *e, LLVMValueRef vec); /* lanes to one f32, a fixed tree */
 LLVMValueRef emit_reduce_max(Emitter *e, LLVMValueRef vec); /* lanes to one f32 by llvm.maxnum */
 /* FAdd, FSub, FMul or FDiv with the `contract` flag, on scalars or vectors. */
@@ -64,10 +64,12 @@ LLVMValueRef emit_tanh(Emitter *e, LLVMValueRef x);
 LLVMValueRef emit_sigmoid(Emitter *e, LLVMValueRef x);
 
 /* ---- memory ---- */
-LLVMValueRef emit_buffer(Emitter *e, uint32_t i); /* ptr of refs[i]; loaded once at the kernel's entry, noalias, aligned 64 */
+/* The address of refs[i], loaded once at the kernel's entry; 64-byte aligned but for the two metrics. Two buffers may be the
+ * same memory where a map updates in place, so nothing is said about aliasing. */
+LLVMValueRef emit_buffer(Emitter *e, uint32_t i);
 LLVMValueRef emit_address(Emitter *e, LLVMValueRef base, LLVMValueRef element); /* &((float *)base)[element] */
-LLVMValueRef emit_load(Emitter *e, LLVMValueRef base,
-                       LLVMValueRef element); /* vec, aligned to 4*V if the element index is a multiple of V: it must be */
+/* A vector; the element must be a multiple of V. */
+LLVMValueRef emit_load(Emitter *e, LLVMValueRef base, LLVMValueRef element);
 LLVMValueRef emit_load_scalar(Emitter *e, LLVMValueRef base, LLVMValueRef element);
 LLVMValueRef emit_load_splat(Emitter *e, LLVMValueRef base, LLVMValueRef element); /* broadcast load */
 void emit_store(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
@@ -129,9 +131,10 @@ Emitter *lowering_emitter(Lowering *l);
 const Graph *lowering_graph(const Lowering *l);
 const Target *lowering_target(const Lowering *l);
 const CodegenOptions *lowering_options(const Lowering *l);
-Place lowering_place(const Lowering *l, Val v); /* of a value id (RESULT values have their own) */
-Place lowering_result_place(const Lowering *l, Val v,
-                            uint32_t result); /* of result i of v; space RT_SPACE_COUNT if nobody reads it */
+/* Of a value id (RESULT values have their own). */
+Place lowering_place(const Lowering *l, Val v);
+/* Of result i of v; space RT_SPACE_COUNT if nobody reads it. */
+Place lowering_result_place(const Lowering *l, Val v, uint32_t result);
 Place lowering_workspace(const Lowering *l, Val v);
 
 /* Begins the kernel named by a structural key (everything that shapes its code: op, types, attributes, Exprs, which results
@@ -148,33 +151,42 @@ char *value_key(Lowering *l, Val v);
 
 /* ---- what each emitter file offers: lowers value v into kernels and calls ---- */
 typedef void (*LowerFunction)(Lowering *l, Val v);
-void lower_conv2d(Lowering *l, Val v); /* conv.c … */
+/* conv.c */
+void lower_conv2d(Lowering *l, Val v);
 void lower_conv2d_bwd_data(Lowering *l, Val v);
 void lower_conv2d_bwd_weights(Lowering *l, Val v);
 uint64_t workspace_conv(const Target *t, const CodegenOptions *options, const Graph *g, Val v); /* bytes for the three above */
-void lower_map(Lowering *l, Val v);                                                             /* map.c */
-/* pool.c, channels.c, dropout.c, reduce.c, dense.c and loss.c are written by the integrator: only call them */
-void lower_image_sum(Lowering *l, Val v);          /* reduce.c */
+/* map.c */
+void lower_map(Lowering *l, Val v);
+/* reduce.c */
+void lower_image_sum(Lowering *l, Val v);
 void lower_batch_sum(Lowering *l, Val v);
 void lower_channel_sum(Lowering *l, Val v);
 void lower_moments(Lowering *l, Val v);
-void lower_dense(Lowering *l, Val v);              /* dense.c */
+/* dense.c */
+void lower_dense(Lowering *l, Val v);
 void lower_dense_bwd_data(Lowering *l, Val v);
 void lower_dense_bwd_weights(Lowering *l, Val v);
-void lower_softmax(Lowering *l, Val v);            /* loss.c */
+/* loss.c */
+void lower_softmax(Lowering *l, Val v);
 void lower_softmax_bwd(Lowering *l, Val v);
 void lower_cross_entropy(Lowering *l, Val v);
 void lower_cross_entropy_bwd(Lowering *l, Val v);
 void lower_correct(Lowering *l, Val v);
-void lower_max_pool(Lowering *l, Val v); /* pool.c */
+/* pool.c */
+void lower_max_pool(Lowering *l, Val v);
 void lower_max_pool_bwd(Lowering *l, Val v);
 void lower_avg_pool(Lowering *l, Val v);
 void lower_avg_pool_bwd(Lowering *l, Val v);
-void lower_concat(Lowering *l, Val v); /* channels.c: rank 4 and 2 */
+/* channels.c: rank 4 and 2 */
+void lower_concat(Lowering *l, Val v);
 void lower_slice_channels(Lowering *l, Val v);
 void lower_pad_channels(Lowering *l, Val v);
 void lower_pad_channels_bwd(Lowering *l, Val v);
 void lower_flatten(Lowering *l, Val v);
 void lower_unflatten(Lowering *l, Val v);
-void lower_dropout_mask(Lowering *l, Val v); /* dropout.c */
+/* dropout.c */
+void lower_dropout_mask(Lowering *l, Val v);
+/* fold.c */
+void lower_scale_filters(Lowering *l, Val v);
 #endif

@@ -80,7 +80,6 @@ void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Pla
                        double flops, double bytes);
 
 /* ---- emitters behind emit.h's ---- */
-void lower_scale_filters(Lowering *l, Val v); /* fold.c */
 /* copy.c */
 void lower_pack_images(Lowering *l, Val input); /* RT_IMAGES -> blocked */
 void lower_copy(Lowering *l, const char *label, Place from, Place to, uint64_t bytes);

@@ -2,7 +2,7 @@
  * piece is large enough (PIECE_BYTES of memory traffic) that handing it to a thread costs little beside it. */
 #include "codegen/lowering.h"
 
-enum { PIECE_BYTES = 32768 };
+enum { PIECE_BYTES = 65536 };
 
 Split split_units(int64_t units, double unit_bytes) {
     int64_t per_piece = (int64_t)(PIECE_BYTES / (unit_bytes > 1 ? unit_bytes : 1));
