@@ -307,7 +307,8 @@ START_TEST(trains_as_the_reference) {
     Trajectory want = {0};
     const char *names[32];
     uint32_t n = optional_passes(names);
-    for (uint32_t variant = 0; variant < 2 + n; variant++) check_variant(&net, &want, variant);
+    uint32_t variants = 2 + (_i < 2 ? n : 0); /* the two ResNets with each pass alone off; the third net all on, all off */
+    for (uint32_t variant = 0; variant < variants; variant++) check_variant(&net, &want, variant);
     trajectory_free(&want);
     net_close(&net);
 }
