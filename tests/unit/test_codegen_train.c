@@ -1,6 +1,6 @@
 /* Training as a whole: small nets from .net text through frontend, passes and JIT, against the reference evaluator on the
  * unoptimised graph. Twenty steps of SGD: every loss, the running statistics and weights at the end; the first gradients of
- * every parameter. With every optional pass on, all off, and each one alone off. */
+ * every parameter. With every optional pass on, all off, and each one alone off. Then inference with the trained weights. */
 #include "codegen_helpers.h"
 #include "frontend/frontend.h"
 #include "passes/passes.h"
@@ -55,27 +55,29 @@ static PassResult optimise(const Graph *g, const char *const *disable, uint32_t 
     return result;
 }
 
-static uint32_t optional_passes(const char *names[]) {
+static uint32_t optional_passes(Mode mode, const char *names[]) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < pass_count(); i++)
-        if (!pass_at(i)->required && pass_at(i)->train) names[n++] = pass_at(i)->name;
+    for (uint32_t i = 0; i < pass_count(); i++) {
+        const Pass *pass = pass_at(i);
+        if (!pass->required && (mode == MODE_TRAIN ? pass->train : pass->infer)) names[n++] = pass->name;
+    }
     return n;
 }
 
-static Net net_open(int which) {
+static Net net_open(int which, Mode mode) {
     char path[] = "/tmp/netc-train-XXXXXX.net";
     FILE *out = fdopen(mkstemps(path, 4), "w");
     fprintf(out, "%s%s", nets[which], recipe_text);
     fclose(out);
     Net net;
     Diag *diag = diag_new();
-    FrontendOptions options = {.mode = MODE_TRAIN, .batch = BATCH};
+    FrontendOptions options = {.mode = mode, .batch = BATCH};
     bool compiled = frontend_compile(path, &options, diag, &net.model);
     remove(path);
     must(compiled, diag);
     diag_free(diag);
     const char *names[32];
-    net.reference = optimise(net.model.graph, names, optional_passes(names));
+    net.reference = optimise(net.model.graph, names, optional_passes(mode, names));
     return net;
 }
 
@@ -180,9 +182,10 @@ typedef struct Training {
     const RtProgram *program;
 } Training;
 
-static Training training_new(const Net *net, const Graph *fused, int threads) {
+static Training training_new(const Net *net, const Graph *fused, const Graph *infer, int threads) {
     Diag *diag = diag_new();
-    CodegenInput input = {.name = "small", .train = fused, .recipe = &net->model.recipe, .recipe_text = net->model.recipe_text};
+    CodegenInput input = {
+        .name = "small", .train = fused, .infer = infer, .recipe = &net->model.recipe, .recipe_text = net->model.recipe_text};
     Training t = {.jit = codegen_jit(&input, NULL, diag), .pool = rt_pool_new(threads)};
     must(t.jit != NULL, diag);
     diag_free(diag);
@@ -283,7 +286,7 @@ static void check_training(const Net *net, Training *t, Trajectory *want, const 
 /* Variant 0: all passes; 1: no optional one; 2 + i: optional pass i off. */
 static void check_variant(const Net *net, Trajectory *want, uint32_t variant) {
     const char *names[32];
-    uint32_t n = optional_passes(names);
+    uint32_t n = optional_passes(MODE_TRAIN, names);
     bool one = variant >= 2;
     PassResult fused = optimise(net->model.graph, one ? &names[variant - 2] : names, one ? 1 : variant ? n : 0);
     char what[100];
@@ -292,7 +295,7 @@ static void check_variant(const Net *net, Trajectory *want, uint32_t variant) {
              : variant ? "no optional pass"
                        : "all passes",
              one ? names[variant - 2] : "");
-    Training t = training_new(net, fused.graph, 1);
+    Training t = training_new(net, fused.graph, NULL, 1);
     if (!want->leaves.count) {
         copy_leaves(net, &t, &want->leaves);
         run_reference(net, want);
@@ -303,10 +306,10 @@ static void check_variant(const Net *net, Trajectory *want, uint32_t variant) {
 }
 
 START_TEST(trains_as_the_reference) {
-    Net net = net_open(_i);
+    Net net = net_open(_i, MODE_TRAIN);
     Trajectory want = {0};
     const char *names[32];
-    uint32_t n = optional_passes(names);
+    uint32_t n = optional_passes(MODE_TRAIN, names);
     uint32_t variants = 2 + (_i < 2 ? n : 0); /* the two ResNets with each pass alone off; the third net all on, all off */
     for (uint32_t variant = 0; variant < variants; variant++) check_variant(&net, &want, variant);
     trajectory_free(&want);
@@ -314,12 +317,61 @@ START_TEST(trains_as_the_reference) {
 }
 END_TEST
 
+/* ---- inference ---- */
+
+static void check_logits(const Net *infer, const Training *t, const char *what) {
+    const Graph *g = infer->reference.graph;
+    Leaves leaves = {.count = 0};
+    Tensor out[MAX_TENSORS];
+    char why[400];
+    copy_leaves(infer, t, &leaves);
+    set_inputs(g, &leaves, 7);
+    EvalOptions options = {0};
+    ck_assert_msg(graph_eval(g, find_leaf, &leaves, &options, out, NULL, why, sizeof why), "%s", why);
+    const float *logits = rt_machine_space(t->m, RT_LOGITS);
+    int64_t n = type_elements(out[0].type);
+    double largest = 0;
+    for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs(out[0].data[i]));
+    for (int64_t i = 0; i < n; i++)
+        ck_assert_msg(fabs(logits[i] - out[0].data[i]) <= 1e-4 * largest, "%s: logit %lld is %g, should be %g", what,
+                      (long long)i, logits[i], out[0].data[i]);
+    tensor_free(&out[0]);
+    leaves_free(&leaves);
+}
+
+/* A few steps of training move weights and running statistics away from where they started; then eval_step. */
+START_TEST(infers_as_the_reference) {
+    Net train = net_open(_i, MODE_TRAIN), infer = net_open(_i, MODE_INFER);
+    PassResult fused = optimise(train.model.graph, NULL, 0);
+    for (int off = 0; off < 2; off++) {
+        const char *names[32];
+        PassResult folded = optimise(infer.model.graph, names, off ? optional_passes(MODE_INFER, names) : 0);
+        Training t = training_new(&train, fused.graph, folded.graph, 2);
+        for (int step = 0; step < 5; step++) {
+            run_step(&t, &train.model.recipe, step);
+            rt_machine_run(t.m, &t.program->apply_update);
+        }
+        float *images = rt_machine_space(t.m, RT_IMAGES);
+        for (int64_t i = 0; i < t.program->batch * t.program->channels * t.program->height * t.program->width; i++)
+            images[i] = pixel(7, i);
+        rt_machine_run(t.m, &t.program->prepare_eval);
+        rt_machine_run(t.m, &t.program->eval_step);
+        check_logits(&infer, &t, off ? "no optional pass" : "all passes");
+        training_free(&t);
+        passes_result_free(&folded);
+    }
+    passes_result_free(&fused);
+    net_close(&infer);
+    net_close(&train);
+}
+END_TEST
+
 START_TEST(threads_do_not_change_a_bit) {
-    Net net = net_open(1);
+    Net net = net_open(1, MODE_TRAIN);
     PassResult fused = optimise(net.model.graph, NULL, 0);
     char *first = NULL;
     for (int threads = 1; threads <= 4; threads *= 2) {
-        Training t = training_new(&net, fused.graph, threads);
+        Training t = training_new(&net, fused.graph, NULL, threads);
         for (int step = 0; step < 5; step++) {
             run_step(&t, &net.model.recipe, step);
             rt_machine_run(t.m, &t.program->apply_update);
@@ -342,6 +394,7 @@ int main(void) {
     TCase *tests = tcase_create("train");
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, trains_as_the_reference, 0, (int)(sizeof nets / sizeof nets[0]));
+    tcase_add_loop_test(tests, infers_as_the_reference, 0, (int)(sizeof nets / sizeof nets[0]));
     tcase_add_test(tests, threads_do_not_change_a_bit);
     return run_cases("codegen_train", tests);
 }
