@@ -133,6 +133,12 @@ static Val build_moment(Zoo *z, const Case *c) {
     return zoo_binary(z, OP_MUL, x, graph_result(z->g, m, (uint32_t)c->out));
 }
 
+/* A sum over pixels of what is added to each of them: a factor, no sum. */
+static Val build_pooled_sum(Zoo *z, const Case *c) {
+    Val y = zoo_leaf(z, OP_PARAM, "shift", second_type(c), false);
+    return zoo_unary(z, OP_GLOBAL_AVG_POOL, zoo_binary(z, OP_ADD, feature(z, c), zoo_unary(z, OP_TANH, y)));
+}
+
 /* An SE block behind batch norm with the gate on both branches: many paths meet. */
 static Val build_block(Zoo *z, const Case *c) {
     Val x = feature(z, c), y = zoo_basic(z, x, c->out, or_one(c->stride[0]), true);
@@ -217,6 +223,9 @@ static const Case cases[] = {
     {.name = "cross_entropy", .build = build_cross_entropy, .x = {5, 3}},
     {.name = "cross_entropy", .build = build_cross_entropy, .x = {3, 33}, .rate = 0.1},
     {.name = "two_results", .build = build_two_results, .x = {2, 3, 4, 4}},
+    {.name = "pooled_sum", .build = build_pooled_sum, .x = {2, 3, 4, 5}, .rank = 2},
+    {.name = "pooled_sum", .build = build_pooled_sum, .x = {2, 3, 4, 5}, .rank = 1},
+    {.name = "pooled_sum", .build = build_pooled_sum, .x = {2, 3, 4, 5}, .rank = 0},
     {.name = "mean", .build = build_moment, .x = {3, 2, 4, 4}, .out = 0},
     {.name = "variance", .build = build_moment, .x = {3, 2, 4, 4}, .out = 1},
     {.name = "block", .build = build_block, .x = {2, 3, 6, 6}, .out = 5, .stride = {2}},

@@ -62,9 +62,10 @@ static void check(const Graph *g, const Plan *plan) {
         for (uint32_t k = 0; k < i; k++) {
             bool together = life[i].first <= life[k].last && life[k].first <= life[i].last;
             bool overlap = life[i].begin < life[k].end && life[k].begin < life[i].end;
-            ck_assert_msg(!together || !overlap, "buffers [%llu, %llu) and [%llu, %llu) live together at %u",
-                          (unsigned long long)life[i].begin, (unsigned long long)life[i].end, (unsigned long long)life[k].begin,
-                          (unsigned long long)life[k].end, life[i].first);
+            if (together && overlap)
+                ck_abort_msg("buffers [%llu, %llu) and [%llu, %llu) live together at %u", (unsigned long long)life[i].begin,
+                             (unsigned long long)life[i].end, (unsigned long long)life[k].begin, (unsigned long long)life[k].end,
+                             life[i].first);
         }
     }
     ck_assert_uint_ge(plan->bytes, plan->peak_live);
@@ -115,13 +116,15 @@ static Graph *random_graph(uint32_t seed) {
 }
 
 START_TEST(random_graphs) {
-    Graph *g = random_graph((uint32_t)_i);
-    Plan plan = plan_memory(g, &target), again = plan_memory(g, &target);
-    check(g, &plan);
-    ck_assert_int_eq(memcmp(plan.offset, again.offset, g->count * sizeof *plan.offset), 0);
-    plan_free(&plan);
-    plan_free(&again);
-    graph_free(g);
+    for (uint32_t seed = 10 * (uint32_t)_i; seed < 10 * (uint32_t)_i + 10; seed++) {
+        Graph *g = random_graph(seed);
+        Plan plan = plan_memory(g, &target), again = plan_memory(g, &target);
+        check(g, &plan);
+        ck_assert_int_eq(memcmp(plan.offset, again.offset, g->count * sizeof *plan.offset), 0);
+        plan_free(&plan);
+        plan_free(&again);
+        graph_free(g);
+    }
 }
 END_TEST
 
@@ -165,7 +168,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("passes_plan");
     TCase *t = tcase_create("plan");
-    tcase_add_loop_test(t, random_graphs, 0, 100);
+    tcase_add_loop_test(t, random_graphs, 0, 10);
     tcase_add_loop_test(t, networks_are_near_the_bound, 0, 4);
     tcase_add_test(t, empty_graph);
     suite_add_tcase(suite, t);

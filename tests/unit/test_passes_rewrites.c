@@ -10,6 +10,13 @@ static Graph *resnet(Mode mode) { return zoo_resnet(mode, 2, 3, 8, 2, 1, false);
 static Graph *se_resnet(Mode mode) { return zoo_resnet(mode, 2, 3, 8, 2, 1, true); }
 static Graph *preact(Mode mode) { return zoo_preact_resnet(mode, true); }
 
+/* gate * 2 at every pixel of `like`, and its average: what the language cannot say, but passes may leave. */
+static Val spread_and_pooled(Zoo *z, Val gate, Val like) {
+    ExprBuilder b = expr_builder(z->g->arena);
+    const Expr *body = expr_finish(&b, expr_binary(&b, X_MUL, expr_arg(&b, 0), expr_const(&b, 2)));
+    return zoo_unary(z, OP_GLOBAL_AVG_POOL, graph_map(z->g, zoo_type(z, like), &gate, 1, body, (Span){0}, "spread"));
+}
+
 /* Groups, the parameter-free shortcut, a softmax, constants on either side, and much that changes nothing. */
 static Graph *odd(Mode mode) {
     Zoo z = zoo_begin("odd", mode);
@@ -27,6 +34,7 @@ static Graph *odd(Mode mode) {
     y = zoo_op(&z, OP_DROPOUT, "none", &y, 1, (Attrs){.dropout = {.rate = 0, .stream = 5}});
     y = zoo_binary(&z, OP_ADD, y, y);
     Val gate = zoo_unary(&z, OP_SOFTMAX, zoo_unary(&z, OP_GLOBAL_AVG_POOL, y));
+    y = zoo_binary(&z, OP_MUL, y, spread_and_pooled(&z, gate, y));
     y = zoo_binary(&z, OP_DIV, zoo_unary(&z, OP_HARD_SIGMOID, zoo_binary(&z, OP_MUL, gate, y)),
                    graph_constant(z.g, 3, (Span){0}));
     y = zoo_binary(&z, OP_ADD, y, zoo_binary(&z, OP_MUL, gate, y)); /* gate * y is not the product above */
