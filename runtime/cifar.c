@@ -104,9 +104,12 @@ RtStatus rt_cifar_open(const char *directory, RtData *data, RtError *error) {
                 if (exists(place, kinds[i].file[f])) c = &kinds[i];
         }
     }
+    struct stat s;
+    if (!c && stat(directory, &s) != 0)
+        return rt_fail(error, RT_INPUT, "cannot open the directory %s: %s", directory, strerror(errno));
     if (!c)
         return rt_fail(error, RT_INPUT,
-                       "%s holds no CIFAR binary files (data_batch_1.bin … test_batch.bin, or train.bin and test.bin)",
+                       "%s holds no CIFAR binary files (data_batch_1.bin to test_batch.bin, or train.bin and test.bin)",
                        directory);
     int files = file_count(c);
     *data = (RtData){.channels = 3, .height = 32, .width = 32, .classes = c->classes, .ntest = c->records[files - 1]};

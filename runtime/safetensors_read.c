@@ -101,6 +101,9 @@ static RtStatus read_header(StFile *f, int64_t length, RtError *error) {
         memcpy(t->name, name, sizeof name);
         if (!read_tensor(&j, t)) break;
         f->ntensors++;
+        if (t->end > f->data_length)
+            return rt_fail(error, RT_INPUT, "%s is truncated: tensor '%s' ends at byte %lld of the data, but there are %lld",
+                           f->path, name, (long long)t->end, (long long)f->data_length);
         if (!range_fits(f, t))
             return rt_fail(error, RT_INPUT, "%s: the data of tensor '%s' do not fit its type and shape", f->path, name);
     }

@@ -83,9 +83,8 @@ static RtStatus check_finite(Run *r) {
     const float *w = rt_machine_space(r->m, RT_PARAMS);
     for (uint64_t i = 0; i < r->p->params_bytes / sizeof *w; i++)
         if (!isfinite(w[i]))
-            return rt_fail(r->error, RT_DIVERGED,
-                           "a weight is not finite after step %llu (epoch %lld); the last checkpoint is kept",
-                           (unsigned long long)r->s.step, (long long)r->s.epoch);
+            return rt_fail(r->error, RT_DIVERGED, "a weight is not finite after step %llu; the last checkpoint is kept",
+                           (unsigned long long)r->s.step);
     return RT_OK;
 }
 
@@ -204,8 +203,8 @@ static RtStatus step(Run *r, float *loss) {
     rt_machine_run(r->m, &r->p->train_step);
     *loss = metrics[0];
     if (!isfinite(*loss))
-        return rt_fail(r->error, RT_DIVERGED, "the loss is not finite at step %llu (epoch %lld); the last checkpoint is kept",
-                       (unsigned long long)r->s.step + 1, (long long)r->s.epoch);
+        return rt_fail(r->error, RT_DIVERGED, "the loss is not finite at step %llu; the last checkpoint is kept",
+                       (unsigned long long)r->s.step + 1);
     rt_machine_run(r->m, &r->p->apply_update);
     ema_update(r);
     r->s.step++;
@@ -271,15 +270,16 @@ static RtStatus epoch_line(Run *r) {
     char hex[65], loss[32], lr[32], rate[32], train[32], accuracy[32], test[32];
     double steps = (double)r->s.epoch_images / (double)r->p->batch;
     rt_weights_sha256(r->m, hex);
-    rt_metrics_number(loss, steps > 0 ? r->s.epoch_loss_sum / steps : 0);
+    double mean_loss = steps > 0 ? r->s.epoch_loss_sum / steps : 0, images_per_s = r->seconds > 0 ? r->images / r->seconds : 0;
+    rt_metrics_number(loss, mean_loss);
     rt_metrics_number(lr, rt_machine_env(r->m)->lr);
-    rt_metrics_number(rate, r->seconds > 0 ? r->images / r->seconds : 0);
+    rt_metrics_number(rate, images_per_s);
     rt_metrics_number(train, epoch_accuracy(r));
     rt_metrics_number(accuracy, r->test.accuracy);
     rt_metrics_number(test, r->test.loss);
-    rt_progress_say(&r->progress, "epoch %lld/%lld  loss %s  train %.2f %%  test %.2f %% (best %.2f %%)  %s images/s",
-                    (long long)r->s.epoch + 1, (long long)r->p->recipe.epochs, loss, 100 * epoch_accuracy(r),
-                    100 * r->test.accuracy, 100 * r->s.best_accuracy, rate);
+    rt_progress_say(&r->progress, "epoch %lld/%lld  loss %.4f  train %.2f %%  test %.2f %% (best %.2f %%)  %.0f images/s",
+                    (long long)r->s.epoch + 1, (long long)r->p->recipe.epochs, mean_loss, 100 * epoch_accuracy(r),
+                    100 * r->test.accuracy, 100 * r->s.best_accuracy, images_per_s);
     return rt_metrics_line(
         &r->metrics, r->error,
         "{\"epoch\": %lld, \"step\": %llu, \"loss\": %s, \"lr\": %s, \"images_per_s\": %s, \"train_accuracy\": %s, "

@@ -113,7 +113,7 @@ START_TEST(damaged_cifar10) {
     }
     for (int f = 0; f < 6; f++) remove(path_in(directory, batches[f]));
     expect_refusal(directory, RT_INPUT, directory, "no CIFAR binary files");
-    expect_refusal("/nonexistent/place", RT_INPUT, "/nonexistent/place", "no CIFAR binary files");
+    expect_refusal("/nonexistent/place", RT_INPUT, "/nonexistent/place", "cannot open the directory");
     directory_free(directory);
 }
 END_TEST
