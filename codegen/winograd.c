@@ -180,12 +180,13 @@ static void product_block(Emitter *e, WinoTile tile, LLVMValueRef w, LLVMValueRe
 }
 
 void wino_multiply(Emitter *e, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles, int64_t in_blocks,
-                   int64_t in_channels, int64_t out_blocks) {
+                   int64_t in_channels, int64_t out_blocks, WinoAside aside) {
     WinoTile tile = wino_tile(e->target, out_blocks, tiles);
     int64_t V = e->V, n = tile.rows * tile.columns, groups = out_blocks / tile.columns;
     int64_t w_plane = wino_plane(e->target, in_blocks, tiles), m_plane = wino_plane(e->target, out_blocks, tiles);
     int64_t u_block = V * tile.columns * V, u_plane = groups * in_blocks * u_block;
     Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, WINO_POINTS), 1, 0, NULL);
+    if (aside.run) aside.run(aside.context, point.iv);
     Loop group = loop_begin(e, emit_int(e, 0), emit_int(e, groups), 1, 0, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, tiles), tile.rows, 0, NULL);
     LLVMValueRef w0 = emit_address(e, w, emit_offset(e, point.iv, w_plane, emit_mul_int(e, row.iv, V)));
@@ -215,11 +216,12 @@ void wino_multiply(Emitter *e, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, i
 }
 
 void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValueRef du, int64_t tiles, int64_t in_blocks,
-                            int64_t out_blocks) {
+                            int64_t out_blocks, WinoAside aside) {
     WinoTile tile = wino_tile(e->target, out_blocks, e->V);
     int64_t V = e->V, n = tile.rows * tile.columns, groups = out_blocks / tile.columns;
     int64_t w_plane = wino_plane(e->target, in_blocks, tiles), d_plane = wino_plane(e->target, out_blocks, tiles);
     Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, WINO_POINTS), 1, 0, NULL);
+    if (aside.run) aside.run(aside.context, point.iv);
     Loop group = loop_begin(e, emit_int(e, 0), emit_int(e, groups), 1, 0, NULL);
     Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, in_blocks), 1, 0, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, V), tile.rows, 0, NULL);

@@ -36,13 +36,18 @@ typedef struct WinoTile {
 } WinoTile;
 WinoTile wino_tile(const Target *t, int64_t out_blocks, int64_t rows);
 
+/* Work put between the planes of a product, such as fetching ahead; run may be NULL. */
+typedef struct WinoAside {
+    void (*run)(void *context, LLVMValueRef point);
+    void *context;
+} WinoAside;
 /* For each plane: M[ob][tile][V] = sum over (ib, i) of W[ib][tile][i] * U[ob / columns][ib][i][ob % columns][V].
  * W has in_blocks, M out_blocks channel blocks; `in_channels` skips the padding of the last input block. */
 void wino_multiply(Emitter *e, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles, int64_t in_blocks,
-                   int64_t in_channels, int64_t out_blocks);
+                   int64_t in_channels, int64_t out_blocks, WinoAside aside);
 /* For each plane: dU[ob][ib][i][V] += sum over tiles of W[ib][tile][i] * D[ob][tile][V]. */
 void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValueRef du, int64_t tiles, int64_t in_blocks,
-                            int64_t out_blocks);
+                            int64_t out_blocks, WinoAside aside);
 
 /* ---- the kernels (winograd_conv.c, winograd_weights.c) ---- */
 bool wino_applies(const ConvShape *s);
@@ -50,7 +55,7 @@ bool wino_applies(const ConvShape *s);
 /* Forward and backward data. */
 typedef struct WinoPlan {
     CorrelationPlan direct;           /* the shape, and how filters are transposed */
-    int64_t images, bands;            /* images per piece, or bands per image */
+    int64_t images, repeat, bands;    /* images staged together, such groups per piece; or bands per image */
     int64_t band_tiles, tile_columns; /* tile rows of a band, tiles of a tile row */
     int64_t block;                    /* tiles transformed and multiplied together */
     int64_t in_plane, out_plane;

@@ -12,7 +12,7 @@
 #include "codegen/conv.h"
 #include "codegen/winograd.h"
 
-enum { STAGE_BYTES = 384 * 1024, FEW_PIECES = 4, WIDE_CHANNELS = 64 };
+enum { STAGE_BYTES = 384 * 1024, FEW_PIECES = 4, WIDE_CHANNELS = 64, PIECE_IMAGES = 8 };
 
 bool wino_applies(const ConvShape *s) {
     for (int axis = 0; axis < 2; axis++)
@@ -37,6 +37,7 @@ WinoPlan wino_plan(const Target *t, const CodegenOptions *options, const Graph *
         p.bands = max_i64(p.bands, divide_up(FEW_PIECES, c->N));
     }
     p.bands = min_i64(p.bands, tile_rows);
+    p.repeat = p.bands > 1 ? 1 : max_i64(1, min_i64(PIECE_IMAGES, c->N / FEW_PIECES) / p.images);
     p.band_tiles = divide_up(tile_rows, p.bands);
     p.bands = divide_up(tile_rows, p.band_tiles);
     StageWindow w = {.first = {-1, -1},
@@ -98,6 +99,18 @@ typedef struct Sweep {
     LLVMValueRef staged, planes_in, planes_out;
     LLVMValueRef first_tile, count; /* of the block */
 } Sweep;
+
+/* Between the planes: asks for this share of the next group of images. */
+static void fetch_ahead(void *context, LLVMValueRef point) {
+    const Sweep *s = context;
+    const WinoPlan *p = s->p;
+    Emitter *e = s->k->e;
+    int64_t blocks = divide_up(p->images * p->band_tiles * p->tile_columns, p->block);
+    LLVMValueRef block = LLVMBuildUDiv(e->b, s->first_tile, emit_int(e, p->block), "");
+    for (int64_t image = 0; image < p->images; image++)
+        prefetch_step(s->k, emit_add_int(e, s->first_image, emit_int(e, p->images - 1 + image)),
+                      emit_offset(e, block, WINO_POINTS, point), blocks * WINO_POINTS);
+}
 
 /* Where tile `t` of the block is. */
 typedef struct TileSite {
@@ -213,36 +226,50 @@ static LLVMValueRef stage_images(Sweep *s) {
     return images;
 }
 
+/* The blocks of one group of images, or of one band. */
+static void emit_group(Sweep *s, LLVMValueRef filters) {
+    Emitter *e = s->k->e;
+    const WinoPlan *p = s->p;
+    const Correlation *c = &p->direct.c;
+    LLVMValueRef images = stage_images(s);
+    int64_t tile_rows = divide_up(c->out[0], WINO_OUT);
+    LLVMValueRef rows = emit_int(e, p->band_tiles);
+    if (tile_rows % p->band_tiles)
+        rows = emit_min_int(e, rows, LLVMBuildSub(e->b, emit_int(e, tile_rows), emit_mul_int(e, s->band, p->band_tiles), ""));
+    s->tiles = emit_mul_int(e, rows, p->tile_columns);
+    LLVMValueRef total = p->images > 1 ? LLVMBuildMul(e->b, images, s->tiles, "") : s->tiles;
+    bool whole =
+        tile_rows % p->band_tiles == 0 && c->N % p->images == 0 && p->images * p->band_tiles * p->tile_columns % p->block == 0;
+    Loop block = loop_begin(e, emit_int(e, 0), total, p->block, 0, NULL);
+    s->first_tile = block.iv;
+    s->count = emit_int(e, p->block);
+    if (!whole) s->count = emit_min_int(e, s->count, LLVMBuildSub(e->b, total, block.iv, ""));
+    WinoAside aside = {p->repeat > 1 ? fetch_ahead : NULL, s};
+    transform_inputs(s);
+    wino_multiply(e, s->planes_in, filters, s->planes_out, p->block, c->in_blocks, c->channels_in, c->out_blocks, aside);
+    transform_outputs(s);
+    loop_end(e, &block, NULL);
+}
+
 static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
     Emitter *e = k->e;
-    const Correlation *c = &p->direct.c;
-    Sweep s = {.k = k, .p = p, .band = emit_int(e, 0), .first_image = e->piece, .staged = e->scratch};
+    Sweep s = {.k = k, .p = p, .band = emit_int(e, 0), .staged = e->scratch};
+    LLVMValueRef piece = e->piece;
     if (p->bands > 1) {
         s.band = LLVMBuildURem(e->b, e->piece, emit_int(e, p->bands), "");
-        s.first_image = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->bands), "");
+        piece = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->bands), "");
     }
-    s.first_image = emit_mul_int(e, s.first_image, p->images);
     s.planes_in = emit_address(e, e->scratch, emit_int(e, p->images * (int64_t)(p->stage.bytes / sizeof(float))));
     s.planes_out = emit_address(e, s.planes_in, emit_int(e, WINO_POINTS * p->in_plane));
     LLVMValueRef filters =
         emit_address(e, emit_buffer(e, k->workspace_buffer), emit_int(e, (int64_t)(p->packed_bytes / sizeof(float))));
-    LLVMValueRef images = stage_images(&s);
-    int64_t tile_rows = divide_up(c->out[0], WINO_OUT);
-    LLVMValueRef rows = emit_int(e, p->band_tiles);
-    if (tile_rows % p->band_tiles)
-        rows = emit_min_int(e, rows, LLVMBuildSub(e->b, emit_int(e, tile_rows), emit_mul_int(e, s.band, p->band_tiles), ""));
-    s.tiles = emit_mul_int(e, rows, p->tile_columns);
-    LLVMValueRef total = p->images > 1 ? LLVMBuildMul(e->b, images, s.tiles, "") : s.tiles;
-    bool whole =
-        tile_rows % p->band_tiles == 0 && c->N % p->images == 0 && p->images * p->band_tiles * p->tile_columns % p->block == 0;
-    Loop block = loop_begin(e, emit_int(e, 0), total, p->block, 0, NULL);
-    s.first_tile = block.iv;
-    s.count = emit_int(e, p->block);
-    if (!whole) s.count = emit_min_int(e, s.count, LLVMBuildSub(e->b, total, block.iv, ""));
-    transform_inputs(&s);
-    wino_multiply(e, s.planes_in, filters, s.planes_out, p->block, c->in_blocks, c->channels_in, c->out_blocks);
-    transform_outputs(&s);
-    loop_end(e, &block, NULL);
+    int64_t N = p->direct.c.N, span = p->images * p->repeat;
+    LLVMValueRef first = emit_mul_int(e, piece, span), end = emit_add_int(e, first, emit_int(e, span));
+    if (N % span) end = emit_min_int(e, end, emit_int(e, N));
+    Loop group = loop_begin(e, first, end, p->images, 0, NULL);
+    s.first_image = group.iv;
+    emit_group(&s, filters);
+    loop_end(e, &group, NULL);
 }
 
 void lower_winograd(ConvKernel *k, const WinoPlan *p) {
@@ -255,7 +282,7 @@ void lower_winograd(ConvKernel *k, const WinoPlan *p) {
         emit_winograd(k, p);
         kernel_end(k->l, p->scratch_bytes);
     }
-    int64_t pieces = divide_up(c->N, p->images) * p->bands;
+    int64_t pieces = divide_up(c->N, p->images * p->repeat) * p->bands;
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, pieces, conv_flops(&p->direct.s), conv_bytes(k));
     if (p->bands > 1 && conv_has_reduce(k->v))
         finish_combine_sums(k, c->N, c->channels_out, p->bands, (int64_t)((p->packed_bytes + p->filter_bytes) / sizeof(float)));

@@ -43,7 +43,20 @@ typedef struct Sweep {
     const WinoWeightsPlan *p;
     LLVMValueRef x, dy, planes_x, planes_dy, sum;
     LLVMValueRef first_image, images; /* of the tensor; how many are staged */
+    LLVMValueRef first_tile;          /* of the block */
 } Sweep;
+
+/* Between the planes: asks for this share of the next group of images. */
+static void fetch_ahead(void *context, LLVMValueRef point) {
+    const Sweep *s = context;
+    const WinoWeightsPlan *p = s->p;
+    Emitter *e = s->k->e;
+    int64_t blocks = divide_up(p->images * p->tile_rows * p->tile_columns, p->block);
+    LLVMValueRef block = LLVMBuildUDiv(e->b, s->first_tile, emit_int(e, p->block), "");
+    for (int64_t image = 0; image < p->images; image++)
+        prefetch_step(s->k, emit_add_int(e, s->first_image, emit_int(e, p->images - 1 + image)),
+                      emit_offset(e, block, WINO_POINTS, point), blocks * WINO_POINTS);
+}
 
 /* Planes of the tiles of one operand: count of them from first_tile on. */
 static void transform(const Sweep *s, bool gradient, LLVMValueRef first_tile, LLVMValueRef count) {
@@ -151,13 +164,15 @@ static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
     LLVMValueRef total = emit_mul_int(e, s.images, tiles);
     Loop block = loop_begin(e, emit_int(e, 0), total, p->block, 0, NULL);
     LLVMValueRef count = emit_int(e, p->block);
+    s.first_tile = block.iv;
     if (!whole) {
         count = emit_min_int(e, count, LLVMBuildSub(e->b, total, block.iv, ""));
         clear_missing(&s, count);
     }
     transform(&s, false, block.iv, count);
     transform(&s, true, block.iv, count);
-    wino_multiply_gradient(e, s.planes_x, s.planes_dy, s.sum, p->block, c->in_blocks, c->out_blocks);
+    wino_multiply_gradient(e, s.planes_x, s.planes_dy, s.sum, p->block, c->in_blocks, c->out_blocks,
+                           (WinoAside){fetch_ahead, &s});
     loop_end(e, &block, NULL);
     loop_end(e, &group, NULL);
     finish_gradient(&s, emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, e->piece, p->direct.dw_floats)));
