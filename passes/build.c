@@ -1,5 +1,8 @@
 /* See build.h. */
 #include "passes/build.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 Graph *rebuild_begin(const Graph *in) { return graph_new(in->name, in->mode); }
 
@@ -12,12 +15,22 @@ void rebuild_outputs(const Graph *in, Graph *out, const Val *map) {
 
 MapBuilder map_begin(Graph *g) { return (MapBuilder){.g = g, .expr = expr_builder(g->arena)}; }
 
+static void append(MapBuilder *m, Val v) {
+    if (m->nargs == m->capacity) {
+        m->capacity = m->capacity ? 2 * m->capacity : 8;
+        Val *grown = ARENA_ARRAY(m->g->arena, Val, m->capacity);
+        if (m->nargs) memcpy(grown, m->args, m->nargs * sizeof *grown);
+        m->args = grown;
+    }
+    m->args[m->nargs++] = v;
+}
+
 uint16_t map_read(MapBuilder *m, Val v) {
     const Value *value = &m->g->value[v];
     if (value->op == OP_CONSTANT) return expr_const(&m->expr, value->attrs.constant);
     uint32_t i = 0;
     while (i < m->nargs && m->args[i] != v) i++;
-    if (i == m->nargs) m->args[m->nargs++] = v;
+    if (i == m->nargs) append(m, v);
     return expr_arg(&m->expr, i);
 }
 
@@ -36,6 +49,10 @@ int map_rank(const MapBuilder *m, uint16_t root) {
 static void sort_arguments(const MapBuilder *m, const bool *used, MapDraft *draft, uint32_t *place) {
     for (uint32_t i = 0; i < m->nargs; i++) {
         if (!used[i]) continue;
+        if (draft->nargs == MAP_MAX_ARGS) {
+            fprintf(stderr, "netc: internal error: a map was built that reads more than %d values\n", MAP_MAX_ARGS);
+            abort();
+        }
         uint32_t at = draft->nargs++;
         for (; at > 0 && draft->args[at - 1] > m->args[i]; at--) draft->args[at] = draft->args[at - 1];
         draft->args[at] = m->args[i];
@@ -48,8 +65,8 @@ static void sort_arguments(const MapBuilder *m, const bool *used, MapDraft *draf
 }
 
 void map_draft(MapBuilder *m, const RegionRole *role, const uint16_t *root, uint32_t nroots, MapDraft *draft) {
-    bool used[MAP_MAX_ARGS] = {false};
-    uint32_t place[MAP_MAX_ARGS] = {0};
+    bool *used = ARENA_ARRAY(m->g->arena, bool, m->nargs);
+    uint32_t *place = ARENA_ARRAY(m->g->arena, uint32_t, m->nargs);
     *draft = (MapDraft){.nregions = nroots};
     for (uint32_t r = 0; r < nroots; r++) {
         draft->regions[r] = (Region){.role = role[r], .expr = expr_finish(&m->expr, root[r])};
@@ -59,7 +76,7 @@ void map_draft(MapBuilder *m, const RegionRole *role, const uint16_t *root, uint
     /* Commutative operands stand in node order, so the leaves come first, in the order of the arguments. */
     for (uint32_t r = 0; r < nroots; r++) {
         ExprBuilder b = expr_builder(m->g->arena);
-        uint16_t leaf[MAP_MAX_ARGS] = {0};
+        uint16_t *leaf = ARENA_ARRAY(m->g->arena, uint16_t, m->nargs);
         for (uint32_t i = 0; i < draft->nargs; i++) expr_arg(&b, i);
         for (uint32_t i = 0; i < m->nargs; i++) leaf[i] = used[i] ? expr_arg(&b, place[i]) : 0;
         draft->regions[r].expr = expr_finish(&b, expr_inline(&b, draft->regions[r].expr, leaf, 0, 0));

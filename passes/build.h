@@ -12,15 +12,14 @@ Graph *rebuild_begin(const Graph *in);
 /* in's outputs, through map[] (indexed by in's ids). */
 void rebuild_outputs(const Graph *in, Graph *out, const Val *map);
 
-/* A draft may read more than the 64 values of a map in the graph, until arguments are merged. */
-enum { MAP_MAX_ARGS = 128, MAP_MAX_REGIONS = 64 };
+enum { MAP_MAX_ARGS = 64, MAP_MAX_REGIONS = 64 }; /* of a map in the graph */
 
-/* A map being grown. Lives on the stack; its nodes are in g's arena. */
+/* A map being grown, in g's arena. It may read any number of values; what is left when it is finished must fit a map. */
 typedef struct MapBuilder {
     Graph *g;
     ExprBuilder expr;
-    Val args[MAP_MAX_ARGS];
-    uint32_t nargs;
+    Val *args;
+    uint32_t nargs, capacity;
 } MapBuilder;
 
 MapBuilder map_begin(Graph *g);

@@ -17,12 +17,14 @@ typedef struct Canon {
     PassContext *context;
 } Canon;
 
-static bool is_broadcast(const Value *v) { return is_plain_map(v) && v->regions[0].expr->count == 1; }
+/* Does v only spread what it reads? */
+static bool is_broadcast(const Value *v) {
+    return is_plain_map(v) && v->regions[0].expr->count == 1 && v->regions[0].expr->node[0].op == X_ARG;
+}
 
 /* The value that v spreads over its type, v itself if it is no broadcast. */
 static Val broadcast_source(const Graph *g, Val v) {
-    while (is_broadcast(&g->value[v]) && g->value[v].regions[0].expr->node[0].op == X_ARG)
-        v = g->value[v].args[g->value[v].regions[0].expr->node[0].arg[0]];
+    while (is_broadcast(&g->value[v])) v = g->value[v].args[g->value[v].regions[0].expr->node[0].arg[0]];
     return v;
 }
 
@@ -68,44 +70,46 @@ static Val finish_hoisted(MapBuilder *m, uint16_t root, Type space, const Value 
     return map_finish(&spread, map_read(&spread, core), space, v->span, v->name);
 }
 
-static Val canonical_map(Canon *c, Val id, const Val *map) {
-    const Value *v = &c->in->value[id];
+/* A map with one OUTPUT; NO_VAL if it is canonical already. */
+static Val canonical_plain(Canon *c, const Value *v, const Val *args, MapBuilder *m, uint16_t root, const MapDraft *draft) {
+    const ExprNode *node = &m->expr.node[root];
+    bool identity = node->op == X_ARG && type_equal(c->out->value[m->args[node->arg[0]]].type, v->space);
+    bool spread = is_broadcast(v) && v->nargs == 1 && broadcast_source(c->out, args[0]) == args[0];
+    bool hoisted = node->op != X_ARG && map_rank(m, root) < v->space.rank;
+    if (!identity && (spread || (!hoisted && same_as_copy(v, args, draft)))) return NO_VAL;
+    const char *what = identity ? "an identity vanished" : hoisted ? "computed before it is broadcast" : "simplified";
+    return rewrite(c, v, what) ? finish_hoisted(m, root, v->space, v) : NO_VAL;
+}
+
+/* One with several results keeps them all, so its readers need no change. */
+static Val canonical_regions(Canon *c, const Value *v, const Val *args, const MapDraft *draft) {
+    if (draft->nargs == 0 || same_as_copy(v, args, draft) || !rewrite(c, v, "simplified")) return NO_VAL;
+    return graph_add(c->out, &(ValueSpec){.op = OP_MAP,
+                                          .args = draft->args,
+                                          .nargs = draft->nargs,
+                                          .declared = v->space,
+                                          .span = v->span,
+                                          .name = v->name,
+                                          .regions = draft->regions,
+                                          .nregions = draft->nregions});
+}
+
+static Val canonical_map(Canon *c, const Value *v, const Val *map) {
     Val args[MAP_MAX_ARGS];
-    for (uint32_t i = 0; i < v->nargs; i++) args[i] = map[v->args[i]];
     uint16_t root[MAP_MAX_REGIONS];
     RegionRole role[MAP_MAX_REGIONS];
+    for (uint32_t i = 0; i < v->nargs; i++) args[i] = map[v->args[i]];
     for (uint32_t r = 0; r < v->nregions; r++) role[r] = v->regions[r].role;
     MapBuilder m = read_map(c, v, args, root);
     MapDraft draft;
     map_draft(&m, role, root, v->nregions, &draft);
-    bool plain = is_plain_map(v);
-    if (plain) {
-        const ExprNode *node = &m.expr.node[root[0]];
-        bool identity = node->op == X_ARG && type_equal(c->out->value[m.args[node->arg[0]]].type, v->space);
-        bool spread = v->regions[0].expr->count == 1 && v->nargs == 1 && broadcast_source(c->out, args[0]) == args[0];
-        bool hoisted = node->op != X_ARG && map_rank(&m, root[0]) < v->space.rank;
-        if (!identity && (spread || (!hoisted && same_as_copy(v, args, &draft)))) return graph_copy_value(c->out, c->in, id, map);
-        if (!rewrite(c, v, identity ? "an identity vanished" : hoisted ? "computed before it is broadcast" : "simplified"))
-            return graph_copy_value(c->out, c->in, id, map);
-        return finish_hoisted(&m, root[0], v->space, v);
-    }
-    if (draft.nargs == 0 || same_as_copy(v, args, &draft) || !rewrite(c, v, "simplified"))
-        return graph_copy_value(c->out, c->in, id, map);
-    return graph_add(c->out, &(ValueSpec){.op = OP_MAP,
-                                          .args = draft.args,
-                                          .nargs = draft.nargs,
-                                          .declared = v->space,
-                                          .span = v->span,
-                                          .name = v->name,
-                                          .regions = draft.regions,
-                                          .nregions = draft.nregions});
+    return is_plain_map(v) ? canonical_plain(c, v, args, &m, root[0], &draft) : canonical_regions(c, v, args, &draft);
 }
 
 /* ---- sums ---- */
 
-/* A sum over dimensions in which its operand, a map, does not change. */
-static Val canonical_sum(Canon *c, Val id, const Val *map) {
-    const Value *v = &c->in->value[id];
+/* A sum over dimensions in which its operand, a map, does not change; NO_VAL if it does. */
+static Val canonical_sum(Canon *c, const Value *v, const Val *map) {
     const Value x = c->out->value[map[v->args[0]]];
     if (!is_plain_map(&x)) return NO_VAL;
     MapBuilder m = map_begin(c->out);
@@ -154,26 +158,25 @@ static Val equal_value(const Graph *g, const Value *v, const Val *map) {
     }
 }
 
+static Val canonical_mask(Canon *c, const Value *v) {
+    if (v->attrs.dropout.rate != 0 || !rewrite(c, v, "of rate 0 is one everywhere")) return NO_VAL;
+    MapBuilder m = map_begin(c->out);
+    return map_finish(&m, expr_const(&m.expr, 1), v->type, v->span, v->name);
+}
+
 static Val canonical(Canon *c, Val id, const Val *map) {
     const Value *v = &c->in->value[id];
-    Val same = equal_value(c->out, v, map);
+    Val same = equal_value(c->out, v, map), better = NO_VAL;
     if (same != NO_VAL && rewrite(c, v, "changes nothing and vanished")) return same;
     switch (v->op) {
-    case OP_MAP: return canonical_map(c, id, map);
+    case OP_MAP: better = canonical_map(c, v, map); break;
     case OP_IMAGE_SUM:
     case OP_BATCH_SUM:
-    case OP_CHANNEL_SUM: {
-        Val sum = canonical_sum(c, id, map);
-        return sum != NO_VAL ? sum : graph_copy_value(c->out, c->in, id, map);
+    case OP_CHANNEL_SUM: better = canonical_sum(c, v, map); break;
+    case OP_DROPOUT_MASK: better = canonical_mask(c, v); break;
+    default: break;
     }
-    case OP_DROPOUT_MASK:
-        if (v->attrs.dropout.rate == 0 && rewrite(c, v, "of rate 0 is one everywhere")) {
-            MapBuilder m = map_begin(c->out);
-            return map_finish(&m, expr_const(&m.expr, 1), v->type, v->span, v->name);
-        }
-        return graph_copy_value(c->out, c->in, id, map);
-    default: return graph_copy_value(c->out, c->in, id, map);
-    }
+    return better != NO_VAL ? better : graph_copy_value(c->out, c->in, id, map);
 }
 
 Graph *pass_canonicalise(const Graph *in, PassContext *context) {

@@ -23,38 +23,44 @@ typedef struct Fold {
 
 /* ---- which convolution ---- */
 
+enum {
+    FOLD_DEPTH = 4,       /* maps between a convolution and the map that is folded into it */
+    FOLD_MAX_NODES = 256, /* of the Expr with them spliced in */
+};
+
 static bool spliceable(const Fold *f, Val id) {
     const Value *v = &f->in->value[id];
     return is_plain_map(v) && v->type.rank == 4 && f->uses[id] == 1;
 }
 
 /* The first convolution that map id reads, perhaps through maps with a single reader. */
-static Val find_convolution(const Fold *f, Val id) {
+static Val find_convolution(const Fold *f, Val id, int depth) {
     const Value *v = &f->in->value[id];
     for (uint32_t i = 0; i < v->nargs; i++) {
         Val arg = v->args[i];
         if (f->in->value[arg].op == OP_CONV2D && f->in->value[arg].nregions == 0 && !f->folded[arg]) return arg;
-        Val found = spliceable(f, arg) ? find_convolution(f, arg) : NO_VAL;
+        Val found = depth > 0 && spliceable(f, arg) ? find_convolution(f, arg, depth - 1) : NO_VAL;
         if (found != NO_VAL) return found;
     }
     return NO_VAL;
 }
 
-static bool leads_to(const Fold *f, Val id) {
+static bool leads_to(const Fold *f, Val id, int depth) {
     const Value *v = &f->in->value[id];
     for (uint32_t i = 0; i < v->nargs; i++) {
-        if (v->args[i] == f->conv || (spliceable(f, v->args[i]) && leads_to(f, v->args[i]))) return true;
+        if (v->args[i] == f->conv) return true;
+        if (depth > 0 && spliceable(f, v->args[i]) && leads_to(f, v->args[i], depth - 1)) return true;
     }
     return false;
 }
 
 /* The body of map id with the maps between it and the convolution spliced in. */
-static uint16_t splice(const Fold *f, MapBuilder *m, Val id) {
+static uint16_t splice(const Fold *f, MapBuilder *m, Val id, int depth) {
     const Value *v = &f->in->value[id];
     uint16_t leaf[MAP_MAX_ARGS];
     for (uint32_t i = 0; i < v->nargs; i++) {
-        bool between = spliceable(f, v->args[i]) && leads_to(f, v->args[i]);
-        leaf[i] = between ? splice(f, m, v->args[i]) : map_read(m, f->map[v->args[i]]);
+        bool between = depth > 0 && spliceable(f, v->args[i]) && leads_to(f, v->args[i], depth - 1);
+        leaf[i] = between ? splice(f, m, v->args[i], depth - 1) : map_read(m, f->map[v->args[i]]);
     }
     return expr_inline(&m->expr, v->regions[0].expr, leaf, 0, 0);
 }
@@ -183,10 +189,11 @@ static const char *obstacle(const Fold *f, const Parts *p) {
 
 static Val fold_map(Fold *f, Val id) {
     const Value *v = &f->in->value[id];
-    f->conv = is_plain_map(v) && v->type.rank == 4 ? find_convolution(f, id) : NO_VAL;
+    f->conv = is_plain_map(v) && v->type.rank == 4 ? find_convolution(f, id, FOLD_DEPTH) : NO_VAL;
     if (f->conv == NO_VAL) return graph_copy_value(f->out, f->in, id, f->map);
     MapBuilder m = map_begin(f->out);
-    const Expr *body = expr_finish(&m.expr, splice(f, &m, id));
+    const Expr *body = expr_finish(&m.expr, splice(f, &m, id, FOLD_DEPTH));
+    if (body->count > FOLD_MAX_NODES || m.nargs >= MAP_MAX_ARGS) return graph_copy_value(f->out, f->in, id, f->map);
     Parts p = take_apart(&m, body, f->map[f->conv]);
     bool nothing = p.scale == NONE || (m.expr.node[p.scale].op == X_CONST && m.expr.node[p.scale].value == 1);
     const char *why = nothing && !p.several ? NULL : obstacle(f, &p);
