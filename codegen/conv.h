@@ -100,6 +100,9 @@ ElementSite conv_site(const ConvKernel *k, Type space);
 LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef scratch,
                         LLVMValueRef store_if);
 
+/* A vector of a whole feature map of type t to memory: past the caches if the map is larger than a core's share of them. */
+void conv_store(ConvKernel *k, Type t, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
+
 /* ---- fetching ahead (conv_kernel.c) ----
  * The caches' own prefetchers do not see that the next image follows; asking for its lines while this one is computed, a few
  * at each step of the loops, hides the memory's latency. */

@@ -65,7 +65,8 @@ void finish_emit(ConvKernel *k, const Finish *f, int count, const LLVMValueRef *
         out[i] = epilogue ? region_value(k, f, &site, epilogue->expr, acc[i], NULL, pixel[i])
                           : emit_mask_channels(e, acc[i], f->cb, f->channels);
         if (k->result_buffer[0] != NO_BUFFER)
-            emit_store(e, out[i], emit_buffer(e, k->result_buffer[0]), emit_mul_int(e, emit_add_int(e, plane, pixel[i]), e->V));
+            conv_store(k, k->v->type, out[i], emit_buffer(e, k->result_buffer[0]),
+                       emit_mul_int(e, emit_add_int(e, plane, pixel[i]), e->V));
     }
     for (uint32_t r = 0; r < k->v->nregions; r++) {
         const Region *region = &k->v->regions[r];
@@ -73,7 +74,7 @@ void finish_emit(ConvKernel *k, const Finish *f, int count, const LLVMValueRef *
         if (region->role != REGION_OUTPUT || !wanted(k, r)) continue;
         LLVMValueRef base = emit_buffer(e, k->result_buffer[region_result(k->v, r)]);
         for (int i = 0; i < count; i++)
-            emit_store(e, region_value(k, f, &site, region->expr, acc[i], out[i], pixel[i]), base,
+            conv_store(k, k->v->type, region_value(k, f, &site, region->expr, acc[i], out[i], pixel[i]), base,
                        emit_mul_int(e, emit_add_int(e, plane, pixel[i]), e->V));
     }
 }

@@ -61,7 +61,13 @@ ElementSite conv_site(const ConvKernel *k, Type space) {
                          .preloaded = k->preloaded};
 }
 
-enum { LINE_BYTES = 64 };
+enum { LINE_BYTES = 64, STREAM_BYTES = 4 << 20 };
+
+void conv_store(ConvKernel *k, Type t, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
+    bool large =
+        (uint64_t)(t.dim[0] * divide_up(t.dim[1], k->e->V) * t.dim[2] * t.dim[3] * k->e->V) * sizeof(float) >= STREAM_BYTES;
+    large ? emit_store_stream(k->e, value, base, element) : emit_store(k->e, value, base, element);
+}
 
 /* Feature maps that the value's loops read: an operand that is not the filters, or an argument of a region. */
 static bool streamed(const ConvKernel *k, uint32_t arg) {

@@ -42,6 +42,7 @@ StagePlan stage_plan(const Value *v, int operand, Type type, int64_t V, const St
 typedef struct Copy {
     ConvKernel *k;
     const StagePlan *p;
+    Type type;            /* of the operand */
     const Expr *prologue; /* NULL: plain copy */
     ElementSite site;
     LLVMValueRef source, scratch, stored, store_if; /* stored: where STORE writes, or NULL */
@@ -86,11 +87,11 @@ static void copy_vector(Copy *c, LLVMValueRef plane, LLVMValueRef row_pixel, LLV
     emit_store(e, value, c->scratch, emit_offset(e, column, e->V, to));
     if (!c->stored) return;
     if (!owned) {
-        emit_store(e, value, c->stored, from);
+        conv_store(c->k, c->type, value, c->stored, from);
         return;
     }
     Guard guard = guard_begin(e, owned);
-    emit_store(e, value, c->stored, from);
+    conv_store(c->k, c->type, value, c->stored, from);
     guard_end(e, &guard);
 }
 
@@ -154,6 +155,7 @@ LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValu
     const Region *prologue = value_region(k->v, REGION_PROLOGUE, operand);
     Copy c = {.k = k,
               .p = p,
+              .type = k->arg_type[operand],
               .prologue = prologue ? prologue->expr : NULL,
               .site = conv_site(k, k->arg_type[operand]),
               .source = k->arg_base[operand],

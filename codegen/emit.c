@@ -92,7 +92,17 @@ void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers) {
     }
 }
 
+/* Streaming stores are not ordered before the release that tells other threads the piece is done: a fence makes them so. */
+static void fence_stores(Emitter *e) {
+    static const char name[] = "llvm.x86.sse.sfence";
+    unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
+    LLVMValueRef fence = LLVMGetIntrinsicDeclaration(e->module, id, NULL, 0);
+    LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->context, id, NULL, 0), fence, NULL, 0, "");
+    e->streams = false;
+}
+
 void emitter_end_kernel(Emitter *e) {
+    if (e->streams) fence_stores(e);
     LLVMBuildRetVoid(e->b);
     e->fn = e->bufs = e->env = e->piece = e->scratch = NULL;
     e->nbuffers = 0;
@@ -229,6 +239,16 @@ LLVMValueRef emit_load_splat(Emitter *e, LLVMValueRef base, LLVMValueRef element
 
 void emit_store(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
     LLVMSetAlignment(LLVMBuildStore(e->b, value, emit_address(e, base, element)), 4 * (unsigned)e->V);
+}
+
+void emit_store_stream(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
+    LLVMValueRef store = LLVMBuildStore(e->b, value, emit_address(e, base, element));
+    LLVMSetAlignment(store, 4 * (unsigned)e->V);
+    if (e->V != 16 || strncmp(e->target->triple, "x86_64", 6) != 0) return;
+    LLVMMetadataRef one = LLVMValueAsMetadata(LLVMConstInt(e->i32, 1, false));
+    LLVMValueRef hint = LLVMMetadataAsValue(e->context, LLVMMDNodeInContext2(e->context, &one, 1));
+    LLVMSetMetadata(store, LLVMGetMDKindIDInContext(e->context, "nontemporal", 11), hint);
+    e->streams = true;
 }
 
 void emit_store_scalar(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {

@@ -23,6 +23,7 @@ typedef struct Emitter {
     /* the kernel being emitted */
     LLVMValueRef fn, bufs, env, piece, scratch;
     LLVMValueRef *buffer; /* of every ref, loaded at the entry */
+    bool streams;         /* it holds emit_store_stream */
     uint32_t nbuffers;
 } Emitter;
 
@@ -73,6 +74,9 @@ LLVMValueRef emit_load(Emitter *e, LLVMValueRef base, LLVMValueRef element);
 LLVMValueRef emit_load_scalar(Emitter *e, LLVMValueRef base, LLVMValueRef element);
 LLVMValueRef emit_load_splat(Emitter *e, LLVMValueRef base, LLVMValueRef element); /* broadcast load */
 void emit_store(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
+/* The same past the caches, for feature maps larger than they are: it saves reading the line first. The kernel then ends with a
+ * store fence. An ordinary store where the target has no such instruction for whole lines. */
+void emit_store_stream(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
 void emit_store_scalar(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
 /* Vec with the lanes of channel block `cb` (i64) that lie beyond `channels` set to zero; v itself if channels % V == 0. */
 LLVMValueRef emit_mask_channels(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels);
