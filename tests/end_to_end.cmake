@@ -1,5 +1,6 @@
 # Golden tests, one ctest test per folder, and end-to-end tests: real training through the command. See tests/golden/run and tests/e2e.
 file(GLOB golden_folders CONFIGURE_DEPENDS LIST_DIRECTORIES true ${CMAKE_CURRENT_SOURCE_DIR}/golden/*)
+list(FILTER golden_folders EXCLUDE REGEX "/frontend$") # test_frontend_golden runs those in one process
 foreach(folder ${golden_folders})
   if(IS_DIRECTORY ${folder})
     get_filename_component(name ${folder} NAME)
