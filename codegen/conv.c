@@ -5,6 +5,7 @@
  *     conv_stage.c        operands into scratch         conv_gemm.c         all three on rt_sgemm
  *     conv_finish.c       epilogues and sums            conv_pack.c         filters in other orders
  *     winograd_conv.c     Winograd forward and data     winograd_weights.c  Winograd weights
+ *     winograd_backward.c data and weights in one sweep
  */
 #include "codegen/winograd.h"
 
@@ -31,6 +32,10 @@ static void lower_forward_or_data(Lowering *l, Val id) {
         lower_correlation_gemm(&k, &p);
     else
         lower_correlation(&k, &p);
+}
+
+Val conv_backward_partner(const Target *t, const CodegenOptions *options, const Graph *g, Val data) {
+    return winograd_wanted(options) ? wino_backward_partner(t, options, g, data) : NO_VAL;
 }
 
 void lower_conv2d(Lowering *l, Val v) { lower_forward_or_data(l, v); }

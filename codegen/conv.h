@@ -77,6 +77,7 @@ typedef struct ConvKernel {
     uint32_t nplaces;
     uint32_t *result_buffer; /* of result r; NO_BUFFER if nobody reads it */
     uint32_t workspace_buffer;
+    uint32_t first_buffer; /* of the kernel: above 0 where two values share it */
     Type *arg_type;
     LLVMValueRef *arg_base;
     LLVMValueRef *preloaded;
@@ -86,6 +87,9 @@ typedef struct ConvKernel {
 /* Lists the buffers of v; `bind` fetches them once the kernel is open. */
 ConvKernel conv_kernel(Lowering *l, Val v, bool workspace);
 void conv_kernel_bind(ConvKernel *k);
+/* The same value's buffers behind `first` others of a kernel that two values share: for emission only, places stay as they are.
+ */
+ConvKernel conv_kernel_behind(ConvKernel k, uint32_t first);
 /* Result number of region i of v, or 0 for an epilogue or prologue, which have none. */
 uint32_t region_result(const Value *v, uint32_t region);
 bool conv_has_reduce(const Value *v);

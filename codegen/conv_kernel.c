@@ -44,7 +44,17 @@ ConvKernel conv_kernel(Lowering *l, Val id, bool workspace) {
 }
 
 void conv_kernel_bind(ConvKernel *k) {
-    for (uint32_t i = 0; i < k->v->nargs; i++) k->arg_base[i] = emit_buffer(k->e, i);
+    for (uint32_t i = 0; i < k->v->nargs; i++) k->arg_base[i] = emit_buffer(k->e, k->first_buffer + i);
+}
+
+ConvKernel conv_kernel_behind(ConvKernel k, uint32_t first) {
+    const Graph *g = lowering_graph(k.l);
+    uint32_t results = value_results(g, k.id), *buffer = ARENA_ARRAY(g->arena, uint32_t, results);
+    for (uint32_t r = 0; r < results; r++) buffer[r] = k.result_buffer[r] == NO_BUFFER ? NO_BUFFER : first + k.result_buffer[r];
+    k.result_buffer = buffer;
+    if (k.workspace_buffer != NO_BUFFER) k.workspace_buffer += first;
+    k.first_buffer = first;
+    return k;
 }
 
 char *conv_key(const ConvKernel *k, const char *what) {

@@ -17,6 +17,7 @@ struct Lowering {
     uint64_t *workspace;   /* arena offsets by value id */
     bool *read;            /* by value id: does anybody read this very result? */
     bool *fixed;           /* by value id: depends on parameters and states alone */
+    Val *partner;          /* of a convolution's backward data and weights that share a kernel: each other; NO_VAL */
     uint64_t filter_bytes; /* of weight-shaped intermediates, which stand behind the planned arena */
     bool whole;            /* codegen_run_graph */
 };
@@ -103,6 +104,19 @@ static void find_fixed(Lowering *l) {
         const Value *value = &l->g->value[v];
         l->fixed[v] = value->op != OP_INPUT && value->op != OP_DROPOUT_MASK;
         for (uint32_t i = 0; i < value->nargs; i++) l->fixed[v] &= l->fixed[value->args[i]];
+    }
+}
+
+/* Backward data and weights that are lowered together; the dY between them then is nobody's to read. */
+static void find_partners(Lowering *l) {
+    for (Val v = 0; v < l->g->count; v++) l->partner[v] = NO_VAL;
+    for (Val v = 0; v < l->g->count; v++) {
+        Val weights =
+            l->g->value[v].op == OP_CONV2D_BWD_DATA ? conv_backward_partner(l->p->target, l->p->options, l->g, v) : NO_VAL;
+        if (weights == NO_VAL || !l->read[v] || !l->read[weights]) continue;
+        l->partner[v] = weights;
+        l->partner[weights] = v;
+        l->read[l->g->value[weights].args[1]] = false;
     }
 }
 
@@ -200,6 +214,8 @@ static uint64_t plan_bytes(void *context, Type type) {
 static uint64_t plan_workspace(void *context, const Graph *g, Val v) {
     const Lowering *l = context;
     Op op = g->value[v].op;
+    if (l->partner[v] != NO_VAL && op == OP_CONV2D_BWD_WEIGHTS) return 0;
+    if (l->partner[v] != NO_VAL) return wino_backward_workspace(l->p->target, l->p->options, g, v, l->partner[v]);
     if (op != OP_CONV2D && op != OP_CONV2D_BWD_DATA && op != OP_CONV2D_BWD_WEIGHTS) return 0;
     return workspace_conv(l->p->target, l->p->options, g, v);
 }
@@ -280,9 +296,11 @@ static void lower_value(Lowering *l, Val v) {
     } else if (!is_leaf(value->op)) {
         if (value->type.rank && value->type.dtype != DT_F32)
             lowering_error(l, v, "only f32 is compiled so far; '%s' is another type", op_text(value->op));
-        else if (emitters[value->op])
+        else if (l->partner[v] != NO_VAL && value->op == OP_CONV2D_BWD_DATA)
+            lower_winograd_backward(l, v, l->partner[v]);
+        else if (l->partner[v] == NO_VAL && emitters[value->op])
             emitters[value->op](l, v);
-        else
+        else if (l->partner[v] == NO_VAL)
             lowering_error(l, v, "internal: '%s' should have been lowered before code generation", op_text(value->op));
     }
 }
@@ -306,8 +324,10 @@ void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList 
     l.workspace = ARENA_ARRAY(p->arena, uint64_t, g->count);
     l.read = ARENA_ARRAY(p->arena, bool, g->count);
     l.fixed = ARENA_ARRAY(p->arena, bool, g->count);
+    l.partner = ARENA_ARRAY(p->arena, Val, g->count);
     Place *target = output_place ? output_place : ARENA_ARRAY(p->arena, Place, g->noutputs);
     find_reads(&l);
+    find_partners(&l);
     for (Val v = 0; v < g->count; v++) {
         l.place[v] = nowhere;
         if (is_leaf(g->value[v].op)) place_leaf(&l, v);

@@ -76,4 +76,34 @@ typedef struct WinoWeightsPlan {
 bool wino_weights_applies(const ConvShape *s);
 WinoWeightsPlan wino_weights_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v);
 void lower_winograd_weights(ConvKernel *k, const WinoWeightsPlan *p);
+
+/* ---- the two as one: backward data and weights in a single sweep (winograd_backward.c) ----
+ * If a convolution's backward data stores its computed dY for nobody but the same convolution's backward weights, both are done
+ * together: dY is staged once and never stored, and the forward input is read while the epilogue has it in cache. */
+/* The weights' value that can be computed along with backward data `data`, or NO_VAL. */
+Val wino_backward_partner(const Target *t, const CodegenOptions *options, const Graph *g, Val data);
+
+/* What the kernels share while they are emitted. */
+typedef struct WinoSweep {
+    ConvKernel *k;
+    const WinoPlan *p;
+    LLVMValueRef first_image, band, tiles; /* tiles of an image in this band */
+    LLVMValueRef staged, planes_in, planes_out;
+    LLVMValueRef first_tile, count; /* of the block */
+} WinoSweep;
+void wino_lower_filters(ConvKernel *k, const WinoPlan *p);
+void wino_stage_images(const WinoSweep *s, LLVMValueRef images); /* and clears their sums */
+void wino_sweep_block(WinoSweep *s);
+
+typedef struct WinoGradient {
+    ConvKernel *k;
+    const WinoWeightsPlan *p;
+    LLVMValueRef x, dy, planes_x, planes_dy, sum;
+    LLVMValueRef first_image, images; /* of the tensor; how many are staged */
+    LLVMValueRef first_tile;          /* of the block */
+} WinoGradient;
+uint64_t wino_sum_bytes(const ConvShape *s);
+void wino_gradient_block(WinoGradient *s, LLVMValueRef count, bool whole, WinoAside aside);
+/* dg = G' u G of every filter, into the piece's partial gradient [ob][ib][3][3][i][V]. */
+void wino_finish_gradient(const WinoGradient *s, LLVMValueRef partial);
 #endif

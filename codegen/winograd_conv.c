@@ -60,7 +60,7 @@ WinoPlan wino_plan(const Target *t, const CodegenOptions *options, const Graph *
 uint64_t wino_workspace(const WinoPlan *p) { return p->packed_bytes + p->filter_bytes + p->sums_bytes; }
 
 /* U = G g G', one output block a piece. Transposed filters are read from the workspace, last tap first. */
-static void lower_filters(ConvKernel *k, const WinoPlan *p) {
+static void lower_filter_transform(ConvKernel *k, const WinoPlan *p) {
     Emitter *e = k->e;
     const Correlation *c = &p->direct.c;
     int64_t V = e->V, columns = wino_tile(e->target, c->out_blocks, p->block).columns, tap = V * V;
@@ -91,18 +91,9 @@ static void lower_filters(ConvKernel *k, const WinoPlan *p) {
     kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, (9 + 36) * weights * sizeof(float));
 }
 
-/* The kernel while it is emitted. */
-typedef struct Sweep {
-    ConvKernel *k;
-    const WinoPlan *p;
-    LLVMValueRef first_image, band, tiles; /* tiles of an image in this band */
-    LLVMValueRef staged, planes_in, planes_out;
-    LLVMValueRef first_tile, count; /* of the block */
-} Sweep;
-
 /* Between the planes: asks for this share of the next group of images. */
 static void fetch_ahead(void *context, LLVMValueRef point) {
-    const Sweep *s = context;
+    const WinoSweep *s = context;
     const WinoPlan *p = s->p;
     Emitter *e = s->k->e;
     int64_t blocks = divide_up(p->images * p->band_tiles * p->tile_columns, p->block);
@@ -117,7 +108,7 @@ typedef struct TileSite {
     LLVMValueRef image, y, x; /* image of the group, first output row of the band, first column */
 } TileSite;
 
-static TileSite tile_site(const Sweep *s, LLVMValueRef t) {
+static TileSite tile_site(const WinoSweep *s, LLVMValueRef t) {
     Emitter *e = s->k->e;
     LLVMValueRef tile = emit_add_int(e, s->first_tile, t), in_image = tile;
     TileSite site = {.image = emit_int(e, 0)};
@@ -131,7 +122,7 @@ static TileSite tile_site(const Sweep *s, LLVMValueRef t) {
     return site;
 }
 
-static void transform_inputs(const Sweep *s) {
+static void transform_inputs(const WinoSweep *s) {
     Emitter *e = s->k->e;
     const StagePlan *stage = &s->p->stage;
     int64_t left = -1 - stage->origin[1], above = -1 - stage->origin[0]; /* stored prologues may stage more than is read */
@@ -149,7 +140,7 @@ static void transform_inputs(const Sweep *s) {
 }
 
 /* Pixels of a tile that lies across the border of the image, one by one where they are inside. */
-static void finish_ragged(const Sweep *s, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out,
+static void finish_ragged(const WinoSweep *s, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out,
                           LLVMValueRef *pixel) {
     Emitter *e = s->k->e;
     const Correlation *c = &s->p->direct.c;
@@ -162,7 +153,7 @@ static void finish_ragged(const Sweep *s, const Finish *f, LLVMValueRef y, LLVMV
     }
 }
 
-static void finish_tile(const Sweep *s, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out) {
+static void finish_tile(const WinoSweep *s, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out) {
     Emitter *e = s->k->e;
     const Correlation *c = &s->p->direct.c;
     LLVMValueRef pixel[16], start = emit_offset(e, y, c->out[1], x);
@@ -182,7 +173,7 @@ static void finish_tile(const Sweep *s, const Finish *f, LLVMValueRef y, LLVMVal
     guard_end(e, &ragged);
 }
 
-static Finish finish_of(const Sweep *s, LLVMValueRef image, LLVMValueRef cb) {
+static Finish finish_of(const WinoSweep *s, LLVMValueRef image, LLVMValueRef cb) {
     const WinoPlan *p = s->p;
     Emitter *e = s->k->e;
     LLVMValueRef n = emit_add_int(e, s->first_image, image);
@@ -195,7 +186,7 @@ static Finish finish_of(const Sweep *s, LLVMValueRef image, LLVMValueRef cb) {
                     .sums_offset = (int64_t)((p->packed_bytes + p->filter_bytes) / sizeof(float))};
 }
 
-static void transform_outputs(const Sweep *s) {
+static void transform_outputs(const WinoSweep *s) {
     Emitter *e = s->k->e;
     Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, s->p->direct.c.out_blocks), 1, 0, NULL);
     Loop t = loop_begin(e, emit_int(e, 0), s->count, 1, 0, NULL);
@@ -208,30 +199,40 @@ static void transform_outputs(const Sweep *s) {
     loop_end(e, &ob, NULL);
 }
 
-/* Stages the images of the group and clears their sums; returns how many there are. */
-static LLVMValueRef stage_images(Sweep *s) {
+void wino_stage_images(const WinoSweep *s, LLVMValueRef images) {
     Emitter *e = s->k->e;
     const WinoPlan *p = s->p;
-    int64_t N = p->direct.c.N;
-    LLVMValueRef images = emit_int(e, p->images);
-    if (N % p->images) images = emit_min_int(e, images, LLVMBuildSub(e->b, emit_int(e, N), s->first_image, ""));
     Loop image = loop_begin(e, emit_int(e, 0), images, 1, 0, NULL);
-    LLVMValueRef to = emit_address(e, e->scratch, emit_mul_int(e, image.iv, (int64_t)(p->stage.bytes / sizeof(float))));
+    LLVMValueRef to = emit_address(e, s->staged, emit_mul_int(e, image.iv, (int64_t)(p->stage.bytes / sizeof(float))));
     stage_emit(s->k, &p->stage, 0, emit_add_int(e, s->first_image, image.iv), s->band, to, NULL);
     Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, p->direct.c.out_blocks), 1, 0, NULL);
     Finish f = finish_of(s, image.iv, ob.iv);
     finish_clear_sums(s->k, &f);
     loop_end(e, &ob, NULL);
     loop_end(e, &image, NULL);
-    return images;
 }
 
-/* The blocks of one group of images, or of one band. */
-static void emit_group(Sweep *s, LLVMValueRef filters) {
+void wino_sweep_block(WinoSweep *s) {
     Emitter *e = s->k->e;
     const WinoPlan *p = s->p;
     const Correlation *c = &p->direct.c;
-    LLVMValueRef images = stage_images(s);
+    WinoAside aside = {p->repeat > 1 ? fetch_ahead : NULL, s};
+    LLVMValueRef filters =
+        emit_address(e, emit_buffer(e, s->k->workspace_buffer), emit_int(e, (int64_t)(p->packed_bytes / sizeof(float))));
+    transform_inputs(s);
+    wino_multiply(e, s->planes_in, filters, s->planes_out, p->block, c->in_blocks, c->channels_in, c->out_blocks, aside);
+    transform_outputs(s);
+}
+
+/* The blocks of one group of images, or of one band. */
+static void emit_group(WinoSweep *s) {
+    Emitter *e = s->k->e;
+    const WinoPlan *p = s->p;
+    const Correlation *c = &p->direct.c;
+    int64_t N = c->N;
+    LLVMValueRef images = emit_int(e, p->images);
+    if (N % p->images) images = emit_min_int(e, images, LLVMBuildSub(e->b, emit_int(e, N), s->first_image, ""));
+    wino_stage_images(s, images);
     int64_t tile_rows = divide_up(c->out[0], WINO_OUT);
     LLVMValueRef rows = emit_int(e, p->band_tiles);
     if (tile_rows % p->band_tiles)
@@ -244,16 +245,13 @@ static void emit_group(Sweep *s, LLVMValueRef filters) {
     s->first_tile = block.iv;
     s->count = emit_int(e, p->block);
     if (!whole) s->count = emit_min_int(e, s->count, LLVMBuildSub(e->b, total, block.iv, ""));
-    WinoAside aside = {p->repeat > 1 ? fetch_ahead : NULL, s};
-    transform_inputs(s);
-    wino_multiply(e, s->planes_in, filters, s->planes_out, p->block, c->in_blocks, c->channels_in, c->out_blocks, aside);
-    transform_outputs(s);
+    wino_sweep_block(s);
     loop_end(e, &block, NULL);
 }
 
 static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
     Emitter *e = k->e;
-    Sweep s = {.k = k, .p = p, .band = emit_int(e, 0), .staged = e->scratch};
+    WinoSweep s = {.k = k, .p = p, .band = emit_int(e, 0), .staged = e->scratch};
     LLVMValueRef piece = e->piece;
     if (p->bands > 1) {
         s.band = LLVMBuildURem(e->b, e->piece, emit_int(e, p->bands), "");
@@ -261,21 +259,23 @@ static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
     }
     s.planes_in = emit_address(e, e->scratch, emit_int(e, p->images * (int64_t)(p->stage.bytes / sizeof(float))));
     s.planes_out = emit_address(e, s.planes_in, emit_int(e, WINO_POINTS * p->in_plane));
-    LLVMValueRef filters =
-        emit_address(e, emit_buffer(e, k->workspace_buffer), emit_int(e, (int64_t)(p->packed_bytes / sizeof(float))));
     int64_t N = p->direct.c.N, span = p->images * p->repeat;
     LLVMValueRef first = emit_mul_int(e, piece, span), end = emit_add_int(e, first, emit_int(e, span));
     if (N % span) end = emit_min_int(e, end, emit_int(e, N));
     Loop group = loop_begin(e, first, end, p->images, 0, NULL);
     s.first_image = group.iv;
-    emit_group(&s, filters);
+    emit_group(&s);
     loop_end(e, &group, NULL);
+}
+
+void wino_lower_filters(ConvKernel *k, const WinoPlan *p) {
+    if (p->direct.c.transposed) lower_pack_transposed(k, &p->direct);
+    lower_filter_transform(k, p);
 }
 
 void lower_winograd(ConvKernel *k, const WinoPlan *p) {
     const Correlation *c = &p->direct.c;
-    if (c->transposed) lower_pack_transposed(k, &p->direct);
-    lower_filters(k, p);
+    wino_lower_filters(k, p);
     Kernel *kernel;
     if (kernel_begin(k->l, conv_name(k, &p->direct.s, "_winograd"), conv_key(k, "winograd"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);

@@ -10,11 +10,11 @@
 
 enum { MAX_SUM_BYTES = 1536 * 1024, WIDE_CHANNELS = 64 }; /* the sum must stay in L2 beside the planes */
 
-static uint64_t sum_bytes(const ConvShape *s) {
+uint64_t wino_sum_bytes(const ConvShape *s) {
     return (uint64_t)(WINO_POINTS * s->in_blocks * s->out_blocks * s->V * s->V) * sizeof(float);
 }
 
-bool wino_weights_applies(const ConvShape *s) { return wino_applies(s) && sum_bytes(s) <= MAX_SUM_BYTES; }
+bool wino_weights_applies(const ConvShape *s) { return wino_applies(s) && wino_sum_bytes(s) <= MAX_SUM_BYTES; }
 
 WinoWeightsPlan wino_weights_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v) {
     WinoWeightsPlan p = {.direct = weights_plan(t, options, g, v)};
@@ -33,22 +33,13 @@ WinoWeightsPlan wino_weights_plan(const Target *t, const CodegenOptions *options
     p.in_plane = wino_plane(t, s->in_blocks, p.block);
     p.out_plane = wino_plane(t, s->out_blocks, p.block);
     p.scratch_bytes = (uint64_t)p.images * (p.x.bytes + p.dy.bytes) +
-                      (uint64_t)(WINO_POINTS * (p.in_plane + p.out_plane)) * sizeof(float) + sum_bytes(s);
+                      (uint64_t)(WINO_POINTS * (p.in_plane + p.out_plane)) * sizeof(float) + wino_sum_bytes(s);
     return p;
 }
 
-/* The kernel while it is emitted. */
-typedef struct Sweep {
-    ConvKernel *k;
-    const WinoWeightsPlan *p;
-    LLVMValueRef x, dy, planes_x, planes_dy, sum;
-    LLVMValueRef first_image, images; /* of the tensor; how many are staged */
-    LLVMValueRef first_tile;          /* of the block */
-} Sweep;
-
 /* Between the planes: asks for this share of the next group of images. */
 static void fetch_ahead(void *context, LLVMValueRef point) {
-    const Sweep *s = context;
+    const WinoGradient *s = context;
     const WinoWeightsPlan *p = s->p;
     Emitter *e = s->k->e;
     int64_t blocks = divide_up(p->images * p->tile_rows * p->tile_columns, p->block);
@@ -59,7 +50,7 @@ static void fetch_ahead(void *context, LLVMValueRef point) {
 }
 
 /* Planes of the tiles of one operand: count of them from first_tile on. */
-static void transform(const Sweep *s, bool gradient, LLVMValueRef first_tile, LLVMValueRef count) {
+static void transform(const WinoGradient *s, bool gradient, LLVMValueRef first_tile, LLVMValueRef count) {
     Emitter *e = s->k->e;
     const WinoWeightsPlan *p = s->p;
     const StagePlan *stage = gradient ? &p->dy : &p->x;
@@ -90,7 +81,7 @@ static void transform(const Sweep *s, bool gradient, LLVMValueRef first_tile, LL
 
 /* Clears the planes of dY from tile `count` of the block on, so that missing tiles add nothing (and no stale NaN: x's planes
  * are cleared too). */
-static void clear_missing(const Sweep *s, LLVMValueRef count) {
+static void clear_missing(const WinoGradient *s, LLVMValueRef count) {
     Emitter *e = s->k->e;
     const WinoWeightsPlan *p = s->p;
     for (int side = 0; side < 2; side++) {
@@ -106,7 +97,7 @@ static void clear_missing(const Sweep *s, LLVMValueRef count) {
     }
 }
 
-static void stage_images(Sweep *s) {
+static void stage_images(WinoGradient *s) {
     Emitter *e = s->k->e;
     const WinoWeightsPlan *p = s->p;
     LLVMValueRef zero = emit_int(e, 0), dy_scratch = s->dy;
@@ -124,7 +115,7 @@ static void stage_images(Sweep *s) {
 }
 
 /* dg = G' u G of every filter, into the piece's partial gradient [ob][ib][3][3][i][V]. */
-static void finish_gradient(const Sweep *s, LLVMValueRef partial) {
+void wino_finish_gradient(const WinoGradient *s, LLVMValueRef partial) {
     Emitter *e = s->k->e;
     const ConvShape *c = &s->p->direct.s;
     int64_t tap = e->V * e->V, plane = c->out_blocks * c->in_blocks * tap;
@@ -140,16 +131,25 @@ static void finish_gradient(const Sweep *s, LLVMValueRef partial) {
     loop_end(e, &block, NULL);
 }
 
+void wino_gradient_block(WinoGradient *s, LLVMValueRef count, bool whole, WinoAside aside) {
+    const WinoWeightsPlan *p = s->p;
+    const ConvShape *c = &p->direct.s;
+    if (!whole) clear_missing(s, count);
+    transform(s, false, s->first_tile, count);
+    transform(s, true, s->first_tile, count);
+    wino_multiply_gradient(s->k->e, s->planes_x, s->planes_dy, s->sum, p->block, c->in_blocks, c->out_blocks, aside);
+}
+
 static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
     Emitter *e = k->e;
     const ConvShape *c = &p->direct.s;
-    Sweep s = {.k = k, .p = p};
+    WinoGradient s = {.k = k, .p = p};
     LLVMValueRef x_scratch = e->scratch, one = emit_int(e, 1);
     LLVMValueRef dy_scratch = emit_address(e, x_scratch, emit_int(e, p->images * (int64_t)(p->x.bytes / sizeof(float))));
     s.planes_x = emit_address(e, dy_scratch, emit_int(e, p->images * (int64_t)(p->dy.bytes / sizeof(float))));
     s.planes_dy = emit_address(e, s.planes_x, emit_int(e, WINO_POINTS * p->in_plane));
     s.sum = emit_address(e, s.planes_dy, emit_int(e, WINO_POINTS * p->out_plane));
-    weights_clear(k, s.sum, emit_int(e, 0), emit_int(e, (int64_t)(sum_bytes(c) / sizeof(float))));
+    weights_clear(k, s.sum, emit_int(e, 0), emit_int(e, (int64_t)(wino_sum_bytes(c) / sizeof(float))));
     LLVMValueRef lo = emit_cut(e, e->piece, c->N, p->direct.image_groups);
     LLVMValueRef hi = emit_cut(e, emit_add_int(e, e->piece, one), c->N, p->direct.image_groups);
     int64_t tiles = p->tile_rows * p->tile_columns;
@@ -165,17 +165,12 @@ static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
     Loop block = loop_begin(e, emit_int(e, 0), total, p->block, 0, NULL);
     LLVMValueRef count = emit_int(e, p->block);
     s.first_tile = block.iv;
-    if (!whole) {
-        count = emit_min_int(e, count, LLVMBuildSub(e->b, total, block.iv, ""));
-        clear_missing(&s, count);
-    }
-    transform(&s, false, block.iv, count);
-    transform(&s, true, block.iv, count);
-    wino_multiply_gradient(e, s.planes_x, s.planes_dy, s.sum, p->block, c->in_blocks, c->out_blocks,
-                           (WinoAside){fetch_ahead, &s});
+    if (!whole) count = emit_min_int(e, count, LLVMBuildSub(e->b, total, block.iv, ""));
+    wino_gradient_block(&s, count, whole, (WinoAside){fetch_ahead, &s});
     loop_end(e, &block, NULL);
     loop_end(e, &group, NULL);
-    finish_gradient(&s, emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, e->piece, p->direct.dw_floats)));
+    wino_finish_gradient(&s,
+                         emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, e->piece, p->direct.dw_floats)));
 }
 
 void lower_winograd_weights(ConvKernel *k, const WinoWeightsPlan *p) {

@@ -150,6 +150,51 @@ static Graph *conv_graph(const Case *c) {
     return g;
 }
 
+/* Backward data that stores its computed dy for the weights alone: Winograd does both in one sweep (winograd_backward.c). */
+static const Case pairs[] = {
+    {5, 16, 32, 32, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}}, {5, 64, 8, 8, 64, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {37, 16, 6, 5, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},  {3, 20, 9, 7, 24, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {20, 32, 4, 4, 32, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},  {2, 16, 8, 8, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+};
+
+static Graph *pair_graph(const Case *c) {
+    Graph *g = graph_new("pair", MODE_TRAIN);
+    Attrs attrs = {.window.groups = 1};
+    memcpy(attrs.window.kernel, c->kernel, sizeof c->kernel);
+    memcpy(attrs.window.stride, c->stride, sizeof c->stride);
+    memcpy(attrs.window.pad, c->pad, sizeof c->pad);
+    memcpy(attrs.window.dilation, c->dilation, sizeof c->dilation);
+    static const char *const x_names[3] = {"x_tensor", "x_rows", "x_vector"}, *const y_names[3] = {"y_tensor", "y_rows",
+                                                                                                   "y_vector"};
+    Type x_type = type_feature(c->N, c->I, c->H, c->W), y_type = type_feature(c->N, c->O, c->H, c->W);
+    Type w_type = type_feature(c->O, c->I, 3, 3);
+    Val x = leaf(g, OP_INPUT, "x", x_type), w = leaf(g, OP_PARAM, "w", w_type), dy = leaf(g, OP_INPUT, "dy", y_type);
+    Side xs = side_leaves(g, x_names, x_type), ys = side_leaves(g, y_names, y_type);
+    Region data[] = {{REGION_PROLOGUE, 0, region_expr(g->arena, 0, 2)},
+                     {REGION_STORE, 0, NULL},
+                     {REGION_EPILOGUE, 0, region_expr(g->arena, -1, 5)},
+                     {REGION_REDUCE, 0, product_expr(g->arena, X_OUT, X_OUT)}};
+    Val dx = graph_add(g, &(ValueSpec){.op = OP_CONV2D_BWD_DATA,
+                                       .args = (Val[]){dy, w, ys.tensor, ys.rows, ys.vector, xs.tensor, xs.rows, xs.vector},
+                                       .nargs = 8,
+                                       .attrs = attrs,
+                                       .declared = x_type,
+                                       .regions = data,
+                                       .nregions = 4});
+    Region prologue = {REGION_PROLOGUE, 0, region_expr(g->arena, 0, 2)};
+    Val dw = graph_add(g, &(ValueSpec){.op = OP_CONV2D_BWD_WEIGHTS,
+                                       .args = (Val[]){x, graph_result(g, dx, 1), xs.tensor, xs.rows, xs.vector},
+                                       .nargs = 5,
+                                       .attrs = attrs,
+                                       .declared = w_type,
+                                       .regions = &prologue,
+                                       .nregions = 1});
+    graph_output(g, OUT_GRAD, dx, "data");
+    graph_output(g, OUT_GRAD, graph_result(g, dx, 2), "data");
+    graph_output(g, OUT_GRAD, dw, "weights");
+    return g;
+}
+
 /* ---- leaves ---- */
 
 typedef struct Leaves {
@@ -269,8 +314,7 @@ static void compare(const Graph *g, const Case *c, const Reference *r, float *co
     }
 }
 
-static void check_case(const Case *c, const char *cpu, ConvAlgorithm algorithm, const int *threads) {
-    Graph *g = conv_graph(c);
+static void check_graph(Graph *g, const Case *c, const char *cpu, ConvAlgorithm algorithm, const int *threads) {
     Leaves l = leaves_new(g);
     Reference r = reference_new(g, &l);
     CodegenOptions options = {.cpu = cpu, .conv = algorithm};
@@ -293,6 +337,10 @@ static void check_case(const Case *c, const char *cpu, ConvAlgorithm algorithm, 
     graph_free(g);
 }
 
+static void check_case(const Case *c, const char *cpu, ConvAlgorithm algorithm, const int *threads) {
+    check_graph(conv_graph(c), c, cpu, algorithm, threads);
+}
+
 static const int one_thread[] = {1, 0}, all_threads[] = {1, 2, 4, 0};
 
 START_TEST(native_direct) { check_case(&cases[_i], "native", CONV_DIRECT, _i % 4 == 1 ? all_threads : one_thread); }
@@ -302,6 +350,11 @@ START_TEST(native_winograd) {
     const Case *c = &cases[_i];
     bool applies = c->kernel[0] == 3 && c->kernel[1] == 3 && c->stride[0] == 1 && c->stride[1] == 1 && c->groups == 1;
     if (applies) check_case(c, "native", CONV_WINOGRAD, _i % 4 == 1 ? all_threads : one_thread);
+}
+END_TEST
+START_TEST(backward_in_one_sweep) {
+    check_graph(pair_graph(&pairs[_i]), &pairs[_i], "native", CONV_AUTO, all_threads);
+    check_graph(pair_graph(&pairs[_i]), &pairs[_i], "native", CONV_DIRECT, one_thread);
 }
 END_TEST
 START_TEST(native_gemm) { check_case(&cases[_i], "native", CONV_GEMM, _i % 8 == 1 ? all_threads : one_thread); }
@@ -322,6 +375,7 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, native_direct, 0, count);
     tcase_add_loop_test(tests, native_winograd, 0, count);
+    tcase_add_loop_test(tests, backward_in_one_sweep, 0, (int)(sizeof pairs / sizeof pairs[0]));
     tcase_add_loop_test(tests, native_gemm, 0, count);
     tcase_add_loop_test(tests, narrower_targets, 0, count);
     suite_add_tcase(suite, tests);
