@@ -1,15 +1,15 @@
 /* What the subcommands share: the table of commands, exit statuses, and a model on its way through the house. */
 #ifndef NETC_DRIVER_DRIVER_H
 #define NETC_DRIVER_DRIVER_H
+#include "cli/options.h"
+#include "cli/report.h"
+#include "cli/run.h"
 #include "codegen/codegen.h"
-#include "driver/options.h"
 #include "frontend/frontend.h"
 #include "ir/nearest.h"
 #include "ir/text.h"
 #include "passes/passes.h"
 #include "runtime/rt.h"
-
-enum { EXIT_OK = 0, EXIT_INPUT = 1, EXIT_USAGE = 2, EXIT_IO = 3, EXIT_INTERNAL = 70 };
 
 /* ---- commands (main.c); each returns the exit status ---- */
 typedef struct Command {
@@ -31,16 +31,6 @@ int command_fmt(const Options *options);
 int command_data(const Options *options);
 int command_bench(const Options *options);
 int command_help(const Options *options);
-
-/* ---- saying things (report.c) ---- */
-/* "netc: error: ..." on stderr; returns status. Every failure outside a .net file is said through here. */
-int fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int fail_rt(RtStatus status, const RtError *error);
-bool use_color(FILE *stream);                                              /* a terminal, and NO_COLOR is not set */
-char *join(const char *format, ...) __attribute__((format(printf, 1, 2))); /* malloc'd text; ends the program if memory is out */
-void print_json_string(FILE *out, const char *text);
-/* Whole file into malloc'd memory with a zero behind it; NULL with the sentence already printed and *status set. */
-char *read_file(const char *path, size_t *length, int *status);
 
 /* ---- a model on its way (session.c) ---- */
 /* Owns everything from the diagnostics to the machine. Zero-initialise; session_close frees whatever was reached. */
@@ -65,10 +55,4 @@ int session_passes(Session *session, const Graph *graph, PassResult *result);
 int session_machine(Session *session, bool train, bool infer);
 void session_close(Session *session);
 void session_print_diagnostics(const Session *session);
-int64_t session_parameters(const Session *session); /* trainable numbers */
-
-/* Opens the data set that --data or the recipe names, or makes one that fits the net (synthetic). */
-int session_open_data(const Session *session, RtData *data);
-/* Only its statistics and class names; CIFAR-10's need no files. */
-int session_describe_data(const Session *session, RtData *data);
 #endif

@@ -6,13 +6,7 @@ int command_init(const Options *options) {
     if (!options->output) return usage_error("init", "no output file given: -o FILE.safetensors");
     int status = session_find_model(&session, options, "init");
     if (!status) status = session_machine(&session, true, false);
-    if (!status) {
-        RtError error = {{0}};
-        RtTrainState state = {.seed = (uint64_t)options->seed};
-        rt_machine_init_params(session.machine, state.seed);
-        RtStatus saved = rt_checkpoint_save(options->output, session.machine, &state, true, &error);
-        if (saved) status = fail_rt(saved, &error);
-    }
+    if (!status) status = run_init(session.machine, options);
     session_close(&session);
     return status;
 }

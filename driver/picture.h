@@ -1,21 +1,9 @@
-/* Pictures as 8-bit RGB, interleaved: PNG files in and out, and resizing. */
+/* PNG files in and out. */
 #ifndef NETC_DRIVER_PICTURE_H
 #define NETC_DRIVER_PICTURE_H
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-typedef struct Picture {
-    int64_t width, height;
-    uint8_t *rgb; /* [height][width][3], malloc'd */
-} Picture;
+#include "cli/picture.h"
 
 /* Any PNG: gray, palette, 16 bits, interlaced; transparency is laid on white. False with a reason in why. */
 bool picture_read(const char *path, Picture *picture, char *why, size_t why_size);
 bool picture_write(const char *path, const Picture *picture, char *why, size_t why_size);
-void picture_free(Picture *picture);
-
-/* Resized to planes[3][height][width]. Shrinking averages over the area that a pixel covers (a triangle filter as wide as
- * the scale, so nothing aliases), growing is bilinear. A picture of that very size is copied unchanged. */
-bool picture_resize(const Picture *picture, int64_t width, int64_t height, uint8_t *planes);
 #endif

@@ -1,110 +1,6 @@
 /* netc predict: the most likely classes of PNG pictures. */
 #include "driver/driver.h"
 #include "driver/picture.h"
-#include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-
-typedef struct Ranked {
-    int64_t label;
-    float score;
-} Ranked;
-
-static int by_score(const void *a, const void *b) {
-    const Ranked *x = a, *y = b;
-    if (x->score != y->score) return x->score < y->score ? 1 : -1;
-    return x->label < y->label ? -1 : 1;
-}
-
-static char *class_name(const RtData *data, int64_t label) {
-    return data->class_names ? join("%s", data->class_names[label]) : join("class %" PRId64, label);
-}
-
-static void print_scores(const Options *o, const RtData *data, const char *file, const float *scores) {
-    Ranked *ranked = calloc((size_t)data->classes, sizeof *ranked);
-    if (!ranked) exit(fail(EXIT_INTERNAL, "out of memory"));
-    for (int64_t i = 0; i < data->classes; i++) ranked[i] = (Ranked){i, scores[i]};
-    qsort(ranked, (size_t)data->classes, sizeof *ranked, by_score);
-    int64_t top = o->top < data->classes ? o->top : data->classes;
-    if (o->json) {
-        printf("{\"file\": ");
-        print_json_string(stdout, file);
-        printf(", \"top\": [");
-    } else {
-        printf("%s:", file);
-    }
-    for (int64_t i = 0; i < top; i++) {
-        char *name = class_name(data, ranked[i].label);
-        if (o->json) {
-            printf("%s{\"class\": ", i ? ", " : "");
-            print_json_string(stdout, name);
-            printf(", \"label\": %" PRId64 ", \"probability\": %.6g}", ranked[i].label, (double)ranked[i].score);
-        } else {
-            printf("%s %s %.1f %%", i ? "," : "", name, 100 * (double)ranked[i].score);
-        }
-        free(name);
-    }
-    puts(o->json ? "]}" : "");
-    free(ranked);
-}
-
-/* One file into its place in the batch of planes. */
-static int load_picture(const char *file, const RtProgram *program, uint8_t *planes) {
-    Picture picture;
-    char why[256];
-    if (!picture_read(file, &picture, why, sizeof why)) return fail(EXIT_INPUT, "cannot read the picture '%s': %s", file, why);
-    bool resized = picture_resize(&picture, program->width, program->height, planes);
-    picture_free(&picture);
-    return resized ? EXIT_OK : fail(EXIT_INTERNAL, "out of memory");
-}
-
-/* The batch of a compiled net is fixed, so pictures go through in groups; a bad file is reported and the others still run. */
-static int predict_all(Session *session, const RtData *data) {
-    const Options *o = session->options;
-    const RtProgram *program = jit_program(session->jit);
-    int64_t plane = program->channels * program->height * program->width;
-    uint8_t *images = malloc((size_t)(program->batch * plane));
-    float *scores = malloc((size_t)(program->batch * program->classes) * sizeof *scores);
-    const char **file = calloc((size_t)program->batch, sizeof *file);
-    if (!images || !scores || !file) exit(fail(EXIT_INTERNAL, "out of memory"));
-    int status = EXIT_OK;
-    for (uint32_t next = 1; next < o->noperands;) {
-        int64_t n = 0;
-        for (; next < o->noperands && n < program->batch; next++) {
-            int loaded = load_picture(o->operand[next], program, images + n * plane);
-            if (loaded)
-                status = loaded;
-            else
-                file[n++] = o->operand[next];
-        }
-        RtError error = {{0}};
-        RtStatus predicted = n ? rt_predict(session->machine, data, images, n, scores, &error) : RT_OK;
-        if (predicted) {
-            status = fail_rt(predicted, &error);
-            break;
-        }
-        for (int64_t i = 0; i < n; i++) print_scores(o, data, file[i], scores + i * program->classes);
-    }
-    free(images);
-    free(scores);
-    free(file);
-    return status;
-}
-
-static int predict(Session *session) {
-    RtError error = {{0}};
-    RtData data = {0};
-    if (jit_program(session->jit)->channels != 3)
-        return fail(EXIT_INPUT, "%s takes %" PRId64 " channels, but pictures have 3", jit_program(session->jit)->model,
-                    jit_program(session->jit)->channels);
-    RtStatus loaded = rt_weights_load(session->options->weights, session->machine, &error);
-    if (loaded) return fail_rt(loaded, &error);
-    int status = session_describe_data(session, &data);
-    if (status) return status;
-    status = predict_all(session, &data);
-    rt_data_free(&data);
-    return status;
-}
 
 int command_predict(const Options *options) {
     if (!options->weights) return usage_error("predict", "no weights given: --weights=FILE");
@@ -116,7 +12,7 @@ int command_predict(const Options *options) {
     Session session = {0};
     int status = session_find_model(&session, &small, "predict");
     if (!status) status = session_machine(&session, false, true);
-    if (!status) status = predict(&session);
+    if (!status) status = run_predict(session.machine, &small, 1, picture_read);
     session_close(&session);
     return status;
 }

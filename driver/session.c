@@ -145,38 +145,3 @@ void session_close(Session *session) {
     if (session->diag) diag_free(session->diag);
     free(session->path);
 }
-
-int64_t session_parameters(const Session *session) {
-    const RtProgram *program = jit_program(session->jit);
-    int64_t total = 0;
-    for (uint32_t i = 0; i < program->nparams; i++) {
-        int64_t elements = 1;
-        for (uint32_t d = 0; d < program->params[i].rank; d++) elements *= program->params[i].dim[d];
-        total += elements;
-    }
-    return total;
-}
-
-/* ---- data ---- */
-
-static const char *recipe_data_name(RtDataset data) {
-    switch (data) {
-    case RT_DATA_CIFAR10: return "cifar10";
-    case RT_DATA_CIFAR100: return "cifar100";
-    case RT_DATA_SYNTHETIC: return "synthetic";
-    }
-    return "cifar10";
-}
-
-static int open_data(const Session *session, RtData *data,
-                     RtStatus (*open)(const char *, int64_t, int64_t, int64_t, int64_t, RtData *, RtError *)) {
-    const RtProgram *program = jit_program(session->jit);
-    const char *where = session->options->data ? session->options->data : recipe_data_name(program->recipe.data);
-    RtError error = {{0}};
-    RtStatus status = open(where, program->channels, program->height, program->width, program->classes, data, &error);
-    return status ? fail_rt(status, &error) : EXIT_OK;
-}
-
-int session_open_data(const Session *session, RtData *data) { return open_data(session, data, rt_data_open_shaped); }
-
-int session_describe_data(const Session *session, RtData *data) { return open_data(session, data, rt_data_describe); }

@@ -2,8 +2,8 @@
  *
  * Each row of the table names an option, the commands that accept it and the member of Options that it fills. Values are
  * borrowed from argv. A mistake is a usage error: one sentence, the nearest name where one is near, and exit status 2. */
-#ifndef NETC_DRIVER_OPTIONS_H
-#define NETC_DRIVER_OPTIONS_H
+#ifndef NETC_CLI_OPTIONS_H
+#define NETC_CLI_OPTIONS_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

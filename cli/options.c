@@ -1,7 +1,7 @@
 /* The table of options and its parser: --name, --name=value, --name value, -x, -x value, -- ends options.
  *
  * Invariants: a row's kind says the type of the member at its offset; names are unique; a letter stands for one row. */
-#include "driver/options.h"
+#include "cli/options.h"
 #include "ir/nearest.h"
 #include <errno.h>
 #include <stdarg.h>
@@ -89,9 +89,10 @@ enum { ROWS = sizeof table / sizeof table[0] };
 int usage_error(const char *command_name, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    fprintf(stderr, *command_name ? "netc %s: " : "netc: ", command_name);
+    const char *program = program_invocation_short_name, *space = *command_name ? " " : "";
+    fprintf(stderr, "%s%s%s: ", program, space, command_name);
     vfprintf(stderr, format, args);
-    fprintf(stderr, "; see 'netc %s%s--help'\n", command_name, *command_name ? " " : "");
+    fprintf(stderr, "; see '%s%s%s --help'\n", program, space, command_name);
     va_end(args);
     return 2;
 }
@@ -199,7 +200,7 @@ static bool parse_option(Options *options, unsigned command, const char *command
 static const char **word_list(int words) {
     const char **list = calloc((size_t)words + 1, sizeof *list);
     if (!list) {
-        fprintf(stderr, "netc: out of memory\n");
+        fprintf(stderr, "%s: out of memory\n", program_invocation_short_name);
         exit(70);
     }
     return list;

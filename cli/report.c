@@ -1,5 +1,6 @@
-/* Messages, small texts and files for the subcommands. */
-#include "driver/driver.h"
+/* Messages, small texts and files for the subcommands. They speak in the name of the program that runs: netc, or an executable.
+ */
+#include "cli/report.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@ int fail(int status, const char *format, ...) {
     va_list args;
     va_start(args, format);
     fflush(stdout);
-    fputs("netc: error: ", stderr);
+    fprintf(stderr, "%s: error: ", program_invocation_short_name);
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
@@ -20,7 +21,7 @@ int fail(int status, const char *format, ...) {
 
 int fail_rt(RtStatus status, const RtError *error) {
     if (status != RT_INTERRUPTED) return fail(rt_exit_code(status), "%s", error->text);
-    fprintf(stderr, "netc: %s\n", error->text); /* asked for, so not an error */
+    fprintf(stderr, "%s: %s\n", program_invocation_short_name, error->text); /* asked for, so not an error */
     return rt_exit_code(status);
 }
 
