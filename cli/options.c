@@ -1,6 +1,6 @@
 /* The table of options and its parser: --name, --name=value, --name value, -x, -x value, -- ends options.
  *
- * Invariants: a row's kind says the type of the member at its offset; names are unique; a letter stands for one row. */
+ * Invariants: a row's kind says the type of the member at its offset; a name, and a letter, stands for one row of a command. */
 #include "cli/options.h"
 #include "ir/nearest.h"
 #include <errno.h>
@@ -27,9 +27,15 @@ typedef struct OptionRow {
 } OptionRow;
 
 enum {
-    COMPILES = CMD_TRAIN | CMD_INIT | CMD_EVAL | CMD_PREDICT | CMD_BENCH, /* through to machine code */
+    JITS = CMD_TRAIN | CMD_INIT | CMD_EVAL | CMD_PREDICT | CMD_BENCH,
+    COMPILES = JITS | CMD_BUILD, /* through to machine code */
     READS_MODEL = COMPILES | CMD_IR,
-    EVERY = READS_MODEL | CMD_FMT | CMD_DATA | CMD_HELP,
+    RUNS = RUN_TRAIN | RUN_INIT | RUN_EVAL | RUN_PREDICT,
+    EVERY = READS_MODEL | CMD_FMT | CMD_DATA | CMD_HELP | RUNS | RUN_DATA | RUN_HELP,
+    TRAIN = CMD_TRAIN | RUN_TRAIN,
+    INIT = CMD_INIT | RUN_INIT,
+    EVAL = CMD_EVAL | RUN_EVAL,
+    PREDICT = CMD_PREDICT | RUN_PREDICT,
 };
 
 #define AT(member) offsetof(Options, member)
@@ -38,23 +44,22 @@ static const OptionRow table[] = {
     {"net", 0, KIND_TEXT, "NAME", AT(net), READS_MODEL, "which net of the file (default: its last)"},
     {"batch", 0, KIND_COUNT, "N", AT(batch), READS_MODEL, "images per step (default: the recipe's)"},
 
-    {"data", 0, KIND_TEXT, "DATA", AT(data), CMD_TRAIN | CMD_EVAL | CMD_PREDICT,
+    {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | EVAL | PREDICT,
      "cifar10, cifar100, synthetic, or a directory of the binary files (default: the recipe's)"},
-    {"out", 0, KIND_TEXT, "DIR", AT(out), CMD_TRAIN, "directory of metrics and checkpoints (default: runs/MODEL-SEED)"},
-    {"init", 0, KIND_TEXT, "FILE", AT(init), CMD_TRAIN, "start from the weights of this safetensors file"},
-    {"resume", 0, KIND_FLAG, NULL, AT(resume), CMD_TRAIN, "continue from the last checkpoint in the output directory"},
-    {"steps", 0, KIND_COUNT, "N", AT(steps), CMD_TRAIN, "stop after N optimiser steps (default: by epochs)"},
-    {"log-every", 0, KIND_COUNT, "N", AT(log_every), CMD_TRAIN, "steps between lines of metrics (default: 50)"},
-    {"checkpoint-every", 0, KIND_COUNT, "N", AT(checkpoint_every), CMD_TRAIN, "steps between checkpoints (default: each epoch)"},
-    {"eval-every", 0, KIND_COUNT, "N", AT(eval_every), CMD_TRAIN, "epochs between evaluations on the test set (default: 1)"},
-    {"seed", 0, KIND_COUNT, "S", AT(seed), CMD_TRAIN | CMD_INIT | CMD_BENCH,
-     "seed of weights, order and augmentation (default: 0)"},
-    {"quiet", 'q', KIND_FLAG, NULL, AT(quiet), CMD_TRAIN, "no progress line"},
+    {"out", 0, KIND_TEXT, "DIR", AT(out), TRAIN, "directory of metrics and checkpoints (default: runs/MODEL-SEED)"},
+    {"init", 0, KIND_TEXT, "FILE", AT(init), TRAIN, "start from the weights of this safetensors file"},
+    {"resume", 0, KIND_FLAG, NULL, AT(resume), TRAIN, "continue from the last checkpoint in the output directory"},
+    {"steps", 0, KIND_COUNT, "N", AT(steps), TRAIN, "stop after N optimiser steps (default: by epochs)"},
+    {"log-every", 0, KIND_COUNT, "N", AT(log_every), TRAIN, "steps between lines of metrics (default: 50)"},
+    {"checkpoint-every", 0, KIND_COUNT, "N", AT(checkpoint_every), TRAIN, "steps between checkpoints (default: each epoch)"},
+    {"eval-every", 0, KIND_COUNT, "N", AT(eval_every), TRAIN, "epochs between evaluations on the test set (default: 1)"},
+    {"seed", 0, KIND_COUNT, "S", AT(seed), TRAIN | INIT | CMD_BENCH, "seed of weights, order and augmentation (default: 0)"},
+    {"quiet", 'q', KIND_FLAG, NULL, AT(quiet), TRAIN, "no progress line"},
 
-    {"weights", 'w', KIND_TEXT, "FILE", AT(weights), CMD_EVAL | CMD_PREDICT, "safetensors file of the weights (required)"},
-    {"top", 0, KIND_COUNT, "K", AT(top), CMD_PREDICT, "how many classes to print for each picture (default: 3)"},
+    {"weights", 'w', KIND_TEXT, "FILE", AT(weights), EVAL | PREDICT, "safetensors file of the weights (required)"},
+    {"top", 0, KIND_COUNT, "K", AT(top), PREDICT, "how many classes to print for each picture (default: 3)"},
     {"repeats", 0, KIND_COUNT, "N", AT(repeats), CMD_BENCH, "timed runs of which the median is printed (default: 9)"},
-    {"output", 'o', KIND_TEXT, "FILE", AT(output), CMD_INIT | CMD_IR, "file to write"},
+    {"output", 'o', KIND_TEXT, "FILE", AT(output), INIT | CMD_IR | CMD_BUILD, "file to write"},
     {"stage", 0, KIND_CHOICE, "source|autodiff|final", AT(stage), CMD_IR, "how far to take the graph (default: source)"},
     {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_IR, "graph of training or of inference (default: train)"},
     {"format", 0, KIND_CHOICE, "text|json", AT(format), CMD_IR, "how to print it (default: text)"},
@@ -62,13 +67,19 @@ static const OptionRow table[] = {
     {"write", 'w', KIND_FLAG, NULL, AT(write), CMD_FMT, "rewrite the files in place"},
     {"to", 0, KIND_TEXT, "DIR", AT(to), CMD_DATA, "directory to write to"},
     {"count", 0, KIND_COUNT, "N", AT(count), CMD_DATA, "export: how many pictures (default: 10)"},
-    {"json", 0, KIND_FLAG, NULL, AT(json), CMD_EVAL | CMD_PREDICT | CMD_BENCH, "print one line of JSON"},
+    {"json", 0, KIND_FLAG, NULL, AT(json), EVAL | PREDICT | CMD_BENCH, "print one line of JSON"},
 
-    {"threads", 0, KIND_COUNT, "T", AT(threads), COMPILES, "threads (default: one per CPU); the results do not depend on it"},
-    {"cpu", 0, KIND_TEXT, "NAME", AT(cpu), COMPILES, "LLVM's name of the CPU to compile for (default: native)"},
+    {"emit", 0, KIND_CHOICE, "exe|obj|asm|llvm", AT(emit), CMD_BUILD, "what to make (default: exe)"},
+    {"static", 0, KIND_FLAG, NULL, AT(link_static), CMD_BUILD, "link the C library in too"},
+    {"cpu", 0, KIND_TEXT, "NAME,...", AT(cpu), CMD_BUILD,
+     "CPUs to hold code for, the least demanding first (default: x86-64-v3,x86-64-v4)"},
+    {"cpu-level", 0, KIND_TEXT, "NAME", AT(cpu_level), RUNS, "use the code for this CPU (default: the best that runs here)"},
+
+    {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | RUNS, "threads (default: one per CPU); the results do not depend on it"},
+    {"cpu", 0, KIND_TEXT, "NAME", AT(cpu), JITS, "LLVM's name of the CPU to compile for (default: native)"},
     {"conv", 0, KIND_CHOICE, "auto|direct|gemm", AT(conv), COMPILES, "convolution algorithm (default: auto)"},
-    {"dump-llvm", 0, KIND_TEXT, "FILE", AT(dump_llvm), COMPILES, "write the optimised LLVM IR of the kernels"},
-    {"dump-asm", 0, KIND_TEXT, "FILE", AT(dump_asm), COMPILES, "write the kernels' assembly"},
+    {"dump-llvm", 0, KIND_TEXT, "FILE", AT(dump_llvm), JITS, "write the optimised LLVM IR of the kernels"},
+    {"dump-asm", 0, KIND_TEXT, "FILE", AT(dump_asm), JITS, "write the kernels' assembly"},
 
     {"passes", 0, KIND_TEXT, "LIST", AT(passes), READS_MODEL,
      "run exactly these passes, or the default without -NAME (netc help passes)"},

@@ -19,6 +19,13 @@ enum {
     CMD_DATA = 1 << 6,
     CMD_BENCH = 1 << 7,
     CMD_HELP = 1 << 8,
+    CMD_BUILD = 1 << 9,
+    RUN_TRAIN = 1 << 10, /* RUN_: the commands of an executable that netc built */
+    RUN_INIT = 1 << 11,
+    RUN_EVAL = 1 << 12,
+    RUN_PREDICT = 1 << 13,
+    RUN_DATA = 1 << 14,
+    RUN_HELP = 1 << 15,
 };
 
 /* Texts given to an option that may stand several times. */
@@ -49,6 +56,9 @@ typedef struct Options {
     const char *weights, *output, *to;
     int64_t top, repeats, count;
     bool json, check, write;
+    /* build, and an executable */
+    const char *emit, *cpu_level;
+    bool link_static;
     bool help;
     /* what is left: models, files */
     const char **operand;

@@ -38,6 +38,11 @@ const RtProgram *jit_program(const Jit *jit);
 const CodegenStats *jit_stats(const Jit *jit);
 void jit_free(Jit *jit);
 
+/* The same Program as an object file at `path` (NULL: only the dumps), exported as `const RtProgram symbol`. *needs_gemm: it
+ * calls rt_sgemm. False with a diagnostic. */
+bool codegen_object(const CodegenInput *input, const CodegenOptions *options, const char *symbol, const char *path,
+                    bool *needs_gemm, Diag *diag);
+
 /* Test door: one graph compiled whole as the train_step entry, every output written out. Values are given and returned in
  * logical row-major order (i32 as float). lookup gives INPUT, PARAM and STATE; out[i] has room for output i. Runs on
  * `threads` threads. False with a sentence in why. */

@@ -1,6 +1,7 @@
 /* A Program in memory: the object goes through ORC LLJIT, kernels are looked up by name, tables are filled with their
  * addresses. The Jit owns everything that its RtProgram points to. */
 #include "codegen/jit.h"
+#include "codegen/build.h"
 #include "codegen/object.h"
 #include <llvm-c/LLJIT.h>
 #include <llvm-c/Orc.h>
@@ -123,23 +124,8 @@ static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape) {
     }
     if (constant_bytes) memcpy(jit->constant, p->constant, constant_bytes);
     RtProgram *program = &jit->program;
-    *program = *shape;
-    program->abi_version = RT_ABI_VERSION;
-    program->model = arena_strdup(p->arena, shape->model);
-    program->target = arena_printf(p->arena, "%s, %d lanes", p->target->cpu, p->target->lanes);
-    program->recipe_text = shape->recipe_text ? arena_strdup(p->arena, shape->recipe_text) : "";
-    program->block = p->target->lanes;
-    program->params = p->params.tensor;
-    program->nparams = p->params.count;
-    program->params_bytes = p->params.bytes;
-    program->state = p->state.tensor;
-    program->nstate = p->state.count;
-    program->state_bytes = p->state.bytes;
-    program->arena_bytes = p->arena_bytes;
-    program->folded_bytes = p->folded_bytes;
-    program->scratch_bytes = p->scratch_bytes;
+    program_fill(p, shape, program);
     program->constant = jit->constant;
-    program->constant_bytes = constant_bytes;
     program->train_step = finish_entry(p, &p->train_step, address);
     program->apply_update = finish_entry(p, &p->apply_update, address);
     program->prepare_eval = finish_entry(p, &p->prepare_eval, address);
@@ -197,37 +183,12 @@ void jit_free(Jit *jit) {
     free(jit);
 }
 
-/* What the runtime must know of inputs and outputs. */
-static void describe(const Graph *g, RtProgram *shape) {
-    for (Val v = 0; v < g->count; v++) {
-        const Value *value = &g->value[v];
-        if (value->op != OP_INPUT || value->type.rank != 4) continue;
-        shape->batch = value->type.dim[0];
-        shape->channels = value->type.dim[1];
-        shape->height = value->type.dim[2];
-        shape->width = value->type.dim[3];
-    }
-    Val logits = graph_find_output(g, OUT_LOGITS, NULL);
-    if (logits != NO_VAL) shape->classes = g->value[logits].type.dim[1];
-}
-
 Jit *codegen_jit(const CodegenInput *input, const CodegenOptions *options, Diag *diag) {
     double started = jit_clock();
     Target target;
     ProgramBuilder p;
     if (!jit_open(&target, &p, input->name, options, diag)) return NULL;
-    p.recipe = input->recipe;
-    RtProgram shape = {.model = input->name, .recipe_text = input->recipe_text};
-    if (input->recipe) shape.recipe = *input->recipe;
-    const Graph *graphs[2] = {input->train, input->infer};
-    for (int i = 0; i < 2; i++)
-        if (graphs[i]) {
-            program_add_tensors(&p, graphs[i]);
-            describe(graphs[i], &shape);
-        }
-    program_place_tensors(&p);
-    if (input->train) lower_graph(&p, input->train, &p.train_step, NULL, NULL);
-    if (input->train && input->recipe && !p.failed) lower_optimizer(&p);
-    if (input->infer && !p.failed) lower_graph(&p, input->infer, &p.eval_step, &p.prepare_eval, NULL);
+    RtProgram shape;
+    program_build(&p, input, &shape);
     return jit_finish(&target, &p, &shape, started);
 }

@@ -193,6 +193,8 @@ bool objects_emit(ProgramBuilder *p, LLVMMemoryBufferRef object[OBJECT_MAX_PARTS
     return *count == 1 ? emit_whole(p, object) : emit_parts(p, object, *count);
 }
 
+bool object_emit(ProgramBuilder *p, LLVMMemoryBufferRef *object) { return verify(p) && emit_whole(p, object); }
+
 uint64_t object_code_bytes(LLVMMemoryBufferRef object) {
     char *message = NULL;
     LLVMBinaryRef binary = LLVMCreateBinary(object, NULL, &message);

@@ -30,6 +30,7 @@ int command_ir(const Options *options);
 int command_fmt(const Options *options);
 int command_data(const Options *options);
 int command_bench(const Options *options);
+int command_build(const Options *options);
 int command_help(const Options *options);
 
 /* ---- a model on its way (session.c) ---- */
@@ -53,6 +54,7 @@ int session_graph(Session *session, Mode mode, bool through_passes);
 int session_passes(Session *session, const Graph *graph, PassResult *result);
 /* The whole way: both modes or one, passes, machine code, threads, memory. */
 int session_machine(Session *session, bool train, bool infer);
+ConvAlgorithm session_conv_algorithm(const Options *o); /* --conv */
 void session_close(Session *session);
 void session_print_diagnostics(const Session *session);
 #endif

@@ -100,7 +100,8 @@ int session_graph(Session *session, Mode mode, bool through_passes) {
 
 /* ---- machine ---- */
 
-static ConvAlgorithm conv_algorithm(const char *text) {
+ConvAlgorithm session_conv_algorithm(const Options *o) {
+    const char *text = o->conv;
     if (text && !strcmp(text, "direct")) return CONV_DIRECT;
     if (text && !strcmp(text, "gemm")) return CONV_GEMM;
     return CONV_AUTO;
@@ -114,7 +115,7 @@ static int session_jit(Session *session) {
                           .infer = session->infer_passes.graph,
                           .recipe = &model->recipe,
                           .recipe_text = model->recipe_text};
-    CodegenOptions code = {.cpu = o->cpu, .conv = conv_algorithm(o->conv), .dump_llvm = o->dump_llvm, .dump_asm = o->dump_asm};
+    CodegenOptions code = {.cpu = o->cpu, .conv = session_conv_algorithm(o), .dump_llvm = o->dump_llvm, .dump_asm = o->dump_asm};
     session->jit = codegen_jit(&input, &code, session->diag);
     if (session->jit) return EXIT_OK;
     session_print_diagnostics(session);

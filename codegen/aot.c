@@ -1,0 +1,141 @@
+/* A Program as an object file: the kernels, which become local to it, and the tables of runtime/abi.h as constant data with one
+ * exported symbol.
+ *
+ * A table is written as the bytes it has in netc's own memory, cut where pointers stand: the C compiler has laid the structs out,
+ * so their layout is said once, in abi.h. */
+#include "codegen/build.h"
+#include "codegen/object.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A pointer in a table: where it stands, and what it points to. */
+typedef struct Pointer {
+    size_t offset;
+    LLVMValueRef to;
+} Pointer;
+
+typedef struct Tables {
+    ProgramBuilder *p;
+    Emitter *e;
+    LLVMValueRef *kernel; /* by Kernel.index */
+} Tables;
+
+static LLVMValueRef bytes_between(const Tables *t, const char *image, size_t from, size_t to) {
+    return LLVMConstStringInContext2(t->e->context, image + from, to - from, true);
+}
+
+/* A constant global with the bytes of `image`; the pointers, in ascending order, replace what stands there. */
+static LLVMValueRef add_image(const Tables *t, const char *name, const void *image, size_t size, const Pointer *pointer,
+                              uint32_t npointers) {
+    LLVMValueRef *part = arena_array(t->p->arena, 2 * (size_t)npointers + 1, sizeof *part);
+    unsigned nparts = 0;
+    size_t at = 0;
+    for (uint32_t i = 0; i < npointers; i++) {
+        if (pointer[i].offset > at) part[nparts++] = bytes_between(t, image, at, pointer[i].offset);
+        part[nparts++] = pointer[i].to;
+        at = pointer[i].offset + sizeof(void *);
+    }
+    if (size > at || !nparts) part[nparts++] = bytes_between(t, image, at, size);
+    LLVMValueRef value = LLVMConstStructInContext(t->e->context, part, nparts, true);
+    LLVMValueRef global = LLVMAddGlobal(t->e->module, LLVMTypeOf(value), name);
+    LLVMSetInitializer(global, value);
+    LLVMSetGlobalConstant(global, true);
+    LLVMSetLinkage(global, LLVMPrivateLinkage);
+    LLVMSetAlignment(global, RT_ALIGN);
+    return global;
+}
+
+static LLVMValueRef add_text(const Tables *t, const char *text) { return add_image(t, "text", text, strlen(text) + 1, NULL, 0); }
+
+static LLVMValueRef add_tensors(const Tables *t, const TensorList *list) {
+    Pointer *pointer = ARENA_ARRAY(t->p->arena, Pointer, list->count);
+    for (uint32_t i = 0; i < list->count; i++)
+        pointer[i] = (Pointer){i * sizeof(RtTensor) + offsetof(RtTensor, name), add_text(t, list->tensor[i].name)};
+    return add_image(t, "tensors", list->tensor, list->count * sizeof(RtTensor), pointer, list->count);
+}
+
+static LLVMValueRef add_calls(const Tables *t, const CallList *list) {
+    RtCall *call = ARENA_ARRAY(t->p->arena, RtCall, list->count);
+    Pointer *pointer = arena_array(t->p->arena, 4 * (size_t)list->count, sizeof *pointer), *next = pointer;
+    for (uint32_t i = 0; i < list->count; i++) {
+        const RtCall *c = &list->call[i].call;
+        size_t at = i * sizeof *c;
+        call[i] = *c;
+        *next++ = (Pointer){at + offsetof(RtCall, kernel), t->kernel[list->call[i].kernel->index]};
+        *next++ = (Pointer){at + offsetof(RtCall, name), add_text(t, c->name)};
+        *next++ = (Pointer){at + offsetof(RtCall, label), add_text(t, c->label ? c->label : "")};
+        *next++ = (Pointer){at + offsetof(RtCall, refs), add_image(t, "refs", c->refs, c->nrefs * sizeof *c->refs, NULL, 0)};
+    }
+    return add_image(t, "calls", call, list->count * sizeof *call, pointer, 4 * list->count);
+}
+
+static void add_program(const Tables *t, const RtProgram *shape, const char *symbol) {
+    ProgramBuilder *p = t->p;
+    RtProgram program;
+    program_fill(p, shape, &program);
+    program.train_step.ncalls = p->train_step.count;
+    program.apply_update.ncalls = p->apply_update.count;
+    program.prepare_eval.ncalls = p->prepare_eval.count;
+    program.eval_step.ncalls = p->eval_step.count;
+    const Pointer pointer[] = {
+        {offsetof(RtProgram, model), add_text(t, program.model)},
+        {offsetof(RtProgram, target), add_text(t, program.target)},
+        {offsetof(RtProgram, params), add_tensors(t, &p->params)},
+        {offsetof(RtProgram, state), add_tensors(t, &p->state)},
+        {offsetof(RtProgram, constant), add_image(t, "constant", p->constant, program.constant_bytes, NULL, 0)},
+        {offsetof(RtProgram, train_step.calls), add_calls(t, &p->train_step)},
+        {offsetof(RtProgram, apply_update.calls), add_calls(t, &p->apply_update)},
+        {offsetof(RtProgram, prepare_eval.calls), add_calls(t, &p->prepare_eval)},
+        {offsetof(RtProgram, eval_step.calls), add_calls(t, &p->eval_step)},
+        {offsetof(RtProgram, recipe_text), add_text(t, program.recipe_text)},
+    };
+    LLVMValueRef global = add_image(t, symbol, &program, sizeof program, pointer, sizeof pointer / sizeof pointer[0]);
+    LLVMSetLinkage(global, LLVMExternalLinkage);
+}
+
+/* Kernels are reached through the tables alone. */
+static void add_tables(ProgramBuilder *p, const RtProgram *shape, const char *symbol) {
+    Tables t = {p, p->emitter, arena_array(p->arena, (size_t)p->nkernels + 1, sizeof(LLVMValueRef))};
+    for (int b = 0; b < KERNEL_BUCKETS; b++)
+        for (const Kernel *k = p->bucket[b]; k; k = k->next) {
+            t.kernel[k->index] = LLVMGetNamedFunction(p->emitter->module, k->name);
+            LLVMSetLinkage(t.kernel[k->index], LLVMInternalLinkage);
+        }
+    add_program(&t, shape, symbol);
+}
+
+static bool write_object(ProgramBuilder *p, LLVMMemoryBufferRef object, const char *path) {
+    FILE *file = fopen(path, "wb");
+    size_t size = LLVMGetBufferSize(object);
+    bool written = file && fwrite(LLVMGetBufferStart(object), 1, size, file) == size;
+    if (file && fclose(file)) written = false;
+    if (!written) diag_error(p->diag, (Span){0}, "cannot write '%s': %s", path, strerror(errno));
+    return written;
+}
+
+bool codegen_object(const CodegenInput *input, const CodegenOptions *options, const char *symbol, const char *path,
+                    bool *needs_gemm, Diag *diag) {
+    Target target;
+    ProgramBuilder p;
+    char why[512];
+    if (!target_open(&target, options->cpu, why, sizeof why)) {
+        diag_error(diag, (Span){0}, "%s", why);
+        return false;
+    }
+    bool opened = program_open(&p, &target, options, input->name, diag), done = false;
+    if (opened) {
+        RtProgram shape;
+        LLVMMemoryBufferRef object = NULL;
+        program_build(&p, input, &shape);
+        if (!p.failed) add_tables(&p, &shape, symbol);
+        *needs_gemm = LLVMGetNamedFunction(p.emitter->module, "rt_sgemm") != NULL;
+        done = !p.failed && object_emit(&p, &object) && (!path || write_object(&p, object, path));
+        if (object) LLVMDisposeMemoryBuffer(object);
+        program_close(&p);
+    } else {
+        diag_error(diag, (Span){0}, "out of memory");
+    }
+    target_close(&target);
+    return done;
+}

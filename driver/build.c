@@ -1,0 +1,140 @@
+/* netc build: a model becomes an executable that trains, evaluates and predicts without netc. The objects, one per CPU level, are
+ * linked by the system's compiler driver with the archive that netc finds relative to itself. */
+#include "driver/driver.h"
+#include "driver/process.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_LEVELS = 4, MAX_ARGUMENTS = 32 };
+
+typedef struct Build {
+    Session session;
+    const Options *o;
+    char *cpu[MAX_LEVELS], *object[MAX_LEVELS];
+    int nlevels;
+    bool needs_gemm;
+    char directory[64]; /* of the objects, while they are linked */
+} Build;
+
+/* The levels of --cpu, which the executable tries from the last to the first. */
+static int split_levels(Build *b, const char *list) {
+    while (*list) {
+        size_t length = strcspn(list, ",");
+        if (b->nlevels == MAX_LEVELS) return usage_error("build", "'--cpu' names at most %d CPUs", MAX_LEVELS);
+        if (length) b->cpu[b->nlevels++] = join("%.*s", (int)length, list);
+        list += length + (list[length] == ',');
+    }
+    return b->nlevels ? EXIT_OK : usage_error("build", "'--cpu' names no CPU");
+}
+
+static int compile(Build *b, int level, const char *path, const char *dump_asm, const char *dump_llvm) {
+    Session *s = &b->session;
+    CodegenInput input = {.name = s->train.name,
+                          .train = s->train_passes.graph,
+                          .infer = s->infer_passes.graph,
+                          .recipe = &s->train.recipe,
+                          .recipe_text = s->train.recipe_text};
+    CodegenOptions code = {
+        .cpu = b->cpu[level], .conv = session_conv_algorithm(b->o), .dump_asm = dump_asm, .dump_llvm = dump_llvm};
+    char symbol[32];
+    bool gemm = false;
+    snprintf(symbol, sizeof symbol, "netc_program_%d", level);
+    bool compiled = codegen_object(&input, &code, symbol, path, &gemm, s->diag);
+    b->needs_gemm |= gemm;
+    if (compiled) return EXIT_OK;
+    session_print_diagnostics(s);
+    return EXIT_INPUT;
+}
+
+/* ---- linking ---- */
+
+static char *archive(const char *name) {
+    char self[4096];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[length > 0 ? length : 0] = 0;
+    char *slash = strrchr(self, '/');
+    if (slash) *slash = 0;
+    return join("%s/../lib/netc/" NETC_TARGET "/lib%s.a", self, name);
+}
+
+static int run_linker(char **argument) {
+    static char *const linkers[] = {"cc", "gcc", "clang", "clang-19"};
+    for (size_t i = 0; i < sizeof linkers / sizeof linkers[0]; i++) {
+        argument[0] = linkers[i];
+        int status = process_run(argument, NULL, false, NULL);
+        if (status == PROGRAM_MISSING) continue;
+        return status ? fail(EXIT_INPUT, "linking by '%s' failed", linkers[i]) : EXIT_OK;
+    }
+    return fail(EXIT_INPUT, "there is no linker: install gcc or clang, or make an object with --emit=obj");
+}
+
+static int link_objects(Build *b) {
+    char *standalone = archive("netc_standalone"), *gemm = archive("netc_gemm"), *argument[MAX_ARGUMENTS];
+    int n = 1, status = EXIT_OK;
+    argument[n++] = b->o->link_static ? "-static-pie" : "-pie";
+    argument[n++] = "-s";
+    argument[n++] = "-Wl,-z,relro,-z,now,-z,noexecstack,--gc-sections";
+    argument[n++] = "-o";
+    argument[n++] = (char *)(uintptr_t)b->o->output;
+    for (int i = 0; i < b->nlevels; i++) argument[n++] = b->object[i];
+    argument[n++] = standalone;
+    if (b->needs_gemm) argument[n++] = gemm, argument[n++] = "-l:libopenblas.a";
+    argument[n++] = "-lm";
+    argument[n++] = "-pthread";
+    argument[n] = NULL;
+    if (access(standalone, R_OK))
+        status = fail(EXIT_INPUT, "the runtime to link with is not at '%s': install netc whole (cmake --install)", standalone);
+    else
+        status = run_linker(argument);
+    free(standalone);
+    free(gemm);
+    return status;
+}
+
+static int build_executable(Build *b) {
+    const char *temporary = getenv("TMPDIR");
+    snprintf(b->directory, sizeof b->directory, "%s/netc-XXXXXX",
+             temporary && *temporary && strlen(temporary) < 40 ? temporary : "/tmp");
+    if (!mkdtemp(b->directory)) return fail(EXIT_IO, "cannot make a directory like '%s'", b->directory);
+    int status = EXIT_OK;
+    for (int i = 0; i < b->nlevels && !status; i++) {
+        b->object[i] = join("%s/%d.o", b->directory, i);
+        status = compile(b, i, b->object[i], NULL, NULL);
+    }
+    if (!status) status = link_objects(b);
+    directory_remove(b->directory);
+    return status;
+}
+
+/* ---- what is made ---- */
+
+static int emit(Build *b) {
+    const char *kind = b->o->emit ? b->o->emit : "exe", *output = b->o->output;
+    bool executable = !strcmp(kind, "exe");
+    if (!executable && b->nlevels > 1)
+        return usage_error("build", "'--emit=%s' is made for one CPU: --cpu=%s", kind, b->cpu[b->nlevels - 1]);
+    int status = session_graph(&b->session, MODE_TRAIN, true);
+    if (!status) status = session_graph(&b->session, MODE_INFER, true);
+    if (status) return status;
+    if (executable) return build_executable(b);
+    if (!strcmp(kind, "obj")) return compile(b, 0, output, NULL, NULL);
+    return !strcmp(kind, "asm") ? compile(b, 0, NULL, output, NULL) : compile(b, 0, NULL, NULL, output);
+}
+
+static const char *default_levels(const Options *o) {
+    bool one = o->emit && strcmp(o->emit, "exe") != 0;
+    return one || strncmp(NETC_TARGET, "x86_64", 6) != 0 ? "native" : "x86-64-v3,x86-64-v4";
+}
+
+int command_build(const Options *options) {
+    if (!options->output) return usage_error("build", "no output file given: -o FILE");
+    if (options->noperands > 1) return usage_error("build", "one model at a time, found '%s' too", options->operand[1]);
+    Build b = {.o = options};
+    int status = session_find_model(&b.session, options, "build");
+    if (!status) status = split_levels(&b, options->cpu ? options->cpu : default_levels(options));
+    if (!status) status = emit(&b);
+    for (int i = 0; i < MAX_LEVELS; i++) free(b.cpu[i]), free(b.object[i]);
+    session_close(&b.session);
+    return status;
+}

@@ -1,0 +1,200 @@
+/* main of an executable made by `netc build`: the Program is linked in, once for each CPU level it was built for, as
+ * netc_program_0 and up, from the least demanding level to the most. The best that this machine can run is chosen at start. */
+#include "cli/report.h"
+#include "cli/run.h"
+#include "ir/nearest.h"
+#include "runtime/standalone/pnm.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const RtProgram netc_program_0;
+extern const RtProgram netc_program_1 __attribute__((weak)), netc_program_2 __attribute__((weak)),
+    netc_program_3 __attribute__((weak));
+
+enum { MAX_THREADS = 1024, MAX_LEVELS = 4 };
+
+/* ---- choosing the level ---- */
+
+/* Vectors of 16 floats are made for AVX-512, of 8 for AVX2 with FMA (codegen/target.h). */
+static bool runs_here(const RtProgram *program) {
+#ifdef __x86_64__
+    if (program->block == 16)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+    if (program->block == 8)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#endif
+    return program->block == 4;
+}
+
+static bool is_level(const RtProgram *program, const char *name) {
+    size_t length = strcspn(program->target, ",");
+    return strlen(name) == length && !strncmp(program->target, name, length);
+}
+
+static int choose(const char *wanted, const RtProgram **chosen) {
+    const RtProgram *level[MAX_LEVELS] = {&netc_program_0, &netc_program_1, &netc_program_2, &netc_program_3};
+    *chosen = NULL;
+    for (int i = 0; i < MAX_LEVELS && level[i]; i++) {
+        if (wanted && !is_level(level[i], wanted)) continue;
+        if (runs_here(level[i]))
+            *chosen = level[i];
+        else if (wanted)
+            return fail(EXIT_INPUT, "this machine cannot run code for %s", level[i]->target);
+    }
+    if (*chosen) return EXIT_OK;
+    if (wanted) return usage_error("", "this executable holds no code for '--cpu-level=%s'", wanted);
+    return fail(EXIT_INPUT, "this machine is below the least that this executable was built for, %s", level[0]->target);
+}
+
+/* ---- commands ---- */
+
+static int with_machine(const Options *o, int (*run)(RtMachine *, const Options *)) {
+    const RtProgram *program;
+    int status = choose(o->cpu_level, &program);
+    if (status) return status;
+    RtPool *pool = rt_pool_new((int)o->threads);
+    if (!pool) return fail(EXIT_INTERNAL, "cannot start %" PRId64 " threads", o->threads);
+    RtError error = {{0}};
+    RtMachine *m = rt_machine_new(program, pool, &error);
+    status = m ? run(m, o) : fail(EXIT_INTERNAL, "%s", error.text);
+    if (m) rt_machine_free(m);
+    rt_pool_free(pool);
+    return status;
+}
+
+static int train_on(RtMachine *m, const Options *o) {
+    const RtProgram *program = rt_machine_program(m);
+    if (!o->quiet)
+        printf("%s: %" PRId64 " parameters, for %s; batch %" PRId64 ", %d threads\n", program->model, count_parameters(program),
+               program->target, program->batch, rt_pool_threads(rt_machine_pool(m)));
+    fflush(stdout);
+    return run_train(m, o);
+}
+
+static int predict_on(RtMachine *m, const Options *o) { return run_predict(m, o, 0, pnm_read); }
+
+static int train(const Options *o) {
+    if (o->resume && o->init) return usage_error("train", "'--resume' and '--init' exclude each other");
+    return with_machine(o, train_on);
+}
+
+static int eval(const Options *o) {
+    return o->weights ? with_machine(o, run_eval) : usage_error("eval", "no weights given: --weights=FILE");
+}
+
+static int predict(const Options *o) {
+    if (!o->weights) return usage_error("predict", "no weights given: --weights=FILE");
+    if (o->noperands == 0) return usage_error("predict", "no picture given");
+    return with_machine(o, predict_on);
+}
+
+static int init(const Options *o) {
+    return o->output ? with_machine(o, run_init) : usage_error("init", "no output file given: -o FILE.safetensors");
+}
+
+static int check_data(const char *where) {
+    RtData data = {0};
+    RtError error = {{0}};
+    RtStatus opened = rt_data_open(where, &data, &error);
+    if (opened) return fail_rt(opened, &error);
+    printf("%s: %" PRId64 " training and %" PRId64 " test images, %" PRId64 " classes\n", data.name, data.ntrain, data.ntest,
+           data.classes);
+    rt_data_free(&data);
+    return EXIT_OK;
+}
+
+static int data(const Options *o) {
+    const char *action = o->noperands ? o->operand[0] : "";
+    if (!strcmp(action, "path")) {
+        char *home = rt_data_home();
+        printf("%s\n", home);
+        free(home);
+        return EXIT_OK;
+    }
+    if (!strcmp(action, "check")) return check_data(o->noperands > 1 ? o->operand[1] : "cifar10");
+    if (!strcmp(action, "get")) return usage_error("data", "fetching is netc's part: run 'netc data get' or copy its files here");
+    return usage_error("data", "what to do: check or path");
+}
+
+static int help(const Options *o);
+
+typedef struct Action {
+    const char *name;
+    unsigned bit;
+    int (*run)(const Options *o);
+    const char *operands, *summary;
+} Action;
+
+static const Action actions[] = {
+    {"train", RUN_TRAIN, train, "", "train the model (what is done without a command)"},
+    {"eval", RUN_EVAL, eval, "--weights=FILE", "measure a trained model on the test set"},
+    {"predict", RUN_PREDICT, predict, "--weights=FILE PICTURE...", "classify pictures: binary PPM or PGM (P6, P5) of any size"},
+    {"init", RUN_INIT, init, "-o FILE.safetensors", "write the initial weights of a seed"},
+    {"data", RUN_DATA, data, "check [DATA] | path", "check a data set, or print where data sets are looked up"},
+    {"help", RUN_HELP, help, "[COMMAND]", "explain a command"},
+};
+enum { ACTIONS = sizeof actions / sizeof actions[0] };
+
+static const Action *find_action(const char *name) {
+    for (int i = 0; i < ACTIONS; i++)
+        if (!strcmp(actions[i].name, name)) return &actions[i];
+    return NULL;
+}
+
+static void print_action(const Action *a) {
+    printf("Usage: %s %s %s [options]\n\n%c%s.\n", program_invocation_short_name, a->name, a->operands, a->summary[0] - 'a' + 'A',
+           a->summary + 1);
+    options_print_help(a->bit, stdout);
+}
+
+static int help(const Options *o) {
+    const Action *a = o->noperands ? find_action(o->operand[0]) : NULL;
+    if (a) {
+        print_action(a);
+        return EXIT_OK;
+    }
+    if (o->noperands) return usage_error("help", "there is no command '%s'", o->operand[0]);
+    printf("%s: %s, compiled by netc for %s\n\nCommands:\n", program_invocation_short_name, netc_program_0.model,
+           netc_program_0.target);
+    for (int i = 0; i < ACTIONS; i++) printf("  %-9s %s\n", actions[i].name, actions[i].summary);
+    printf("\nThe recipe built in:\n%s", netc_program_0.recipe_text);
+    return EXIT_OK;
+}
+
+static int unknown_action(const char *name) {
+    const char *names[ACTIONS];
+    for (int i = 0; i < ACTIONS; i++) names[i] = actions[i].name;
+    const char *near = nearest_name(name, names, ACTIONS);
+    if (near) return usage_error("", "there is no command '%s'; did you mean '%s'?", name, near);
+    return usage_error("", "there is no command '%s'", name);
+}
+
+static int dispatch(const Action *a, const Options *o) {
+    if (o->help) {
+        print_action(a);
+        return EXIT_OK;
+    }
+    if (o->threads > MAX_THREADS) return usage_error(a->name, "'--threads' is at most %d", MAX_THREADS);
+    bool takes_operands = a->bit & (RUN_PREDICT | RUN_DATA | RUN_HELP);
+    if (!takes_operands && o->noperands) return usage_error(a->name, "'%s' is one word too many", o->operand[0]);
+    return a->run(o);
+}
+
+int main(int argc, char **argv) {
+    bool named = argc > 1 && argv[1][0] != '-';
+    const Action *a = &actions[0];
+    if (named)
+        a = find_action(argv[1]);
+    else if (argc == 2 && !strcmp(argv[1], "--help"))
+        a = find_action("help"), named = true;
+    if (!a) return unknown_action(argv[1]);
+    Options options;
+    int status = EXIT_USAGE;
+    if (options_parse(&options, a->bit, a->name, argc, argv, named ? 2 : 1)) status = dispatch(a, &options);
+    options_free(&options);
+    if (fflush(stdout) || ferror(stdout)) return status ? status : fail(EXIT_IO, "cannot write to standard output");
+    return status;
+}

@@ -1,0 +1,120 @@
+"""netc build: the executable trains to netc's bits on any number of threads, resumes netc's checkpoints and the other way round,
+needs the C library only, runs in an empty root, and runs its code for lesser CPUs."""
+import os
+import re
+import subprocess
+
+from e2e import SMALL, Workspace, check, fabricate_cifar10, metrics, read_safetensors, step_losses
+
+STEPS = 20
+MODEL = [SMALL, "--set", "se=true"]
+
+
+def train(steps, out, *more):
+    return ["--seed", 5, "--steps", steps, "--log-every", 1, "--out", out, *more]
+
+
+def run(at, program, *args, status=0, **options):
+    done = subprocess.run([program, *map(str, args)], capture_output=True, text=True, env=at.environment(), cwd=at.path,
+                          timeout=120, **options)
+    shown = " ".join(map(str, args))
+    check(done.returncode == status, f"{program} {shown}: exit status {done.returncode}, expected {status}\n{done.stdout}{done.stderr}")
+    return done.stdout, done.stderr
+
+
+def same(at, a, b):
+    check(read_safetensors(at(a, "last.safetensors")) == read_safetensors(at(b, "last.safetensors")), f"{a} and {b} differ")
+    check(step_losses(at(a)) == step_losses(at(b)), f"losses of {a} and {b} differ")
+
+
+def check_bits(at, program):
+    at.run("train", *MODEL, *train(STEPS, at("netc")))
+    for threads in (1, 2, 4):
+        run(at, program, *train(STEPS, at(f"exe{threads}"), "--threads", threads))
+        same(at, "netc", f"exe{threads}")
+    run(at, program, "train", *train(STEPS // 2, at("there")))
+    at.run("train", *MODEL, *train(STEPS, at("there"), "--resume"))
+    at.run("train", *MODEL, *train(STEPS // 2, at("back")))
+    run(at, program, *train(STEPS, at("back"), "--resume"))
+    for other in ("there", "back"):
+        check(read_safetensors(at(other, "last.safetensors")) == read_safetensors(at("netc", "last.safetensors")),
+              f"a run resumed by the other program differs ({other})")
+    print("the same bits as netc on 1, 2 and 4 threads, and resumed in both directions")
+
+
+def check_links(program, static):
+    needed = re.findall(r"NEEDED.*\[(.*)\]", subprocess.run(["readelf", "-d", program], capture_output=True, text=True).stdout)
+    check(not needed if static else set(needed) <= {"libc.so.6", "libm.so.6"}, f"{program} needs {needed}")
+    headers = subprocess.run(["readelf", "-lh", "-W", program], capture_output=True, text=True).stdout
+    check("DYN (Position-Independent" in headers and "GNU_RELRO" in headers, f"{program}: not PIE with RELRO")
+    check(re.search(r"GNU_STACK.* RW +0x", headers), f"{program}: executable stack")
+    check(os.path.getsize(program) < 3 << 20, f"{program}: {os.path.getsize(program)} bytes")
+
+
+def check_commands(at, program):
+    weights = at("netc", "last.safetensors")
+    theirs = at.run("eval", *MODEL, "--weights", weights)[0].split(";")[0]
+    check(run(at, program, "eval", "--weights", weights)[0].split(";")[0] == theirs, "eval differs from netc's")
+    run(at, program, "init", "--seed", 3, "-o", at("a.safetensors"))
+    at.run("init", *MODEL, "--seed", 3, "-o", at("b.safetensors"))
+    check(read_safetensors(at("a.safetensors")) == read_safetensors(at("b.safetensors")), "init differs from netc's")
+    with open(at("picture.ppm"), "wb") as file:
+        file.write(b"P6 # comment\n32 32\n255\n" + bytes(i % 251 for i in range(3072)))
+    with open(at("gray.pgm"), "wb") as file:
+        file.write(b"P5\n20 10\n# comment\n100\n" + bytes(i % 101 for i in range(200)))
+    out, _ = run(at, program, "predict", "--weights", weights, "picture.ppm", "gray.pgm")
+    check([line.split(":")[0] for line in out.splitlines()] == ["picture.ppm", "gray.pgm"], f"predict printed:\n{out}")
+    with open(at("short.ppm"), "wb") as file:
+        file.write(b"P6 32 32 255\n")
+    check("too short" in run(at, program, "predict", "--weights", weights, "short.ppm", status=1)[1], "a short picture")
+    check("did you mean 'train'" in run(at, program, "trian", status=2)[1], "an unknown command")
+    check("no code for" in run(at, program, "--cpu-level", "x86-64-v9", status=2)[1], "an unknown level")
+
+
+def check_lesser_cpu(at, program):
+    """Vectors of another width add in another order, so losses agree and bits do not."""
+    run(at, program, *train(4, at("v3"), "--cpu-level", "x86-64-v3"))
+    reference, losses = step_losses(at("netc")), step_losses(at("v3"))
+    check(len(losses) == 4 and all(abs(losses[s] - reference[s]) < 2e-3 * abs(reference[s]) for s in losses),
+          f"losses of x86-64-v3: {losses}, expected about {reference}")
+
+
+def check_openblas(at):
+    """OpenBLAS linked in, where its archive is installed: the same bits as netc's with the shared library."""
+    found = subprocess.run(["cc", "-print-file-name=libopenblas.a"], capture_output=True, text=True).stdout.strip()
+    if not os.path.isabs(found):
+        return
+    at.run("build", *MODEL, "--conv", "gemm", "--cpu", "native", "-o", at("blas"))
+    at.run("train", *MODEL, "--conv", "gemm", *train(3, at("shared"), "--threads", 2))
+    run(at, at("blas"), *train(3, at("linked"), "--threads", 2))
+    same(at, "shared", "linked")
+
+
+def check_empty_root(at, program):
+    root = at("root")
+    fabricate_cifar10(os.path.join(root, "data"))
+    os.link(program, os.path.join(root, "train"))
+    command = ["/train", "--data", "/data", "--steps", "3", "--out", "/run"]
+    done = subprocess.run(command, capture_output=True, text=True, env={}, timeout=120, preexec_fn=lambda: (os.chroot(root), os.chdir("/")))
+    check(done.returncode == 0, f"in an empty root:\n{done.stdout}{done.stderr}")
+    check(metrics(os.path.join(root, "run")), "no metrics in the empty root")
+    print("the static executable trains in a root with nothing but itself and the data")
+
+
+with Workspace() as at:
+    at.run("build", *MODEL, "-o", at("exe"))
+    at.run("build", *MODEL, "--cpu", "native", "--static", "-o", at("static"))
+    check_bits(at, at("exe"))
+    check_links(at("exe"), False)
+    check_links(at("static"), True)
+    check_commands(at, at("exe"))
+    if os.uname().machine == "x86_64":
+        check_lesser_cpu(at, at("exe"))
+    if os.geteuid() == 0:
+        check_empty_root(at, at("static"))
+    check_openblas(at)
+    at.run("build", *MODEL, "--emit", "asm", "-o", at("small.s"))
+    check("netc_program_0" in open(at("small.s")).read(), "the assembly does not define netc_program_0")
+    at.run("build", *MODEL, "--emit", "obj", "-o", at("small.o"))
+    symbols = subprocess.run(["nm", "-g", "--defined-only", at("small.o")], capture_output=True, text=True).stdout
+    check([line.split()[-1] for line in symbols.splitlines()] == ["netc_program_0"], f"the object exports:\n{symbols}")
