@@ -58,13 +58,13 @@ static char *archive(const char *name) {
     return join("%s/../lib/netc/" NETC_TARGET "/lib%s.a", self, name);
 }
 
-static int run_linker(char **argument) {
+static int run_linker(char **argument, const char *hint) {
     static char *const linkers[] = {"cc", "gcc", "clang", "clang-19"};
     for (size_t i = 0; i < sizeof linkers / sizeof linkers[0]; i++) {
         argument[0] = linkers[i];
         int status = process_run(argument, NULL, false, NULL);
         if (status == PROGRAM_MISSING) continue;
-        return status ? fail(EXIT_INPUT, "linking by '%s' failed", linkers[i]) : EXIT_OK;
+        return status ? fail(EXIT_INPUT, "linking by '%s' failed%s", linkers[i], hint) : EXIT_OK;
     }
     return fail(EXIT_INPUT, "there is no linker: install gcc or clang, or make an object with --emit=obj");
 }
@@ -86,7 +86,7 @@ static int link_objects(Build *b) {
     if (access(standalone, R_OK))
         status = fail(EXIT_INPUT, "the runtime to link with is not at '%s': install netc whole (cmake --install)", standalone);
     else
-        status = run_linker(argument);
+        status = run_linker(argument, b->needs_gemm ? "; the model calls OpenBLAS, so libopenblas.a must be installed" : "");
     free(standalone);
     free(gemm);
     return status;
