@@ -276,7 +276,7 @@ static bool read_return(Reader *r) {
         OutputKind kind = (OutputKind)i;
         if (!scan_accept(&r->s, output_kind_text(kind))) continue;
         const char *name = NULL;
-        Val value;
+        Val value = NO_VAL; /* gcc at -O3 does not see that read_id sets it */
         if ((output_kind_named(kind) && !scan_string(&r->s, &name)) || !read_id(r, &value)) return false;
         graph_output(r->g, kind, value, name);
         return true;
