@@ -49,6 +49,11 @@ void wino_multiply(Emitter *e, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, i
 void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValueRef du, int64_t tiles, int64_t in_blocks,
                             int64_t out_blocks, WinoAside aside);
 
+/* Plane `point` of the block that starts at first_tile, of a group of images with `tiles` tiles in all: asks for this share of
+ * the next group's images. */
+void wino_fetch_group(ConvKernel *k, LLVMValueRef first_image, int64_t images, LLVMValueRef first_tile, int64_t tiles,
+                      int64_t block, LLVMValueRef point);
+
 /* ---- the kernels (winograd_conv.c, winograd_weights.c) ---- */
 bool wino_applies(const ConvShape *s);
 

@@ -41,12 +41,7 @@ WinoWeightsPlan wino_weights_plan(const Target *t, const CodegenOptions *options
 static void fetch_ahead(void *context, LLVMValueRef point) {
     const WinoGradient *s = context;
     const WinoWeightsPlan *p = s->p;
-    Emitter *e = s->k->e;
-    int64_t blocks = divide_up(p->images * p->tile_rows * p->tile_columns, p->block);
-    LLVMValueRef block = LLVMBuildUDiv(e->b, s->first_tile, emit_int(e, p->block), "");
-    for (int64_t image = 0; image < p->images; image++)
-        prefetch_step(s->k, emit_add_int(e, s->first_image, emit_int(e, p->images - 1 + image)),
-                      emit_offset(e, block, WINO_POINTS, point), blocks * WINO_POINTS);
+    wino_fetch_group(s->k, s->first_image, p->images, s->first_tile, p->images * p->tile_rows * p->tile_columns, p->block, point);
 }
 
 /* Planes of the tiles of one operand: count of them from first_tile on. */
