@@ -187,7 +187,7 @@ START_TEST(fuzzed_files) {
     StOut out = {0};
     StFile file;
     RtError error;
-    size_t length;
+    size_t length = 0;
     float *weight = st_add(&out, "weight", 1, (int64_t[]){8});
     for (int i = 0; i < 8; i++) weight[i] = (float)i;
     st_add_metadata(&out, "model", "m");
