@@ -71,6 +71,8 @@ static const OptionRow table[] = {
 
     {"emit", 0, KIND_CHOICE, "exe|obj|asm|llvm", AT(emit), CMD_BUILD, "what to make (default: exe)"},
     {"static", 0, KIND_FLAG, NULL, AT(link_static), CMD_BUILD, "link the C library in too"},
+    {"target", 0, KIND_TEXT, "TRIPLE", AT(target), CMD_BUILD,
+     "machine to build for: x86_64-linux-gnu or aarch64-linux-gnu (default: like this one)"},
     {"cpu", 0, KIND_TEXT, "NAME,...", AT(cpu), CMD_BUILD,
      "CPUs to hold code for, the least demanding first (default: x86-64-v3,x86-64-v4)"},
     {"cpu-level", 0, KIND_TEXT, "NAME", AT(cpu_level), RUNS, "use the code for this CPU (default: the best that runs here)"},

@@ -57,7 +57,7 @@ typedef struct Options {
     int64_t top, repeats, count;
     bool json, check, write;
     /* build, and an executable */
-    const char *emit, *cpu_level;
+    const char *emit, *target, *cpu_level;
     bool link_static;
     bool help;
     /* what is left: models, files */

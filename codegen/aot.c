@@ -2,7 +2,7 @@
  * exported symbol.
  *
  * A table is written as the bytes it has in netc's own memory, cut where pointers stand: the C compiler has laid the structs out,
- * so their layout is said once, in abi.h. */
+ * so their layout is said once, in abi.h. It is the same on every target: 64 bits, little-endian, natural alignment. */
 #include "codegen/build.h"
 #include "codegen/object.h"
 #include <errno.h>
@@ -119,7 +119,7 @@ bool codegen_object(const CodegenInput *input, const CodegenOptions *options, co
     Target target;
     ProgramBuilder p;
     char why[512];
-    if (!target_open(&target, options->cpu, why, sizeof why)) {
+    if (!target_open(&target, options->target, options->cpu, why, sizeof why)) {
         diag_error(diag, (Span){0}, "%s", why);
         return false;
     }

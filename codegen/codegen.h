@@ -8,8 +8,12 @@
 /* AUTO: Winograd F(4x4,3x3) where it applies, direct elsewhere, matrix products for groups that do not fill channel blocks. */
 typedef enum ConvAlgorithm { CONV_AUTO, CONV_DIRECT, CONV_GEMM, CONV_WINOGRAD } ConvAlgorithm;
 
+/* The machines that code can be made for, "x86_64-linux-gnu" and the like; ends with NULL. */
+const char *const *codegen_targets(void);
+
 typedef struct CodegenOptions {
-    const char *cpu;       /* LLVM CPU name; NULL or "native": this machine */
+    const char *target;    /* of an object: one of codegen_targets(); NULL: this machine's */
+    const char *cpu;       /* LLVM CPU name; NULL or "native": this machine; for another target, NULL: its least */
     ConvAlgorithm conv;    /* --conv= */
     const char *dump_llvm; /* write optimised LLVM IR to this path; NULL */
     const char *dump_asm;  /* likewise assembly */

@@ -29,7 +29,7 @@ double jit_clock(void) {
 static bool runs_here(const Target *target, const CodegenOptions *options, char *why, size_t why_size) {
     if (!options->cpu || !strcmp(options->cpu, "native")) return true;
     Target host;
-    if (!target_open(&host, NULL, why, why_size)) return false;
+    if (!target_open(&host, NULL, NULL, why, why_size)) return false;
     bool fits = target->lanes <= host.lanes && (!target->fma || host.fma);
     if (!fits) snprintf(why, why_size, "code for CPU '%s' cannot run on this machine, a %s", target->cpu, host.cpu);
     target_close(&host);
@@ -40,7 +40,7 @@ bool jit_open(Target *target, ProgramBuilder *p, const char *name, const Codegen
     static const CodegenOptions defaults = {0};
     if (!options) options = &defaults;
     char why[512];
-    bool opened = target_open(target, options->cpu, why, sizeof why);
+    bool opened = target_open(target, NULL, options->cpu, why, sizeof why);
     if (!opened || !runs_here(target, options, why, sizeof why)) {
         diag_error(diag, (Span){0}, "%s", why);
     } else {

@@ -2,6 +2,7 @@
  * generator itself: it compiles one fused multiply-add of sixteen floats and looks which registers the assembly uses. The
  * answer is right for every CPU name that LLVM knows, with no table of our own to keep up to date. */
 #include "codegen/target.h"
+#include "codegen/codegen.h"
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Core.h>
 #include <llvm-c/Target.h>
@@ -99,23 +100,70 @@ static char *copy_message(char *message) {
     return copy;
 }
 
-bool target_open(Target *target, const char *cpu, char *why, size_t why_size) {
-    *target = (Target){0};
-    LLVMInitializeNativeTarget();
-    LLVMInitializeNativeAsmPrinter();
-    LLVMInitializeNativeAsmParser(); /* for inline assembly */
-    bool native = !cpu || !strcmp(cpu, "native");
+/* ---- names ---- */
+
+static const char *const names[] = {"x86_64-linux-gnu", "aarch64-linux-gnu", NULL};
+
+const char *const *codegen_targets(void) { return names; }
+
+/* LLVM's code generator for a triple; with the assembler, for inline assembly. */
+static void initialise(const char *triple) {
+    if (!strncmp(triple, "aarch64", 7)) {
+        LLVMInitializeAArch64TargetInfo();
+        LLVMInitializeAArch64Target();
+        LLVMInitializeAArch64TargetMC();
+        LLVMInitializeAArch64AsmPrinter();
+        LLVMInitializeAArch64AsmParser();
+    } else {
+        LLVMInitializeX86TargetInfo();
+        LLVMInitializeX86Target();
+        LLVMInitializeX86TargetMC();
+        LLVMInitializeX86AsmPrinter();
+        LLVMInitializeX86AsmParser();
+    }
+}
+
+/* Triples are equal here when their architectures are: "x86_64-pc-linux-gnu" is "x86_64-linux-gnu". */
+static bool same_architecture(const char *a, const char *b) {
+    size_t length = strcspn(a, "-");
+    return strcspn(b, "-") == length && !strncmp(a, b, length);
+}
+
+static bool is_known(const char *name) {
+    for (const char *const *known = names; *known; known++)
+        if (!strcmp(*known, name)) return true;
+    return false;
+}
+
+/* Triple, CPU and features; the machine's own CPU is asked for what this very one can do. */
+static bool set_names(Target *target, const char *name, const char *cpu, char *why, size_t why_size) {
     target->triple = copy_message(LLVMGetDefaultTargetTriple());
-    target->cpu = native ? copy_message(LLVMGetHostCPUName()) : strdup(cpu);
-    target->features = native ? copy_message(LLVMGetHostCPUFeatures()) : strdup("");
-    if (!target->triple || !target->cpu || !target->features) {
-        snprintf(why, why_size, "out of memory");
-        target_close(target);
+    bool foreign = name && !same_architecture(name, target->triple), native = !cpu || !strcmp(cpu, "native");
+    if (name && !is_known(name)) {
+        snprintf(why, why_size, "unknown target '%s'; netc knows %s and %s", name, names[0], names[1]);
         return false;
     }
+    if (foreign && cpu && native) {
+        snprintf(why, why_size, "CPU 'native' is this machine's, so it cannot go with target '%s'", name);
+        return false;
+    }
+    if (foreign) {
+        free(target->triple);
+        target->triple = copy_message(LLVMNormalizeTargetTriple(name));
+        native = false;
+    }
+    target->cpu = native ? copy_message(LLVMGetHostCPUName()) : strdup(cpu ? cpu : "generic");
+    target->features = native ? copy_message(LLVMGetHostCPUFeatures()) : strdup("");
+    if (target->triple && target->cpu && target->features) return true;
+    snprintf(why, why_size, "out of memory");
+    return false;
+}
+
+static bool open_machine(Target *target, char *why, size_t why_size) {
     LLVMTargetRef found = NULL;
     char *message = NULL;
     bool unknown = false;
+    initialise(target->triple);
     if (LLVMGetTargetFromTriple(target->triple, &found, &message)) {
         snprintf(why, why_size, "LLVM has no target for '%s': %s", target->triple, message ? message : "no reason given");
     } else {
@@ -125,7 +173,13 @@ bool target_open(Target *target, const char *cpu, char *why, size_t why_size) {
     LLVMDisposeMessage(message);
     if (unknown)
         snprintf(why, why_size, "unknown CPU '%s'; 'llc-19 -mcpu=help -mtriple=%s' lists the names", target->cpu, target->triple);
-    if (target->machine && !unknown && probe(target, why, why_size)) return true;
+    return target->machine && !unknown;
+}
+
+bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size) {
+    *target = (Target){0};
+    if (set_names(target, name, cpu, why, why_size) && open_machine(target, why, why_size) && probe(target, why, why_size))
+        return true;
     target_close(target);
     return false;
 }

@@ -13,7 +13,8 @@ typedef struct Target {
     bool fma;      /* fused multiply-add in hardware */
 } Target;
 
-bool target_open(Target *target, const char *cpu, char *why, size_t why_size);
+/* `name` is one of codegen_targets(), or NULL for this machine's; `cpu` as in CodegenOptions. False with a sentence in why. */
+bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size);
 void target_close(Target *target);
 /* Another machine of the same kind, for another thread. NULL if LLVM refuses. */
 LLVMTargetMachineRef target_machine(const Target *target);

@@ -11,6 +11,7 @@ enum { MAX_LEVELS = 4, MAX_ARGUMENTS = 32 };
 typedef struct Build {
     Session session;
     const Options *o;
+    const char *target; /* "x86_64-linux-gnu" */
     char *cpu[MAX_LEVELS], *object[MAX_LEVELS];
     int nlevels;
     bool needs_gemm;
@@ -35,8 +36,11 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
                           .infer = s->infer_passes.graph,
                           .recipe = &s->train.recipe,
                           .recipe_text = s->train.recipe_text};
-    CodegenOptions code = {
-        .cpu = b->cpu[level], .conv = session_conv_algorithm(b->o), .dump_asm = dump_asm, .dump_llvm = dump_llvm};
+    CodegenOptions code = {.target = b->target,
+                           .cpu = b->cpu[level],
+                           .conv = session_conv_algorithm(b->o),
+                           .dump_asm = dump_asm,
+                           .dump_llvm = dump_llvm};
     char symbol[32];
     bool gemm = false;
     snprintf(symbol, sizeof symbol, "netc_program_%d", level);
@@ -49,28 +53,55 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
 
 /* ---- linking ---- */
 
-static char *archive(const char *name) {
+static char *archive(const Build *b, const char *name) {
     char self[4096];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     self[length > 0 ? length : 0] = 0;
     char *slash = strrchr(self, '/');
     if (slash) *slash = 0;
-    return join("%s/../lib/netc/" NETC_TARGET "/lib%s.a", self, name);
+    return join("%s/../lib/netc/%s/lib%s.a", self, b->target, name);
 }
 
-static int run_linker(char **argument, const char *hint) {
-    static char *const linkers[] = {"cc", "gcc", "clang", "clang-19"};
-    for (size_t i = 0; i < sizeof linkers / sizeof linkers[0]; i++) {
-        argument[0] = linkers[i];
-        int status = process_run(argument, NULL, false, NULL);
-        if (status == PROGRAM_MISSING) continue;
-        return status ? fail(EXIT_INPUT, "linking by '%s' failed%s", linkers[i], hint) : EXIT_OK;
+static bool is_cross(const Build *b) { return strcmp(b->target, NETC_TARGET) != 0; }
+
+static int no_linker(const Build *b, const char *cross_gcc) {
+    if (!is_cross(b)) return fail(EXIT_INPUT, "there is no linker: install gcc or clang, or make an object with --emit=obj");
+    return fail(EXIT_INPUT,
+                "there is no linker for '%s': install '%s' (Debian's package gcc-%s), or make an object with --emit=obj",
+                b->target, cross_gcc, !strncmp(b->target, "x86_64", 6) ? "x86-64-linux-gnu" : b->target);
+}
+
+/* The first compiler driver that is there; argument[n] is free for a word of its own. */
+static int run_linker(const Build *b, char **argument, int n, const char *hint) {
+    char *cross_gcc = join("%s-gcc", b->target), *cross_clang = join("--target=%s", b->target);
+    struct Linker {
+        char *name, *word;
+    } native[] = {{"cc"}, {"gcc"}, {"clang"}, {"clang-19"}, {0}},
+      cross[] = {{cross_gcc}, {"clang", cross_clang}, {"clang-19", cross_clang}, {0}}, *linker = is_cross(b) ? cross : native;
+    int status = PROGRAM_MISSING;
+    for (; linker->name && status == PROGRAM_MISSING; linker++) {
+        argument[0] = linker->name;
+        argument[n] = linker->word;
+        status = process_run(argument, NULL, false, NULL);
     }
-    return fail(EXIT_INPUT, "there is no linker: install gcc or clang, or make an object with --emit=obj");
+    if (status == PROGRAM_MISSING)
+        status = no_linker(b, cross_gcc);
+    else if (status)
+        status = fail(EXIT_INPUT, "linking by '%s' failed%s", argument[0], hint);
+    free(cross_gcc);
+    free(cross_clang);
+    return status;
+}
+
+static int no_archive(const Build *b, const char *path) {
+    if (!is_cross(b))
+        return fail(EXIT_INPUT, "the runtime to link with is not at '%s': install netc whole (cmake --install)", path);
+    return fail(EXIT_INPUT, "this netc has no runtime for '%s' at '%s': it is built where %s-gcc is installed", b->target, path,
+                b->target);
 }
 
 static int link_objects(Build *b) {
-    char *standalone = archive("netc_standalone"), *gemm = archive("netc_gemm"), *argument[MAX_ARGUMENTS];
+    char *standalone = archive(b, "netc_standalone"), *gemm = archive(b, "netc_gemm"), *argument[MAX_ARGUMENTS];
     int n = 1, status = EXIT_OK;
     argument[n++] = b->o->link_static ? "-static-pie" : "-pie";
     argument[n++] = "-s";
@@ -82,11 +113,14 @@ static int link_objects(Build *b) {
     if (b->needs_gemm) argument[n++] = gemm, argument[n++] = "-l:libopenblas.a";
     argument[n++] = "-lm";
     argument[n++] = "-pthread";
-    argument[n] = NULL;
+    argument[n + 1] = NULL;
     if (access(standalone, R_OK))
-        status = fail(EXIT_INPUT, "the runtime to link with is not at '%s': install netc whole (cmake --install)", standalone);
+        status = no_archive(b, standalone);
+    else if (b->needs_gemm && access(gemm, R_OK))
+        status = fail(EXIT_INPUT, "the model calls OpenBLAS, which netc cannot link for '%s'", b->target);
     else
-        status = run_linker(argument, b->needs_gemm ? "; the model calls OpenBLAS, so libopenblas.a must be installed" : "");
+        status =
+            run_linker(b, argument, n, b->needs_gemm ? "; the model calls OpenBLAS, so libopenblas.a must be installed" : "");
     free(standalone);
     free(gemm);
     return status;
@@ -122,17 +156,27 @@ static int emit(Build *b) {
     return !strcmp(kind, "asm") ? compile(b, 0, NULL, output, NULL) : compile(b, 0, NULL, NULL, output);
 }
 
-static const char *default_levels(const Options *o) {
-    bool one = o->emit && strcmp(o->emit, "exe") != 0;
-    return one || strncmp(NETC_TARGET, "x86_64", 6) != 0 ? "native" : "x86-64-v3,x86-64-v4";
+static int choose_target(Build *b) {
+    b->target = b->o->target ? b->o->target : NETC_TARGET;
+    for (const char *const *known = codegen_targets(); *known; known++)
+        if (!strcmp(*known, b->target)) return EXIT_OK;
+    return usage_error("build", "there is no target '%s': it is one of %s and %s", b->target, codegen_targets()[0],
+                       codegen_targets()[1]);
+}
+
+static const char *default_levels(const Build *b) {
+    bool one = b->o->emit && strcmp(b->o->emit, "exe") != 0;
+    if (!strncmp(b->target, "x86_64", 6) && !one) return "x86-64-v3,x86-64-v4";
+    return is_cross(b) ? "generic" : "native";
 }
 
 int command_build(const Options *options) {
     if (!options->output) return usage_error("build", "no output file given: -o FILE");
     if (options->noperands > 1) return usage_error("build", "one model at a time, found '%s' too", options->operand[1]);
     Build b = {.o = options};
-    int status = session_find_model(&b.session, options, "build");
-    if (!status) status = split_levels(&b, options->cpu ? options->cpu : default_levels(options));
+    int status = choose_target(&b);
+    if (!status) status = session_find_model(&b.session, options, "build");
+    if (!status) status = split_levels(&b, options->cpu ? options->cpu : default_levels(&b));
     if (!status) status = emit(&b);
     for (int i = 0; i < MAX_LEVELS; i++) free(b.cpu[i]), free(b.object[i]);
     session_close(&b.session);
