@@ -1,6 +1,7 @@
 /* netc build: a model becomes an executable that trains, evaluates and predicts without netc. The objects, one per CPU level, are
  * linked by the system's compiler driver with the archive that netc finds relative to itself. */
 #include "driver/driver.h"
+#include "driver/linker.h"
 #include "driver/process.h"
 #include <stdlib.h>
 #include <string.h>
@@ -53,55 +54,9 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
 
 /* ---- linking ---- */
 
-static char *archive(const Build *b, const char *name) {
-    char self[4096];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[length > 0 ? length : 0] = 0;
-    char *slash = strrchr(self, '/');
-    if (slash) *slash = 0;
-    return join("%s/../lib/netc/%s/lib%s.a", self, b->target, name);
-}
-
-static bool is_cross(const Build *b) { return strcmp(b->target, NETC_TARGET) != 0; }
-
-static int no_linker(const Build *b, const char *cross_gcc) {
-    if (!is_cross(b)) return fail(EXIT_INPUT, "there is no linker: install gcc or clang, or make an object with --emit=obj");
-    return fail(EXIT_INPUT,
-                "there is no linker for '%s': install '%s' (Debian's package gcc-%s), or make an object with --emit=obj",
-                b->target, cross_gcc, !strncmp(b->target, "x86_64", 6) ? "x86-64-linux-gnu" : b->target);
-}
-
-/* The first compiler driver that is there; argument[n] is free for a word of its own. */
-static int run_linker(const Build *b, char **argument, int n, const char *hint) {
-    char *cross_gcc = join("%s-gcc", b->target), *cross_clang = join("--target=%s", b->target);
-    struct Linker {
-        char *name, *word;
-    } native[] = {{"cc"}, {"gcc"}, {"clang"}, {"clang-19"}, {0}},
-      cross[] = {{cross_gcc}, {"clang", cross_clang}, {"clang-19", cross_clang}, {0}}, *linker = is_cross(b) ? cross : native;
-    int status = PROGRAM_MISSING;
-    for (; linker->name && status == PROGRAM_MISSING; linker++) {
-        argument[0] = linker->name;
-        argument[n] = linker->word;
-        status = process_run(argument, NULL, false, NULL);
-    }
-    if (status == PROGRAM_MISSING)
-        status = no_linker(b, cross_gcc);
-    else if (status)
-        status = fail(EXIT_INPUT, "linking by '%s' failed%s", argument[0], hint);
-    free(cross_gcc);
-    free(cross_clang);
-    return status;
-}
-
-static int no_archive(const Build *b, const char *path) {
-    if (!is_cross(b))
-        return fail(EXIT_INPUT, "the runtime to link with is not at '%s': install netc whole (cmake --install)", path);
-    return fail(EXIT_INPUT, "this netc has no runtime for '%s' at '%s': it is built where %s-gcc is installed", b->target, path,
-                b->target);
-}
-
 static int link_objects(Build *b) {
-    char *standalone = archive(b, "netc_standalone"), *gemm = archive(b, "netc_gemm"), *argument[MAX_ARGUMENTS];
+    char *standalone = target_archive(b->target, "netc_standalone"), *gemm = target_archive(b->target, "netc_gemm"),
+         *argument[MAX_ARGUMENTS];
     int n = 1, status = EXIT_OK;
     argument[n++] = b->o->link_static ? "-static-pie" : "-pie";
     argument[n++] = "-s";
@@ -115,12 +70,12 @@ static int link_objects(Build *b) {
     argument[n++] = "-pthread";
     argument[n + 1] = NULL;
     if (access(standalone, R_OK))
-        status = no_archive(b, standalone);
+        status = target_archive_missing(b->target, standalone);
     else if (b->needs_gemm && access(gemm, R_OK))
         status = fail(EXIT_INPUT, "the model calls OpenBLAS, which netc cannot link for '%s'", b->target);
     else
-        status =
-            run_linker(b, argument, n, b->needs_gemm ? "; the model calls OpenBLAS, so libopenblas.a must be installed" : "");
+        status = linker_run(b->target, argument, n,
+                            b->needs_gemm ? "; the model calls OpenBLAS, so libopenblas.a must be installed" : "");
     free(standalone);
     free(gemm);
     return status;
@@ -167,7 +122,7 @@ static int choose_target(Build *b) {
 static const char *default_levels(const Build *b) {
     bool one = b->o->emit && strcmp(b->o->emit, "exe") != 0;
     if (!strncmp(b->target, "x86_64", 6) && !one) return "x86-64-v3,x86-64-v4";
-    return is_cross(b) ? "generic" : "native";
+    return target_is_cross(b->target) ? "generic" : "native";
 }
 
 int command_build(const Options *options) {

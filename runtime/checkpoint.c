@@ -4,39 +4,28 @@
 #include "runtime/machine.h"
 #include "runtime/safetensors.h"
 #include "runtime/sha256.h"
+#include "runtime/weights.h"
 #include <stdlib.h>
 #include <string.h>
 
 static const char checkpoint_format[] = "netc checkpoint 1";
 
-/* The blocks a checkpoint holds. */
-typedef struct Part {
-    const char *prefix;
-    const RtTensor *tensors;
-    uint32_t count;
-    char *block;
-    uint64_t bytes;
-} Part;
-
-enum { MAX_PARTS = 5 };
-
-static int list_parts(RtMachine *m, const RtTrainState *s, bool weights_only, Part parts[MAX_PARTS]) {
+static int list_parts(RtMachine *m, const RtTrainState *s, bool weights_only, RtPart parts[RT_MAX_PARTS]) {
     const RtProgram *p = rt_machine_program(m);
-    int n = 0;
-    parts[n++] = (Part){"", p->params, p->nparams, rt_machine_space(m, RT_PARAMS), p->params_bytes};
-    parts[n++] = (Part){"", p->state, p->nstate, rt_machine_space(m, RT_STATE), p->state_bytes};
+    int n = rt_weights_parts(m, parts);
     if (weights_only) return n;
     bool adam = p->recipe.optimizer.kind != RT_SGD;
-    parts[n++] = (Part){"optimizer.moment1.", p->params, p->nparams, rt_machine_space(m, RT_MOMENT1), p->params_bytes};
-    if (adam) parts[n++] = (Part){"optimizer.moment2.", p->params, p->nparams, rt_machine_space(m, RT_MOMENT2), p->params_bytes};
-    if (s->ema) parts[n++] = (Part){"ema.", p->params, p->nparams, (char *)s->ema, p->params_bytes};
+    parts[n++] = (RtPart){"optimizer.moment1.", p->params, p->nparams, rt_machine_space(m, RT_MOMENT1), p->params_bytes};
+    if (adam)
+        parts[n++] = (RtPart){"optimizer.moment2.", p->params, p->nparams, rt_machine_space(m, RT_MOMENT2), p->params_bytes};
+    if (s->ema) parts[n++] = (RtPart){"ema.", p->params, p->nparams, (char *)s->ema, p->params_bytes};
     return n;
 }
 
 RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *s, bool weights_only, RtError *error) {
     const RtProgram *p = rt_machine_program(m);
     StOut out = {0};
-    Part parts[MAX_PARTS];
+    RtPart parts[RT_MAX_PARTS];
     int nparts = list_parts(m, s, weights_only, parts);
     for (int i = 0; i < nparts; i++)
         for (uint32_t k = 0; k < parts[i].count; k++) {
@@ -61,64 +50,6 @@ RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *
     st_add_metadata(&out, "epoch_images", "%lld", (long long)s->epoch_images);
     RtStatus status = st_write(&out, path, error);
     st_free(&out);
-    return status;
-}
-
-static void describe(char *text, size_t size, uint32_t rank, const int64_t *dim) {
-    size_t n = (size_t)snprintf(text, size, "[");
-    for (uint32_t i = 0; i < rank && n < size; i++)
-        n += (size_t)snprintf(text + n, size - n, "%s%lld", i ? "," : "", (long long)dim[i]);
-    if (n < size) snprintf(text + n, size - n, "]");
-}
-
-/* Reads one tensor of the model into `block`. */
-static RtStatus load_tensor(const StFile *f, const RtProgram *p, const RtTensor *t, const char *prefix, char *block,
-                            RtError *error) {
-    char name[ST_NAME], want[128], have[256];
-    snprintf(name, sizeof name, "%s%s", prefix, t->name);
-    describe(want, sizeof want, t->rank, t->dim);
-    const StTensor *found = st_find(f, name);
-    if (!found) return rt_fail(error, RT_INPUT, "%s has no tensor '%s' %s, which %s needs", f->path, name, want, p->model);
-    if (found->rank != t->rank || memcmp(found->dim, t->dim, t->rank * sizeof *t->dim)) {
-        describe(have, sizeof have, found->rank, found->dim);
-        return rt_fail(error, RT_INPUT, "%s: tensor '%s' has the shape %s, %s needs %s", f->path, name, have, p->model, want);
-    }
-    float *logical = malloc((size_t)rt_tensor_elements(t) * sizeof *logical + 1);
-    if (!logical) return rt_fail(error, RT_INPUT, "not enough memory to read %s", f->path);
-    RtStatus status = RT_OK;
-    if (st_read(f, found, logical))
-        rt_tensor_pack(p, t, logical, block);
-    else
-        status = rt_fail(error, RT_INPUT, "%s: tensor '%s' is of type %s; F32, F16, BF16 and F64 can be read", f->path, name,
-                         found->dtype);
-    free(logical);
-    return status;
-}
-
-/* Reads all parts into copies and, only if every one is whole, moves them into place. */
-static RtStatus load_parts(const StFile *f, const RtProgram *p, const Part *parts, int nparts, RtError *error) {
-    char *copy[MAX_PARTS] = {0};
-    RtStatus status = RT_OK;
-    for (int i = 0; status == RT_OK && i < nparts; i++) {
-        copy[i] = calloc(1, parts[i].bytes + 1);
-        if (!copy[i]) status = rt_fail(error, RT_INPUT, "not enough memory to read %s", f->path);
-        for (uint32_t k = 0; status == RT_OK && k < parts[i].count; k++)
-            status = load_tensor(f, p, &parts[i].tensors[k], parts[i].prefix, copy[i], error);
-    }
-    for (int i = 0; i < nparts; i++) {
-        if (status == RT_OK) memcpy(parts[i].block, copy[i], parts[i].bytes);
-        free(copy[i]);
-    }
-    return status;
-}
-
-RtStatus rt_weights_load(const char *path, RtMachine *m, RtError *error) {
-    StFile f;
-    Part parts[MAX_PARTS];
-    RtTrainState none = {0};
-    RtStatus status = st_open(path, &f, error);
-    if (status == RT_OK) status = load_parts(&f, rt_machine_program(m), parts, list_parts(m, &none, true, parts), error);
-    st_close(&f);
     return status;
 }
 
@@ -153,12 +84,12 @@ static bool read_position(const StFile *f, RtTrainState *s) {
 
 RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtError *error) {
     StFile f;
-    Part parts[MAX_PARTS];
+    RtPart parts[RT_MAX_PARTS];
     RtTrainState loaded = *s;
     RtStatus status = st_open(path, &f, error);
     if (status == RT_OK && !read_position(&f, &loaded))
         status = rt_fail(error, RT_INPUT, "%s holds weights but no training position to resume from", path);
-    if (status == RT_OK) status = load_parts(&f, rt_machine_program(m), parts, list_parts(m, s, false, parts), error);
+    if (status == RT_OK) status = rt_parts_load(&f, rt_machine_program(m), parts, list_parts(m, s, false, parts), error);
     st_close(&f);
     if (status == RT_OK) *s = loaded;
     return status;
@@ -166,7 +97,7 @@ RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtE
 
 void rt_weights_sha256(RtMachine *m, char hex[65]) {
     const RtProgram *p = rt_machine_program(m);
-    Part parts[MAX_PARTS];
+    RtPart parts[RT_MAX_PARTS];
     RtTrainState none = {0};
     RtSha256 sum;
     rt_sha256_init(&sum);

@@ -97,14 +97,7 @@ RtStatus rt_predict(RtMachine *m, const RtData *stats, const uint8_t *images, in
     for (int64_t at = 0; at < n; at += p->batch) {
         int64_t count = n - at < p->batch ? n - at : p->batch;
         score_batch(m, &normalizer, stats, images + at * size, count);
-        for (int64_t i = 0; i < count; i++) {
-            const float *z = logits + i * p->classes;
-            float *out = scores + (at + i) * p->classes, high = z[0];
-            double sum = 0;
-            for (int64_t k = 1; k < p->classes; k++) high = z[k] > high ? z[k] : high;
-            for (int64_t k = 0; k < p->classes; k++) sum += exp((double)z[k] - high);
-            for (int64_t k = 0; k < p->classes; k++) out[k] = (float)(exp((double)z[k] - high) / sum);
-        }
+        for (int64_t i = 0; i < count; i++) rt_softmax(logits + i * p->classes, p->classes, scores + (at + i) * p->classes);
     }
     return RT_OK;
 }

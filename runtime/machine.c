@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-enum { ENTRIES = 4, HUGE_PAGE = 2 << 20, PAGE = 4096 };
+enum { ENTRIES = 4, HUGE_PAGE = 2 << 20, PAGE = 4096, LINE = 64 };
 static const uint64_t max_block = (uint64_t)1 << 39; /* whoever asks for more has computed it wrongly */
 
 struct RtMachine {
@@ -17,6 +17,7 @@ struct RtMachine {
     char **address;        /* of every reference of every call, entry after entry */
     size_t first[ENTRIES]; /* of the entry in `address` */
     RtStepEnv env;
+    char *room; /* of the caller's memory, what is left; NULL: blocks come from the heap */
 };
 
 static const RtEntry *entry_at(const RtProgram *p, int i) {
@@ -34,6 +35,15 @@ static void *block_new(uint64_t bytes) {
     if (!block) return NULL;
     if (align == HUGE_PAGE) madvise(block, size, MADV_HUGEPAGE);
     memset(block, 0, size);
+    return block;
+}
+
+static uint64_t rounded(uint64_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
+
+static void *take(RtMachine *m, uint64_t bytes) {
+    if (!m->room) return block_new(bytes);
+    char *block = m->room;
+    m->room += rounded(bytes);
     return block;
 }
 
@@ -67,21 +77,36 @@ static uint64_t space_bytes(const RtProgram *p, RtSpace space) {
     return 0;
 }
 
+/* What is allocated for a space: none for what only training uses in a program without it, nor for what is in the program. */
+static uint64_t block_bytes(const RtProgram *p, RtSpace space) {
+    bool training_only = space == RT_GRADS || space == RT_MOMENT1 || space == RT_MOMENT2;
+    return space == RT_CONSTANT || (training_only && p->train_step.ncalls == 0) ? 0 : space_bytes(p, space);
+}
+
+static uint64_t references(const RtProgram *p) {
+    uint64_t total = 0;
+    for (int i = 0; i < ENTRIES; i++)
+        for (uint32_t c = 0; c < entry_at(p, i)->ncalls; c++) total += entry_at(p, i)->calls[c].nrefs;
+    return total;
+}
+
+uint64_t rt_machine_bytes(const RtProgram *p, int threads) {
+    uint64_t each = rounded(p->scratch_bytes), total = rounded(sizeof(RtMachine)) + (uint64_t)threads * each;
+    for (int s = 0; s < RT_SPACE_COUNT; s++) total += rounded(block_bytes(p, (RtSpace)s));
+    return total + rounded((uint64_t)threads * sizeof(char *)) + rounded(references(p) * sizeof(char *));
+}
+
 static bool allocate(RtMachine *m) {
     const RtProgram *p = m->program;
+    int threads = rt_pool_threads(m->pool);
     for (int s = 0; s < RT_SPACE_COUNT; s++) {
-        bool training_only = s == RT_GRADS || s == RT_MOMENT1 || s == RT_MOMENT2;
-        if (s == RT_CONSTANT) {
-            m->space[s] = (void *)(uintptr_t)p->constant;
-            continue;
-        }
-        m->space[s] = block_new(training_only && p->train_step.ncalls == 0 ? 0 : space_bytes(p, (RtSpace)s));
+        m->space[s] = s == RT_CONSTANT ? (void *)(uintptr_t)p->constant : take(m, block_bytes(p, (RtSpace)s));
         if (!m->space[s]) return false;
     }
-    m->scratch = calloc((size_t)rt_pool_threads(m->pool), sizeof *m->scratch);
+    m->scratch = take(m, (uint64_t)threads * sizeof *m->scratch);
     if (!m->scratch) return false;
-    for (int t = 0; t < rt_pool_threads(m->pool); t++)
-        if (!(m->scratch[t] = block_new(p->scratch_bytes))) return false;
+    for (int t = 0; t < threads; t++)
+        if (!(m->scratch[t] = take(m, p->scratch_bytes))) return false;
     return true;
 }
 
@@ -99,17 +124,12 @@ static bool references_fit(const RtProgram *p) {
 }
 
 static bool resolve(RtMachine *m) {
-    size_t total = 0;
-    for (int i = 0; i < ENTRIES; i++) {
-        const RtEntry *entry = entry_at(m->program, i);
-        m->first[i] = total;
-        for (uint32_t c = 0; c < entry->ncalls; c++) total += entry->calls[c].nrefs;
-    }
-    m->address = calloc(total ? total : 1, sizeof *m->address);
+    m->address = take(m, references(m->program) * sizeof *m->address);
     if (!m->address) return false;
     size_t at = 0;
     for (int i = 0; i < ENTRIES; i++) {
         const RtEntry *entry = entry_at(m->program, i);
+        m->first[i] = at;
         for (uint32_t c = 0; c < entry->ncalls; c++)
             for (uint32_t r = 0; r < entry->calls[c].nrefs; r++) {
                 RtRef ref = entry->calls[c].refs[r];
@@ -119,16 +139,21 @@ static bool resolve(RtMachine *m) {
     return true;
 }
 
-RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error) {
+static bool is_whole(const RtProgram *program, RtError *error) {
     if (program->abi_version != RT_ABI_VERSION) {
         rt_fail(error, RT_INPUT, "the program was made for runtime version %u, this is version %d", program->abi_version,
                 RT_ABI_VERSION);
-        return NULL;
+        return false;
     }
     if (!references_fit(program)) {
         rt_fail(error, RT_INTERNAL, "the program of %s is damaged: a kernel's operand lies outside its memory", program->model);
-        return NULL;
+        return false;
     }
+    return true;
+}
+
+RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error) {
+    if (!is_whole(program, error)) return NULL;
     RtMachine *m = calloc(1, sizeof *m);
     if (m) {
         m->program = program;
@@ -139,6 +164,16 @@ RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error
     rt_fail(error, RT_INPUT, "not enough memory: the model needs %.1f MB for activations alone",
             (double)program->arena_bytes / 1e6);
     return NULL;
+}
+
+RtMachine *rt_machine_place(const RtProgram *program, RtPool *pool, void *memory, RtError *error) {
+    if (!is_whole(program, error)) return NULL;
+    memset(memory, 0, rt_machine_bytes(program, rt_pool_threads(pool)));
+    RtMachine *m = memory;
+    *m = (RtMachine){.program = program, .pool = pool, .room = (char *)memory + rounded(sizeof *m)};
+    allocate(m);
+    resolve(m);
+    return m;
 }
 
 void rt_machine_free(RtMachine *m) {

@@ -156,7 +156,7 @@ void rt_pool_free(RtPool *p) {
     free(p);
 }
 
-int rt_pool_threads(const RtPool *p) { return p->threads; }
+int rt_pool_threads(const RtPool *p) { return p ? p->threads : 1; }
 
 /* Wakes as many sleepers as there are pieces for, and processors. */
 static void wake_workers(RtPool *p) {
@@ -182,7 +182,7 @@ static void await_finish(RtPool *p) {
 }
 
 void rt_pool_run(RtPool *p, RtTask task, void *context, int64_t pieces) {
-    if (pieces <= 1 || p->threads == 1) {
+    if (pieces <= 1 || rt_pool_threads(p) == 1) {
         for (int64_t piece = 0; piece < pieces; piece++) task(context, piece, 0);
         return;
     }

@@ -22,7 +22,7 @@ typedef struct RtError {
     char text[512]; /* one clear sentence, without a newline */
 } RtError;
 
-/* ---- threads (pool.c) ---- */
+/* ---- threads (pool.c) ---- A pool that is NULL is the calling thread alone. */
 typedef struct RtPool RtPool;
 typedef void (*RtTask)(void *context, int64_t piece, int thread);
 RtPool *rt_pool_new(int threads); /* 0: one per online CPU. NULL if threads cannot be made. */
@@ -42,6 +42,9 @@ double rt_normal(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b);  /* Bo
 typedef struct RtMachine RtMachine;
 RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error);
 void rt_machine_free(RtMachine *m);
+/* The same in memory of the caller: rt_machine_bytes of it, aligned to 64. It ends with that memory, without rt_machine_free. */
+uint64_t rt_machine_bytes(const RtProgram *program, int threads);
+RtMachine *rt_machine_place(const RtProgram *program, RtPool *pool, void *memory, RtError *error);
 const RtProgram *rt_machine_program(const RtMachine *m);
 RtPool *rt_machine_pool(const RtMachine *m);
 void *rt_machine_space(RtMachine *m, RtSpace space);
@@ -77,7 +80,7 @@ void rt_data_free(RtData *data);
 /* $NETC_DATA, else $XDG_CACHE_HOME/netc, else ~/.cache/netc. Returns a static-lifetime-free, malloc'd path. */
 char *rt_data_home(void);
 
-/* ---- checkpoints (safetensors.c, checkpoint.c) ---- */
+/* ---- checkpoints (checkpoint.c, weights.c) ---- */
 typedef struct RtTrainState {
     uint64_t seed, step;        /* optimiser steps done */
     int64_t epoch, batch_index; /* position of the sampler: batches done in this epoch */
@@ -102,7 +105,9 @@ typedef struct RtEvalResult {
 } RtEvalResult;
 /* Runs prepare_eval and eval_step over a split; the last, partial batch is padded and the padding not counted. */
 RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtEvalResult *result, RtError *error);
-/* Class scores (softmax) of n images u8[n][C][H][W]; scores f32[n][K]. */
+/* Scores of K classes as probabilities, in place if out == scores (softmax.c). */
+void rt_softmax(const float *scores, int64_t classes, float *out);
+/* Class probabilities (softmax) of n images u8[n][C][H][W]; scores f32[n][K]. */
 RtStatus rt_predict(RtMachine *m, const RtData *stats, const uint8_t *images, int64_t n, float *scores, RtError *error);
 
 typedef struct RtTrainOptions {

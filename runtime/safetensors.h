@@ -25,14 +25,16 @@ typedef struct StFile {
     uint32_t ntensors;
     StPair *pair;
     uint32_t npairs;
-    char *bytes;
-    const char *data;
+    char *owned; /* the file's bytes, if st_open read them */
+    const char *bytes, *data;
     int64_t data_length;
 } StFile;
 
 /* Checks everything: lengths, JSON, ranges without overlap, dtype against shape. Free with st_close, also on failure. If the
  * metadata hold "data_sha256", the data must match it. */
 RtStatus st_open(const char *path, StFile *file, RtError *error);
+/* The same for a file in memory, which must outlive it. */
+RtStatus st_open_bytes(const void *bytes, size_t size, StFile *file, RtError *error);
 void st_close(StFile *file);
 const StTensor *st_find(const StFile *file, const char *name);
 const char *st_metadata(const StFile *file, const char *key); /* NULL if absent */

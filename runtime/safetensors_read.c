@@ -157,39 +157,49 @@ static RtStatus read_whole(const char *path, StFile *file, int64_t *size, RtErro
         status = rt_fail(error, RT_INPUT, "%s is not a file", path);
     else if (s.st_size < 8 || s.st_size > max_file)
         status = rt_fail(error, RT_INPUT, "%s is not a safetensors file: it has %lld bytes", path, (long long)s.st_size);
-    else if (!(file->bytes = malloc((size_t)s.st_size)))
+    else if (!(file->bytes = file->owned = malloc((size_t)s.st_size)))
         status = rt_fail(error, RT_INPUT, "not enough memory to read %s", path);
-    else if (fread(file->bytes, (size_t)s.st_size, 1, f) != 1)
+    else if (fread(file->owned, (size_t)s.st_size, 1, f) != 1)
         status = rt_fail(error, RT_IO, "cannot read %s: %s", path, ferror(f) ? strerror(errno) : "it ends early");
     *size = status == RT_OK ? s.st_size : 0;
     fclose(f);
     return status;
 }
 
-RtStatus st_open(const char *path, StFile *file, RtError *error) {
-    *file = (StFile){.path = path};
-    int64_t size = 0, length = 0;
-    RtStatus status = read_whole(path, file, &size, error);
-    if (status != RT_OK) return status;
+static RtStatus parse(StFile *file, int64_t size, RtError *error) {
+    int64_t length = 0;
     for (int i = 7; i >= 0; i--) {
-        if (length >> 55) return rt_fail(error, RT_INPUT, "%s is not a safetensors file", path);
+        if (length >> 55) return rt_fail(error, RT_INPUT, "%s is not a safetensors file", file->path);
         length = length << 8 | (uint8_t)file->bytes[i];
     }
-    if (length < 2 || length > max_header) return rt_fail(error, RT_INPUT, "%s is not a safetensors file", path);
+    if (length < 2 || length > max_header) return rt_fail(error, RT_INPUT, "%s is not a safetensors file", file->path);
     if (length > size - 8)
-        return rt_fail(error, RT_INPUT, "%s is truncated: its header needs %lld bytes", path, (long long)length);
+        return rt_fail(error, RT_INPUT, "%s is truncated: its header needs %lld bytes", file->path, (long long)length);
     file->data = file->bytes + 8 + length;
     file->data_length = size - 8 - length;
-    status = read_header(file, length, error);
+    RtStatus status = read_header(file, length, error);
     if (status == RT_OK) status = check_tensors(file, error);
     return status == RT_OK ? check_sum(file, error) : status;
+}
+
+RtStatus st_open(const char *path, StFile *file, RtError *error) {
+    *file = (StFile){.path = path};
+    int64_t size = 0;
+    RtStatus status = read_whole(path, file, &size, error);
+    return status == RT_OK ? parse(file, size, error) : status;
+}
+
+RtStatus st_open_bytes(const void *bytes, size_t size, StFile *file, RtError *error) {
+    *file = (StFile){.path = "the safetensors file in memory", .bytes = bytes};
+    if (size < 8 || size > (size_t)max_file) return rt_fail(error, RT_INPUT, "%s is not one: it has %zu bytes", file->path, size);
+    return parse(file, (int64_t)size, error);
 }
 
 void st_close(StFile *f) {
     for (uint32_t i = 0; i < f->npairs; i++) free(f->pair[i].value);
     free(f->pair);
     free(f->tensor);
-    free(f->bytes);
+    free(f->owned);
     *f = (StFile){0};
 }
 

@@ -140,6 +140,30 @@ START_TEST(timed_run_is_the_same_run) {
 }
 END_TEST
 
+/* In memory of the caller, exactly as much as it says (ASan sees more), whatever was there before; without a pool. */
+START_TEST(placed) {
+    Softmax x;
+    softmax_program(&x, 8, 3, 8, 8, 10);
+    Bench a = bench_new(&x, 1);
+    RtError error = {{0}};
+    uint64_t bytes = rt_machine_bytes(&x.program, 1);
+    void *memory = aligned_alloc(64, bytes);
+    memset(memory, 0xa5, bytes);
+    RtMachine *m = rt_machine_place(&x.program, NULL, memory, &error), *both[] = {a.machine, m};
+    ck_assert_msg(m != NULL, "%s", error.text);
+    for (int k = 0; k < 2; k++) {
+        float *images = rt_machine_space(both[k], RT_IMAGES);
+        rt_machine_init_params(both[k], 1);
+        for (uint64_t i = 0; i < 8 * 192; i++) images[i] = (float)rt_normal(1, RT_STREAM_AUGMENT, i, 0);
+        rt_machine_run(both[k], &x.program.train_step);
+    }
+    ck_assert_mem_eq(rt_machine_space(a.machine, RT_GRADS), rt_machine_space(m, RT_GRADS), x.program.params_bytes);
+    ck_assert_uint_gt(rt_machine_bytes(&x.program, 2), bytes);
+    bench_free(&a);
+    free(memory);
+}
+END_TEST
+
 static void refuse(const RtProgram *program, const char *says) {
     RtError error = {{0}};
     RtPool *pool = rt_pool_new(1);
@@ -172,6 +196,7 @@ int main(void) {
     tcase_add_test(cases, uniform_initial_values);
     tcase_add_test(cases, blocks);
     tcase_add_test(cases, timed_run_is_the_same_run);
+    tcase_add_test(cases, placed);
     tcase_add_test(cases, impossible_programs);
     Suite *suite = suite_create("runtime/machine");
     suite_add_tcase(suite, cases);

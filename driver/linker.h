@@ -1,0 +1,15 @@
+/* The archives that netc has for a target, and the system's tools that link with them. */
+#ifndef NETC_DRIVER_LINKER_H
+#define NETC_DRIVER_LINKER_H
+#include <stdbool.h>
+
+bool target_is_cross(const char *target);
+/* lib<name>.a among the target's archives, beside netc's own directory; malloc'd. */
+char *target_archive(const char *target, const char *name);
+/* The sentence for an archive that is not there; returns the exit status. */
+int target_archive_missing(const char *target, const char *path);
+
+/* Links by the first compiler driver for the target that is there. It fills in argument[0] and argument[n]; argument[n + 1] is
+ * NULL. `hint` is said behind "linking by 'cc' failed". Returns the exit status. */
+int linker_run(const char *target, char **argument, int n, const char *hint);
+#endif

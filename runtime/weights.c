@@ -1,0 +1,73 @@
+/* Tensors of a safetensors file into a machine's memory. Loading is all or nothing. */
+#include "runtime/weights.h"
+#include "runtime/machine.h"
+#include <stdlib.h>
+#include <string.h>
+
+static void describe(char *text, size_t size, uint32_t rank, const int64_t *dim) {
+    size_t n = (size_t)snprintf(text, size, "[");
+    for (uint32_t i = 0; i < rank && n < size; i++)
+        n += (size_t)snprintf(text + n, size - n, "%s%lld", i ? "," : "", (long long)dim[i]);
+    if (n < size) snprintf(text + n, size - n, "]");
+}
+
+/* Reads one tensor of the model into `block`. */
+static RtStatus load_tensor(const StFile *f, const RtProgram *p, const RtTensor *t, const char *prefix, char *block,
+                            RtError *error) {
+    char name[ST_NAME], want[128], have[256];
+    snprintf(name, sizeof name, "%s%s", prefix, t->name);
+    describe(want, sizeof want, t->rank, t->dim);
+    const StTensor *found = st_find(f, name);
+    if (!found) return rt_fail(error, RT_INPUT, "%s has no tensor '%s' %s, which %s needs", f->path, name, want, p->model);
+    if (found->rank != t->rank || memcmp(found->dim, t->dim, t->rank * sizeof *t->dim)) {
+        describe(have, sizeof have, found->rank, found->dim);
+        return rt_fail(error, RT_INPUT, "%s: tensor '%s' has the shape %s, %s needs %s", f->path, name, have, p->model, want);
+    }
+    float *logical = malloc((size_t)rt_tensor_elements(t) * sizeof *logical + 1);
+    if (!logical) return rt_fail(error, RT_INPUT, "not enough memory to read %s", f->path);
+    RtStatus status = RT_OK;
+    if (st_read(f, found, logical))
+        rt_tensor_pack(p, t, logical, block);
+    else
+        status = rt_fail(error, RT_INPUT, "%s: tensor '%s' is of type %s; F32, F16, BF16 and F64 can be read", f->path, name,
+                         found->dtype);
+    free(logical);
+    return status;
+}
+
+/* Into copies first. */
+RtStatus rt_parts_load(const StFile *f, const RtProgram *p, const RtPart *parts, int nparts, RtError *error) {
+    char *copy[RT_MAX_PARTS] = {0};
+    RtStatus status = RT_OK;
+    for (int i = 0; status == RT_OK && i < nparts; i++) {
+        copy[i] = calloc(1, parts[i].bytes + 1);
+        if (!copy[i]) status = rt_fail(error, RT_INPUT, "not enough memory to read %s", f->path);
+        for (uint32_t k = 0; status == RT_OK && k < parts[i].count; k++)
+            status = load_tensor(f, p, &parts[i].tensors[k], parts[i].prefix, copy[i], error);
+    }
+    for (int i = 0; i < nparts; i++) {
+        if (status == RT_OK) memcpy(parts[i].block, copy[i], parts[i].bytes);
+        free(copy[i]);
+    }
+    return status;
+}
+
+int rt_weights_parts(RtMachine *m, RtPart parts[RT_MAX_PARTS]) {
+    const RtProgram *p = rt_machine_program(m);
+    parts[0] = (RtPart){"", p->params, p->nparams, rt_machine_space(m, RT_PARAMS), p->params_bytes};
+    parts[1] = (RtPart){"", p->state, p->nstate, rt_machine_space(m, RT_STATE), p->state_bytes};
+    return 2;
+}
+
+RtStatus rt_weights_read(const StFile *file, RtMachine *m, RtError *error) {
+    RtPart parts[RT_MAX_PARTS];
+    return rt_parts_load(file, rt_machine_program(m), parts, rt_weights_parts(m, parts), error);
+}
+
+RtStatus rt_weights_load(const char *path, RtMachine *m, RtError *error) {
+    StFile f;
+    RtStatus status = st_open(path, &f, error);
+    if (status == RT_OK) status = rt_weights_read(&f, m, error);
+    st_close(&f);
+    return status;
+}
