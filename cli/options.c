@@ -74,7 +74,7 @@ static const OptionRow table[] = {
     {"target", 0, KIND_TEXT, "TRIPLE", AT(target), CMD_BUILD,
      "machine to build for: x86_64-linux-gnu or aarch64-linux-gnu (default: like this one)"},
     {"cpu", 0, KIND_TEXT, "NAME,...", AT(cpu), CMD_BUILD,
-     "CPUs to hold code for, the least demanding first (default: x86-64-v3,x86-64-v4)"},
+     "CPUs to hold code for (default: x86-64-v3,x86-64-v4 and this machine's)"},
     {"cpu-level", 0, KIND_TEXT, "NAME", AT(cpu_level), RUNS, "use the code for this CPU (default: the best that runs here)"},
 
     {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | RUNS, "threads (default: one per CPU); the results do not depend on it"},

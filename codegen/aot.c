@@ -6,6 +6,7 @@
 #include "codegen/build.h"
 #include "codegen/object.h"
 #include <errno.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,8 +27,8 @@ static LLVMValueRef bytes_between(const Tables *t, const char *image, size_t fro
 }
 
 /* A constant global with the bytes of `image`; the pointers, in ascending order, replace what stands there. */
-static LLVMValueRef add_image(const Tables *t, const char *name, const void *image, size_t size, const Pointer *pointer,
-                              uint32_t npointers) {
+static LLVMValueRef add_image(const Tables *t, const char *name, const void *image, size_t size, unsigned alignment,
+                              const Pointer *pointer, uint32_t npointers) {
     LLVMValueRef *part = arena_array(t->p->arena, 2 * (size_t)npointers + 1, sizeof *part);
     unsigned nparts = 0;
     size_t at = 0;
@@ -42,17 +43,27 @@ static LLVMValueRef add_image(const Tables *t, const char *name, const void *ima
     LLVMSetInitializer(global, value);
     LLVMSetGlobalConstant(global, true);
     LLVMSetLinkage(global, LLVMPrivateLinkage);
-    LLVMSetAlignment(global, RT_ALIGN);
+    LLVMSetAlignment(global, alignment);
     return global;
 }
 
-static LLVMValueRef add_text(const Tables *t, const char *text) { return add_image(t, "text", text, strlen(text) + 1, NULL, 0); }
+/* In a section of texts, where the linker keeps one of each, whichever CPU's tables name it. */
+static LLVMValueRef add_text(const Tables *t, const char *text) {
+    LLVMValueRef value = LLVMConstStringInContext2(t->e->context, text, strlen(text), false);
+    LLVMValueRef global = LLVMAddGlobal(t->e->module, LLVMTypeOf(value), "text");
+    LLVMSetInitializer(global, value);
+    LLVMSetGlobalConstant(global, true);
+    LLVMSetLinkage(global, LLVMPrivateLinkage);
+    LLVMSetUnnamedAddress(global, LLVMGlobalUnnamedAddr);
+    LLVMSetAlignment(global, 1);
+    return global;
+}
 
 static LLVMValueRef add_tensors(const Tables *t, const TensorList *list) {
     Pointer *pointer = ARENA_ARRAY(t->p->arena, Pointer, list->count);
     for (uint32_t i = 0; i < list->count; i++)
         pointer[i] = (Pointer){i * sizeof(RtTensor) + offsetof(RtTensor, name), add_text(t, list->tensor[i].name)};
-    return add_image(t, "tensors", list->tensor, list->count * sizeof(RtTensor), pointer, list->count);
+    return add_image(t, "tensors", list->tensor, list->count * sizeof(RtTensor), alignof(RtTensor), pointer, list->count);
 }
 
 static LLVMValueRef add_calls(const Tables *t, const CallList *list) {
@@ -65,12 +76,13 @@ static LLVMValueRef add_calls(const Tables *t, const CallList *list) {
         *next++ = (Pointer){at + offsetof(RtCall, kernel), t->kernel[list->call[i].kernel->index]};
         *next++ = (Pointer){at + offsetof(RtCall, name), add_text(t, c->name)};
         *next++ = (Pointer){at + offsetof(RtCall, label), add_text(t, c->label ? c->label : "")};
-        *next++ = (Pointer){at + offsetof(RtCall, refs), add_image(t, "refs", c->refs, c->nrefs * sizeof *c->refs, NULL, 0)};
+        *next++ = (Pointer){at + offsetof(RtCall, refs),
+                            add_image(t, "refs", c->refs, c->nrefs * sizeof *c->refs, alignof(RtRef), NULL, 0)};
     }
-    return add_image(t, "calls", call, list->count * sizeof *call, pointer, 4 * list->count);
+    return add_image(t, "calls", call, list->count * sizeof *call, alignof(RtCall), pointer, 4 * list->count);
 }
 
-static void add_program(const Tables *t, const RtProgram *shape, const char *symbol) {
+static void add_program(const Tables *t, const RtProgram *shape, const char *features, const char *symbol) {
     ProgramBuilder *p = t->p;
     RtProgram program;
     program_fill(p, shape, &program);
@@ -81,16 +93,18 @@ static void add_program(const Tables *t, const RtProgram *shape, const char *sym
     const Pointer pointer[] = {
         {offsetof(RtProgram, model), add_text(t, program.model)},
         {offsetof(RtProgram, target), add_text(t, program.target)},
+        {offsetof(RtProgram, features), add_text(t, features)},
         {offsetof(RtProgram, params), add_tensors(t, &p->params)},
         {offsetof(RtProgram, state), add_tensors(t, &p->state)},
-        {offsetof(RtProgram, constant), add_image(t, "constant", p->constant, program.constant_bytes, NULL, 0)},
+        {offsetof(RtProgram, constant), add_image(t, "constant", p->constant, program.constant_bytes, RT_ALIGN, NULL, 0)},
         {offsetof(RtProgram, train_step.calls), add_calls(t, &p->train_step)},
         {offsetof(RtProgram, apply_update.calls), add_calls(t, &p->apply_update)},
         {offsetof(RtProgram, prepare_eval.calls), add_calls(t, &p->prepare_eval)},
         {offsetof(RtProgram, eval_step.calls), add_calls(t, &p->eval_step)},
         {offsetof(RtProgram, recipe_text), add_text(t, program.recipe_text)},
     };
-    LLVMValueRef global = add_image(t, symbol, &program, sizeof program, pointer, sizeof pointer / sizeof pointer[0]);
+    LLVMValueRef global =
+        add_image(t, symbol, &program, sizeof program, alignof(RtProgram), pointer, sizeof pointer / sizeof pointer[0]);
     LLVMSetLinkage(global, LLVMExternalLinkage);
 }
 
@@ -102,7 +116,11 @@ static void add_tables(ProgramBuilder *p, const RtProgram *shape, const char *sy
             t.kernel[k->index] = LLVMGetNamedFunction(p->emitter->module, k->name);
             LLVMSetLinkage(t.kernel[k->index], LLVMInternalLinkage);
         }
-    add_program(&t, shape, symbol);
+    char *features = target_features(p->target);
+    if (!features) diag_error(p->diag, (Span){0}, "internal: LLVM does not tell what CPU '%s' can do", p->target->cpu);
+    p->failed |= !features;
+    if (features) add_program(&t, shape, features, symbol);
+    free(features);
 }
 
 static bool write_object(ProgramBuilder *p, LLVMMemoryBufferRef object, const char *path) {

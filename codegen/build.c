@@ -36,6 +36,7 @@ void program_fill(ProgramBuilder *p, const RtProgram *shape, RtProgram *program)
     program->abi_version = RT_ABI_VERSION;
     program->model = arena_strdup(p->arena, shape->model);
     program->target = arena_printf(p->arena, "%s, %d lanes", p->target->cpu, p->target->lanes);
+    program->features = "";
     program->recipe_text = shape->recipe_text ? arena_strdup(p->arena, shape->recipe_text) : "";
     program->block = p->target->lanes;
     program->params = p->params.tensor;

@@ -11,6 +11,9 @@ typedef enum ConvAlgorithm { CONV_AUTO, CONV_DIRECT, CONV_GEMM, CONV_WINOGRAD } 
 /* The machines that code can be made for, "x86_64-linux-gnu" and the like; ends with NULL. */
 const char *const *codegen_targets(void);
 
+/* Which of the names in runtime/cpu_features.def code for this CPU may use, split by blanks. malloc'd; NULL with a diagnostic. */
+char *codegen_features(const char *target, const char *cpu, Diag *diag);
+
 typedef struct CodegenOptions {
     const char *target;    /* of an object: one of codegen_targets(); NULL: this machine's */
     const char *cpu;       /* LLVM CPU name; NULL or "native": this machine; for another target, NULL: its least */

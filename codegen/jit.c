@@ -3,6 +3,7 @@
 #include "codegen/jit.h"
 #include "codegen/build.h"
 #include "codegen/object.h"
+#include "runtime/cpu.h"
 #include <llvm-c/LLJIT.h>
 #include <llvm-c/Orc.h>
 #include <stdlib.h>
@@ -25,14 +26,16 @@ double jit_clock(void) {
 
 /* ---- opening ---- */
 
-/* Code for wider registers than this machine has would end in an illegal instruction. */
+/* What the machine lacks would end in an illegal instruction. */
 static bool runs_here(const Target *target, const CodegenOptions *options, char *why, size_t why_size) {
     if (!options->cpu || !strcmp(options->cpu, "native")) return true;
-    Target host;
-    if (!target_open(&host, NULL, NULL, why, why_size)) return false;
-    bool fits = target->lanes <= host.lanes && (!target->fma || host.fma);
-    if (!fits) snprintf(why, why_size, "code for CPU '%s' cannot run on this machine, a %s", target->cpu, host.cpu);
-    target_close(&host);
+    char missing[256], *features = target_features(target);
+    bool fits = features && !rt_cpu_lacks(features, missing, sizeof missing);
+    if (!features)
+        snprintf(why, why_size, "internal: LLVM does not tell what CPU '%s' can do", target->cpu);
+    else if (!fits)
+        snprintf(why, why_size, "code for CPU '%s' cannot run on this machine, which lacks %s", target->cpu, missing);
+    free(features);
     return fits;
 }
 

@@ -16,6 +16,8 @@ typedef struct Target {
 /* `name` is one of codegen_targets(), or NULL for this machine's; `cpu` as in CodegenOptions. False with a sentence in why. */
 bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size);
 void target_close(Target *target);
+/* Which of the names in runtime/cpu_features.def code for this CPU may use, split by blanks. malloc'd; NULL if LLVM fails. */
+char *target_features(const Target *target);
 /* Another machine of the same kind, for another thread. NULL if LLVM refuses. */
 LLVMTargetMachineRef target_machine(const Target *target);
 

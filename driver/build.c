@@ -1,34 +1,24 @@
 /* netc build: a model becomes an executable that trains, evaluates and predicts without netc. The objects, one per CPU level, are
  * linked by the system's compiler driver with the archive that netc finds relative to itself. */
 #include "driver/driver.h"
+#include "driver/levels.h"
 #include "driver/linker.h"
 #include "driver/process.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_LEVELS = 4, MAX_ARGUMENTS = 32 };
+enum { MAX_ARGUMENTS = 32 };
 
 typedef struct Build {
     Session session;
     const Options *o;
     const char *target; /* "x86_64-linux-gnu" */
-    char *cpu[MAX_LEVELS], *object[MAX_LEVELS];
-    int nlevels;
+    Levels levels;
+    char *object[MAX_LEVELS];
     bool needs_gemm;
     char directory[64]; /* of the objects, while they are linked */
 } Build;
-
-/* The levels of --cpu, which the executable tries from the last to the first. */
-static int split_levels(Build *b, const char *list) {
-    while (*list) {
-        size_t length = strcspn(list, ",");
-        if (b->nlevels == MAX_LEVELS) return usage_error("build", "'--cpu' names at most %d CPUs", MAX_LEVELS);
-        if (length) b->cpu[b->nlevels++] = join("%.*s", (int)length, list);
-        list += length + (list[length] == ',');
-    }
-    return b->nlevels ? EXIT_OK : usage_error("build", "'--cpu' names no CPU");
-}
 
 static int compile(Build *b, int level, const char *path, const char *dump_asm, const char *dump_llvm) {
     Session *s = &b->session;
@@ -38,7 +28,7 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
                           .recipe = &s->train.recipe,
                           .recipe_text = s->train.recipe_text};
     CodegenOptions code = {.target = b->target,
-                           .cpu = b->cpu[level],
+                           .cpu = b->levels.cpu[level],
                            .conv = session_conv_algorithm(b->o),
                            .dump_asm = dump_asm,
                            .dump_llvm = dump_llvm};
@@ -63,7 +53,7 @@ static int link_objects(Build *b) {
     argument[n++] = "-Wl,-z,relro,-z,now,-z,noexecstack,--gc-sections";
     argument[n++] = "-o";
     argument[n++] = (char *)(uintptr_t)b->o->output;
-    for (int i = 0; i < b->nlevels; i++) argument[n++] = b->object[i];
+    for (int i = 0; i < b->levels.count; i++) argument[n++] = b->object[i];
     argument[n++] = standalone;
     if (b->needs_gemm) argument[n++] = gemm, argument[n++] = "-l:libopenblas.a";
     argument[n++] = "-lm";
@@ -87,7 +77,7 @@ static int build_executable(Build *b) {
              temporary && *temporary && strlen(temporary) < 40 ? temporary : "/tmp");
     if (!mkdtemp(b->directory)) return fail(EXIT_IO, "cannot make a directory like '%s'", b->directory);
     int status = EXIT_OK;
-    for (int i = 0; i < b->nlevels && !status; i++) {
+    for (int i = 0; i < b->levels.count && !status; i++) {
         b->object[i] = join("%s/%d.o", b->directory, i);
         status = compile(b, i, b->object[i], NULL, NULL);
     }
@@ -101,8 +91,8 @@ static int build_executable(Build *b) {
 static int emit(Build *b) {
     const char *kind = b->o->emit ? b->o->emit : "exe", *output = b->o->output;
     bool executable = !strcmp(kind, "exe");
-    if (!executable && b->nlevels > 1)
-        return usage_error("build", "'--emit=%s' is made for one CPU: --cpu=%s", kind, b->cpu[b->nlevels - 1]);
+    if (!executable && b->levels.count > 1)
+        return usage_error("build", "'--emit=%s' is made for one CPU: --cpu=%s", kind, b->levels.cpu[b->levels.count - 1]);
     int status = session_graph(&b->session, MODE_TRAIN, true);
     if (!status) status = session_graph(&b->session, MODE_INFER, true);
     if (status) return status;
@@ -119,21 +109,16 @@ static int choose_target(Build *b) {
                        codegen_targets()[1]);
 }
 
-static const char *default_levels(const Build *b) {
-    bool one = b->o->emit && strcmp(b->o->emit, "exe") != 0;
-    if (!strncmp(b->target, "x86_64", 6) && !one) return "x86-64-v3,x86-64-v4";
-    return target_is_cross(b->target) ? "generic" : "native";
-}
-
 int command_build(const Options *options) {
     if (!options->output) return usage_error("build", "no output file given: -o FILE");
     if (options->noperands > 1) return usage_error("build", "one model at a time, found '%s' too", options->operand[1]);
     Build b = {.o = options};
     int status = choose_target(&b);
     if (!status) status = session_find_model(&b.session, options, "build");
-    if (!status) status = split_levels(&b, options->cpu ? options->cpu : default_levels(&b));
+    if (!status) status = levels_choose(&b.levels, b.target, options->cpu, options->emit && strcmp(options->emit, "exe"));
     if (!status) status = emit(&b);
-    for (int i = 0; i < MAX_LEVELS; i++) free(b.cpu[i]), free(b.object[i]);
+    for (int i = 0; i < MAX_LEVELS; i++) free(b.object[i]);
+    levels_free(&b.levels);
     session_close(&b.session);
     return status;
 }

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RT_ABI_VERSION = 1 };
+enum { RT_ABI_VERSION = 2 };
 
 typedef enum RtSpace {
     RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only */
@@ -87,8 +87,9 @@ typedef struct RtTensor {
 
 typedef struct RtProgram {
     uint32_t abi_version;
-    const char *model;  /* "se_resnet20" */
-    const char *target; /* "znver5, 16 lanes" */
+    const char *model;    /* "se_resnet20" */
+    const char *target;   /* "znver5, 16 lanes" */
+    const char *features; /* of an object: what the CPU must have, names of cpu_features.def split by blanks; else "" */
     int64_t batch, channels, height, width, classes;
     int64_t block; /* V, the channel block in floats */
     const RtTensor *params, *state;

@@ -2,7 +2,8 @@
 # source. Without sanitizers, whatever netc itself is built with; products and sums are not contracted, as in runtime/.
 get_target_property(cli_sources netc_cli SOURCES)
 get_target_property(runtime_sources netc_runtime SOURCES)
-set(NETC_CROSS_SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/main.c ${CMAKE_CURRENT_SOURCE_DIR}/pnm.c ${CMAKE_SOURCE_DIR}/ir/nearest.c
+set(NETC_CROSS_SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/main.c ${CMAKE_CURRENT_SOURCE_DIR}/level.c ${CMAKE_CURRENT_SOURCE_DIR}/pnm.c
+    ${CMAKE_SOURCE_DIR}/ir/nearest.c
     ${cli_sources} ${runtime_sources})
 set(NETC_CROSS_FLAGS -std=gnu11 -O2 -fPIE -ffp-contract=off -ffunction-sections -fdata-sections -D_GNU_SOURCE -DNETC_VERSION="${PROJECT_VERSION}"
     -I${CMAKE_SOURCE_DIR} -Wall -Wextra -Wno-missing-field-initializers)

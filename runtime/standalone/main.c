@@ -1,59 +1,20 @@
-/* main of an executable made by `netc build`: the Program is linked in, once for each CPU level it was built for, as
- * netc_program_0 and up, from the least demanding level to the most. The best that this machine can run is chosen at start. */
+/* main of an executable made by `netc build`: the Program is linked in, once for each CPU level it was built for, and
+ * the best that this machine can run is chosen at start (level.c). */
 #include "cli/report.h"
 #include "cli/run.h"
 #include "ir/nearest.h"
+#include "runtime/standalone/level.h"
 #include "runtime/standalone/pnm.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-extern const RtProgram netc_program_0;
-extern const RtProgram netc_program_1 __attribute__((weak)), netc_program_2 __attribute__((weak)),
-    netc_program_3 __attribute__((weak));
-
-enum { MAX_THREADS = 1024, MAX_LEVELS = 4 };
-
-/* ---- choosing the level ---- */
-
-/* Vectors of 16 floats are made for AVX-512, of 8 for AVX2 with FMA (codegen/target.h). */
-static bool runs_here(const RtProgram *program) {
-#ifdef __x86_64__
-    if (program->block == 16)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
-    if (program->block == 8)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-#endif
-    return program->block == 4;
-}
-
-static bool is_level(const RtProgram *program, const char *name) {
-    size_t length = strcspn(program->target, ",");
-    return strlen(name) == length && !strncmp(program->target, name, length);
-}
-
-static int choose(const char *wanted, const RtProgram **chosen) {
-    const RtProgram *level[MAX_LEVELS] = {&netc_program_0, &netc_program_1, &netc_program_2, &netc_program_3};
-    *chosen = NULL;
-    for (int i = 0; i < MAX_LEVELS && level[i]; i++) {
-        if (wanted && !is_level(level[i], wanted)) continue;
-        if (runs_here(level[i]))
-            *chosen = level[i];
-        else if (wanted)
-            return fail(EXIT_INPUT, "this machine cannot run code for %s", level[i]->target);
-    }
-    if (*chosen) return EXIT_OK;
-    if (wanted) return usage_error("", "this executable holds no code for '--cpu-level=%s'", wanted);
-    return fail(EXIT_INPUT, "this machine is below the least that this executable was built for, %s", level[0]->target);
-}
-
-/* ---- commands ---- */
+enum { MAX_THREADS = 1024 };
 
 static int with_machine(const Options *o, int (*run)(RtMachine *, const Options *)) {
     const RtProgram *program;
-    int status = choose(o->cpu_level, &program);
+    int status = level_choose(o->cpu_level, &program);
     if (status) return status;
     RtPool *pool = rt_pool_new((int)o->threads);
     if (!pool) return fail(EXIT_INTERNAL, "cannot start %" PRId64 " threads", o->threads);
@@ -157,10 +118,13 @@ static int help(const Options *o) {
         return EXIT_OK;
     }
     if (o->noperands) return usage_error("help", "there is no command '%s'", o->operand[0]);
-    printf("%s: %s, compiled by netc for %s\n\nCommands:\n", program_invocation_short_name, netc_program_0.model,
-           netc_program_0.target);
+    const RtProgram *least = level_program(0);
+    printf("%s: %s, compiled by netc for", program_invocation_short_name, least->model);
+    for (int i = 0; level_program(i); i++)
+        printf("%s %.*s", i ? "," : "", (int)strcspn(level_program(i)->target, ","), level_program(i)->target);
+    printf("\n\nCommands:\n");
     for (int i = 0; i < ACTIONS; i++) printf("  %-9s %s\n", actions[i].name, actions[i].summary);
-    printf("\nThe recipe built in:\n%s", netc_program_0.recipe_text);
+    printf("\nThe recipe built in:\n%s", least->recipe_text);
     return EXIT_OK;
 }
 

@@ -1,0 +1,89 @@
+/* What LLVM's code for a CPU may use, and what this machine can do: the same names, found out in two ways. */
+#include "codegen/codegen.h"
+#include "ir_helpers.h"
+#include "runtime/cpu.h"
+
+static const char *const all[] = {
+#if defined(__x86_64__)
+#define X86(name, ...) name,
+#else
+#define ARM(name, ...) name,
+#endif
+#include "runtime/cpu_features.def"
+};
+enum { FEATURES = sizeof all / sizeof all[0] };
+
+static char *features_of(const char *target, const char *cpu) {
+    Diag *diag = diag_new();
+    char *features = codegen_features(target, cpu, diag);
+    if (!features) diag_print(diag, stderr, false);
+    diag_free(diag);
+    return features;
+}
+
+static bool lists(const char *features, const char *name) {
+    size_t length = strlen(name);
+    for (const char *at = features; (at = strstr(at, name)); at += length)
+        if ((at == features || at[-1] == ' ') && (at[length] == ' ' || !at[length])) return true;
+    return false;
+}
+
+/* CPUs whose features are a matter of definition. A name that LLVM did not know would stand in every list. */
+START_TEST(llvm_says_what_a_cpu_has) {
+    static const struct {
+        const char *target, *cpu, *features;
+    } cases[] = {
+        {"x86_64-linux-gnu", "x86-64", ""},
+        {"x86_64-linux-gnu", "x86-64-v2", "sse3 ssse3 sse4.1 sse4.2 popcnt"},
+        {"x86_64-linux-gnu", "x86-64-v3", "sse3 ssse3 sse4.1 sse4.2 popcnt lzcnt movbe bmi bmi2 avx f16c fma avx2"},
+        {"x86_64-linux-gnu", "x86-64-v4",
+         "sse3 ssse3 sse4.1 sse4.2 popcnt lzcnt movbe bmi bmi2 avx f16c fma avx2 avx512f avx512dq avx512cd avx512bw avx512vl"},
+        {"aarch64-linux-gnu", "generic", ""},
+        {"aarch64-linux-gnu", "cortex-a53", "crc"},
+        {"aarch64-linux-gnu", "cortex-a76", "crc lse fullfp16 rdm rcpc dotprod"},
+    };
+    char *features = features_of(cases[_i].target, cases[_i].cpu);
+    ck_assert_ptr_nonnull(features);
+    ck_assert_str_eq(features, cases[_i].features);
+    free(features);
+}
+END_TEST
+
+/* LLVM asks this machine by its own code, for the CPU "native"; ours must say the same of every feature. */
+START_TEST(this_machine_has_what_llvm_finds) {
+    char *native = features_of(NULL, "native"), missing[64];
+    ck_assert_ptr_nonnull(native);
+    for (int i = 0; i < FEATURES; i++)
+        ck_assert_msg(lists(native, all[i]) != rt_cpu_lacks(all[i], missing, sizeof missing), "'%s': LLVM %s it here", all[i],
+                      lists(native, all[i]) ? "finds" : "does not find");
+    ck_assert(!rt_cpu_lacks(native, missing, sizeof missing));
+    ck_assert_str_eq(missing, "");
+    free(native);
+}
+END_TEST
+
+START_TEST(what_is_missing_is_named) {
+    char missing[16];
+    ck_assert(rt_cpu_lacks("teleport", missing, sizeof missing));
+    ck_assert_str_eq(missing, "teleport");
+    ck_assert(rt_cpu_lacks("fly teleport swim", missing, sizeof missing));
+    ck_assert_str_eq(missing, "fly, teleport, ");
+    ck_assert(!rt_cpu_lacks("", missing, sizeof missing));
+}
+END_TEST
+
+START_TEST(unknown_names_are_refused) {
+    ck_assert_ptr_null(features_of("x86_64-linux-gnu", "pentium_hundred"));
+    ck_assert_ptr_null(features_of("aarch64-linux-gnu", "znver5"));
+    ck_assert_ptr_null(features_of("vax-linux-gnu", NULL));
+}
+END_TEST
+
+int main(void) {
+    TCase *tests = tcase_create("features");
+    tcase_add_loop_test(tests, llvm_says_what_a_cpu_has, 0, 7);
+    tcase_add_test(tests, this_machine_has_what_llvm_finds);
+    tcase_add_test(tests, what_is_missing_is_named);
+    tcase_add_test(tests, unknown_names_are_refused);
+    return run_cases("codegen_features", tests);
+}
