@@ -58,6 +58,7 @@ static const OptionRow table[] = {
 
     {"weights", 'w', KIND_TEXT, "FILE", AT(weights), EVAL | PREDICT, "safetensors file of the weights (required)"},
     {"top", 0, KIND_COUNT, "K", AT(top), PREDICT, "how many classes to print for each picture (default: 3)"},
+    {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_BENCH, "time only this (default: both)"},
     {"repeats", 0, KIND_COUNT, "N", AT(repeats), CMD_BENCH, "timed runs of which the median is printed (default: 9)"},
     {"output", 'o', KIND_TEXT, "FILE", AT(output), INIT | CMD_IR | CMD_BUILD, "file to write"},
     {"stage", 0, KIND_CHOICE, "source|autodiff|final", AT(stage), CMD_IR, "how far to take the graph (default: source)"},

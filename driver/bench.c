@@ -1,8 +1,9 @@
 /* netc bench: the machine's peaks, then the training step and inference of a model, as a whole and kernel by kernel.
  *
  * A whole step is timed without looking inside; then the same step again with a clock around every call. Both are medians
- * over the repeats. Calls of one kernel are added up. */
-#include "driver/driver.h"
+ * over the repeats. Calls of one kernel are added up, and kernels of one kind. */
+#include "driver/bench.h"
+#include "driver/kinds.h"
 #include "driver/probe.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ typedef struct Measured {
     double seconds, flops; /* of a whole step, median */
     KernelTime *kernel;    /* sorted, slowest first */
     uint32_t nkernels;
+    double kind[KERNEL_KINDS], sum; /* seconds */
 } Measured;
 
 static void *zeroed(size_t count, size_t size) {
@@ -35,14 +37,14 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double median(double *values, size_t count) {
+double bench_median(double *values, size_t count) {
     qsort(values, count, sizeof *values, ascending);
     return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
 }
 
 /* ---- measuring ---- */
 
-static void random_inputs(RtMachine *machine, uint64_t seed) {
+void bench_random_inputs(RtMachine *machine, uint64_t seed) {
     const RtProgram *program = rt_machine_program(machine);
     float *images = rt_machine_space(machine, RT_IMAGES);
     int32_t *labels = rt_machine_space(machine, RT_LABELS);
@@ -61,7 +63,7 @@ static void time_whole(RtMachine *machine, Measured *m, int64_t repeats) {
         for (int e = 0; e < m->entries; e++) rt_machine_run(machine, m->entry[e]);
         if (r >= 0) seconds[r] = probe_seconds() - start;
     }
-    m->seconds = median(seconds, (size_t)repeats);
+    m->seconds = bench_median(seconds, (size_t)repeats);
     free(seconds);
 }
 
@@ -74,6 +76,8 @@ static void add_call(Measured *m, const RtCall *call, double seconds) {
     m->kernel[k].flops += call->flops;
     m->kernel[k].bytes += call->bytes;
     m->flops += call->flops;
+    m->kind[kernel_kind(call->name)] += seconds;
+    m->sum += seconds;
 }
 
 static int slowest_first(const void *a, const void *b) {
@@ -91,7 +95,7 @@ static void time_kernels(RtMachine *machine, Measured *m, int64_t repeats) {
         for (int64_t r = 0; r < repeats; r++) rt_machine_run_timed(machine, m->entry[e], seconds + r * n);
         for (uint32_t c = 0; c < n; c++) {
             for (int64_t r = 0; r < repeats; r++) column[r] = seconds[r * n + c];
-            add_call(m, &m->entry[e]->calls[c], median(column, (size_t)repeats));
+            add_call(m, &m->entry[e]->calls[c], bench_median(column, (size_t)repeats));
         }
         free(seconds);
     }
@@ -101,9 +105,19 @@ static void time_kernels(RtMachine *machine, Measured *m, int64_t repeats) {
 
 /* ---- printing ---- */
 
+static void print_kinds(const Measured *m) {
+    double small = 0;
+    printf("  %-50s %5s %9s %6s\n", "kind", "", "ms", "share");
+    for (int k = 0; k < KERNEL_KINDS; k++) {
+        if (m->kind[k] == 0) continue;
+        printf("  %-50s %5s %9.3f %5.1f%%\n", kernel_kind_name((KernelKind)k), "", 1e3 * m->kind[k], 100 * m->kind[k] / m->sum);
+        if (kernel_kind_is_small((KernelKind)k)) small += m->kind[k];
+    }
+    if (m->entries < 2) return;
+    printf("  %-56s %9.3f %5.1f%%\n", "weight reduction, optimiser, loss, pooling together", 1e3 * small, 100 * small / m->sum);
+}
+
 static void print_text(const RtProgram *program, const Measured *m, const Peaks *peaks) {
-    double total = 0;
-    for (uint32_t k = 0; k < m->nkernels; k++) total += m->kernel[k].seconds;
     printf("\n%s: %.2f ms, %.0f images/s, %.0f GFLOP/s (%.0f %% of peak)\n", m->name, 1e3 * m->seconds,
            (double)program->batch / m->seconds, 1e-9 * m->flops / m->seconds, 1e-7 * m->flops / m->seconds / peaks->gflops_all);
     printf("  %-50s %5s %9s %6s %8s %6s %7s %6s\n", "kernel", "calls", "ms", "share", "GFLOP/s", "peak", "GB/s", "peak");
@@ -111,9 +125,10 @@ static void print_text(const RtProgram *program, const Measured *m, const Peaks 
         const KernelTime *t = &m->kernel[k];
         double gflops = t->seconds > 0 ? 1e-9 * t->flops / t->seconds : 0, gb = t->seconds > 0 ? 1e-9 * t->bytes / t->seconds : 0;
         printf("  %-50s %5" PRId64 " %9.3f %5.1f%% %8.1f %5.1f%% %7.1f %5.1f%%\n", t->name, t->calls, 1e3 * t->seconds,
-               100 * t->seconds / total, gflops, 100 * gflops / peaks->gflops_all, gb, 100 * gb / peaks->gb_all);
+               100 * t->seconds / m->sum, gflops, 100 * gflops / peaks->gflops_all, gb, 100 * gb / peaks->gb_all);
     }
-    printf("  %-50s %5s %9.3f\n", "sum", "", 1e3 * total);
+    printf("  %-50s %5s %9.3f\n", "sum", "", 1e3 * m->sum);
+    print_kinds(m);
 }
 
 static void print_json(const RtProgram *program, const Measured *m) {
@@ -126,7 +141,14 @@ static void print_json(const RtProgram *program, const Measured *m) {
         printf(", \"calls\": %" PRId64 ", \"ms\": %.6g, \"flops\": %.6g, \"bytes\": %.6g}", t->calls, 1e3 * t->seconds, t->flops,
                t->bytes);
     }
-    printf("]}");
+    printf("], \"kinds\": {");
+    const char *comma = "";
+    for (int k = 0; k < KERNEL_KINDS; k++) {
+        if (m->kind[k] == 0) continue;
+        printf("%s\"%s\": %.6g", comma, kernel_kind_name((KernelKind)k), 1e3 * m->kind[k]);
+        comma = ", ";
+    }
+    printf("}}");
 }
 
 static void print_header(const Session *session, const Peaks *p) {
@@ -157,9 +179,10 @@ static void bench(Session *session) {
     Peaks peaks = probe_machine(session->pool);
     Measured measured[] = {{.name = "train", .entry = {&program->train_step, &program->apply_update}, .entries = 2},
                            {.name = "infer", .entry = {&program->eval_step}, .entries = 1}};
-    random_inputs(session->machine, (uint64_t)o->seed);
+    bench_random_inputs(session->machine, (uint64_t)o->seed);
     print_header(session, &peaks);
     for (int i = 0; i < 2; i++) {
+        if (o->mode && strcmp(o->mode, measured[i].name) != 0) continue;
         time_whole(session->machine, &measured[i], o->repeats);
         time_kernels(session->machine, &measured[i], o->repeats);
         if (o->json)
@@ -175,8 +198,9 @@ int command_bench(const Options *options) {
     if (options->noperands > 1) return usage_error("bench", "one model at a time, found '%s' too", options->operand[1]);
     if (options->repeats == 0) return usage_error("bench", "'--repeats' is at least 1");
     Session session = {0};
+    bool train = !options->mode || !strcmp(options->mode, "train"), infer = !options->mode || !strcmp(options->mode, "infer");
     int status = session_find_model(&session, options, "bench");
-    if (!status) status = session_machine(&session, true, true);
+    if (!status) status = session_machine(&session, train, infer);
     if (!status) bench(&session);
     session_close(&session);
     return status;
