@@ -1,12 +1,10 @@
 /* Graph -> Program, through LLVM. Public face of codegen/: no llvm-c type leaks out of the folder. */
 #ifndef NETC_CODEGEN_CODEGEN_H
 #define NETC_CODEGEN_CODEGEN_H
+#include "codegen/choice.h"
 #include "ir/diag.h"
 #include "ir/ir.h"
 #include "runtime/abi.h"
-
-/* AUTO: Winograd F(4x4,3x3) where it applies, direct elsewhere, matrix products for groups that do not fill channel blocks. */
-typedef enum ConvAlgorithm { CONV_AUTO, CONV_DIRECT, CONV_GEMM, CONV_WINOGRAD } ConvAlgorithm;
 
 /* The machines that code can be made for, "x86_64-linux-gnu" and the like; ends with NULL. */
 const char *const *codegen_targets(void);

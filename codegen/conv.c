@@ -1,4 +1,5 @@
-/* Convolutions and their gradients: which algorithm, how much workspace. The algorithms are in the other conv_*.c files:
+/* Convolutions and their gradients: the way to the chosen algorithm (choose.c), and its workspace. The algorithms are in the
+ * other conv_*.c files:
  *
  *     conv_shape.c        windows as correlations       conv_tile.c         direct forward and data
  *     conv_plan.c         tiles, bands, pieces          conv_bwd_weights.c  direct weights
@@ -9,24 +10,16 @@
  */
 #include "codegen/winograd.h"
 
-static bool winograd_wanted(const CodegenOptions *options) {
-    return options->conv == CONV_AUTO || options->conv == CONV_WINOGRAD;
-}
-
-static bool uses_winograd(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v) {
-    ConvShape s = conv_shape(g, v, t->lanes);
-    return winograd_wanted(options) && (v->op == OP_CONV2D_BWD_WEIGHTS ? wino_weights_applies(&s) : wino_applies(&s));
-}
-
 static void lower_forward_or_data(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
-    if (uses_winograd(lowering_target(l), lowering_options(l), g, &g->value[id])) {
-        WinoPlan w = wino_plan(lowering_target(l), lowering_options(l), g, &g->value[id]);
+    const ConvChoice *choice = lowering_choice(l, id);
+    if (choice->algorithm == CONV_WINOGRAD) {
+        WinoPlan w = wino_plan(lowering_target(l), choice, g, &g->value[id]);
         ConvKernel wk = conv_kernel(l, id, true);
         lower_winograd(&wk, &w);
         return;
     }
-    CorrelationPlan p = correlation_plan(lowering_target(l), lowering_options(l), g, &g->value[id]);
+    CorrelationPlan p = correlation_plan(lowering_target(l), choice, g, &g->value[id]);
     ConvKernel k = conv_kernel(l, id, p.packed_bytes + p.sums_bytes > 0);
     if (p.gemm)
         lower_correlation_gemm(&k, &p);
@@ -34,22 +27,19 @@ static void lower_forward_or_data(Lowering *l, Val id) {
         lower_correlation(&k, &p);
 }
 
-Val conv_backward_partner(const Target *t, const CodegenOptions *options, const Graph *g, Val data) {
-    return winograd_wanted(options) ? wino_backward_partner(t, options, g, data) : NO_VAL;
-}
-
 void lower_conv2d(Lowering *l, Val v) { lower_forward_or_data(l, v); }
 void lower_conv2d_bwd_data(Lowering *l, Val v) { lower_forward_or_data(l, v); }
 
 void lower_conv2d_bwd_weights(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
-    if (uses_winograd(lowering_target(l), lowering_options(l), g, &g->value[id])) {
-        WinoWeightsPlan w = wino_weights_plan(lowering_target(l), lowering_options(l), g, &g->value[id]);
+    const ConvChoice *choice = lowering_choice(l, id);
+    if (choice->algorithm == CONV_WINOGRAD) {
+        WinoWeightsPlan w = wino_weights_plan(lowering_target(l), choice, g, &g->value[id]);
         ConvKernel wk = conv_kernel(l, id, true);
         lower_winograd_weights(&wk, &w);
         return;
     }
-    WeightsPlan p = weights_plan(lowering_target(l), lowering_options(l), g, &g->value[id]);
+    WeightsPlan p = weights_plan(lowering_target(l), choice, g, &g->value[id]);
     ConvKernel k = conv_kernel(l, id, true);
     if (p.gemm)
         lower_weights_gemm(&k, &p);
@@ -57,15 +47,13 @@ void lower_conv2d_bwd_weights(Lowering *l, Val id) {
         lower_weights(&k, &p);
 }
 
-uint64_t workspace_conv(const Target *t, const CodegenOptions *options, const Graph *g, Val id) {
+uint64_t workspace_conv(const Target *t, const ConvChoice *choice, const Graph *g, Val id) {
     const Value *v = &g->value[id];
-    bool winograd = uses_winograd(t, options, g, v);
-    if (v->op == OP_CONV2D_BWD_WEIGHTS)
-        return weights_plan(t, options, g, v).partial_bytes; /* Winograd's partials are the same */
-    if (winograd) {
-        WinoPlan w = wino_plan(t, options, g, v);
+    if (v->op == OP_CONV2D_BWD_WEIGHTS) return weights_plan(t, choice, g, v).partial_bytes; /* Winograd's partials are the same */
+    if (choice->algorithm == CONV_WINOGRAD) {
+        WinoPlan w = wino_plan(t, choice, g, v);
         return wino_workspace(&w);
     }
-    CorrelationPlan p = correlation_plan(t, options, g, v);
+    CorrelationPlan p = correlation_plan(t, choice, g, v);
     return p.packed_bytes + p.sums_bytes;
 }

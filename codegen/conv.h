@@ -145,10 +145,12 @@ typedef struct CorrelationPlan {
     StagePlan stage;
     uint64_t packed_bytes, sums_bytes; /* workspace: packed filters, then the bands' sums */
 } CorrelationPlan;
-CorrelationPlan correlation_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v);
-bool conv_uses_gemm(const ConvShape *s, const CodegenOptions *options);
-/* The cheapest tile for rows of `width` pixels and bands of band_rows rows. */
-TileShape tile_shape(const Target *t, const Correlation *c, int64_t width, int64_t band_rows);
+CorrelationPlan correlation_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);
+/* The direct kernels need groups that fill channel blocks. */
+bool conv_direct_applies(const ConvShape *s);
+/* The `most` (up to MAX_TILES) cheapest tiles for rows of `width` pixels and bands of band_rows rows, cheapest first. */
+enum { MAX_TILES = 8 };
+int tile_shapes(const Target *t, const Correlation *c, int64_t width, int64_t band_rows, TileShape *best, int most);
 
 /* ---- the frame of a correlation kernel (conv_sweep.c) ---- */
 /* What the piece means. */
@@ -179,7 +181,7 @@ typedef struct WeightsPlan {
     int64_t dw_floats;      /* of one partial gradient */
     uint64_t partial_bytes; /* workspace: one partial gradient per image group */
 } WeightsPlan;
-WeightsPlan weights_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v);
+WeightsPlan weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);
 void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi);
 LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band); /* output rows of the band */
 /* The partial gradients added up in a fixed tree into result 0. */

@@ -23,11 +23,11 @@ enum {
 };
 static const int64_t partial_limit = 64 << 20; /* bytes of all partials */
 
-WeightsPlan weights_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v) {
+WeightsPlan weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
     WeightsPlan p = {.s = conv_shape(g, v, t->lanes)};
     const ConvShape *s = &p.s;
     const int64_t F = (int64_t)sizeof(float), V = s->V;
-    p.gemm = conv_uses_gemm(s, options);
+    p.gemm = choice->algorithm == CONV_GEMM;
     int64_t taps = s->kernel[0] * s->kernel[1], group_in = s->I / s->groups;
     p.dw_floats = p.gemm ? s->O * group_in * taps : s->out_blocks * divide_up(group_in, V) * taps * V * V;
     p.dw_floats = divide_up(p.dw_floats, 16) * 16;

@@ -16,9 +16,8 @@ enum {
     GEMM_BYTES = 2048 * 1024
 };
 
-bool conv_uses_gemm(const ConvShape *s, const CodegenOptions *options) {
-    bool blocks = s->groups == 1 || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
-    return options->conv == CONV_GEMM || !blocks;
+bool conv_direct_applies(const ConvShape *s) {
+    return s->groups == 1 || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
 }
 
 /* Half cycles per output row and block with this tile: two FMAs and two loads go in a cycle, an accumulator is ready again after
@@ -38,25 +37,53 @@ static bool rows_divide(const Correlation *c, int64_t band_rows, int64_t rows) {
     return band_rows % rows == 0;
 }
 
-TileShape tile_shape(const Target *t, const Correlation *c, int64_t width, int64_t band_rows) {
-    int64_t limit = t->registers >= 32 ? (c->kernel[1] == 1 ? 24 : 16) : 12;
-    TileShape best = {1, 1, 1, 1};
-    int64_t best_cost = INT64_MAX;
+/* Puts a tile into the list of the `most` cheapest, ties in the order of arrival. */
+static int rank_tile(TileShape *best, int64_t *best_cost, int count, int most, TileShape tile, int64_t cost) {
+    int at = count;
+    while (at > 0 && cost < best_cost[at - 1]) at--;
+    if (at == most) return count;
+    if (count < most) count++;
+    for (int i = count - 1; i > at; i--) best[i] = best[i - 1], best_cost[i] = best_cost[i - 1];
+    best[at] = tile;
+    best_cost[at] = cost;
+    return count;
+}
+
+static int64_t held_columns(const Target *t, const Correlation *c, int64_t accumulators, int64_t blocks) {
+    return max_i64(1, min_i64(c->kernel[1], (t->registers - accumulators - 3) / blocks));
+}
+
+int tile_shapes(const Target *t, const Correlation *c, int64_t width, int64_t band_rows, TileShape *best, int most) {
+    int64_t limit = t->registers >= 32 ? (c->kernel[1] == 1 ? 24 : 16) : 12, best_cost[MAX_TILES];
+    int count = 0;
     for (int64_t blocks = 1; blocks <= 4; blocks++) {
         if (c->group_out_blocks % blocks) continue;
         for (int64_t parts = divide_up(width, limit); parts <= width; parts++) {
             int64_t columns = divide_up(width, parts);
             for (int64_t r = 1; r <= 8; r++) {
                 if (r * columns * blocks > limit || (r > 1 && parts > 1) || !rows_divide(c, band_rows, r)) continue;
-                int64_t spare = t->registers - r * columns * blocks - 3;
-                TileShape s = {r, columns, blocks, max_i64(1, min_i64(c->kernel[1], spare / blocks))};
-                int64_t cost = tile_cost(t, c, &s, width);
-                if (cost < best_cost) best = s, best_cost = cost;
+                TileShape s = {r, columns, blocks, held_columns(t, c, r * columns * blocks, blocks)};
+                count = rank_tile(best, best_cost, count, most, s, tile_cost(t, c, &s, width));
             }
             if (columns * 2 < limit / blocks && parts > 2) break; /* narrower ones only lose */
         }
     }
-    return best;
+    if (count == 0) best[count++] = (TileShape){1, 1, 1, 1};
+    return count;
+}
+
+/* The chosen tile, or the cheapest where none is chosen or it does not fit the bands. */
+static TileShape tile_of(const Target *t, const ConvChoice *choice, const Correlation *c, int64_t band_rows) {
+    TileShape s = {choice->tile[0], choice->tile[1], choice->tile[2], 1}, best[1];
+    int64_t width = correlation_lines(c, 1, 0), accumulators = s.rows * s.columns * s.blocks;
+    bool fits = accumulators > 0 && accumulators < t->registers - 4 && s.columns <= width &&
+                c->group_out_blocks % s.blocks == 0 && (s.rows == 1 || s.columns == width) && rows_divide(c, band_rows, s.rows);
+    if (fits) {
+        s.hold = held_columns(t, c, accumulators, s.blocks);
+        return s;
+    }
+    tile_shapes(t, c, width, band_rows, best, 1);
+    return best[0];
 }
 
 /* All numbers of rows per band equal but the last. */
@@ -77,15 +104,15 @@ static BandBytes band_bytes(const CorrelationPlan *p, int64_t row_bytes, int64_t
     return b;
 }
 
-static void plan_pieces(CorrelationPlan *p, const Target *t, int64_t rows, int64_t row_bytes, int64_t halo,
-                        int64_t filter_bytes) {
+static void plan_pieces(CorrelationPlan *p, const Target *t, const ConvChoice *choice, int64_t rows, int64_t row_bytes,
+                        int64_t halo, int64_t filter_bytes) {
     const Correlation *c = &p->c;
     BandBytes bytes = band_bytes(p, row_bytes, halo);
     int64_t fit = ((p->gemm ? GEMM_BYTES : STAGE_BYTES) - bytes.fixed) / bytes.row;
     p->band_rows = balanced(rows, max_i64(1, min_i64(rows, fit)));
     p->bands = divide_up(rows, p->band_rows);
     p->splits = 1;
-    p->tile = tile_shape(t, c, correlation_lines(c, 1, 0), p->band_rows);
+    p->tile = tile_of(t, choice, c, p->band_rows);
     p->images = p->gemm || p->bands > 1 ? 1 : max_i64(1, min_i64(MAX_IMAGES, c->N / MIN_PIECES));
     int64_t wanted = divide_up(FEW_PIECES, c->N * p->bands);
     if (wanted <= 1) return;
@@ -95,21 +122,21 @@ static void plan_pieces(CorrelationPlan *p, const Target *t, int64_t rows, int64
     } else if (rows >= 2) {
         p->band_rows = balanced(rows, divide_up(p->band_rows, min_i64(wanted, p->band_rows)));
         p->bands = divide_up(rows, p->band_rows);
-        p->tile = tile_shape(t, c, correlation_lines(c, 1, 0), p->band_rows);
+        p->tile = tile_of(t, choice, c, p->band_rows);
     }
 }
 
-CorrelationPlan correlation_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v) {
+CorrelationPlan correlation_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
     ConvShape s = conv_shape(g, v, t->lanes);
     CorrelationPlan p = {
-        .s = s, .c = v->op == OP_CONV2D ? correlation_forward(&s) : correlation_data(&s), .gemm = conv_uses_gemm(&s, options)};
+        .s = s, .c = v->op == OP_CONV2D ? correlation_forward(&s) : correlation_data(&s), .gemm = choice->algorithm == CONV_GEMM};
     const Correlation *c = &p.c;
     int64_t first[2], last[2], rows = correlation_lines(c, 0, 0), columns = correlation_lines(c, 1, 0);
     for (int axis = 0; axis < 2; axis++) correlation_reach(c, axis, &first[axis], &last[axis]);
     int64_t staged_columns = (columns - 1) * c->in_stride[1] + last[1] - first[1] + 1;
     int64_t row_bytes = c->in_blocks * staged_columns * c->V * (int64_t)sizeof(float);
     int64_t taps = c->kernel[0] * c->kernel[1], filter_floats = c->out_blocks * c->group_in_blocks * taps * c->V * c->V;
-    plan_pieces(&p, t, rows, row_bytes, last[0] - first[0], filter_floats * (int64_t)sizeof(float));
+    plan_pieces(&p, t, choice, rows, row_bytes, last[0] - first[0], filter_floats * (int64_t)sizeof(float));
     StageWindow w = {.first = {first[0], first[1]},
                      .lines = {(p.band_rows - 1) * c->in_stride[0] + last[0] - first[0] + 1, staged_columns},
                      .last_row = (rows - 1) * c->in_stride[0] + last[0],

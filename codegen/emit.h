@@ -134,7 +134,7 @@ typedef struct Lowering Lowering; /* one graph being turned into calls of one en
 Emitter *lowering_emitter(Lowering *l);
 const Graph *lowering_graph(const Lowering *l);
 const Target *lowering_target(const Lowering *l);
-const CodegenOptions *lowering_options(const Lowering *l);
+const ConvChoice *lowering_choice(const Lowering *l, Val v); /* of a convolution */
 /* Of a value id (RESULT values have their own). */
 Place lowering_place(const Lowering *l, Val v);
 /* Of result i of v; space RT_SPACE_COUNT if nobody reads it. */
@@ -161,10 +161,9 @@ void lower_conv2d_bwd_data(Lowering *l, Val v);
 void lower_conv2d_bwd_weights(Lowering *l, Val v);
 /* Backward weights that can be computed in the same sweep as backward data `data` (winograd_backward.c), or NO_VAL. Whoever
  * lowers them together must not give the dY that `data` stores a place, and must ask for the workspace of both. */
-Val conv_backward_partner(const Target *t, const CodegenOptions *options, const Graph *g, Val data);
-uint64_t wino_backward_workspace(const Target *t, const CodegenOptions *options, const Graph *g, Val data, Val weights);
+uint64_t wino_backward_workspace(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights);
 void lower_winograd_backward(Lowering *l, Val data, Val weights);
-uint64_t workspace_conv(const Target *t, const CodegenOptions *options, const Graph *g, Val v); /* bytes for the three above */
+uint64_t workspace_conv(const Target *t, const ConvChoice *choice, const Graph *g, Val v); /* bytes for the three above */
 /* map.c */
 void lower_map(Lowering *l, Val v);
 /* reduce.c */

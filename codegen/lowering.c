@@ -5,6 +5,7 @@
  * taken: then it is copied there at the end. In inference, what depends on parameters and states alone goes to RT_FOLDED, made
  * by prepare_eval. All else lives in the arena at planned offsets. */
 #include "codegen/lowering.h"
+#include "codegen/choose.h"
 #include "codegen/key.h"
 #include "passes/passes.h"
 #include <string.h>
@@ -12,12 +13,13 @@
 struct Lowering {
     ProgramBuilder *p;
     const Graph *g;
-    CallList *entry;       /* where calls go */
-    Place *place;          /* by value id; RT_SPACE_COUNT: none */
-    uint64_t *workspace;   /* arena offsets by value id */
-    bool *read;            /* by value id: does anybody read this very result? */
-    bool *fixed;           /* by value id: depends on parameters and states alone */
-    Val *partner;          /* of a convolution's backward data and weights that share a kernel: each other; NO_VAL */
+    CallList *entry;     /* where calls go */
+    Place *place;        /* by value id; RT_SPACE_COUNT: none */
+    uint64_t *workspace; /* arena offsets by value id */
+    bool *read;          /* by value id: does anybody read this very result? */
+    bool *fixed;         /* by value id: depends on parameters and states alone */
+    Val *partner;        /* of a convolution's backward data and weights that share a kernel: each other; NO_VAL */
+    ConvSites convs;
     uint64_t filter_bytes; /* of weight-shaped intermediates, which stand behind the planned arena */
     bool whole;            /* codegen_run_graph */
 };
@@ -30,7 +32,7 @@ ProgramBuilder *lowering_program(Lowering *l) { return l->p; }
 Emitter *lowering_emitter(Lowering *l) { return l->p->emitter; }
 const Graph *lowering_graph(const Lowering *l) { return l->g; }
 const Target *lowering_target(const Lowering *l) { return l->p->target; }
-const CodegenOptions *lowering_options(const Lowering *l) { return l->p->options; }
+const ConvChoice *lowering_choice(const Lowering *l, Val v) { return &conv_sites_find(&l->convs, v)->choice; }
 Place lowering_place(const Lowering *l, Val v) { return l->place[v]; }
 Place lowering_workspace(const Lowering *l, Val v) { return (Place){RT_ARENA, l->workspace[v]}; }
 
@@ -90,15 +92,6 @@ void lowering_error(Lowering *l, Val v, const char *format, ...) {
 
 static bool is_leaf(Op op) { return op == OP_INPUT || op == OP_PARAM || op == OP_STATE || op == OP_CONSTANT; }
 
-static void find_reads(Lowering *l) {
-    for (Val v = 0; v < l->g->count; v++) {
-        const Value *value = &l->g->value[v];
-        for (uint32_t i = 0; i < value->nargs; i++)
-            if (value->op != OP_RESULT) l->read[value->args[i]] = true;
-    }
-    for (uint32_t i = 0; i < l->g->noutputs; i++) l->read[l->g->output[i].value] = true;
-}
-
 static void find_fixed(Lowering *l) {
     for (Val v = 0; v < l->g->count; v++) {
         const Value *value = &l->g->value[v];
@@ -110,13 +103,11 @@ static void find_fixed(Lowering *l) {
 /* Backward data and weights that are lowered together; the dY between them then is nobody's to read. */
 static void find_partners(Lowering *l) {
     for (Val v = 0; v < l->g->count; v++) l->partner[v] = NO_VAL;
-    for (Val v = 0; v < l->g->count; v++) {
-        Val weights =
-            l->g->value[v].op == OP_CONV2D_BWD_DATA ? conv_backward_partner(l->p->target, l->p->options, l->g, v) : NO_VAL;
-        if (weights == NO_VAL || !l->read[v] || !l->read[weights]) continue;
-        l->partner[v] = weights;
-        l->partner[weights] = v;
-        l->read[l->g->value[weights].args[1]] = false;
+    for (uint32_t i = 0; i < l->convs.count; i++) {
+        const ConvSite *site = &l->convs.site[i];
+        if (!site->choice.sweep) continue;
+        l->partner[site->value] = site->partner;
+        if (l->g->value[site->value].op == OP_CONV2D_BWD_WEIGHTS) l->read[l->g->value[site->value].args[1]] = false;
     }
 }
 
@@ -215,9 +206,9 @@ static uint64_t plan_workspace(void *context, const Graph *g, Val v) {
     const Lowering *l = context;
     Op op = g->value[v].op;
     if (l->partner[v] != NO_VAL && op == OP_CONV2D_BWD_WEIGHTS) return 0;
-    if (l->partner[v] != NO_VAL) return wino_backward_workspace(l->p->target, l->p->options, g, v, l->partner[v]);
+    if (l->partner[v] != NO_VAL) return wino_backward_workspace(l->p->target, lowering_choice(l, v), g, v, l->partner[v]);
     if (op != OP_CONV2D && op != OP_CONV2D_BWD_DATA && op != OP_CONV2D_BWD_WEIGHTS) return 0;
-    return workspace_conv(l->p->target, l->p->options, g, v);
+    return workspace_conv(l->p->target, lowering_choice(l, v), g, v);
 }
 
 static bool plan_external(void *context, const Graph *g, Val v, uint32_t result) {
@@ -322,11 +313,11 @@ void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList 
     Lowering l = {.p = p, .g = g, .entry = dynamic, .whole = output_place != NULL};
     l.place = ARENA_ARRAY(p->arena, Place, g->count);
     l.workspace = ARENA_ARRAY(p->arena, uint64_t, g->count);
-    l.read = ARENA_ARRAY(p->arena, bool, g->count);
+    l.read = graph_reads(p->arena, g);
     l.fixed = ARENA_ARRAY(p->arena, bool, g->count);
     l.partner = ARENA_ARRAY(p->arena, Val, g->count);
     Place *target = output_place ? output_place : ARENA_ARRAY(p->arena, Place, g->noutputs);
-    find_reads(&l);
+    p->failed |= !choose_convolutions(p->arena, p->target, p->options, g, p->diag, &l.convs);
     find_partners(&l);
     for (Val v = 0; v < g->count; v++) {
         l.place[v] = nowhere;

@@ -67,7 +67,7 @@ typedef struct WinoPlan {
     StagePlan stage;                                                /* of one image */
     uint64_t scratch_bytes, packed_bytes, filter_bytes, sums_bytes; /* the last three in the workspace, in this order */
 } WinoPlan;
-WinoPlan wino_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v);
+WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);
 uint64_t wino_workspace(const WinoPlan *p);
 void lower_winograd(ConvKernel *k, const WinoPlan *p);
 
@@ -79,14 +79,14 @@ typedef struct WinoWeightsPlan {
     uint64_t scratch_bytes;
 } WinoWeightsPlan;
 bool wino_weights_applies(const ConvShape *s);
-WinoWeightsPlan wino_weights_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v);
+WinoWeightsPlan wino_weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);
 void lower_winograd_weights(ConvKernel *k, const WinoWeightsPlan *p);
 
 /* ---- the two as one: backward data and weights in a single sweep (winograd_backward.c) ----
  * If a convolution's backward data stores its computed dY for nobody but the same convolution's backward weights, both are done
  * together: dY is staged once and never stored, and the forward input is read while the epilogue has it in cache. */
-/* The weights' value that can be computed along with backward data `data`, or NO_VAL. */
-Val wino_backward_partner(const Target *t, const CodegenOptions *options, const Graph *g, Val data);
+/* The weights' value that can be computed along with backward data `data` by this choice, or NO_VAL. */
+Val wino_backward_partner(const Target *t, const ConvChoice *choice, const Graph *g, Val data);
 
 /* What the kernels share while they are emitted. */
 typedef struct WinoSweep {

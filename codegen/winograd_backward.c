@@ -14,8 +14,8 @@ typedef struct Plans {
     WinoWeightsPlan weights;
 } Plans;
 
-static Plans plans_of(const Target *t, const CodegenOptions *options, const Graph *g, Val data, Val weights) {
-    Plans p = {wino_plan(t, options, g, &g->value[data]), wino_weights_plan(t, options, g, &g->value[weights])};
+static Plans plans_of(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights) {
+    Plans p = {wino_plan(t, choice, g, &g->value[data]), wino_weights_plan(t, choice, g, &g->value[weights])};
     p.data.repeat = 2; /* several groups of images to a piece: fetch ahead */
     p.weights.dy = p.data.stage;
     p.weights.scratch_bytes = (uint64_t)p.data.images * (p.data.stage.bytes + p.weights.x.bytes) +
@@ -49,7 +49,7 @@ static Val stored_operand(const Graph *g, Val data) {
     return NO_VAL;
 }
 
-Val wino_backward_partner(const Target *t, const CodegenOptions *options, const Graph *g, Val data) {
+Val wino_backward_partner(const Target *t, const ConvChoice *choice, const Graph *g, Val data) {
     if (g->value[data].op != OP_CONV2D_BWD_DATA) return NO_VAL;
     Val stored = stored_operand(g, data), weights = stored == NO_VAL ? NO_VAL : only_reader(g, stored);
     if (weights == NO_VAL || g->value[weights].op != OP_CONV2D_BWD_WEIGHTS || g->value[weights].args[1] != stored) return NO_VAL;
@@ -60,13 +60,13 @@ Val wino_backward_partner(const Target *t, const CodegenOptions *options, const 
         if (i != 1 && value_source(g, w->args[i], NULL) >= data) return NO_VAL;
     ConvShape s = conv_shape(g, w, t->lanes);
     if (!wino_applies(&s) || !wino_weights_applies(&s) || s.in_blocks != s.out_blocks) return NO_VAL;
-    Plans p = plans_of(t, options, g, data, weights);
+    Plans p = plans_of(t, choice, g, data, weights);
     bool alike = p.data.bands == 1 && p.data.images == p.weights.images && p.data.block == p.weights.block;
     return alike && p.data.stage.copied && p.weights.x.copied ? weights : NO_VAL;
 }
 
-uint64_t wino_backward_workspace(const Target *t, const CodegenOptions *options, const Graph *g, Val data, Val weights) {
-    Plans p = plans_of(t, options, g, data, weights);
+uint64_t wino_backward_workspace(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights) {
+    Plans p = plans_of(t, choice, g, data, weights);
     return wino_workspace(&p.data) + p.weights.direct.partial_bytes;
 }
 
@@ -117,7 +117,7 @@ static void emit_backward(ConvKernel *data, ConvKernel *weights, const Plans *p)
 
 void lower_winograd_backward(Lowering *l, Val data, Val weights) {
     const Graph *g = lowering_graph(l);
-    Plans p = plans_of(lowering_target(l), lowering_options(l), g, data, weights);
+    Plans p = plans_of(lowering_target(l), lowering_choice(l, data), g, data, weights);
     ConvKernel d = conv_kernel(l, data, true), w = conv_kernel(l, weights, true);
     w.places[1] = d.places[0]; /* dY is never in memory: nothing reads this buffer */
     w.places[w.workspace_buffer] = d.places[d.workspace_buffer];
@@ -126,7 +126,7 @@ void lower_winograd_backward(Lowering *l, Val data, Val weights) {
     Place *places = ARENA_ARRAY(g->arena, Place, d.nplaces + w.nplaces);
     for (uint32_t i = 0; i < d.nplaces + w.nplaces; i++) places[i] = i < d.nplaces ? d.places[i] : w.places[i - d.nplaces];
     Kernel *kernel;
-    char *key = arena_printf(g->arena, "%s|%s|winograd-backward", value_key(l, data), value_key(l, weights));
+    char *key = arena_printf(g->arena, "%s|%s", conv_key(&d, "backward"), value_key(l, weights));
     char *name = arena_printf(g->arena, "conv2d_bwd_3x3_c%d_%d_winograd", (int)p.data.direct.s.I, (int)p.data.direct.s.O);
     if (kernel_begin(l, name, key, d.nplaces + w.nplaces, &kernel)) {
         ConvKernel behind = conv_kernel_behind(w, d.nplaces);

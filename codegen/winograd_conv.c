@@ -22,13 +22,13 @@ bool wino_applies(const ConvShape *s) {
     return s->groups == 1 && s->I >= s->V / 2 && s->O >= s->V / 2 && s->out[0] >= WINO_OUT && s->out[1] >= WINO_OUT;
 }
 
-WinoPlan wino_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v) {
-    WinoPlan p = {.direct = correlation_plan(t, options, g, v)};
+WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
+    WinoPlan p = {.direct = correlation_plan(t, choice, g, v)};
     const Correlation *c = &p.direct.c;
     const int64_t F = (int64_t)sizeof(float), V = c->V;
     int64_t tile_rows = divide_up(c->out[0], WINO_OUT);
     p.tile_columns = divide_up(c->out[1], WINO_OUT);
-    p.block = c->in_blocks * V >= WIDE_CHANNELS ? 8 : 16;
+    p.block = choice->block ? choice->block : c->in_blocks * V >= WIDE_CHANNELS ? 8 : 16;
     int64_t columns = p.tile_columns * WINO_OUT + 2, row_bytes = c->in_blocks * columns * V * F;
     p.bands = divide_up(tile_rows * WINO_OUT * row_bytes, STAGE_BYTES);
     p.images = p.bands > 1 ? 1 : max_i64(1, min_i64(c->N, p.block / (tile_rows * p.tile_columns)));

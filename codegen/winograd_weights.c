@@ -16,12 +16,12 @@ uint64_t wino_sum_bytes(const ConvShape *s) {
 
 bool wino_weights_applies(const ConvShape *s) { return wino_applies(s) && wino_sum_bytes(s) <= MAX_SUM_BYTES; }
 
-WinoWeightsPlan wino_weights_plan(const Target *t, const CodegenOptions *options, const Graph *g, const Value *v) {
-    WinoWeightsPlan p = {.direct = weights_plan(t, options, g, v)};
+WinoWeightsPlan wino_weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
+    WinoWeightsPlan p = {.direct = weights_plan(t, choice, g, v)};
     const ConvShape *s = &p.direct.s;
     p.tile_rows = divide_up(s->out[0], WINO_OUT);
     p.tile_columns = divide_up(s->out[1], WINO_OUT);
-    p.block = max_i64(s->in_blocks, s->out_blocks) * s->V >= WIDE_CHANNELS ? 8 : 16;
+    p.block = choice->block ? choice->block : max_i64(s->in_blocks, s->out_blocks) * s->V >= WIDE_CHANNELS ? 8 : 16;
     p.direct.block_groups = 1;
     int64_t group = divide_up(s->N, p.direct.image_groups);
     p.images = max_i64(1, min_i64(group, p.block / (p.tile_rows * p.tile_columns)));

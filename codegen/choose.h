@@ -1,0 +1,38 @@
+/* The pass that decides, before a graph is lowered, how each of its convolutions is computed in each direction.
+ *
+ * For every convolution it lists the candidates that are legal for its shape and its fused regions, asks the cost model
+ * (conv_cost.c) how long each will take, and takes what is pinned, what was measured, or the cheapest, in this order. Backward
+ * data and weights that one sweep could compute are decided together: the sweep against the best two kernels. */
+#ifndef NETC_CODEGEN_CHOOSE_H
+#define NETC_CODEGEN_CHOOSE_H
+#include "codegen/codegen.h"
+#include "codegen/target.h"
+
+enum { CONV_CANDIDATES = 12 };
+
+/* One convolution value. */
+typedef struct ConvSite {
+    Val value;
+    Val partner;     /* of backward data: the weights that a sweep would compute too; of those weights: the data; or NO_VAL */
+    const char *key; /* of its kernel (choice.h) */
+    ConvChoice choice;
+    ConvChoice candidate[CONV_CANDIDATES]; /* of data: sweeps first; of its weights: without sweeps */
+    double predicted[CONV_CANDIDATES];     /* seconds on one core; of a sweep: of both */
+    uint32_t ncandidates;
+} ConvSite;
+
+/* In arenas of the caller. */
+typedef struct ConvSites {
+    ConvSite *site;
+    uint32_t count;
+} ConvSites;
+
+/* False with a diagnostic if a pinned table lacks a convolution or asks for what cannot be. */
+bool choose_convolutions(Arena *arena, const Target *t, const CodegenOptions *options, const Graph *g, Diag *diag,
+                         ConvSites *out);
+const ConvSite *conv_sites_find(const ConvSites *sites, Val v); /* NULL: not a convolution */
+/* By value id: does anybody read this very result? */
+bool *graph_reads(Arena *arena, const Graph *g);
+/* "znver5/16": the CPU of a table's entries. */
+char *choice_cpu(Arena *arena, const Target *t);
+#endif
