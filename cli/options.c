@@ -78,6 +78,17 @@ static const OptionRow table[] = {
      "CPUs to hold code for (default: x86-64-v3,x86-64-v4 and this machine's)"},
     {"cpu-level", 0, KIND_TEXT, "NAME", AT(cpu_level), RUNS, "use the code for this CPU (default: the best that runs here)"},
 
+    {"infer", 0, KIND_FLAG, NULL, AT(infer), CMD_BUILD,
+     "make a C library for inference and its header, by -o's suffix: .a, .so or .o"},
+    {"weights", 'w', KIND_TEXT, "FILE", AT(weights), CMD_BUILD, "of --infer: safetensors file of the weights"},
+    {"embed-weights", 0, KIND_CHOICE, "yes|no", AT(embed_weights), CMD_BUILD,
+     "of --infer: yes puts the weights into the library (default), no leaves them to who calls it"},
+    {"prefix", 0, KIND_TEXT, "NAME", AT(prefix), CMD_BUILD,
+     "of --infer: what all its names begin with (default: the net's name)"},
+    {"header", 0, KIND_TEXT, "FILE", AT(header), CMD_BUILD, "of --infer: the header to write (default: -o's name with .h)"},
+    {"data", 0, KIND_TEXT, "DATA", AT(data), CMD_BUILD,
+     "of --infer: data set of the statistics and class names in the header (default: the recipe's)"},
+
     {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | RUNS, "threads (default: one per CPU); the results do not depend on it"},
     {"cpu", 0, KIND_TEXT, "NAME", AT(cpu), JITS, "LLVM's name of the CPU to compile for (default: native)"},
     {"conv", 0, KIND_CHOICE, "auto|direct|gemm", AT(conv), COMPILES, "convolution algorithm (default: auto)"},

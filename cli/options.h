@@ -59,6 +59,8 @@ typedef struct Options {
     /* build, and an executable */
     const char *emit, *target, *cpu_level;
     bool link_static;
+    bool infer; /* build a library */
+    const char *embed_weights, *prefix, *header;
     bool help;
     /* what is left: models, files */
     const char **operand;

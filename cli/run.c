@@ -16,7 +16,7 @@ int64_t count_parameters(const RtProgram *program) {
 
 /* ---- data ---- */
 
-static const char *recipe_data_name(RtDataset data) {
+const char *recipe_data_name(RtDataset data) {
     switch (data) {
     case RT_DATA_CIFAR10: return "cifar10";
     case RT_DATA_CIFAR100: return "cifar100";

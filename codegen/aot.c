@@ -132,28 +132,50 @@ static bool write_object(ProgramBuilder *p, LLVMMemoryBufferRef object, const ch
     return written;
 }
 
+static bool open_builder(Target *target, ProgramBuilder *p, const char *name, const CodegenOptions *options, Diag *diag) {
+    char why[512];
+    if (!target_open(target, options->target, options->cpu, why, sizeof why)) {
+        diag_error(diag, (Span){0}, "%s", why);
+        return false;
+    }
+    if (program_open(p, target, options, name, diag)) return true;
+    diag_error(diag, (Span){0}, "out of memory");
+    target_close(target);
+    return false;
+}
+
+/* Writes the object, if there is a path for it, and closes everything. */
+static bool finish(Target *target, ProgramBuilder *p, const char *path) {
+    LLVMMemoryBufferRef object = NULL;
+    bool done = !p->failed && object_emit(p, &object) && (!path || write_object(p, object, path));
+    if (object) LLVMDisposeMemoryBuffer(object);
+    program_close(p);
+    target_close(target);
+    return done;
+}
+
 bool codegen_object(const CodegenInput *input, const CodegenOptions *options, const char *symbol, const char *path,
                     bool *needs_gemm, Diag *diag) {
     Target target;
     ProgramBuilder p;
-    char why[512];
-    if (!target_open(&target, options->target, options->cpu, why, sizeof why)) {
-        diag_error(diag, (Span){0}, "%s", why);
-        return false;
-    }
-    bool opened = program_open(&p, &target, options, input->name, diag), done = false;
-    if (opened) {
-        RtProgram shape;
-        LLVMMemoryBufferRef object = NULL;
-        program_build(&p, input, &shape);
-        if (!p.failed) add_tables(&p, &shape, symbol);
-        *needs_gemm = LLVMGetNamedFunction(p.emitter->module, "rt_sgemm") != NULL;
-        done = !p.failed && object_emit(&p, &object) && (!path || write_object(&p, object, path));
-        if (object) LLVMDisposeMemoryBuffer(object);
-        program_close(&p);
-    } else {
-        diag_error(diag, (Span){0}, "out of memory");
-    }
-    target_close(&target);
-    return done;
+    RtProgram shape;
+    if (!open_builder(&target, &p, input->name, options, diag)) return false;
+    program_build(&p, input, &shape);
+    if (!p.failed) add_tables(&p, &shape, symbol);
+    *needs_gemm = LLVMGetNamedFunction(p.emitter->module, "rt_sgemm") != NULL;
+    return finish(&target, &p, path);
+}
+
+bool codegen_data(const CodegenOptions *options, const char *symbol, const void *image, size_t size, const DataPointer *pointer,
+                  uint32_t npointers, const char *path, Diag *diag) {
+    Target target;
+    ProgramBuilder p;
+    if (!open_builder(&target, &p, symbol, options, diag)) return false;
+    Tables t = {.p = &p, .e = p.emitter};
+    Pointer *to = arena_array(p.arena, (size_t)npointers + 1, sizeof *to);
+    LLVMTypeRef byte = LLVMInt8TypeInContext(p.emitter->context);
+    for (uint32_t i = 0; i < npointers; i++)
+        to[i] = (Pointer){pointer[i].offset, LLVMAddGlobal(p.emitter->module, byte, pointer[i].symbol)};
+    LLVMSetLinkage(add_image(&t, symbol, image, size, RT_ALIGN, to, npointers), LLVMExternalLinkage);
+    return finish(&target, &p, path);
 }

@@ -48,6 +48,15 @@ void jit_free(Jit *jit);
 bool codegen_object(const CodegenInput *input, const CodegenOptions *options, const char *symbol, const char *path,
                     bool *needs_gemm, Diag *diag);
 
+/* Constant data as an object file at `path`, exported as `symbol`: the bytes of `image`, in which addresses of other objects'
+ * symbols, in ascending order of offset, replace what stands there. False with a diagnostic. */
+typedef struct DataPointer {
+    size_t offset;
+    const char *symbol;
+} DataPointer;
+bool codegen_data(const CodegenOptions *options, const char *symbol, const void *image, size_t size, const DataPointer *pointer,
+                  uint32_t npointers, const char *path, Diag *diag);
+
 /* Test door: one graph compiled whole as the train_step entry, every output written out. Values are given and returned in
  * logical row-major order (i32 as float). lookup gives INPUT, PARAM and STATE; out[i] has room for output i. Runs on
  * `threads` threads. False with a sentence in why. */

@@ -2,6 +2,7 @@
  * linked by the system's compiler driver with the archive that netc finds relative to itself. */
 #include "driver/driver.h"
 #include "driver/levels.h"
+#include "driver/library.h"
 #include "driver/linker.h"
 #include "driver/process.h"
 #include <stdlib.h>
@@ -17,7 +18,7 @@ typedef struct Build {
     Levels levels;
     char *object[MAX_LEVELS];
     bool needs_gemm;
-    char directory[64]; /* of the objects, while they are linked */
+    char *directory; /* of the objects, while they are linked */
 } Build;
 
 static int compile(Build *b, int level, const char *path, const char *dump_asm, const char *dump_llvm) {
@@ -72,10 +73,8 @@ static int link_objects(Build *b) {
 }
 
 static int build_executable(Build *b) {
-    const char *temporary = getenv("TMPDIR");
-    snprintf(b->directory, sizeof b->directory, "%s/netc-XXXXXX",
-             temporary && *temporary && strlen(temporary) < 40 ? temporary : "/tmp");
-    if (!mkdtemp(b->directory)) return fail(EXIT_IO, "cannot make a directory like '%s'", b->directory);
+    b->directory = directory_temporary();
+    if (!b->directory) return EXIT_IO;
     int status = EXIT_OK;
     for (int i = 0; i < b->levels.count && !status; i++) {
         b->object[i] = join("%s/%d.o", b->directory, i);
@@ -83,6 +82,7 @@ static int build_executable(Build *b) {
     }
     if (!status) status = link_objects(b);
     directory_remove(b->directory);
+    free(b->directory);
     return status;
 }
 
@@ -109,14 +109,18 @@ static int choose_target(Build *b) {
                        codegen_targets()[1]);
 }
 
+static bool library_option(const Options *o) { return o->weights || o->embed_weights || o->prefix || o->header || o->data; }
+
 int command_build(const Options *options) {
     if (!options->output) return usage_error("build", "no output file given: -o FILE");
     if (options->noperands > 1) return usage_error("build", "one model at a time, found '%s' too", options->operand[1]);
+    if (!options->infer && library_option(options))
+        return usage_error("build", "'--weights', '--embed-weights', '--prefix', '--header' and '--data' go with '--infer'");
     Build b = {.o = options};
     int status = choose_target(&b);
     if (!status) status = session_find_model(&b.session, options, "build");
     if (!status) status = levels_choose(&b.levels, b.target, options->cpu, options->emit && strcmp(options->emit, "exe"));
-    if (!status) status = emit(&b);
+    if (!status) status = options->infer ? build_library(&b.session, b.target, &b.levels) : emit(&b);
     for (int i = 0; i < MAX_LEVELS; i++) free(b.object[i]);
     levels_free(&b.levels);
     session_close(&b.session);

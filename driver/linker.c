@@ -48,6 +48,24 @@ int linker_run(const char *target, char **argument, int n, const char *hint) {
     return status;
 }
 
+int target_tool_run(const char *target, const char *tool, char **argument) {
+    char *name[] = {target_is_cross(target) ? join("%s-%s", target, tool) : join("%s", tool), join("llvm-%s", tool),
+                    join("llvm-%s-19", tool)};
+    enum { NAMES = sizeof name / sizeof name[0] };
+    int status = PROGRAM_MISSING;
+    for (int i = 0; i < NAMES && status == PROGRAM_MISSING; i++) {
+        argument[0] = name[i];
+        status = process_run(argument, NULL, false, NULL);
+    }
+    if (status == PROGRAM_MISSING)
+        status = fail(EXIT_INPUT, "there is no '%s': install binutils%s%s", name[0], target_is_cross(target) ? " for " : "",
+                      target_is_cross(target) ? target : "");
+    else if (status)
+        status = fail(EXIT_INPUT, "'%s' failed", argument[0]);
+    for (int i = 0; i < NAMES; i++) free(name[i]);
+    return status;
+}
+
 int target_archive_missing(const char *target, const char *path) {
     if (!target_is_cross(target))
         return fail(EXIT_INPUT, "the runtime to link with is not at '%s': install netc whole (cmake --install)", path);

@@ -12,4 +12,6 @@ int target_archive_missing(const char *target, const char *path);
 /* Links by the first compiler driver for the target that is there. It fills in argument[0] and argument[n]; argument[n + 1] is
  * NULL. `hint` is said behind "linking by 'cc' failed". Returns the exit status. */
 int linker_run(const char *target, char **argument, int n, const char *hint);
+/* Runs the target's `tool` of binutils, or LLVM's; argument[0] is filled in. Returns the exit status. */
+int target_tool_run(const char *target, const char *tool, char **argument);
 #endif

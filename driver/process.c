@@ -1,5 +1,6 @@
 /* posix_spawn, and a progress line drawn from the size of the directory that the program fills. */
 #include "driver/process.h"
+#include "cli/report.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -49,6 +50,15 @@ bool directory_make(const char *directory) {
     made = made && (!mkdir(path, 0777) || errno == EEXIST);
     free(path);
     return made;
+}
+
+char *directory_temporary(void) {
+    const char *temporary = getenv("TMPDIR");
+    char *path = join("%s/netc-XXXXXX", temporary && *temporary ? temporary : "/tmp");
+    if (mkdtemp(path)) return path;
+    fail(EXIT_IO, "cannot make a directory like '%s': %s", path, strerror(errno));
+    free(path);
+    return NULL;
 }
 
 static void draw_progress(const Watch *watch, bool last) {

@@ -1,0 +1,260 @@
+/* netc build --infer: the model compiled for inference, once for full batches and once for a single image, for each CPU level;
+ * its weights, normalisation and class names as constant data; and the part of the runtime that runs it. All of it is linked into
+ * one relocatable object in which the library's seven functions get its prefix and everything else becomes local, so that
+ * libraries of several models go into one program. That object is the .o, the one member of the .a, or linked into the .so. */
+#include "driver/library.h"
+#include "driver/process.h"
+#include "runtime/infer.h"
+#include "runtime/weights.h"
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+_Static_assert((int)MAX_LEVELS == (int)RT_INFER_LEVELS, "a library has room for every level");
+
+enum { MAX_OBJECTS = 2 * MAX_LEVELS + 1, MAX_PREFIX = 64 };
+
+typedef struct Library {
+    Session *session, single; /* single: the same model for one image */
+    const Options *o;
+    const char *target, *suffix;
+    const Levels *levels;
+    char *prefix, *directory; /* of the objects, while they are linked */
+    char *object[MAX_OBJECTS];
+    int nobjects;
+    LibraryHeader header;
+    float *weights; /* logical tensors in the order of the program's tables; NULL: not embedded */
+    uint64_t nweights;
+} Library;
+
+/* ---- what is asked for ---- */
+
+static char *default_prefix(const char *model) {
+    char *prefix = join("%s%s", isdigit((unsigned char)*model) ? "net" : "", model);
+    for (char *c = prefix; *c; c++)
+        if (!isalnum((unsigned char)*c)) *c = '_';
+    return prefix;
+}
+
+static bool is_identifier(const char *text) {
+    for (const char *c = text; *c; c++)
+        if (!isalnum((unsigned char)*c) && *c != '_') return false;
+    return *text && !isdigit((unsigned char)*text) && strlen(text) <= MAX_PREFIX;
+}
+
+static const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static int check_options(Library *l) {
+    const Options *o = l->o;
+    const char *dot = strrchr(file_name(o->output), '.');
+    if (!dot || (strcmp(dot, ".a") && strcmp(dot, ".so") && strcmp(dot, ".o")))
+        return usage_error("build", "'--infer' makes a .a, .so or .o, not '%s'", o->output);
+    l->suffix = dot;
+    l->header.embedded = !o->embed_weights || !strcmp(o->embed_weights, "yes");
+    if (o->emit || o->link_static) return usage_error("build", "'--infer' excludes '--emit' and '--static'");
+    if (l->header.embedded && !o->weights)
+        return usage_error("build", "no weights given: --weights=FILE, or --embed-weights=no for a library that is given them");
+    if (o->prefix && !is_identifier(o->prefix))
+        return usage_error("build", "'--prefix=%s' is not a C identifier of at most %d characters", o->prefix, MAX_PREFIX);
+    return EXIT_OK;
+}
+
+/* ---- graphs ---- */
+
+static void describe(Library *l) {
+    const Graph *g = l->session->infer_passes.graph;
+    LibraryHeader *h = &l->header;
+    h->shape.recipe = l->session->infer.recipe;
+    for (Val v = 0; v < g->count; v++) {
+        const Type *type = &g->value[v].type;
+        if (g->value[v].op != OP_INPUT || type->rank != 4) continue;
+        h->shape.batch = type->dim[0], h->shape.channels = type->dim[1];
+        h->shape.height = type->dim[2], h->shape.width = type->dim[3];
+    }
+    h->shape.classes = g->value[graph_find_output(g, OUT_LOGITS, NULL)].type.dim[1];
+    h->model = l->session->infer.name;
+    h->normalize = h->shape.recipe.normalize;
+    h->library = file_name(l->o->output);
+    h->prefix = l->prefix = l->o->prefix ? join("%s", l->o->prefix) : default_prefix(h->model);
+}
+
+static int compile_graphs(Library *l) {
+    int status = session_graph(l->session, MODE_INFER, true);
+    if (status) return status;
+    describe(l);
+    if (l->header.shape.batch == 1) return EXIT_OK;
+    Options one = *l->o; /* the same again, without another round of remarks */
+    one.batch = 1;
+    one.remarks = one.time_passes = one.print_after_all = one.print_before_all = false;
+    one.print_before = one.print_after = NULL;
+    l->single = (Session){.options = &one, .path = join("%s", l->session->path)};
+    status = session_graph(&l->single, MODE_INFER, true);
+    l->single.options = l->o;
+    return status;
+}
+
+/* Statistics and class names. Without normalisation they may stay unknown. */
+static int describe_images(Library *l) {
+    const RtProgram *s = &l->header.shape;
+    if (s->recipe.normalize != RT_NORMALIZE_NONE || l->o->data) return describe_data(s, l->o, &l->header.data);
+    RtError ignored;
+    const char *name = recipe_data_name(s->recipe.data);
+    if (rt_data_describe(name, s->channels, s->height, s->width, s->classes, &l->header.data, &ignored))
+        rt_data_free(&l->header.data);
+    return EXIT_OK;
+}
+
+/* ---- weights ---- */
+
+/* The graph's tensors of one kind as codegen lists them, dense, behind `*bytes`. */
+static uint32_t list_tensors(const Graph *g, Op op, RtTensor *list, uint64_t *bytes) {
+    uint32_t count = 0;
+    for (Val v = 0; v < g->count; v++) {
+        const Value *value = &g->value[v];
+        bool known = value->op != op;
+        for (uint32_t i = 0; i < count && !known; i++) known = !strcmp(list[i].name, value->attrs.param.name);
+        if (known) continue;
+        RtTensor *t = &list[count++];
+        *t = (RtTensor){.name = value->attrs.param.name, .rank = (uint32_t)value->type.rank, .layout = RT_LAYOUT_DENSE};
+        memcpy(t->dim, value->type.dim, sizeof t->dim);
+        t->bytes = (uint64_t)type_elements(value->type) * sizeof(float);
+        t->offset = *bytes;
+        *bytes += t->bytes;
+    }
+    return count;
+}
+
+/* Reads the weights as a machine would, into the order in which the library has them; also to check what is not embedded. */
+static int read_weights(Library *l) {
+    if (!l->o->weights) return EXIT_OK;
+    const Graph *g = l->session->infer_passes.graph;
+    RtTensor *tensor = calloc(2 * (size_t)g->count, sizeof *tensor), *state = tensor + g->count;
+    if (!tensor) return fail(EXIT_INTERNAL, "out of memory");
+    uint64_t params_bytes = 0, state_bytes = 0;
+    uint32_t nparams = list_tensors(g, OP_PARAM, tensor, &params_bytes), nstates = list_tensors(g, OP_STATE, state, &state_bytes);
+    char *block = malloc(params_bytes + state_bytes + 1);
+    RtPart parts[] = {{"", tensor, nparams, block, params_bytes}, {"", state, nstates, block + params_bytes, state_bytes}};
+    RtProgram program = {.model = l->header.model, .block = 1};
+    RtError error;
+    StFile file;
+    RtStatus status = st_open(l->o->weights, &file, &error);
+    if (status == RT_OK && block) status = rt_parts_load(&file, &program, parts, 2, &error);
+    st_close(&file);
+    free(tensor);
+    l->weights = (float *)(void *)block;
+    l->nweights = (params_bytes + state_bytes) / sizeof(float);
+    if (!block) return fail(EXIT_INTERNAL, "out of memory");
+    return status ? fail_rt(status, &error) : EXIT_OK;
+}
+
+/* ---- objects ---- */
+
+static CodegenOptions code_options(const Library *l, int level) {
+    return (CodegenOptions){.target = l->target, .cpu = l->levels->cpu[level], .conv = session_conv_algorithm(l->o)};
+}
+
+static char *add_object(Library *l, const char *name) { return l->object[l->nobjects++] = join("%s/%s.o", l->directory, name); }
+
+static int compile(Library *l, Session *s, int level, const char *symbol) {
+    CodegenInput input = {
+        .name = s->infer.name, .infer = s->infer_passes.graph, .recipe = &s->infer.recipe, .recipe_text = s->infer.recipe_text};
+    CodegenOptions code = code_options(l, level);
+    bool gemm = false, compiled = codegen_object(&input, &code, symbol, add_object(l, symbol), &gemm, s->diag);
+    l->header.needs_gemm |= gemm;
+    if (compiled) return EXIT_OK;
+    session_print_diagnostics(s);
+    return EXIT_INPUT;
+}
+
+static int compile_programs(Library *l, char batch[][32], char single[][32]) {
+    int status = EXIT_OK;
+    for (int i = 0; i < l->levels->count && !status; i++) {
+        snprintf(batch[i], 32, "netc_program_%d", i);
+        snprintf(single[i], 32, "netc_single_%d", i);
+        status = compile(l, l->session, i, batch[i]);
+        if (!status && l->single.infer.graph) status = compile(l, &l->single, i, single[i]);
+    }
+    return status;
+}
+
+/* The class names one after the other, each with its 0; returns their length. */
+static size_t join_names(const LibraryHeader *h, char *out) {
+    size_t length = 0;
+    for (int64_t k = 0; h->data.class_names && k < h->shape.classes; k++) {
+        size_t size = strlen(h->data.class_names[k]) + 1;
+        if (out) memcpy(out + length, h->data.class_names[k], size);
+        length += size;
+    }
+    return length;
+}
+
+/* RtInferLibrary and what stands behind it. */
+static int compile_library(Library *l, char batch[][32], char single[][32]) {
+    const LibraryHeader *h = &l->header;
+    size_t names = sizeof(RtInferLibrary), length = join_names(h, NULL), weights = (names + length + 63) / 64 * 64;
+    size_t size = weights + (h->embedded ? l->nweights * sizeof(float) : 0);
+    char *image = calloc(1, size);
+    if (!image) return fail(EXIT_INTERNAL, "out of memory");
+    RtInferLibrary library = {.nlevels = (uint32_t)l->levels->count, .normalizer = rt_normalizer(&h->data, h->normalize)};
+    if (length) library.names = names;
+    if (h->embedded) library.weights = weights, library.nweights = l->nweights;
+    memcpy(image, &library, sizeof library);
+    join_names(h, image + names);
+    if (h->embedded) memcpy(image + weights, l->weights, l->nweights * sizeof(float));
+    DataPointer pointer[2 * MAX_LEVELS];
+    uint32_t n = 0;
+    for (int i = 0; i < l->levels->count; i++) pointer[n++] = (DataPointer){offsetof(RtInferLibrary, batch[i]), batch[i]};
+    for (int i = 0; i < l->levels->count && l->single.infer.graph; i++)
+        pointer[n++] = (DataPointer){offsetof(RtInferLibrary, single[i]), single[i]};
+    CodegenOptions code = code_options(l, 0);
+    Diag *diag = l->session->diag;
+    bool done = codegen_data(&code, "netc_infer_library", image, size, pointer, n, add_object(l, "library"), diag);
+    free(image);
+    if (done) return EXIT_OK;
+    session_print_diagnostics(l->session);
+    return EXIT_INPUT;
+}
+
+static int build_objects(Library *l) {
+    char batch[MAX_LEVELS][32], single[MAX_LEVELS][32];
+    int status = compile_programs(l, batch, single);
+    if (!status) status = compile_library(l, batch, single);
+    LibraryLink link = {.target = l->target,
+                        .prefix = l->prefix,
+                        .directory = l->directory,
+                        .object = l->object,
+                        .nobjects = l->nobjects,
+                        .needs_gemm = l->header.needs_gemm};
+    return status ? status : library_link(&link, l->o->output, l->suffix);
+}
+
+static int write_header(const Library *l) {
+    const char *output = l->o->output;
+    char *path = l->o->header ? join("%s", l->o->header) : join("%.*s.h", (int)(strlen(output) - strlen(l->suffix)), output);
+    int status = library_header_write(&l->header, path);
+    free(path);
+    return status;
+}
+
+int build_library(Session *session, const char *target, const Levels *levels) {
+    Library l = {.session = session, .o = session->options, .target = target, .levels = levels};
+    int status = check_options(&l);
+    if (!status) status = compile_graphs(&l);
+    if (!status) status = describe_images(&l);
+    if (!status) status = read_weights(&l);
+    if (!status && !(l.directory = directory_temporary())) status = EXIT_IO;
+    if (!status) status = build_objects(&l);
+    if (!status) status = write_header(&l);
+    if (l.directory) directory_remove(l.directory);
+    rt_data_free(&l.header.data);
+    session_close(&l.single);
+    for (int i = 0; i < l.nobjects; i++) free(l.object[i]);
+    free(l.directory);
+    free(l.prefix);
+    free(l.weights);
+    return status;
+}

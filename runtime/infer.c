@@ -1,0 +1,212 @@
+/* An inference context: one or two machines in one block of memory, the caller's or our own.
+ *
+ * A Program has a fixed batch. The library holds one for full batches and one for a single image; a last, partial batch goes
+ * image by image while that is less work than a full batch, and is padded with zeros otherwise. Once a context is made, running
+ * it allocates nothing and touches nothing outside it. */
+#include "runtime/infer.h"
+#include "runtime/cpu.h"
+#include "runtime/machine.h"
+#include "runtime/weights.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+extern const RtInferLibrary netc_infer_library;
+
+enum { LINE = 64, HUGE_PAGE = 2 << 20 };
+
+struct InferContext {
+    RtMachine *batch, *single; /* single may be NULL */
+    RtPool *pool;              /* NULL: the caller's thread alone */
+    void *owned;               /* memory to free; NULL: the caller's */
+};
+
+static const RtInferLibrary *library(void) { return &netc_infer_library; }
+static const char *text_at(uint64_t offset) { return (const char *)library() + offset; }
+static uint64_t rounded(uint64_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
+static int thread_count(int threads) { return threads < 1 ? 1 : threads; }
+
+/* The most demanding level that this machine can run, or -1. */
+static int choose_level(void) {
+    char missing[1];
+    int chosen = -1;
+    for (uint32_t i = 0; i < library()->nlevels; i++)
+        if (!rt_cpu_lacks(library()->batch[i]->features, missing, sizeof missing)) chosen = (int)i;
+    return chosen;
+}
+
+size_t netc_infer_bytes(int threads) {
+    int level = choose_level();
+    if (level < 0 || threads > RT_INFER_THREADS) return 0;
+    const RtProgram *single = library()->single[level];
+    uint64_t bytes = rt_machine_bytes(library()->batch[level], thread_count(threads));
+    if (single) bytes += rt_machine_bytes(single, thread_count(threads));
+    return (size_t)(LINE + rounded(sizeof(InferContext)) + bytes); /* a line, since the caller's memory may start anywhere */
+}
+
+/* ---- weights ---- */
+
+static RtStatus read_embedded(RtMachine *m, RtError *error) {
+    RtPart parts[RT_MAX_PARTS];
+    const float *from = (const float *)(const void *)text_at(library()->weights), *end = from + library()->nweights;
+    int nparts = rt_weights_parts(m, parts);
+    for (int i = 0; i < nparts; i++)
+        for (uint32_t k = 0; k < parts[i].count; k++) {
+            const RtTensor *t = &parts[i].tensors[k];
+            if (end - from < rt_tensor_elements(t)) return rt_fail(error, RT_INTERNAL, "the embedded weights are incomplete");
+            rt_tensor_pack(rt_machine_program(m), t, from, parts[i].block);
+            from += rt_tensor_elements(t);
+        }
+    return RT_OK;
+}
+
+static RtStatus read_file(const InferContext *c, const InferOptions *o, RtError *error) {
+    StFile file;
+    RtStatus status =
+        o->weights_path ? st_open(o->weights_path, &file, error) : st_open_bytes(o->weights, o->weights_bytes, &file, error);
+    if (status == RT_OK) status = rt_weights_read(&file, c->batch, error);
+    if (status == RT_OK && c->single) status = rt_weights_read(&file, c->single, error);
+    st_close(&file);
+    return status;
+}
+
+/* What the caller gives goes before what is embedded. */
+static int load_weights(const InferContext *c, const InferOptions *o, RtError *error) {
+    RtStatus status;
+    if (o->weights_path || o->weights) {
+        status = read_file(c, o, error);
+    } else if (library()->weights) {
+        status = read_embedded(c->batch, error);
+        if (status == RT_OK && c->single) status = read_embedded(c->single, error);
+    } else {
+        status = rt_fail(error, RT_INPUT, "this library holds no weights: give weights_path or weights");
+    }
+    return status == RT_OK ? INFER_OK : status == RT_IO ? INFER_IO : INFER_WEIGHTS;
+}
+
+/* ---- contexts ---- */
+
+static void *allocate(size_t bytes) {
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : LINE;
+    size_t size = (bytes + align - 1) / align * align;
+    void *memory = aligned_alloc(align, size);
+    if (memory && align == HUGE_PAGE) madvise(memory, size, MADV_HUGEPAGE);
+    return memory;
+}
+
+static InferContext *place(void *memory, void *owned, RtPool *pool, int level, RtError *error) {
+    const RtProgram *batch = library()->batch[level], *single = library()->single[level];
+    char *at = (char *)(uintptr_t)rounded((uintptr_t)memory);
+    InferContext *c = (InferContext *)(void *)at;
+    at += rounded(sizeof *c);
+    *c = (InferContext){.batch = rt_machine_place(batch, pool, at, error), .pool = pool, .owned = owned};
+    at += rt_machine_bytes(batch, rt_pool_threads(pool));
+    if (c->batch && single) c->single = rt_machine_place(single, pool, at, error);
+    return c;
+}
+
+static int check_options(const InferOptions *o, size_t bytes, RtError *error) {
+    if (o->threads > RT_INFER_THREADS) return rt_fail(error, RT_USAGE, "a context has at most %d threads", RT_INFER_THREADS);
+    if (!bytes) {
+        const RtProgram *least = library()->batch[0];
+        char missing[256];
+        rt_cpu_lacks(least->features, missing, sizeof missing);
+        return rt_fail(error, (RtStatus)INFER_CPU,
+                       "this machine is below the least that this library was built for, %s: its CPU lacks %s", least->target,
+                       missing);
+    }
+    if (o->memory && o->memory_bytes < bytes)
+        return rt_fail(error, RT_USAGE, "a context of %d threads needs %zu bytes, %zu were given", thread_count(o->threads),
+                       bytes, o->memory_bytes);
+    if (o->weights_path && o->weights) return rt_fail(error, RT_USAGE, "weights are given by path or in memory, not both");
+    return INFER_OK;
+}
+
+static int open_context(InferContext **context, const InferOptions *o, RtError *error) {
+    size_t bytes = netc_infer_bytes(o->threads);
+    int status = check_options(o, bytes, error);
+    if (status) return status;
+    void *owned = o->memory ? NULL : allocate(bytes);
+    if (!owned && !o->memory) return rt_fail(error, (RtStatus)INFER_MEMORY, "no memory for a context of %zu bytes", bytes);
+    RtPool *pool = o->threads > 1 ? rt_pool_new(o->threads) : NULL;
+    if (o->threads > 1 && !pool) {
+        free(owned);
+        return rt_fail(error, (RtStatus)INFER_MEMORY, "cannot start %d threads", o->threads);
+    }
+    InferContext *c = place(owned ? owned : o->memory, owned, pool, choose_level(), error);
+    status = load_weights(c, o, error);
+    if (status) {
+        netc_infer_free(c);
+        return status;
+    }
+    rt_machine_run(c->batch, &rt_machine_program(c->batch)->prepare_eval);
+    if (c->single) rt_machine_run(c->single, &rt_machine_program(c->single)->prepare_eval);
+    *context = c;
+    return INFER_OK;
+}
+
+int netc_infer_init(InferContext **context, const InferOptions *options, char *message) {
+    RtError error = {{0}};
+    *context = NULL;
+    int status = open_context(context, options ? options : &(InferOptions){0}, &error);
+    if (message) memcpy(message, error.text, RT_INFER_MESSAGE);
+    return status;
+}
+
+void netc_infer_free(InferContext *c) {
+    if (!c) return;
+    void *owned = c->owned;
+    rt_pool_free(c->pool);
+    free(owned);
+}
+
+/* ---- running ---- */
+
+/* The first n images of a machine's batch; the others are zero. */
+static void run_machine(RtMachine *m, const float *images, int64_t n, float *scores) {
+    const RtProgram *p = rt_machine_program(m);
+    int64_t image = p->channels * p->height * p->width;
+    float *input = rt_machine_space(m, RT_IMAGES);
+    memcpy(input, images, (size_t)(n * image) * sizeof *images);
+    memset(input + n * image, 0, (size_t)((p->batch - n) * image) * sizeof *images);
+    rt_machine_run(m, &p->eval_step);
+    memcpy(scores, rt_machine_space(m, RT_LOGITS), (size_t)(n * p->classes) * sizeof *scores);
+}
+
+int netc_infer_run(InferContext *c, const float *images, int n, float *scores) {
+    if (!c || n < 0 || (n && (!images || !scores))) return INFER_ARGUMENT;
+    const RtProgram *p = rt_machine_program(c->batch);
+    int64_t image = p->channels * p->height * p->width;
+    for (int64_t at = 0, count; at < n; at += count) {
+        count = n - at < p->batch ? n - at : p->batch;
+        bool alone = c->single && 2 * count <= p->batch;
+        if (alone) count = 1;
+        run_machine(alone ? c->single : c->batch, images + at * image, count, scores + at * p->classes);
+    }
+    return INFER_OK;
+}
+
+/* ---- pictures and classes ---- */
+
+void netc_infer_normalize(const unsigned char *pixels, int n, float *images) {
+    const RtProgram *p = library()->batch[0];
+    int64_t plane = p->height * p->width;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < p->channels; c++) {
+            const unsigned char *from = pixels + i * p->channels * plane + c;
+            float *to = images + (i * p->channels + c) * plane;
+            for (int64_t k = 0; k < plane; k++) to[k] = library()->normalizer.value[c][from[k * p->channels]];
+        }
+}
+
+void netc_infer_softmax(float *scores, int n) {
+    int64_t classes = library()->batch[0]->classes;
+    for (int64_t i = 0; i < n; i++) rt_softmax(scores + i * classes, classes, scores + i * classes);
+}
+
+const char *netc_infer_class_name(int label) {
+    if (!library()->names || label < 0 || label >= library()->batch[0]->classes) return NULL;
+    const char *name = text_at(library()->names);
+    for (int i = 0; i < label; i++) name += strlen(name) + 1;
+    return name;
+}
