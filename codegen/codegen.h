@@ -16,6 +16,7 @@ typedef struct CodegenOptions {
     const char *target;    /* of an object: one of codegen_targets(); NULL: this machine's */
     const char *cpu;       /* LLVM CPU name; NULL or "native": this machine; for another target, NULL: its least */
     ConvAlgorithm conv;    /* --conv= */
+    bool no_openblas;      /* matrix products are generated instead: other bits, and no rt_sgemm */
     const char *dump_llvm; /* write optimised LLVM IR to this path; NULL */
     const char *dump_asm;  /* likewise assembly */
 } CodegenOptions;

@@ -3,7 +3,7 @@
  *
  *     conv_shape.c        windows as correlations       conv_tile.c         direct forward and data
  *     conv_plan.c         tiles, bands, pieces          conv_bwd_weights.c  direct weights
- *     conv_stage.c        operands into scratch         conv_gemm.c         all three on rt_sgemm
+ *     conv_stage.c        operands into scratch         conv_gemm.c         all three by matrix products
  *     conv_finish.c       epilogues and sums            conv_pack.c         filters in other orders
  *     winograd_conv.c     Winograd forward and data     winograd_weights.c  Winograd weights
  *     winograd_backward.c data and weights in one sweep

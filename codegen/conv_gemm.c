@@ -1,4 +1,4 @@
-/* Convolution as matrix products (im2col), on rt_sgemm: the baseline, and the fallback for groups that do not fill channel
+/* Convolution as matrix products (im2col), by gemm.h: the baseline, and the fallback for groups that do not fill channel
  * blocks. It serves every shape; depthwise filters slowly (one product of one column per channel).
  *
  *     forward, data   out[pixel][cout] = columns[pixel][tap, cin] * packed[tap, cin][cout]      per band of rows, phase and group
@@ -8,42 +8,9 @@
  * bounds checks. Scratch: staged operands, columns, matrix of outputs or of dy.
  */
 #include "codegen/conv.h"
+#include "codegen/gemm.h"
 
 enum { MAX_PIXEL_UNIT = 8 };
-
-static LLVMValueRef sgemm_function(Emitter *e, LLVMTypeRef *type) {
-    LLVMTypeRef params[13] = {e->i32, e->i32, e->i64, e->i64, e->i64, e->f32, e->ptr,
-                              e->i64, e->ptr, e->i64, e->f32, e->ptr, e->i64};
-    *type = LLVMFunctionType(LLVMVoidTypeInContext(e->context), params, 13, false);
-    LLVMValueRef fn = LLVMGetNamedFunction(e->module, "rt_sgemm");
-    return fn ? fn : LLVMAddFunction(e->module, "rt_sgemm", *type);
-}
-
-typedef struct Product {
-    bool transpose_a;
-    LLVMValueRef m, n, k, a, b, c;
-    int64_t lda, ldb, ldc;
-    double beta;
-} Product;
-
-static void emit_sgemm(Emitter *e, const Product *p) {
-    LLVMTypeRef type;
-    LLVMValueRef fn = sgemm_function(e, &type), no = LLVMConstInt(e->i32, 0, false);
-    LLVMValueRef args[13] = {LLVMConstInt(e->i32, p->transpose_a, false),
-                             no,
-                             p->m,
-                             p->n,
-                             p->k,
-                             emit_float(e, 1),
-                             p->a,
-                             emit_int(e, p->lda),
-                             p->b,
-                             emit_int(e, p->ldb),
-                             emit_float(e, p->beta),
-                             p->c,
-                             emit_int(e, p->ldc)};
-    LLVMBuildCall2(e->b, type, fn, args, 13, "");
-}
 
 /* The gather of one group's columns: pixels of `rows` x width, taps as given, out of a staged operand. */
 typedef struct Gather {
@@ -178,7 +145,7 @@ static void emit_phase(ConvKernel *k, const CorrelationPlan *p, const Correlatio
                        .lda = max_i64(1, depth),
                        .ldb = outs,
                        .ldc = c->out_blocks * c->V};
-    emit_sgemm(e, &product);
+    emit_product(e, lowering_options(k->l), &product);
     loop_end(e, &group, NULL);
     finish_matrix(k, p, site, phase, matrix, rows, width);
     guard_end(e, &some);
@@ -271,7 +238,7 @@ static void emit_weights_band(ConvKernel *k, const WeightsPlan *p, LLVMValueRef 
                        .ldb = s->out_blocks * s->V,
                        .ldc = outs,
                        .beta = 1};
-    emit_sgemm(e, &product);
+    emit_product(e, lowering_options(k->l), &product);
     loop_end(e, &group, NULL);
 }
 

@@ -5,8 +5,8 @@
  *     weights  dw[o,k] = sum over n of dy[n,o] x[n,k]     lanes along k, images in order
  *
  * The classifier and the SE gates of CIFAR nets are generated here, so that an executable needs no BLAS; layers with more
- * than GEMM_WEIGHTS weights go to rt_sgemm, one call per piece. */
-#include "codegen/emit.h"
+ * than GEMM_WEIGHTS weights are matrix products (gemm.h), one per piece. */
+#include "codegen/gemm.h"
 
 enum { GEMM_WEIGHTS = 1 << 18, PIECE_WORK = 1 << 16, TILE = 4 };
 
@@ -37,30 +37,10 @@ static LLVMValueRef row_at(const Dense *d, LLVMValueRef base, LLVMValueRef row, 
     return emit_address(d->e, base, emit_mul_int(d->e, row, stride));
 }
 
-/* C[rows of the piece] = op(A) B on the rows of this piece; a points at the piece's first row (or column, if transposed). */
-static void emit_gemm(const Dense *d, bool transpose_a, bool transpose_b, int64_t n, int64_t k, LLVMValueRef a, int64_t lda,
-                      LLVMValueRef b, int64_t ldb, LLVMValueRef c, int64_t ldc) {
-    Emitter *e = d->e;
-    LLVMTypeRef types[] = {e->i32, e->i32, e->i64, e->i64, e->i64, e->f32, e->ptr,
-                           e->i64, e->ptr, e->i64, e->f32, e->ptr, e->i64};
-    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->context), types, 13, 0);
-    LLVMValueRef fn = LLVMGetNamedFunction(e->module, "rt_sgemm");
-    if (!fn) fn = LLVMAddFunction(e->module, "rt_sgemm", type);
-    LLVMValueRef m = LLVMBuildSub(e->b, d->end, d->first, "");
-    LLVMValueRef args[] = {LLVMConstInt(e->i32, transpose_a, 0),
-                           LLVMConstInt(e->i32, transpose_b, 0),
-                           m,
-                           emit_int(e, n),
-                           emit_int(e, k),
-                           emit_float(e, 1),
-                           a,
-                           emit_int(e, lda),
-                           b,
-                           emit_int(e, ldb),
-                           emit_float(e, 0),
-                           c,
-                           emit_int(e, ldc)};
-    LLVMBuildCall2(e->b, type, fn, args, 13, "");
+/* C[rows of the piece] = op(A) op(B): p without what the piece says. */
+static void emit_gemm(const Dense *d, Product p) {
+    p.m = LLVMBuildSub(d->e->b, d->end, d->first, "");
+    emit_product(d->e, lowering_options(d->l), &p);
 }
 
 /* y[row, o .. o+count): `count` dot products at once. */
@@ -92,8 +72,15 @@ static void emit_forward(const Dense *d) {
     }
     loop_end(e, &n, NULL);
     if (d->gemm)
-        emit_gemm(d, false, true, d->O, d->K, row_at(d, d->a, d->first, d->Kp), d->Kp, d->b, d->Kp,
-                  row_at(d, d->c, d->first, d->Op), d->Op);
+        emit_gemm(d, (Product){.transpose_b = true,
+                               .n = emit_int(e, d->O),
+                               .k = emit_int(e, d->K),
+                               .a = row_at(d, d->a, d->first, d->Kp),
+                               .b = d->b,
+                               .c = row_at(d, d->c, d->first, d->Op),
+                               .lda = d->Kp,
+                               .ldb = d->Kp,
+                               .ldc = d->Op});
 }
 
 /* c[row, all k] = sum over j of s(row, j) * b[j, k], lanes along k: s is dy[n, o] or, for the weights, dy[n, row]. */
@@ -112,7 +99,7 @@ static void emit_combine(const Dense *d, int64_t terms, int64_t scalar_row, int6
     loop_end(e, &row, NULL);
 }
 
-static void zero_tails(const Dense *d) { /* sgemm writes K of the K padded columns */
+static void zero_tails(const Dense *d) { /* the product writes K of the K padded columns */
     Emitter *e = d->e;
     if (d->Kp == d->K) return;
     Loop row = loop_begin(e, d->first, d->end, 1, 0, NULL);
@@ -126,8 +113,14 @@ static void emit_data(const Dense *d) { /* a = dy, b = w, c = dx */
         return;
     }
     zero_tails(d);
-    emit_gemm(d, false, false, d->K, d->O, row_at(d, d->a, d->first, d->Op), d->Op, d->b, d->Kp, row_at(d, d->c, d->first, d->Kp),
-              d->Kp);
+    emit_gemm(d, (Product){.n = emit_int(d->e, d->K),
+                           .k = emit_int(d->e, d->O),
+                           .a = row_at(d, d->a, d->first, d->Op),
+                           .b = d->b,
+                           .c = row_at(d, d->c, d->first, d->Kp),
+                           .lda = d->Op,
+                           .ldb = d->Kp,
+                           .ldc = d->Kp});
 }
 
 static void emit_weights(const Dense *d) { /* a = dy, b = x, c = dw; a piece is a range of outputs */
@@ -136,8 +129,15 @@ static void emit_weights(const Dense *d) { /* a = dy, b = x, c = dw; a piece is 
         return;
     }
     zero_tails(d);
-    emit_gemm(d, true, false, d->K, d->N, emit_address(d->e, d->a, d->first), d->Op, d->b, d->Kp,
-              row_at(d, d->c, d->first, d->Kp), d->Kp);
+    emit_gemm(d, (Product){.transpose_a = true,
+                           .n = emit_int(d->e, d->K),
+                           .k = emit_int(d->e, d->N),
+                           .a = emit_address(d->e, d->a, d->first),
+                           .b = d->b,
+                           .c = row_at(d, d->c, d->first, d->Kp),
+                           .lda = d->Op,
+                           .ldb = d->Kp,
+                           .ldc = d->Kp});
 }
 
 static void lower(Dense *d, const char *name, Val a, Val b, void (*emit)(const Dense *)) {

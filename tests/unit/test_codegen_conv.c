@@ -314,10 +314,11 @@ static void compare(const Graph *g, const Case *c, const Reference *r, float *co
     }
 }
 
-static void check_graph(Graph *g, const Case *c, const char *cpu, ConvAlgorithm algorithm, const int *threads) {
+static void check_graph(Graph *g, const Case *c, CodegenOptions options, const int *threads) {
     Leaves l = leaves_new(g);
     Reference r = reference_new(g, &l);
-    CodegenOptions options = {.cpu = cpu, .conv = algorithm};
+    const char *cpu = options.cpu;
+    ConvAlgorithm algorithm = options.conv;
     float **first = outputs_new(g), **again = outputs_new(g);
     for (int i = 0; threads[i]; i++) {
         run(g, &options, &l, threads[i], i ? again : first);
@@ -338,7 +339,7 @@ static void check_graph(Graph *g, const Case *c, const char *cpu, ConvAlgorithm 
 }
 
 static void check_case(const Case *c, const char *cpu, ConvAlgorithm algorithm, const int *threads) {
-    check_graph(conv_graph(c), c, cpu, algorithm, threads);
+    check_graph(conv_graph(c), c, (CodegenOptions){.cpu = cpu, .conv = algorithm}, threads);
 }
 
 static const int one_thread[] = {1, 0}, all_threads[] = {1, 2, 4, 0};
@@ -353,11 +354,22 @@ START_TEST(native_winograd) {
 }
 END_TEST
 START_TEST(backward_in_one_sweep) {
-    check_graph(pair_graph(&pairs[_i]), &pairs[_i], "native", CONV_AUTO, all_threads);
-    check_graph(pair_graph(&pairs[_i]), &pairs[_i], "native", CONV_DIRECT, one_thread);
+    check_graph(pair_graph(&pairs[_i]), &pairs[_i], (CodegenOptions){.cpu = "native"}, all_threads);
+    check_graph(pair_graph(&pairs[_i]), &pairs[_i], (CodegenOptions){.cpu = "native", .conv = CONV_DIRECT}, one_thread);
 }
 END_TEST
 START_TEST(native_gemm) { check_case(&cases[_i], "native", CONV_GEMM, _i % 8 == 1 ? all_threads : one_thread); }
+END_TEST
+/* The same products without OpenBLAS; on x86 in turn for 16 lanes (or what there is), 8 and 4. */
+START_TEST(generated_gemm) {
+    const char *cpu = "native";
+#if defined(__x86_64__)
+    static const char *const lesser[] = {"native", "x86-64-v2", "x86-64-v3"};
+    if (_i % 3 == 1 || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) cpu = lesser[_i % 3];
+#endif
+    CodegenOptions options = {.cpu = cpu, .conv = CONV_GEMM, .no_openblas = true};
+    check_graph(conv_graph(&cases[_i]), &cases[_i], options, _i % 8 == 0 ? all_threads : one_thread);
+}
 END_TEST
 /* Eight and four lanes in turn, where this machine runs them. */
 START_TEST(narrower_targets) {
@@ -377,6 +389,7 @@ int main(void) {
     tcase_add_loop_test(tests, native_winograd, 0, count);
     tcase_add_loop_test(tests, backward_in_one_sweep, 0, (int)(sizeof pairs / sizeof pairs[0]));
     tcase_add_loop_test(tests, native_gemm, 0, count);
+    tcase_add_loop_test(tests, generated_gemm, 0, count);
     tcase_add_loop_test(tests, narrower_targets, 0, count);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -258,6 +258,29 @@ START_TEST(agrees_with_fewer_lanes) {
 }
 END_TEST
 
+/* Dense layers too large for the kernels of small ones: by OpenBLAS, and generated (--no-openblas). */
+START_TEST(large_dense) {
+    Graph *g = graph_new("large", MODE_TRAIN);
+    const int64_t N = 37, K = 701, O = 403;
+    Val x = leaf(g, OP_INPUT, "x", type_matrix(N, K)), w = leaf(g, OP_PARAM, "w", type_matrix(O, K));
+    Val dy = leaf(g, OP_INPUT, "dy", type_matrix(N, O));
+    static const Op ops[] = {OP_DENSE, OP_DENSE_BWD_DATA, OP_DENSE_BWD_WEIGHTS};
+    for (int i = 0; i < 3; i++) {
+        Op op = ops[i];
+        Val args[2] = {op == OP_DENSE_BWD_DATA ? dy : x, op == OP_DENSE_BWD_WEIGHTS ? dy : w};
+        out(g, op, add(g, op, args, 2, (Attrs){0}, none));
+    }
+    static const CodegenOptions options[] = {{0}, {.no_openblas = true}, {.no_openblas = true, .cpu = "generic"}};
+    for (int i = 0; i < 3; i++) {
+        Both both = {0};
+        both_run(&both, g, &options[i]);
+        for (uint32_t k = 0; k < g->noutputs; k++) both_check(&both, k, 0x1p-24 * (16 + 2 * sqrt((double)K)), "large dense");
+        both_free(&both);
+    }
+    graph_free(g);
+}
+END_TEST
+
 START_TEST(threads_do_not_change_a_bit) {
     Graph *g = shape_graph((Shape){5, 33, 16, 16});
     Both both = {.g = g}, other = {.g = g};
@@ -304,6 +327,7 @@ int main(void) {
     tcase_add_test(tests, every_op_has_a_case);
     tcase_add_loop_test(tests, agrees_with_the_evaluator, 0, count);
     tcase_add_loop_test(tests, agrees_with_fewer_lanes, 3, 5);
+    tcase_add_test(tests, large_dense);
     tcase_add_test(tests, threads_do_not_change_a_bit);
     tcase_add_test(tests, unknown_cpu_is_refused);
     tcase_add_test(tests, op_that_should_be_gone_is_refused);
