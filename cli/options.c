@@ -70,7 +70,9 @@ static const OptionRow table[] = {
     {"count", 0, KIND_COUNT, "N", AT(count), CMD_DATA, "export: how many pictures (default: 10)"},
     {"json", 0, KIND_FLAG, NULL, AT(json), EVAL | PREDICT | CMD_BENCH, "print one line of JSON"},
 
-    {"emit", 0, KIND_CHOICE, "exe|obj|asm|llvm", AT(emit), CMD_BUILD, "what to make (default: exe)"},
+    {"emit", 0, KIND_CHOICE, "exe|obj|asm|llvm|ir", AT(emit), CMD_BUILD, "what to make (default: exe)"},
+    {"compile", 'c', KIND_FLAG, NULL, AT(emit_object), CMD_BUILD, "the same as --emit=obj"},
+    {"assemble", 'S', KIND_FLAG, NULL, AT(emit_assembly), CMD_BUILD, "the same as --emit=asm"},
     {"static", 0, KIND_FLAG, NULL, AT(link_static), CMD_BUILD, "link the C library in too"},
     {"target", 0, KIND_TEXT, "TRIPLE", AT(target), CMD_BUILD,
      "machine to build for: x86_64-linux-gnu or aarch64-linux-gnu (default: like this one)"},
@@ -92,6 +94,8 @@ static const OptionRow table[] = {
     {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | RUNS, "threads (default: one per CPU); the results do not depend on it"},
     {"cpu", 0, KIND_TEXT, "NAME", AT(cpu), JITS, "LLVM's name of the CPU to compile for (default: native)"},
     {"conv", 0, KIND_CHOICE, "auto|direct|gemm", AT(conv), COMPILES, "convolution algorithm (default: auto)"},
+    {"no-openblas", 0, KIND_FLAG, NULL, AT(no_openblas), COMPILES,
+     "generate the matrix products that OpenBLAS would do (large dense layers, some grouped convolutions)"},
     {"dump-llvm", 0, KIND_TEXT, "FILE", AT(dump_llvm), JITS, "write the optimised LLVM IR of the kernels"},
     {"dump-asm", 0, KIND_TEXT, "FILE", AT(dump_asm), JITS, "write the kernels' assembly"},
 

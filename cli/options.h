@@ -58,7 +58,7 @@ typedef struct Options {
     bool json, check, write;
     /* build, and an executable */
     const char *emit, *target, *cpu_level;
-    bool link_static;
+    bool link_static, emit_object, emit_assembly, no_openblas;
     bool infer; /* build a library */
     const char *embed_weights, *prefix, *header;
     bool help;

@@ -154,15 +154,15 @@ static bool finish(Target *target, ProgramBuilder *p, const char *path) {
     return done;
 }
 
-bool codegen_object(const CodegenInput *input, const CodegenOptions *options, const char *symbol, const char *path,
-                    bool *needs_gemm, Diag *diag) {
+bool codegen_object(const CodegenInput *input, const CodegenOptions *options, const char *symbol, const char *path, GemmUse *gemm,
+                    Diag *diag) {
     Target target;
     ProgramBuilder p;
     RtProgram shape;
     if (!open_builder(&target, &p, input->name, options, diag)) return false;
     program_build(&p, input, &shape);
     if (!p.failed) add_tables(&p, &shape, symbol);
-    *needs_gemm = LLVMGetNamedFunction(p.emitter->module, "rt_sgemm") != NULL;
+    *gemm = p.emitter->gemm;
     return finish(&target, &p, path);
 }
 

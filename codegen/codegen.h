@@ -21,6 +21,9 @@ typedef struct CodegenOptions {
     const char *dump_asm;  /* likewise assembly */
 } CodegenOptions;
 
+/* Who multiplies the matrices that kernels need multiplied. */
+typedef enum GemmUse { GEMM_NONE, GEMM_OPENBLAS, GEMM_GENERATED } GemmUse;
+
 /* What is compiled: fused graphs (after passes_run) and the recipe. */
 typedef struct CodegenInput {
     const char *name;   /* model */
@@ -44,10 +47,10 @@ const RtProgram *jit_program(const Jit *jit);
 const CodegenStats *jit_stats(const Jit *jit);
 void jit_free(Jit *jit);
 
-/* The same Program as an object file at `path` (NULL: only the dumps), exported as `const RtProgram symbol`. *needs_gemm: it
- * calls rt_sgemm. False with a diagnostic. */
-bool codegen_object(const CodegenInput *input, const CodegenOptions *options, const char *symbol, const char *path,
-                    bool *needs_gemm, Diag *diag);
+/* The same Program as an object file at `path` (NULL: only the dumps), exported as `const RtProgram symbol`. GEMM_OPENBLAS:
+ * it calls rt_sgemm. False with a diagnostic. */
+bool codegen_object(const CodegenInput *input, const CodegenOptions *options, const char *symbol, const char *path, GemmUse *gemm,
+                    Diag *diag);
 
 /* Constant data as an object file at `path`, exported as `symbol`: the bytes of `image`, in which addresses of other objects'
  * symbols, in ascending order of offset, replace what stands there. False with a diagnostic. */

@@ -145,7 +145,7 @@ static void emit_phase(ConvKernel *k, const CorrelationPlan *p, const Correlatio
                        .lda = max_i64(1, depth),
                        .ldb = outs,
                        .ldc = c->out_blocks * c->V};
-    emit_product(e, lowering_options(k->l), &product);
+    emit_product(e, &product);
     loop_end(e, &group, NULL);
     finish_matrix(k, p, site, phase, matrix, rows, width);
     guard_end(e, &some);
@@ -238,7 +238,7 @@ static void emit_weights_band(ConvKernel *k, const WeightsPlan *p, LLVMValueRef 
                        .ldb = s->out_blocks * s->V,
                        .ldc = outs,
                        .beta = 1};
-    emit_product(e, lowering_options(k->l), &product);
+    emit_product(e, &product);
     loop_end(e, &group, NULL);
 }
 

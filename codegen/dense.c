@@ -40,7 +40,7 @@ static LLVMValueRef row_at(const Dense *d, LLVMValueRef base, LLVMValueRef row, 
 /* C[rows of the piece] = op(A) op(B): p without what the piece says. */
 static void emit_gemm(const Dense *d, Product p) {
     p.m = LLVMBuildSub(d->e->b, d->end, d->first, "");
-    emit_product(d->e, lowering_options(d->l), &p);
+    emit_product(d->e, &p);
 }
 
 /* y[row, o .. o+count): `count` dot products at once. */

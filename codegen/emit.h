@@ -23,6 +23,8 @@ typedef struct Emitter {
     /* the kernel being emitted */
     LLVMValueRef fn, bufs, env, piece, scratch;
     LLVMValueRef *buffer; /* of every ref, loaded at the entry */
+    GemmUse gemm;         /* of all kernels so far */
+    bool no_openblas;     /* products are generated (gemm.h) */
     bool streams;         /* it holds emit_store_stream */
     uint32_t nbuffers;
 } Emitter;

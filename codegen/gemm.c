@@ -191,8 +191,9 @@ static void emit_dot_products(Emitter *e, const Product *p) {
     }
 }
 
-void emit_product(Emitter *e, const CodegenOptions *options, const Product *p) {
-    if (!options->no_openblas)
+void emit_product(Emitter *e, const Product *p) {
+    e->gemm = e->no_openblas ? GEMM_GENERATED : GEMM_OPENBLAS;
+    if (!e->no_openblas)
         call_openblas(e, p);
     else if (p->transpose_b)
         emit_dot_products(e, p);

@@ -11,5 +11,5 @@ typedef struct Product {
     int64_t lda, ldb, ldc;
     double beta;
 } Product;
-void emit_product(Emitter *e, const CodegenOptions *options, const Product *p);
+void emit_product(Emitter *e, const Product *p);
 #endif

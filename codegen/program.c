@@ -9,7 +9,10 @@
 bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions *options, const char *name, Diag *diag) {
     *p = (ProgramBuilder){.arena = arena_new(), .target = target, .options = options, .diag = diag};
     p->emitter = emitter_open(target, name);
-    if (p->emitter) return true;
+    if (p->emitter) {
+        p->emitter->no_openblas = options->no_openblas;
+        return true;
+    }
     arena_free(p->arena);
     return false;
 }

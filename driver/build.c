@@ -5,6 +5,7 @@
 #include "driver/library.h"
 #include "driver/linker.h"
 #include "driver/process.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,7 +18,9 @@ typedef struct Build {
     const char *target; /* "x86_64-linux-gnu" */
     Levels levels;
     char *object[MAX_LEVELS];
-    bool needs_gemm;
+    const char *kind, *output; /* --emit and -o, or what they are by default */
+    char *default_output;
+    GemmUse gemm;
     char *directory; /* of the objects, while they are linked */
 } Build;
 
@@ -31,13 +34,14 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
     CodegenOptions code = {.target = b->target,
                            .cpu = b->levels.cpu[level],
                            .conv = session_conv_algorithm(b->o),
+                           .no_openblas = b->o->no_openblas,
                            .dump_asm = dump_asm,
                            .dump_llvm = dump_llvm};
     char symbol[32];
-    bool gemm = false;
+    GemmUse gemm = GEMM_NONE;
     snprintf(symbol, sizeof symbol, "netc_program_%d", level);
     bool compiled = codegen_object(&input, &code, symbol, path, &gemm, s->diag);
-    b->needs_gemm |= gemm;
+    if (gemm) b->gemm = gemm;
     if (compiled) return EXIT_OK;
     session_print_diagnostics(s);
     return EXIT_INPUT;
@@ -48,25 +52,27 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
 static int link_objects(Build *b) {
     char *standalone = target_archive(b->target, "netc_standalone"), *gemm = target_archive(b->target, "netc_gemm"),
          *argument[MAX_ARGUMENTS];
+    bool needs_gemm = b->gemm == GEMM_OPENBLAS;
     int n = 1, status = EXIT_OK;
     argument[n++] = b->o->link_static ? "-static-pie" : "-pie";
     argument[n++] = "-s";
     argument[n++] = "-Wl,-z,relro,-z,now,-z,noexecstack,--gc-sections";
     argument[n++] = "-o";
-    argument[n++] = (char *)(uintptr_t)b->o->output;
+    argument[n++] = (char *)(uintptr_t)b->output;
     for (int i = 0; i < b->levels.count; i++) argument[n++] = b->object[i];
     argument[n++] = standalone;
-    if (b->needs_gemm) argument[n++] = gemm, argument[n++] = "-l:libopenblas.a";
+    if (needs_gemm) argument[n++] = gemm, argument[n++] = "-l:libopenblas.a";
     argument[n++] = "-lm";
     argument[n++] = "-pthread";
     argument[n + 1] = NULL;
     if (access(standalone, R_OK))
         status = target_archive_missing(b->target, standalone);
-    else if (b->needs_gemm && access(gemm, R_OK))
-        status = fail(EXIT_INPUT, "the model calls OpenBLAS, which netc cannot link for '%s'", b->target);
+    else if (needs_gemm && access(gemm, R_OK))
+        status =
+            fail(EXIT_INPUT, "the model calls OpenBLAS, which netc cannot link for '%s': build with --no-openblas", b->target);
     else
         status = linker_run(b->target, argument, n,
-                            b->needs_gemm ? "; the model calls OpenBLAS, so libopenblas.a must be installed" : "");
+                            needs_gemm ? "; the model calls OpenBLAS: install libopenblas.a, or build with --no-openblas" : "");
     free(standalone);
     free(gemm);
     return status;
@@ -88,17 +94,63 @@ static int build_executable(Build *b) {
 
 /* ---- what is made ---- */
 
+/* Both graphs, as 'netc ir --stage=final' prints them. */
+static int write_graphs(const Build *b) {
+    FILE *out = fopen(b->output, "w");
+    if (!out) return fail(EXIT_IO, "cannot write '%s': %s", b->output, strerror(errno));
+    graph_print(b->session.train_passes.graph, out);
+    putc('\n', out);
+    graph_print(b->session.infer_passes.graph, out);
+    bool failed = ferror(out);
+    return fclose(out) || failed ? fail(EXIT_IO, "cannot write '%s': %s", b->output, strerror(errno)) : EXIT_OK;
+}
+
 static int emit(Build *b) {
-    const char *kind = b->o->emit ? b->o->emit : "exe", *output = b->o->output;
-    bool executable = !strcmp(kind, "exe");
-    if (!executable && b->levels.count > 1)
-        return usage_error("build", "'--emit=%s' is made for one CPU: --cpu=%s", kind, b->levels.cpu[b->levels.count - 1]);
     int status = session_graph(&b->session, MODE_TRAIN, true);
     if (!status) status = session_graph(&b->session, MODE_INFER, true);
     if (status) return status;
-    if (executable) return build_executable(b);
-    if (!strcmp(kind, "obj")) return compile(b, 0, output, NULL, NULL);
-    return !strcmp(kind, "asm") ? compile(b, 0, NULL, output, NULL) : compile(b, 0, NULL, NULL, output);
+    if (!strcmp(b->kind, "exe")) status = build_executable(b);
+    if (!strcmp(b->kind, "obj")) status = compile(b, 0, b->output, NULL, NULL);
+    if (!strcmp(b->kind, "asm")) status = compile(b, 0, NULL, b->output, NULL);
+    if (!strcmp(b->kind, "llvm")) status = compile(b, 0, NULL, NULL, b->output);
+    if (!strcmp(b->kind, "ir")) status = write_graphs(b);
+    if (!status && b->gemm == GEMM_GENERATED)
+        fprintf(stderr, "netc: note: matrix products are generated (--no-openblas): weights agree with those of 'netc train' to "
+                        "rounding, with those of 'netc train --no-openblas' to the bit\n");
+    return status;
+}
+
+/* ---- what is asked for ---- */
+
+/* -c and -S are short for an --emit; two words must not say two things. */
+static int choose_kind(Build *b) {
+    const Options *o = b->o;
+    const char *letter = o->emit_object ? "-c" : "-S", *meant = o->emit_object ? "obj" : o->emit_assembly ? "asm" : NULL;
+    if (o->emit_object && o->emit_assembly) return usage_error("build", "'-c' and '-S' exclude each other");
+    if (meant && o->emit && strcmp(o->emit, meant) != 0)
+        return usage_error("build", "'%s' means '--emit=%s', but '--emit=%s' is given too", letter, meant, o->emit);
+    b->kind = meant ? meant : o->emit ? o->emit : "exe";
+    if (o->link_static && strcmp(b->kind, "exe") != 0)
+        return usage_error("build", "'--static' is said of an executable, not of '--emit=%s'", b->kind);
+    return EXIT_OK;
+}
+
+/* As a C compiler names its outputs: the model's name in this directory, with the ending of what is made; an executable has none.
+ */
+static int choose_output(Build *b) {
+    static const char *const endings[][2] = {{"exe", ""}, {"obj", ".o"}, {"asm", ".s"}, {"llvm", ".ll"}, {"ir", ".ir"}};
+    b->output = b->o->output;
+    if (b->output) return EXIT_OK;
+    const char *slash = strrchr(b->session.path, '/'), *name = slash ? slash + 1 : b->session.path, *ending = "";
+    size_t length = strlen(name);
+    if (length > 4 && !strcmp(name + length - 4, ".net"))
+        length -= 4;
+    else if (!strcmp(b->kind, "exe"))
+        return usage_error("build", "no name for the executable follows from '%s': -o FILE", name);
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
+        if (!strcmp(endings[i][0], b->kind)) ending = endings[i][1];
+    b->output = b->default_output = join("%.*s%s", (int)length, name, ending);
+    return EXIT_OK;
 }
 
 static int choose_target(Build *b) {
@@ -111,18 +163,27 @@ static int choose_target(Build *b) {
 
 static bool library_option(const Options *o) { return o->weights || o->embed_weights || o->prefix || o->header || o->data; }
 
+static int choose_levels(Build *b) {
+    bool one = strcmp(b->kind, "exe") != 0;
+    int status = levels_choose(&b->levels, b->target, b->o->cpu, one);
+    if (status || !one || b->levels.count == 1) return status;
+    return usage_error("build", "'--emit=%s' is made for one CPU: --cpu=%s", b->kind, b->levels.cpu[b->levels.count - 1]);
+}
+
 int command_build(const Options *options) {
-    if (!options->output) return usage_error("build", "no output file given: -o FILE");
     if (options->noperands > 1) return usage_error("build", "one model at a time, found '%s' too", options->operand[1]);
     if (!options->infer && library_option(options))
         return usage_error("build", "'--weights', '--embed-weights', '--prefix', '--header' and '--data' go with '--infer'");
     Build b = {.o = options};
-    int status = choose_target(&b);
+    int status = choose_kind(&b);
+    if (!status) status = choose_target(&b);
     if (!status) status = session_find_model(&b.session, options, "build");
-    if (!status) status = levels_choose(&b.levels, b.target, options->cpu, options->emit && strcmp(options->emit, "exe"));
+    if (!status) status = choose_levels(&b);
+    if (!status && !options->infer) status = choose_output(&b);
     if (!status) status = options->infer ? build_library(&b.session, b.target, &b.levels) : emit(&b);
     for (int i = 0; i < MAX_LEVELS; i++) free(b.object[i]);
     levels_free(&b.levels);
+    free(b.default_output);
     session_close(&b.session);
     return status;
 }

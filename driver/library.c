@@ -50,12 +50,14 @@ static const char *file_name(const char *path) {
 
 static int check_options(Library *l) {
     const Options *o = l->o;
+    if (!o->output) return usage_error("build", "no output file given: -o FILE");
     const char *dot = strrchr(file_name(o->output), '.');
     if (!dot || (strcmp(dot, ".a") && strcmp(dot, ".so") && strcmp(dot, ".o")))
         return usage_error("build", "'--infer' makes a .a, .so or .o, not '%s'", o->output);
     l->suffix = dot;
     l->header.embedded = !o->embed_weights || !strcmp(o->embed_weights, "yes");
-    if (o->emit || o->link_static) return usage_error("build", "'--infer' excludes '--emit' and '--static'");
+    if (o->emit || o->emit_object || o->emit_assembly || o->link_static)
+        return usage_error("build", "'--infer' excludes '--emit' and '--static'");
     if (l->header.embedded && !o->weights)
         return usage_error("build", "no weights given: --weights=FILE, or --embed-weights=no for a library that is given them");
     if (o->prefix && !is_identifier(o->prefix))
@@ -154,7 +156,10 @@ static int read_weights(Library *l) {
 /* ---- objects ---- */
 
 static CodegenOptions code_options(const Library *l, int level) {
-    return (CodegenOptions){.target = l->target, .cpu = l->levels->cpu[level], .conv = session_conv_algorithm(l->o)};
+    return (CodegenOptions){.target = l->target,
+                            .cpu = l->levels->cpu[level],
+                            .conv = session_conv_algorithm(l->o),
+                            .no_openblas = l->o->no_openblas};
 }
 
 static char *add_object(Library *l, const char *name) { return l->object[l->nobjects++] = join("%s/%s.o", l->directory, name); }
@@ -163,8 +168,9 @@ static int compile(Library *l, Session *s, int level, const char *symbol) {
     CodegenInput input = {
         .name = s->infer.name, .infer = s->infer_passes.graph, .recipe = &s->infer.recipe, .recipe_text = s->infer.recipe_text};
     CodegenOptions code = code_options(l, level);
-    bool gemm = false, compiled = codegen_object(&input, &code, symbol, add_object(l, symbol), &gemm, s->diag);
-    l->header.needs_gemm |= gemm;
+    GemmUse gemm = GEMM_NONE;
+    bool compiled = codegen_object(&input, &code, symbol, add_object(l, symbol), &gemm, s->diag);
+    l->header.needs_gemm |= gemm == GEMM_OPENBLAS;
     if (compiled) return EXIT_OK;
     session_print_diagnostics(s);
     return EXIT_INPUT;

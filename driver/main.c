@@ -16,11 +16,12 @@ static const Command commands[] = {
     {"bench", CMD_BENCH, command_bench, "netc bench MODEL [options]",
      "time a model's training step and inference, kernel by kernel",
      "The machine's arithmetic peak and memory bandwidth are measured in the same run.\n"},
-    {"build", CMD_BUILD, command_build, "netc build MODEL -o FILE [options]",
+    {"build", CMD_BUILD, command_build, "netc build MODEL [-o FILE] [options]",
      "make an executable that trains and predicts without netc, or a C library for inference",
      "It needs the C library only (--static: nothing), and holds the code of several CPUs, of which it runs the best.\n"
      "Its commands are train (the default), eval, predict, init, data and help.\n"
-     "With --infer: netc build --infer MODEL --weights FILE -o libNAME.a (or .so, .o) makes a library and its header, libNAME.h.\n"},
+     "With --infer: netc build --infer MODEL --weights FILE -o libNAME.a (or .so, .o) makes a library and its header, "
+     "libNAME.h.\n"},
     {"fmt", CMD_FMT, command_fmt, "netc fmt FILE.net... [options]", "print .net files in the one canonical style",
      "Prints to standard output unless --write or --check is given. '-' reads standard input.\n"},
     {"data", CMD_DATA, command_data, "netc data get|check|list|path|export [...]", "fetch, check and export data sets",

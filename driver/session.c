@@ -115,7 +115,11 @@ static int session_jit(Session *session) {
                           .infer = session->infer_passes.graph,
                           .recipe = &model->recipe,
                           .recipe_text = model->recipe_text};
-    CodegenOptions code = {.cpu = o->cpu, .conv = session_conv_algorithm(o), .dump_llvm = o->dump_llvm, .dump_asm = o->dump_asm};
+    CodegenOptions code = {.cpu = o->cpu,
+                           .conv = session_conv_algorithm(o),
+                           .no_openblas = o->no_openblas,
+                           .dump_llvm = o->dump_llvm,
+                           .dump_asm = o->dump_asm};
     session->jit = codegen_jit(&input, &code, session->diag);
     if (session->jit) return EXIT_OK;
     session_print_diagnostics(session);

@@ -2,6 +2,7 @@
 needs the C library only, runs in an empty root, and runs its code for lesser CPUs."""
 import os
 import re
+import shutil
 import subprocess
 
 from e2e import SMALL, Workspace, check, fabricate_cifar10, metrics, read_safetensors, step_losses
@@ -90,6 +91,34 @@ def check_openblas(at):
     same(at, "shared", "linked")
 
 
+def check_no_openblas(at):
+    """Products generated instead: no archive is needed, netc --no-openblas has the same bits, netc itself nearly the same losses."""
+    _, said = at.run("build", *MODEL, "--conv", "gemm", "--no-openblas", "--cpu", "native", "-o", at("plain"))
+    check("note: matrix products are generated" in said, f"no note about the bits: {said}")
+    check(os.path.getsize(at("plain")) < 2 << 20, "OpenBLAS seems to be linked in")
+    at.run("train", *MODEL, "--conv", "gemm", "--no-openblas", *train(3, at("generated")))
+    at.run("train", *MODEL, "--conv", "gemm", *train(3, at("products")))
+    run(at, at("plain"), *train(3, at("alone"), "--threads", 2))
+    same(at, "generated", "alone")
+    want, got = step_losses(at("products")), step_losses(at("alone"))
+    check(all(abs(got[s] - want[s]) < 1e-3 * abs(want[s]) for s in want), f"losses {got}, expected about {want}")
+
+
+def check_emit(at):
+    model = at("tiny.net")
+    shutil.copy(SMALL, model)
+    for options, name, holds in (["-S"], "tiny.s", "netc_program_0"), (["--emit=llvm"], "tiny.ll", "@netc_program_0"), \
+                                (["-c", "--emit=obj"], "tiny.o", None), (["--emit=ir"], "tiny.ir", "conv2d_bwd"):
+        at.run("build", model, *options)
+        check(holds is None or holds in open(at(name)).read(), f"{options} did not write {holds} to {name}")
+    symbols = subprocess.run(["nm", "-g", "--defined-only", at("tiny.o")], capture_output=True, text=True).stdout
+    check([line.split()[-1] for line in symbols.splitlines()] == ["netc_program_0"], f"the object exports:\n{symbols}")
+    for options, says in (["-c", "-S"], "exclude each other"), (["-S", "--emit=obj"], "means '--emit=asm'"), \
+                         (["-c", "--static"], "'--static'"), (["-c", "--cpu=x86-64-v3,x86-64-v4"], "one CPU"):
+        _, said = at.run("build", model, *options, status=2)
+        check(says in said, f"{options}: {said}")
+
+
 def check_empty_root(at, program):
     root = at("root")
     fabricate_cifar10(os.path.join(root, "data"))
@@ -113,8 +142,5 @@ with Workspace() as at:
     if os.geteuid() == 0:
         check_empty_root(at, at("static"))
     check_openblas(at)
-    at.run("build", *MODEL, "--emit", "asm", "-o", at("small.s"))
-    check("netc_program_0" in open(at("small.s")).read(), "the assembly does not define netc_program_0")
-    at.run("build", *MODEL, "--emit", "obj", "-o", at("small.o"))
-    symbols = subprocess.run(["nm", "-g", "--defined-only", at("small.o")], capture_output=True, text=True).stdout
-    check([line.split()[-1] for line in symbols.splitlines()] == ["netc_program_0"], f"the object exports:\n{symbols}")
+    check_no_openblas(at)
+    check_emit(at)

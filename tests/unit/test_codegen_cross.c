@@ -33,7 +33,7 @@ static void build(const Cross *c) {
                           .recipe_text = c->train.model.recipe_text};
     CodegenOptions options = {.target = "aarch64-linux-gnu"};
     char object[64];
-    bool gemm;
+    GemmUse gemm;
     snprintf(object, sizeof object, "%s/program.o", c->directory);
     must(codegen_object(&input, &options, "netc_program_0", object, &gemm, diag), diag);
     diag_free(diag);
