@@ -32,6 +32,7 @@ ProgramBuilder *lowering_program(Lowering *l) { return l->p; }
 Emitter *lowering_emitter(Lowering *l) { return l->p->emitter; }
 const Graph *lowering_graph(const Lowering *l) { return l->g; }
 const Target *lowering_target(const Lowering *l) { return l->p->target; }
+const CodegenOptions *lowering_options(const Lowering *l) { return l->p->options; }
 const ConvChoice *lowering_choice(const Lowering *l, Val v) { return &conv_sites_find(&l->convs, v)->choice; }
 Place lowering_place(const Lowering *l, Val v) { return l->place[v]; }
 Place lowering_workspace(const Lowering *l, Val v) { return (Place){RT_ARENA, l->workspace[v]}; }
