@@ -15,12 +15,12 @@ static void lower_forward_or_data(Lowering *l, Val id) {
     const ConvChoice *choice = lowering_choice(l, id);
     if (choice->algorithm == CONV_WINOGRAD) {
         WinoPlan w = wino_plan(lowering_target(l), choice, g, &g->value[id]);
-        ConvKernel wk = conv_kernel(l, id, true);
+        ConvKernel wk = conv_kernel(l, id, w.sums_bytes > 0);
         lower_winograd(&wk, &w);
         return;
     }
     CorrelationPlan p = correlation_plan(lowering_target(l), choice, g, &g->value[id]);
-    ConvKernel k = conv_kernel(l, id, p.packed_bytes + p.sums_bytes > 0);
+    ConvKernel k = conv_kernel(l, id, p.sums_bytes > 0);
     if (p.gemm)
         lower_correlation_gemm(&k, &p);
     else
@@ -47,13 +47,13 @@ void lower_conv2d_bwd_weights(Lowering *l, Val id) {
         lower_weights(&k, &p);
 }
 
-uint64_t workspace_conv(const Target *t, const ConvChoice *choice, const Graph *g, Val id) {
+uint64_t workspace_conv(const Target *t, const ConvChoice *choice, const Graph *g, Val id, bool fixed_filters) {
     const Value *v = &g->value[id];
     if (v->op == OP_CONV2D_BWD_WEIGHTS) return weights_plan(t, choice, g, v).partial_bytes; /* Winograd's partials are the same */
     if (choice->algorithm == CONV_WINOGRAD) {
         WinoPlan w = wino_plan(t, choice, g, v);
-        return wino_workspace(&w);
+        return fixed_filters ? w.sums_bytes : wino_workspace(&w);
     }
     CorrelationPlan p = correlation_plan(t, choice, g, v);
-    return p.packed_bytes + p.sums_bytes;
+    return p.sums_bytes + (fixed_filters ? 0 : p.packed_bytes);
 }

@@ -77,7 +77,8 @@ typedef struct ConvKernel {
     uint32_t nplaces;
     uint32_t *result_buffer; /* of result r; NO_BUFFER if nobody reads it */
     uint32_t workspace_buffer;
-    uint32_t first_buffer; /* of the kernel: above 0 where two values share it */
+    uint32_t filters_buffer; /* of filters in the kernel's own order; NO_BUFFER: as they are stored */
+    uint32_t first_buffer;   /* of the kernel: above 0 where two values share it */
     Type *arg_type;
     LLVMValueRef *arg_base;
     LLVMValueRef *preloaded;
@@ -87,6 +88,9 @@ typedef struct ConvKernel {
 /* Lists the buffers of v; `bind` fetches them once the kernel is open. */
 ConvKernel conv_kernel(Lowering *l, Val v, bool workspace);
 void conv_kernel_bind(ConvKernel *k);
+/* Adds the buffer of filters in another order. The calls up to lowering_resume make them: once where the filters are fixed, else
+ * at every run into the workspace from `offset` on. */
+void conv_kernel_filters(ConvKernel *k, uint64_t offset, uint64_t bytes);
 /* The same value's buffers behind `first` others of a kernel that two values share: for emission only, places stay as they are.
  */
 ConvKernel conv_kernel_behind(ConvKernel k, uint32_t first);
@@ -117,18 +121,18 @@ void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t ste
 
 /* ---- finishing accumulators (conv_finish.c) ---- */
 /* Where finished vectors go: image n and channel block cb of result 0's type. Reductions add to a row of sums [rows][C]: of the
- * image, or, where images are cut into bands, of the band, in the workspace. */
+ * image, or, where images are cut into bands, of the band, at the start of the workspace. */
 typedef struct Finish {
     LLVMValueRef n, cb, sums_row;
     int64_t channels;
     bool banded;
-    int64_t sums_rows, sums_offset; /* rows in all; floats before the sums in the workspace */
+    int64_t sums_rows; /* in all */
 } Finish;
 /* Accumulator acc[i] belongs to pixel[i] = y*W + x. */
 void finish_emit(ConvKernel *k, const Finish *f, int count, const LLVMValueRef *acc, const LLVMValueRef *pixel);
 void finish_clear_sums(ConvKernel *k, const Finish *f);
 /* The call that adds the bands' sums up in order, one piece per image. */
-void finish_combine_sums(ConvKernel *k, int64_t N, int64_t channels, int64_t bands, int64_t sums_offset);
+void finish_combine_sums(ConvKernel *k, int64_t N, int64_t channels, int64_t bands);
 
 /* ---- plans of the correlation kernels (conv_plan.c) ---- */
 /* A register tile of rows x columns pixels x `blocks` output blocks; `hold` filter columns are kept in registers at a time. */
@@ -143,7 +147,7 @@ typedef struct CorrelationPlan {
     int64_t images;                   /* per piece, one after the other */
     int64_t band_rows, bands, splits; /* rows of a phase per band; pieces per band, each a range of output blocks */
     StagePlan stage;
-    uint64_t packed_bytes, sums_bytes; /* workspace: packed filters, then the bands' sums */
+    uint64_t sums_bytes, packed_bytes; /* workspace: the bands' sums, then packed filters if they are made at every run */
 } CorrelationPlan;
 CorrelationPlan correlation_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);
 /* The direct kernels need groups that fill channel blocks. */
@@ -192,9 +196,10 @@ void lower_sum_partials(ConvKernel *k, const WeightsPlan *p);
 void lower_weights_gemm(ConvKernel *k, const WeightsPlan *p);
 
 /* ---- filters in other orders (conv_pack.c) ---- */
-/* Transposed for backward data, into the workspace. */
-void lower_pack_transposed(ConvKernel *k, const CorrelationPlan *p);
-/* As dense matrices [group][tap row][tap column][channel in][channel out] for one phase after the other, into the workspace. */
+/* Transposed for backward data. */
+void lower_pack_transposed(ConvKernel *k, const CorrelationPlan *p, Place to);
+/* As dense matrices [group][tap row][tap column][channel in][channel out] for one phase after the other, into the
+ * kernel's filters. */
 void lower_pack_dense(ConvKernel *k, const CorrelationPlan *p);
 int64_t packed_phase_floats(const Correlation *c, const int64_t phase[2]);
 /* Adds dense partial gradients up and scatters them into filters. */

@@ -15,8 +15,8 @@ static bool wanted(const ConvKernel *k, uint32_t region) { return k->result_buff
 /* Base and element of the vector that the sums of a REDUCE region for this channel block are added to. */
 static LLVMValueRef sums_vector(ConvKernel *k, const Finish *f, uint32_t region, LLVMValueRef *base) {
     Emitter *e = k->e;
-    int64_t blocks = divide_up(f->channels, e->V), offset = 0;
-    if (f->banded) offset = f->sums_offset + reduce_ordinal(k->v, region) * f->sums_rows * blocks * e->V;
+    int64_t blocks = divide_up(f->channels, e->V);
+    int64_t offset = f->banded ? reduce_ordinal(k->v, region) * f->sums_rows * blocks * e->V : 0;
     *base = emit_buffer(e, f->banded ? k->workspace_buffer : k->result_buffer[region_result(k->v, region)]);
     return emit_offset(e, emit_offset(e, f->sums_row, blocks, f->cb), e->V, emit_int(e, offset));
 }
@@ -79,12 +79,12 @@ void finish_emit(ConvKernel *k, const Finish *f, int count, const LLVMValueRef *
     }
 }
 
-void finish_combine_sums(ConvKernel *k, int64_t N, int64_t channels, int64_t bands, int64_t sums_offset) {
+void finish_combine_sums(ConvKernel *k, int64_t N, int64_t channels, int64_t bands) {
     Emitter *e = k->e;
     Kernel *kernel;
     char *key = conv_key(k, "combine");
     if (kernel_begin(k->l, "conv_sums", key, k->nplaces, &kernel)) {
-        Finish f = {.channels = channels, .banded = true, .sums_rows = N * bands, .sums_offset = sums_offset};
+        Finish f = {.channels = channels, .banded = true, .sums_rows = N * bands};
         for (uint32_t i = 0; i < k->v->nregions; i++) {
             if (k->v->regions[i].role != REGION_REDUCE || !wanted(k, i)) continue;
             Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, divide_up(channels, e->V)), 1, 0, NULL);

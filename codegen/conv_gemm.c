@@ -140,7 +140,7 @@ static void emit_phase(ConvKernel *k, const CorrelationPlan *p, const Correlatio
                        .n = emit_int(e, outs),
                        .k = emit_int(e, depth),
                        .a = columns,
-                       .b = emit_address(e, emit_buffer(e, k->workspace_buffer), filters),
+                       .b = emit_address(e, emit_buffer(e, k->filters_buffer), filters),
                        .c = emit_address(e, matrix, emit_mul_int(e, group.iv, outs)),
                        .lda = max_i64(1, depth),
                        .ldb = outs,
@@ -155,7 +155,9 @@ void lower_correlation_gemm(ConvKernel *k, const CorrelationPlan *p) {
     Emitter *e = k->e;
     const Correlation *c = &p->c;
     Kernel *kernel;
+    conv_kernel_filters(k, p->sums_bytes, p->packed_bytes);
     lower_pack_dense(k, p);
+    lowering_resume(k->l);
     if (kernel_begin(k->l, conv_name(k, &p->s, "_gemm"), conv_key(k, "gemm"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         CorrelationSite site = correlation_site(e, p, emit_int(e, 0));

@@ -1,4 +1,4 @@
-/* A convolution kernel's buffers: its arguments, the results somebody reads, its workspace, in this order. */
+/* A convolution kernel's buffers: its arguments, the results somebody reads, its workspace, its filters in another order. */
 #include "codegen/conv.h"
 
 uint32_t region_result(const Value *v, uint32_t region) {
@@ -20,8 +20,9 @@ ConvKernel conv_kernel(Lowering *l, Val id, bool workspace) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     uint32_t results = value_results(g, id);
-    ConvKernel k = {.l = l, .e = lowering_emitter(l), .v = v, .id = id, .workspace_buffer = NO_BUFFER};
-    k.places = ARENA_ARRAY(g->arena, Place, v->nargs + results + 1);
+    ConvKernel k = {
+        .l = l, .e = lowering_emitter(l), .v = v, .id = id, .workspace_buffer = NO_BUFFER, .filters_buffer = NO_BUFFER};
+    k.places = ARENA_ARRAY(g->arena, Place, v->nargs + results + 2);
     k.result_buffer = ARENA_ARRAY(g->arena, uint32_t, results);
     k.arg_type = ARENA_ARRAY(g->arena, Type, v->nargs);
     k.arg_base = ARENA_ARRAY(g->arena, LLVMValueRef, v->nargs);
@@ -47,12 +48,20 @@ void conv_kernel_bind(ConvKernel *k) {
     for (uint32_t i = 0; i < k->v->nargs; i++) k->arg_base[i] = emit_buffer(k->e, k->first_buffer + i);
 }
 
+void conv_kernel_filters(ConvKernel *k, uint64_t offset, uint64_t bytes) {
+    Place workspace = lowering_workspace(k->l, k->id);
+    workspace.offset += offset;
+    k->filters_buffer = k->nplaces;
+    k->places[k->nplaces++] = lowering_make_once(k->l, k->v->args[1], bytes, workspace);
+}
+
 ConvKernel conv_kernel_behind(ConvKernel k, uint32_t first) {
     const Graph *g = lowering_graph(k.l);
     uint32_t results = value_results(g, k.id), *buffer = ARENA_ARRAY(g->arena, uint32_t, results);
     for (uint32_t r = 0; r < results; r++) buffer[r] = k.result_buffer[r] == NO_BUFFER ? NO_BUFFER : first + k.result_buffer[r];
     k.result_buffer = buffer;
     if (k.workspace_buffer != NO_BUFFER) k.workspace_buffer += first;
+    if (k.filters_buffer != NO_BUFFER) k.filters_buffer += first;
     k.first_buffer = first;
     return k;
 }

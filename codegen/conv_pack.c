@@ -22,7 +22,7 @@ static void transpose_tile(Emitter *e, LLVMValueRef src, LLVMValueRef dst) {
 }
 
 /* To [I block of all groups][O block in the group][kh][kw][O in V][I in V], one I block a piece. */
-void lower_pack_transposed(ConvKernel *k, const CorrelationPlan *p) {
+void lower_pack_transposed(ConvKernel *k, const CorrelationPlan *p, Place to) {
     Emitter *e = k->e;
     const Correlation *c = &p->c;
     int64_t taps = c->kernel[0] * c->kernel[1], tile = c->V * c->V, inner = c->group_in_blocks, outer = c->group_out_blocks;
@@ -35,16 +35,16 @@ void lower_pack_transposed(ConvKernel *k, const CorrelationPlan *p) {
         Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, inner), 1, 0, NULL);
         Loop tap = loop_begin(e, emit_int(e, 0), emit_int(e, taps), 1, 0, NULL);
         LLVMValueRef from = emit_offset(e, emit_offset(e, group, inner, ob.iv), outer, ib);
-        LLVMValueRef to = emit_offset(e, e->piece, inner, ob.iv);
+        LLVMValueRef target = emit_offset(e, e->piece, inner, ob.iv);
         from = emit_mul_int(e, emit_offset(e, from, taps, tap.iv), tile);
-        to = emit_mul_int(e, emit_offset(e, to, taps, tap.iv), tile);
-        transpose_tile(e, emit_address(e, emit_buffer(e, 0), from), emit_address(e, emit_buffer(e, 1), to));
+        target = emit_mul_int(e, emit_offset(e, target, taps, tap.iv), tile);
+        transpose_tile(e, emit_address(e, emit_buffer(e, 0), from), emit_address(e, emit_buffer(e, 1), target));
         loop_end(e, &tap, NULL);
         loop_end(e, &ob, NULL);
         kernel_end(k->l, 0);
     }
     double bytes = 2.0 * (double)(c->out_blocks * inner * taps * tile) * sizeof(float);
-    Place places[] = {k->places[1], k->places[k->workspace_buffer]};
+    Place places[] = {k->places[1], to};
     kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, bytes);
 }
 
@@ -77,10 +77,10 @@ static void pack_phase(ConvKernel *k, const CorrelationPlan *p, const int64_t ph
     LLVMValueRef ky = emit_offset(e, row.iv, rows.index_step, emit_int(e, rows.index));
     LLVMValueRef kx = emit_offset(e, column.iv, columns.index_step, emit_int(e, columns.index));
     LLVMValueRef o = c->transposed ? emit_offset(e, group, ins, in) : emit_offset(e, group, outs, out.iv);
-    LLVMValueRef value = emit_load_scalar(e, emit_buffer(e, 1), filter_element(e, &p->s, o, c->transposed ? out.iv : in, ky, kx));
+    LLVMValueRef value = emit_load_scalar(e, emit_buffer(e, 0), filter_element(e, &p->s, o, c->transposed ? out.iv : in, ky, kx));
     LLVMValueRef tap = emit_offset(e, emit_offset(e, group, rows.count, row.iv), columns.count, column.iv);
     LLVMValueRef to = emit_offset(e, emit_offset(e, emit_offset(e, tap, ins, in), outs, out.iv), 1, emit_int(e, base));
-    emit_store_scalar(e, value, emit_buffer(e, k->workspace_buffer), to);
+    emit_store_scalar(e, value, emit_buffer(e, 1), to);
     loop_end(e, &out, NULL);
     loop_end(e, &column, NULL);
     loop_end(e, &row, NULL);
@@ -91,7 +91,7 @@ void lower_pack_dense(ConvKernel *k, const CorrelationPlan *p) {
     const Correlation *c = &p->c;
     int64_t ins = c->channels_in / c->groups, base = 0;
     Kernel *kernel;
-    if (kernel_begin(k->l, "conv_pack_dense", conv_key(k, "pack-dense"), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, "conv_pack_dense", conv_key(k, "pack-dense"), 2, &kernel)) {
         LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, ins), "");
         LLVMValueRef in = LLVMBuildURem(e->b, e->piece, emit_int(e, ins), "");
         int64_t phase[2];
@@ -102,7 +102,8 @@ void lower_pack_dense(ConvKernel *k, const CorrelationPlan *p) {
             }
         kernel_end(k->l, 0);
     }
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, c->channels_in, 0, 2.0 * (double)p->packed_bytes);
+    Place places[] = {k->places[1], k->places[k->filters_buffer]};
+    kernel_call(k->l, kernel, k->id, places, 2, c->channels_in, 0, 2.0 * (double)p->packed_bytes);
 }
 
 /* The inverse: sums dense partial gradients [group][kh][kw][I][O] and scatters them into filters; one (O block, I block) a piece.

@@ -50,8 +50,7 @@ Finish correlation_finish(const CorrelationPlan *p, const CorrelationSite *s, LL
                     .channels = p->c.channels_out,
                     .sums_row = s->sums_row,
                     .banded = p->bands > 1,
-                    .sums_rows = p->c.N * p->bands,
-                    .sums_offset = (int64_t)(p->packed_bytes / sizeof(float))};
+                    .sums_rows = p->c.N * p->bands};
 }
 
 double conv_flops(const ConvShape *s) {
@@ -79,6 +78,5 @@ char *conv_name(const ConvKernel *k, const ConvShape *s, const char *suffix) {
 void correlation_call(ConvKernel *k, Kernel *kernel, const CorrelationPlan *p) {
     int64_t pieces = divide_up(p->c.N, p->images) * p->bands * p->splits;
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, pieces, conv_flops(&p->s), conv_bytes(k));
-    if (p->bands > 1 && conv_has_reduce(k->v))
-        finish_combine_sums(k, p->c.N, p->c.channels_out, p->bands, (int64_t)(p->packed_bytes / sizeof(float)));
+    if (p->bands > 1 && conv_has_reduce(k->v)) finish_combine_sums(k, p->c.N, p->c.channels_out, p->bands);
 }

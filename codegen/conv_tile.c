@@ -181,7 +181,7 @@ static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
     const Correlation *c = &p->c;
     Loop image = loop_begin(e, emit_int(e, 0), correlation_images(e, p), 1, 0, NULL);
     Sweep s = {.k = k, .p = p, .site = correlation_site(e, p, image.iv)};
-    s.filters = c->transposed ? emit_buffer(e, k->workspace_buffer) : k->arg_base[1];
+    s.filters = c->transposed ? emit_buffer(e, k->filters_buffer) : k->arg_base[1];
     LLVMValueRef first_split = p->splits > 1 ? LLVMBuildICmp(e->b, LLVMIntEQ, s.site.split, emit_int(e, 0), "") : NULL;
     s.staged = stage_emit(k, &p->stage, 0, s.site.n, s.site.band, e->scratch, first_split);
     int64_t groups = c->out_blocks / p->tile.blocks;
@@ -201,7 +201,11 @@ static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
 void lower_correlation(ConvKernel *k, const CorrelationPlan *p) {
     Kernel *kernel;
     const Correlation *c = &p->c;
-    if (c->transposed) lower_pack_transposed(k, p);
+    if (c->transposed) {
+        conv_kernel_filters(k, p->sums_bytes, p->packed_bytes);
+        lower_pack_transposed(k, p, k->places[k->filters_buffer]);
+        lowering_resume(k->l);
+    }
     if (kernel_begin(k->l, conv_name(k, &p->s, ""), conv_key(k, "direct"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         emit_correlation(k, p);

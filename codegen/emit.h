@@ -143,6 +143,12 @@ Place lowering_place(const Lowering *l, Val v);
 /* Of result i of v; space RT_SPACE_COUNT if nobody reads it. */
 Place lowering_result_place(const Lowering *l, Val v, uint32_t result);
 Place lowering_workspace(const Lowering *l, Val v);
+/* Is v known when prepare_eval runs? */
+bool lowering_is_fixed(const Lowering *l, Val v);
+/* A place for `bytes` that are made from v alone, by the calls up to lowering_resume: in RT_FOLDED, made once by prepare_eval, if
+ * v is fixed; else `otherwise`, made at every run. */
+Place lowering_make_once(Lowering *l, Val v, uint64_t bytes, Place otherwise);
+void lowering_resume(Lowering *l);
 
 /* Begins the kernel named by a structural key (everything that shapes its code: op, types, attributes, Exprs, which results
  * are wanted; never a value id, a name or an offset). True: the function is new and open: emit its body, then kernel_end.
@@ -166,7 +172,8 @@ void lower_conv2d_bwd_weights(Lowering *l, Val v);
  * lowers them together must not give the dY that `data` stores a place, and must ask for the workspace of both. */
 uint64_t wino_backward_workspace(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights);
 void lower_winograd_backward(Lowering *l, Val data, Val weights);
-uint64_t workspace_conv(const Target *t, const ConvChoice *choice, const Graph *g, Val v); /* bytes for the three above */
+/* Bytes for the three above; with fixed_filters, those in other orders are kept elsewhere. */
+uint64_t workspace_conv(const Target *t, const ConvChoice *choice, const Graph *g, Val v, bool fixed_filters);
 /* map.c */
 void lower_map(Lowering *l, Val v);
 /* reduce.c */

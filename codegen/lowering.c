@@ -13,12 +13,14 @@
 struct Lowering {
     ProgramBuilder *p;
     const Graph *g;
-    CallList *entry;     /* where calls go */
-    Place *place;        /* by value id; RT_SPACE_COUNT: none */
-    uint64_t *workspace; /* arena offsets by value id */
-    bool *read;          /* by value id: does anybody read this very result? */
-    bool *fixed;         /* by value id: depends on parameters and states alone */
-    Val *partner;        /* of a convolution's backward data and weights that share a kernel: each other; NO_VAL */
+    CallList *entry;       /* where calls go */
+    CallList *prepare;     /* where calls go that need to be made once; NULL */
+    CallList *interrupted; /* the entry to return to */
+    Place *place;          /* by value id; RT_SPACE_COUNT: none */
+    uint64_t *workspace;   /* arena offsets by value id */
+    bool *read;            /* by value id: does anybody read this very result? */
+    bool *fixed;           /* by value id: depends on parameters and states alone */
+    Val *partner;          /* of a convolution's backward data and weights that share a kernel: each other; NO_VAL */
     ConvSites convs;
     uint64_t filter_bytes; /* of weight-shaped intermediates, which stand behind the planned arena */
     bool whole;            /* codegen_run_graph */
@@ -36,6 +38,18 @@ const CodegenOptions *lowering_options(const Lowering *l) { return l->p->options
 const ConvChoice *lowering_choice(const Lowering *l, Val v) { return &conv_sites_find(&l->convs, v)->choice; }
 Place lowering_place(const Lowering *l, Val v) { return l->place[v]; }
 Place lowering_workspace(const Lowering *l, Val v) { return (Place){RT_ARENA, l->workspace[v]}; }
+bool lowering_is_fixed(const Lowering *l, Val v) { return l->prepare && l->fixed[v]; }
+
+Place lowering_make_once(Lowering *l, Val v, uint64_t bytes, Place otherwise) {
+    l->interrupted = l->entry;
+    if (!lowering_is_fixed(l, v)) return otherwise;
+    l->entry = l->prepare;
+    Place place = {RT_FOLDED, l->p->folded_bytes};
+    l->p->folded_bytes += (bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN;
+    return place;
+}
+
+void lowering_resume(Lowering *l) { l->entry = l->interrupted; }
 
 static Val result_value(const Graph *g, Val v, uint32_t result) {
     if (result == 0) return v;
@@ -209,7 +223,8 @@ static uint64_t plan_workspace(void *context, const Graph *g, Val v) {
     if (l->partner[v] != NO_VAL && op == OP_CONV2D_BWD_WEIGHTS) return 0;
     if (l->partner[v] != NO_VAL) return wino_backward_workspace(l->p->target, lowering_choice(l, v), g, v, l->partner[v]);
     if (op != OP_CONV2D && op != OP_CONV2D_BWD_DATA && op != OP_CONV2D_BWD_WEIGHTS) return 0;
-    return workspace_conv(l->p->target, lowering_choice(l, v), g, v);
+    bool fixed_filters = op == OP_CONV2D && lowering_is_fixed(l, g->value[v].args[1]);
+    return workspace_conv(l->p->target, lowering_choice(l, v), g, v, fixed_filters);
 }
 
 static bool plan_external(void *context, const Graph *g, Val v, uint32_t result) {
@@ -311,7 +326,7 @@ static void copy_outputs(Lowering *l, const Place *target) {
 }
 
 void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList *prepare, Place *output_place) {
-    Lowering l = {.p = p, .g = g, .entry = dynamic, .whole = output_place != NULL};
+    Lowering l = {.p = p, .g = g, .entry = dynamic, .prepare = prepare, .whole = output_place != NULL};
     l.place = ARENA_ARRAY(p->arena, Place, g->count);
     l.workspace = ARENA_ARRAY(p->arena, uint64_t, g->count);
     l.read = graph_reads(p->arena, g);

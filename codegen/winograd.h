@@ -65,7 +65,7 @@ typedef struct WinoPlan {
     int64_t block;                    /* tiles transformed and multiplied together */
     int64_t in_plane, out_plane;
     StagePlan stage;                                                /* of one image */
-    uint64_t scratch_bytes, packed_bytes, filter_bytes, sums_bytes; /* the last three in the workspace, in this order */
+    uint64_t scratch_bytes, sums_bytes, packed_bytes, filter_bytes; /* the last three in the workspace, in this order */
 } WinoPlan;
 WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);
 uint64_t wino_workspace(const WinoPlan *p);

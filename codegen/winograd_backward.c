@@ -118,9 +118,9 @@ static void emit_backward(ConvKernel *data, ConvKernel *weights, const Plans *p)
 void lower_winograd_backward(Lowering *l, Val data, Val weights) {
     const Graph *g = lowering_graph(l);
     Plans p = plans_of(lowering_target(l), lowering_choice(l, data), g, data, weights);
-    ConvKernel d = conv_kernel(l, data, true), w = conv_kernel(l, weights, true);
+    ConvKernel d = conv_kernel(l, data, false), w = conv_kernel(l, weights, true);
     w.places[1] = d.places[0]; /* dY is never in memory: nothing reads this buffer */
-    w.places[w.workspace_buffer] = d.places[d.workspace_buffer];
+    w.places[w.workspace_buffer] = lowering_workspace(l, data);
     w.places[w.workspace_buffer].offset += wino_workspace(&p.data);
     wino_lower_filters(&d, &p.data);
     Place *places = ARENA_ARRAY(g->arena, Place, d.nplaces + w.nplaces);

@@ -6,8 +6,8 @@
  *
  *     stage ─► [36][in block][tile][V] ─► x U[36][out group][in block][V][columns][V] ─► [36][out block][tile][V] ─► finish
  *
- * U is made by a kernel of its own, once per step, from the filters or, for backward data, from the transposed filters read
- * backwards.
+ * U is made by a kernel of its own, once per step or, in inference, by prepare_eval, from the filters or, for backward data, from
+ * the transposed filters read backwards.
  */
 #include "codegen/conv.h"
 #include "codegen/winograd.h"
@@ -57,26 +57,25 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
     return p;
 }
 
-uint64_t wino_workspace(const WinoPlan *p) { return p->packed_bytes + p->filter_bytes + p->sums_bytes; }
+uint64_t wino_workspace(const WinoPlan *p) { return p->sums_bytes + p->packed_bytes + p->filter_bytes; }
 
-/* U = G g G', one output block a piece. Transposed filters are read from the workspace, last tap first. */
-static void lower_filter_transform(ConvKernel *k, const WinoPlan *p) {
+/* U = G g G', one output block a piece. Transposed filters are read last tap first. */
+static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from) {
     Emitter *e = k->e;
     const Correlation *c = &p->direct.c;
     int64_t V = e->V, columns = wino_tile(e->target, c->out_blocks, p->block).columns, tap = V * V;
     Kernel *kernel;
-    char *key = arena_printf(lowering_graph(k->l)->arena, "winograd-filters %lld x %lld, columns %lld, %s after %llu",
-                             (long long)c->in_blocks, (long long)c->out_blocks, (long long)columns,
-                             c->transposed ? "transposed" : "plain", (unsigned long long)p->packed_bytes);
+    char *key =
+        arena_printf(lowering_graph(k->l)->arena, "winograd-filters %lld x %lld, columns %lld, %s", (long long)c->in_blocks,
+                     (long long)c->out_blocks, (long long)columns, c->transposed ? "transposed" : "plain");
     if (kernel_begin(k->l, "winograd_filters", key, 2, &kernel)) {
-        LLVMValueRef source = emit_buffer(e, c->transposed ? 1 : 0);
-        LLVMValueRef target = emit_address(e, emit_buffer(e, 1), emit_int(e, (int64_t)(p->packed_bytes / sizeof(float))));
+        LLVMValueRef source = emit_buffer(e, 0), target = emit_buffer(e, 1);
         LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, columns), "");
         LLVMValueRef column = LLVMBuildURem(e->b, e->piece, emit_int(e, columns), "");
         Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, c->in_blocks), 1, 0, NULL);
         Loop i = loop_begin(e, emit_int(e, 0), emit_int(e, V), 1, 0, NULL);
-        LLVMValueRef from = emit_offset(e, emit_offset(e, e->piece, c->in_blocks, ib.iv), 9 * tap, emit_mul_int(e, i.iv, V));
-        LLVMValueRef filter = emit_address(e, source, from), taps[9], points[36];
+        LLVMValueRef first = emit_offset(e, emit_offset(e, e->piece, c->in_blocks, ib.iv), 9 * tap, emit_mul_int(e, i.iv, V));
+        LLVMValueRef filter = emit_address(e, source, first), taps[9], points[36];
         for (int n = 0; n < 9; n++) taps[n] = emit_load(e, filter, emit_int(e, (c->transposed ? 8 - n : n) * tap));
         wino_transform_filter(e, taps, points);
         LLVMValueRef row = emit_offset(e, emit_offset(e, group, c->in_blocks, ib.iv), V, i.iv);
@@ -87,7 +86,7 @@ static void lower_filter_transform(ConvKernel *k, const WinoPlan *p) {
         kernel_end(k->l, 0);
     }
     double weights = (double)(c->in_blocks * c->out_blocks * tap);
-    Place places[] = {k->places[1], k->places[k->workspace_buffer]};
+    Place places[] = {from, k->places[k->filters_buffer]};
     kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, (9 + 36) * weights * sizeof(float));
 }
 
@@ -178,8 +177,7 @@ static Finish finish_of(const WinoSweep *s, LLVMValueRef image, LLVMValueRef cb)
                     .sums_row = p->bands > 1 ? emit_offset(e, n, p->bands, s->band) : n,
                     .channels = p->direct.c.channels_out,
                     .banded = p->bands > 1,
-                    .sums_rows = p->direct.c.N * p->bands,
-                    .sums_offset = (int64_t)((p->packed_bytes + p->filter_bytes) / sizeof(float))};
+                    .sums_rows = p->direct.c.N * p->bands};
 }
 
 static void transform_outputs(const WinoSweep *s) {
@@ -213,8 +211,7 @@ void wino_sweep_block(WinoSweep *s) {
     const WinoPlan *p = s->p;
     const Correlation *c = &p->direct.c;
     WinoAside aside = {p->repeat > 1 ? fetch_ahead : NULL, s};
-    LLVMValueRef filters =
-        emit_address(e, emit_buffer(e, s->k->workspace_buffer), emit_int(e, (int64_t)(p->packed_bytes / sizeof(float))));
+    LLVMValueRef filters = emit_buffer(e, s->k->filters_buffer);
     transform_inputs(s);
     wino_multiply(e, s->planes_in, filters, s->planes_out, p->block, c->in_blocks, c->channels_in, c->out_blocks, aside);
     transform_outputs(s);
@@ -265,8 +262,15 @@ static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
 }
 
 void wino_lower_filters(ConvKernel *k, const WinoPlan *p) {
-    if (p->direct.c.transposed) lower_pack_transposed(k, &p->direct);
-    lower_filter_transform(k, p);
+    Place from = k->places[1];
+    conv_kernel_filters(k, p->sums_bytes + p->packed_bytes, p->filter_bytes);
+    if (p->direct.c.transposed) {
+        from = lowering_workspace(k->l, k->id);
+        from.offset += p->sums_bytes;
+        lower_pack_transposed(k, &p->direct, from);
+    }
+    lower_filter_transform(k, p, from);
+    lowering_resume(k->l);
 }
 
 void lower_winograd(ConvKernel *k, const WinoPlan *p) {
@@ -280,6 +284,5 @@ void lower_winograd(ConvKernel *k, const WinoPlan *p) {
     }
     int64_t pieces = divide_up(c->N, p->images * p->repeat) * p->bands;
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, pieces, conv_flops(&p->direct.s), conv_bytes(k));
-    if (p->bands > 1 && conv_has_reduce(k->v))
-        finish_combine_sums(k, c->N, c->channels_out, p->bands, (int64_t)((p->packed_bytes + p->filter_bytes) / sizeof(float)));
+    if (p->bands > 1 && conv_has_reduce(k->v)) finish_combine_sums(k, c->N, c->channels_out, p->bands);
 }
