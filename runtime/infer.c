@@ -147,6 +147,7 @@ static int open_context(InferContext **context, const InferOptions *o, RtError *
 
 int netc_infer_init(InferContext **context, const InferOptions *options, char *message) {
     RtError error = {{0}};
+    if (!context) return INFER_ARGUMENT;
     *context = NULL;
     int status = open_context(context, options ? options : &(InferOptions){0}, &error);
     if (message) memcpy(message, error.text, RT_INFER_MESSAGE);
