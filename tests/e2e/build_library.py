@@ -2,13 +2,13 @@
 netc predict says; two models go into one program; bad weights and bad options get a sentence."""
 import json
 import os
+import random
 import re
-import shutil
 import struct
 import subprocess
 import zlib
 
-from e2e import HERE, SMALL, Workspace, check
+from e2e import HERE, SMALL, Workspace, check, lively_weights
 
 EXAMPLE = os.path.join(HERE, "..", "..", "docs", "examples", "classify.c")
 MODEL = [SMALL, "--set", "se=true", "--set", "train.data=cifar10"]
@@ -65,9 +65,9 @@ def same_classes(found, wanted, what):
 def check_example(at, weights):
     wanted = expected(at, weights)
     pictures = [f"{i}.ppm" for i in range(PICTURES)]
-    for suffix in ("a", "so", "o"):
+    for suffix, cpus in (("a", ["--cpu", "native"]), ("so", ["--cpu", "native"]), ("o", [])):
         library = at(f"libnet.{suffix}")
-        at.run("build", "--infer", *MODEL, "--weights", weights, "--prefix", "net", "-o", library)
+        at.run("build", "--infer", *MODEL, "--weights", weights, "--prefix", "net", *cpus, "-o", library)
         compile_c(at, EXAMPLE, library, "-o", at("classify"), *(["-Wl,-rpath," + at.path] if suffix == "so" else []))
         for threads in (1, 3):
             same_classes(probabilities(run(at, at("classify"), "-k", 10, "-t", threads, *pictures)), wanted, f"libnet.{suffix}")
@@ -78,8 +78,62 @@ def check_example(at, weights):
     print("the example agrees with netc predict, linked with .a, .so and .o")
 
 
+def floats(count, seed):
+    source = random.Random(seed)
+    return struct.pack(f"<{count}f", *(source.gauss(0, 1) for _ in range(count)))
+
+
+def check_together(at, weights):
+    """Two nets in one program: see library_check.c. Full batches and single images agree to rounding."""
+    plain = [SMALL, "--set", "train.data=cifar10"]
+    lively_weights(at, plain, at("plain.safetensors"), 4)
+    at.run("build", "--infer", *MODEL, "--weights", weights, "--batch", 4, "--cpu", "native", "--prefix", "one", "-o", at("libone.a"), "--header", at("one.h"))
+    at.run("build", "--infer", *plain, "--weights", at("plain.safetensors"), "--batch", 1, "--cpu", "native", "--prefix", "two", "-o", at("two.o"))
+    with open(at("images"), "wb") as file:
+        file.write(floats(11 * 3072, 1))
+    compile_c(at, os.path.join(HERE, "library_check.c"), at("libone.a"), at("two.o"), "-o", at("check"),
+              *(f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "aligned_alloc")))
+    run(at, at("check"), "images", "scores")
+    print("two nets in one program, on threads side by side, allocate nothing when they run")
+
+
+def check_weights_beside(at, weights):
+    pictures = [f"{i}.ppm" for i in range(PICTURES)]
+    at.run("build", "--infer", *MODEL, "--embed-weights", "no", "--prefix", "net", "--cpu", "native", "-o", at("libnet.a"))
+    check(os.path.getsize(at("libnet.a")) < 1 << 20, f"libnet.a without weights has {os.path.getsize(at('libnet.a'))} bytes")
+    compile_c(at, EXAMPLE, at("libnet.a"), "-o", at("classify"))
+    same_classes(probabilities(run(at, at("classify"), "-k", 10, "-w", weights, *pictures)), expected(at, weights), "weights beside")
+    check("holds no weights" in run(at, at("classify"), *pictures, status=1), "a library without weights")
+    with open(weights, "rb") as file:
+        whole = file.read()
+    for length in (0, 5, 100, len(whole) - 1):
+        with open(at("cut.safetensors"), "wb") as file:
+            file.write(whole[:length])
+        check("cut.safetensors" in run(at, at("classify"), "-w", "cut.safetensors", *pictures, status=1), "a truncated file")
+    said = run(at, at("classify"), "-w", at("plain.safetensors"), *pictures, status=1)
+    check("which small needs" in said, f"weights of another model: {said}")
+
+
+def check_refusals(at, weights):
+    build = ["build", "--infer", *MODEL]
+    for words, says in (
+            (["-o", at("x.a")], "no weights given"),
+            (["--weights", weights, "-o", at("x.dll")], "makes a .a, .so or .o"),
+            (["--weights", weights, "-o", at("x.a"), "--prefix", "2x"], "not a C identifier"),
+            (["--weights", weights, "-o", at("x.a"), "--emit", "asm"], "excludes")):
+        _, err = at.run(*build, *words, status=2)
+        check(says in err, f"'{says}' is not in:\n{err}")
+    _, err = at.run("build", *MODEL, "--prefix", "x", "-o", at("x"), status=2)
+    check("go with '--infer'" in err, err)
+    at.refuses(*build, "--weights", at("plain.safetensors"), "-o", at("x.a"), status=1, says="which small needs")
+    at.refuses(*build, "--weights", weights, "--header", at("nowhere", "x.h"), "-o", at("x.o"), status=3, says="cannot write")
+
+
 with Workspace() as at:
     write_pictures(at)
     weights = at("w.safetensors")
-    at.run("init", *MODEL, "--seed", 3, "-o", weights)
+    lively_weights(at, MODEL, weights, 3)
     check_example(at, weights)
+    check_together(at, weights)
+    check_weights_beside(at, weights)
+    check_refusals(at, weights)

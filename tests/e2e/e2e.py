@@ -87,6 +87,29 @@ def read_safetensors(path):
     return {name: (t["dtype"], t["shape"], data[base + t["data_offsets"][0] : base + t["data_offsets"][1]]) for name, t in tensors}
 
 
+def write_safetensors(path, tensors):
+    """The inverse."""
+    header, at = {}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors.values()))
+
+
+def lively_weights(at, model, path, seed):
+    """Initial weights of a model, its vectors and running statistics (which begin as zeros and ones) moved at random."""
+    at.run("init", *model, "--seed", seed, "-o", path)
+    source, tensors = random.Random(seed), read_safetensors(path)
+    for name, (dtype, shape, data) in tensors.items():
+        if len(shape) == 1:
+            low, high = (0.5, 1.5) if "var" in name or struct.unpack("<f", data[:4])[0] == 1 else (-0.3, 0.3)
+            data = struct.pack(f"<{shape[0]}f", *(source.uniform(low, high) for _ in range(shape[0])))
+        tensors[name] = (dtype, shape, data)
+    write_safetensors(path, tensors)
+
+
 def fabricate_cifar10(directory, seed=1, distinct=1000):
     """Six files of the right size: `distinct` noisy images whose brightness follows the label, over and over."""
     os.makedirs(directory, exist_ok=True)

@@ -8,6 +8,7 @@ from e2e import SMALL, Workspace, check, fabricate_cifar10, read_safetensors, sk
 try:
     import torch
     import torch.nn.functional as F
+    from torch_small import small_resnet
 except ImportError:
     skip("PyTorch is not installed (apt-get install python3-torch)")
 
@@ -20,33 +21,6 @@ def load_parameters(path):
     tensors = read_safetensors(path)
     return [torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(shape).clone().requires_grad_()
             for name, (_, shape, data) in tensors.items() if "running" not in name]
-
-
-def small_resnet(parameters, x, se):
-    """The network of small.net; parameters stand in the order of creation, which is the order of use."""
-    rest = iter(parameters)
-
-    def conv_bn(x, stride=1):
-        weight = next(rest)
-        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[2] // 2)
-        return F.batch_norm(x, None, None, next(rest), next(rest), training=True)
-
-    def gate(x):
-        s = F.relu(F.linear(x.mean((2, 3)), next(rest), next(rest)))
-        return x * torch.sigmoid(F.linear(s, next(rest), next(rest)))[:, :, None, None]
-
-    x = F.relu(conv_bn(x, 2))
-    for stage in range(3):
-        stride = 2 if stage else 1
-        y = conv_bn(F.relu(conv_bn(x, stride)))
-        if se:
-            y = gate(y)
-        if stage:
-            x = F.conv2d(x, next(rest), stride=stride)
-        x = F.relu(x + y)
-    x = F.linear(x.mean((2, 3)), next(rest), next(rest))
-    check(next(rest, None) is None, "the file holds more parameters than the network has")
-    return x
 
 
 def torch_losses(parameters, block, se):
