@@ -96,6 +96,8 @@ static const OptionRow table[] = {
     {"conv", 0, KIND_CHOICE, "auto|direct|gemm", AT(conv), COMPILES, "convolution algorithm (default: auto)"},
     {"no-openblas", 0, KIND_FLAG, NULL, AT(no_openblas), COMPILES,
      "generate the matrix products that OpenBLAS would do (large dense layers, some grouped convolutions)"},
+    {"precision", 0, KIND_CHOICE, "f32|bf16", AT(precision), COMPILES,
+     "how feature maps are stored, and multiplied where the CPU can (default: f32)"},
     {"dump-llvm", 0, KIND_TEXT, "FILE", AT(dump_llvm), JITS, "write the optimised LLVM IR of the kernels"},
     {"dump-asm", 0, KIND_TEXT, "FILE", AT(dump_asm), JITS, "write the kernels' assembly"},
 

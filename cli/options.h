@@ -46,7 +46,7 @@ typedef struct Options {
     int64_t bisect_limit; /* -1: off */
     bool print_before_all, print_after_all, time_passes, remarks;
     /* code generation */
-    const char *cpu, *conv, *dump_llvm, *dump_asm;
+    const char *cpu, *conv, *precision, *dump_llvm, *dump_asm;
     int64_t threads, seed;
     /* training */
     const char *data, *out, *init;

@@ -138,6 +138,7 @@ static bool open_builder(Target *target, ProgramBuilder *p, const char *name, co
         diag_error(diag, (Span){0}, "%s", why);
         return false;
     }
+    target_set_precision(target, options);
     if (program_open(p, target, options, name, diag)) return true;
     diag_error(diag, (Span){0}, "out of memory");
     target_close(target);

@@ -148,6 +148,7 @@ static void lower_move(Lowering *l, Val id, const char *name, int64_t in_stride,
     places[v->nargs] = lowering_place(l, id);
     Kernel *kernel;
     if (kernel_begin(l, name, value_key(l, id), v->nargs + 1, &kernel)) {
+        kernel_elements(l, 0, places, v->nargs + 1);
         for (uint32_t i = 0; i < v->nargs; i++) m.base[i] = emit_buffer(m.e, i);
         m.target = emit_buffer(m.e, v->nargs);
         emit_move(&m);
@@ -198,13 +199,14 @@ static void lower_reshape(Lowering *l, Val id, bool flatten) {
     const Value *v = &g->value[id];
     Emitter *e = lowering_emitter(l);
     Type feature = flatten ? g->value[v->args[0]].type : v->type;
+    Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
     Kernel *kernel;
     if (kernel_begin(l, flatten ? "flatten" : "unflatten", value_key(l, id), 2, &kernel)) {
+        kernel_elements(l, 0, places, 2);
         LLVMValueRef from = emit_buffer(e, 0), to = emit_buffer(e, 1);
         emit_reshape(e, feature, flatten ? from : to, flatten ? to : from, flatten);
         kernel_end(l, 0);
     }
-    Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
     kernel_call(l, kernel, id, places, 2, feature.dim[0], 0, 8 * (double)type_elements(feature));
 }
 

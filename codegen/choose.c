@@ -29,7 +29,9 @@ bool *graph_reads(Arena *arena, const Graph *g) {
     return read;
 }
 
-char *choice_cpu(Arena *arena, const Target *t) { return arena_printf(arena, "%s/%d", t->cpu, t->lanes); }
+char *choice_cpu(Arena *arena, const Target *t) {
+    return arena_printf(arena, "%s/%d%s", t->cpu, t->lanes, t->map_bytes == 2 ? "/bf16" : "");
+}
 
 const ConvSite *conv_sites_find(const ConvSites *sites, Val v) {
     for (uint32_t i = 0; i < sites->count; i++)

@@ -33,6 +33,6 @@ bool choose_convolutions(Arena *arena, const Target *t, const CodegenOptions *op
 const ConvSite *conv_sites_find(const ConvSites *sites, Val v); /* NULL: not a convolution */
 /* By value id: does anybody read this very result? */
 bool *graph_reads(Arena *arena, const Graph *g);
-/* "znver5/16": the CPU of a table's entries. */
+/* "znver5/16", "znver5/16/bf16": the CPU of a table's entries, and the precision of feature maps. */
 char *choice_cpu(Arena *arena, const Target *t);
 #endif

@@ -12,11 +12,16 @@ const char *const *codegen_targets(void);
 /* Which of the names in runtime/cpu_features.def code for this CPU may use, split by blanks. malloc'd; NULL with a diagnostic. */
 char *codegen_features(const char *target, const char *cpu, Diag *diag);
 
+/* BF16: feature maps, and their gradients, are stored as bf16 and convolutions multiply bf16 where the CPU has instructions for
+ * it. Weights, statistics, sums and everything of rank below 4 stay f32. */
+typedef enum Precision { PRECISION_F32, PRECISION_BF16 } Precision;
+
 typedef struct CodegenOptions {
     const char *target;    /* of an object: one of codegen_targets(); NULL: this machine's */
     const char *cpu;       /* LLVM CPU name; NULL or "native": this machine; for another target, NULL: its least */
     ConvAlgorithm conv;    /* --conv= */
     bool no_openblas;      /* matrix products are generated instead: other bits, and no rt_sgemm */
+    Precision precision;   /* --precision= */
     const char *dump_llvm; /* write optimised LLVM IR to this path; NULL */
     const char *dump_asm;  /* likewise assembly */
 } CodegenOptions;

@@ -50,6 +50,10 @@ static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 /* ---- staging an operand (conv_stage.c) ----
  * The operand's rows that a band of output rows needs, with its prologue applied and its padding written out as zeros, copied
  * to scratch as [block][row][column][V]. Without padding and prologue the tensor is read in place. */
+typedef enum StageForm {
+    STAGE_AS_IS, /* f32 if copied, in place whatever the tensor's elements are */
+    STAGE_COPY,  /* f32, always copied */
+} StageForm;
 typedef struct StagePlan {
     bool copied, store;
     int64_t channels, blocks, in[2];
@@ -64,6 +68,7 @@ typedef struct StagePlan {
  * last_row is the last row that any band reads. */
 typedef struct StageWindow {
     int64_t first[2], lines[2], last_row, advance, bands;
+    StageForm form;
 } StageWindow;
 StagePlan stage_plan(const Value *v, int operand, Type type, int64_t V, const StageWindow *w);
 
@@ -155,6 +160,7 @@ bool conv_direct_applies(const ConvShape *s);
 /* The `most` (up to MAX_TILES) cheapest tiles for rows of `width` pixels and bands of band_rows rows, cheapest first. */
 enum { MAX_TILES = 8 };
 int tile_shapes(const Target *t, const Correlation *c, int64_t width, int64_t band_rows, TileShape *best, int most);
+StageForm stage_form(const Target *t); /* for loops that want f32 */
 
 /* ---- the frame of a correlation kernel (conv_sweep.c) ---- */
 /* What the piece means. */

@@ -46,7 +46,8 @@ WeightsPlan weights_plan(const Target *t, const ConvChoice *choice, const Graph 
                       .lines = {(p.band_rows - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1, columns},
                       .last_row = (s->out[0] - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] - s->pad[0],
                       .advance = p.band_rows * s->stride[0],
-                      .bands = p.bands};
+                      .bands = p.bands,
+                      .form = stage_form(t)};
     StageWindow dw = {.lines = {p.band_rows, s->out[1]}, .last_row = s->out[0] - 1, .advance = p.band_rows, .bands = p.bands};
     p.x = stage_plan(v, 0, g->value[v->args[0]].type, V, &xw);
     p.dy = stage_plan(v, 1, g->value[v->args[1]].type, V, &dw);

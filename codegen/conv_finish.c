@@ -84,6 +84,7 @@ void finish_combine_sums(ConvKernel *k, int64_t N, int64_t channels, int64_t ban
     Kernel *kernel;
     char *key = conv_key(k, "combine");
     if (kernel_begin(k->l, "conv_sums", key, k->nplaces, &kernel)) {
+        conv_kernel_bind(k);
         Finish f = {.channels = channels, .banded = true, .sums_rows = N * bands};
         for (uint32_t i = 0; i < k->v->nregions; i++) {
             if (k->v->regions[i].role != REGION_REDUCE || !wanted(k, i)) continue;

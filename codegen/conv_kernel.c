@@ -45,6 +45,7 @@ ConvKernel conv_kernel(Lowering *l, Val id, bool workspace) {
 }
 
 void conv_kernel_bind(ConvKernel *k) {
+    kernel_elements(k->l, k->first_buffer, k->places, k->nplaces);
     for (uint32_t i = 0; i < k->v->nargs; i++) k->arg_base[i] = emit_buffer(k->e, k->first_buffer + i);
 }
 
@@ -84,7 +85,7 @@ enum { LINE_BYTES = 64, STREAM_BYTES = 4 << 20 };
 
 void conv_store(ConvKernel *k, Type t, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
     bool large =
-        (uint64_t)(t.dim[0] * divide_up(t.dim[1], k->e->V) * t.dim[2] * t.dim[3] * k->e->V) * sizeof(float) >= STREAM_BYTES;
+        t.dim[0] * divide_up(t.dim[1], k->e->V) * t.dim[2] * t.dim[3] * k->e->V * k->e->target->map_bytes >= STREAM_BYTES;
     large ? emit_store_stream(k->e, value, base, element) : emit_store(k->e, value, base, element);
 }
 
@@ -96,7 +97,7 @@ static bool streamed(const ConvKernel *k, uint32_t arg) {
 }
 
 static int64_t image_lines(const ConvKernel *k, Type t) {
-    return divide_up(t.dim[1], k->e->V) * t.dim[2] * t.dim[3] * k->e->V * (int64_t)sizeof(float) / LINE_BYTES;
+    return divide_up(t.dim[1], k->e->V) * t.dim[2] * t.dim[3] * k->e->V * k->e->target->map_bytes / LINE_BYTES;
 }
 
 int64_t prefetch_lines(const ConvKernel *k) {
@@ -108,7 +109,7 @@ int64_t prefetch_lines(const ConvKernel *k) {
 
 void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps) {
     Emitter *e = k->e;
-    const int64_t line = LINE_BYTES / (int64_t)sizeof(float);
+    const int64_t line = LINE_BYTES / e->target->map_bytes;
     for (uint32_t i = 0; i < k->v->nargs; i++) {
         if (!streamed(k, i)) continue;
         int64_t lines = image_lines(k, k->arg_type[i]), share = divide_up(lines, steps);

@@ -114,6 +114,7 @@ void lower_scatter_dense(ConvKernel *k, const WeightsPlan *p) {
     int64_t V = s->V, group_in = s->I / s->groups, group_out = s->O / s->groups, in_blocks = divide_up(group_in, V);
     Kernel *kernel;
     if (kernel_begin(k->l, "conv_scatter_dense", conv_key(k, "scatter-dense"), k->nplaces, &kernel)) {
+        conv_kernel_bind(k);
         LLVMValueRef lanes = emit_int(e, V), zero = emit_int(e, 0), blocks = emit_int(e, in_blocks);
         LLVMValueRef ob = LLVMBuildUDiv(e->b, e->piece, blocks, ""), ib = LLVMBuildURem(e->b, e->piece, blocks, "");
         LLVMValueRef result = emit_buffer(e, k->result_buffer[0]), partials = emit_buffer(e, k->workspace_buffer);

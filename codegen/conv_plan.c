@@ -141,7 +141,8 @@ CorrelationPlan correlation_plan(const Target *t, const ConvChoice *choice, cons
                      .lines = {(p.band_rows - 1) * c->in_stride[0] + last[0] - first[0] + 1, staged_columns},
                      .last_row = (rows - 1) * c->in_stride[0] + last[0],
                      .advance = p.band_rows * c->in_stride[0],
-                     .bands = p.bands};
+                     .bands = p.bands,
+                     .form = stage_form(t)};
     p.stage = stage_plan(v, 0, g->value[v->args[0]].type, c->V, &w);
     if (p.gemm)
         p.packed_bytes = (uint64_t)(c->channels_in / c->groups * c->channels_out * taps) * sizeof(float);

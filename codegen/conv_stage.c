@@ -12,6 +12,8 @@
 
 enum { STAGE_UNROLL = 4 };
 
+StageForm stage_form(const Target *t) { return t->map_bytes == sizeof(float) ? STAGE_AS_IS : STAGE_COPY; }
+
 StagePlan stage_plan(const Value *v, int operand, Type type, int64_t V, const StageWindow *w) {
     StagePlan p = {.store = value_region(v, REGION_STORE, operand) != NULL,
                    .channels = type.dim[1],
@@ -24,7 +26,7 @@ StagePlan stage_plan(const Value *v, int operand, Type type, int64_t V, const St
         p.lines[axis] = w->lines[axis];
     }
     bool inside = w->first[0] >= 0 && w->first[1] >= 0 && w->last_row < p.in[0] && w->first[1] + w->lines[1] <= p.in[1];
-    p.copied = p.store || !inside || value_region(v, REGION_PROLOGUE, operand);
+    p.copied = w->form == STAGE_COPY || p.store || !inside || value_region(v, REGION_PROLOGUE, operand);
     if (p.store) { /* every element must pass through, also those that no tap reads */
         int64_t rows = max_i64(p.origin[0] + p.lines[0], max_i64(p.advance, p.in[0] - (p.bands - 1) * p.advance));
         int64_t columns = max_i64(p.origin[1] + p.lines[1], p.in[1]);

@@ -58,16 +58,15 @@ double conv_flops(const ConvShape *s) {
     return 2.0 * (double)s->N * (double)s->O * (double)s->I / (double)s->groups * taps * pixels;
 }
 
-static double floats(Type t) { return (double)type_elements(t); }
-
 double conv_bytes(const ConvKernel *k) {
     const Graph *g = lowering_graph(k->l);
     double total = 0;
-    for (uint32_t i = 0; i < k->v->nargs; i++) total += floats(k->arg_type[i]);
+    for (uint32_t i = 0; i < k->v->nargs; i++) total += place_bytes(k->places[i], k->arg_type[i]);
     uint32_t results = value_results(g, k->id);
     for (uint32_t r = 0; r < results; r++)
-        if (k->result_buffer[r] != NO_BUFFER) total += floats(value_result_type(g, k->id, r));
-    return total * sizeof(float);
+        if (k->result_buffer[r] != NO_BUFFER)
+            total += place_bytes(k->places[k->result_buffer[r]], value_result_type(g, k->id, r));
+    return total;
 }
 
 char *conv_name(const ConvKernel *k, const ConvShape *s, const char *suffix) {

@@ -10,8 +10,10 @@ void lower_pack_images(Lowering *l, Val id) {
     Split split = split_units(x.dim[0] * H, 8.0 * (double)(W * blocks * e->V));
     char *key = arena_printf(lowering_program(l)->arena, "%lldx%lldx%lldx%lld", (long long)x.dim[0], (long long)C, (long long)H,
                              (long long)W);
+    Place places[] = {{RT_IMAGES, 0, false}, lowering_place(l, id)};
     Kernel *kernel;
     if (kernel_begin(l, "pack_images", key, 2, &kernel)) {
+        kernel_elements(l, 0, places, 2);
         Loop unit = split_begin(e, &split);
         LLVMValueRef n = LLVMBuildUDiv(e->b, unit.iv, emit_int(e, H), "n"), y = LLVMBuildURem(e->b, unit.iv, emit_int(e, H), "y");
         for (int64_t cb = 0; cb < blocks; cb++) {
@@ -29,10 +31,10 @@ void lower_pack_images(Lowering *l, Val id) {
         loop_end(e, &unit, NULL);
         kernel_end(l, 0);
     }
-    Place places[] = {{RT_IMAGES, 0}, lowering_place(l, id)};
     kernel_call(l, kernel, id, places, 2, split.pieces, 0, sizeof(float) * (double)type_elements(x));
 }
 
+/* Bytes, whatever they mean: as words. */
 void lower_copy(Lowering *l, const char *label, Place from, Place to, uint64_t bytes) {
     Emitter *e = lowering_emitter(l);
     bool scalar = bytes == sizeof(float);

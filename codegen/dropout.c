@@ -78,9 +78,11 @@ void lower_dropout_mask(Lowering *l, Val id) {
     Emitter *e = lowering_emitter(l);
     Type t = value->type;
     int64_t C = t.dim[1], HW = t.rank == 4 ? t.dim[2] * t.dim[3] : 1, blocks = layout_pad(e->target, C) / e->V;
+    Place places[] = {lowering_place(l, id)};
     Kernel *kernel;
     if (kernel_begin(l, "dropout_mask", value_key(l, id), 1, &kernel)) {
         Lanes v = {.e = e, .i32 = LLVMVectorType(e->i32, (unsigned)e->V), .i64 = LLVMVectorType(e->i64, (unsigned)e->V)};
+        kernel_elements(l, 0, places, 1);
         LLVMValueRef target = emit_buffer(e, 0);
         Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, blocks), 1, 0, NULL);
         Loop pixel = loop_begin(e, emit_int(e, 0), emit_int(e, HW), 1, 0, NULL);
@@ -93,6 +95,5 @@ void lower_dropout_mask(Lowering *l, Val id) {
         loop_end(e, &block, NULL);
         kernel_end(l, 0);
     }
-    Place places[] = {lowering_place(l, id)};
     kernel_call(l, kernel, id, places, 1, t.dim[0], 0, 4 * (double)type_elements(t));
 }

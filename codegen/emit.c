@@ -1,7 +1,7 @@
 /* The module, constants, arithmetic, memory and loops of emitted kernels: what emit.h promises, in terms of llvm-c.
  * LLVM's builder folds constants by itself; identities (x + 0, x * 1) are folded here, so that emitters can be written
  * without special cases for a single block or a stride of one. */
-#include "codegen/emit.h"
+#include "codegen/bf16.h"
 #include <llvm-c/DebugInfo.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +29,7 @@ Emitter *emitter_open(const Target *target, const char *name) {
     e->f64 = LLVMDoubleTypeInContext(e->context);
     e->i1 = LLVMInt1TypeInContext(e->context);
     e->i8 = LLVMInt8TypeInContext(e->context);
+    e->i16 = LLVMInt16TypeInContext(e->context);
     e->i32 = LLVMInt32TypeInContext(e->context);
     e->i64 = LLVMInt64TypeInContext(e->context);
     e->ptr = LLVMPointerTypeInContext(e->context, 0);
@@ -46,6 +47,7 @@ void emitter_close(Emitter *e) {
     LLVMDisposeModule(e->module);
     LLVMContextDispose(e->context);
     free(e->buffer);
+    free(e->view);
     free(e);
 }
 
@@ -85,6 +87,7 @@ void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers) {
     if (!buffer) abort();
     e->buffer = buffer;
     e->nbuffers = nbuffers;
+    e->nviews = 0;
     for (uint32_t i = 0; i < nbuffers; i++) {
         LLVMValueRef index = emit_int(e, i);
         e->buffer[i] = LLVMBuildLoad2(e->b, e->ptr, LLVMBuildInBoundsGEP2(e->b, e->ptr, e->bufs, &index, 1, ""), "buf");
@@ -105,7 +108,7 @@ void emitter_end_kernel(Emitter *e) {
     if (e->streams) fence_stores(e);
     LLVMBuildRetVoid(e->b);
     e->fn = e->bufs = e->env = e->piece = e->scratch = NULL;
-    e->nbuffers = 0;
+    e->nbuffers = e->nviews = 0;
 }
 
 /* ---- constants and arithmetic ---- */
@@ -216,18 +219,53 @@ LLVMValueRef emit_buffer(Emitter *e, uint32_t i) {
     return e->buffer[i];
 }
 
+struct ElementView {
+    LLVMValueRef base;
+    bool bf16;
+};
+
+static void add_view(Emitter *e, LLVMValueRef base, bool bf16) {
+    if (e->nviews == e->view_capacity) {
+        e->view_capacity = e->view_capacity ? 2 * e->view_capacity : 64;
+        struct ElementView *view = realloc(e->view, e->view_capacity * sizeof *view);
+        if (!view) abort();
+        e->view = view;
+    }
+    e->view[e->nviews++] = (struct ElementView){base, bf16};
+}
+
+void emit_declare_bf16(Emitter *e, LLVMValueRef buffer) { add_view(e, buffer, true); }
+
+LLVMValueRef emit_view(Emitter *e, LLVMValueRef base, bool bf16) {
+    LLVMValueRef zero = emit_int(e, 0), view = LLVMBuildInBoundsGEP2(e->b, e->i8, base, &zero, 1, "view");
+    add_view(e, view, bf16);
+    return view;
+}
+
+/* The elements at an address: those of the view that it leads back to. */
+static bool holds_bf16(const Emitter *e, LLVMValueRef address) {
+    if (!e->nviews) return false;
+    for (;; address = LLVMGetOperand(address, 0)) {
+        for (uint32_t i = 0; i < e->nviews; i++)
+            if (e->view[i].base == address) return e->view[i].bf16;
+        if (!LLVMIsAGetElementPtrInst(address)) return false;
+    }
+}
+
 LLVMValueRef emit_address(Emitter *e, LLVMValueRef base, LLVMValueRef element) {
     if (is_int(element, 0)) return base;
-    return LLVMBuildInBoundsGEP2(e->b, e->f32, base, &element, 1, "");
+    return LLVMBuildInBoundsGEP2(e->b, holds_bf16(e, base) ? e->i16 : e->f32, base, &element, 1, "");
 }
 
 LLVMValueRef emit_load(Emitter *e, LLVMValueRef base, LLVMValueRef element) {
+    if (holds_bf16(e, base)) return bf16_load(e, LLVMVectorType(e->i16, (unsigned)e->V), emit_address(e, base, element));
     LLVMValueRef v = LLVMBuildLoad2(e->b, e->vec, emit_address(e, base, element), "");
     LLVMSetAlignment(v, 4 * (unsigned)e->V);
     return v;
 }
 
 LLVMValueRef emit_load_scalar(Emitter *e, LLVMValueRef base, LLVMValueRef element) {
+    if (holds_bf16(e, base)) return bf16_load(e, e->i16, emit_address(e, base, element));
     LLVMValueRef v = LLVMBuildLoad2(e->b, e->f32, emit_address(e, base, element), "");
     LLVMSetAlignment(v, 4);
     return v;
@@ -237,13 +275,19 @@ LLVMValueRef emit_load_splat(Emitter *e, LLVMValueRef base, LLVMValueRef element
     return emit_splat(e, emit_load_scalar(e, base, element));
 }
 
+static LLVMValueRef store_vector(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
+    bool bf16 = holds_bf16(e, base);
+    LLVMValueRef store = LLVMBuildStore(e->b, bf16 ? bf16_round(e, value) : value, emit_address(e, base, element));
+    LLVMSetAlignment(store, (bf16 ? 2 : 4) * (unsigned)e->V);
+    return store;
+}
+
 void emit_store(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
-    LLVMSetAlignment(LLVMBuildStore(e->b, value, emit_address(e, base, element)), 4 * (unsigned)e->V);
+    store_vector(e, value, base, element);
 }
 
 void emit_store_stream(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
-    LLVMValueRef store = LLVMBuildStore(e->b, value, emit_address(e, base, element));
-    LLVMSetAlignment(store, 4 * (unsigned)e->V);
+    LLVMValueRef store = store_vector(e, value, base, element);
     if (e->V != 16 || strncmp(e->target->triple, "x86_64", 6) != 0) return;
     LLVMMetadataRef one = LLVMValueAsMetadata(LLVMConstInt(e->i32, 1, false));
     LLVMValueRef hint = LLVMMetadataAsValue(e->context, LLVMMDNodeInContext2(e->context, &one, 1));
@@ -252,7 +296,8 @@ void emit_store_stream(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMVa
 }
 
 void emit_store_scalar(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
-    LLVMSetAlignment(LLVMBuildStore(e->b, value, emit_address(e, base, element)), 4);
+    bool bf16 = holds_bf16(e, base);
+    LLVMSetAlignment(LLVMBuildStore(e->b, bf16 ? bf16_round(e, value) : value, emit_address(e, base, element)), bf16 ? 2 : 4);
 }
 
 LLVMValueRef emit_mask_channels(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels) {

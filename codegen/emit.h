@@ -1,8 +1,11 @@
 /* Loop nests and vector code on top of llvm-c: the vocabulary all kernel emitters share.
  *
  * Every kernel has the signature RtKernel (runtime/abi.h). Vectors are <V x float>, V = target->lanes, lanes along channels.
- * Index arithmetic is i64 in units of elements (floats). No fast-math flags but `contract`, and reassociation only where an
+ * Index arithmetic is i64 in units of elements. No fast-math flags but `contract`, and reassociation only where an
  * emitter fixes the shape of the sum itself: the same graph gives the same bits.
+ *
+ * An element is an f32, or in feature maps under --precision=bf16 a bf16, which loads widen and stores round to nearest even. It
+ * is a property of the buffer, which every address derived from it by emit_address inherits, so that emitters need not care.
  */
 #ifndef NETC_CODEGEN_EMIT_H
 #define NETC_CODEGEN_EMIT_H
@@ -17,15 +20,17 @@ typedef struct Emitter {
     LLVMContextRef context;
     LLVMModuleRef module;
     LLVMBuilderRef b;
-    LLVMTypeRef f32, f64, i1, i8, i32, i64, ptr, vec /* <V x float> */, ivec /* <V x i32> */, kernel_type;
+    LLVMTypeRef f32, f64, i1, i8, i16, i32, i64, ptr, vec /* <V x float> */, ivec /* <V x i32> */, kernel_type;
     int V;
     LLVMMetadataRef loop_options; /* "do not unroll", a property of every loop */
     /* the kernel being emitted */
     LLVMValueRef fn, bufs, env, piece, scratch;
-    LLVMValueRef *buffer; /* of every ref, loaded at the entry */
-    GemmUse gemm;         /* of all kernels so far */
-    bool no_openblas;     /* products are generated (gemm.h) */
-    bool streams;         /* it holds emit_store_stream */
+    LLVMValueRef *buffer;     /* of every ref, loaded at the entry */
+    struct ElementView *view; /* bases whose elements are not what the address that they come from says */
+    uint32_t nviews, view_capacity;
+    GemmUse gemm;     /* of all kernels so far */
+    bool no_openblas; /* products are generated (gemm.h) */
+    bool streams;     /* it holds emit_store_stream */
     uint32_t nbuffers;
 } Emitter;
 
@@ -70,7 +75,11 @@ LLVMValueRef emit_sigmoid(Emitter *e, LLVMValueRef x);
 /* The address of refs[i], loaded once at the kernel's entry; 64-byte aligned but for the two metrics. Two buffers may be the
  * same memory where a map updates in place, so nothing is said about aliasing. */
 LLVMValueRef emit_buffer(Emitter *e, uint32_t i);
-LLVMValueRef emit_address(Emitter *e, LLVMValueRef base, LLVMValueRef element); /* &((float *)base)[element] */
+LLVMValueRef emit_address(Emitter *e, LLVMValueRef base, LLVMValueRef element); /* &base[element] */
+/* The same address with other elements: bf16, or f32 (that is, 32-bit words). */
+LLVMValueRef emit_view(Emitter *e, LLVMValueRef base, bool bf16);
+/* Says that a buffer's elements are bf16. */
+void emit_declare_bf16(Emitter *e, LLVMValueRef buffer);
 /* A vector; the element must be a multiple of V. */
 LLVMValueRef emit_load(Emitter *e, LLVMValueRef base, LLVMValueRef element);
 LLVMValueRef emit_load_scalar(Emitter *e, LLVMValueRef base, LLVMValueRef element);
@@ -130,7 +139,10 @@ void emit_preload(Emitter *e, const Expr *expr, ElementSite *site, uint32_t narg
 typedef struct Place {
     RtSpace space;
     uint64_t offset;
+    bool bf16; /* its elements; else f32 */
 } Place;
+
+static inline double place_bytes(Place p, Type type) { return (double)type_elements(type) * (p.bf16 ? 2 : 4); }
 
 typedef struct Lowering Lowering; /* one graph being turned into calls of one entry */
 Emitter *lowering_emitter(Lowering *l);
@@ -156,6 +168,9 @@ void lowering_resume(Lowering *l);
 typedef struct Kernel Kernel;
 bool kernel_begin(Lowering *l, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel);
 void kernel_end(Lowering *l, uint64_t scratch_bytes);
+/* Which of the open kernel's buffers from `first` on hold bf16: every kernel on feature maps says so before it touches them, and
+ * kernel_call checks it. */
+void kernel_elements(Lowering *l, uint32_t first, const Place *places, uint32_t nplaces);
 /* Appends a call. Label and span come from value v. */
 void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, double flops,
                  double bytes);

@@ -47,6 +47,7 @@ bool jit_open(Target *target, ProgramBuilder *p, const char *name, const Codegen
     if (!opened || !runs_here(target, options, why, sizeof why)) {
         diag_error(diag, (Span){0}, "%s", why);
     } else {
+        target_set_precision(target, options);
         if (program_open(p, target, options, name, diag)) return true;
         diag_error(diag, (Span){0}, "out of memory");
     }

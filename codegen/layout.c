@@ -47,5 +47,6 @@ uint64_t layout_bytes(const Target *t, LayoutKind kind, Type type) {
     case LAYOUT_FILTERS: elements = layout_pad(t, d[0]) * layout_pad(t, d[1]) * d[2] * d[3]; break;
     case LAYOUT_LABELS: elements = type_elements(type); break;
     }
-    return ((uint64_t)elements * 4 + 63) / 64 * 64;
+    int64_t bytes = kind == LAYOUT_FEATURE ? t->map_bytes : 4;
+    return ((uint64_t)(elements * bytes) + 63) / 64 * 64;
 }

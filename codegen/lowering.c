@@ -8,6 +8,7 @@
 #include "codegen/choose.h"
 #include "codegen/key.h"
 #include "passes/passes.h"
+#include <stdlib.h>
 #include <string.h>
 
 struct Lowering {
@@ -26,7 +27,7 @@ struct Lowering {
     bool whole;            /* codegen_run_graph */
 };
 
-static const Place nowhere = {RT_SPACE_COUNT, 0};
+static const Place nowhere = {RT_SPACE_COUNT, 0, false};
 
 /* ---- what emitters ask ---- */
 
@@ -73,12 +74,23 @@ char *value_key(Lowering *l, Val v) {
 bool kernel_begin(Lowering *l, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel) {
     return program_kernel(l->p, base, key, nbuffers, kernel);
 }
+void kernel_elements(Lowering *l, uint32_t first, const Place *places, uint32_t nplaces) {
+    for (uint32_t i = 0; i < nplaces; i++) {
+        if (!places[i].bf16) continue;
+        l->p->open->bf16[first + i] = true;
+        emit_declare_bf16(l->p->emitter, emit_buffer(l->p->emitter, first + i));
+    }
+}
+
 void kernel_end(Lowering *l, uint64_t scratch_bytes) { program_kernel_end(l->p, scratch_bytes); }
 
 void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Place *places, uint32_t nplaces, int64_t pieces,
                        double flops, double bytes) {
     RtRef *refs = ARENA_ARRAY(l->p->arena, RtRef, nplaces);
-    for (uint32_t i = 0; i < nplaces; i++) refs[i] = (RtRef){places[i].space, places[i].offset};
+    for (uint32_t i = 0; i < nplaces; i++) {
+        if (places[i].bf16 != kernel->bf16[i]) abort(); /* an emitter forgot kernel_elements */
+        refs[i] = (RtRef){places[i].space, places[i].offset};
+    }
     program_call(l->p, l->entry, kernel,
                  (RtCall){.label = arena_strdup(l->p->arena, label),
                           .refs = refs,
@@ -256,6 +268,11 @@ static void place_in_arena(Lowering *l) {
     plan_free(&plan);
 }
 
+static void find_elements(Lowering *l) {
+    for (Val v = 0; v < l->g->count && l->p->target->map_bytes == 2; v++)
+        l->place[v].bf16 = l->place[v].space != RT_SPACE_COUNT && layout_of(l->g, v) == LAYOUT_FEATURE;
+}
+
 /* ---- calls ---- */
 
 static const LowerFunction emitters[OP_COUNT] = {
@@ -320,7 +337,7 @@ static void copy_outputs(Lowering *l, const Place *target) {
         if (out->kind == OUT_LOGITS && !l->whole)
             lower_unpad_rows(l, "logits", from, (Place){RT_LOGITS, 0}, type);
         else if (target[i].space != RT_SPACE_COUNT && !same_place(from, target[i]))
-            lower_copy(l, out->name ? out->name : "output", from, target[i],
+            lower_copy(l, out->name ? out->name : "output", (Place){from.space, from.offset, false}, target[i],
                        type.rank ? value_bytes(l, out->value) : sizeof(float));
     }
 }
@@ -346,6 +363,7 @@ void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList 
         place_fixed(&l);
     }
     place_in_arena(&l);
+    find_elements(&l);
     for (Val v = 0; v < g->count && !p->failed; v++) {
         l.entry = prepare && l.fixed[v] ? prepare : dynamic;
         lower_value(&l, v);

@@ -7,6 +7,7 @@
 struct Kernel {
     Kernel *next; /* in its bucket */
     char *key, *name;
+    bool *bf16; /* of each buffer */
     uint32_t nbuffers, index;
 };
 
@@ -38,6 +39,7 @@ typedef struct ProgramBuilder {
     Diag *diag;
     bool failed; /* an error was reported */
     Kernel *bucket[KERNEL_BUCKETS];
+    Kernel *open; /* being emitted */
     uint32_t nkernels, nrequested;
     uint64_t scratch_bytes, arena_bytes, folded_bytes;
     TensorList params, state;
@@ -49,6 +51,8 @@ typedef struct ProgramBuilder {
 
 enum { RT_ALIGN = 64, LINE_FLOATS = RT_ALIGN / 4 };
 
+/* How wide feature maps are; before program_open. */
+void target_set_precision(Target *target, const CodegenOptions *options);
 bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions *options, const char *name, Diag *diag);
 void program_close(ProgramBuilder *p);
 /* Adds the graph's parameters and states that are not known yet, in the order of their values. */

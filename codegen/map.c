@@ -224,6 +224,7 @@ void lower_map(Lowering *l, Val id) {
     }
     Kernel *kernel;
     if (kernel_begin(l, k.nreduce ? "map_reduce" : "map", value_key(l, id), nplaces, &kernel)) {
+        kernel_elements(l, 0, places, nplaces);
         emit_map(&k);
         kernel_end(l, 0);
     }

@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+void target_set_precision(Target *target, const CodegenOptions *options) {
+    target->map_bytes = options->precision == PRECISION_BF16 ? 2 : sizeof(float);
+}
+
 bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions *options, const char *name, Diag *diag) {
     *p = (ProgramBuilder){.arena = arena_new(), .target = target, .options = options, .diag = diag};
     p->emitter = emitter_open(target, name);
@@ -144,6 +148,8 @@ bool program_kernel(ProgramBuilder *p, const char *base, const char *key, uint32
     }
     Kernel *k = ARENA_NEW(p->arena, Kernel);
     *k = (Kernel){.next = *bucket, .key = full, .nbuffers = nbuffers, .index = p->nkernels++};
+    k->bf16 = ARENA_ARRAY(p->arena, bool, nbuffers);
+    p->open = k;
     k->name = arena_printf(p->arena, "%s_%08x", base, (unsigned)(hash >> 32));
     while (LLVMGetNamedFunction(p->emitter->module, k->name)) k->name = arena_printf(p->arena, "%s_", k->name);
     *bucket = *kernel = k;

@@ -19,8 +19,10 @@ void lower_image_sum(Lowering *l, Val id) {
     Emitter *e = lowering_emitter(l);
     Type x = g->value[v->args[0]].type;
     int64_t blocks = layout_pad(e->target, x.dim[1]) / e->V, pixels = x.dim[2] * x.dim[3], whole = pixels - pixels % SUM_WAYS;
+    Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
     Kernel *kernel;
     if (kernel_begin(l, "image_sum", value_key(l, id), 2, &kernel)) {
+        kernel_elements(l, 0, places, 2);
         LLVMValueRef plane = emit_address(e, emit_buffer(e, 0), emit_mul_int(e, e->piece, pixels * e->V));
         LLVMValueRef sum[SUM_WAYS], next[SUM_WAYS];
         for (int i = 0; i < SUM_WAYS; i++) sum[i] = emit_vec(e, 0);
@@ -38,7 +40,6 @@ void lower_image_sum(Lowering *l, Val id) {
         emit_store(e, LLVMBuildFAdd(e->b, pair0, pair1, ""), emit_buffer(e, 1), emit_mul_int(e, e->piece, e->V));
         kernel_end(l, 0);
     }
-    Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
     double n = (double)type_elements(x);
     kernel_call(l, kernel, id, places, 2, x.dim[0] * blocks, n, 4 * n);
 }

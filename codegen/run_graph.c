@@ -4,17 +4,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Feature maps [N,C,H,W] <-> [N][C/V][H][W][V]; the other layouts are the runtime's. */
-static void move_feature(Type t, int64_t V, const float *logical, float *to_physical, const float *physical, float *to_logical) {
+/* To bf16, to the nearest, ties to even; what tests give is finite. */
+static uint16_t round_bf16(float value) {
+    uint32_t word;
+    memcpy(&word, &value, sizeof word);
+    return (uint16_t)((word + 0x7fff + (word >> 16 & 1)) >> 16);
+}
+
+static float widen_bf16(uint16_t half) {
+    uint32_t word = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+/* Feature maps [N,C,H,W] <-> [N][C/V][H][W][V] of f32 or bf16; the other layouts are the runtime's. */
+static void move_feature(Type t, int64_t V, bool bf16, const float *logical, char *physical, float *to_logical) {
     int64_t N = t.dim[0], C = t.dim[1], pixels = t.dim[2] * t.dim[3], blocks = (C + V - 1) / V;
     for (int64_t n = 0; n < N; n++)
         for (int64_t c = 0; c < C; c++)
             for (int64_t p = 0; p < pixels; p++) {
                 int64_t at = ((n * blocks + c / V) * pixels + p) * V + c % V, dense = (n * C + c) * pixels + p;
-                if (to_physical)
-                    to_physical[at] = logical[dense];
+                uint16_t *half = (uint16_t *)(void *)physical + at;
+                float *whole = (float *)(void *)physical + at;
+                if (logical && bf16)
+                    *half = round_bf16(logical[dense]);
+                else if (logical)
+                    *whole = logical[dense];
                 else
-                    to_logical[dense] = physical[at];
+                    to_logical[dense] = bf16 ? widen_bf16(*half) : *whole;
             }
 }
 
@@ -24,14 +42,14 @@ static RtTensor describe_tensor(LayoutKind kind, Type type, uint64_t bytes) {
     return t;
 }
 
-static void write_leaf(RtMachine *m, const Graph *g, Val v, const float *logical) {
+static void write_leaf(RtMachine *m, const Graph *g, bool bf16, Val v, const float *logical) {
     const RtProgram *p = rt_machine_program(m);
     const Value *value = &g->value[v];
     const TensorList list = {(RtTensor *)(uintptr_t)p->params, p->nparams, 0, 0};
     const RtTensor *t = program_find_tensor(&list, value->attrs.param.name);
     char *block = rt_machine_space(m, RT_PARAMS), *at = block + t->offset;
     switch (layout_of(g, v)) {
-    case LAYOUT_FEATURE: move_feature(value->type, p->block, logical, (float *)(void *)at, NULL, NULL); break;
+    case LAYOUT_FEATURE: move_feature(value->type, p->block, bf16, logical, at, NULL); break;
     case LAYOUT_LABELS:
         for (int64_t i = 0; i < type_elements(value->type); i++) ((int32_t *)(void *)at)[i] = (int32_t)logical[i];
         break;
@@ -41,13 +59,13 @@ static void write_leaf(RtMachine *m, const Graph *g, Val v, const float *logical
     }
 }
 
-static void read_output(RtMachine *m, const Graph *g, Val v, uint64_t offset, float *logical) {
+static void read_output(RtMachine *m, const Graph *g, bool bf16, Val v, uint64_t offset, float *logical) {
     const RtProgram *p = rt_machine_program(m);
     Type type = g->value[v].type;
     LayoutKind kind = layout_of(g, v);
     char *at = (char *)rt_machine_space(m, RT_FOLDED) + offset;
     if (kind == LAYOUT_FEATURE) {
-        move_feature(type, p->block, NULL, NULL, (const float *)(const void *)at, logical);
+        move_feature(type, p->block, bf16, NULL, at, logical);
     } else {
         RtTensor t = describe_tensor(kind, type, 0);
         rt_tensor_unpack(p, &t, at, logical);
@@ -71,6 +89,7 @@ typedef struct Run {
     const float *(*lookup)(void *, const Value *);
     void *context;
     uint64_t seed, step;
+    bool bf16; /* feature maps */
     const Place *place;
     float *const *out;
 } Run;
@@ -90,14 +109,14 @@ static bool run_on(const Run *run, const RtProgram *program, RtPool *pool, char 
         const float *logical = run->lookup(run->context, &run->g->value[v]);
         found = logical != NULL;
         if (found)
-            write_leaf(m, run->g, v, logical);
+            write_leaf(m, run->g, run->bf16, v, logical);
         else
             snprintf(why, why_size, "no value for '%s'", run->g->value[v].attrs.param.name);
     }
     if (found) {
         rt_machine_run(m, &program->train_step);
         for (uint32_t i = 0; i < run->g->noutputs; i++)
-            read_output(m, run->g, run->g->output[i].value, run->place[i].offset, run->out[i]);
+            read_output(m, run->g, run->bf16, run->g->output[i].value, run->place[i].offset, run->out[i]);
     }
     rt_machine_free(m);
     return found;
@@ -123,7 +142,7 @@ bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const floa
         jit = jit_finish(&target, &p, &shape, started);
     }
     if (jit) {
-        Run run = {g, lookup, context, seed, step, place, out};
+        Run run = {g, lookup, context, seed, step, options && options->precision == PRECISION_BF16, place, out};
         done = run_on(&run, jit_program(jit), pool, why, why_size);
     } else if (place && pool) {
         explain(diag, why, why_size);

@@ -1,6 +1,7 @@
 /* Which machine code is made for. LLVM's C API tells a CPU's name but not what it can do, so target_open asks the code
- * generator itself: it compiles one fused multiply-add of sixteen floats and looks which registers the assembly uses. The
- * answer is right for every CPU name that LLVM knows, with no table of our own to keep up to date. */
+ * generator itself: it compiles one fused multiply-add of sixteen floats, and their rounding to bf16, and looks which registers
+ * and instructions the assembly uses. The answer is right for every CPU name that LLVM knows, with no table of our own to keep up
+ * to date. */
 #include "codegen/target.h"
 #include "codegen/codegen.h"
 #include <llvm-c/Analysis.h>
@@ -71,9 +72,26 @@ static LLVMModuleRef probe_module(LLVMContextRef context, const Target *target) 
     return module;
 }
 
+/* void probe_bf16(ptr a): sixteen floats at a rounded to bf16. */
+static void add_bf16_probe(LLVMModuleRef module) {
+    LLVMContextRef context = LLVMGetModuleContext(module);
+    LLVMTypeRef pointer = LLVMPointerTypeInContext(context, 0);
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(context), &pointer, 1, false);
+    LLVMValueRef fn = LLVMAddFunction(module, "probe_bf16", type), base = LLVMGetParam(fn, 0);
+    LLVMBuilderRef b = LLVMCreateBuilderInContext(context);
+    LLVMPositionBuilderAtEnd(b, LLVMAppendBasicBlockInContext(context, fn, ""));
+    LLVMValueRef value = LLVMBuildLoad2(b, LLVMVectorType(LLVMFloatTypeInContext(context), PROBE_LANES), base, "");
+    LLVMTypeRef bf16 = LLVMVectorType(LLVMBFloatTypeInContext(context), PROBE_LANES);
+    LLVMBuildStore(b, LLVMBuildFPTrunc(b, value, bf16, ""), base);
+    LLVMBuildRetVoid(b);
+    LLVMDisposeBuilder(b);
+}
+
 static bool probe(Target *target, char *why, size_t why_size) {
     LLVMContextRef context = LLVMContextCreate();
     LLVMModuleRef module = probe_module(context, target);
+    bool arm = strncmp(target->triple, "aarch64", 7) == 0 || strncmp(target->triple, "arm64", 5) == 0;
+    if (!arm) add_bf16_probe(module);
     LLVMMemoryBufferRef text = NULL;
     char *message = NULL;
     bool failed = LLVMTargetMachineEmitToMemoryBuffer(target->machine, module, LLVMAssemblyFile, &message, &text);
@@ -82,9 +100,10 @@ static bool probe(Target *target, char *why, size_t why_size) {
     } else {
         const char *code = LLVMGetBufferStart(text); /* ends with a 0 byte */
         bool x86_fma = strstr(code, "vfmadd") != NULL, arm_fma = strstr(code, "fmla") || strstr(code, "fmadd");
-        bool arm = strncmp(target->triple, "aarch64", 7) == 0 || strncmp(target->triple, "arm64", 5) == 0;
         target->fma = arm ? arm_fma : x86_fma;
         target->lanes = strstr(code, "zmm") ? 16 : strstr(code, "ymm") && x86_fma ? 8 : 4;
+        target->bf16 = target->lanes == 16 && strstr(code, "vcvtneps2bf16");
+        target->map_bytes = sizeof(float);
         target->registers = arm || target->lanes == 16 ? 32 : 16;
         LLVMDisposeMemoryBuffer(text);
     }

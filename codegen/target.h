@@ -11,6 +11,8 @@ typedef struct Target {
     int lanes;     /* V: f32 lanes of a vector register = the channel block: 16 (AVX-512), 8 (AVX2), 4 (NEON, SSE) */
     int registers; /* vector registers: 32 (AVX-512, AArch64) or 16 */
     bool fma;      /* fused multiply-add in hardware */
+    bool bf16;     /* AVX512_BF16: conversions and products of bf16 pairs, with 16 lanes */
+    int map_bytes; /* of an element of a feature map in memory: 4 (f32), or 2 (bf16) under --precision=bf16; target_open says 4 */
 } Target;
 
 /* `name` is one of codegen_targets(), or NULL for this machine's; `cpu` as in CodegenOptions. False with a sentence in why. */
@@ -22,7 +24,7 @@ char *target_features(const Target *target);
 LLVMTargetMachineRef target_machine(const Target *target);
 
 /* ---- layout: logical types in memory ----
- * [N,C,H,W] f32   [N][ceil(C/V)][H][W][V]              channels padded with zeros, always kept zero by whoever stores
+ * [N,C,H,W] f32   [N][ceil(C/V)][H][W][V] of map_bytes channels padded with zeros, always kept zero by whoever stores
  * [N,C] f32       rows of C padded to a multiple of V  ([N][Cp]), zeros
  * [C] f32         padded to a multiple of V, zeros
  * [] f32          one V-wide line

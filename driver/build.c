@@ -35,6 +35,7 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
                            .cpu = b->levels.cpu[level],
                            .conv = session_conv_algorithm(b->o),
                            .no_openblas = b->o->no_openblas,
+                           .precision = session_precision(b->o),
                            .dump_asm = dump_asm,
                            .dump_llvm = dump_llvm};
     char symbol[32];

@@ -55,6 +55,7 @@ int session_passes(Session *session, const Graph *graph, PassResult *result);
 /* The whole way: both modes or one, passes, machine code, threads, memory. */
 int session_machine(Session *session, bool train, bool infer);
 ConvAlgorithm session_conv_algorithm(const Options *o); /* --conv */
+Precision session_precision(const Options *o);          /* --precision */
 void session_close(Session *session);
 void session_print_diagnostics(const Session *session);
 #endif

@@ -107,6 +107,10 @@ ConvAlgorithm session_conv_algorithm(const Options *o) {
     return CONV_AUTO;
 }
 
+Precision session_precision(const Options *o) {
+    return o->precision && !strcmp(o->precision, "bf16") ? PRECISION_BF16 : PRECISION_F32;
+}
+
 static int session_jit(Session *session) {
     const Options *o = session->options;
     const Model *model = session->train.graph ? &session->train : &session->infer;
@@ -118,6 +122,7 @@ static int session_jit(Session *session) {
     CodegenOptions code = {.cpu = o->cpu,
                            .conv = session_conv_algorithm(o),
                            .no_openblas = o->no_openblas,
+                           .precision = session_precision(o),
                            .dump_llvm = o->dump_llvm,
                            .dump_asm = o->dump_asm};
     session->jit = codegen_jit(&input, &code, session->diag);

@@ -1,6 +1,7 @@
 /* What the tests of codegen/ share: a graph computed by the evaluator and by compiled code, from the same leaves. */
 #ifndef NETC_TESTS_CODEGEN_HELPERS_H
 #define NETC_TESTS_CODEGEN_HELPERS_H
+#include "bf16.h"
 #include "codegen/codegen.h"
 #include "ir_helpers.h"
 
@@ -9,6 +10,7 @@ enum { BOTH_MAX_OUTPUTS = 128, BOTH_MAX_LEAVES = 64 };
 /* Both results of every output: got by compiled code, want by the evaluator. */
 typedef struct Both {
     const Graph *g;
+    bool bf16; /* round the leaves to bf16 */
     Leaves leaves;
     float *f32[BOTH_MAX_LEAVES]; /* the leaves again, as compiled code takes them */
     Tensor want[BOTH_MAX_OUTPUTS];
@@ -19,7 +21,8 @@ typedef struct Both {
 static inline const Tensor *both_tensor(void *context, const Value *leaf) {
     Both *both = context;
     const Tensor *t = leaves_lookup(&both->leaves, leaf);
-    for (int64_t i = 0, n = type_elements(t->type); i < n; i++) t->data[i] = (float)t->data[i];
+    for (int64_t i = 0, n = type_elements(t->type); i < n; i++)
+        t->data[i] = both->bf16 ? bf16_nearest(t->data[i]) : (float)t->data[i];
     return t;
 }
 

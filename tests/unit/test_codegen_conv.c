@@ -2,7 +2,11 @@
  * with every kind of fused region, over a table of shapes. All six variants of a shape are one graph.
  *
  * The bound is componentwise: every Expr here is built of add, mul and max, so evaluating the graph on the absolute values of
- * its leaves bounds the terms of each sum, and the error may be (a few + 2 sqrt(terms)) units of that. */
+ * its leaves bounds the terms of each sum, and the error may be (a few + 2 sqrt(terms)) units of that.
+ *
+ * With bf16 the leaves are bf16. Then a computed operand may be rounded once (so a product of two by two units of bf16, and a
+ * product of two sums by twice that), and a feature map once more when it is stored: five units. */
+#include "bf16.h"
 #include "codegen/codegen.h"
 #include "ir/eval.h"
 #include "ir/ir.h"
@@ -205,7 +209,7 @@ typedef struct Leaves {
     bool use_absolute;
 } Leaves;
 
-static Leaves leaves_new(const Graph *g) {
+static Leaves leaves_new(const Graph *g, bool bf16) {
     Leaves l = {0};
     uint64_t state = 88172645463325252u;
     for (Val v = 0; v < g->count; v++) {
@@ -219,6 +223,7 @@ static Leaves leaves_new(const Graph *g) {
         for (int64_t k = 0; k < n; k++) {
             state ^= state << 13, state ^= state >> 7, state ^= state << 17;
             l.f32[i][k] = (float)((double)(state >> 40) / (1 << 23) - 1);
+            if (bf16) l.f32[i][k] = bf16_nearest(l.f32[i][k]);
             l.value[i].data[k] = l.f32[i][k];
             l.absolute[i].data[k] = fabs(l.value[i].data[k]);
         }
@@ -287,16 +292,16 @@ static void run(const Graph *g, const CodegenOptions *options, Leaves *l, int th
 
 static const char *const algorithm_text[] = {"auto", "direct", "gemm", "winograd"};
 
-static char *case_text(const Case *c, const char *cpu, int algorithm) {
+static char *case_text(const Case *c, const CodegenOptions *o) {
     static char text[200];
-    snprintf(text, sizeof text, "n%d %dx%dx%d -> %d, %dx%d stride %d,%d dilation %d groups %d, %s on %s", (int)c->N, (int)c->I,
+    snprintf(text, sizeof text, "n%d %dx%dx%d -> %d, %dx%d stride %d,%d dilation %d groups %d, %s%s on %s", (int)c->N, (int)c->I,
              (int)c->H, (int)c->W, (int)c->O, (int)c->kernel[0], (int)c->kernel[1], (int)c->stride[0], (int)c->stride[1],
-             (int)c->dilation[0], (int)c->groups, algorithm_text[algorithm], cpu);
+             (int)c->dilation[0], (int)c->groups, algorithm_text[o->conv], o->precision == PRECISION_BF16 ? " bf16" : "", o->cpu);
     return text;
 }
 
 /* Winograd's bound is that of its transforms (kernels measured: F(4,3) stays within 128 units componentwise). */
-static void compare(const Graph *g, const Case *c, const Reference *r, float *const *out, bool winograd, const char *what) {
+static void compare(const Graph *g, const Case *c, const Reference *r, float *const *out, const CodegenOptions *options) {
     const double unit = 0x1p-24;
     for (uint32_t i = 0; i < g->noutputs; i++) {
         const Type y = r->value[i].type;
@@ -304,29 +309,27 @@ static void compare(const Graph *g, const Case *c, const Reference *r, float *co
         if (!strcmp(g->output[i].name, "weights")) terms = (double)(c->N * c->H * c->W);
         if (y.rank == 2) terms += (double)(c->H * c->W);
         double gate = unit * (16 + 2 * sqrt(terms));
-        if (winograd) gate = fmax(gate, 128 * unit);
+        if (options->conv == CONV_AUTO || options->conv == CONV_WINOGRAD) gate = fmax(gate, 128 * unit);
+        if (options->precision == PRECISION_BF16) gate += 5 * bf16_unit;
         for (int64_t k = 0, n = type_elements(y); k < n; k++) {
             double error = fabs(out[i][k] - r->value[i].data[k]);
             if (!(error <= gate * (r->bound[i].data[k] + 1e-6))) /* an assertion per element would take most of the time */
-                ck_abort_msg("%s: output %u (%s) element %ld is %g, should be %g", what, i, g->output[i].name, (long)k, out[i][k],
-                             r->value[i].data[k]);
+                ck_abort_msg("%s: output %u (%s) element %ld is %g, should be %g", case_text(c, options), i, g->output[i].name,
+                             (long)k, out[i][k], r->value[i].data[k]);
         }
     }
 }
 
 static void check_graph(Graph *g, const Case *c, CodegenOptions options, const int *threads) {
-    Leaves l = leaves_new(g);
+    Leaves l = leaves_new(g, options.precision == PRECISION_BF16);
     Reference r = reference_new(g, &l);
-    const char *cpu = options.cpu;
-    ConvAlgorithm algorithm = options.conv;
     float **first = outputs_new(g), **again = outputs_new(g);
     for (int i = 0; threads[i]; i++) {
         run(g, &options, &l, threads[i], i ? again : first);
-        if (i == 0)
-            compare(g, c, &r, first, algorithm == CONV_AUTO || algorithm == CONV_WINOGRAD, case_text(c, cpu, (int)algorithm));
+        if (i == 0) compare(g, c, &r, first, &options);
         for (uint32_t o = 0; i && o < g->noutputs; o++)
             ck_assert_msg(!memcmp(first[o], again[o], (size_t)type_elements(r.value[o].type) * sizeof(float)),
-                          "%s: output %u differs on %d threads", case_text(c, cpu, (int)algorithm), o, threads[i]);
+                          "%s: output %u differs on %d threads", case_text(c, &options), o, threads[i]);
     }
     for (uint32_t i = 0; i < g->noutputs; i++) {
         tensor_free(&r.value[i]);
@@ -354,8 +357,24 @@ START_TEST(native_winograd) {
 }
 END_TEST
 START_TEST(backward_in_one_sweep) {
-    check_graph(pair_graph(&pairs[_i]), &pairs[_i], (CodegenOptions){.cpu = "native"}, all_threads);
-    check_graph(pair_graph(&pairs[_i]), &pairs[_i], (CodegenOptions){.cpu = "native", .conv = CONV_DIRECT}, one_thread);
+    const Case *c = &pairs[_i];
+    check_graph(pair_graph(c), c, (CodegenOptions){.cpu = "native"}, all_threads);
+    check_graph(pair_graph(c), c, (CodegenOptions){.cpu = "native", .conv = CONV_DIRECT}, one_thread);
+    check_graph(pair_graph(c), c, (CodegenOptions){.cpu = "native", .precision = PRECISION_BF16}, all_threads);
+}
+END_TEST
+/* All but the largest shapes. Four and eight lanes have no instructions for bf16. */
+START_TEST(bf16) {
+    const Case *c = &cases[_i];
+    if (c->H > 90 || (c->N == 5 && c->H > 30)) return;
+    CodegenOptions options = {.cpu = "native", .conv = _i % 3 ? CONV_DIRECT : CONV_AUTO, .precision = PRECISION_BF16};
+    check_graph(conv_graph(c), c, options, _i % 4 == 1 ? all_threads : one_thread);
+#if defined(__x86_64__)
+    bool wide = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    options.cpu = wide && _i % 2 ? "x86-64-v3" : "x86-64-v2";
+    if (_i % 3 == 0) options.conv = CONV_GEMM;
+    if (_i % 4 == 0) check_graph(conv_graph(c), c, options, one_thread);
+#endif
 }
 END_TEST
 START_TEST(native_gemm) { check_case(&cases[_i], "native", CONV_GEMM, _i % 8 == 1 ? all_threads : one_thread); }
@@ -390,6 +409,7 @@ int main(void) {
     tcase_add_loop_test(tests, backward_in_one_sweep, 0, (int)(sizeof pairs / sizeof pairs[0]));
     tcase_add_loop_test(tests, native_gemm, 0, count);
     tcase_add_loop_test(tests, generated_gemm, 0, count);
+    tcase_add_loop_test(tests, bf16, 0, count);
     tcase_add_loop_test(tests, narrower_targets, 0, count);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

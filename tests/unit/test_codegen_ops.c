@@ -234,26 +234,37 @@ static Graph *shape_graph(Shape s) {
 /* Sums of n terms in float: a few units, growing with the root of n. */
 static double tolerance(Shape s) { return 0x1p-24 * (16 + 2 * sqrt((double)(s.n * s.c * s.h * s.w))); }
 
-static void check_shape(Shape s, const char *cpu) {
+/* With bf16 the leaves are bf16 too, so that what differs is the rounding of the feature maps that are made. */
+static void check_shape(Shape s, const char *cpu, Precision precision) {
     Graph *g = shape_graph(s);
-    CodegenOptions options = {.cpu = cpu};
-    Both both = {0};
+    CodegenOptions options = {.cpu = cpu, .precision = precision};
+    Both both = {.bf16 = precision == PRECISION_BF16};
     both_run(&both, g, &options);
     char what[100];
-    snprintf(what, sizeof what, "[%d,%d,%d,%d] on %s", (int)s.n, (int)s.c, (int)s.h, (int)s.w, cpu);
-    for (uint32_t i = 0; i < g->noutputs; i++) both_check(&both, i, tolerance(s), what);
+    snprintf(what, sizeof what, "[%d,%d,%d,%d] on %s%s", (int)s.n, (int)s.c, (int)s.h, (int)s.w, cpu, both.bf16 ? ", bf16" : "");
+    for (uint32_t i = 0; i < g->noutputs; i++) {
+        bool stored = both.bf16 && g->value[g->output[i].value].type.rank == 4;
+        both_check(&both, i, tolerance(s) + (stored ? bf16_unit : 0), what);
+    }
     both_free(&both);
     graph_free(g);
 }
 
-START_TEST(agrees_with_the_evaluator) { check_shape(shapes[_i], "native"); }
+START_TEST(agrees_with_the_evaluator) {
+    check_shape(shapes[_i], "native", PRECISION_F32);
+    check_shape(shapes[_i], "native", PRECISION_BF16);
+}
 END_TEST
 
 /* Eight and four lanes, where this machine runs them. */
 START_TEST(agrees_with_fewer_lanes) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) check_shape(shapes[_i], "x86-64-v3");
-    check_shape(shapes[_i], "x86-64-v2");
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        check_shape(shapes[_i], "x86-64-v3", PRECISION_F32);
+        check_shape(shapes[_i], "x86-64-v3", PRECISION_BF16);
+    }
+    check_shape(shapes[_i], "x86-64-v2", PRECISION_F32);
+    check_shape(shapes[_i], "x86-64-v2", PRECISION_BF16);
 #endif
 }
 END_TEST
@@ -284,9 +295,10 @@ END_TEST
 START_TEST(threads_do_not_change_a_bit) {
     Graph *g = shape_graph((Shape){5, 33, 16, 16});
     Both both = {.g = g}, other = {.g = g};
-    both_compile(&both, NULL, 1);
+    CodegenOptions options = {.precision = _i ? PRECISION_BF16 : PRECISION_F32};
+    both_compile(&both, &options, 1);
     for (int threads = 2; threads <= 4; threads += 2) {
-        both_compile(&other, NULL, threads);
+        both_compile(&other, &options, threads);
         for (uint32_t i = 0; i < g->noutputs; i++)
             ck_assert_msg(!memcmp(both.got[i], other.got[i], (size_t)output_elements(g, i) * sizeof(float)),
                           "%s differs on %d threads", g->output[i].name, threads);
@@ -328,7 +340,7 @@ int main(void) {
     tcase_add_loop_test(tests, agrees_with_the_evaluator, 0, count);
     tcase_add_loop_test(tests, agrees_with_fewer_lanes, 3, 5);
     tcase_add_test(tests, large_dense);
-    tcase_add_test(tests, threads_do_not_change_a_bit);
+    tcase_add_loop_test(tests, threads_do_not_change_a_bit, 0, 2);
     tcase_add_test(tests, unknown_cpu_is_refused);
     tcase_add_test(tests, op_that_should_be_gone_is_refused);
     suite_add_tcase(suite, tests);
