@@ -89,8 +89,8 @@ static void add_winograd(const Chooser *c, ConvSite *site, bool sweep) {
     const Value *v = &c->g->value[site->value];
     ConvChoice choice = {.algorithm = CONV_WINOGRAD, .sweep = sweep};
     if (!applies(c, site, &choice)) return;
-    int64_t own = v->op == OP_CONV2D_BWD_WEIGHTS ? wino_weights_plan(c->t, &choice, c->g, v).block
-                                                 : wino_plan(c->t, &choice, c->g, v).block;
+    int64_t own = v->op == OP_CONV2D_BWD_WEIGHTS ? wino_weights_plan(c->t, &choice, c->g, v).tiles.block
+                                                 : wino_plan(c->t, &choice, c->g, v).tiles.block;
     choice.block = own;
     add(c, site, choice);
     for (int i = 0; i < BLOCKS; i++) {

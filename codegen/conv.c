@@ -6,7 +6,7 @@
  *     conv_stage.c        operands into scratch         conv_gemm.c         all three by matrix products
  *     conv_finish.c       epilogues and sums            conv_pack.c         filters in other orders
  *     winograd_conv.c     Winograd forward and data     winograd_weights.c  Winograd weights
- *     winograd_backward.c data and weights in one sweep
+ *     winograd_backward.c data and weights in one sweep  winograd_blocks.c  tiles in blocks
  */
 #include "codegen/winograd.h"
 

@@ -112,6 +112,9 @@ ElementSite conv_site(const ConvKernel *k, Type space);
  * also stored, it is so where `store_if` holds (NULL: always). */
 LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef scratch,
                         LLVMValueRef store_if);
+/* The same for the lines from <= line < to of the copy only. */
+LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef from,
+                         LLVMValueRef to, LLVMValueRef scratch, LLVMValueRef store_if);
 
 /* A vector of a whole feature map of type t to memory: past the caches if the map is larger than a core's share of them. */
 void conv_store(ConvKernel *k, Type t, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
@@ -123,6 +126,8 @@ void conv_store(ConvKernel *k, Type t, LLVMValueRef value, LLVMValueRef base, LL
 int64_t prefetch_lines(const ConvKernel *k);
 /* Step `step` of `steps` while image n is computed: its share of the lines of image n + 1, of each feature map that is read. */
 void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps);
+/* Step `step` of `steps`: its share of `rows` rows of image n from `row` on. */
+void prefetch_rows(ConvKernel *k, LLVMValueRef n, LLVMValueRef row, int64_t rows, LLVMValueRef step, int64_t steps);
 
 /* ---- finishing accumulators (conv_finish.c) ---- */
 /* Where finished vectors go: image n and channel block cb of result 0's type. Reductions add to a row of sums [rows][C]: of the

@@ -118,3 +118,18 @@ void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t ste
         for (int64_t j = 0; j < share; j++) emit_prefetch(e, from, emit_int(e, j * line), 2);
     }
 }
+
+void prefetch_rows(ConvKernel *k, LLVMValueRef n, LLVMValueRef row, int64_t rows, LLVMValueRef step, int64_t steps) {
+    Emitter *e = k->e;
+    const int64_t line = LINE_BYTES / (int64_t)sizeof(float);
+    for (uint32_t i = 0; i < k->v->nargs; i++) {
+        if (!streamed(k, i)) continue;
+        Type t = k->arg_type[i];
+        int64_t blocks = divide_up(t.dim[1], e->V), row_floats = t.dim[3] * e->V;
+        int64_t share = divide_up(divide_up(rows * row_floats, line), steps);
+        LLVMValueRef start = emit_offset(e, row, row_floats, emit_mul_int(e, n, blocks * t.dim[2] * row_floats));
+        LLVMValueRef from = emit_address(e, k->arg_base[i], emit_offset(e, step, share * line, start));
+        for (int64_t b = 0; b < blocks; b++)
+            for (int64_t j = 0; j < share; j++) emit_prefetch(e, from, emit_int(e, b * t.dim[2] * row_floats + j * line), 2);
+    }
+}

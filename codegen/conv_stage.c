@@ -48,6 +48,7 @@ typedef struct Copy {
     const Expr *prologue; /* NULL: plain copy */
     ElementSite site;
     LLVMValueRef source, scratch, stored, store_if; /* stored: where STORE writes, or NULL */
+    LLVMValueRef from, to;                          /* the staged lines that are wanted now */
 } Copy;
 
 static LLVMValueRef clamp(Emitter *e, LLVMValueRef v, LLVMValueRef lo, int64_t hi) {
@@ -139,15 +140,20 @@ static void copy_block(Copy *c, LLVMValueRef band) {
     LLVMValueRef first_y = emit_offset(e, band, p->advance, emit_int(e, p->origin[0]));
     LLVMValueRef above = clamp(e, LLVMBuildSub(e->b, emit_int(e, 0), first_y, ""), emit_int(e, 0), p->lines[0]);
     LLVMValueRef below = clamp(e, LLVMBuildSub(e->b, emit_int(e, p->in[0]), first_y, ""), above, p->lines[0]);
-    zero_rows(c, emit_int(e, 0), above);
-    Loop row = loop_begin(e, above, below, 1, 0, NULL);
+    zero_rows(c, c->from, emit_min_int(e, above, c->to));
+    Loop row = loop_begin(e, emit_max_int(e, above, c->from), emit_min_int(e, below, c->to), 1, 0, NULL);
     copy_row(c, row.iv, band, first_y);
     loop_end(e, &row, NULL);
-    zero_rows(c, below, emit_int(e, p->lines[0]));
+    zero_rows(c, emit_max_int(e, below, c->from), c->to);
 }
 
 LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef scratch,
                         LLVMValueRef store_if) {
+    return stage_lines(k, p, operand, n, band, emit_int(k->e, 0), emit_int(k->e, p->lines[0]), scratch, store_if);
+}
+
+LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef from,
+                         LLVMValueRef to, LLVMValueRef scratch, LLVMValueRef store_if) {
     Emitter *e = k->e;
     if (!p->copied) {
         LLVMValueRef row = emit_offset(e, band, p->advance, emit_int(e, p->origin[0]));
@@ -162,7 +168,9 @@ LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValu
               .site = conv_site(k, k->arg_type[operand]),
               .source = k->arg_base[operand],
               .scratch = scratch,
-              .store_if = store_if};
+              .store_if = store_if,
+              .from = from,
+              .to = to};
     for (uint32_t i = 0; i < k->v->nregions; i++) {
         const Region *r = &k->v->regions[i];
         uint32_t buffer = r->role == REGION_STORE && r->operand == operand ? k->result_buffer[region_result(k->v, i)] : NO_BUFFER;

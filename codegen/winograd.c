@@ -257,12 +257,3 @@ void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValu
     loop_end(e, &group, NULL);
     loop_end(e, &point, NULL);
 }
-
-void wino_fetch_group(ConvKernel *k, LLVMValueRef first_image, int64_t images, LLVMValueRef first_tile, int64_t tiles,
-                      int64_t block, LLVMValueRef point) {
-    Emitter *e = k->e;
-    LLVMValueRef step = emit_offset(e, LLVMBuildUDiv(e->b, first_tile, emit_int(e, block), ""), WINO_POINTS, point);
-    for (int64_t image = 0; image < images; image++)
-        prefetch_step(k, emit_add_int(e, first_image, emit_int(e, images - 1 + image)), step,
-                      divide_up(tiles, block) * WINO_POINTS);
-}

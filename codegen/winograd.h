@@ -1,6 +1,6 @@
 /* Winograd F(4x4, 3x3) building blocks (Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, eqs. 8, 12,
  * with the interpolation points 0, 1, -1, 2, -2, infinity): the transforms of one tile over V channels, and the two batched
- * matrix products. The kernels around them are in winograd_forward.c and winograd_weights.c.
+ * matrix products. The kernels around them are in winograd_conv.c, winograd_weights.c and winograd_backward.c.
  *
  *     Y = A' [ (G g G') o (B' d B) ] A         d 6x6 input, g 3x3 filter, Y 4x4 output, o elementwise, summed over channels
  *
@@ -49,20 +49,34 @@ void wino_multiply(Emitter *e, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, i
 void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValueRef du, int64_t tiles, int64_t in_blocks,
                             int64_t out_blocks, WinoAside aside);
 
-/* Plane `point` of the block that starts at first_tile, of a group of images with `tiles` tiles in all: asks for this share of
- * the next group's images. */
-void wino_fetch_group(ConvKernel *k, LLVMValueRef first_image, int64_t images, LLVMValueRef first_tile, int64_t tiles,
-                      int64_t block, LLVMValueRef point);
+/* ---- the tiles of a group of images, or of a band, in blocks (winograd_blocks.c) ---- */
+typedef struct WinoBlocks {
+    int64_t images, tile_rows, tile_columns; /* of the group; of an image or band; of a tile row */
+    int64_t block;                           /* tiles transformed and multiplied together */
+    int64_t rows;                            /* tile rows of a block if an image is several blocks of whole rows, else 0 */
+} WinoBlocks;
+/* Tiles of a block: the chosen number, or what suits the channels. */
+int64_t wino_block(const ConvChoice *choice, int64_t channels);
+WinoBlocks wino_blocks(int64_t images, int64_t tile_rows, int64_t tile_columns, int64_t block);
+/* Where a kernel is: image and tile that the block starts with, whether it is the group's last. */
+typedef struct WinoAt {
+    LLVMValueRef first_image, first_tile, last;
+} WinoAt;
+LLVMValueRef wino_last_block(Emitter *e, const WinoBlocks *b, LLVMValueRef first_tile, LLVMValueRef tiles);
+/* Stages the lines of an image that the block needs and the blocks before it did not. For blocks of rows only. */
+void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const StagePlan *stage, int operand, const WinoAt *at,
+                      LLVMValueRef band, LLVMValueRef scratch);
+/* Step `step` of `steps` of this block: asks for its share of what the next block, or else the next group of images, reads. */
+void wino_fetch(ConvKernel *k, const WinoBlocks *b, const WinoAt *at, LLVMValueRef step, int64_t steps);
 
 /* ---- the kernels (winograd_conv.c, winograd_weights.c) ---- */
 bool wino_applies(const ConvShape *s);
 
 /* Forward and backward data. */
 typedef struct WinoPlan {
-    CorrelationPlan direct;           /* the shape, and how filters are transposed */
-    int64_t images, repeat, bands;    /* images staged together, such groups per piece; or bands per image */
-    int64_t band_tiles, tile_columns; /* tile rows of a band, tiles of a tile row */
-    int64_t block;                    /* tiles transformed and multiplied together */
+    CorrelationPlan direct; /* the shape, and how filters are transposed */
+    int64_t repeat, bands;  /* groups of images per piece; or bands per image */
+    WinoBlocks tiles;       /* of a group of images, or of a band */
     int64_t in_plane, out_plane;
     StagePlan stage;                                                /* of one image */
     uint64_t scratch_bytes, sums_bytes, packed_bytes, filter_bytes; /* the last three in the workspace, in this order */
@@ -74,7 +88,8 @@ void lower_winograd(ConvKernel *k, const WinoPlan *p);
 /* Backward weights: partial gradients of image groups, summed as the direct kernel's are. */
 typedef struct WinoWeightsPlan {
     WeightsPlan direct;
-    int64_t images, block, tile_rows, tile_columns, in_plane, out_plane;
+    WinoBlocks tiles; /* of a group of images */
+    int64_t in_plane, out_plane;
     StagePlan x, dy;
     uint64_t scratch_bytes;
 } WinoWeightsPlan;
@@ -92,20 +107,22 @@ Val wino_backward_partner(const Target *t, const ConvChoice *choice, const Graph
 typedef struct WinoSweep {
     ConvKernel *k;
     const WinoPlan *p;
-    LLVMValueRef first_image, band, tiles; /* tiles of an image in this band */
+    WinoAt at;
+    LLVMValueRef band, tiles; /* tiles of an image in this band */
     LLVMValueRef staged, planes_in, planes_out;
-    LLVMValueRef first_tile, count; /* of the block */
+    LLVMValueRef count;  /* of the block */
+    int64_t fetch_parts; /* products that share the fetching ahead, this one being the first; 0 for none */
 } WinoSweep;
 void wino_lower_filters(ConvKernel *k, const WinoPlan *p);
-void wino_stage_images(const WinoSweep *s, LLVMValueRef images); /* and clears their sums */
+void wino_begin_group(const WinoSweep *s, LLVMValueRef images); /* clears the sums, stages what is not staged by the block */
 void wino_sweep_block(WinoSweep *s);
 
 typedef struct WinoGradient {
     ConvKernel *k;
     const WinoWeightsPlan *p;
     LLVMValueRef x, dy, planes_x, planes_dy, sum;
-    LLVMValueRef first_image, images; /* of the tensor; how many are staged */
-    LLVMValueRef first_tile;          /* of the block */
+    WinoAt at;
+    LLVMValueRef images; /* of the group */
 } WinoGradient;
 uint64_t wino_sum_bytes(const ConvShape *s);
 void wino_gradient_block(WinoGradient *s, LLVMValueRef count, bool whole, WinoAside aside);

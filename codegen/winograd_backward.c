@@ -16,9 +16,8 @@ typedef struct Plans {
 
 static Plans plans_of(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights) {
     Plans p = {wino_plan(t, choice, g, &g->value[data]), wino_weights_plan(t, choice, g, &g->value[weights])};
-    p.data.repeat = 2; /* several groups of images to a piece: fetch ahead */
     p.weights.dy = p.data.stage;
-    p.weights.scratch_bytes = (uint64_t)p.data.images * (p.data.stage.bytes + p.weights.x.bytes) +
+    p.weights.scratch_bytes = (uint64_t)p.data.tiles.images * (p.data.stage.bytes + p.weights.x.bytes) +
                               (uint64_t)(WINO_POINTS * (p.data.in_plane + p.data.out_plane)) * sizeof(float) +
                               wino_sum_bytes(&p.weights.direct.s);
     return p;
@@ -61,7 +60,8 @@ Val wino_backward_partner(const Target *t, const ConvChoice *choice, const Graph
     ConvShape s = conv_shape(g, w, t->lanes);
     if (!wino_applies(&s) || !wino_weights_applies(&s) || s.in_blocks != s.out_blocks) return NO_VAL;
     Plans p = plans_of(t, choice, g, data, weights);
-    bool alike = p.data.bands == 1 && p.data.images == p.weights.images && p.data.block == p.weights.block;
+    bool alike =
+        p.data.bands == 1 && p.data.tiles.images == p.weights.tiles.images && p.data.tiles.block == p.weights.tiles.block;
     return alike && p.data.stage.copied && p.weights.x.copied ? weights : NO_VAL;
 }
 
@@ -70,32 +70,40 @@ uint64_t wino_backward_workspace(const Target *t, const ConvChoice *choice, cons
     return wino_workspace(&p.data) + p.weights.direct.partial_bytes;
 }
 
+/* Between the planes of the second product: asks for the second half of what comes next. */
+static void fetch_ahead(void *context, LLVMValueRef point) {
+    const WinoSweep *s = context;
+    LLVMValueRef step = emit_add_int(s->k->e, point, emit_int(s->k->e, WINO_POINTS));
+    wino_fetch(s->k, &s->p->tiles, &s->at, step, s->fetch_parts * WINO_POINTS);
+}
+
 /* One group of images, staged and swept. */
 static void emit_group(WinoSweep *d, WinoGradient *w, bool whole) {
     Emitter *e = d->k->e;
     const WinoWeightsPlan *p = w->p;
-    wino_stage_images(d, w->images);
+    wino_begin_group(d, w->images);
     Loop image = loop_begin(e, emit_int(e, 0), w->images, 1, 0, NULL);
     LLVMValueRef to = emit_address(e, w->x, emit_mul_int(e, image.iv, (int64_t)(p->x.bytes / sizeof(float))));
-    stage_emit(w->k, &p->x, 0, emit_add_int(e, w->first_image, image.iv), emit_int(e, 0), to, NULL);
+    if (!p->tiles.rows) stage_emit(w->k, &p->x, 0, emit_add_int(e, w->at.first_image, image.iv), emit_int(e, 0), to, NULL);
     loop_end(e, &image, NULL);
-    d->tiles = emit_int(e, p->tile_rows * p->tile_columns);
-    LLVMValueRef total = emit_mul_int(e, w->images, p->tile_rows * p->tile_columns);
-    Loop block = loop_begin(e, emit_int(e, 0), total, p->block, 0, NULL);
-    d->first_tile = w->first_tile = block.iv;
-    d->count = emit_int(e, p->block);
+    d->tiles = emit_int(e, p->tiles.tile_rows * p->tiles.tile_columns);
+    LLVMValueRef total = emit_mul_int(e, w->images, p->tiles.tile_rows * p->tiles.tile_columns);
+    Loop block = loop_begin(e, emit_int(e, 0), total, p->tiles.block, 0, NULL);
+    d->at.first_tile = w->at.first_tile = block.iv;
+    d->at.last = w->at.last = wino_last_block(e, &p->tiles, block.iv, total);
+    d->count = emit_int(e, p->tiles.block);
     if (!whole) d->count = emit_min_int(e, d->count, LLVMBuildSub(e->b, total, block.iv, ""));
     wino_sweep_block(d);
-    wino_gradient_block(w, d->count, whole, (WinoAside){0});
+    wino_gradient_block(w, d->count, whole, (WinoAside){fetch_ahead, d});
     loop_end(e, &block, NULL);
 }
 
 static void emit_backward(ConvKernel *data, ConvKernel *weights, const Plans *p) {
     Emitter *e = data->e;
     const ConvShape *c = &p->weights.direct.s;
-    int64_t images = p->data.images, groups = p->weights.direct.image_groups,
-            tiles = p->weights.tile_rows * p->weights.tile_columns;
-    WinoSweep d = {.k = data, .p = &p->data, .band = emit_int(e, 0), .staged = e->scratch};
+    int64_t images = p->data.tiles.images, groups = p->weights.direct.image_groups,
+            tiles = p->weights.tiles.tile_rows * p->weights.tiles.tile_columns;
+    WinoSweep d = {.k = data, .p = &p->data, .band = emit_int(e, 0), .staged = e->scratch, .fetch_parts = 2};
     WinoGradient w = {.k = weights, .p = &p->weights, .dy = e->scratch};
     w.x = emit_address(e, e->scratch, emit_int(e, images * (int64_t)(p->data.stage.bytes / sizeof(float))));
     d.planes_in = w.planes_x = emit_address(e, w.x, emit_int(e, images * (int64_t)(p->weights.x.bytes / sizeof(float))));
@@ -106,10 +114,10 @@ static void emit_backward(ConvKernel *data, ConvKernel *weights, const Plans *p)
                  hi = emit_cut(e, emit_add_int(e, e->piece, emit_int(e, 1)), c->N, groups);
     bool even = c->N % (groups * images) == 0;
     Loop group = loop_begin(e, lo, hi, images, 0, NULL);
-    d.first_image = w.first_image = group.iv;
+    d.at.first_image = w.at.first_image = group.iv;
     w.images = emit_int(e, images);
     if (!even) w.images = emit_min_int(e, w.images, LLVMBuildSub(e->b, hi, group.iv, ""));
-    emit_group(&d, &w, even && images * tiles % p->data.block == 0);
+    emit_group(&d, &w, even && images * tiles % p->data.tiles.block == 0);
     loop_end(e, &group, NULL);
     LLVMValueRef partials = emit_buffer(e, weights->workspace_buffer);
     wino_finish_gradient(&w, emit_address(e, partials, emit_mul_int(e, e->piece, p->weights.direct.dw_floats)));

@@ -12,7 +12,7 @@
 #include "codegen/conv.h"
 #include "codegen/winograd.h"
 
-enum { STAGE_BYTES = 384 * 1024, FEW_PIECES = 4, WIDE_CHANNELS = 64, PIECE_IMAGES = 8 };
+enum { STAGE_BYTES = 384 * 1024, FEW_PIECES = 4, PIECE_IMAGES = 8 };
 
 bool wino_applies(const ConvShape *s) {
     for (int axis = 0; axis < 2; axis++)
@@ -26,29 +26,28 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
     WinoPlan p = {.direct = correlation_plan(t, choice, g, v)};
     const Correlation *c = &p.direct.c;
     const int64_t F = (int64_t)sizeof(float), V = c->V;
-    int64_t tile_rows = divide_up(c->out[0], WINO_OUT);
-    p.tile_columns = divide_up(c->out[1], WINO_OUT);
-    p.block = choice->block ? choice->block : c->in_blocks * V >= WIDE_CHANNELS ? 8 : 16;
-    int64_t columns = p.tile_columns * WINO_OUT + 2, row_bytes = c->in_blocks * columns * V * F;
+    int64_t tile_rows = divide_up(c->out[0], WINO_OUT), tile_columns = divide_up(c->out[1], WINO_OUT);
+    int64_t block = wino_block(choice, c->in_blocks * V);
+    int64_t columns = tile_columns * WINO_OUT + 2, row_bytes = c->in_blocks * columns * V * F;
     p.bands = divide_up(tile_rows * WINO_OUT * row_bytes, STAGE_BYTES);
-    p.images = p.bands > 1 ? 1 : max_i64(1, min_i64(c->N, p.block / (tile_rows * p.tile_columns)));
-    if (divide_up(c->N, p.images) * p.bands < FEW_PIECES) {
-        p.images = 1;
+    int64_t images = p.bands > 1 ? 1 : max_i64(1, min_i64(c->N, block / (tile_rows * tile_columns)));
+    if (divide_up(c->N, images) * p.bands < FEW_PIECES) {
+        images = 1;
         p.bands = max_i64(p.bands, divide_up(FEW_PIECES, c->N));
     }
     p.bands = min_i64(p.bands, tile_rows);
-    p.repeat = p.bands > 1 ? 1 : max_i64(1, min_i64(PIECE_IMAGES, c->N / FEW_PIECES) / p.images);
-    p.band_tiles = divide_up(tile_rows, p.bands);
-    p.bands = divide_up(tile_rows, p.band_tiles);
+    p.repeat = p.bands > 1 ? 1 : max_i64(1, min_i64(PIECE_IMAGES, c->N / FEW_PIECES) / images);
+    p.tiles = wino_blocks(images, divide_up(tile_rows, p.bands), tile_columns, block);
+    p.bands = divide_up(tile_rows, p.tiles.tile_rows);
     StageWindow w = {.first = {-1, -1},
-                     .lines = {p.band_tiles * WINO_OUT + 2, columns},
+                     .lines = {p.tiles.tile_rows * WINO_OUT + 2, columns},
                      .last_row = tile_rows * WINO_OUT,
-                     .advance = p.band_tiles * WINO_OUT,
+                     .advance = p.tiles.tile_rows * WINO_OUT,
                      .bands = p.bands};
     p.stage = stage_plan(v, 0, g->value[v->args[0]].type, V, &w);
-    p.in_plane = wino_plane(t, c->in_blocks, p.block);
-    p.out_plane = wino_plane(t, c->out_blocks, p.block);
-    p.scratch_bytes = (uint64_t)p.images * p.stage.bytes + (uint64_t)(WINO_POINTS * (p.in_plane + p.out_plane) * F);
+    p.in_plane = wino_plane(t, c->in_blocks, p.tiles.block);
+    p.out_plane = wino_plane(t, c->out_blocks, p.tiles.block);
+    p.scratch_bytes = (uint64_t)p.tiles.images * p.stage.bytes + (uint64_t)(WINO_POINTS * (p.in_plane + p.out_plane) * F);
     p.filter_bytes = (uint64_t)(WINO_POINTS * c->in_blocks * c->out_blocks * V * V * F);
     p.packed_bytes = c->transposed ? p.direct.packed_bytes : 0;
     if (p.bands > 1)
@@ -63,7 +62,7 @@ uint64_t wino_workspace(const WinoPlan *p) { return p->sums_bytes + p->packed_by
 static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from) {
     Emitter *e = k->e;
     const Correlation *c = &p->direct.c;
-    int64_t V = e->V, columns = wino_tile(e->target, c->out_blocks, p->block).columns, tap = V * V;
+    int64_t V = e->V, columns = wino_tile(e->target, c->out_blocks, p->tiles.block).columns, tap = V * V;
     Kernel *kernel;
     char *key =
         arena_printf(lowering_graph(k->l)->arena, "winograd-filters %lld x %lld, columns %lld, %s", (long long)c->in_blocks,
@@ -90,12 +89,10 @@ static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from)
     kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, (9 + 36) * weights * sizeof(float));
 }
 
-/* Between the planes: asks for this share of the next group of images. */
+/* Between the planes: asks for this share of what comes next. */
 static void fetch_ahead(void *context, LLVMValueRef point) {
     const WinoSweep *s = context;
-    const WinoPlan *p = s->p;
-    wino_fetch_group(s->k, s->first_image, p->images, s->first_tile, p->images * p->band_tiles * p->tile_columns, p->block,
-                     point);
+    wino_fetch(s->k, &s->p->tiles, &s->at, point, s->fetch_parts * WINO_POINTS);
 }
 
 /* Where tile `t` of the block is. */
@@ -105,13 +102,13 @@ typedef struct TileSite {
 
 static TileSite tile_site(const WinoSweep *s, LLVMValueRef t) {
     Emitter *e = s->k->e;
-    LLVMValueRef tile = emit_add_int(e, s->first_tile, t), in_image = tile;
+    LLVMValueRef tile = emit_add_int(e, s->at.first_tile, t), in_image = tile;
     TileSite site = {.image = emit_int(e, 0)};
-    if (s->p->images > 1) {
+    if (s->p->tiles.images > 1) {
         site.image = LLVMBuildUDiv(e->b, tile, s->tiles, "");
         in_image = LLVMBuildURem(e->b, tile, s->tiles, "");
     }
-    LLVMValueRef columns = emit_int(e, s->p->tile_columns);
+    LLVMValueRef columns = emit_int(e, s->p->tiles.tile_columns);
     site.y = emit_mul_int(e, LLVMBuildUDiv(e->b, in_image, columns, ""), WINO_OUT);
     site.x = emit_mul_int(e, LLVMBuildURem(e->b, in_image, columns, ""), WINO_OUT);
     return site;
@@ -128,7 +125,7 @@ static void transform_inputs(const WinoSweep *s) {
     at = emit_add_int(e, at, emit_int(e, above * stage->row_stride + left * e->V));
     Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, stage->blocks), 1, 0, NULL);
     LLVMValueRef src = emit_address(e, s->staged, emit_offset(e, ib.iv, stage->block_stride, at));
-    LLVMValueRef dst = emit_address(e, s->planes_in, emit_mul_int(e, emit_offset(e, ib.iv, s->p->block, t.iv), e->V));
+    LLVMValueRef dst = emit_address(e, s->planes_in, emit_mul_int(e, emit_offset(e, ib.iv, s->p->tiles.block, t.iv), e->V));
     wino_transform_input(e, src, stage->row_stride, dst, s->p->in_plane);
     loop_end(e, &ib, NULL);
     loop_end(e, &t, NULL);
@@ -171,7 +168,7 @@ static void finish_tile(const WinoSweep *s, const Finish *f, LLVMValueRef y, LLV
 static Finish finish_of(const WinoSweep *s, LLVMValueRef image, LLVMValueRef cb) {
     const WinoPlan *p = s->p;
     Emitter *e = s->k->e;
-    LLVMValueRef n = emit_add_int(e, s->first_image, image);
+    LLVMValueRef n = emit_add_int(e, s->at.first_image, image);
     return (Finish){.n = n,
                     .cb = cb,
                     .sums_row = p->bands > 1 ? emit_offset(e, n, p->bands, s->band) : n,
@@ -185,20 +182,21 @@ static void transform_outputs(const WinoSweep *s) {
     Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, s->p->direct.c.out_blocks), 1, 0, NULL);
     Loop t = loop_begin(e, emit_int(e, 0), s->count, 1, 0, NULL);
     TileSite site = tile_site(s, t.iv);
-    LLVMValueRef src = emit_address(e, s->planes_out, emit_mul_int(e, emit_offset(e, ob.iv, s->p->block, t.iv), e->V)), out[16];
+    LLVMValueRef src = emit_address(e, s->planes_out, emit_mul_int(e, emit_offset(e, ob.iv, s->p->tiles.block, t.iv), e->V)),
+                 out[16];
     wino_transform_output(e, src, s->p->out_plane, out);
     Finish f = finish_of(s, site.image, ob.iv);
-    finish_tile(s, &f, emit_offset(e, s->band, s->p->band_tiles * WINO_OUT, site.y), site.x, out);
+    finish_tile(s, &f, emit_offset(e, s->band, s->p->tiles.tile_rows * WINO_OUT, site.y), site.x, out);
     loop_end(e, &t, NULL);
     loop_end(e, &ob, NULL);
 }
 
-void wino_stage_images(const WinoSweep *s, LLVMValueRef images) {
+void wino_begin_group(const WinoSweep *s, LLVMValueRef images) {
     Emitter *e = s->k->e;
     const WinoPlan *p = s->p;
     Loop image = loop_begin(e, emit_int(e, 0), images, 1, 0, NULL);
     LLVMValueRef to = emit_address(e, s->staged, emit_mul_int(e, image.iv, (int64_t)(p->stage.bytes / sizeof(float))));
-    stage_emit(s->k, &p->stage, 0, emit_add_int(e, s->first_image, image.iv), s->band, to, NULL);
+    if (!p->tiles.rows) stage_emit(s->k, &p->stage, 0, emit_add_int(e, s->at.first_image, image.iv), s->band, to, NULL);
     Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, p->direct.c.out_blocks), 1, 0, NULL);
     Finish f = finish_of(s, image.iv, ob.iv);
     finish_clear_sums(s->k, &f);
@@ -210,10 +208,11 @@ void wino_sweep_block(WinoSweep *s) {
     Emitter *e = s->k->e;
     const WinoPlan *p = s->p;
     const Correlation *c = &p->direct.c;
-    WinoAside aside = {p->repeat > 1 ? fetch_ahead : NULL, s};
+    WinoAside aside = {s->fetch_parts ? fetch_ahead : NULL, s};
     LLVMValueRef filters = emit_buffer(e, s->k->filters_buffer);
+    if (p->tiles.rows) wino_stage_block(s->k, &p->tiles, &p->stage, 0, &s->at, s->band, s->staged);
     transform_inputs(s);
-    wino_multiply(e, s->planes_in, filters, s->planes_out, p->block, c->in_blocks, c->channels_in, c->out_blocks, aside);
+    wino_multiply(e, s->planes_in, filters, s->planes_out, p->tiles.block, c->in_blocks, c->channels_in, c->out_blocks, aside);
     transform_outputs(s);
 }
 
@@ -223,20 +222,22 @@ static void emit_group(WinoSweep *s) {
     const WinoPlan *p = s->p;
     const Correlation *c = &p->direct.c;
     int64_t N = c->N;
-    LLVMValueRef images = emit_int(e, p->images);
-    if (N % p->images) images = emit_min_int(e, images, LLVMBuildSub(e->b, emit_int(e, N), s->first_image, ""));
-    wino_stage_images(s, images);
+    LLVMValueRef images = emit_int(e, p->tiles.images);
+    if (N % p->tiles.images) images = emit_min_int(e, images, LLVMBuildSub(e->b, emit_int(e, N), s->at.first_image, ""));
+    wino_begin_group(s, images);
     int64_t tile_rows = divide_up(c->out[0], WINO_OUT);
-    LLVMValueRef rows = emit_int(e, p->band_tiles);
-    if (tile_rows % p->band_tiles)
-        rows = emit_min_int(e, rows, LLVMBuildSub(e->b, emit_int(e, tile_rows), emit_mul_int(e, s->band, p->band_tiles), ""));
-    s->tiles = emit_mul_int(e, rows, p->tile_columns);
-    LLVMValueRef total = p->images > 1 ? LLVMBuildMul(e->b, images, s->tiles, "") : s->tiles;
-    bool whole =
-        tile_rows % p->band_tiles == 0 && c->N % p->images == 0 && p->images * p->band_tiles * p->tile_columns % p->block == 0;
-    Loop block = loop_begin(e, emit_int(e, 0), total, p->block, 0, NULL);
-    s->first_tile = block.iv;
-    s->count = emit_int(e, p->block);
+    LLVMValueRef rows = emit_int(e, p->tiles.tile_rows);
+    if (tile_rows % p->tiles.tile_rows)
+        rows =
+            emit_min_int(e, rows, LLVMBuildSub(e->b, emit_int(e, tile_rows), emit_mul_int(e, s->band, p->tiles.tile_rows), ""));
+    s->tiles = emit_mul_int(e, rows, p->tiles.tile_columns);
+    LLVMValueRef total = p->tiles.images > 1 ? LLVMBuildMul(e->b, images, s->tiles, "") : s->tiles;
+    bool whole = tile_rows % p->tiles.tile_rows == 0 && c->N % p->tiles.images == 0 &&
+                 p->tiles.images * p->tiles.tile_rows * p->tiles.tile_columns % p->tiles.block == 0;
+    Loop block = loop_begin(e, emit_int(e, 0), total, p->tiles.block, 0, NULL);
+    s->at.first_tile = block.iv;
+    s->at.last = wino_last_block(e, &p->tiles, block.iv, total);
+    s->count = emit_int(e, p->tiles.block);
     if (!whole) s->count = emit_min_int(e, s->count, LLVMBuildSub(e->b, total, block.iv, ""));
     wino_sweep_block(s);
     loop_end(e, &block, NULL);
@@ -244,19 +245,19 @@ static void emit_group(WinoSweep *s) {
 
 static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
     Emitter *e = k->e;
-    WinoSweep s = {.k = k, .p = p, .band = emit_int(e, 0), .staged = e->scratch};
+    WinoSweep s = {.k = k, .p = p, .band = emit_int(e, 0), .staged = e->scratch, .fetch_parts = p->repeat > 1 ? 1 : 0};
     LLVMValueRef piece = e->piece;
     if (p->bands > 1) {
         s.band = LLVMBuildURem(e->b, e->piece, emit_int(e, p->bands), "");
         piece = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->bands), "");
     }
-    s.planes_in = emit_address(e, e->scratch, emit_int(e, p->images * (int64_t)(p->stage.bytes / sizeof(float))));
+    s.planes_in = emit_address(e, e->scratch, emit_int(e, p->tiles.images * (int64_t)(p->stage.bytes / sizeof(float))));
     s.planes_out = emit_address(e, s.planes_in, emit_int(e, WINO_POINTS * p->in_plane));
-    int64_t N = p->direct.c.N, span = p->images * p->repeat;
+    int64_t N = p->direct.c.N, span = p->tiles.images * p->repeat;
     LLVMValueRef first = emit_mul_int(e, piece, span), end = emit_add_int(e, first, emit_int(e, span));
     if (N % span) end = emit_min_int(e, end, emit_int(e, N));
-    Loop group = loop_begin(e, first, end, p->images, 0, NULL);
-    s.first_image = group.iv;
+    Loop group = loop_begin(e, first, end, p->tiles.images, 0, NULL);
+    s.at.first_image = group.iv;
     emit_group(&s);
     loop_end(e, &group, NULL);
 }
@@ -282,7 +283,7 @@ void lower_winograd(ConvKernel *k, const WinoPlan *p) {
         emit_winograd(k, p);
         kernel_end(k->l, p->scratch_bytes);
     }
-    int64_t pieces = divide_up(c->N, p->images * p->repeat) * p->bands;
+    int64_t pieces = divide_up(c->N, p->tiles.images * p->repeat) * p->bands;
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, pieces, conv_flops(&p->direct.s), conv_bytes(k));
     if (p->bands > 1 && conv_has_reduce(k->v)) finish_combine_sums(k, c->N, c->channels_out, p->bands);
 }

@@ -8,7 +8,7 @@
  */
 #include "codegen/winograd.h"
 
-enum { MAX_SUM_BYTES = 1536 * 1024, WIDE_CHANNELS = 64 }; /* the sum must stay in L2 beside the planes */
+enum { MAX_SUM_BYTES = 1536 * 1024 }; /* the sum must stay in L2 beside the planes */
 
 uint64_t wino_sum_bytes(const ConvShape *s) {
     return (uint64_t)(WINO_POINTS * s->in_blocks * s->out_blocks * s->V * s->V) * sizeof(float);
@@ -19,29 +19,28 @@ bool wino_weights_applies(const ConvShape *s) { return wino_applies(s) && wino_s
 WinoWeightsPlan wino_weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
     WinoWeightsPlan p = {.direct = weights_plan(t, choice, g, v)};
     const ConvShape *s = &p.direct.s;
-    p.tile_rows = divide_up(s->out[0], WINO_OUT);
-    p.tile_columns = divide_up(s->out[1], WINO_OUT);
-    p.block = choice->block ? choice->block : max_i64(s->in_blocks, s->out_blocks) * s->V >= WIDE_CHANNELS ? 8 : 16;
+    int64_t tile_rows = divide_up(s->out[0], WINO_OUT), tile_columns = divide_up(s->out[1], WINO_OUT);
+    int64_t block = wino_block(choice, max_i64(s->in_blocks, s->out_blocks) * s->V);
     p.direct.block_groups = 1;
     int64_t group = divide_up(s->N, p.direct.image_groups);
-    p.images = max_i64(1, min_i64(group, p.block / (p.tile_rows * p.tile_columns)));
-    int64_t rows = p.tile_rows * WINO_OUT, columns = p.tile_columns * WINO_OUT;
+    int64_t images = max_i64(1, min_i64(group, block / (tile_rows * tile_columns)));
+    p.tiles = wino_blocks(images, tile_rows, tile_columns, block);
+    int64_t rows = tile_rows * WINO_OUT, columns = tile_columns * WINO_OUT;
     StageWindow xw = {.first = {-1, -1}, .lines = {rows + 2, columns + 2}, .last_row = rows, .advance = rows, .bands = 1};
     StageWindow dw = {.lines = {rows, columns}, .last_row = rows - 1, .advance = rows, .bands = 1};
     p.x = stage_plan(v, 0, g->value[v->args[0]].type, s->V, &xw);
     p.dy = stage_plan(v, 1, g->value[v->args[1]].type, s->V, &dw);
-    p.in_plane = wino_plane(t, s->in_blocks, p.block);
-    p.out_plane = wino_plane(t, s->out_blocks, p.block);
-    p.scratch_bytes = (uint64_t)p.images * (p.x.bytes + p.dy.bytes) +
+    p.in_plane = wino_plane(t, s->in_blocks, p.tiles.block);
+    p.out_plane = wino_plane(t, s->out_blocks, p.tiles.block);
+    p.scratch_bytes = (uint64_t)p.tiles.images * (p.x.bytes + p.dy.bytes) +
                       (uint64_t)(WINO_POINTS * (p.in_plane + p.out_plane)) * sizeof(float) + wino_sum_bytes(s);
     return p;
 }
 
-/* Between the planes: asks for this share of the next group of images. */
+/* Between the planes: asks for this share of what comes next. */
 static void fetch_ahead(void *context, LLVMValueRef point) {
     const WinoGradient *s = context;
-    const WinoWeightsPlan *p = s->p;
-    wino_fetch_group(s->k, s->first_image, p->images, s->first_tile, p->images * p->tile_rows * p->tile_columns, p->block, point);
+    wino_fetch(s->k, &s->p->tiles, &s->at, point, WINO_POINTS);
 }
 
 /* Planes of the tiles of one operand: count of them from first_tile on. */
@@ -49,23 +48,23 @@ static void transform(const WinoGradient *s, bool gradient, LLVMValueRef first_t
     Emitter *e = s->k->e;
     const WinoWeightsPlan *p = s->p;
     const StagePlan *stage = gradient ? &p->dy : &p->x;
-    int64_t tiles = p->tile_rows * p->tile_columns, first = gradient ? 0 : -1;
+    int64_t tiles = p->tiles.tile_rows * p->tiles.tile_columns, first = gradient ? 0 : -1;
     int64_t image_floats = stage->copied ? (int64_t)(stage->bytes / sizeof(float)) : stage->blocks * stage->block_stride;
     Loop t = loop_begin(e, emit_int(e, 0), count, 1, 0, NULL);
     LLVMValueRef tile = emit_add_int(e, first_tile, t.iv), in_image = tile, image = emit_int(e, 0);
-    if (p->images > 1) {
+    if (p->tiles.images > 1) {
         image = LLVMBuildUDiv(e->b, tile, emit_int(e, tiles), "");
         in_image = LLVMBuildURem(e->b, tile, emit_int(e, tiles), "");
     }
-    LLVMValueRef y = LLVMBuildUDiv(e->b, in_image, emit_int(e, p->tile_columns), "");
-    LLVMValueRef x = LLVMBuildURem(e->b, in_image, emit_int(e, p->tile_columns), "");
+    LLVMValueRef y = LLVMBuildUDiv(e->b, in_image, emit_int(e, p->tiles.tile_columns), "");
+    LLVMValueRef x = LLVMBuildURem(e->b, in_image, emit_int(e, p->tiles.tile_columns), "");
     int64_t corner = stage->copied ? (first - stage->origin[0]) * stage->row_stride + (first - stage->origin[1]) * e->V : 0;
     LLVMValueRef at = emit_offset(e, image, image_floats, emit_int(e, corner));
     at = emit_offset(e, y, WINO_OUT * stage->row_stride, emit_offset(e, x, WINO_OUT * e->V, at));
     Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, stage->blocks), 1, 0, NULL);
     LLVMValueRef src = emit_address(e, gradient ? s->dy : s->x, emit_offset(e, block.iv, stage->block_stride, at));
-    LLVMValueRef dst =
-        emit_address(e, gradient ? s->planes_dy : s->planes_x, emit_mul_int(e, emit_offset(e, block.iv, p->block, t.iv), e->V));
+    LLVMValueRef dst = emit_address(e, gradient ? s->planes_dy : s->planes_x,
+                                    emit_mul_int(e, emit_offset(e, block.iv, p->tiles.block, t.iv), e->V));
     if (gradient)
         wino_transform_gradient(e, src, stage->row_stride, dst, p->out_plane);
     else
@@ -83,8 +82,8 @@ static void clear_missing(const WinoGradient *s, LLVMValueRef count) {
         int64_t blocks = side ? p->dy.blocks : p->x.blocks, plane = side ? p->out_plane : p->in_plane;
         Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, WINO_POINTS), 1, 0, NULL);
         Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, blocks), 1, 0, NULL);
-        Loop t = loop_begin(e, count, emit_int(e, p->block), 1, 0, NULL);
-        LLVMValueRef at = emit_offset(e, point.iv, plane, emit_mul_int(e, emit_offset(e, block.iv, p->block, t.iv), e->V));
+        Loop t = loop_begin(e, count, emit_int(e, p->tiles.block), 1, 0, NULL);
+        LLVMValueRef at = emit_offset(e, point.iv, plane, emit_mul_int(e, emit_offset(e, block.iv, p->tiles.block, t.iv), e->V));
         emit_store(e, emit_vec(e, 0), side ? s->planes_dy : s->planes_x, at);
         loop_end(e, &t, NULL);
         loop_end(e, &block, NULL);
@@ -96,9 +95,13 @@ static void stage_images(WinoGradient *s) {
     Emitter *e = s->k->e;
     const WinoWeightsPlan *p = s->p;
     LLVMValueRef zero = emit_int(e, 0), dy_scratch = s->dy;
-    LLVMValueRef dy_first = p->dy.copied ? s->dy : stage_emit(s->k, &p->dy, 1, s->first_image, zero, s->dy, NULL);
+    LLVMValueRef dy_first = p->dy.copied ? s->dy : stage_emit(s->k, &p->dy, 1, s->at.first_image, zero, s->dy, NULL);
+    if (p->tiles.rows) {
+        s->dy = dy_first;
+        return;
+    }
     Loop image = loop_begin(e, zero, s->images, 1, 0, NULL);
-    LLVMValueRef n = emit_add_int(e, s->first_image, image.iv);
+    LLVMValueRef n = emit_add_int(e, s->at.first_image, image.iv);
     LLVMValueRef x = emit_address(e, s->x, emit_mul_int(e, image.iv, (int64_t)(p->x.bytes / sizeof(float))));
     stage_emit(s->k, &p->x, 0, n, zero, x, NULL);
     if (p->dy.copied) {
@@ -130,9 +133,10 @@ void wino_gradient_block(WinoGradient *s, LLVMValueRef count, bool whole, WinoAs
     const WinoWeightsPlan *p = s->p;
     const ConvShape *c = &p->direct.s;
     if (!whole) clear_missing(s, count);
-    transform(s, false, s->first_tile, count);
-    transform(s, true, s->first_tile, count);
-    wino_multiply_gradient(s->k->e, s->planes_x, s->planes_dy, s->sum, p->block, c->in_blocks, c->out_blocks, aside);
+    if (p->tiles.rows) wino_stage_block(s->k, &p->tiles, &p->x, 0, &s->at, emit_int(s->k->e, 0), s->x);
+    transform(s, false, s->at.first_tile, count);
+    transform(s, true, s->at.first_tile, count);
+    wino_multiply_gradient(s->k->e, s->planes_x, s->planes_dy, s->sum, p->tiles.block, c->in_blocks, c->out_blocks, aside);
 }
 
 static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
@@ -140,27 +144,30 @@ static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
     const ConvShape *c = &p->direct.s;
     WinoGradient s = {.k = k, .p = p};
     LLVMValueRef x_scratch = e->scratch, one = emit_int(e, 1);
-    LLVMValueRef dy_scratch = emit_address(e, x_scratch, emit_int(e, p->images * (int64_t)(p->x.bytes / sizeof(float))));
-    s.planes_x = emit_address(e, dy_scratch, emit_int(e, p->images * (int64_t)(p->dy.bytes / sizeof(float))));
+    LLVMValueRef dy_scratch = emit_address(e, x_scratch, emit_int(e, p->tiles.images * (int64_t)(p->x.bytes / sizeof(float))));
+    s.planes_x = emit_address(e, dy_scratch, emit_int(e, p->tiles.images * (int64_t)(p->dy.bytes / sizeof(float))));
     s.planes_dy = emit_address(e, s.planes_x, emit_int(e, WINO_POINTS * p->in_plane));
     s.sum = emit_address(e, s.planes_dy, emit_int(e, WINO_POINTS * p->out_plane));
     weights_clear(k, s.sum, emit_int(e, 0), emit_int(e, (int64_t)(wino_sum_bytes(c) / sizeof(float))));
     LLVMValueRef lo = emit_cut(e, e->piece, c->N, p->direct.image_groups);
     LLVMValueRef hi = emit_cut(e, emit_add_int(e, e->piece, one), c->N, p->direct.image_groups);
-    int64_t tiles = p->tile_rows * p->tile_columns;
-    bool whole = c->N % (p->direct.image_groups * p->images) == 0 && p->images * tiles % p->block == 0;
-    Loop group = loop_begin(e, lo, hi, p->images, 0, NULL);
-    s.first_image = group.iv;
-    s.images = emit_int(e, p->images);
-    if (c->N % (p->direct.image_groups * p->images)) s.images = emit_min_int(e, s.images, LLVMBuildSub(e->b, hi, group.iv, ""));
+    int64_t tiles = p->tiles.tile_rows * p->tiles.tile_columns;
+    bool whole = c->N % (p->direct.image_groups * p->tiles.images) == 0 && p->tiles.images * tiles % p->tiles.block == 0;
+    Loop group = loop_begin(e, lo, hi, p->tiles.images, 0, NULL);
+    s.at.first_image = group.iv;
+    s.images = emit_int(e, p->tiles.images);
+    if (c->N % (p->direct.image_groups * p->tiles.images))
+        s.images = emit_min_int(e, s.images, LLVMBuildSub(e->b, hi, group.iv, ""));
     s.x = x_scratch;
     s.dy = dy_scratch;
     stage_images(&s);
     LLVMValueRef total = emit_mul_int(e, s.images, tiles);
-    Loop block = loop_begin(e, emit_int(e, 0), total, p->block, 0, NULL);
-    LLVMValueRef count = emit_int(e, p->block);
-    s.first_tile = block.iv;
+    Loop block = loop_begin(e, emit_int(e, 0), total, p->tiles.block, 0, NULL);
+    LLVMValueRef count = emit_int(e, p->tiles.block);
+    s.at.first_tile = block.iv;
+    s.at.last = wino_last_block(e, &p->tiles, block.iv, total);
     if (!whole) count = emit_min_int(e, count, LLVMBuildSub(e->b, total, block.iv, ""));
+    if (p->tiles.rows && p->dy.copied) wino_stage_block(k, &p->tiles, &p->dy, 1, &s.at, emit_int(e, 0), s.dy);
     wino_gradient_block(&s, count, whole, (WinoAside){fetch_ahead, &s});
     loop_end(e, &block, NULL);
     loop_end(e, &group, NULL);

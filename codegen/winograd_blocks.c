@@ -1,0 +1,56 @@
+/* The tiles of a group of images, taken in blocks: which lines a block reads, staged and fetched no earlier than that.
+ *
+ * Where an image is several blocks of whole tile rows, each block stages just the lines that it adds, so that they are still in
+ * L1 when its tiles are transformed, and fetches those of the next block while it multiplies. Else a group is staged as a whole,
+ * and the next one is fetched: a block that is an image or several, or that ends within a row of tiles.
+ */
+#include "codegen/winograd.h"
+
+enum { WIDE_CHANNELS = 64 };
+
+/* Planes of 16 tiles of many channels leave L2 no room. */
+int64_t wino_block(const ConvChoice *choice, int64_t channels) {
+    if (choice->block) return choice->block;
+    return channels >= WIDE_CHANNELS ? 8 : 16;
+}
+
+WinoBlocks wino_blocks(int64_t images, int64_t tile_rows, int64_t tile_columns, int64_t block) {
+    WinoBlocks b = {.images = images, .tile_rows = tile_rows, .tile_columns = tile_columns, .block = block};
+    if (images == 1 && block % tile_columns == 0 && tile_rows * tile_columns > block) b.rows = block / tile_columns;
+    return b;
+}
+
+LLVMValueRef wino_last_block(Emitter *e, const WinoBlocks *b, LLVMValueRef first_tile, LLVMValueRef tiles) {
+    return LLVMBuildICmp(e->b, LLVMIntSGE, emit_add_int(e, first_tile, emit_int(e, b->block)), tiles, "");
+}
+
+static LLVMValueRef first_row(Emitter *e, const WinoBlocks *b, const WinoAt *at) {
+    return emit_mul_int(e, LLVMBuildUDiv(e->b, at->first_tile, emit_int(e, b->tile_columns), ""), WINO_OUT);
+}
+
+void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const StagePlan *stage, int operand, const WinoAt *at,
+                      LLVMValueRef band, LLVMValueRef scratch) {
+    Emitter *e = k->e;
+    LLVMValueRef row = first_row(e, b, at), zero = emit_int(e, 0);
+    LLVMValueRef halo = emit_int(e, -2 * stage->origin[0]); /* lines above the image come first, as many below are read too */
+    LLVMValueRef from = emit_add_int(e, row, halo), to = emit_add_int(e, from, emit_int(e, b->rows * WINO_OUT));
+    from = LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, row, zero, ""), zero, from, "");
+    to = LLVMBuildSelect(e->b, at->last, emit_int(e, stage->lines[0]), to, "");
+    stage_lines(k, stage, operand, at->first_image, band, from, to, scratch, NULL);
+}
+
+void wino_fetch(ConvKernel *k, const WinoBlocks *b, const WinoAt *at, LLVMValueRef step, int64_t steps) {
+    Emitter *e = k->e;
+    if (b->rows) { /* from the second row on: the block before has fetched the first, being below its last */
+        LLVMValueRef next = emit_add_int(e, first_row(e, b, at), emit_int(e, b->rows * WINO_OUT));
+        LLVMValueRef row = LLVMBuildSelect(e->b, at->last, emit_int(e, 0), next, "");
+        LLVMValueRef image = emit_add_int(e, at->first_image, LLVMBuildZExt(e->b, at->last, e->i64, ""));
+        prefetch_rows(k, image, emit_add_int(e, row, emit_int(e, 1)), b->rows * WINO_OUT, step, steps);
+        return;
+    }
+    LLVMValueRef block = LLVMBuildUDiv(e->b, at->first_tile, emit_int(e, b->block), "");
+    int64_t blocks = divide_up(b->images * b->tile_rows * b->tile_columns, b->block);
+    for (int64_t image = 0; image < b->images; image++)
+        prefetch_step(k, emit_add_int(e, at->first_image, emit_int(e, b->images - 1 + image)), emit_offset(e, block, steps, step),
+                      blocks * steps);
+}
