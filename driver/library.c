@@ -159,7 +159,8 @@ static CodegenOptions code_options(const Library *l, int level) {
     return (CodegenOptions){.target = l->target,
                             .cpu = l->levels->cpu[level],
                             .conv = session_conv_algorithm(l->o),
-                            .no_openblas = l->o->no_openblas};
+                            .no_openblas = l->o->no_openblas,
+                            .precision = session_precision(l->o)};
 }
 
 static char *add_object(Library *l, const char *name) { return l->object[l->nobjects++] = join("%s/%s.o", l->directory, name); }
