@@ -1,58 +1,65 @@
 #!/usr/bin/env python3
-"""netc against PyTorch on this machine, interleaved: each round times netc, then torch, so that both see the same machine.
+"""The tables of docs/performance.md: netc bench --compare over several models and peers, as Markdown.
 
-    bench/compare.py build/release/driver/netc --models resnet20,se_resnet20,resnet110 --rounds 3
+    bench/compare.py build/release/driver/netc --models resnet20,se_resnet20 --peers torch=/usr/bin/python3,jax=/path/to/python
 
-Prints images/s of both (medians over the rounds; for torch the best of its modes) and the ratio. Torch is timed by
-torch_train.py with the interpreter given by --python (Debian's python3-torch by default).
+For each model and each mode of each peer: images/s of both, the median ratio and its range over the rounds, and the memory of a
+training step on both sides. What follows `--` goes to netc bench as it is (--batch=1 --mode=infer).
 """
 import argparse
 import json
 import os
 import statistics
 import subprocess
+import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-MODELS = os.path.join(HERE, "..", "models")
-
-
-def netc_round(args, model):
-    command = [args.netc, "bench", os.path.join(MODELS, model + ".net"), "--json", "--batch", str(args.batch), "--threads", str(args.threads)]
-    result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    return result["train"]["images_per_s"], result["infer"]["images_per_s"], result["compile_seconds"]
+MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "models")
 
 
-def torch_round(args, model):
-    """Best train and best infer over torch's modes, from lines 'resnet20 nchw train 840 img/s infer 2100 img/s'."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
-    command = [args.python, os.path.join(HERE, "torch_train.py"), "--models", model, "--batch", str(args.batch), "--threads",
-               str(args.threads), "--seconds", str(args.seconds)]
-    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=clean).stdout.splitlines()
-    words = [line.split() for line in lines if not line.startswith("#")]
-    return max(float(w[3]) for w in words), max(float(w[6]) for w in words)
+def compare(args, model, peer, python):
+    command = [args.netc, "bench", os.path.join(MODELS, model + ".net"), "--json", f"--compare={python}", f"--peer={peer}",
+               f"--rounds={args.rounds}", f"--seconds={args.seconds}", f"--threads={args.threads}"]
+    if args.modes:
+        command.append(f"--peer-modes={args.modes}")
+    result = subprocess.run(command + args.more, stdout=subprocess.PIPE, text=True)
+    return json.loads(result.stdout) if result.returncode == 0 else None  # netc has said why
+
+
+def cell(times):
+    ratios = [ours / theirs for ours, theirs in zip(times["netc"], times["peer"])]
+    return (f"{statistics.median(times['netc']):.0f} | {statistics.median(times['peer']):.0f} | {statistics.median(ratios):.2f}x | "
+            f"{min(ratios):.2f}-{max(ratios):.2f}")
+
+
+def row(model, result, mode):
+    cells = [cell(mode[what]) if what in mode else "- | - | - | -" for what in ("train", "infer")]
+    memory = " / ".join(f"{m / 1e6:.0f} MB" if m else "-" for m in (result["memory_bytes"], mode["memory_bytes"]))
+    return f"| {model} | {result['peer']} {mode['mode']} | {cells[0]} | {cells[1]} | {memory} |"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("netc")
-    parser.add_argument("--models", default="resnet20,se_resnet20,resnet110")
+    parser.add_argument("--models", default="resnet20,se_resnet20,resnet110,se_resnet110")
+    parser.add_argument("--peers", default="torch=/usr/bin/python3", help="PEER=PYTHON,...")
+    parser.add_argument("--modes", help="modes of the peers (default: netc's choice)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--python", default="/usr/bin/python3")
-    args = parser.parse_args()
-    print("| model | netc train | torch train | ratio | netc infer | torch infer | ratio | compile |")
-    print("|---|---|---|---|---|---|---|---|")
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    args = parser.parse_args(words[:end])
+    args.more = words[end + 1 :]
+    print("| model | peer | netc train | peer | ratio | range | netc infer | peer | ratio | range | memory of a step |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    failed = False
     for model in args.models.split(","):
-        ours, theirs = [], []
-        for _ in range(args.rounds):
-            ours.append(netc_round(args, model))
-            theirs.append(torch_round(args, model))
-        train, infer, compiled = (statistics.median(column) for column in zip(*ours))
-        torch_train, torch_infer = (statistics.median(column) for column in zip(*theirs))
-        print(f"| {model} | {train:.0f} | {torch_train:.0f} | {train / torch_train:.2f}x | {infer:.0f} | {torch_infer:.0f} | "
-              f"{infer / torch_infer:.2f}x | {compiled:.2f} s |", flush=True)
+        for pair in args.peers.split(","):
+            result = compare(args, model, *pair.split("=", 1))
+            failed = failed or result is None
+            for mode in result["modes"] if result else []:
+                print(row(model, result, mode), flush=True)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

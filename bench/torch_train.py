@@ -1,113 +1,116 @@
 #!/usr/bin/env python3
-"""Training and inference throughput of the CIFAR ResNets in PyTorch, the figure netc is held against (see compare.py).
+"""PyTorch as a peer of `netc bench --compare`: Debian's python3-torch or any newer one. See peer.py.
 
-Prints one line per (model, mode): images/s for a full training step (forward, loss, backward, SGD with
-momentum and weight decay) and for inference, batch 128, fp32 unless --bf16, on --threads threads.
-Modes: eager NCHW, eager channels_last, and torch.compile (PyTorch 2 only, --compile).
-
-Works with Debian's python3-torch (apt-get install python3-torch; run with /usr/bin/python3) and with any newer one.
-OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE should be unset for a fair figure:
-    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE /usr/bin/python3 torch_train.py --models resnet20,se_resnet20
-"""
-import argparse
-import time
-
-import torch
-import torch.nn as nn
-import torch.nn.functional as F
+Modes: eager (NCHW), channels_last, and, from PyTorch 2 on, compile (channels_last too); each also with bf16 autocast."""
+import peer
 
 
-class SqueezeExcite(nn.Module):
-    def __init__(self, channels, ratio=16):
-        super().__init__()
-        hidden = max(1, channels // ratio)
-        self.down, self.up = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+def load():
+    import torch
+    import torch.fx
+    import torch.nn.functional as F
 
-    def forward(self, x):
-        gate = torch.sigmoid(self.up(F.relu(self.down(x.mean((2, 3))))))
-        return x * gate[:, :, None, None]
+    class Ops:
+        """How PyTorch says the ops of a graph."""
 
+        def conv2d(self, x, w, stride, pad, dilation, groups, **_):
+            if pad[0] != pad[1] or pad[2] != pad[3]:
+                x, pad = F.pad(x, (pad[2], pad[3], pad[0], pad[1])), (0, 0, 0, 0)
+            return F.conv2d(x, w, None, stride, (pad[0], pad[2]), dilation, groups)
 
-class Basic(nn.Module):
-    def __init__(self, cin, cout, stride, se):
-        super().__init__()
-        self.conv1 = nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(cout)
-        self.conv2 = nn.Conv2d(cout, cout, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(cout)
-        self.se = SqueezeExcite(cout) if se else nn.Identity()
-        self.short = nn.Identity() if cin == cout else nn.Conv2d(cin, cout, 1, stride, bias=False)
+        def batch_norm(self, x, gamma, beta, mean, var, eps, momentum, training):
+            return F.batch_norm(x, mean, var, gamma, beta, training, momentum, eps), None, None  # the state is updated in place
 
-    def forward(self, x):
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = self.se(self.bn2(self.conv2(y)))
-        return F.relu(y + self.short(x))
+        def spread(self, x, rank, to):
+            return x[:, :, None, None] if (rank, to) == (2, 4) else x[:, None, None] if (rank, to) == (1, 4) else x
 
+        def max_pool(self, x, kernel, stride, pad, **_):
+            return F.max_pool2d(x, kernel, stride, (pad[0], pad[2]))
 
-def resnet(depth, se):
-    n = (depth - 2) // 6
-    layers = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
-    cin = 16
-    for stage, width in enumerate((16, 32, 64)):
-        for block in range(n):
-            layers.append(Basic(cin, width, 2 if stage and not block else 1, se))
-            cin = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+        def avg_pool(self, x, kernel, stride, pad, **_):
+            return F.avg_pool2d(x, kernel, stride, (pad[0], pad[2]))
 
+        def global_avg_pool(self, x):
+            return x.mean((2, 3))
 
-def median_seconds(step, seconds):
-    step(), step()
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < end:
-        t = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - t)
-    times.sort()
-    return times[len(times) // 2]
+        dense = staticmethod(F.linear)
+        relu, sigmoid, tanh, silu = (staticmethod(f) for f in (F.relu, torch.sigmoid, torch.tanh, F.silu))
+        hard_sigmoid, hard_swish = staticmethod(F.hardsigmoid), staticmethod(F.hardswish)
 
+        def flatten(self, x):
+            return x.flatten(1)
 
-def main():
-    ap = argparse.ArgumentParser()
-    ap.add_argument("--models", default="resnet20,se_resnet20,resnet110,se_resnet110")
-    ap.add_argument("--batch", type=int, default=128)
-    ap.add_argument("--threads", type=int, default=2)
-    ap.add_argument("--seconds", type=float, default=4)
-    ap.add_argument("--bf16", action="store_true")
-    ap.add_argument("--compile", action="store_true")
-    args = ap.parse_args()
-    torch.set_num_threads(args.threads)
-    print(f"# torch {torch.__version__}, {args.threads} threads, batch {args.batch}")
-    modes = ["nchw", "channels_last"] + (["compile"] if args.compile else [])
-    for name in args.models.split(","):
-        depth = int("".join(c for c in name if c.isdigit()))
-        for mode in modes:
+        def concat(self, *x):
+            return torch.cat(x, 1)
+
+    class Module(torch.nn.Module):
+        def __init__(self, net, leaves, training):
+            super().__init__()
+            self.net, self.leaf_names, self.is_training = net, {}, training
+            for number, (value, tensor) in enumerate(leaves):
+                self.leaf_names[value["attrs"]["name"]] = f"leaf{number}"
+                put = self.register_parameter if value["op"] == "param" else self.register_buffer
+                put(f"leaf{number}", tensor)
+
+        def forward(self, images):
+            leaf = {name: getattr(self, attribute) for name, attribute in self.leaf_names.items()}
+            return self.net.forward(Ops(), leaf, images, self.is_training)[0]
+
+    def optimiser(parameters):
+        for fast in ({"fused": True}, {"foreach": True}):
+            try:
+                return torch.optim.SGD(parameters, peer.LR, peer.MOMENTUM, weight_decay=peer.WEIGHT_DECAY, **fast)
+            except (TypeError, RuntimeError):  # this version does not have it on a CPU
+                pass
+        raise peer.Missing("torch.optim.SGD is too old")
+
+    class Torch:
+        name, version = "torch", torch.__version__
+        modes = ["eager", "channels_last"] + (["compile"] if hasattr(torch, "compile") else [])
+        modes += [mode + "-bf16" for mode in modes]
+
+        def __init__(self, net, mode, threads, training, inference):
+            torch.set_num_threads(threads)
             torch.manual_seed(0)
-            model = resnet(depth, name.startswith("se"))
-            x = torch.randn(args.batch, 3, 32, 32)
-            y = torch.randint(0, 10, (args.batch,))
-            if mode != "nchw":
-                model = model.to(memory_format=torch.channels_last)
-                x = x.contiguous(memory_format=torch.channels_last)
-            run = torch.compile(model) if mode == "compile" else model
-            opt = torch.optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=1e-4)
+            kind, bf16 = mode.split("-")[0], mode.endswith("-bf16")
+            self.compiles_late = kind == "compile"
+            layout = torch.contiguous_format if kind == "eager" else torch.channels_last
+
+            def leaf(value):
+                tensor = peer.initial(value, torch.randn)
+                if tensor.dim() == 4:
+                    tensor = tensor.contiguous(memory_format=layout)
+                return torch.nn.Parameter(tensor) if value["op"] == "param" else tensor
+
+            def module(is_training):  # traced, so that what runs is straight-line code, as if written by hand
+                traced = torch.fx.symbolic_trace(Module(net, leaves, is_training))
+                return torch.compile(traced) if kind == "compile" else traced
+
+            leaves = [(value, leaf(value)) for value in net.leaves]
+            images = torch.randn(net.image_shape).contiguous(memory_format=layout)
+            labels = torch.randint(0, net.classes, (net.image_shape[0],))
+            if training:
+                forward = module(True)
+                sgd = optimiser([tensor for value, tensor in leaves if value["op"] == "param"])
+            if inference:
+                predict = module(False)
 
             def train():
-                opt.zero_grad()
-                with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-                    loss = F.cross_entropy(run(x), y)
+                sgd.zero_grad(set_to_none=True)
+                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                    loss = F.cross_entropy(forward(images), labels, label_smoothing=net.smoothing)
                 loss.backward()
-                opt.step()
+                sgd.step()
+                return loss.item()
 
             def infer():
-                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-                    run(x)
+                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                    predict(images)
 
-            model.train()
-            t = median_seconds(train, args.seconds)
-            model.eval()
-            i = median_seconds(infer, args.seconds / 2)
-            print(f"{name} {mode} train {args.batch / t:.0f} img/s infer {args.batch / i:.0f} img/s", flush=True)
+            self.train, self.infer = train, infer
+
+    return Torch
 
 
 if __name__ == "__main__":
-    main()
+    peer.main(load)

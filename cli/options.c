@@ -60,6 +60,13 @@ static const OptionRow table[] = {
     {"top", 0, KIND_COUNT, "K", AT(top), PREDICT, "how many classes to print for each picture (default: 3)"},
     {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_BENCH, "time only this (default: both)"},
     {"repeats", 0, KIND_COUNT, "N", AT(repeats), CMD_BENCH, "timed runs of which the median is printed (default: 9)"},
+    {"compare", 0, KIND_TEXT, "PYTHON", AT(compare), CMD_BENCH, "time a peer in turn with netc, by this Python interpreter"},
+    {"peer", 0, KIND_TEXT, "NAME", AT(peer), CMD_BENCH,
+     "torch, jax, tf, or the path of a script like bench/torch_train.py (default: torch)"},
+    {"peer-modes", 0, KIND_TEXT, "LIST", AT(peer_modes), CMD_BENCH,
+     "modes of the peer to time (default: all of netc's precision)"},
+    {"rounds", 0, KIND_COUNT, "N", AT(rounds), CMD_BENCH, "rounds of a comparison (default: 3)"},
+    {"seconds", 0, KIND_COUNT, "S", AT(seconds), CMD_BENCH, "seconds that each side has in a round (default: 2)"},
     {"output", 'o', KIND_TEXT, "FILE", AT(output), INIT | CMD_IR | CMD_BUILD, "file to write"},
     {"stage", 0, KIND_CHOICE, "source|autodiff|final", AT(stage), CMD_IR, "how far to take the graph (default: source)"},
     {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_IR, "graph of training or of inference (default: train)"},
@@ -238,7 +245,7 @@ static const char **word_list(int words) {
 }
 
 bool options_parse(Options *options, unsigned command, const char *command_name, int argc, char **argv, int first) {
-    *options = (Options){.bisect_limit = -1, .top = 3, .repeats = 9, .count = 10};
+    *options = (Options){.bisect_limit = -1, .top = 3, .repeats = 9, .rounds = 3, .seconds = 2, .count = 10};
     options->sets.item = word_list(argc);
     options->disable_pass.item = word_list(argc);
     options->load_pass.item = word_list(argc);

@@ -55,6 +55,8 @@ typedef struct Options {
     /* eval, predict, init, bench, fmt, data */
     const char *weights, *output, *to;
     int64_t top, repeats, count;
+    const char *compare, *peer, *peer_modes;
+    int64_t rounds, seconds;
     bool json, check, write;
     /* build, and an executable */
     const char *emit, *target, *cpu_level;

@@ -197,11 +197,14 @@ static void bench(Session *session) {
 int command_bench(const Options *options) {
     if (options->noperands > 1) return usage_error("bench", "one model at a time, found '%s' too", options->operand[1]);
     if (options->repeats == 0) return usage_error("bench", "'--repeats' is at least 1");
+    if (options->rounds == 0 || options->rounds > 100) return usage_error("bench", "'--rounds' is from 1 to 100");
     Session session = {0};
     bool train = !options->mode || !strcmp(options->mode, "train"), infer = !options->mode || !strcmp(options->mode, "infer");
     int status = session_find_model(&session, options, "bench");
-    if (!status) status = session_machine(&session, train, infer);
-    if (!status) bench(&session);
+    if (!status && options->compare)
+        status = bench_compare(&session);
+    else if (!status && !(status = session_machine(&session, train, infer)))
+        bench(&session);
     session_close(&session);
     return status;
 }

@@ -6,4 +6,6 @@
 /* Random images, labels and weights of this seed, and folded weights for inference. */
 void bench_random_inputs(RtMachine *machine, uint64_t seed);
 double bench_median(double *values, size_t count); /* sorts them */
+/* netc bench --compare, from the model's text on; returns the exit status. */
+int bench_compare(Session *session);
 #endif

@@ -48,6 +48,9 @@ typedef struct Session {
 
 /* Finds the model file: the path itself, or NAME among the models that came with netc. Sets session->path. */
 int session_find_model(Session *session, const Options *options, const char *command_name);
+/* A file that comes with netc, malloc'd: installed (bin/netc -> share/netc/FOLDER), or in the source tree; NULL if it is not
+ * there. */
+char *session_shipped_file(const char *folder, const char *file);
 /* One mode from text to the source graph; `through_passes` runs the passes too. Diagnostics are printed here. */
 int session_graph(Session *session, Mode mode, bool through_passes);
 /* The passes that the options ask for, on any graph; remarks are printed if asked for. */

@@ -10,22 +10,27 @@ enum { MAX_THREADS = 1024 };
 
 /* ---- finding the model ---- */
 
-/* Models installed with the command (bin/netc → share/netc/models), or the source tree that it was built from. */
-static char *shipped_model(const char *name) {
+char *session_shipped_file(const char *folder, const char *file) {
     char self[4096];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     if (length > 0) {
         self[length] = 0;
         char *slash = strrchr(self, '/');
         if (slash) *slash = 0;
-        char *installed = join("%s/../share/netc/models/%s.net", self, name);
+        char *installed = join("%s/../share/netc/%s/%s", self, folder, file);
         if (!access(installed, R_OK)) return installed;
         free(installed);
     }
-    char *source = join("%s/%s.net", NETC_SOURCE_MODELS, name);
+    char *source = join("%s/%s/%s", NETC_SOURCE, folder, file);
     if (!access(source, R_OK)) return source;
     free(source);
     return NULL;
+}
+
+static char *shipped_model(const char *name) {
+    char *file = join("%s.net", name), *path = session_shipped_file("models", file);
+    free(file);
+    return path;
 }
 
 int session_find_model(Session *session, const Options *options, const char *command_name) {

@@ -1,7 +1,11 @@
-"""netc bench: every kernel has a kind, the kinds add up to the kernels, and --mode times one thing only."""
+"""netc bench: every kernel has a kind, the kinds add up to the kernels, and --mode times one thing only; --compare talks with peers,
+good ones and bad ones."""
+import importlib.util
 import json
+import os
+import sys
 
-from e2e import SMALL, Workspace, check
+from e2e import HERE, SMALL, Workspace, check
 
 
 def bench(at, *more):
@@ -21,3 +25,56 @@ with Workspace() as at:
         one = bench(at, f"--mode={mode}")
         check(mode in one and other not in one, f"--mode={mode} timed {sorted(one)}")
     print(f"kinds of training: {both['train']['kinds']}")
+
+
+# ---- --compare, with a peer that computes nothing (fake_peer.py) ----
+
+FAKE = os.path.join(HERE, "fake_peer.py")
+SMALL_AND_FAKE = ["bench", SMALL, "--batch", 8, "--compare", sys.executable, "--peer", FAKE, "--seconds", 0]
+
+
+def bare_python(at):
+    """An interpreter that sees no installed package."""
+    path = at("python-bare")
+    with open(path, "w") as file:
+        file.write(f'#!/bin/sh\nexec "{sys.executable}" -S -s "$@"\n')
+    os.chmod(path, 0o755)
+    return path
+
+
+def comparison(at, *more):
+    return json.loads(at.run(*SMALL_AND_FAKE, "--json", *more)[0])
+
+
+with Workspace() as at:
+    result = comparison(at, "--peer-modes=fast,slow", "--rounds", 2, "--threads", 1)
+    check(result["peer"] == "fake 1.0" and result["threads"] == 1 and result["batch"] == 8, f"header {result}")
+    check([m["mode"] for m in result["modes"]] == ["fast", "slow"], f"modes {result['modes']}")
+    for mode, slower in zip(result["modes"], (1, 2)):
+        check(mode["memory_bytes"] == 1000000000, f"memory {mode['memory_bytes']}")
+        for what, ms in (("train", 1000), ("infer", 500)):
+            check(mode[what]["peer"] == [8000 / ms / slower] * 2, f"{mode['mode']} {what}: peer's rates {mode[what]['peer']}")
+            check(len(mode[what]["netc"]) == 2 and min(mode[what]["netc"]) > 0, f"{mode['mode']} {what}: netc's rates {mode[what]['netc']}")
+    check(1e5 < result["memory_bytes"] < 1e9, f"netc's memory {result['memory_bytes']}")
+    one = comparison(at, "--peer-modes=fast", "--mode=infer", "--rounds", 1)["modes"][0]
+    check("infer" in one and "train" not in one, f"--mode=infer compared {one}")
+    one = comparison(at, "--precision=bf16", "--rounds", 1)["modes"]
+    check([m["mode"] for m in one] == ["fast-bf16"], f"--precision=bf16 compared {one}")
+    text = at.run(*SMALL_AND_FAKE, "--peer-modes=slow,fast")[0]
+    check("x the best mode, fast\n" in text and "memory" in text, f"no best mode, or no memory, in\n{text}")
+
+    for mode, says in (("dies", "ended without an answer"), ("lies", "20601 parameters, netc one of 20600"), ("babbles", "but said: hello"),
+                       ("none", "fake 1.0 has no mode 'none'; it has: fast slow")):
+        at.refuses(*SMALL_AND_FAKE, "--set", "se=true", "--json", "--peer-modes", mode, status=1, says=says)
+    at.refuses("bench", SMALL, "--compare", "no-such-python", status=1, says="cannot run the interpreter 'no-such-python'")
+    at.refuses("bench", SMALL, "--compare", sys.executable, "--peer=./none.py", status=1, says="cannot open the peer's script './none.py'")
+    for name in ("torch", "jax", "tf"):
+        at.refuses("bench", SMALL, "--compare", bare_python(at), "--peer", name, status=1, says="cannot import")
+    usage = at.run("bench", SMALL, "--compare", sys.executable, "--peer=mxnet", status=2)[1]
+    check("there is no peer 'mxnet'" in usage, f"usage error {usage}")
+
+    if importlib.util.find_spec("torch"):
+        real = json.loads(at.run("bench", SMALL, "--set", "se=true", "--batch", 8, "--compare", sys.executable, "--peer-modes=eager", "--seconds", 0,
+                                 "--rounds", 1, "--threads", 1, "--json")[0])
+        check(real["peer"].startswith("torch ") and real["modes"][0]["train"]["peer"][0] > 0, f"with PyTorch: {real}")
+        print(f"with PyTorch: {real['modes']}")

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""TensorFlow as a peer of `netc bench --compare`, without Keras. See peer.py.
+
+Modes: graph (tf.function on oneDNN) and xla (tf.function with jit_compile); feature maps are NHWC, the layout that its CPU kernels have."""
+import os
+
+import peer
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def load():
+    import numpy
+    import tensorflow as tf
+
+    class Ops:
+        """How TensorFlow says the ops of a graph; feature maps are NHWC, filters [kh, kw, I, O]."""
+
+        def padded(self, x, pad, value=0):
+            return tf.pad(x, [[0, 0], pad[:2], pad[2:], [0, 0]], constant_values=value) if any(pad) else x
+
+        def conv2d(self, x, w, kernel, stride, pad, dilation, groups):
+            same = list(stride) == [1, 1] and list(dilation) == [1, 1] and list(pad) == [kernel[0] // 2] * 2 + [kernel[1] // 2] * 2
+            if groups != 1:
+                raise peer.Missing("TensorFlow has no grouped convolution on a CPU")
+            return tf.nn.conv2d(x if same else self.padded(x, pad), w, stride, "SAME" if same else "VALID", dilations=dilation)
+
+        def batch_norm(self, x, gamma, beta, mean, var, eps, momentum, training):
+            if x.shape.rank != 4:
+                raise peer.Missing("this peer has batch_norm for feature maps only")
+            if not training:
+                return tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean, var, eps, is_training=False)[0], None, None
+            return tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean, var, eps, is_training=True, exponential_avg_factor=momentum)
+
+        def spread(self, x, rank, to):
+            return x[:, None, None, :] if (rank, to) == (2, 4) else x
+
+        def max_pool(self, x, kernel, stride, pad, **_):
+            return tf.nn.max_pool2d(self.padded(x, pad, -numpy.inf), kernel, stride, "VALID")
+
+        def avg_pool(self, x, kernel, stride, pad, **_):
+            return tf.nn.avg_pool2d(self.padded(x, pad), kernel, stride, "VALID")
+
+        def global_avg_pool(self, x):
+            return tf.reduce_mean(x, (1, 2))
+
+        def dense(self, x, w):
+            return tf.matmul(x, w, transpose_b=True)
+
+        relu, sigmoid, tanh, silu = (staticmethod(f) for f in (tf.nn.relu, tf.sigmoid, tf.tanh, tf.nn.silu))
+
+        def concat(self, *x):
+            return tf.concat(x, -1)
+
+    class TensorFlow:
+        name, version, modes = "tensorflow", tf.__version__, ["graph", "xla"]
+
+        def __init__(self, net, mode, threads, training, inference):
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+            self.compiles_late, ops, random = mode == "xla", Ops(), numpy.random.default_rng(0)
+
+            def variable(value):
+                array = peer.initial(value, lambda shape: random.standard_normal(shape, dtype="f4")).astype("f4")
+                return tf.Variable(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array, trainable=value["op"] == "param")
+
+            leaf = {v["attrs"]["name"]: variable(v) for v in net.leaves}
+            params = [leaf[v["attrs"]["name"]] for v in net.params]
+            decays = [peer.WEIGHT_DECAY if v["attrs"]["decay"] else 0 for v in net.params]
+            moments = [tf.Variable(tf.zeros_like(w), trainable=False) for w in params] if training else []
+            images = tf.constant(random.standard_normal(net.image_shape, dtype="f4").transpose(0, 2, 3, 1))
+            labels = tf.constant(random.integers(0, net.classes, net.image_shape[0]))
+
+            def step(images, labels):
+                with tf.GradientTape() as tape:
+                    logits, state = net.forward(ops, leaf, images, True)
+                    target = tf.one_hot(labels, net.classes) * (1 - net.smoothing) + net.smoothing / net.classes
+                    loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
+                for w, moment, grad, decay in zip(params, moments, tape.gradient(loss, params), decays):
+                    tf.raw_ops.ResourceApplyMomentum(var=w.handle, accum=moment.handle, lr=peer.LR, grad=grad + decay * w, momentum=peer.MOMENTUM)
+                for name, value in state.items():
+                    leaf[name].assign(value)
+                return loss
+
+            def traced(function, *examples):
+                return tf.function(function, jit_compile=mode == "xla").get_concrete_function(*examples)
+
+            if training:
+                run_step = traced(step, images, labels)
+            if inference:
+                run_scores = traced(lambda images: net.forward(ops, leaf, images, False)[0], images)
+            self.train = lambda: float(run_step(images, labels))
+            self.infer = lambda: run_scores(images).numpy()
+
+    return TensorFlow
+
+
+if __name__ == "__main__":
+    peer.main(load)

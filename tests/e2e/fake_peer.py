@@ -1,0 +1,24 @@
+"""A peer for tests/e2e/bench.py: speaks as bench/peer.py says, and computes nothing. Its modes are what it can do wrong."""
+import json
+import sys
+
+MODES = "fast slow fast-bf16 dies lies babbles"
+
+if "--list" in sys.argv:
+    print(f"peer fake 1.0\nmodes {MODES}", flush=True)
+    sys.exit()
+mode = next(a.split("=")[1] for a in sys.argv if a.startswith("--mode="))
+if mode == "dies":
+    sys.exit(1)
+graph = json.loads("".join(iter(sys.stdin.readline, "go\n")))
+parameters = 0
+for value in graph["values"]:
+    if value["op"] == "param":
+        count = 1
+        for d in value["type"]["shape"]:
+            count *= d
+        parameters += count
+print("hello" if mode == "babbles" else f"ready {parameters + (mode == 'lies')} 1000000000", flush=True)
+for line in sys.stdin:
+    what, seconds = line.split()
+    print("ms", {"train": 1000, "infer": 500}[what] * (2 if mode == "slow" else 1), flush=True)
