@@ -15,7 +15,7 @@ foreach(name learns same_bits bench failures predict_pictures memory torch_traje
   set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
 endforeach()
 if(NOT NETC_SANITIZE) # the archive of a sanitized build needs the sanitizer's runtime
-  foreach(name build_executable build_library torch_library)
+  foreach(name build_executable build_library torch_library package)
     add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
     set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
   endforeach()
