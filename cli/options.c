@@ -31,7 +31,7 @@ enum {
     COMPILES = JITS | CMD_BUILD, /* through to machine code */
     READS_MODEL = COMPILES | CMD_IR,
     RUNS = RUN_TRAIN | RUN_INIT | RUN_EVAL | RUN_PREDICT,
-    EVERY = READS_MODEL | CMD_FMT | CMD_DATA | CMD_HELP | RUNS | RUN_DATA | RUN_HELP,
+    EVERY = READS_MODEL | CMD_FMT | CMD_DATA | CMD_HELP | CMD_CACHE | RUNS | RUN_DATA | RUN_HELP,
     TRAIN = CMD_TRAIN | RUN_TRAIN,
     INIT = CMD_INIT | RUN_INIT,
     EVAL = CMD_EVAL | RUN_EVAL,
@@ -105,6 +105,7 @@ static const OptionRow table[] = {
      "generate the matrix products that OpenBLAS would do (large dense layers, some grouped convolutions)"},
     {"precision", 0, KIND_CHOICE, "f32|bf16", AT(precision), COMPILES,
      "how feature maps are stored, and multiplied where the CPU can (default: f32)"},
+    {"no-cache", 0, KIND_FLAG, NULL, AT(no_cache), JITS, "compile every kernel anew, and keep none (netc cache)"},
     {"dump-llvm", 0, KIND_TEXT, "FILE", AT(dump_llvm), JITS, "write the optimised LLVM IR of the kernels"},
     {"dump-asm", 0, KIND_TEXT, "FILE", AT(dump_asm), JITS, "write the kernels' assembly"},
 

@@ -26,6 +26,7 @@ enum {
     RUN_PREDICT = 1 << 13,
     RUN_DATA = 1 << 14,
     RUN_HELP = 1 << 15,
+    CMD_CACHE = 1 << 16,
 };
 
 /* Texts given to an option that may stand several times. */
@@ -60,7 +61,7 @@ typedef struct Options {
     bool json, check, write;
     /* build, and an executable */
     const char *emit, *target, *cpu_level;
-    bool link_static, emit_object, emit_assembly, no_openblas;
+    bool link_static, emit_object, emit_assembly, no_openblas, no_cache;
     bool infer; /* build a library */
     const char *embed_weights, *prefix, *header;
     bool help;

@@ -163,7 +163,10 @@ bool codegen_object(const CodegenInput *input, const CodegenOptions *options, co
     if (!open_builder(&target, &p, input->name, options, diag)) return false;
     program_build(&p, input, &shape);
     if (!p.failed) add_tables(&p, &shape, symbol);
-    *gemm = p.emitter->gemm;
+    *gemm = GEMM_NONE;
+    Kernel **kernel = program_kernels(&p);
+    for (uint32_t i = 0; i < p.nkernels; i++)
+        if (kernel[i]->gemm) *gemm = kernel[i]->gemm;
     return finish(&target, &p, path);
 }
 

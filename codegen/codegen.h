@@ -22,12 +22,15 @@ typedef struct CodegenOptions {
     ConvAlgorithm conv;    /* --conv= */
     bool no_openblas;      /* matrix products are generated instead: other bits, and no rt_sgemm */
     Precision precision;   /* --precision= */
+    const char *cache;     /* directory in which compiled kernels are kept; NULL: none */
     const char *dump_llvm; /* write optimised LLVM IR to this path; NULL */
     const char *dump_asm;  /* likewise assembly */
 } CodegenOptions;
 
 /* Who multiplies the matrices that kernels need multiplied. */
 typedef enum GemmUse { GEMM_NONE, GEMM_OPENBLAS, GEMM_GENERATED } GemmUse;
+
+enum { KERNEL_CACHE_BYTES = 256 << 20 }; /* the least recently used go when a cache grows larger */
 
 /* What is compiled: fused graphs (after passes_run) and the recipe. */
 typedef struct CodegenInput {
@@ -41,6 +44,7 @@ typedef struct CodegenInput {
 typedef struct CodegenStats {
     double seconds, llvm_seconds;               /* whole, and LLVM's share (optimisation and machine code) */
     uint32_t kernels, calls, kernels_requested; /* distinct functions; calls in all entries; before deduplication */
+    uint32_t kernels_cached;                    /* not compiled, but found in options->cache */
     uint64_t code_bytes;
 } CodegenStats;
 

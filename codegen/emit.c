@@ -2,6 +2,7 @@
  * LLVM's builder folds constants by itself; identities (x + 0, x * 1) are folded here, so that emitters can be written
  * without special cases for a single block or a stride of one. */
 #include "codegen/bf16.h"
+#include <llvm-c/BitWriter.h>
 #include <llvm-c/DebugInfo.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,18 +14,23 @@ static LLVMMetadataRef no_unroll(LLVMContextRef context) {
     return LLVMMDNodeInContext2(context, &name, 1);
 }
 
+static LLVMModuleRef new_module(Emitter *e, const char *name) {
+    LLVMModuleRef module = LLVMModuleCreateWithNameInContext(name, e->context);
+    LLVMSetTarget(module, e->target->triple);
+    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(e->target->machine);
+    LLVMSetModuleDataLayout(module, layout);
+    LLVMDisposeTargetData(layout);
+    return module;
+}
+
 Emitter *emitter_open(const Target *target, const char *name) {
     Emitter *e = calloc(1, sizeof *e);
     if (!e) return NULL;
     e->target = target;
     e->V = target->lanes;
     e->context = LLVMContextCreate();
-    e->module = LLVMModuleCreateWithNameInContext(name, e->context);
+    e->module = new_module(e, name);
     e->b = LLVMCreateBuilderInContext(e->context);
-    LLVMSetTarget(e->module, target->triple);
-    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(target->machine);
-    LLVMSetModuleDataLayout(e->module, layout);
-    LLVMDisposeTargetData(layout);
     e->f32 = LLVMFloatTypeInContext(e->context);
     e->f64 = LLVMDoubleTypeInContext(e->context);
     e->i1 = LLVMInt1TypeInContext(e->context);
@@ -51,6 +57,13 @@ void emitter_close(Emitter *e) {
     free(e);
 }
 
+LLVMMemoryBufferRef emitter_cut(Emitter *e) {
+    LLVMMemoryBufferRef bitcode = LLVMWriteBitcodeToMemoryBuffer(e->module);
+    LLVMDisposeModule(e->module);
+    e->module = new_module(e, "kernel");
+    return bitcode;
+}
+
 static void add_attribute(Emitter *e, LLVMAttributeIndex index, const char *key, const char *value) {
     LLVMAttributeRef a = LLVMCreateStringAttribute(e->context, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
     LLVMAddAttributeAtIndex(e->fn, index, a);
@@ -70,6 +83,7 @@ void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers) {
     e->fn = LLVMAddFunction(e->module, name, e->kernel_type);
     const LLVMAttributeIndex whole = (LLVMAttributeIndex)LLVMAttributeFunctionIndex;
     add_enum_attribute(e, whole, "nounwind", 0);
+    LLVMSetAlignment(e->fn, 64); /* where the code lies in memory then does not depend on what lies before it */
     add_attribute(e, whole, "target-cpu", e->target->cpu);
     add_attribute(e, whole, "target-features", e->target->features);
     if (e->V == 16) { /* CPUs whose tuning prefers 256 bits still have the wider registers that the layout is made for */

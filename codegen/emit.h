@@ -28,7 +28,7 @@ typedef struct Emitter {
     LLVMValueRef *buffer;     /* of every ref, loaded at the entry */
     struct ElementView *view; /* bases whose elements are not what the address that they come from says */
     uint32_t nviews, view_capacity;
-    GemmUse gemm;     /* of all kernels so far */
+    GemmUse gemm;     /* of the kernel being emitted */
     bool no_openblas; /* products are generated (gemm.h) */
     bool streams;     /* it holds emit_store_stream */
     uint32_t nbuffers;
@@ -37,6 +37,8 @@ typedef struct Emitter {
 /* A module for `target`, in a context of its own. The target must outlive it. */
 Emitter *emitter_open(const Target *target, const char *name);
 void emitter_close(Emitter *e);
+/* The module so far as bitcode, which is the caller's; an empty one takes its place. */
+LLVMMemoryBufferRef emitter_cut(Emitter *e);
 /* Opens a function of RtKernel's type and loads its buffers; the builder stands at its entry. */
 void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers);
 void emitter_end_kernel(Emitter *e);

@@ -1,18 +1,18 @@
-/* A Program in memory: the object goes through ORC LLJIT, kernels are looked up by name, tables are filled with their
+/* A Program in memory: kernels are compiled or found in the cache, loaded (loader.h), and tables are filled with their
  * addresses. The Jit owns everything that its RtProgram points to. */
 #include "codegen/jit.h"
 #include "codegen/build.h"
+#include "codegen/loader.h"
 #include "codegen/object.h"
 #include "runtime/cpu.h"
-#include <llvm-c/LLJIT.h>
-#include <llvm-c/Orc.h>
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 struct Jit {
     Arena *arena; /* the builder's */
-    LLVMOrcLLJITRef lljit;
+    LoadedCode code;
     RtProgram program;
     CodegenStats stats;
     void *constant; /* RT_CONSTANT, aligned */
@@ -48,7 +48,11 @@ bool jit_open(Target *target, ProgramBuilder *p, const char *name, const Codegen
         diag_error(diag, (Span){0}, "%s", why);
     } else {
         target_set_precision(target, options);
-        if (program_open(p, target, options, name, diag)) return true;
+        bool separate = !options->dump_llvm && !options->dump_asm;
+        if (program_open(p, target, options, separate ? "kernel" : name, diag)) {
+            p->separate = separate;
+            return true;
+        }
         diag_error(diag, (Span){0}, "out of memory");
     }
     if (opened) target_close(target);
@@ -57,69 +61,56 @@ bool jit_open(Target *target, ProgramBuilder *p, const char *name, const Codegen
 
 /* ---- linking ---- */
 
-static bool refuse(ProgramBuilder *p, LLVMErrorRef error) {
-    if (!error) return true;
-    char *message = LLVMGetErrorMessage(error);
-    diag_error(p->diag, (Span){0}, "internal: linking the compiled kernels failed: %s", message);
-    LLVMDisposeErrorMessage(message);
+/* What kernels may call: rt_sgemm, and the C library's memory functions, which the code generator uses. */
+static void *resolve(const char *name) {
+    return strcmp(name, "rt_sgemm") ? dlsym(RTLD_DEFAULT, name) : (void *)(uintptr_t)&rt_sgemm;
+}
+
+static bool load_objects(Jit *jit, ProgramBuilder *p, const CodeObject *object, uint32_t count, void **address) {
+    char why[400];
+    Kernel **kernel = program_kernels(p);
+    const char **symbol = arena_array(p->arena, (size_t)p->nkernels + 1, sizeof *symbol);
+    for (uint32_t i = 0; i < p->nkernels; i++) symbol[i] = kernel[i]->symbol;
+    if (code_load(object, count, resolve, symbol, p->nkernels, address, &jit->code, why, sizeof why)) return true;
+    diag_error(p->diag, (Span){0}, "internal: %s", why);
     p->failed = true;
     return false;
 }
 
-/* rt_sgemm by address; the C library's memory functions, which the code generator may call, from this process. */
-static bool define_symbols(Jit *jit, ProgramBuilder *p) {
-    LLVMOrcJITDylibRef dylib = LLVMOrcLLJITGetMainJITDylib(jit->lljit);
-    LLVMOrcCSymbolMapPair sgemm = {.Name = LLVMOrcLLJITMangleAndIntern(jit->lljit, "rt_sgemm"),
-                                   .Sym = {.Address = (LLVMOrcJITTargetAddress)(uintptr_t)&rt_sgemm,
-                                           .Flags = {.GenericFlags = LLVMJITSymbolGenericFlagsExported}}};
-    LLVMErrorRef error = LLVMOrcJITDylibDefine(dylib, LLVMOrcAbsoluteSymbols(&sgemm, 1));
-    if (!refuse(p, error)) return false;
-    LLVMOrcDefinitionGeneratorRef process = NULL;
-    char prefix = LLVMOrcLLJITGetGlobalPrefix(jit->lljit);
-    error = LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(&process, prefix, NULL, NULL);
-    if (!refuse(p, error)) return false;
-    LLVMOrcJITDylibAddGenerator(dylib, process);
-    return true;
+static CodeObject code_object(LLVMMemoryBufferRef buffer) {
+    return (CodeObject){LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer)};
 }
 
-/* Takes the objects over. */
-static bool link_objects(Jit *jit, ProgramBuilder *p, LLVMMemoryBufferRef *object, uint32_t count) {
-    LLVMErrorRef error = LLVMOrcCreateLLJIT(&jit->lljit, LLVMOrcCreateLLJITBuilder());
-    if (error) jit->lljit = NULL;
-    bool linked = refuse(p, error) && define_symbols(jit, p);
-    for (uint32_t i = 0; i < count; i++) {
-        if (linked)
-            linked = refuse(p, LLVMOrcLLJITAddObjectFile(jit->lljit, LLVMOrcLLJITGetMainJITDylib(jit->lljit), object[i]));
-        else
-            LLVMDisposeMemoryBuffer(object[i]);
-    }
-    return linked;
+/* Everything in one module: dumps were asked for. */
+static bool load_whole(Jit *jit, ProgramBuilder *p, void **address) {
+    LLVMMemoryBufferRef buffer = NULL;
+    if (!object_emit(p, &buffer)) return false;
+    CodeObject object = code_object(buffer);
+    bool loaded = load_objects(jit, p, &object, 1, address);
+    LLVMDisposeMemoryBuffer(buffer);
+    return loaded;
 }
 
-static bool look_up(Jit *jit, ProgramBuilder *p, RtKernel *address) {
-    for (int b = 0; b < KERNEL_BUCKETS; b++)
-        for (const Kernel *k = p->bucket[b]; k; k = k->next) {
-            LLVMOrcExecutorAddress found = 0;
-            if (!refuse(p, LLVMOrcLLJITLookup(jit->lljit, &found, k->name))) return false;
-            address[k->index] = (RtKernel)(uintptr_t)found;
-        }
-    return true;
+static bool load_kernels(Jit *jit, ProgramBuilder *p, void **address) {
+    if (!kernels_compile(p)) return false;
+    Kernel **kernel = program_kernels(p);
+    CodeObject *object = arena_array(p->arena, (size_t)p->nkernels + 1, sizeof *object);
+    for (uint32_t i = 0; i < p->nkernels; i++) object[i] = code_object(kernel[i]->object);
+    return load_objects(jit, p, object, p->nkernels, address);
 }
 
 /* ---- tables ---- */
 
-static RtEntry finish_entry(ProgramBuilder *p, const CallList *list, const RtKernel *address) {
+static RtEntry finish_entry(ProgramBuilder *p, const CallList *list, void *const *address) {
     RtCall *calls = ARENA_ARRAY(p->arena, RtCall, list->count);
     for (uint32_t i = 0; i < list->count; i++) {
         calls[i] = list->call[i].call;
-        calls[i].kernel = address[list->call[i].kernel->index];
+        calls[i].kernel = (RtKernel)(uintptr_t)address[list->call[i].kernel->index];
     }
     return (RtEntry){calls, list->count};
 }
 
-static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape) {
-    RtKernel *address = ARENA_ARRAY(p->arena, RtKernel, p->nkernels);
-    if (!look_up(jit, p, address)) return false;
+static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape, void *const *address) {
     uint64_t constant_bytes = (uint64_t)p->nconstants * RT_ALIGN;
     jit->constant = aligned_alloc(RT_ALIGN, constant_bytes ? constant_bytes : RT_ALIGN);
     if (!jit->constant) {
@@ -139,29 +130,27 @@ static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape) {
 
 static Jit *link_program(ProgramBuilder *p, const RtProgram *shape, double started) {
     double llvm_started = jit_clock();
-    LLVMMemoryBufferRef object[OBJECT_MAX_PARTS];
-    uint32_t nobjects;
     Jit *jit = calloc(1, sizeof *jit);
     if (!jit) {
         diag_error(p->diag, (Span){0}, "out of memory");
         return NULL;
     }
-    if (!objects_emit(p, object, &nobjects)) {
-        free(jit);
-        return NULL;
-    }
-    jit->stats = (CodegenStats){
-        .kernels = p->nkernels,
-        .kernels_requested = p->nrequested,
-        .calls = p->train_step.count + p->apply_update.count + p->prepare_eval.count + p->eval_step.count,
-    };
-    for (uint32_t i = 0; i < nobjects; i++) jit->stats.code_bytes += object_code_bytes(object[i]);
-    if (!link_objects(jit, p, object, nobjects) || !fill_program(jit, p, shape)) {
+    void **address = arena_array(p->arena, (size_t)p->nkernels + 1, sizeof *address);
+    bool loaded = p->separate ? load_kernels(jit, p, address) : load_whole(jit, p, address);
+    if (!loaded || !fill_program(jit, p, shape, address)) {
         jit_free(jit);
         return NULL;
     }
-    jit->stats.llvm_seconds = jit_clock() - llvm_started;
-    jit->stats.seconds = jit_clock() - started;
+    double now = jit_clock();
+    jit->stats = (CodegenStats){
+        .seconds = now - started,
+        .llvm_seconds = now - llvm_started,
+        .kernels = p->nkernels,
+        .kernels_requested = p->nrequested,
+        .kernels_cached = p->ncached,
+        .calls = p->train_step.count + p->apply_update.count + p->prepare_eval.count + p->eval_step.count,
+        .code_bytes = jit->code.bytes,
+    };
     jit->arena = p->arena; /* names and references live on */
     p->arena = NULL;
     return jit;
@@ -181,7 +170,7 @@ const CodegenStats *jit_stats(const Jit *jit) { return &jit->stats; }
 
 void jit_free(Jit *jit) {
     if (!jit) return;
-    if (jit->lljit) LLVMConsumeError(LLVMOrcDisposeLLJIT(jit->lljit));
+    code_unload(&jit->code);
     free(jit->constant);
     arena_free(jit->arena);
     free(jit);

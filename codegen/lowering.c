@@ -88,7 +88,7 @@ void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Pla
                        double flops, double bytes) {
     RtRef *refs = ARENA_ARRAY(l->p->arena, RtRef, nplaces);
     for (uint32_t i = 0; i < nplaces; i++) {
-        if (places[i].bf16 != kernel->bf16[i]) abort(); /* an emitter forgot kernel_elements */
+        if (kernel->bf16 && places[i].bf16 != kernel->bf16[i]) abort(); /* an emitter forgot kernel_elements */
         refs[i] = (RtRef){places[i].space, places[i].offset};
     }
     program_call(l->p, l->entry, kernel,

@@ -2,13 +2,21 @@
  * places. program.c owns the tables, lowering.c walks graphs, jit.c turns the result into memory. */
 #ifndef NETC_CODEGEN_LOWERING_H
 #define NETC_CODEGEN_LOWERING_H
+#include "codegen/cache.h"
 #include "codegen/emit.h"
 
 struct Kernel {
     Kernel *next; /* in its bucket */
     char *key, *name;
-    bool *bf16; /* of each buffer */
+    bool *bf16;   /* of each buffer; NULL: found in the cache */
+    char *symbol; /* of its function in the object */
     uint32_t nbuffers, index;
+    /* of a kernel with a module of its own: */
+    char cache_name[CACHE_NAME];
+    uint64_t scratch_bytes;
+    GemmUse gemm;
+    LLVMMemoryBufferRef bitcode; /* NULL: found in the cache */
+    LLVMMemoryBufferRef object;  /* NULL: not compiled yet */
 };
 
 /* One call; its kernel's address is known only after linking. */
@@ -37,10 +45,13 @@ typedef struct ProgramBuilder {
     const RtRecipe *recipe; /* NULL in codegen_run_graph */
     Emitter *emitter;
     Diag *diag;
-    bool failed; /* an error was reported */
+    bool failed;   /* an error was reported */
+    bool separate; /* each kernel is a module of its own, cached and compiled by itself; else all are in the emitter's */
+    bool caches;   /* kernels are looked up in options->cache, and kept there */
+    char *build;   /* this netc and its LLVM */
+    Kernel *open;  /* the kernel being emitted */
     Kernel *bucket[KERNEL_BUCKETS];
-    Kernel *open; /* being emitted */
-    uint32_t nkernels, nrequested;
+    uint32_t nkernels, nrequested, ncached;
     uint64_t scratch_bytes, arena_bytes, folded_bytes;
     TensorList params, state;
     uint64_t decayed_bytes; /* of params: the tensors with weight decay come first */
@@ -55,6 +66,8 @@ enum { RT_ALIGN = 64, LINE_FLOATS = RT_ALIGN / 4 };
 void target_set_precision(Target *target, const CodegenOptions *options);
 bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions *options, const char *name, Diag *diag);
 void program_close(ProgramBuilder *p);
+/* The kernels by index, in p's arena. */
+Kernel **program_kernels(ProgramBuilder *p);
 /* Adds the graph's parameters and states that are not known yet, in the order of their values. */
 void program_add_tensors(ProgramBuilder *p, const Graph *g);
 /* Every leaf of the graph, inputs too, as a tensor of RT_PARAMS: codegen_run_graph. */

@@ -1,85 +1,61 @@
-/* From the module to objects in memory. Emitters write vector code with the loop structure they want, so LLVM is asked for
+/* From modules to objects in memory. Emitters write vector code with the loop structure they want, so LLVM is asked for
  * cleaning up (common subexpressions, invariant code, addresses), not for restructuring: no vectoriser, no unroller, no
  * inliner. That keeps compilation fast and the bits the emitters'.
  *
- * Kernels know nothing of each other, so a large module is compiled in parts, each on a thread with an LLVM context of its
- * own; bitcode carries the kernels there. A kernel's code does not depend on its part. */
+ * Kernels know nothing of each other. Where each is a module of its own, threads take them one after the other, the largest
+ * first; each has an LLVM context, into which bitcode carries the kernel. */
 #include "codegen/object.h"
 #include <errno.h>
 #include <llvm-c/Analysis.h>
 #include <llvm-c/BitReader.h>
-#include <llvm-c/BitWriter.h>
-#include <llvm-c/Object.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { KERNELS_PER_PART = 16 }; /* fewer are not worth a thread */
+enum { KERNELS_PER_THREAD = 4, MAX_THREADS = 16 }; /* fewer kernels are not worth a thread */
 
 static const char pipeline[] = "function(simplifycfg,early-cse<memssa>,instcombine<no-verify-fixpoint>,loop-mssa(licm),"
                                "early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg)";
 
-/* One part of the module on its way to an object. */
-typedef struct Part {
-    const Target *target;
-    LLVMMemoryBufferRef bitcode; /* of the whole module */
-    const uint32_t *part_of;     /* of each function, in module order */
-    uint32_t index;
-    LLVMMemoryBufferRef object; /* NULL: failed, for this reason: */
+typedef struct Failure {
     char why[400];
-} Part;
+} Failure;
 
-static void explain(Part *part, const char *what, const char *why) {
-    snprintf(part->why, sizeof part->why, "%s: %s", what, why ? why : "no reason given");
+static void explain(Failure *f, const char *what, const char *why) {
+    snprintf(f->why, sizeof f->why, "%s: %s", what, why ? why : "no reason given");
 }
 
-static bool optimise(Part *part, LLVMModuleRef module, LLVMTargetMachineRef machine) {
+static bool optimise(Failure *f, LLVMModuleRef module, LLVMTargetMachineRef machine) {
     LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
     LLVMErrorRef error = LLVMRunPasses(module, pipeline, machine, options);
     LLVMDisposePassBuilderOptions(options);
     if (!error) return true;
     char *message = LLVMGetErrorMessage(error);
-    explain(part, "LLVM's passes failed", message);
+    explain(f, "LLVM's passes failed", message);
     LLVMDisposeErrorMessage(message);
     return false;
 }
 
-static void emit(Part *part, LLVMModuleRef module, LLVMTargetMachineRef machine) {
+static LLVMMemoryBufferRef emit(Failure *f, LLVMModuleRef module, LLVMTargetMachineRef machine) {
     char *message = NULL;
-    if (LLVMTargetMachineEmitToMemoryBuffer(machine, module, LLVMObjectFile, &message, &part->object)) {
-        explain(part, "LLVM cannot make machine code", message);
-        part->object = NULL;
+    LLVMMemoryBufferRef object = NULL;
+    if (LLVMTargetMachineEmitToMemoryBuffer(machine, module, LLVMObjectFile, &message, &object)) {
+        explain(f, "LLVM cannot make machine code", message);
+        object = NULL;
     }
     LLVMDisposeMessage(message);
+    return object;
 }
 
-/* ---- one part, from a thread ---- */
-
-static void keep_own_kernels(const Part *part, LLVMModuleRef module) {
-    uint32_t i = 0;
-    for (LLVMValueRef fn = LLVMGetFirstFunction(module), next; fn; fn = next, i++) {
-        next = LLVMGetNextFunction(fn);
-        if (!LLVMIsDeclaration(fn) && part->part_of[i] != part->index) LLVMDeleteFunction(fn);
-    }
-}
-
-static void *compile_part(void *context) {
-    Part *part = context;
-    LLVMContextRef llvm = LLVMContextCreate();
-    LLVMTargetMachineRef machine = target_machine(part->target);
-    LLVMModuleRef module = NULL;
-    if (!machine || LLVMParseBitcodeInContext2(llvm, part->bitcode, &module)) {
-        explain(part, "internal: a part of the module cannot be opened", NULL);
-    } else {
-        keep_own_kernels(part, module);
-        if (optimise(part, module, machine)) emit(part, module, machine);
-        LLVMDisposeModule(module);
-    }
-    if (machine) LLVMDisposeTargetMachine(machine);
-    LLVMContextDispose(llvm);
-    return NULL;
+static bool verify(Failure *f, LLVMModuleRef module) {
+    char *message = NULL;
+    bool broken = LLVMVerifyModule(module, LLVMReturnStatusAction, &message);
+    if (broken) explain(f, "internal: an emitted kernel is not sound", message);
+    LLVMDisposeMessage(message);
+    return !broken;
 }
 
 /* ---- the whole module ---- */
@@ -88,14 +64,6 @@ static bool fail(ProgramBuilder *p, const char *why) {
     diag_error(p->diag, (Span){0}, "internal: %s", why);
     p->failed = true;
     return false;
-}
-
-static bool verify(ProgramBuilder *p) {
-    char *message = NULL;
-    bool broken = LLVMVerifyModule(p->emitter->module, LLVMReturnStatusAction, &message);
-    if (broken) fail(p, message);
-    LLVMDisposeMessage(message);
-    return !broken;
 }
 
 /* A dump that cannot be written is the user's mistake: a path in an option. */
@@ -121,92 +89,93 @@ static bool dump(ProgramBuilder *p) {
     return !failed;
 }
 
-/* In one piece: small modules, and those that are dumped. */
-static bool emit_whole(ProgramBuilder *p, LLVMMemoryBufferRef *object) {
-    Part part = {.target = p->target};
+bool object_emit(ProgramBuilder *p, LLVMMemoryBufferRef *object) {
+    Failure f;
     LLVMModuleRef module = p->emitter->module;
-    if (!optimise(&part, module, p->target->machine)) return fail(p, part.why);
+    if (!verify(&f, module) || !optimise(&f, module, p->target->machine)) return fail(p, f.why);
     if (!dump(p)) return false;
-    emit(&part, module, p->target->machine);
-    *object = part.object;
-    return part.object || fail(p, part.why);
+    *object = emit(&f, module, p->target->machine);
+    return *object || fail(p, f.why);
 }
 
-static uint64_t function_size(LLVMValueRef fn) {
-    uint64_t n = 0;
-    for (LLVMBasicBlockRef block = LLVMGetFirstBasicBlock(fn); block; block = LLVMGetNextBasicBlock(block))
-        for (LLVMValueRef i = LLVMGetFirstInstruction(block); i; i = LLVMGetNextInstruction(i)) n++;
-    return n;
-}
+/* ---- kernels as modules of their own ---- */
 
-/* Each function goes to the part that has least so far. */
-static uint32_t *divide(ProgramBuilder *p, uint32_t nparts) {
-    uint32_t nfunctions = 0, i = 0;
-    uint64_t load[OBJECT_MAX_PARTS] = {0};
-    for (LLVMValueRef fn = LLVMGetFirstFunction(p->emitter->module); fn; fn = LLVMGetNextFunction(fn)) nfunctions++;
-    uint32_t *part_of = ARENA_ARRAY(p->arena, uint32_t, nfunctions);
-    for (LLVMValueRef fn = LLVMGetFirstFunction(p->emitter->module); fn; fn = LLVMGetNextFunction(fn), i++) {
-        uint32_t least = 0;
-        for (uint32_t k = 1; k < nparts; k++)
-            if (load[k] < load[least]) least = k;
-        part_of[i] = least;
-        load[least] += function_size(fn);
+/* The work of all threads. */
+typedef struct Queue {
+    const Target *target;
+    Kernel **kernel; /* largest first */
+    uint32_t count;
+    atomic_uint next;
+} Queue;
+
+typedef struct Worker {
+    Queue *queue;
+    pthread_t thread;
+    bool started, failed;
+    Failure failure;
+} Worker;
+
+static bool compile_kernel(Worker *w, Kernel *k, LLVMContextRef context, LLVMTargetMachineRef machine) {
+    LLVMModuleRef module = NULL;
+    if (LLVMParseBitcodeInContext2(context, k->bitcode, &module)) {
+        explain(&w->failure, "internal: a kernel's module cannot be opened", NULL);
+        return false;
     }
-    return part_of;
+    if (verify(&w->failure, module) && optimise(&w->failure, module, machine)) k->object = emit(&w->failure, module, machine);
+    LLVMDisposeModule(module);
+    return k->object != NULL;
 }
 
-static uint32_t choose_parts(const ProgramBuilder *p) {
-    if (p->options->dump_llvm || p->options->dump_asm) return 1;
+static void *compile_kernels(void *context) {
+    Worker *w = context;
+    LLVMContextRef llvm = LLVMContextCreate();
+    LLVMTargetMachineRef machine = target_machine(w->queue->target);
+    if (!machine) explain(&w->failure, "internal: LLVM refuses another machine", NULL);
+    w->failed = !machine;
+    for (uint32_t i; !w->failed && (i = atomic_fetch_add(&w->queue->next, 1)) < w->queue->count;)
+        w->failed = !compile_kernel(w, w->queue->kernel[i], llvm, machine);
+    if (machine) LLVMDisposeTargetMachine(machine);
+    LLVMContextDispose(llvm);
+    return NULL;
+}
+
+static int largest_first(const void *a, const void *b) {
+    const Kernel *x = *(Kernel *const *)a, *y = *(Kernel *const *)b;
+    size_t m = LLVMGetBufferSize(x->bitcode), n = LLVMGetBufferSize(y->bitcode);
+    return m != n ? (m < n) - (m > n) : (x->index > y->index) - (x->index < y->index);
+}
+
+static bool compile_all(ProgramBuilder *p, Queue *queue) {
+    Worker worker[MAX_THREADS];
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    uint32_t parts = p->nkernels / KERNELS_PER_PART;
-    if (cpus < 1) cpus = 1;
-    if (parts > (uint32_t)cpus) parts = (uint32_t)cpus;
-    return parts < 1 ? 1 : parts > OBJECT_MAX_PARTS ? OBJECT_MAX_PARTS : parts;
-}
-
-static bool emit_parts(ProgramBuilder *p, LLVMMemoryBufferRef *object, uint32_t nparts) {
-    LLVMMemoryBufferRef bitcode = LLVMWriteBitcodeToMemoryBuffer(p->emitter->module);
-    const uint32_t *part_of = divide(p, nparts);
-    Part part[OBJECT_MAX_PARTS];
-    pthread_t thread[OBJECT_MAX_PARTS];
-    bool started[OBJECT_MAX_PARTS] = {false}, done = true;
-    for (uint32_t i = 0; i < nparts; i++) {
-        part[i] = (Part){.target = p->target, .bitcode = bitcode, .part_of = part_of, .index = i};
-        started[i] = i > 0 && pthread_create(&thread[i], NULL, compile_part, &part[i]) == 0;
+    uint32_t wanted = queue->count / KERNELS_PER_THREAD, n = cpus < 1 ? 1 : cpus > MAX_THREADS ? MAX_THREADS : (uint32_t)cpus;
+    if (n > wanted) n = wanted ? wanted : 1;
+    for (uint32_t i = 0; i < n; i++) worker[i] = (Worker){.queue = queue};
+    for (uint32_t i = 1; i < n; i++) worker[i].started = !pthread_create(&worker[i].thread, NULL, compile_kernels, &worker[i]);
+    compile_kernels(&worker[0]);
+    bool done = true;
+    for (uint32_t i = 0; i < n; i++) {
+        if (worker[i].started) pthread_join(worker[i].thread, NULL);
+        if (worker[i].failed && done) done = fail(p, worker[i].failure.why);
     }
-    for (uint32_t i = 0; i < nparts; i++)
-        if (!started[i]) compile_part(&part[i]);
-    for (uint32_t i = 0; i < nparts; i++) {
-        if (started[i]) pthread_join(thread[i], NULL);
-        object[i] = part[i].object;
-        if (!object[i] && done) done = fail(p, part[i].why);
-    }
-    LLVMDisposeMemoryBuffer(bitcode);
-    for (uint32_t i = 0; i < nparts && !done; i++)
-        if (object[i]) LLVMDisposeMemoryBuffer(object[i]);
     return done;
 }
 
-bool objects_emit(ProgramBuilder *p, LLVMMemoryBufferRef object[OBJECT_MAX_PARTS], uint32_t *count) {
-    if (!verify(p)) return false;
-    *count = choose_parts(p);
-    return *count == 1 ? emit_whole(p, object) : emit_parts(p, object, *count);
+static void keep(const char *directory, const Kernel *k) {
+    CachedKernel cached = {k->scratch_bytes, k->gemm, (void *)(uintptr_t)LLVMGetBufferStart(k->object),
+                           LLVMGetBufferSize(k->object)};
+    kernel_cache_write(directory, k->cache_name, &cached);
 }
 
-bool object_emit(ProgramBuilder *p, LLVMMemoryBufferRef *object) { return verify(p) && emit_whole(p, object); }
-
-uint64_t object_code_bytes(LLVMMemoryBufferRef object) {
-    char *message = NULL;
-    LLVMBinaryRef binary = LLVMCreateBinary(object, NULL, &message);
-    LLVMDisposeMessage(message);
-    if (!binary) return 0;
-    uint64_t bytes = 0;
-    LLVMSectionIteratorRef section = LLVMObjectFileCopySectionIterator(binary);
-    for (; !LLVMObjectFileIsSectionIteratorAtEnd(binary, section); LLVMMoveToNextSection(section)) {
-        const char *name = LLVMGetSectionName(section);
-        if (name && strstr(name, "text")) bytes += LLVMGetSectionSize(section);
-    }
-    LLVMDisposeSectionIterator(section);
-    LLVMDisposeBinary(binary);
-    return bytes;
+bool kernels_compile(ProgramBuilder *p) {
+    Kernel **all = program_kernels(p);
+    Queue queue = {.target = p->target, .kernel = ARENA_ARRAY(p->arena, Kernel *, p->nkernels + 1)};
+    for (uint32_t i = 0; i < p->nkernels; i++)
+        if (all[i]->bitcode) queue.kernel[queue.count++] = all[i];
+    if (!queue.count) return true;
+    qsort(queue.kernel, queue.count, sizeof *queue.kernel, largest_first);
+    if (!compile_all(p, &queue)) return false;
+    for (uint32_t i = 0; i < queue.count && p->caches; i++) keep(p->options->cache, queue.kernel[i]);
+    if (p->caches) kernel_cache_trim(p->options->cache, KERNEL_CACHE_BYTES);
+    return true;
 }

@@ -79,7 +79,8 @@ static void update_range(ProgramBuilder *p, uint64_t begin, uint64_t end, double
     uint32_t nbuffers = o->kind != RT_SGD ? 4 : o->momentum != 0 ? 3 : 2;
     uint64_t vector_bytes = (uint64_t)p->target->lanes * sizeof(float);
     Split split = split_units((int64_t)((end - begin) / vector_bytes), (double)vector_bytes * nbuffers);
-    char *key = arena_printf(p->arena, "%llu %a", (unsigned long long)(end - begin), decay);
+    char *key = arena_printf(p->arena, "%llu %a %a %a %a %a %d", (unsigned long long)(end - begin), decay, o->momentum, o->beta1,
+                             o->beta2, o->eps, o->nesterov);
     Kernel *kernel;
     if (program_kernel(p, names[o->kind], key, nbuffers, &kernel)) {
         emit_update(p, &split, decay);

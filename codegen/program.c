@@ -22,6 +22,11 @@ bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions 
 }
 
 void program_close(ProgramBuilder *p) {
+    for (int b = 0; b < KERNEL_BUCKETS; b++)
+        for (Kernel *k = p->bucket[b]; k; k = k->next) {
+            if (k->bitcode) LLVMDisposeMemoryBuffer(k->bitcode);
+            if (k->object) LLVMDisposeMemoryBuffer(k->object);
+        }
     emitter_close(p->emitter);
     arena_free(p->arena);
     *p = (ProgramBuilder){0};
@@ -136,6 +141,47 @@ Place program_constant(ProgramBuilder *p, double value) {
 
 /* ---- kernels and calls ---- */
 
+Kernel **program_kernels(ProgramBuilder *p) {
+    Kernel **list = arena_array(p->arena, (size_t)p->nkernels + 1, sizeof(Kernel *));
+    for (int b = 0; b < KERNEL_BUCKETS; b++)
+        for (Kernel *k = p->bucket[b]; k; k = k->next) list[k->index] = k;
+    return list;
+}
+
+static bool name_is_taken(const ProgramBuilder *p, const char *name) {
+    for (int b = 0; b < KERNEL_BUCKETS; b++)
+        for (const Kernel *k = p->bucket[b]; k; k = k->next)
+            if (k->name && !strcmp(k->name, name)) return true;
+    return false;
+}
+
+/* What the code of a kernel follows from, besides its key. */
+static char *decides(ProgramBuilder *p, const char *key) {
+    if (!p->build) {
+        char build[CACHE_BUILD];
+        unsigned major, minor, patch;
+        kernel_cache_build(build);
+        LLVMGetVersion(&major, &minor, &patch);
+        p->build = arena_printf(p->arena, "%s LLVM %u.%u.%u", build, major, minor, patch);
+        p->caches = p->options->cache && *build;
+    }
+    const Target *t = p->target;
+    return arena_printf(p->arena, "%s\n%s %s %s\n%d %d\n%s", p->build, t->triple, t->cpu, t->features, t->map_bytes,
+                        p->options->no_openblas, key);
+}
+
+/* A finished kernel from the cache. */
+static bool find_cached(ProgramBuilder *p, Kernel *k) {
+    CachedKernel cached;
+    if (!p->caches || !kernel_cache_read(p->options->cache, k->cache_name, &cached)) return false;
+    k->object = LLVMCreateMemoryBufferWithMemoryRangeCopy(cached.object, cached.size, k->name);
+    free(cached.object);
+    k->gemm = (GemmUse)cached.gemm;
+    p->ncached++;
+    if (cached.scratch_bytes > p->scratch_bytes) p->scratch_bytes = cached.scratch_bytes;
+    return true;
+}
+
 bool program_kernel(ProgramBuilder *p, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel) {
     char *full = arena_printf(p->arena, "%s/%u/%s", base, nbuffers, key);
     uint64_t hash = key_hash(full);
@@ -147,19 +193,29 @@ bool program_kernel(ProgramBuilder *p, const char *base, const char *key, uint32
         return false;
     }
     Kernel *k = ARENA_NEW(p->arena, Kernel);
-    *k = (Kernel){.next = *bucket, .key = full, .nbuffers = nbuffers, .index = p->nkernels++};
+    char *name = arena_printf(p->arena, "%s_%08x", base, (unsigned)(hash >> 32));
+    while (name_is_taken(p, name)) name = arena_printf(p->arena, "%s_", name);
+    *k = (Kernel){.next = *bucket, .key = full, .name = name, .symbol = name, .nbuffers = nbuffers, .index = p->nkernels++};
+    *bucket = *kernel = k;
+    if (p->separate) {
+        kernel_cache_name(decides(p, full), k->cache_name);
+        k->symbol = arena_printf(p->arena, "netc_%s", k->cache_name);
+        if (find_cached(p, k)) return false;
+    }
     k->bf16 = ARENA_ARRAY(p->arena, bool, nbuffers);
     p->open = k;
-    k->name = arena_printf(p->arena, "%s_%08x", base, (unsigned)(hash >> 32));
-    while (LLVMGetNamedFunction(p->emitter->module, k->name)) k->name = arena_printf(p->arena, "%s_", k->name);
-    *bucket = *kernel = k;
-    emitter_begin_kernel(p->emitter, k->name, nbuffers);
+    p->emitter->gemm = GEMM_NONE;
+    emitter_begin_kernel(p->emitter, k->symbol, nbuffers);
     return true;
 }
 
 void program_kernel_end(ProgramBuilder *p, uint64_t scratch_bytes) {
+    Kernel *k = p->open;
     emitter_end_kernel(p->emitter);
     if (scratch_bytes > p->scratch_bytes) p->scratch_bytes = scratch_bytes;
+    k->scratch_bytes = scratch_bytes;
+    k->gemm = p->emitter->gemm;
+    if (p->separate) k->bitcode = emitter_cut(p->emitter);
 }
 
 void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call) {

@@ -31,6 +31,7 @@ int command_fmt(const Options *options);
 int command_data(const Options *options);
 int command_bench(const Options *options);
 int command_build(const Options *options);
+int command_cache(const Options *options);
 int command_help(const Options *options);
 
 /* ---- a model on its way (session.c) ---- */
@@ -41,6 +42,7 @@ typedef struct Session {
     Diag *diag;
     Model train, infer; /* graph NULL where not compiled */
     PassResult train_passes, infer_passes;
+    char *cache; /* directory of compiled kernels; NULL: none */
     Jit *jit;
     RtPool *pool;
     RtMachine *machine;

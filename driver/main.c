@@ -30,6 +30,9 @@ static const Command commands[] = {
      "  netc data list                                        what is here\n"
      "  netc data path [NAME]                                 where data sets are kept\n"
      "  netc data export cifar10 --to DIR [--count N]         write test pictures as PNG\n"},
+    {"cache", CMD_CACHE, command_cache, "netc cache info|clear", "show or clear the compiled kernels that are kept",
+     "Kernels are kept in ~/.cache/netc/kernels (XDG_CACHE_HOME is heeded); NETC_CACHE names another directory, NETC_CACHE=off\n"
+     "keeps none. The least recently used go when there are more than 256 MB.\n"},
     {"help", CMD_HELP, command_help, "netc help [COMMAND|passes]", "explain a command, or list the passes", ""},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

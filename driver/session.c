@@ -1,5 +1,6 @@
 /* A model on its way: .net file → graphs → passes → machine code → a machine in memory. One place that all subcommands
  * share; each stops where it needs to. Mistakes are printed where they are found and come back as exit statuses. */
+#include "driver/cache.h"
 #include "driver/driver.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -124,7 +125,9 @@ static int session_jit(Session *session) {
                           .infer = session->infer_passes.graph,
                           .recipe = &model->recipe,
                           .recipe_text = model->recipe_text};
+    session->cache = cache_open(o);
     CodegenOptions code = {.cpu = o->cpu,
+                           .cache = session->cache,
                            .conv = session_conv_algorithm(o),
                            .no_openblas = o->no_openblas,
                            .precision = session_precision(o),
@@ -158,5 +161,6 @@ void session_close(Session *session) {
     if (session->train.graph) graph_free(session->train.graph);
     if (session->infer.graph) graph_free(session->infer.graph);
     if (session->diag) diag_free(session->diag);
+    free(session->cache);
     free(session->path);
 }

@@ -5,9 +5,14 @@
 static void print_compiled(const Session *session) {
     const RtProgram *program = jit_program(session->jit);
     const CodegenStats *stats = jit_stats(session->jit);
-    printf("%s: %" PRId64 " parameters, %u kernels for %s, compiled in %.2f s; batch %" PRId64 ", %d threads\n", program->model,
-           count_parameters(program), stats->kernels, program->target, stats->seconds, program->batch,
-           rt_pool_threads(session->pool));
+    char cached[64] = "";
+    if (stats->kernels_cached == stats->kernels)
+        snprintf(cached, sizeof cached, ", all from the cache");
+    else if (stats->kernels_cached)
+        snprintf(cached, sizeof cached, ", %u from the cache", stats->kernels_cached);
+    printf("%s: %" PRId64 " parameters, %u kernels for %s, compiled in %.2f s (LLVM %.2f s%s); batch %" PRId64 ", %d threads\n",
+           program->model, count_parameters(program), stats->kernels, program->target, stats->seconds, stats->llvm_seconds,
+           cached, program->batch, rt_pool_threads(session->pool));
     fflush(stdout);
 }
 

@@ -40,7 +40,7 @@ class Workspace:
         return os.path.join(self.path, *parts)
 
     def environment(self):
-        clean = {k: v for k, v in os.environ.items() if k not in ("NETC_DATA", "XDG_CACHE_HOME")}
+        clean = {k: v for k, v in os.environ.items() if k not in ("NETC_DATA", "NETC_CACHE", "XDG_CACHE_HOME")}
         return dict(clean, HOME=self.path, LC_ALL="C")
 
     def start(self, *args, **options):
