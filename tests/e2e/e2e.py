@@ -65,6 +65,15 @@ class Workspace:
         print(f"  ok: {lines[0]}")
 
 
+def small_images(at):
+    """small.net with its gates and with images of 8x8, for machines that are emulated."""
+    with open(SMALL) as file:
+        text = file.read().replace("f32[3, 32, 32]", "f32[3, 8, 8]").replace("se = false", "se = true")
+    with open(at("small8.net"), "w") as file:
+        file.write(text)
+    return at("small8.net")
+
+
 def metrics(directory):
     """The lines of metrics.jsonl."""
     with open(os.path.join(directory, "metrics.jsonl")) as file:

@@ -7,18 +7,6 @@
 
 extern const RtProgram netc_program_0;
 
-/* For groups that do not fill channel blocks; the OpenBLAS of another machine is seldom at hand. */
-void rt_sgemm(int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-              const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++) {
-            float sum = 0;
-            for (int64_t l = 0; l < k; l++)
-                sum += a[transpose_a ? l * lda + i : i * lda + l] * b[transpose_b ? j * ldb + l : l * ldb + j];
-            c[i * ldc + j] = alpha * sum + (beta != 0 ? beta * c[i * ldc + j] : 0);
-        }
-}
-
 static void print_numbers(const char *what, const char *name, const float *number, int64_t count) {
     printf("%s %s %" PRId64, what, name, count);
     for (int64_t i = 0; i < count; i++) printf(" %.9g", (double)number[i]);
