@@ -39,3 +39,20 @@ LLVMValueRef bf16_round(Emitter *e, LLVMValueRef value) {
     LLVMTypeRef bf16 = LLVMVectorType(LLVMBFloatTypeInContext(e->context), (unsigned)e->V);
     return LLVMBuildBitCast(e->b, LLVMBuildFPTrunc(e->b, value, bf16, ""), like(value, e->i16), "");
 }
+
+LLVMValueRef bf16_pair(Emitter *e, LLVMValueRef low, LLVMValueRef high) {
+    LLVMValueRef index[2 * 16];
+    for (int i = 0; i < 2 * e->V; i++) index[i] = LLVMConstInt(e->i32, (uint64_t)(i / 2 + i % 2 * e->V), false);
+    LLVMValueRef mask = LLVMConstVector(index, 2 * (unsigned)e->V);
+    LLVMValueRef both = LLVMBuildShuffleVector(e->b, bf16_round(e, low), bf16_round(e, high), mask, "");
+    return LLVMBuildBitCast(e->b, both, e->vec, "pair");
+}
+
+LLVMValueRef bf16_dot(Emitter *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef acc) {
+    static const char name[] = "llvm.x86.avx512bf16.dpbf16ps.512";
+    unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
+    LLVMTypeRef halves = LLVMVectorType(LLVMBFloatTypeInContext(e->context), 2 * (unsigned)e->V);
+    LLVMValueRef args[3] = {acc, LLVMBuildBitCast(e->b, a, halves, ""), LLVMBuildBitCast(e->b, b, halves, "")};
+    LLVMTypeRef type = LLVMIntrinsicGetType(e->context, id, NULL, 0);
+    return LLVMBuildCall2(e->b, type, LLVMGetIntrinsicDeclaration(e->module, id, NULL, 0), args, 3, "");
+}

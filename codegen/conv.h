@@ -51,17 +51,20 @@ static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
  * The operand's rows that a band of output rows needs, with its prologue applied and its padding written out as zeros, copied
  * to scratch as [block][row][column][V]. Without padding and prologue the tensor is read in place. */
 typedef enum StageForm {
-    STAGE_AS_IS, /* f32 if copied, in place whatever the tensor's elements are */
-    STAGE_COPY,  /* f32, always copied */
+    STAGE_AS_IS,    /* f32 if copied, in place whatever the tensor's elements are */
+    STAGE_COPY,     /* f32, always copied */
+    STAGE_CHANNELS, /* bf16: 32-bit words of two channels; in place if the tensor need not be copied */
+    STAGE_IMAGES    /* 32-bit words of the bf16 of two images, the second of which is zero if there is none; always copied */
 } StageForm;
 typedef struct StagePlan {
     bool copied, store;
+    StageForm form;
     int64_t channels, blocks, in[2];
     int64_t origin[2]; /* line of the tensor that staged line 0 of band 0 is; negative in the padding */
     int64_t lines[2];  /* staged rows and columns */
     int64_t advance;   /* rows of the tensor from one band to the next */
     int64_t bands;
-    int64_t row_stride, block_stride; /* floats, of the copy or of the tensor */
+    int64_t row_stride, block_stride; /* elements of the copy or of the tensor */
     uint64_t bytes;                   /* of scratch */
 } StagePlan;
 /* What the loops read of the operand: `lines` lines from `first` on in band 0, `advance` rows further in each next band;
@@ -108,8 +111,8 @@ double conv_flops(const ConvShape *s);
 double conv_bytes(const ConvKernel *k); /* arguments and wanted results once */
 ElementSite conv_site(const ConvKernel *k, Type space);
 
-/* Emits the copy for image n, band b into scratch and returns the address of staged element 0. If the prologue's value is
- * also stored, it is so where `store_if` holds (NULL: always). */
+/* Emits the copy for image n (STAGE_IMAGES: and n + 1), band b into scratch and returns the address of staged element 0. If the
+ * prologue's value is also stored, it is so where `store_if` holds (NULL: always). */
 LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef scratch,
                         LLVMValueRef store_if);
 /* The same for the lines from <= line < to of the copy only. */
@@ -153,6 +156,7 @@ typedef struct CorrelationPlan {
     ConvShape s;
     Correlation c;
     bool gemm;
+    int64_t pair; /* channels in a 32-bit word: 1 (f32), or 2 (bf16) */
     TileShape tile;
     int64_t images;                   /* per piece, one after the other */
     int64_t band_rows, bands, splits; /* rows of a phase per band; pieces per band, each a range of output blocks */
@@ -190,6 +194,7 @@ void lower_correlation_gemm(ConvKernel *k, const CorrelationPlan *p); /* conv_ge
 typedef struct WeightsPlan {
     ConvShape s;
     bool gemm;
+    int64_t pair;                       /* images in a 32-bit word: 1 (f32), or 2 (bf16) */
     int64_t image_groups, block_groups; /* pieces: image groups x ranges of output blocks */
     int64_t band_rows, bands, slab_rows;
     StagePlan x, dy;
@@ -207,8 +212,8 @@ void lower_sum_partials(ConvKernel *k, const WeightsPlan *p);
 void lower_weights_gemm(ConvKernel *k, const WeightsPlan *p);
 
 /* ---- filters in other orders (conv_pack.c) ---- */
-/* Transposed for backward data. */
-void lower_pack_transposed(ConvKernel *k, const CorrelationPlan *p, Place to);
+/* Tile by tile: transposed for backward data, in pairs for bf16. */
+void lower_pack_tiles(ConvKernel *k, const CorrelationPlan *p, Place to);
 /* As dense matrices [group][tap row][tap column][channel in][channel out] for one phase after the other, into the
  * kernel's filters. */
 void lower_pack_dense(ConvKernel *k, const CorrelationPlan *p);

@@ -7,7 +7,9 @@
  *
  * A piece is a group of images (times a range of output blocks when images are few) and sums into its own partial gradient;
  * a second kernel adds the partials in a fixed tree. A slab's sum is made from zero and added to the partial once, which also
- * keeps the rounding error down. Lanes of padding: dy's are zero, rows of i >= I are never touched after being cleared.
+ * keeps the rounding error down. With bf16 the same loops take two images at a time: an element of the staged operands is then
+ * the pair of the two images' values, and a multiply-add the dot product of two pairs. Lanes of padding: dy's are zero, rows of i
+ * >= I are never touched after being cleared.
  */
 #include "codegen/conv.h"
 #include <stdio.h>
@@ -28,6 +30,7 @@ WeightsPlan weights_plan(const Target *t, const ConvChoice *choice, const Graph 
     const ConvShape *s = &p.s;
     const int64_t F = (int64_t)sizeof(float), V = s->V;
     p.gemm = choice->algorithm == CONV_GEMM;
+    p.pair = choice->algorithm == CONV_DIRECT && t->map_bytes == 2 && t->bf16 ? 2 : 1;
     int64_t taps = s->kernel[0] * s->kernel[1], group_in = s->I / s->groups;
     p.dw_floats = p.gemm ? s->O * group_in * taps : s->out_blocks * divide_up(group_in, V) * taps * V * V;
     p.dw_floats = divide_up(p.dw_floats, 16) * 16;
@@ -47,11 +50,15 @@ WeightsPlan weights_plan(const Target *t, const ConvChoice *choice, const Graph 
                       .last_row = (s->out[0] - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] - s->pad[0],
                       .advance = p.band_rows * s->stride[0],
                       .bands = p.bands,
-                      .form = stage_form(t)};
-    StageWindow dw = {.lines = {p.band_rows, s->out[1]}, .last_row = s->out[0] - 1, .advance = p.band_rows, .bands = p.bands};
+                      .form = p.pair == 2 ? STAGE_IMAGES : stage_form(t)};
+    StageWindow dw = {.lines = {p.band_rows, s->out[1]},
+                      .last_row = s->out[0] - 1,
+                      .advance = p.band_rows,
+                      .bands = p.bands,
+                      .form = p.pair == 2 ? STAGE_IMAGES : STAGE_AS_IS};
     p.x = stage_plan(v, 0, g->value[v->args[0]].type, V, &xw);
     p.dy = stage_plan(v, 1, g->value[v->args[1]].type, V, &dw);
-    p.image_groups = min_i64(s->N, p.dw_floats * F <= 128 * 1024 ? MAX_PARTIALS : MAX_PARTIALS / 2);
+    p.image_groups = min_i64(divide_up(s->N, p.pair), p.dw_floats * F <= 128 * 1024 ? MAX_PARTIALS : MAX_PARTIALS / 2);
     p.image_groups = max_i64(1, min_i64(p.image_groups, partial_limit / (p.dw_floats * F)));
     p.block_groups = p.gemm ? 1 : min_i64(s->out_blocks, divide_up(FEW_PIECES, p.image_groups));
     p.partial_bytes = (uint64_t)(p.image_groups * p.dw_floats * F);
@@ -72,14 +79,16 @@ typedef struct Gradient {
 
 /* acc + x[element] * dy, x broadcast. The assembly's displacement is part of its text, so that all of a pixel's share one address
  * register: LLVM's strength reduction would give each a register of its own. The clobber says that it reads memory. */
-static LLVMValueRef multiply_add(Emitter *e, LLVMValueRef x, int64_t element, LLVMValueRef dy, LLVMValueRef acc) {
+static LLVMValueRef multiply_add(const Gradient *d, LLVMValueRef x, int64_t element, LLVMValueRef dy, LLVMValueRef acc) {
+    Emitter *e = d->k->e;
     if (e->V != 16 || strncmp(e->target->triple, "x86_64", 6) != 0)
         return emit_fma(e, emit_load_splat(e, x, emit_int(e, element)), dy, acc);
     LLVMTypeRef params[3] = {e->vec, e->ptr, e->vec};
     LLVMTypeRef type = LLVMFunctionType(e->vec, params, 3, false);
     static const char constraints[] = "=v,v,r,0,~{memory}";
     char text[80];
-    int length = snprintf(text, sizeof text, "vfmadd231ps %lld($2){1to16}, $1, $0", (long long)element * 4);
+    int length = snprintf(text, sizeof text, "%s %lld($2){1to16}, $1, $0", d->p->pair == 2 ? "vdpbf16ps" : "vfmadd231ps",
+                          (long long)element * 4);
     LLVMValueRef code = LLVMGetInlineAsm(type, text, (size_t)length, constraints, sizeof constraints - 1, true, false,
                                          LLVMInlineAsmDialectATT, false);
     LLVMValueRef args[3] = {dy, x, acc};
@@ -96,7 +105,7 @@ static void tile_pixel(const Gradient *d, LLVMValueRef x, LLVMValueRef dy, int64
             for (int64_t b = 0; b < d->size[1]; b++) {
                 LLVMValueRef *one = &acc[(a * d->size[1] + b) * d->size[2] + c];
                 int64_t at = a * s->dilation[0] * d->p->x.row_stride + (b * s->dilation[1] + pixel * s->stride[1]) * s->V + c;
-                *one = multiply_add(e, x, at, y, *one);
+                *one = multiply_add(d, x, at, y, *one);
             }
 }
 
@@ -117,7 +126,7 @@ static void fetch_ahead(Gradient *d, LLVMValueRef row) {
     bool many = prefetch_lines(d->k) <= MAX_BURST * steps;
     if (many != (row == NULL)) return;
     if (row) step = emit_offset(e, step, p->slab_rows, row), steps *= p->slab_rows;
-    prefetch_step(d->k, d->n, step, steps);
+    for (int64_t i = 0; i < p->pair; i++) prefetch_step(d->k, emit_add_int(e, d->n, emit_int(e, p->pair - 1 + i)), step, steps);
 }
 
 static void emit_tile(Gradient *d) {
@@ -244,15 +253,16 @@ static void emit_weights(ConvKernel *k, const WeightsPlan *p) {
     d.partial = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, images, p->dw_floats));
     int64_t block_floats = divide_up(s->I / s->groups, s->V) * s->kernel[0] * s->kernel[1] * s->V * s->V;
     weights_clear(k, d.partial, emit_mul_int(e, ob_lo, block_floats), emit_mul_int(e, ob_hi, block_floats));
-    Loop image = loop_begin(e, emit_cut(e, images, s->N, p->image_groups),
-                            emit_cut(e, emit_add_int(e, images, one), s->N, p->image_groups), 1, 0, NULL);
+    int64_t pairs = divide_up(s->N, p->pair);
+    Loop image = loop_begin(e, emit_cut(e, images, pairs, p->image_groups),
+                            emit_cut(e, emit_add_int(e, images, one), pairs, p->image_groups), 1, 0, NULL);
+    d.n = emit_mul_int(e, image.iv, p->pair);
     Loop band = loop_begin(e, emit_int(e, 0), emit_int(e, p->bands), 1, 0, NULL);
-    LLVMValueRef x = stage_emit(k, &p->x, 0, image.iv, band.iv, e->scratch, first_split);
+    LLVMValueRef x = stage_emit(k, &p->x, 0, d.n, band.iv, e->scratch, first_split);
     LLVMValueRef dy_scratch = emit_address(e, e->scratch, emit_int(e, (int64_t)(p->x.bytes / sizeof(float))));
-    LLVMValueRef dy = stage_emit(k, &p->dy, 1, image.iv, band.iv, dy_scratch, first_split), rows = weights_rows(e, p, band.iv);
+    LLVMValueRef dy = stage_emit(k, &p->dy, 1, d.n, band.iv, dy_scratch, first_split), rows = weights_rows(e, p, band.iv);
     x = emit_address(e, x, emit_int(e, (-s->pad[0] - p->x.origin[0]) * p->x.row_stride + (-s->pad[1] - p->x.origin[1]) * s->V));
     Loop slab = loop_begin(e, emit_int(e, 0), rows, p->slab_rows, 0, NULL);
-    d.n = image.iv;
     d.slab = slab.iv;
     d.x = emit_address(e, x, emit_mul_int(e, slab.iv, s->stride[0] * p->x.row_stride));
     d.dy = emit_address(e, dy, emit_mul_int(e, slab.iv, p->dy.row_stride));

@@ -121,7 +121,7 @@ void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t ste
 
 void prefetch_rows(ConvKernel *k, LLVMValueRef n, LLVMValueRef row, int64_t rows, LLVMValueRef step, int64_t steps) {
     Emitter *e = k->e;
-    const int64_t line = LINE_BYTES / (int64_t)sizeof(float);
+    const int64_t line = LINE_BYTES / e->target->map_bytes;
     for (uint32_t i = 0; i < k->v->nargs; i++) {
         if (!streamed(k, i)) continue;
         Type t = k->arg_type[i];

@@ -131,22 +131,23 @@ CorrelationPlan correlation_plan(const Target *t, const ConvChoice *choice, cons
     CorrelationPlan p = {
         .s = s, .c = v->op == OP_CONV2D ? correlation_forward(&s) : correlation_data(&s), .gemm = choice->algorithm == CONV_GEMM};
     const Correlation *c = &p.c;
+    p.pair = choice->algorithm == CONV_DIRECT && t->map_bytes == 2 && t->bf16 ? 2 : 1;
     int64_t first[2], last[2], rows = correlation_lines(c, 0, 0), columns = correlation_lines(c, 1, 0);
     for (int axis = 0; axis < 2; axis++) correlation_reach(c, axis, &first[axis], &last[axis]);
     int64_t staged_columns = (columns - 1) * c->in_stride[1] + last[1] - first[1] + 1;
-    int64_t row_bytes = c->in_blocks * staged_columns * c->V * (int64_t)sizeof(float);
-    int64_t taps = c->kernel[0] * c->kernel[1], filter_floats = c->out_blocks * c->group_in_blocks * taps * c->V * c->V;
+    int64_t row_bytes = c->in_blocks * staged_columns * c->V * (int64_t)sizeof(float) / p.pair;
+    int64_t taps = c->kernel[0] * c->kernel[1], filter_floats = c->out_blocks * c->group_in_blocks * taps * c->V * c->V / p.pair;
     plan_pieces(&p, t, choice, rows, row_bytes, last[0] - first[0], filter_floats * (int64_t)sizeof(float));
     StageWindow w = {.first = {first[0], first[1]},
                      .lines = {(p.band_rows - 1) * c->in_stride[0] + last[0] - first[0] + 1, staged_columns},
                      .last_row = (rows - 1) * c->in_stride[0] + last[0],
                      .advance = p.band_rows * c->in_stride[0],
                      .bands = p.bands,
-                     .form = stage_form(t)};
+                     .form = p.pair == 2 ? STAGE_CHANNELS : stage_form(t)};
     p.stage = stage_plan(v, 0, g->value[v->args[0]].type, c->V, &w);
     if (p.gemm)
         p.packed_bytes = (uint64_t)(c->channels_in / c->groups * c->channels_out * taps) * sizeof(float);
-    else if (c->transposed)
+    else if (c->transposed || p.pair == 2)
         p.packed_bytes = (uint64_t)filter_floats * sizeof(float);
     p.packed_bytes = (p.packed_bytes + 63) / 64 * 64;
     if (p.bands > 1) {

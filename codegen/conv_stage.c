@@ -8,6 +8,7 @@
  *
  * The loops behind it then need no bounds checks. It costs a few per cent, and the prologue comes free with it.
  */
+#include "codegen/bf16.h"
 #include "codegen/conv.h"
 
 enum { STAGE_UNROLL = 4 };
@@ -16,6 +17,7 @@ StageForm stage_form(const Target *t) { return t->map_bytes == sizeof(float) ? S
 
 StagePlan stage_plan(const Value *v, int operand, Type type, int64_t V, const StageWindow *w) {
     StagePlan p = {.store = value_region(v, REGION_STORE, operand) != NULL,
+                   .form = w->form,
                    .channels = type.dim[1],
                    .blocks = divide_up(type.dim[1], V),
                    .in = {type.dim[2], type.dim[3]},
@@ -26,7 +28,8 @@ StagePlan stage_plan(const Value *v, int operand, Type type, int64_t V, const St
         p.lines[axis] = w->lines[axis];
     }
     bool inside = w->first[0] >= 0 && w->first[1] >= 0 && w->last_row < p.in[0] && w->first[1] + w->lines[1] <= p.in[1];
-    p.copied = w->form == STAGE_COPY || p.store || !inside || value_region(v, REGION_PROLOGUE, operand);
+    p.copied =
+        w->form == STAGE_COPY || w->form == STAGE_IMAGES || p.store || !inside || value_region(v, REGION_PROLOGUE, operand);
     if (p.store) { /* every element must pass through, also those that no tap reads */
         int64_t rows = max_i64(p.origin[0] + p.lines[0], max_i64(p.advance, p.in[0] - (p.bands - 1) * p.advance));
         int64_t columns = max_i64(p.origin[1] + p.lines[1], p.in[1]);
@@ -36,7 +39,8 @@ StagePlan stage_plan(const Value *v, int operand, Type type, int64_t V, const St
     }
     p.row_stride = (p.copied ? p.lines[1] : p.in[1]) * V;
     p.block_stride = (p.copied ? p.lines[0] : p.in[0]) * p.row_stride;
-    p.bytes = p.copied ? (uint64_t)(p.blocks * p.block_stride) * sizeof(float) : 0;
+    p.bytes = p.copied ? (uint64_t)(p.blocks * p.block_stride) * (w->form == STAGE_CHANNELS ? 2 : sizeof(float)) : 0;
+    p.bytes = (p.bytes + 63) / 64 * 64;
     return p;
 }
 
@@ -46,7 +50,10 @@ typedef struct Copy {
     const StagePlan *p;
     Type type;            /* of the operand */
     const Expr *prologue; /* NULL: plain copy */
-    ElementSite site;
+    int images;           /* 2: STAGE_IMAGES */
+    ElementSite site[2];
+    LLVMValueRef plane[2];                          /* first element of the channel block, in the tensor */
+    LLVMValueRef second;                            /* is there a second image? NULL: yes */
     LLVMValueRef source, scratch, stored, store_if; /* stored: where STORE writes, or NULL */
     LLVMValueRef from, to;                          /* the staged lines that are wanted now */
 } Copy;
@@ -72,30 +79,39 @@ static void zero_rows(Copy *c, LLVMValueRef lo, LLVMValueRef hi) {
     Emitter *e = c->k->e;
     if (LLVMIsConstant(lo) && LLVMIsConstant(hi) && LLVMConstIntGetSExtValue(lo) >= LLVMConstIntGetSExtValue(hi)) return;
     Loop row = loop_begin(e, lo, hi, 1, 0, NULL);
-    zero_run(c, emit_offset(e, row.iv, c->p->row_stride, emit_mul_int(e, c->site.cb, c->p->block_stride)), c->p->lines[1]);
+    zero_run(c, emit_offset(e, row.iv, c->p->row_stride, emit_mul_int(e, c->site[0].cb, c->p->block_stride)), c->p->lines[1]);
     loop_end(e, &row, NULL);
 }
 
-/* One vector: pixel `x` (i64) of the row that starts at pixel `row_pixel` of the tensor's plane, to `column` of the copy. */
-static void copy_vector(Copy *c, LLVMValueRef plane, LLVMValueRef row_pixel, LLVMValueRef x, LLVMValueRef to, LLVMValueRef column,
-                        LLVMValueRef owned) {
-    Emitter *e = c->k->e;
-    LLVMValueRef pixel = emit_add_int(e, row_pixel, x), from = emit_offset(e, pixel, e->V, plane), value;
-    if (c->prologue) {
-        c->site.pixel = pixel;
-        value = emit_mask_channels(e, emit_expr(e, c->prologue, &c->site), c->site.cb, c->p->channels);
-    } else {
-        value = emit_load(e, c->source, from);
-    }
-    emit_store(e, value, c->scratch, emit_offset(e, column, e->V, to));
-    if (!c->stored) return;
+static LLVMValueRef both(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return a && b ? LLVMBuildAnd(e->b, a, b, "") : a ? a : b; }
+
+static void store_prologue(Copy *c, LLVMValueRef value, LLVMValueRef element, LLVMValueRef owned) {
     if (!owned) {
-        conv_store(c->k, c->type, value, c->stored, from);
+        conv_store(c->k, c->type, value, c->stored, element);
         return;
     }
-    Guard guard = guard_begin(e, owned);
-    conv_store(c->k, c->type, value, c->stored, from);
-    guard_end(e, &guard);
+    Guard guard = guard_begin(c->k->e, owned);
+    conv_store(c->k, c->type, value, c->stored, element);
+    guard_end(c->k->e, &guard);
+}
+
+/* One vector: pixel `x` (i64) of the row that starts at pixel `row_pixel` of the tensor's plane, to `column` of the copy. */
+static void copy_vector(Copy *c, LLVMValueRef row_pixel, LLVMValueRef x, LLVMValueRef to, LLVMValueRef column,
+                        LLVMValueRef owned) {
+    Emitter *e = c->k->e;
+    LLVMValueRef pixel = emit_add_int(e, row_pixel, x), from[2], value[2];
+    for (int i = 0; i < c->images; i++) {
+        ElementSite *site = &c->site[i];
+        site->pixel = pixel;
+        from[i] = emit_offset(e, pixel, e->V, c->plane[i]);
+        value[i] = c->prologue ? emit_mask_channels(e, emit_expr(e, c->prologue, site), site->cb, c->p->channels)
+                               : emit_load(e, c->source, from[i]);
+    }
+    if (c->second) value[1] = LLVMBuildSelect(e->b, c->second, value[1], emit_vec(e, 0), "");
+    LLVMValueRef copy = c->images == 2 ? bf16_pair(e, value[0], value[1]) : value[0];
+    emit_store(e, copy, c->scratch, emit_offset(e, column, e->V, to));
+    for (int i = 0; i < c->images && c->stored; i++)
+        store_prologue(c, value[i], from[i], i == 0 ? owned : both(e, owned, c->second));
 }
 
 /* Does this band write the stored prologue value of tensor row y? Rows in the halo belong to one band only. */
@@ -114,29 +130,28 @@ static void copy_row(Copy *c, LLVMValueRef row, LLVMValueRef band, LLVMValueRef 
     const StagePlan *p = c->p;
     int64_t left = max_i64(0, -p->origin[1]), x0 = p->origin[1] + left;
     int64_t count = max_i64(0, min_i64(p->in[1] - x0, p->lines[1] - left)), right = p->lines[1] - left - count;
-    LLVMValueRef to = emit_offset(e, row, p->row_stride, emit_mul_int(e, c->site.cb, p->block_stride));
+    LLVMValueRef to = emit_offset(e, row, p->row_stride, emit_mul_int(e, c->site[0].cb, p->block_stride));
     LLVMValueRef y = emit_add_int(e, first_y, row), row_pixel = emit_mul_int(e, y, p->in[1]);
-    LLVMValueRef image = emit_offset(e, c->site.n, p->blocks, c->site.cb),
-                 plane = emit_mul_int(e, image, p->in[0] * p->in[1] * e->V);
+    for (int i = 0; i < c->images; i++)
+        c->plane[i] = emit_mul_int(e, emit_offset(e, c->site[i].n, p->blocks, c->site[i].cb), p->in[0] * p->in[1] * e->V);
     LLVMValueRef owned = c->stored ? row_owned(c, band, y) : NULL;
     zero_run(c, to, left);
     int64_t unrolled = count - count % STAGE_UNROLL;
     if (unrolled) {
         Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, unrolled), STAGE_UNROLL, 0, NULL);
         for (int64_t i = 0; i < STAGE_UNROLL; i++)
-            copy_vector(c, plane, row_pixel, emit_add_int(e, loop.iv, emit_int(e, x0 + i)), to,
+            copy_vector(c, row_pixel, emit_add_int(e, loop.iv, emit_int(e, x0 + i)), to,
                         emit_add_int(e, loop.iv, emit_int(e, left + i)), owned);
         loop_end(e, &loop, NULL);
     }
-    for (int64_t i = unrolled; i < count; i++)
-        copy_vector(c, plane, row_pixel, emit_int(e, x0 + i), to, emit_int(e, left + i), owned);
+    for (int64_t i = unrolled; i < count; i++) copy_vector(c, row_pixel, emit_int(e, x0 + i), to, emit_int(e, left + i), owned);
     if (right) zero_run(c, emit_add_int(e, to, emit_int(e, (left + count) * e->V)), right);
 }
 
 static void copy_block(Copy *c, LLVMValueRef band) {
     Emitter *e = c->k->e;
     const StagePlan *p = c->p;
-    if (c->prologue) emit_preload(e, c->prologue, &c->site, c->k->v->nargs);
+    for (int i = 0; i < c->images && c->prologue; i++) emit_preload(e, c->prologue, &c->site[i], c->k->v->nargs);
     LLVMValueRef first_y = emit_offset(e, band, p->advance, emit_int(e, p->origin[0]));
     LLVMValueRef above = clamp(e, LLVMBuildSub(e->b, emit_int(e, 0), first_y, ""), emit_int(e, 0), p->lines[0]);
     LLVMValueRef below = clamp(e, LLVMBuildSub(e->b, emit_int(e, p->in[0]), first_y, ""), above, p->lines[0]);
@@ -145,6 +160,18 @@ static void copy_block(Copy *c, LLVMValueRef band) {
     copy_row(c, row.iv, band, first_y);
     loop_end(e, &row, NULL);
     zero_rows(c, emit_max_int(e, below, c->from), c->to);
+}
+
+/* The site of the second image, which may be none: then the first is read again. */
+static void add_second_image(Copy *c) {
+    Emitter *e = c->k->e;
+    int64_t N = c->type.dim[0];
+    LLVMValueRef n = emit_add_int(e, c->site[0].n, emit_int(e, 1));
+    c->images = 2;
+    c->site[1] = c->site[0];
+    c->site[1].preloaded = ARENA_ARRAY(lowering_graph(c->k->l)->arena, LLVMValueRef, c->k->v->nargs);
+    if (N % 2) c->second = LLVMBuildICmp(e->b, LLVMIntSLT, n, emit_int(e, N), "");
+    c->site[1].n = N % 2 ? emit_min_int(e, n, emit_int(e, N - 1)) : n;
 }
 
 LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef scratch,
@@ -165,9 +192,10 @@ LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMVal
               .p = p,
               .type = k->arg_type[operand],
               .prologue = prologue ? prologue->expr : NULL,
-              .site = conv_site(k, k->arg_type[operand]),
+              .images = 1,
+              .site = {conv_site(k, k->arg_type[operand])},
               .source = k->arg_base[operand],
-              .scratch = scratch,
+              .scratch = p->form == STAGE_CHANNELS ? emit_view(e, scratch, true) : scratch,
               .store_if = store_if,
               .from = from,
               .to = to};
@@ -176,10 +204,11 @@ LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMVal
         uint32_t buffer = r->role == REGION_STORE && r->operand == operand ? k->result_buffer[region_result(k->v, i)] : NO_BUFFER;
         if (buffer != NO_BUFFER) c.stored = emit_buffer(e, buffer);
     }
-    c.site.n = n;
+    c.site[0].n = n;
+    if (p->form == STAGE_IMAGES) add_second_image(&c);
     Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, p->blocks), 1, 0, NULL);
-    c.site.cb = block.iv;
+    c.site[0].cb = c.site[1].cb = block.iv;
     copy_block(&c, band);
     loop_end(e, &block, NULL);
-    return scratch;
+    return c.scratch;
 }

@@ -7,7 +7,11 @@
  *
  * so that with stride 1 and a 3x3 filter a broadcast serves three FMAs per output block. Widths that the tile does not divide
  * are split into tiles of two nearly equal widths instead of a main tile and a rest.
+ *
+ * With bf16 the same tile takes two channels at a time: staged input and filters are then 32-bit words of a pair of channels,
+ * half as many, and a multiply-add is the dot product of two pairs (vdpbf16ps).
  */
+#include "codegen/bf16.h"
 #include "codegen/conv.h"
 
 enum { MIN_STEP_FMAS = 32 };
@@ -23,10 +27,17 @@ typedef struct Tile {
 } Tile;
 
 static int64_t tile_size(const Tile *t) { return t->rows * t->columns * t->blocks; }
-static int64_t tap_floats(const Correlation *c) { return c->V * c->V; }
-static int64_t block_filter_floats(const Correlation *c) { return c->kernel[0] * c->kernel[1] * tap_floats(c); }
+static int64_t block_words(const CorrelationPlan *p) { return p->c.V / p->pair; } /* of the channels of one pixel */
+static int64_t row_words(const CorrelationPlan *p) { return p->stage.row_stride / p->pair; }
+static int64_t block_stride_words(const CorrelationPlan *p) { return p->stage.block_stride / p->pair; }
+static int64_t tap_words(const CorrelationPlan *p) { return block_words(p) * p->c.V; }
+static int64_t block_filter_words(const CorrelationPlan *p) { return p->c.kernel[0] * p->c.kernel[1] * tap_words(p); }
 
-/* One input channel at one tap row: x and w point at them. Filter columns first..first+count-1. */
+static LLVMValueRef multiply_add(const Tile *t, LLVMValueRef x, LLVMValueRef w, LLVMValueRef acc) {
+    return t->p->pair == 2 ? bf16_dot(t->k->e, x, w, acc) : emit_fma(t->k->e, x, w, acc);
+}
+
+/* One word of input channels at one tap row: x and w point at them. Filter columns first..first+count-1. */
 static void tile_taps(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t channel, int64_t first, int64_t count,
                       LLVMValueRef *acc) {
     Emitter *e = t->k->e;
@@ -37,7 +48,7 @@ static void tile_taps(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t cha
         for (int64_t q = 0; q < t->blocks; q++) {
             int64_t tap = taps->index + (first + m) * taps->index_step;
             held[m * t->blocks + q] = emit_load(
-                e, w, emit_int(e, q * c->group_in_blocks * block_filter_floats(c) + tap * tap_floats(c) + channel * c->V));
+                e, w, emit_int(e, q * c->group_in_blocks * block_filter_words(t->p) + tap * tap_words(t->p) + channel * c->V));
         }
     int64_t stride = c->in_stride[1], end_a = taps->offset + first * taps->offset_step,
             end_b = end_a + (count - 1) * taps->offset_step;
@@ -48,10 +59,10 @@ static void tile_taps(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t cha
             for (int64_t m = 0; m < count; m++) {
                 int64_t distance = j - taps->offset - (first + m) * taps->offset_step, column = distance / stride;
                 if (distance < 0 || distance % stride || column >= t->columns) continue;
-                int64_t at = r * c->in_stride[0] * t->p->stage.row_stride + j * c->V + channel;
+                int64_t at = r * c->in_stride[0] * row_words(t->p) + j * block_words(t->p) + channel;
                 if (!splat) splat = emit_load_splat(e, x, emit_int(e, at));
                 LLVMValueRef *a = &acc[(r * t->columns + column) * t->blocks];
-                for (int64_t q = 0; q < t->blocks; q++) a[q] = emit_fma(e, splat, held[m * t->blocks + q], a[q]);
+                for (int64_t q = 0; q < t->blocks; q++) a[q] = multiply_add(t, splat, held[m * t->blocks + q], a[q]);
             }
         }
 }
@@ -61,7 +72,7 @@ static void tile_step(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t cha
         tile_taps(t, x, w, channel, first, min_i64(t->p->tile.hold, t->taps[1].count - first), acc);
 }
 
-/* One input block of `channels` channels. */
+/* One input block of `channels` words of channels. */
 static void tile_block(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t channels, LLVMValueRef *acc) {
     Emitter *e = t->k->e;
     const Correlation *c = &t->p->c;
@@ -72,8 +83,8 @@ static void tile_block(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t ch
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, taps->count), 1, n, acc);
     LLVMValueRef line = emit_offset(e, row.iv, taps->offset_step, emit_int(e, taps->offset));
     LLVMValueRef filter = emit_offset(e, row.iv, taps->index_step, emit_int(e, taps->index));
-    LLVMValueRef x_row = emit_address(e, x, emit_mul_int(e, line, t->p->stage.row_stride));
-    LLVMValueRef w_row = emit_address(e, w, emit_mul_int(e, filter, c->kernel[1] * tap_floats(c)));
+    LLVMValueRef x_row = emit_address(e, x, emit_mul_int(e, line, row_words(t->p)));
+    LLVMValueRef w_row = emit_address(e, w, emit_mul_int(e, filter, c->kernel[1] * tap_words(t->p)));
     Loop channel = loop_begin(e, emit_int(e, 0), emit_int(e, channels), unroll, n, row.carry);
     LLVMValueRef x_channel = emit_address(e, x_row, channel.iv);
     LLVMValueRef w_channel = emit_address(e, w_row, emit_mul_int(e, channel.iv, c->V));
@@ -96,14 +107,14 @@ static void tile_accumulate(const Tile *t, LLVMValueRef *acc) {
         Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, full), 1, n, acc);
         LLVMValueRef next[LOOP_MAX_CARRY];
         for (int i = 0; i < n; i++) next[i] = block.carry[i];
-        tile_block(t, emit_address(e, t->x, emit_mul_int(e, block.iv, t->p->stage.block_stride)),
-                   emit_address(e, t->w, emit_mul_int(e, block.iv, block_filter_floats(c))), c->V, next);
+        tile_block(t, emit_address(e, t->x, emit_mul_int(e, block.iv, block_stride_words(t->p))),
+                   emit_address(e, t->w, emit_mul_int(e, block.iv, block_filter_words(t->p))), block_words(t->p), next);
         loop_end(e, &block, next);
         for (int i = 0; i < n; i++) acc[i] = block.carry[i];
     }
     if (rest)
-        tile_block(t, emit_address(e, t->x, emit_int(e, full * t->p->stage.block_stride)),
-                   emit_address(e, t->w, emit_int(e, full * block_filter_floats(c))), rest, acc);
+        tile_block(t, emit_address(e, t->x, emit_int(e, full * block_stride_words(t->p))),
+                   emit_address(e, t->w, emit_int(e, full * block_filter_words(t->p))), divide_up(rest, t->p->pair), acc);
 }
 
 /* Where the kernel stands. */
@@ -141,13 +152,12 @@ static void sweep_segment(Sweep *s, LLVMValueRef row, const Segment *g, int64_t 
     Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, g->count), 1, 0, NULL);
     LLVMValueRef x0 = emit_offset(e, loop.iv, g->columns, emit_int(e, g->first));
     LLVMValueRef line = emit_offset(e, row, c->in_stride[0], emit_int(e, -p->stage.origin[0]));
-    LLVMValueRef start = emit_offset(e, x0, c->in_stride[1] * c->V, emit_int(e, -p->stage.origin[1] * c->V));
+    LLVMValueRef start = emit_offset(e, x0, c->in_stride[1] * block_words(p), emit_int(e, -p->stage.origin[1] * block_words(p)));
     LLVMValueRef first_block = emit_mul_int(e, s->group, p->tile.blocks), block = emit_int(e, 0);
     if (c->groups > 1)
         block = emit_mul_int(e, LLVMBuildUDiv(e->b, first_block, emit_int(e, c->group_out_blocks), ""), c->group_in_blocks);
-    t.x = emit_address(e, s->staged,
-                       emit_offset(e, line, p->stage.row_stride, emit_offset(e, block, p->stage.block_stride, start)));
-    t.w = emit_address(e, s->filters, emit_mul_int(e, first_block, c->group_in_blocks * block_filter_floats(c)));
+    t.x = emit_address(e, s->staged, emit_offset(e, line, row_words(p), emit_offset(e, block, block_stride_words(p), start)));
+    t.w = emit_address(e, s->filters, emit_mul_int(e, first_block, c->group_in_blocks * block_filter_words(p)));
     fetch_ahead(s, row, emit_add_int(e, loop.iv, emit_int(e, g->index)), parts);
     LLVMValueRef acc[LOOP_MAX_CARRY], one[LOOP_MAX_CARRY], pixel[LOOP_MAX_CARRY];
     tile_accumulate(&t, acc);
@@ -181,9 +191,10 @@ static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
     const Correlation *c = &p->c;
     Loop image = loop_begin(e, emit_int(e, 0), correlation_images(e, p), 1, 0, NULL);
     Sweep s = {.k = k, .p = p, .site = correlation_site(e, p, image.iv)};
-    s.filters = c->transposed ? emit_buffer(e, k->filters_buffer) : k->arg_base[1];
+    s.filters = k->filters_buffer != NO_BUFFER ? emit_buffer(e, k->filters_buffer) : k->arg_base[1];
     LLVMValueRef first_split = p->splits > 1 ? LLVMBuildICmp(e->b, LLVMIntEQ, s.site.split, emit_int(e, 0), "") : NULL;
     s.staged = stage_emit(k, &p->stage, 0, s.site.n, s.site.band, e->scratch, first_split);
+    if (p->pair == 2) s.staged = emit_view(e, s.staged, false);
     int64_t groups = c->out_blocks / p->tile.blocks;
     Loop group = loop_begin(e, emit_cut(e, s.site.split, groups, p->splits),
                             emit_cut(e, emit_add_int(e, s.site.split, emit_int(e, 1)), groups, p->splits), 1, 0, NULL);
@@ -201,9 +212,9 @@ static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
 void lower_correlation(ConvKernel *k, const CorrelationPlan *p) {
     Kernel *kernel;
     const Correlation *c = &p->c;
-    if (c->transposed) {
+    if (c->transposed || p->pair == 2) {
         conv_kernel_filters(k, p->sums_bytes, p->packed_bytes);
-        lower_pack_transposed(k, p, k->places[k->filters_buffer]);
+        lower_pack_tiles(k, p, k->places[k->filters_buffer]);
         lowering_resume(k->l);
     }
     if (kernel_begin(k->l, conv_name(k, &p->s, ""), conv_key(k, "direct"), k->nplaces, &kernel)) {

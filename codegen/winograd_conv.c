@@ -268,7 +268,7 @@ void wino_lower_filters(ConvKernel *k, const WinoPlan *p) {
     if (p->direct.c.transposed) {
         from = lowering_workspace(k->l, k->id);
         from.offset += p->sums_bytes;
-        lower_pack_transposed(k, &p->direct, from);
+        lower_pack_tiles(k, &p->direct, from);
     }
     lower_filter_transform(k, p, from);
     lowering_resume(k->l);
