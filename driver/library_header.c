@@ -27,8 +27,7 @@ static const char interface[] = //
     "    size_t weights_bytes;\n"
     "} @_options;\n"
     "\n"
-    "/* All that running the net needs. Contexts are independent: each may be used by one thread at a time, different ones at\n"
-    " * once. */\n"
+    "/* All that running the net needs. Contexts share nothing: one is for one thread at a time, several run at once. */\n"
     "typedef struct @_context @_context;\n"
     "\n"
     "/* Bytes of a context on so many threads, on this machine; 0 if it cannot run here or the threads are too many. */\n"
@@ -39,16 +38,17 @@ static const char interface[] = //
     " * they are read. */\n"
     "int @_init(@_context **context, const @_options *options, char *message);\n"
     "\n"
-    "/* Scores, before softmax, of any number n of images: float[n][@@_CLASSES] from "
-    "float[n][@@_CHANNELS][@@_HEIGHT][@@_WIDTH],\n"
-    " * normalised. Allocates nothing. An image's scores do not depend on the threads. Returns @@_OK or @@_ARGUMENT. */\n"
+    "/* Scores, before softmax, of any number n of images:\n"
+    " *     images  float[n][@@_CHANNELS][@@_HEIGHT][@@_WIDTH], normalised\n"
+    " *     scores  float[n][@@_CLASSES]\n"
+    " * Allocates nothing. The scores do not depend on the number of threads. Returns @@_OK or @@_ARGUMENT. */\n"
     "int @_run(@_context *context, const float *images, int n, float *scores);\n"
     "\n"
     "/* Ends the context's threads and frees what @_init allocated; memory given by the caller is his again. */\n"
     "void @_free(@_context *context);\n"
     "\n"
-    "/* Pixels of n pictures, unsigned char[n][@@_HEIGHT][@@_WIDTH][@@_CHANNELS] (RGBRGB...), as @_run's input: planes, "
-    "normalised. */\n"
+    "/* Pixels of n pictures as the input of @_run, in planes and normalised:\n"
+    " *     pixels  unsigned char[n][@@_HEIGHT][@@_WIDTH][@@_CHANNELS], RGBRGB... */\n"
     "void @_normalize(const unsigned char *pixels, int n, float *images);\n"
     "\n"
     "/* Scores of n images as probabilities, in place. */\n"
@@ -89,7 +89,7 @@ static void print_normalisation(FILE *out, const LibraryHeader *h) {
                                            "pixels in [0, 1], minus their channel's mean, over its standard deviation"};
     fprintf(out, "/* The input: %s", text[h->normalize]);
     if (h->normalize != RT_NORMALIZE_NONE) fprintf(out, " (of %s)", h->data.name);
-    expand(out, h->prefix, ". @_normalize does that. */\n");
+    expand(out, h->prefix, ".\n * @_normalize does that. */\n");
     if (h->normalize != RT_NORMALIZE_NONE) print_list(out, h, "MEAN", h->data.mean);
     if (h->normalize == RT_NORMALIZE_MEAN_STD) print_list(out, h, "STD", h->data.std);
 }
@@ -107,16 +107,16 @@ static void print_names(FILE *out, const LibraryHeader *h) {
 }
 
 static void print_header(FILE *out, const LibraryHeader *h) {
-    fprintf(out, "/* %s: inference of the net %s, compiled by netc. Link with %s -lm -pthread%s.\n * %s\n */\n", h->library,
-            h->model, h->library, h->needs_gemm ? " -lopenblas" : "",
-            h->embedded ? "The weights are in the library." : "The library holds no weights: give them to its init.");
+    fprintf(out, "/* %s: inference of the net %s, compiled by netc. Link with %s -lm -pthread%s.\n", h->library, h->model,
+            h->library, h->needs_gemm ? " -lopenblas" : "");
+    fprintf(out, " * The weights are %s. */\n", h->embedded ? "in the library" : "not in the library: its init is given them");
     expand(out, h->prefix,
            "#ifndef @@_NETC_H\n#define @@_NETC_H\n#include <stddef.h>\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
     define(out, h->prefix, "CHANNELS", h->shape.channels, "");
     define(out, h->prefix, "HEIGHT", h->shape.height, "");
     define(out, h->prefix, "WIDTH", h->shape.width, "");
     define(out, h->prefix, "CLASSES", h->shape.classes, "");
-    define(out, h->prefix, "BATCH", h->shape.batch, " /* images that are computed together: multiples of it are fastest */");
+    define(out, h->prefix, "BATCH", h->shape.batch, " /* images that are computed together */");
     print_normalisation(out, h);
     print_names(out, h);
     putc('\n', out);

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import struct
 import subprocess
 import zlib
@@ -78,6 +79,18 @@ def check_example(at, weights):
     print("the example agrees with netc predict, linked with .a, .so and .o")
 
 
+def check_other_machine(at, weights):
+    """The .so for AArch64 under qemu, where Debian's cross compiler and qemu are."""
+    tools = ["aarch64-linux-gnu-gcc", "qemu-aarch64-static"]
+    if os.uname().machine == "aarch64" or not all(map(shutil.which, tools)):
+        return
+    at.run("build", "--infer", *MODEL, "--weights", weights, "--prefix", "net", "--target", "aarch64-linux-gnu", "-o", at("libnet.so"))
+    run(at, tools[0], "-O2", "-I", at.path, EXAMPLE, at("libnet.so"), "-o", at("classify"), "-Wl,-rpath," + at.path, "-lm", "-pthread")
+    command = [tools[1], "-L", "/usr/aarch64-linux-gnu", at("classify"), "-t", 2, "-k", 10, *(f"{i}.ppm" for i in range(PICTURES))]
+    same_classes(probabilities(run(at, *command)), expected(at, weights), "AArch64")
+    print("the library for AArch64 agrees under qemu")
+
+
 def floats(count, seed):
     source = random.Random(seed)
     return struct.pack(f"<{count}f", *(source.gauss(0, 1) for _ in range(count)))
@@ -137,3 +150,4 @@ with Workspace() as at:
     check_together(at, weights)
     check_weights_beside(at, weights)
     check_refusals(at, weights)
+    check_other_machine(at, weights)
