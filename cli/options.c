@@ -105,7 +105,7 @@ static const OptionRow table[] = {
      "generate the matrix products that OpenBLAS would do (large dense layers, some grouped convolutions)"},
     {"precision", 0, KIND_CHOICE, "f32|bf16", AT(precision), COMPILES,
      "how feature maps are stored, and multiplied where the CPU can (default: f32)"},
-    {"no-cache", 0, KIND_FLAG, NULL, AT(no_cache), JITS, "compile every kernel anew, and keep none (netc cache)"},
+    {"no-cache", 0, KIND_FLAG, NULL, AT(no_cache), COMPILES, "compile every kernel anew, and keep none (netc cache)"},
     {"dump-llvm", 0, KIND_TEXT, "FILE", AT(dump_llvm), JITS, "write the optimised LLVM IR of the kernels"},
     {"dump-asm", 0, KIND_TEXT, "FILE", AT(dump_asm), JITS, "write the kernels' assembly"},
 

@@ -1,5 +1,5 @@
-/* A Program as an object file: the kernels, which become local to it, and the tables of runtime/abi.h as constant data with one
- * exported symbol.
+/* A Program as an object file: the kernels, which become local to it (or stand in objects of their own), and the tables of
+ * runtime/abi.h as constant data with one exported symbol.
  *
  * A table is written as the bytes it has in netc's own memory, cut where pointers stand: the C compiler has laid the structs out,
  * so their layout is said once, in abi.h. It is the same on every target: 64 bits, little-endian, natural alignment. */
@@ -109,13 +109,21 @@ static void add_program(const Tables *t, const RtProgram *shape, const char *fea
 }
 
 /* Kernels are reached through the tables alone. */
+static LLVMValueRef kernel_function(ProgramBuilder *p, const Kernel *k) {
+    if (p->separate) { /* in an object of its own */
+        LLVMValueRef declared = LLVMAddFunction(p->emitter->module, k->symbol, p->emitter->kernel_type);
+        LLVMSetVisibility(declared, LLVMHiddenVisibility);
+        return declared;
+    }
+    LLVMValueRef fn = LLVMGetNamedFunction(p->emitter->module, k->symbol);
+    LLVMSetLinkage(fn, LLVMInternalLinkage);
+    return fn;
+}
+
 static void add_tables(ProgramBuilder *p, const RtProgram *shape, const char *symbol) {
     Tables t = {p, p->emitter, arena_array(p->arena, (size_t)p->nkernels + 1, sizeof(LLVMValueRef))};
     for (int b = 0; b < KERNEL_BUCKETS; b++)
-        for (const Kernel *k = p->bucket[b]; k; k = k->next) {
-            t.kernel[k->index] = LLVMGetNamedFunction(p->emitter->module, k->name);
-            LLVMSetLinkage(t.kernel[k->index], LLVMInternalLinkage);
-        }
+        for (const Kernel *k = p->bucket[b]; k; k = k->next) t.kernel[k->index] = kernel_function(p, k);
     char *features = target_features(p->target);
     if (!features) diag_error(p->diag, (Span){0}, "internal: LLVM does not tell what CPU '%s' can do", p->target->cpu);
     p->failed |= !features;
@@ -129,6 +137,20 @@ static bool write_object(ProgramBuilder *p, LLVMMemoryBufferRef object, const ch
     bool written = file && fwrite(LLVMGetBufferStart(object), 1, size, file) == size;
     if (file && fclose(file)) written = false;
     if (!written) diag_error(p->diag, (Span){0}, "cannot write '%s': %s", path, strerror(errno));
+    return written;
+}
+
+static bool write_parts(ProgramBuilder *p, const char *directory) {
+    FILE *list = fopen(arena_printf(p->arena, "%s/objects", directory), "a");
+    Kernel **kernel = program_kernels(p);
+    bool written = list != NULL;
+    for (uint32_t i = 0; i < p->nkernels && written; i++) {
+        char *path = arena_printf(p->arena, "%s/%s.o", directory, kernel[i]->symbol);
+        fprintf(list, "%s\n", path);
+        written = write_object(p, kernel[i]->object, path);
+    }
+    if (list && fclose(list)) written = false;
+    if (!written) diag_error(p->diag, (Span){0}, "cannot write into '%s'", directory);
     return written;
 }
 
@@ -161,7 +183,9 @@ bool codegen_object(const CodegenInput *input, const CodegenOptions *options, co
     ProgramBuilder p;
     RtProgram shape;
     if (!open_builder(&target, &p, input->name, options, diag)) return false;
+    p.separate = options->parts != NULL;
     program_build(&p, input, &shape);
+    if (!p.failed && p.separate && !(kernels_compile(&p) && write_parts(&p, options->parts))) p.failed = true;
     if (!p.failed) add_tables(&p, &shape, symbol);
     *gemm = GEMM_NONE;
     Kernel **kernel = program_kernels(&p);

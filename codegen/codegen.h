@@ -23,6 +23,7 @@ typedef struct CodegenOptions {
     bool no_openblas;      /* matrix products are generated instead: other bits, and no rt_sgemm */
     Precision precision;   /* --precision= */
     const char *cache;     /* directory in which compiled kernels are kept; NULL: none */
+    const char *parts;     /* of an object: directory in which its kernels become objects of their own; NULL: all in one */
     const char *dump_llvm; /* write optimised LLVM IR to this path; NULL */
     const char *dump_asm;  /* likewise assembly */
 } CodegenOptions;
@@ -56,7 +57,8 @@ const RtProgram *jit_program(const Jit *jit);
 const CodegenStats *jit_stats(const Jit *jit);
 void jit_free(Jit *jit);
 
-/* The same Program as an object file at `path` (NULL: only the dumps), exported as `const RtProgram symbol`. GEMM_OPENBLAS:
+/* The same Program as an object file at `path` (NULL: only the dumps), exported as `const RtProgram symbol`. With
+ * options->parts the kernels' objects are added to the lines of the file "objects" there, for the linker. GEMM_OPENBLAS:
  * it calls rt_sgemm. False with a diagnostic. */
 bool codegen_object(const CodegenInput *input, const CodegenOptions *options, const char *symbol, const char *path, GemmUse *gemm,
                     Diag *diag);

@@ -83,6 +83,7 @@ void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers) {
     e->fn = LLVMAddFunction(e->module, name, e->kernel_type);
     const LLVMAttributeIndex whole = (LLVMAttributeIndex)LLVMAttributeFunctionIndex;
     add_enum_attribute(e, whole, "nounwind", 0);
+    LLVMSetVisibility(e->fn, LLVMHiddenVisibility);
     LLVMSetAlignment(e->fn, 64); /* where the code lies in memory then does not depend on what lies before it */
     add_attribute(e, whole, "target-cpu", e->target->cpu);
     add_attribute(e, whole, "target-features", e->target->features);

@@ -1,5 +1,6 @@
 /* netc build: a model becomes an executable that trains, evaluates and predicts without netc. The objects, one per CPU level, are
  * linked by the system's compiler driver with the archive that netc finds relative to itself. */
+#include "driver/cache.h"
 #include "driver/driver.h"
 #include "driver/levels.h"
 #include "driver/library.h"
@@ -21,6 +22,7 @@ typedef struct Build {
     const char *kind, *output; /* --emit and -o, or what they are by default */
     char *default_output;
     GemmUse gemm;
+    char *cache;     /* of compiled kernels; NULL */
     char *directory; /* of the objects, while they are linked */
 } Build;
 
@@ -36,6 +38,8 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
                            .conv = session_conv_algorithm(b->o),
                            .no_openblas = b->o->no_openblas,
                            .precision = session_precision(b->o),
+                           .cache = b->cache,
+                           .parts = b->directory,
                            .dump_asm = dump_asm,
                            .dump_llvm = dump_llvm};
     char symbol[32];
@@ -52,7 +56,7 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
 
 static int link_objects(Build *b) {
     char *standalone = target_archive(b->target, "netc_standalone"), *gemm = target_archive(b->target, "netc_gemm"),
-         *argument[MAX_ARGUMENTS];
+         *parts = join("@%s/objects", b->directory), *argument[MAX_ARGUMENTS];
     bool needs_gemm = b->gemm == GEMM_OPENBLAS;
     int n = 1, status = EXIT_OK;
     argument[n++] = b->o->link_static ? "-static-pie" : "-pie";
@@ -61,6 +65,7 @@ static int link_objects(Build *b) {
     argument[n++] = "-o";
     argument[n++] = (char *)(uintptr_t)b->output;
     for (int i = 0; i < b->levels.count; i++) argument[n++] = b->object[i];
+    argument[n++] = parts;
     argument[n++] = standalone;
     if (needs_gemm) argument[n++] = gemm, argument[n++] = "-l:libopenblas.a";
     argument[n++] = "-lm";
@@ -76,12 +81,14 @@ static int link_objects(Build *b) {
                             needs_gemm ? "; the model calls OpenBLAS: install libopenblas.a, or build with --no-openblas" : "");
     free(standalone);
     free(gemm);
+    free(parts);
     return status;
 }
 
 static int build_executable(Build *b) {
     b->directory = directory_temporary();
     if (!b->directory) return EXIT_IO;
+    b->cache = cache_open(b->o);
     int status = EXIT_OK;
     for (int i = 0; i < b->levels.count && !status; i++) {
         b->object[i] = join("%s/%d.o", b->directory, i);
@@ -90,6 +97,7 @@ static int build_executable(Build *b) {
     if (!status) status = link_objects(b);
     directory_remove(b->directory);
     free(b->directory);
+    free(b->cache);
     return status;
 }
 
