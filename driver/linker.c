@@ -20,7 +20,8 @@ bool target_is_cross(const char *target) { return strcmp(target, NETC_TARGET) !=
 
 static int no_linker(const char *target, const char *cross_gcc) {
     if (!target_is_cross(target))
-        return fail(EXIT_INPUT, "there is no linker: install gcc or clang, or make an object with --emit=obj");
+        return fail(EXIT_INPUT,
+                    "there is no linker: install gcc, clang, or lld and libc6-dev; or make an object with --emit=obj");
     return fail(EXIT_INPUT,
                 "there is no linker for '%s': install '%s' (Debian's package gcc-%s), or make an object with --emit=obj", target,
                 cross_gcc, !strncmp(target, "x86_64", 6) ? "x86-64-linux-gnu" : target);
@@ -39,9 +40,12 @@ int linker_run(const char *target, char **argument, int n, const char *hint) {
         argument[n] = linker->word;
         status = process_run(argument, NULL, false, NULL);
     }
+    bool direct = status == PROGRAM_MISSING;
+    argument[n] = direct ? NULL : argument[n];
+    if (direct) status = linker_run_directly(target, argument, hint);
     if (status == PROGRAM_MISSING)
         status = no_linker(target, cross_gcc);
-    else if (status)
+    else if (status && !direct)
         status = fail(EXIT_INPUT, "linking by '%s' failed%s", argument[0], hint);
     free(cross_gcc);
     free(cross_clang);

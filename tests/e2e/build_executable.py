@@ -48,7 +48,7 @@ def check_links(program, static):
     check(not needed if static else set(needed) <= {"libc.so.6", "libm.so.6"}, f"{program} needs {needed}")
     headers = subprocess.run(["readelf", "-lh", "-W", program], capture_output=True, text=True).stdout
     check("DYN (Position-Independent" in headers and "GNU_RELRO" in headers, f"{program}: not PIE with RELRO")
-    check(re.search(r"GNU_STACK.* RW +0x", headers), f"{program}: executable stack")
+    check(re.search(r"GNU_STACK.* RW +0", headers), f"{program}: executable stack")
     check(os.path.getsize(program) < 3 << 20, f"{program}: {os.path.getsize(program)} bytes")
 
 
@@ -119,6 +119,25 @@ def check_emit(at):
         check(says in said, f"{options}: {said}")
 
 
+def check_bare_linker(at):
+    """No compiler driver on PATH: ld.lld alone links, dynamically and statically; nothing at all is one sentence."""
+    only = at("only")
+    os.mkdir(only)
+    command = ["build", *MODEL, "--cpu", "native", "-o", at("bare")]
+    _, said = at.run(*command, status=1, path=only)
+    check("there is no linker" in said and "lld" in said, f"without a linker: {said}")
+    linker = shutil.which("ld.lld") or shutil.which("ld.lld-19") or shutil.which("ld")
+    os.symlink(os.path.realpath(linker), os.path.join(only, os.path.basename(linker)))
+    at.run("train", *MODEL, *train(2, at("bare-netc")))
+    for static in [], ["--static"]:
+        at.run(*command, *static, path=only)
+        check_links(at("bare"), bool(static))
+        run(at, at("bare"), *train(2, at("bare-exe")))
+        same(at, "bare-netc", "bare-exe")
+        shutil.rmtree(at("bare-exe"))
+    print(f"linked by {os.path.basename(linker)} alone")
+
+
 def check_empty_root(at, program):
     root = at("root")
     fabricate_cifar10(os.path.join(root, "data"))
@@ -144,3 +163,4 @@ with Workspace() as at:
     check_openblas(at)
     check_no_openblas(at)
     check_emit(at)
+    check_bare_linker(at)

@@ -43,9 +43,10 @@ class Workspace:
         clean = {k: v for k, v in os.environ.items() if k not in ("NETC_DATA", "NETC_CACHE", "XDG_CACHE_HOME")}
         return dict(clean, HOME=self.path, LC_ALL="C")
 
-    def start(self, *args, **options):
+    def start(self, *args, path=None, **options):
+        environment = dict(self.environment(), **({"PATH": path} if path else {}))
         return subprocess.Popen([NETC, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                env=self.environment(), cwd=self.path, **options)
+                                env=environment, cwd=self.path, **options)
 
     def run(self, *args, status=0, **options):
         """Runs netc; any other exit status fails the test. Returns (stdout, stderr)."""
