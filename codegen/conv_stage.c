@@ -99,7 +99,7 @@ static void store_prologue(Copy *c, LLVMValueRef value, LLVMValueRef element, LL
 static void copy_vector(Copy *c, LLVMValueRef row_pixel, LLVMValueRef x, LLVMValueRef to, LLVMValueRef column,
                         LLVMValueRef owned) {
     Emitter *e = c->k->e;
-    LLVMValueRef pixel = emit_add_int(e, row_pixel, x), from[2], value[2];
+    LLVMValueRef pixel = emit_add_int(e, row_pixel, x), from[2], value[2] = {NULL, NULL};
     for (int i = 0; i < c->images; i++) {
         ElementSite *site = &c->site[i];
         site->pixel = pixel;
