@@ -25,10 +25,15 @@ void program_build(ProgramBuilder *p, const CodegenInput *input, RtProgram *shap
             program_add_tensors(p, graphs[i]);
             describe(graphs[i], shape);
         }
+    if (input->infer) shape->eval_batch = shape->batch;
+    if (input->batch) shape->batch = input->batch;
     program_place_tensors(p);
     if (input->train) lower_graph(p, input->train, &p->train_step, NULL, NULL);
     if (input->train && input->recipe && !p->failed) lower_optimizer(p);
+    shape->arena_bytes = p->arena_bytes;
+    p->arena_bytes = 0;
     if (input->infer && !p->failed) lower_graph(p, input->infer, &p->eval_step, &p->prepare_eval, NULL);
+    shape->eval_arena_bytes = p->arena_bytes;
 }
 
 void program_fill(ProgramBuilder *p, const RtProgram *shape, RtProgram *program) {
@@ -45,7 +50,6 @@ void program_fill(ProgramBuilder *p, const RtProgram *shape, RtProgram *program)
     program->state = p->state.tensor;
     program->nstate = p->state.count;
     program->state_bytes = p->state.bytes;
-    program->arena_bytes = p->arena_bytes;
     program->folded_bytes = p->folded_bytes;
     program->scratch_bytes = p->scratch_bytes;
     program->constant_bytes = (uint64_t)p->nconstants * RT_ALIGN;

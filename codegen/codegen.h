@@ -38,6 +38,7 @@ typedef struct CodegenInput {
     const char *name;   /* model */
     const Graph *train; /* NULL: inference only */
     const Graph *infer; /* NULL: training only (tests) */
+    int64_t batch;      /* of inference, if `infer` is for a group of its images (runtime/abi.h); 0: as the graphs say */
     const RtRecipe *recipe;
     const char *recipe_text;
 } CodegenInput;

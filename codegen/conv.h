@@ -163,6 +163,8 @@ typedef struct CorrelationPlan {
     StagePlan stage;
     uint64_t sums_bytes, packed_bytes; /* workspace: the bands' sums, then packed filters if they are made at every run */
 } CorrelationPlan;
+/* The least pieces worth having: an inference graph of several images is run by one thread (runtime/abi.h). */
+int64_t conv_few_pieces(const Graph *g, const ConvShape *s);
 CorrelationPlan correlation_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);
 /* The direct kernels need groups that fill channel blocks. */
 bool conv_direct_applies(const ConvShape *s);

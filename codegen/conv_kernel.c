@@ -69,7 +69,9 @@ ConvKernel conv_kernel_behind(ConvKernel k, uint32_t first) {
 
 char *conv_key(const ConvKernel *k, const char *what) {
     const Graph *g = lowering_graph(k->l);
-    return arena_printf(g->arena, "%s|%s|%s", value_key(k->l, k->id), what, choice_text(g->arena, lowering_choice(k->l, k->id)));
+    const char *mode = g->mode == MODE_INFER ? "infer" : "train", /* it shapes the pieces: conv_few_pieces */
+        *choice = choice_text(g->arena, lowering_choice(k->l, k->id));
+    return arena_printf(g->arena, "%s|%s|%s|%s", value_key(k->l, k->id), what, choice, mode);
 }
 
 ElementSite conv_site(const ConvKernel *k, Type space) {

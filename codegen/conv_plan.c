@@ -1,9 +1,9 @@
 /* Plans of the correlation kernels: algorithm, register tile, bands, pieces. Everything follows from the problem and the
  * target, nothing from the number of threads.
  *
- * Pieces are groups of images, so that the next one can be fetched while one is computed. Fewer than FEW_IMAGES images are cut
- * further: into ranges of output blocks where the filters outweigh the image, else into bands of rows. Images too large for L2
- * are cut into bands too.
+ * Pieces are groups of images, so that the next one can be fetched while one is computed. Few images are cut further, so that two
+ * cores find work in one: into ranges of output blocks where the filters outweigh the image, else into bands of rows. Images too
+ * large for L2 are cut into bands too.
  */
 #include "codegen/conv.h"
 
@@ -105,7 +105,7 @@ static BandBytes band_bytes(const CorrelationPlan *p, int64_t row_bytes, int64_t
 }
 
 static void plan_pieces(CorrelationPlan *p, const Target *t, const ConvChoice *choice, int64_t rows, int64_t row_bytes,
-                        int64_t halo, int64_t filter_bytes) {
+                        int64_t halo, int64_t filter_bytes, int64_t few_pieces) {
     const Correlation *c = &p->c;
     BandBytes bytes = band_bytes(p, row_bytes, halo);
     int64_t fit = ((p->gemm ? GEMM_BYTES : STAGE_BYTES) - bytes.fixed) / bytes.row;
@@ -114,7 +114,7 @@ static void plan_pieces(CorrelationPlan *p, const Target *t, const ConvChoice *c
     p->splits = 1;
     p->tile = tile_of(t, choice, c, p->band_rows);
     p->images = p->gemm || p->bands > 1 ? 1 : max_i64(1, min_i64(MAX_IMAGES, c->N / MIN_PIECES));
-    int64_t wanted = divide_up(FEW_PIECES, c->N * p->bands);
+    int64_t wanted = divide_up(few_pieces, c->N * p->bands);
     if (wanted <= 1) return;
     int64_t groups = c->out_blocks / p->tile.blocks, image_bytes = row_bytes * c->in[0];
     if (!p->gemm && (filter_bytes > image_bytes || rows < wanted)) {
@@ -125,6 +125,8 @@ static void plan_pieces(CorrelationPlan *p, const Target *t, const ConvChoice *c
         p->tile = tile_of(t, choice, c, p->band_rows);
     }
 }
+
+int64_t conv_few_pieces(const Graph *g, const ConvShape *s) { return g->mode == MODE_INFER && s->N > 1 ? 1 : FEW_PIECES; }
 
 CorrelationPlan correlation_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
     ConvShape s = conv_shape(g, v, t->lanes);
@@ -137,7 +139,8 @@ CorrelationPlan correlation_plan(const Target *t, const ConvChoice *choice, cons
     int64_t staged_columns = (columns - 1) * c->in_stride[1] + last[1] - first[1] + 1;
     int64_t row_bytes = c->in_blocks * staged_columns * c->V * (int64_t)sizeof(float) / p.pair;
     int64_t taps = c->kernel[0] * c->kernel[1], filter_floats = c->out_blocks * c->group_in_blocks * taps * c->V * c->V / p.pair;
-    plan_pieces(&p, t, choice, rows, row_bytes, last[0] - first[0], filter_floats * (int64_t)sizeof(float));
+    plan_pieces(&p, t, choice, rows, row_bytes, last[0] - first[0], filter_floats * (int64_t)sizeof(float),
+                conv_few_pieces(g, &s));
     StageWindow w = {.first = {first[0], first[1]},
                      .lines = {(p.band_rows - 1) * c->in_stride[0] + last[0] - first[0] + 1, staged_columns},
                      .last_row = (rows - 1) * c->in_stride[0] + last[0],

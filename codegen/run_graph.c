@@ -138,7 +138,7 @@ bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const floa
         program_add_leaves(&p, g);
         program_place_tensors(&p);
         lower_graph(&p, g, &p.train_step, NULL, place);
-        RtProgram shape = {.model = g->name ? g->name : "graph", .batch = 1};
+        RtProgram shape = {.model = g->name ? g->name : "graph", .batch = 1, .arena_bytes = p.arena_bytes};
         jit = jit_finish(&target, &p, &shape, started);
     }
     if (jit) {

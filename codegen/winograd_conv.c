@@ -12,7 +12,7 @@
 #include "codegen/conv.h"
 #include "codegen/winograd.h"
 
-enum { STAGE_BYTES = 384 * 1024, FEW_PIECES = 4, PIECE_IMAGES = 8 };
+enum { STAGE_BYTES = 384 * 1024, PIECE_IMAGES = 8 };
 
 bool wino_applies(const ConvShape *s) {
     for (int axis = 0; axis < 2; axis++)
@@ -27,16 +27,16 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
     const Correlation *c = &p.direct.c;
     const int64_t F = (int64_t)sizeof(float), V = c->V;
     int64_t tile_rows = divide_up(c->out[0], WINO_OUT), tile_columns = divide_up(c->out[1], WINO_OUT);
-    int64_t block = wino_block(choice, c->in_blocks * V);
+    int64_t few_pieces = conv_few_pieces(g, &p.direct.s), block = wino_block(choice, c->in_blocks * V);
     int64_t columns = tile_columns * WINO_OUT + 2, row_bytes = c->in_blocks * columns * V * F;
     p.bands = divide_up(tile_rows * WINO_OUT * row_bytes, STAGE_BYTES);
     int64_t images = p.bands > 1 ? 1 : max_i64(1, min_i64(c->N, block / (tile_rows * tile_columns)));
-    if (divide_up(c->N, images) * p.bands < FEW_PIECES) {
+    if (divide_up(c->N, images) * p.bands < few_pieces) {
         images = 1;
-        p.bands = max_i64(p.bands, divide_up(FEW_PIECES, c->N));
+        p.bands = max_i64(p.bands, divide_up(few_pieces, c->N));
     }
     p.bands = min_i64(p.bands, tile_rows);
-    p.repeat = p.bands > 1 ? 1 : max_i64(1, min_i64(PIECE_IMAGES, c->N / FEW_PIECES) / images);
+    p.repeat = p.bands > 1 ? 1 : max_i64(1, min_i64(PIECE_IMAGES, c->N / few_pieces) / images);
     p.tiles = wino_blocks(images, divide_up(tile_rows, p.bands), tile_columns, block);
     p.bands = divide_up(tile_rows, p.tiles.tile_rows);
     StageWindow w = {.first = {-1, -1},

@@ -20,6 +20,7 @@ typedef struct Measured {
     const char *name;
     const RtEntry *entry[2];
     int entries;
+    int64_t images;        /* that the kernels are timed on: of inference, a group */
     double seconds, flops; /* of a whole step, median */
     KernelTime *kernel;    /* sorted, slowest first */
     uint32_t nkernels;
@@ -56,11 +57,23 @@ void bench_random_inputs(RtMachine *machine, uint64_t seed) {
     rt_machine_run(machine, &program->prepare_eval);
 }
 
+static bool is_inference(const RtMachine *machine, const Measured *m) {
+    return m->entry[0] == &rt_machine_program(machine)->eval_step;
+}
+
+static void run_whole(RtMachine *machine, const Measured *m) {
+    if (is_inference(machine, m)) {
+        rt_machine_infer(machine, rt_machine_program(machine)->batch);
+        return;
+    }
+    for (int e = 0; e < m->entries; e++) rt_machine_run(machine, m->entry[e]);
+}
+
 static void time_whole(RtMachine *machine, Measured *m, int64_t repeats) {
     double *seconds = zeroed((size_t)repeats, sizeof *seconds);
     for (int64_t r = -2; r < repeats; r++) { /* two runs to warm up */
         double start = probe_seconds();
-        for (int e = 0; e < m->entries; e++) rt_machine_run(machine, m->entry[e]);
+        run_whole(machine, m);
         if (r >= 0) seconds[r] = probe_seconds() - start;
     }
     m->seconds = bench_median(seconds, (size_t)repeats);
@@ -86,6 +99,8 @@ static int slowest_first(const void *a, const void *b) {
 
 static void time_kernels(RtMachine *machine, Measured *m, int64_t repeats) {
     uint32_t ncalls = 0;
+    int64_t batch = rt_machine_program(machine)->batch;
+    m->images = is_inference(machine, m) ? rt_machine_group(machine) : batch;
     for (int e = 0; e < m->entries; e++) ncalls += m->entry[e]->ncalls;
     m->kernel = zeroed(ncalls, sizeof *m->kernel);
     double *column = zeroed((size_t)repeats, sizeof *column);
@@ -99,6 +114,7 @@ static void time_kernels(RtMachine *machine, Measured *m, int64_t repeats) {
         }
         free(seconds);
     }
+    m->flops *= (double)batch / (double)m->images;
     qsort(m->kernel, m->nkernels, sizeof *m->kernel, slowest_first);
     free(column);
 }
@@ -120,20 +136,26 @@ static void print_kinds(const Measured *m) {
 static void print_text(const RtProgram *program, const Measured *m, const Peaks *peaks) {
     printf("\n%s: %.2f ms, %.0f images/s, %.0f GFLOP/s (%.0f %% of peak)\n", m->name, 1e3 * m->seconds,
            (double)program->batch / m->seconds, 1e-9 * m->flops / m->seconds, 1e-7 * m->flops / m->seconds / peaks->gflops_all);
+    bool alone = m->images < program->batch;
+    double gflops_peak = alone ? peaks->gflops_one : peaks->gflops_all, gb_peak = alone ? peaks->gb_one : peaks->gb_all;
+    if (alone)
+        printf("  the batch goes through all layers in groups of %" PRId64
+               " images, one thread each; the kernels of one group:\n",
+               m->images);
     printf("  %-50s %5s %9s %6s %8s %6s %7s %6s\n", "kernel", "calls", "ms", "share", "GFLOP/s", "peak", "GB/s", "peak");
     for (uint32_t k = 0; k < m->nkernels; k++) {
         const KernelTime *t = &m->kernel[k];
         double gflops = t->seconds > 0 ? 1e-9 * t->flops / t->seconds : 0, gb = t->seconds > 0 ? 1e-9 * t->bytes / t->seconds : 0;
         printf("  %-50s %5" PRId64 " %9.3f %5.1f%% %8.1f %5.1f%% %7.1f %5.1f%%\n", t->name, t->calls, 1e3 * t->seconds,
-               100 * t->seconds / m->sum, gflops, 100 * gflops / peaks->gflops_all, gb, 100 * gb / peaks->gb_all);
+               100 * t->seconds / m->sum, gflops, 100 * gflops / gflops_peak, gb, 100 * gb / gb_peak);
     }
     printf("  %-50s %5s %9.3f\n", "sum", "", 1e3 * m->sum);
     print_kinds(m);
 }
 
 static void print_json(const RtProgram *program, const Measured *m) {
-    printf(", \"%s\": {\"ms\": %.6g, \"images_per_s\": %.6g, \"gflops\": %.6g, \"kernels\": [", m->name, 1e3 * m->seconds,
-           (double)program->batch / m->seconds, 1e-9 * m->flops / m->seconds);
+    printf(", \"%s\": {\"ms\": %.6g, \"images_per_s\": %.6g, \"gflops\": %.6g, \"group\": %" PRId64 ", \"kernels\": [", m->name,
+           1e3 * m->seconds, (double)program->batch / m->seconds, 1e-9 * m->flops / m->seconds, m->images);
     for (uint32_t k = 0; k < m->nkernels; k++) {
         const KernelTime *t = &m->kernel[k];
         printf("%s{\"name\": ", k ? ", " : "");
@@ -166,9 +188,10 @@ static void print_header(const Session *session, const Peaks *p) {
                p->gb_one, p->gb_all);
         return;
     }
-    printf("%s on %s, batch %" PRId64 ", %d threads; compiled in %.2f s (%u kernels, %.0f kB of code), %.0f MB of activations\n",
+    double activations = 1e-6 * (double)(program->arena_bytes + (uint64_t)threads * program->eval_arena_bytes);
+    printf("%s on %s, batch %" PRId64 ", %d threads; compiled in %.2f s (%u kernels, %.0f kB of code), %.1f MB of activations\n",
            program->model, program->target, program->batch, threads, stats->seconds, stats->kernels,
-           1e-3 * (double)stats->code_bytes, 1e-6 * (double)program->arena_bytes);
+           1e-3 * (double)stats->code_bytes, activations);
     printf("peak of one thread %.0f GFLOP/s, of all %.0f GFLOP/s; memory (read and written) %.1f GB/s, %.1f GB/s\n",
            p->gflops_one, p->gflops_all, p->gb_one, p->gb_all);
 }

@@ -31,6 +31,7 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
     CodegenInput input = {.name = s->train.name,
                           .train = s->train_passes.graph,
                           .infer = s->infer_passes.graph,
+                          .batch = s->batch,
                           .recipe = &s->train.recipe,
                           .recipe_text = s->train.recipe_text};
     CodegenOptions code = {.target = b->target,
@@ -116,7 +117,8 @@ static int write_graphs(const Build *b) {
 
 static int emit(Build *b) {
     int status = session_graph(&b->session, MODE_TRAIN, true);
-    if (!status) status = session_graph(&b->session, MODE_INFER, true);
+    bool as_printed = !strcmp(b->kind, "ir");
+    if (!status) status = as_printed ? session_graph(&b->session, MODE_INFER, true) : session_infer(&b->session);
     if (status) return status;
     if (!strcmp(b->kind, "exe")) status = build_executable(b);
     if (!strcmp(b->kind, "obj")) status = compile(b, 0, b->output, NULL, NULL);

@@ -58,7 +58,7 @@ static bool reset_peak(void) {
 static void run_once(Comparison *c, int what) {
     const RtProgram *program = jit_program(c->session->jit);
     if (what == INFER) {
-        rt_machine_run(c->session->machine, &program->eval_step);
+        rt_machine_infer(c->session->machine, program->batch);
         return;
     }
     rt_machine_run(c->session->machine, &program->train_step);

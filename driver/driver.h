@@ -41,6 +41,7 @@ typedef struct Session {
     char *path; /* of the .net file */
     Diag *diag;
     Model train, infer; /* graph NULL where not compiled */
+    int64_t batch;      /* of inference, whose graph is for a group of its images */
     PassResult train_passes, infer_passes;
     char *cache; /* directory of compiled kernels; NULL: none */
     Jit *jit;
@@ -55,6 +56,9 @@ int session_find_model(Session *session, const Options *options, const char *com
 char *session_shipped_file(const char *folder, const char *file);
 /* One mode from text to the source graph; `through_passes` runs the passes too. Diagnostics are printed here. */
 int session_graph(Session *session, Mode mode, bool through_passes);
+/* The graph that a Program runs inference with: of a group of the batch's images, few enough for a core's cache (runtime/abi.h).
+ */
+int session_infer(Session *session);
 /* The passes that the options ask for, on any graph; remarks are printed if asked for. */
 int session_passes(Session *session, const Graph *graph, PassResult *result);
 /* The whole way: both modes or one, passes, machine code, threads, memory. */

@@ -74,7 +74,7 @@ static void describe(Library *l) {
     for (Val v = 0; v < g->count; v++) {
         const Type *type = &g->value[v].type;
         if (g->value[v].op != OP_INPUT || type->rank != 4) continue;
-        h->shape.batch = type->dim[0], h->shape.channels = type->dim[1];
+        h->shape.batch = l->session->batch, h->shape.channels = type->dim[1];
         h->shape.height = type->dim[2], h->shape.width = type->dim[3];
     }
     h->shape.classes = g->value[graph_find_output(g, OUT_LOGITS, NULL)].type.dim[1];
@@ -85,7 +85,7 @@ static void describe(Library *l) {
 }
 
 static int compile_graphs(Library *l) {
-    int status = session_graph(l->session, MODE_INFER, true);
+    int status = session_infer(l->session);
     if (status) return status;
     describe(l);
     if (l->header.shape.batch == 1) return EXIT_OK;
@@ -94,7 +94,7 @@ static int compile_graphs(Library *l) {
     one.remarks = one.time_passes = one.print_after_all = one.print_before_all = false;
     one.print_before = one.print_after = NULL;
     l->single = (Session){.options = &one, .path = join("%s", l->session->path)};
-    status = session_graph(&l->single, MODE_INFER, true);
+    status = session_infer(&l->single);
     l->single.options = l->o;
     return status;
 }
@@ -166,8 +166,11 @@ static CodegenOptions code_options(const Library *l, int level) {
 static char *add_object(Library *l, const char *name) { return l->object[l->nobjects++] = join("%s/%s.o", l->directory, name); }
 
 static int compile(Library *l, Session *s, int level, const char *symbol) {
-    CodegenInput input = {
-        .name = s->infer.name, .infer = s->infer_passes.graph, .recipe = &s->infer.recipe, .recipe_text = s->infer.recipe_text};
+    CodegenInput input = {.name = s->infer.name,
+                          .infer = s->infer_passes.graph,
+                          .batch = s->batch,
+                          .recipe = &s->infer.recipe,
+                          .recipe_text = s->infer.recipe_text};
     CodegenOptions code = code_options(l, level);
     GemmUse gemm = GEMM_NONE;
     bool compiled = codegen_object(&input, &code, symbol, add_object(l, symbol), &gemm, s->diag);

@@ -104,6 +104,53 @@ int session_graph(Session *session, Mode mode, bool through_passes) {
     return through_passes ? session_passes(session, model->graph, result) : EXIT_OK;
 }
 
+/* ---- groups of images in inference ---- */
+
+/* The largest feature map of a group: with the two or three that live at a time it fits a cache of 1 MB. No more images than give
+ * every layer its reuse of weights, and several groups in a batch, for the threads. */
+enum { GROUP_BYTES = 256 * 1024, GROUP_IMAGES = 16, GROUPS = 4 };
+
+static int64_t image_bytes(const Graph *g) {
+    int64_t most = 1;
+    for (Val v = 0; v < g->count; v++) {
+        const Type *t = &g->value[v].type;
+        bool feature = t->rank == 4 && g->value[v].op != OP_PARAM && t->dim[0] > 0;
+        int64_t bytes = feature ? type_elements(*t) / t->dim[0] * (int64_t)sizeof(float) : 0;
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+static int64_t graph_batch(const Graph *g) {
+    for (Val v = 0; v < g->count; v++)
+        if (g->value[v].op == OP_INPUT && g->value[v].type.rank == 4) return g->value[v].type.dim[0];
+    return 1;
+}
+
+/* A power of two. */
+static int64_t group_images(const Graph *g, int64_t batch) {
+    int64_t images = 1;
+    while (2 * images <= GROUP_IMAGES && 2 * images * GROUPS <= batch && 2 * images * image_bytes(g) <= GROUP_BYTES) images *= 2;
+    return images;
+}
+
+int session_infer(Session *session) {
+    const Graph *whole = session->train.graph;
+    int status = whole ? EXIT_OK : session_graph(session, MODE_INFER, false);
+    if (status) return status;
+    if (!whole) whole = session->infer.graph;
+    session->batch = graph_batch(whole);
+    Options group = *session->options;
+    group.batch = group_images(whole, session->batch);
+    graph_free(session->infer.graph);
+    session->infer = (Model){0};
+    const Options *options = session->options;
+    session->options = &group;
+    status = session_graph(session, MODE_INFER, true);
+    session->options = options;
+    return status;
+}
+
 /* ---- machine ---- */
 
 ConvAlgorithm session_conv_algorithm(const Options *o) {
@@ -123,6 +170,7 @@ static int session_jit(Session *session) {
     CodegenInput input = {.name = model->name,
                           .train = session->train_passes.graph,
                           .infer = session->infer_passes.graph,
+                          .batch = session->batch,
                           .recipe = &model->recipe,
                           .recipe_text = model->recipe_text};
     session->cache = cache_open(o);
@@ -142,7 +190,7 @@ static int session_jit(Session *session) {
 int session_machine(Session *session, bool train, bool infer) {
     int status = EXIT_OK;
     if (train) status = session_graph(session, MODE_TRAIN, true);
-    if (!status && infer) status = session_graph(session, MODE_INFER, true);
+    if (!status && infer) status = session_infer(session);
     if (!status) status = session_jit(session);
     if (status) return status;
     session->pool = rt_pool_new((int)session->options->threads);

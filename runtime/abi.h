@@ -9,6 +9,11 @@
  * may run any piece in any order, and the bits do not depend on it. buf[i] is the address of refs[i]. scratch is private
  * to the running thread, 64-byte aligned, Program.scratch_bytes long, its contents undefined.
  *
+ * eval_step is written for a group of eval_batch images, the first of the blocks that it is given. The runtime cuts a batch into
+ * groups and gives each to one thread, which takes it through the whole list alone, in an arena of its own: the activations of a
+ * group stay in a core's cache from one layer to the next, and threads meet only at the end. A single group is run as the other
+ * entries are, all threads on the pieces of one call after the other.
+ *
  * Parameters stand in one block RT_PARAMS in their physical layout (RtTensor.offset); gradients, and optimiser moments, in
  * blocks of the same size and layout, so that checkpoint and optimiser are flat loops. Padding elements are zero and stay zero.
  */
@@ -18,10 +23,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RT_ABI_VERSION = 2 };
+enum { RT_ABI_VERSION = 3 };
 
 typedef enum RtSpace {
-    RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only */
+    RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only; eval_step has its own */
     RT_PARAMS,   /* trainable weights, physical layout */
     RT_GRADS,    /* their gradients, same layout */
     RT_STATE,    /* running statistics, physical layout; updated in place by train_step */
@@ -95,12 +100,14 @@ typedef struct RtProgram {
     const RtTensor *params, *state;
     uint32_t nparams, nstate;
     uint64_t params_bytes, state_bytes, arena_bytes, folded_bytes, scratch_bytes, constant_bytes;
+    int64_t eval_batch;        /* images of a group of eval_step; 0: the whole batch */
+    uint64_t eval_arena_bytes; /* of eval_step, for one group; arena_bytes is of training */
     const char *constant;
     RtEntry train_step;   /* forward, backward: fills RT_GRADS, RT_METRICS, RT_LOGITS, updates RT_STATE. ncalls 0 if compiled for
                              inference only */
     RtEntry apply_update; /* optimiser: RT_PARAMS from RT_GRADS, env->lr and moments */
     RtEntry prepare_eval; /* RT_FOLDED from RT_PARAMS and RT_STATE; once per change of weights */
-    RtEntry eval_step;    /* RT_LOGITS from RT_IMAGES */
+    RtEntry eval_step;    /* RT_LOGITS from RT_IMAGES, of one group */
     RtRecipe recipe;
     const char *recipe_text; /* the recipe as canonical .net text; stored in checkpoints */
 } RtProgram;

@@ -1,5 +1,5 @@
 /* Evaluation of a split, and prediction of single images, with the compiled eval_step. Loss and accuracy are computed here from
- * the scores, in double, so that the padding of the last batch is simply not looked at. */
+ * the scores, in double, so that what is computed beyond the last image is simply not looked at. */
 #include "runtime/loader.h"
 #include <math.h>
 #include <stdlib.h>
@@ -50,13 +50,10 @@ static void fill_image(void *context, int64_t i, int thread) {
 
 /* Scores of `count` images, at most a batch, into RT_LOGITS. */
 static void score_batch(RtMachine *m, const RtNormalizer *normalizer, const RtData *data, const uint8_t *pixels, int64_t count) {
-    const RtProgram *p = rt_machine_program(m);
     float *images = rt_machine_space(m, RT_IMAGES);
-    int64_t size = data->channels * data->height * data->width;
     Filling f = {normalizer, data, pixels, images};
     rt_pool_run(rt_machine_pool(m), fill_image, &f, count);
-    memset(images + count * size, 0, (size_t)((p->batch - count) * size) * sizeof *images);
-    rt_machine_run(m, &p->eval_step);
+    rt_machine_infer(m, count);
 }
 
 RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtEvalResult *result, RtError *error) {

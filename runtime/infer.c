@@ -1,8 +1,8 @@
 /* An inference context: one or two machines in one block of memory, the caller's or our own.
  *
- * A Program has a fixed batch. The library holds one for full batches and one for a single image; a last, partial batch goes
- * image by image while that is less work than a full batch, and is padded with zeros otherwise. Once a context is made, running
- * it allocates nothing and touches nothing outside it. */
+ * A Program has a fixed batch, which it computes in groups of images. The library holds one for batches and one for a single
+ * image; what is less than half a group goes image by image. Once a context is made, running it allocates nothing and touches
+ * nothing outside it. */
 #include "runtime/infer.h"
 #include "runtime/cpu.h"
 #include "runtime/machine.h"
@@ -163,14 +163,13 @@ void netc_infer_free(InferContext *c) {
 
 /* ---- running ---- */
 
-/* The first n images of a machine's batch; the others are zero. */
+/* The first n images of a machine's batch. */
 static void run_machine(RtMachine *m, const float *images, int64_t n, float *scores) {
     const RtProgram *p = rt_machine_program(m);
     int64_t image = p->channels * p->height * p->width;
     float *input = rt_machine_space(m, RT_IMAGES);
     memcpy(input, images, (size_t)(n * image) * sizeof *images);
-    memset(input + n * image, 0, (size_t)((p->batch - n) * image) * sizeof *images);
-    rt_machine_run(m, &p->eval_step);
+    rt_machine_infer(m, n);
     memcpy(scores, rt_machine_space(m, RT_LOGITS), (size_t)(n * p->classes) * sizeof *scores);
 }
 
@@ -180,7 +179,7 @@ int netc_infer_run(InferContext *c, const float *images, int n, float *scores) {
     int64_t image = p->channels * p->height * p->width;
     for (int64_t at = 0, count; at < n; at += count) {
         count = n - at < p->batch ? n - at : p->batch;
-        bool alone = c->single && 2 * count <= p->batch;
+        bool alone = c->single && 2 * count <= rt_machine_group(c->batch);
         if (alone) count = 1;
         run_machine(alone ? c->single : c->batch, images + at * image, count, scores + at * p->classes);
     }

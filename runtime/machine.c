@@ -1,5 +1,5 @@
-/* A Program in memory: its blocks allocated once, every reference of every call resolved to an address once, so that running
- * an entry is a walk over an array. */
+/* A Program in memory: its blocks allocated once, so that running an entry is a walk over an array. References are resolved call
+ * by call, which costs nothing beside a kernel, since a group of images in inference has its own place in some blocks. */
 #include "runtime/machine.h"
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +13,9 @@ struct RtMachine {
     const RtProgram *program;
     RtPool *pool;
     void *space[RT_SPACE_COUNT];
-    char **scratch;        /* per thread */
-    char **address;        /* of every reference of every call, entry after entry */
-    size_t first[ENTRIES]; /* of the entry in `address` */
+    char **scratch; /* per thread */
+    char **arena;   /* per thread: RT_ARENA of eval_step; with a single group, the same for all */
+    char ***buffer; /* per thread: the resolved references of one call */
     RtStepEnv env;
     char *room; /* of the caller's memory, what is left; NULL: blocks come from the heap */
 };
@@ -24,6 +24,8 @@ static const RtEntry *entry_at(const RtProgram *p, int i) {
     const RtEntry *entries[ENTRIES] = {&p->train_step, &p->apply_update, &p->prepare_eval, &p->eval_step};
     return entries[i];
 }
+
+static bool in_training(const RtProgram *p, const RtEntry *entry) { return entry == &p->train_step || entry == &p->apply_update; }
 
 /* Zeroed; large blocks on huge pages where the system has them. */
 static void *block_new(uint64_t bytes) {
@@ -58,6 +60,13 @@ static uint64_t array_bytes(int64_t a, int64_t b, int64_t c, int64_t d) {
     return bytes;
 }
 
+/* Images that eval_step takes at once, and how many times that is for `count` images. */
+static int64_t group_images(const RtProgram *p) { return p->eval_batch > 0 ? p->eval_batch : p->batch; }
+static int64_t group_count(const RtProgram *p, int64_t count) {
+    int64_t group = group_images(p);
+    return group > 0 ? count / group + (count % group != 0) : 0;
+}
+
 static uint64_t space_bytes(const RtProgram *p, RtSpace space) {
     switch (space) {
     case RT_ARENA: return p->arena_bytes;
@@ -67,9 +76,9 @@ static uint64_t space_bytes(const RtProgram *p, RtSpace space) {
     case RT_MOMENT2: return p->params_bytes;
     case RT_STATE: return p->state_bytes;
     case RT_FOLDED: return p->folded_bytes;
-    case RT_IMAGES: return array_bytes(p->batch, p->channels, p->height, p->width);
+    case RT_IMAGES: return array_bytes(group_count(p, p->batch) * group_images(p), p->channels, p->height, p->width);
     case RT_LABELS: return array_bytes(p->batch, 1, 1, 1);
-    case RT_LOGITS: return array_bytes(p->batch, p->classes, 1, 1);
+    case RT_LOGITS: return array_bytes(group_count(p, p->batch) * group_images(p), p->classes, 1, 1);
     case RT_METRICS: return array_bytes(2, 1, 1, 1);
     case RT_CONSTANT: return p->constant_bytes;
     case RT_SPACE_COUNT: break;
@@ -83,17 +92,22 @@ static uint64_t block_bytes(const RtProgram *p, RtSpace space) {
     return space == RT_CONSTANT || (training_only && p->train_step.ncalls == 0) ? 0 : space_bytes(p, space);
 }
 
-static uint64_t references(const RtProgram *p) {
-    uint64_t total = 0;
+static uint64_t most_references(const RtProgram *p) {
+    uint64_t most = 1;
     for (int i = 0; i < ENTRIES; i++)
-        for (uint32_t c = 0; c < entry_at(p, i)->ncalls; c++) total += entry_at(p, i)->calls[c].nrefs;
-    return total;
+        for (uint32_t c = 0; c < entry_at(p, i)->ncalls; c++)
+            if (entry_at(p, i)->calls[c].nrefs > most) most = entry_at(p, i)->calls[c].nrefs;
+    return most;
 }
 
+static int arena_count(const RtProgram *p, int threads) { return group_count(p, p->batch) > 1 ? threads : 1; }
+
 uint64_t rt_machine_bytes(const RtProgram *p, int threads) {
-    uint64_t each = rounded(p->scratch_bytes), total = rounded(sizeof(RtMachine)) + (uint64_t)threads * each;
+    uint64_t each = rounded(p->scratch_bytes) + rounded(most_references(p) * sizeof(char *));
+    uint64_t total = rounded(sizeof(RtMachine)) + (uint64_t)threads * each;
     for (int s = 0; s < RT_SPACE_COUNT; s++) total += rounded(block_bytes(p, (RtSpace)s));
-    return total + rounded((uint64_t)threads * sizeof(char *)) + rounded(references(p) * sizeof(char *));
+    total += (uint64_t)arena_count(p, threads) * rounded(p->eval_arena_bytes);
+    return total + 3 * rounded((uint64_t)threads * sizeof(char *));
 }
 
 static bool allocate(RtMachine *m) {
@@ -104,9 +118,15 @@ static bool allocate(RtMachine *m) {
         if (!m->space[s]) return false;
     }
     m->scratch = take(m, (uint64_t)threads * sizeof *m->scratch);
-    if (!m->scratch) return false;
-    for (int t = 0; t < threads; t++)
-        if (!(m->scratch[t] = take(m, p->scratch_bytes))) return false;
+    m->arena = take(m, (uint64_t)threads * sizeof *m->arena);
+    m->buffer = take(m, (uint64_t)threads * sizeof *m->buffer);
+    if (!m->scratch || !m->arena || !m->buffer) return false;
+    for (int t = 0; t < threads; t++) {
+        m->scratch[t] = take(m, p->scratch_bytes);
+        m->arena[t] = t < arena_count(p, threads) ? take(m, p->eval_arena_bytes) : m->arena[0];
+        m->buffer[t] = take(m, most_references(p) * sizeof(char *));
+        if (!m->scratch[t] || !m->arena[t] || !m->buffer[t]) return false;
+    }
     return true;
 }
 
@@ -114,26 +134,12 @@ static bool allocate(RtMachine *m) {
 static bool references_fit(const RtProgram *p) {
     for (int i = 0; i < ENTRIES; i++) {
         const RtEntry *entry = entry_at(p, i);
+        uint64_t arena = in_training(p, entry) ? p->arena_bytes : p->eval_arena_bytes;
         for (uint32_t c = 0; c < entry->ncalls; c++)
             for (uint32_t r = 0; r < entry->calls[c].nrefs; r++) {
                 RtRef ref = entry->calls[c].refs[r];
-                if ((unsigned)ref.space >= RT_SPACE_COUNT || ref.offset > space_bytes(p, ref.space)) return false;
-            }
-    }
-    return true;
-}
-
-static bool resolve(RtMachine *m) {
-    m->address = take(m, references(m->program) * sizeof *m->address);
-    if (!m->address) return false;
-    size_t at = 0;
-    for (int i = 0; i < ENTRIES; i++) {
-        const RtEntry *entry = entry_at(m->program, i);
-        m->first[i] = at;
-        for (uint32_t c = 0; c < entry->ncalls; c++)
-            for (uint32_t r = 0; r < entry->calls[c].nrefs; r++) {
-                RtRef ref = entry->calls[c].refs[r];
-                m->address[at++] = (char *)m->space[ref.space] + ref.offset;
+                if ((unsigned)ref.space >= RT_SPACE_COUNT) return false;
+                if (ref.offset > (ref.space == RT_ARENA ? arena : space_bytes(p, ref.space))) return false;
             }
     }
     return true;
@@ -158,11 +164,11 @@ RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error
     if (m) {
         m->program = program;
         m->pool = pool;
-        if (allocate(m) && resolve(m)) return m;
+        if (allocate(m)) return m;
     }
     rt_machine_free(m);
     rt_fail(error, RT_INPUT, "not enough memory: the model needs %.1f MB for activations alone",
-            (double)program->arena_bytes / 1e6);
+            (double)(program->arena_bytes + program->eval_arena_bytes) / 1e6);
     return NULL;
 }
 
@@ -172,7 +178,6 @@ RtMachine *rt_machine_place(const RtProgram *program, RtPool *pool, void *memory
     RtMachine *m = memory;
     *m = (RtMachine){.program = program, .pool = pool, .room = (char *)memory + rounded(sizeof *m)};
     allocate(m);
-    resolve(m);
     return m;
 }
 
@@ -180,9 +185,15 @@ void rt_machine_free(RtMachine *m) {
     if (!m) return;
     for (int s = 0; s < RT_SPACE_COUNT; s++)
         if (s != RT_CONSTANT) free(m->space[s]);
-    for (int t = 0; m->scratch && t < rt_pool_threads(m->pool); t++) free(m->scratch[t]);
+    int threads = rt_pool_threads(m->pool), arenas = arena_count(m->program, threads);
+    for (int t = 0; t < threads; t++) {
+        if (m->scratch) free(m->scratch[t]);
+        if (m->arena && t < arenas) free(m->arena[t]);
+        if (m->buffer) free(m->buffer[t]);
+    }
     free(m->scratch);
-    free(m->address);
+    free(m->arena);
+    free(m->buffer);
     free(m);
 }
 
@@ -208,20 +219,61 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* The blocks as thread `thread` sees them when it runs group `group` of inference; of other entries, 0. */
+typedef struct View {
+    char *base[RT_SPACE_COUNT];
+    char **buffer;
+} View;
+
+static View view_of(RtMachine *m, bool training, int64_t group, int thread) {
+    const RtProgram *p = m->program;
+    View v = {.buffer = m->buffer[thread]};
+    for (int s = 0; s < RT_SPACE_COUNT; s++) v.base[s] = m->space[s];
+    uint64_t first = (uint64_t)(group * group_images(p));
+    v.base[RT_IMAGES] += first * array_bytes(1, p->channels, p->height, p->width);
+    v.base[RT_LOGITS] += first * array_bytes(1, p->classes, 1, 1);
+    if (!training) v.base[RT_ARENA] = m->arena[thread];
+    return v;
+}
+
+static char *const *resolve(const View *v, const RtCall *call) {
+    for (uint32_t r = 0; r < call->nrefs; r++) v->buffer[r] = v->base[call->refs[r].space] + call->refs[r].offset;
+    return v->buffer;
+}
+
 void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds) {
-    size_t at = 0;
-    for (int i = 0; i < ENTRIES; i++)
-        if (entry_at(m->program, i) == entry) at = m->first[i];
+    View view = view_of(m, in_training(m->program, entry), 0, 0);
     for (uint32_t c = 0; c < entry->ncalls; c++) {
-        Running r = {m, &entry->calls[c], m->address + at};
+        Running r = {m, &entry->calls[c], resolve(&view, &entry->calls[c])};
         double start = seconds ? now() : 0;
         rt_pool_run(m->pool, run_piece, &r, r.call->pieces);
         if (seconds) seconds[c] += now() - start;
-        at += r.call->nrefs;
     }
 }
 
 void rt_machine_run(RtMachine *m, const RtEntry *entry) { rt_machine_run_timed(m, entry, NULL); }
+
+/* Depth first: one group through the whole list by one thread. */
+static void run_group(void *context, int64_t group, int thread) {
+    RtMachine *m = context;
+    const RtEntry *entry = &m->program->eval_step;
+    View view = view_of(m, false, group, thread);
+    for (uint32_t c = 0; c < entry->ncalls; c++) {
+        const RtCall *call = &entry->calls[c];
+        char *const *buffer = resolve(&view, call);
+        for (int64_t piece = 0; piece < call->pieces; piece++) call->kernel(buffer, &m->env, piece, m->scratch[thread]);
+    }
+}
+
+int64_t rt_machine_group(const RtMachine *m) { return group_images(m->program); }
+
+void rt_machine_infer(RtMachine *m, int64_t count) {
+    int64_t groups = group_count(m->program, count);
+    if (groups == 1)
+        rt_machine_run(m, &m->program->eval_step);
+    else
+        rt_pool_run(m->pool, run_group, m, groups);
+}
 
 /* ---- tensors ---- */
 

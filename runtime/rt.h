@@ -38,7 +38,7 @@ typedef enum RtStream { RT_STREAM_INIT = 0x1001, RT_STREAM_SHUFFLE, RT_STREAM_AU
 double rt_uniform(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b); /* [0, 1), 53 bits */
 double rt_normal(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b);  /* Box-Muller */
 
-/* ---- a Program in memory (machine.c): blocks allocated, references resolved, ready to run ---- */
+/* ---- a Program in memory (machine.c): blocks allocated, ready to run ---- */
 typedef struct RtMachine RtMachine;
 RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error);
 void rt_machine_free(RtMachine *m);
@@ -50,7 +50,11 @@ RtPool *rt_machine_pool(const RtMachine *m);
 void *rt_machine_space(RtMachine *m, RtSpace space);
 RtStepEnv *rt_machine_env(RtMachine *m);
 void rt_machine_run(RtMachine *m, const RtEntry *entry);
-/* The same, and adds each call's seconds to seconds[i]. */
+/* RT_LOGITS of the first `count` images of RT_IMAGES, at most the batch, by eval_step: group by group, on all threads. What
+ * stands behind those images, up to a whole group, is computed too and may be any numbers. */
+void rt_machine_infer(RtMachine *m, int64_t count);
+int64_t rt_machine_group(const RtMachine *m); /* images of a group */
+/* As rt_machine_run (of eval_step the first group), and adds each call's seconds to seconds[i]. */
 void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds);
 void rt_machine_init_params(RtMachine *m, uint64_t seed); /* RtTensor.init, by name-independent creation order; state too */
 /* Logical row-major <-> physical copies of one parameter or state tensor in a block laid out like RT_PARAMS / RT_STATE. */
@@ -103,7 +107,7 @@ typedef struct RtEvalResult {
     double loss, accuracy, top5, seconds;
     int64_t images;
 } RtEvalResult;
-/* Runs prepare_eval and eval_step over a split; the last, partial batch is padded and the padding not counted. */
+/* Runs prepare_eval and eval_step over a split. */
 RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtEvalResult *result, RtError *error);
 /* Scores of K classes as probabilities, in place if out == scores (softmax.c). */
 void rt_softmax(const float *scores, int64_t classes, float *out);

@@ -13,9 +13,9 @@ typedef struct Running {
     RtMachine *m;
 } Running;
 
-static Running start(const CodegenInput *input) {
+static Running start_on(const CodegenInput *input, int threads) {
     Diag *diag = diag_new();
-    Running r = {.jit = codegen_jit(input, NULL, diag), .pool = rt_pool_new(2)};
+    Running r = {.jit = codegen_jit(input, NULL, diag), .pool = rt_pool_new(threads)};
     if (!r.jit) diag_print(diag, stderr, false);
     ck_assert_ptr_nonnull(r.jit);
     diag_free(diag);
@@ -25,6 +25,8 @@ static Running start(const CodegenInput *input) {
     ck_assert_msg(r.m != NULL, "%s", error.text);
     return r;
 }
+
+static Running start(const CodegenInput *input) { return start_on(input, 2); }
 
 static void stop(Running *r) {
     rt_machine_free(r->m);
@@ -265,6 +267,63 @@ START_TEST(inference_folds_what_it_can) {
 }
 END_TEST
 
+/* A net with what inference can hold: Winograd and direct convolutions, a squeeze with its gate, pooling. */
+static Graph *small_net(int64_t images) {
+    Graph *g = graph_new("net", MODE_INFER);
+    int64_t first[4] = {16, 3, 3, 3}, second[4] = {16, 16, 3, 3};
+    Init init = {INIT_UNIFORM, 0.3};
+    Val x = leaf(g, OP_INPUT, "images", type_feature(images, 3, 12, 12), false, (Init){0});
+    Val w[] = {leaf(g, OP_PARAM, "w1", type_make(DT_F32, 4, first), true, init),
+               leaf(g, OP_PARAM, "w2", type_make(DT_F32, 4, second), true, init),
+               leaf(g, OP_PARAM, "w3", type_matrix(16, 16), true, init), leaf(g, OP_PARAM, "w4", type_matrix(5, 16), true, init)};
+    for (int i = 0; i < 2; i++)
+        x = graph_add(
+            g, &(ValueSpec){
+                   .op = OP_CONV2D,
+                   .args = (Val[]){x, w[i]},
+                   .nargs = 2,
+                   .attrs.window = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1, 1, 1}, .dilation = {1, 1}, .groups = 1}});
+    Val squeeze = graph_add(g, &(ValueSpec){.op = OP_IMAGE_SUM, .args = &x, .nargs = 1});
+    Val gate = graph_binary(g, OP_DENSE, squeeze, w[2], (Span){0});
+    ExprBuilder b = expr_builder(g->arena);
+    const Expr *body = expr_finish(&b, expr_binary(&b, X_MUL, expr_arg(&b, 0), expr_arg(&b, 1)));
+    Val gated = graph_map(g, g->value[x].type, (Val[]){x, gate}, 2, body, (Span){0}, "gated");
+    Val pooled = graph_add(g, &(ValueSpec){.op = OP_IMAGE_SUM, .args = &gated, .nargs = 1});
+    graph_output(g, OUT_LOGITS, graph_binary(g, OP_DENSE, pooled, w[3], (Span){0}), NULL);
+    return g;
+}
+
+/* Seven images in groups of two, the same image at the even places: its scores are the same bits wherever it stands, beside
+ * whichever neighbour, on any number of threads, and agree with those of a program for one image, which is cut for two cores. */
+START_TEST(images_do_not_know_their_neighbours) {
+    enum { IMAGES = 7, PIXELS = 3 * 12 * 12, CLASSES = 5 };
+    float alone[CLASSES], first[IMAGES * CLASSES];
+    for (int run = 0; run < 3; run++) {
+        Graph *g = small_net(run == 0 ? 1 : 2);
+        Running r =
+            start_on(&(CodegenInput){.name = "net", .infer = g, .batch = run == 0 ? 1 : IMAGES, .recipe_text = ""}, 1 + run);
+        rt_machine_init_params(r.m, 4);
+        float *images = rt_machine_space(r.m, RT_IMAGES), *logits = rt_machine_space(r.m, RT_LOGITS);
+        for (int i = 0; i < (run == 0 ? 1 : IMAGES) * PIXELS; i++) images[i] = sinf((float)(i / PIXELS % 2 ? i : i % PIXELS));
+        rt_machine_run(r.m, &r.program->prepare_eval);
+        ck_assert_int_eq(rt_machine_group(r.m), run == 0 ? 1 : 2);
+        for (uint32_t c = 0; c < r.program->eval_step.ncalls; c++) /* weights alone decide them: prepare_eval's work */
+            ck_assert_ptr_null(strstr(r.program->eval_step.calls[c].name, "filters"));
+        rt_machine_infer(r.m, run == 0 ? 1 : IMAGES);
+        if (run == 0) memcpy(alone, logits, sizeof alone);
+        if (run == 1) memcpy(first, logits, sizeof first);
+        if (run == 2) ck_assert_mem_eq(logits, first, sizeof first);
+        for (int n = 0; n < (run == 0 ? 1 : IMAGES); n += 2) {
+            ck_assert_mem_eq(logits + n * CLASSES, logits, CLASSES * sizeof(float));
+            for (int k = 0; k < CLASSES; k++)
+                ck_assert_double_le(fabs(logits[n * CLASSES + k] - alone[k]), 1e-4 * (1 + fabs(alone[k])));
+        }
+        stop(&r);
+        graph_free(g);
+    }
+}
+END_TEST
+
 /* ---- kernels ---- */
 
 START_TEST(equal_structure_shares_a_kernel) {
@@ -325,6 +384,7 @@ int main(void) {
     tcase_add_test(tests, state_is_read_before_it_is_written);
     tcase_add_test(tests, outputs_that_share_a_value);
     tcase_add_test(tests, inference_folds_what_it_can);
+    tcase_add_test(tests, images_do_not_know_their_neighbours);
     tcase_add_test(tests, equal_structure_shares_a_kernel);
     tcase_add_test(tests, dumps_are_written);
     return run_cases("codegen_program", tests);

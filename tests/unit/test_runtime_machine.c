@@ -172,6 +172,35 @@ static void refuse(const RtProgram *program, const char *says) {
     rt_pool_free(pool);
 }
 
+/* Ten images in groups of three: the same bits as in one group, on any number of threads, for any count; groups that no image of
+ * the count is in are left alone. */
+START_TEST(groups_of_inference) {
+    enum { IMAGES = 10, CLASSES = 5, GROUP = 3, PIXELS = 3 * 4 * 4 };
+    static const int threads[] = {1, 2, 5};
+    Softmax x;
+    softmax_program(&x, IMAGES, 3, 4, 4, CLASSES);
+    float whole[IMAGES * CLASSES];
+    for (int t = -1; t < 3; t++) {
+        if (t >= 0) x.program.eval_batch = x.eval[0].pieces = GROUP;
+        Bench b = bench_new(&x, t < 0 ? 1 : threads[t]);
+        rt_machine_init_params(b.machine, 3);
+        float *images = rt_machine_space(b.machine, RT_IMAGES), *logits = rt_machine_space(b.machine, RT_LOGITS);
+        for (int i = 0; i < IMAGES * PIXELS; i++) images[i] = sinf((float)i);
+        rt_machine_run(b.machine, &x.program.prepare_eval);
+        ck_assert_int_eq(rt_machine_group(b.machine), t < 0 ? IMAGES : GROUP);
+        for (int count = t < 0 ? IMAGES : 1; count <= IMAGES; count++) {
+            int computed = (count + GROUP - 1) / GROUP * GROUP;
+            for (int i = 0; i < IMAGES * CLASSES; i++) logits[i] = -99;
+            rt_machine_infer(b.machine, count);
+            if (t < 0) memcpy(whole, logits, sizeof whole);
+            ck_assert_mem_eq(logits, whole, (size_t)count * CLASSES * sizeof(float));
+            for (int i = computed * CLASSES; i < IMAGES * CLASSES && t >= 0; i++) ck_assert_float_eq(logits[i], -99);
+        }
+        bench_free(&b);
+    }
+}
+END_TEST
+
 START_TEST(impossible_programs) {
     Softmax x;
     softmax_program(&x, 8, 3, 8, 8, 10);
@@ -197,6 +226,7 @@ int main(void) {
     tcase_add_test(cases, blocks);
     tcase_add_test(cases, timed_run_is_the_same_run);
     tcase_add_test(cases, placed);
+    tcase_add_test(cases, groups_of_inference);
     tcase_add_test(cases, impossible_programs);
     Suite *suite = suite_create("runtime/machine");
     suite_add_tcase(suite, cases);
