@@ -358,7 +358,7 @@ START_TEST(dumps_are_written) {
     CodegenInput input = {.name = "dump", .infer = g, .recipe_text = ""};
     Jit *jit = codegen_jit(&input, &(CodegenOptions){.dump_llvm = ir, .dump_asm = assembly}, diag);
     ck_assert_ptr_nonnull(jit);
-    const char *const paths[] = {ir, assembly}, *const words[] = {"define void @pack_images", "pack_images"};
+    const char *const paths[] = {ir, assembly}, *const words[] = {" void @pack_images", "pack_images"};
     for (int i = 0; i < 2; i++) {
         FILE *in = fopen(paths[i], "r");
         bool found = false;
