@@ -309,6 +309,56 @@ START_TEST(threads_do_not_change_a_bit) {
 }
 END_TEST
 
+/* ---- bf16: any f32 as a vector's element, times a feature map of ones, is stored to the nearest, ties to even ---- */
+
+static const uint32_t bf16_words[] = {
+    0x00000000, 0x80000000, 0x3f800000, 0x3f808000, 0x3f818000, 0x3f808001, 0x3f807fff, 0x3f817fff, /* 1 and its ties */
+    0xbf808000, 0xbf818000, 0x3fffffff, 0x3fff8000, 0x3fff7fff, 0x7f7f0000, 0x7f7f7fff, 0x7f7f8000, /* carries, to infinity */
+    0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffffffff, 0x7fffffff, /* infinities, NaNs */
+    0x00800000, 0x00808000, 0x00818000, 0x42f6e979, 0xc2f6e979, 0x0da24260, 0x5e6da7b4, 0x3eaaaaab};
+enum { BF16_WORDS = sizeof bf16_words / sizeof bf16_words[0] };
+
+static const float *bf16_leaf(void *context, const Value *leaf) {
+    float *values = context;
+    return leaf->type.rank == 4 ? values : values + BF16_WORDS;
+}
+
+static void check_rounding(const char *cpu) {
+    Graph *g = graph_new("round", MODE_TRAIN);
+    Type type = type_feature(1, BF16_WORDS, 1, 1);
+    Val args[2] = {leaf(g, OP_INPUT, "x", type), leaf(g, OP_INPUT, "vector", type_vector(BF16_WORDS))};
+    ExprBuilder b = expr_builder(g->arena);
+    const Expr *product = expr_finish(&b, expr_binary(&b, X_MUL, expr_arg(&b, 0), expr_arg(&b, 1)));
+    graph_output(g, OUT_GRAD, graph_map(g, type, args, 2, product, (Span){0}, NULL), "y");
+    float values[2 * BF16_WORDS], got[BF16_WORDS], *out = got;
+    for (int i = 0; i < BF16_WORDS; i++) values[i] = 1;
+    memcpy(values + BF16_WORDS, bf16_words, sizeof bf16_words);
+    CodegenOptions options = {.cpu = cpu, .precision = PRECISION_BF16};
+    char why[400] = "";
+    ck_assert_msg(codegen_run_graph(g, &options, bf16_leaf, values, 0, 0, 1, &out, why, sizeof why), "%s", why);
+    for (int i = 0; i < BF16_WORDS; i++) {
+        uint32_t word;
+        memcpy(&word, &got[i], sizeof word);
+        if (isnan(values[BF16_WORDS + i])) {
+            ck_assert_msg(isnan(got[i]), "%08x is %08x on %s, should be a NaN", bf16_words[i], word, cpu);
+            continue;
+        }
+        uint32_t below = bf16_words[i] & 0xffff0000, rest = bf16_words[i] & 0xffff;
+        uint32_t want = rest > 0x8000 || (rest == 0x8000 && (below & 0x10000)) ? below + 0x10000 : below;
+        ck_assert_msg(word == want, "%08x is %08x on %s, should be %08x", bf16_words[i], word, cpu, want);
+    }
+    graph_free(g);
+}
+
+START_TEST(bf16_is_the_nearest) {
+    check_rounding("native");
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) check_rounding("x86-64-v3");
+    check_rounding("x86-64-v2");
+#endif
+}
+END_TEST
+
 START_TEST(unknown_cpu_is_refused) {
     Graph *g = shape_graph(shapes[0]);
     Both both = {.g = g};
@@ -341,6 +391,7 @@ int main(void) {
     tcase_add_loop_test(tests, agrees_with_fewer_lanes, 3, 5);
     tcase_add_test(tests, large_dense);
     tcase_add_loop_test(tests, threads_do_not_change_a_bit, 0, 2);
+    tcase_add_test(tests, bf16_is_the_nearest);
     tcase_add_test(tests, unknown_cpu_is_refused);
     tcase_add_test(tests, op_that_should_be_gone_is_refused);
     suite_add_tcase(suite, tests);
