@@ -12,8 +12,13 @@ if [ $# -ge 2 ]; then
     root=$2
 else
     root=$(mktemp -d)
-    trap 'rm -rf "$root"' EXIT
 fi
+
+leave() {
+    ! mountpoint -q "$root/proc" || umount "$root/proc"
+    [ $# -ge 2 ] || rm -rf "$root"
+}
+trap 'leave "$@"' EXIT
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -35,6 +40,7 @@ done
 cp "$package" "$root/tmp/netc.deb"
 cp "$here/tests/e2e/small.net" "$root/tmp/"
 
+mount -t proc proc "$root/proc" # netc finds its models and archives through /proc/self/exe
 say "installing, with what it depends on and what netc build recommends"
 in_root() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive "$@"; }
 in_root apt-get update -q >/dev/null
