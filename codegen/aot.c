@@ -102,6 +102,7 @@ static void add_program(const Tables *t, const RtProgram *shape, const char *fea
         {offsetof(RtProgram, prepare_eval.calls), add_calls(t, &p->prepare_eval)},
         {offsetof(RtProgram, eval_step.calls), add_calls(t, &p->eval_step)},
         {offsetof(RtProgram, recipe_text), add_text(t, program.recipe_text)},
+        {offsetof(RtProgram, choices), add_text(t, program.choices)},
     };
     LLVMValueRef global =
         add_image(t, symbol, &program, sizeof program, alignof(RtProgram), pointer, sizeof pointer / sizeof pointer[0]);

@@ -1,5 +1,6 @@
 /* Lowering of a whole input, and the Program's members that do not depend on how it is linked. */
 #include "codegen/build.h"
+#include <stdlib.h>
 
 /* What the runtime must know of inputs and outputs. */
 static void describe(const Graph *g, RtProgram *shape) {
@@ -36,6 +37,18 @@ void program_build(ProgramBuilder *p, const CodegenInput *input, RtProgram *shap
     shape->eval_arena_bytes = p->arena_bytes;
 }
 
+static char *choices_as_text(ProgramBuilder *p) {
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    if (!out) abort();
+    choices_write(p->choices, out);
+    if (fclose(out)) abort();
+    char *copy = arena_strdup(p->arena, text);
+    free(text);
+    return copy;
+}
+
 void program_fill(ProgramBuilder *p, const RtProgram *shape, RtProgram *program) {
     *program = *shape;
     program->abi_version = RT_ABI_VERSION;
@@ -43,6 +56,7 @@ void program_fill(ProgramBuilder *p, const RtProgram *shape, RtProgram *program)
     program->target = arena_printf(p->arena, "%s, %d lanes", p->target->cpu, p->target->lanes);
     program->features = "";
     program->recipe_text = shape->recipe_text ? arena_strdup(p->arena, shape->recipe_text) : "";
+    program->choices = choices_as_text(p);
     program->block = p->target->lanes;
     program->params = p->params.tensor;
     program->nparams = p->params.count;

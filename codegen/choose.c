@@ -1,8 +1,11 @@
 /* The choosing pass (choose.h). */
 #include "codegen/choose.h"
 #include "codegen/key.h"
+#include "codegen/lowering.h"
 #include "codegen/winograd.h"
 #include <inttypes.h>
+#include <math.h>
+#include <string.h>
 
 static const int64_t winograd_blocks[] = {16, 8, 32};
 enum { BLOCKS = sizeof winograd_blocks / sizeof winograd_blocks[0], TILES = 3, MAX_BLOCK = 256 };
@@ -13,6 +16,7 @@ typedef struct Chooser {
     const CodegenOptions *options;
     const Graph *g;
     Diag *diag;
+    const char *cpu;
     const bool *read;
     ConvSite *site;
     uint32_t count;
@@ -49,7 +53,8 @@ static bool is_conv(Op op) { return op == OP_CONV2D || op == OP_CONV2D_BWD_DATA 
 
 /* ---- keys ---- */
 
-/* The readable part says direction, input and filters; the hash the rest, such as fused regions. */
+/* The readable part says direction, input and filters; the hash the rest, such as fused regions, and for weights that a sweep
+ * could compute, the backward data of that sweep: the same weights are decided anew beside other data. */
 static char *site_key(const Chooser *c, const ConvSite *site) {
     const Value *v = &c->g->value[site->value];
     const char *direction = v->op == OP_CONV2D ? "forward" : v->op == OP_CONV2D_BWD_DATA ? "data" : "weights";
@@ -58,12 +63,14 @@ static char *site_key(const Chooser *c, const ConvSite *site) {
     bool *wanted = ARENA_ARRAY(c->arena, bool, n);
     wanted[0] = c->read[site->value];
     for (Val r = v->results; r; r = c->g->value[r].results) wanted[c->g->value[r].attrs.index] = c->read[r];
-    uint64_t hash = key_hash(key_of_value(c->arena, c->g, site->value, wanted));
+    char *structure = key_of_value(c->arena, c->g, site->value, wanted);
+    if (v->op == OP_CONV2D_BWD_WEIGHTS && site->partner != NO_VAL)
+        structure = arena_printf(c->arena, "%s beside %s", structure, find(c, site->partner)->key);
     return arena_printf(c->arena,
                         "%s,%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 ",o%" PRId64 ",%" PRId64 "x%" PRId64 "s%" PRId64
                         "%s#%016" PRIx64,
                         direction, s.N, s.I, s.in[0], s.in[1], s.O, s.kernel[0], s.kernel[1], s.stride[0],
-                        site->partner != NO_VAL ? "+sweep" : "", hash);
+                        site->partner != NO_VAL ? "+sweep" : "", key_hash(structure));
 }
 
 /* ---- candidates ---- */
@@ -140,15 +147,108 @@ static void find_partners(const Chooser *c) {
     }
 }
 
-static void choose(const Chooser *c, ConvSite *site) {
+static void predict(const Chooser *c, ConvSite *site) {
+    for (uint32_t i = 0; i < site->ncandidates; i++) {
+        const ConvChoice *choice = &site->candidate[i];
+        site->predicted[i] = choice->sweep ? conv_sweep_cost(c->t, choice, c->g, c->read, site->value, site->partner)
+                                           : conv_cost(c->t, choice, c->g, c->read, site->value);
+    }
+}
+
+uint32_t conv_site_best(const ConvSite *site, const double *seconds, bool sweep) {
+    uint32_t best = site->ncandidates;
+    for (uint32_t i = 0; i < site->ncandidates; i++)
+        if (site->candidate[i].sweep == sweep && (best == site->ncandidates || seconds[i] < seconds[best])) best = i;
+    return best;
+}
+
+bool conv_site_own_sizes(const ConvSite *site, uint32_t candidate) {
+    const ConvChoice *a = &site->candidate[candidate], *before = a - 1;
+    return candidate == 0 || a->algorithm != before->algorithm || a->sweep != before->sweep;
+}
+
+/* The same by the cost model, which ranks algorithms only: their sizes are the kernels' own, or measured. */
+static uint32_t predicted_best(const ConvSite *site, bool sweep) {
+    double seconds[CONV_CANDIDATES];
+    for (uint32_t i = 0; i < site->ncandidates; i++) seconds[i] = conv_site_own_sizes(site, i) ? site->predicted[i] : HUGE_VAL;
+    return conv_site_best(site, seconds, sweep);
+}
+
+static bool is_swept_weights(const Chooser *c, const ConvSite *site) {
+    return c->g->value[site->value].op == OP_CONV2D_BWD_WEIGHTS && site->partner != NO_VAL;
+}
+
+static ConvChoice cheapest(const Chooser *c, const ConvSite *site) {
     const ConvSite *partner = site->partner == NO_VAL ? NULL : find(c, site->partner);
-    bool swept = partner && c->g->value[site->value].op == OP_CONV2D_BWD_WEIGHTS && partner->choice.sweep;
-    site->choice = swept ? partner->choice : site->candidate[0];
+    uint32_t alone = predicted_best(site, false), swept = predicted_best(site, true);
+    if (swept == site->ncandidates || !partner) return site->candidate[alone];
+    double weights = partner->predicted[predicted_best(partner, false)];
+    return site->candidate[site->predicted[swept] < site->predicted[alone] + weights ? swept : alone];
+}
+
+/* What a table says, if it can be done. Of a pair, data's entry decides whether it is swept. */
+static bool look_up(const Chooser *c, const ConvSite *site, const ChoiceTable *table, ConvChoice *choice) {
+    const ChoiceEntry *entry = choices_find(table, c->cpu, site->key);
+    if (!entry || !applies(c, site, &entry->choice)) return false;
+    *choice = entry->choice;
+    return true;
+}
+
+static void refuse(const Chooser *c, const ConvSite *site) {
+    const ChoiceEntry *entry = choices_find(c->options->pinned, c->cpu, site->key);
+    const Value *v = &c->g->value[site->value];
+    if (entry)
+        diag_error(c->diag, v->span, "'%s' cannot be computed by '%s', as the given choices say: %s",
+                   v->name ? v->name : op_text(v->op), choice_text(c->arena, &entry->choice), site->key);
+    else
+        diag_error(c->diag, v->span,
+                   "the given choices have none for '%s' on %s: %s; they were made for another model, batch size, CPU or version "
+                   "of netc",
+                   v->name ? v->name : op_text(v->op), c->cpu, site->key);
+}
+
+static bool choose(const Chooser *c, ConvSite *site) {
+    const ConvSite *partner = is_swept_weights(c, site) ? find(c, site->partner) : NULL;
+    if (partner && partner->choice.sweep) {
+        site->choice = partner->choice;
+        return true;
+    }
+    if (c->options->pinned) {
+        bool found = look_up(c, site, c->options->pinned, &site->choice) && !(partner && site->choice.sweep);
+        if (!found) refuse(c, site);
+        return found;
+    }
+    bool measured = c->options->measured && look_up(c, site, c->options->measured, &site->choice);
+    if (!measured || (partner && site->choice.sweep)) site->choice = cheapest(c, site);
+    return true;
+}
+
+/* "forward winograd block 16, predicted 0.41 ms; direct tile 1x8x2 0.93, gemm 2.10" */
+static void remark(const Chooser *c, const ConvSite *site) {
+    if (!c->options->remark) return;
+    const Value *v = &c->g->value[site->value];
+    char *text = arena_printf(c->arena, "%s %.*s: %s", v->name ? v->name : "convolution", (int)strcspn(site->key, ","), site->key,
+                              choice_text(c->arena, &site->choice));
+    if (is_swept_weights(c, site) && site->choice.sweep) text = arena_printf(c->arena, "%s, with data", text);
+    const char *separator = "; instead of";
+    for (int pass = 0; pass < 2; pass++)
+        for (uint32_t i = 0; i < site->ncandidates; i++) {
+            bool chosen = choice_equal(&site->candidate[i], &site->choice);
+            if (pass == 0 && chosen) text = arena_printf(c->arena, "%s, predicted %.3f ms", text, 1e3 * site->predicted[i]);
+            if (pass == 0 || chosen || !conv_site_own_sizes(site, i)) continue;
+            text = arena_printf(c->arena, "%s%s %s %.3f", text, separator, choice_text(c->arena, &site->candidate[i]),
+                                1e3 * site->predicted[i]);
+            separator = ",";
+        }
+    c->options->remark(c->options->remark_context, v->span, text);
 }
 
 bool choose_convolutions(Arena *arena, const Target *t, const CodegenOptions *options, const Graph *g, Diag *diag,
                          ConvSites *out) {
-    Chooser c = {arena, t, options, g, diag, graph_reads(arena, g), ARENA_ARRAY(arena, ConvSite, g->count), 0};
+    Chooser c = {.arena = arena, .t = t, .options = options, .g = g, .diag = diag};
+    c.cpu = choice_cpu(arena, t);
+    c.read = graph_reads(arena, g);
+    c.site = ARENA_ARRAY(arena, ConvSite, g->count);
     for (Val v = 0; v < g->count; v++)
         if (is_conv(g->value[v].op)) c.site[c.count++] = (ConvSite){.value = v, .partner = NO_VAL};
     find_partners(&c);
@@ -156,7 +256,29 @@ bool choose_convolutions(Arena *arena, const Target *t, const CodegenOptions *op
         c.site[i].key = site_key(&c, &c.site[i]);
         list_candidates(&c, &c.site[i]);
     }
-    for (uint32_t i = 0; i < c.count; i++) choose(&c, &c.site[i]); /* data before its weights */
+    for (uint32_t i = 0; i < c.count; i++) predict(&c, &c.site[i]);
+    bool chosen = true;
+    for (uint32_t i = 0; i < c.count; i++) chosen &= choose(&c, &c.site[i]); /* data before its weights */
+    for (uint32_t i = 0; i < c.count && chosen; i++) remark(&c, &c.site[i]);
     *out = (ConvSites){c.site, c.count};
-    return true;
+    return chosen;
+}
+
+bool codegen_convolutions(const CodegenInput *input, const CodegenOptions *options, Arena *arena, ConvSites out[2],
+                          const char **cpu, Diag *diag) {
+    Target t;
+    char why[512];
+    const Graph *graphs[2] = {input->train, input->infer};
+    if (!target_open(&t, options->target, options->cpu, why, sizeof why)) {
+        diag_error(diag, (Span){0}, "%s", why);
+        return false;
+    }
+    bool chosen = true;
+    target_set_precision(&t, options);
+    out[0] = out[1] = (ConvSites){0};
+    *cpu = choice_cpu(arena, &t);
+    for (int i = 0; i < 2 && chosen; i++)
+        if (graphs[i]) chosen = choose_convolutions(arena, &t, options, graphs[i], diag, &out[i]);
+    target_close(&t);
+    return chosen;
 }

@@ -6,7 +6,9 @@
 #ifndef NETC_CODEGEN_CHOOSE_H
 #define NETC_CODEGEN_CHOOSE_H
 #include "codegen/codegen.h"
-#include "codegen/target.h"
+#include "ir/ir.h"
+
+typedef struct Target Target;
 
 enum { CONV_CANDIDATES = 12 };
 
@@ -30,7 +32,18 @@ typedef struct ConvSites {
 /* False with a diagnostic if a pinned table lacks a convolution or asks for what cannot be. */
 bool choose_convolutions(Arena *arena, const Target *t, const CodegenOptions *options, const Graph *g, Diag *diag,
                          ConvSites *out);
-const ConvSite *conv_sites_find(const ConvSites *sites, Val v); /* NULL: not a convolution */
+/* The candidate of least seconds[i] among those that are sweeps, or that are none; ncandidates: there is none. */
+uint32_t conv_site_best(const ConvSite *site, const double *seconds, bool sweep);
+bool conv_site_own_sizes(const ConvSite *site, uint32_t candidate); /* is it the first of its algorithm? */
+const ConvSite *conv_sites_find(const ConvSites *sites, Val v);     /* NULL: not a convolution */
+/* The pass alone, on the machine that the options name: train's convolutions and infer's (none where there is no graph). *cpu is
+ * in the arena too. False with a diagnostic. */
+bool codegen_convolutions(const CodegenInput *input, const CodegenOptions *options, Arena *arena, ConvSites out[2],
+                          const char **cpu, Diag *diag);
+/* The cost model (conv_cost.c): seconds on one core of a convolution by a choice, and of backward data and weights in one sweep.
+ */
+double conv_cost(const Target *t, const ConvChoice *choice, const Graph *g, const bool *read, Val v);
+double conv_sweep_cost(const Target *t, const ConvChoice *choice, const Graph *g, const bool *read, Val data, Val weights);
 /* By value id: does anybody read this very result? */
 bool *graph_reads(Arena *arena, const Graph *g);
 /* "znver5/16", "znver5/16/bf16": the CPU of a table's entries, and the precision of feature maps. */

@@ -26,6 +26,12 @@ typedef struct CodegenOptions {
     const char *parts;     /* of an object: directory in which its kernels become objects of their own; NULL: all in one */
     const char *dump_llvm; /* write optimised LLVM IR to this path; NULL */
     const char *dump_asm;  /* likewise assembly */
+
+    /* choices of convolutions (choose.h) */
+    const ChoiceTable *pinned;                                  /* of every convolution; NULL: free */
+    const ChoiceTable *measured;                                /* preferred to the cost model's, where there are any; NULL */
+    void (*remark)(void *context, Span span, const char *text); /* told of every choice; NULL */
+    void *remark_context;
 } CodegenOptions;
 
 /* Who multiplies the matrices that kernels need multiplied. */
@@ -56,6 +62,11 @@ typedef struct Jit Jit;
 Jit *codegen_jit(const CodegenInput *input, const CodegenOptions *options, Diag *diag);
 const RtProgram *jit_program(const Jit *jit);
 const CodegenStats *jit_stats(const Jit *jit);
+/* The choices that were made, each kernel's once; and for each call of train_step or eval_step which of them it belongs to
+ * (NO_CHOICE: not to a convolution; a sweep belongs to its backward data). */
+enum { NO_CHOICE = UINT32_MAX };
+const ChoiceTable *jit_choices(const Jit *jit);
+const uint32_t *jit_call_choices(const Jit *jit, const RtEntry *entry);
 void jit_free(Jit *jit);
 
 /* The same Program as an object file at `path` (NULL: only the dumps), exported as `const RtProgram symbol`. With

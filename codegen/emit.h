@@ -150,7 +150,6 @@ typedef struct Lowering Lowering; /* one graph being turned into calls of one en
 Emitter *lowering_emitter(Lowering *l);
 const Graph *lowering_graph(const Lowering *l);
 const Target *lowering_target(const Lowering *l);
-const CodegenOptions *lowering_options(const Lowering *l);
 const ConvChoice *lowering_choice(const Lowering *l, Val v); /* of a convolution */
 /* Of a value id (RESULT values have their own). */
 Place lowering_place(const Lowering *l, Val v);

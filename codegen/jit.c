@@ -16,6 +16,8 @@ struct Jit {
     RtProgram program;
     CodegenStats stats;
     void *constant; /* RT_CONSTANT, aligned */
+    ChoiceTable *choices;
+    uint32_t *train_choice, *eval_choice; /* by call */
 };
 
 double jit_clock(void) {
@@ -110,6 +112,12 @@ static RtEntry finish_entry(ProgramBuilder *p, const CallList *list, void *const
     return (RtEntry){calls, list->count};
 }
 
+static uint32_t *call_choices(ProgramBuilder *p, const CallList *list) {
+    uint32_t *choice = ARENA_ARRAY(p->arena, uint32_t, list->count);
+    for (uint32_t i = 0; i < list->count; i++) choice[i] = list->call[i].choice;
+    return choice;
+}
+
 static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape, void *const *address) {
     uint64_t constant_bytes = (uint64_t)p->nconstants * RT_ALIGN;
     jit->constant = aligned_alloc(RT_ALIGN, constant_bytes ? constant_bytes : RT_ALIGN);
@@ -125,6 +133,10 @@ static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape, vo
     program->apply_update = finish_entry(p, &p->apply_update, address);
     program->prepare_eval = finish_entry(p, &p->prepare_eval, address);
     program->eval_step = finish_entry(p, &p->eval_step, address);
+    jit->train_choice = call_choices(p, &p->train_step);
+    jit->eval_choice = call_choices(p, &p->eval_step);
+    jit->choices = p->choices;
+    p->choices = NULL;
     return true;
 }
 
@@ -167,11 +179,16 @@ Jit *jit_finish(Target *target, ProgramBuilder *p, const RtProgram *shape, doubl
 
 const RtProgram *jit_program(const Jit *jit) { return &jit->program; }
 const CodegenStats *jit_stats(const Jit *jit) { return &jit->stats; }
+const ChoiceTable *jit_choices(const Jit *jit) { return jit->choices; }
+const uint32_t *jit_call_choices(const Jit *jit, const RtEntry *entry) {
+    return entry == &jit->program.eval_step ? jit->eval_choice : jit->train_choice;
+}
 
 void jit_free(Jit *jit) {
     if (!jit) return;
     code_unload(&jit->code);
     free(jit->constant);
+    choices_free(jit->choices);
     arena_free(jit->arena);
     free(jit);
 }

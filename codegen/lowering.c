@@ -35,7 +35,6 @@ ProgramBuilder *lowering_program(Lowering *l) { return l->p; }
 Emitter *lowering_emitter(Lowering *l) { return l->p->emitter; }
 const Graph *lowering_graph(const Lowering *l) { return l->g; }
 const Target *lowering_target(const Lowering *l) { return l->p->target; }
-const CodegenOptions *lowering_options(const Lowering *l) { return l->p->options; }
 const ConvChoice *lowering_choice(const Lowering *l, Val v) { return &conv_sites_find(&l->convs, v)->choice; }
 Place lowering_place(const Lowering *l, Val v) { return l->place[v]; }
 Place lowering_workspace(const Lowering *l, Val v) { return (Place){RT_ARENA, l->workspace[v]}; }
@@ -312,9 +311,24 @@ static bool anybody_reads(const Lowering *l, Val v) {
     return false;
 }
 
+/* Calls from here on belong to convolution v, or to none. */
+static void enter_convolution(Lowering *l, Val v) {
+    const ConvSite *site = conv_sites_find(&l->convs, v);
+    const ChoiceEntry *entry = site ? choices_find(l->p->choices, choice_cpu(l->p->arena, l->p->target), site->key) : NULL;
+    l->p->choice = entry ? (uint32_t)(entry - l->p->choices->entry) : NO_CHOICE;
+}
+
+static void record_choices(Lowering *l) {
+    for (uint32_t i = 0; i < l->convs.count; i++) {
+        const ConvSite *site = &l->convs.site[i];
+        choices_put(l->p->choices, choice_cpu(l->p->arena, l->p->target), site->key, &site->choice, 0);
+    }
+}
+
 static void lower_value(Lowering *l, Val v) {
     const Value *value = &l->g->value[v];
     if (value->op == OP_RESULT || !anybody_reads(l, v)) return;
+    enter_convolution(l, v);
     if (value->op == OP_INPUT && l->place[v].space == RT_ARENA) {
         lower_pack_images(l, v);
     } else if (!is_leaf(value->op)) {
@@ -351,6 +365,7 @@ void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList 
     l.partner = ARENA_ARRAY(p->arena, Val, g->count);
     Place *target = output_place ? output_place : ARENA_ARRAY(p->arena, Place, g->noutputs);
     p->failed |= !choose_convolutions(p->arena, p->target, p->options, g, p->diag, &l.convs);
+    record_choices(&l);
     find_partners(&l);
     for (Val v = 0; v < g->count; v++) {
         l.place[v] = nowhere;
@@ -369,5 +384,6 @@ void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList 
         lower_value(&l, v);
     }
     l.entry = dynamic;
+    p->choice = NO_CHOICE;
     if (!p->failed) copy_outputs(&l, target);
 }

@@ -23,6 +23,7 @@ struct Kernel {
 typedef struct Call {
     Kernel *kernel;
     RtCall call;
+    uint32_t choice; /* of the convolution that it is part of, an index into the choices; NO_CHOICE */
 } Call;
 
 typedef struct CallList {
@@ -53,6 +54,8 @@ typedef struct ProgramBuilder {
     Kernel *bucket[KERNEL_BUCKETS];
     uint32_t nkernels, nrequested, ncached;
     uint64_t scratch_bytes, arena_bytes, folded_bytes;
+    ChoiceTable *choices; /* of every convolution lowered so far */
+    uint32_t choice;      /* of the convolution being lowered, or NO_CHOICE */
     TensorList params, state;
     uint64_t decayed_bytes; /* of params: the tensors with weight decay come first */
     float *constant;

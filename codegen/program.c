@@ -12,9 +12,11 @@ void target_set_precision(Target *target, const CodegenOptions *options) {
 
 bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions *options, const char *name, Diag *diag) {
     *p = (ProgramBuilder){.arena = arena_new(), .target = target, .options = options, .diag = diag};
+    p->choice = NO_CHOICE;
     p->emitter = emitter_open(target, name);
     if (p->emitter) {
         p->emitter->no_openblas = options->no_openblas;
+        p->choices = choices_new();
         return true;
     }
     arena_free(p->arena);
@@ -28,6 +30,7 @@ void program_close(ProgramBuilder *p) {
             if (k->object) LLVMDisposeMemoryBuffer(k->object);
         }
     emitter_close(p->emitter);
+    choices_free(p->choices);
     arena_free(p->arena);
     *p = (ProgramBuilder){0};
 }
@@ -223,5 +226,5 @@ void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call
     list->call = grow(p->arena, list->call, list->count, &list->capacity, sizeof *list->call);
     call.name = kernel->name;
     call.refs = arena_copy(p->arena, call.refs, call.nrefs * sizeof *call.refs);
-    list->call[list->count++] = (Call){kernel, call};
+    list->call[list->count++] = (Call){kernel, call, p->choice};
 }

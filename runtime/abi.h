@@ -110,6 +110,7 @@ typedef struct RtProgram {
     RtEntry eval_step;    /* RT_LOGITS from RT_IMAGES, of one group */
     RtRecipe recipe;
     const char *recipe_text; /* the recipe as canonical .net text; stored in checkpoints */
+    const char *choices;     /* how convolutions are computed, as text (codegen/choice.h); stored in checkpoints; may be NULL */
 } RtProgram;
 
 /* What kernels may call: resolved by name, by the JIT from the netc binary, in an executable by the linker.
