@@ -48,6 +48,8 @@ typedef struct Options {
     bool print_before_all, print_after_all, time_passes, remarks;
     /* code generation */
     const char *cpu, *conv, *precision, *dump_llvm, *dump_asm;
+    const char *tune_file, *choices, *save_choices;
+    bool tune, rechoose, convolutions;
     int64_t threads, seed;
     /* training */
     const char *data, *out, *init;

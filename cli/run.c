@@ -41,16 +41,21 @@ int describe_data(const RtProgram *program, const Options *o, RtData *data) {
 
 /* ---- what is run ---- */
 
+char *output_directory(const char *model, const Options *o) {
+    return o->out ? join("%s", o->out) : join("runs/%s-%" PRId64, model, o->seed);
+}
+
 int run_train(RtMachine *m, const Options *o) {
     const RtProgram *program = rt_machine_program(m);
     RtData data = {0};
     RtError error = {{0}};
     int status = open_data(program, o, &data);
     if (status) return status;
-    char *out = o->out ? join("%s", o->out) : join("runs/%s-%" PRId64, program->model, o->seed);
+    char *out = output_directory(program->model, o);
     RtTrainOptions options = {.out_dir = out,
                               .init_path = o->init,
                               .resume = o->resume,
+                              .rechoose = o->rechoose,
                               .seed = (uint64_t)o->seed,
                               .max_steps = o->steps,
                               .log_every = o->log_every,

@@ -6,6 +6,7 @@
 #include "cli/picture.h"
 #include "runtime/rt.h"
 
+char *output_directory(const char *model, const Options *o); /* --out, or its default; malloc'd */
 int run_train(RtMachine *m, const Options *o);
 int run_eval(RtMachine *m, const Options *o);
 int run_init(RtMachine *m, const Options *o);

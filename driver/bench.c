@@ -5,6 +5,7 @@
 #include "driver/bench.h"
 #include "driver/kinds.h"
 #include "driver/probe.h"
+#include "driver/tune.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,6 +227,8 @@ int command_bench(const Options *options) {
     int status = session_find_model(&session, options, "bench");
     if (!status && options->compare)
         status = bench_compare(&session);
+    else if (!status && options->convolutions)
+        status = bench_convolutions(&session, train, infer);
     else if (!status && !(status = session_machine(&session, train, infer)))
         bench(&session);
     session_close(&session);

@@ -6,6 +6,7 @@
 #include "driver/library.h"
 #include "driver/linker.h"
 #include "driver/process.h"
+#include "driver/tune.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,9 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
                            .parts = b->directory,
                            .dump_asm = dump_asm,
                            .dump_llvm = dump_llvm};
+    session_remarks(s, &code);
+    int status = tuning_choose(s, &input, &code);
+    if (status) return status;
     char symbol[32];
     GemmUse gemm = GEMM_NONE;
     snprintf(symbol, sizeof symbol, "netc_program_%d", level);

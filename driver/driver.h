@@ -44,6 +44,8 @@ typedef struct Session {
     int64_t batch;      /* of inference, whose graph is for a group of its images */
     PassResult train_passes, infer_passes;
     char *cache; /* directory of compiled kernels; NULL: none */
+    ChoiceTable *choices; /* pinned or measured ones, if any */
+    ChoiceTable *made;    /* for --save-choices, of all CPUs so far */
     Jit *jit;
     RtPool *pool;
     RtMachine *machine;
@@ -63,6 +65,12 @@ int session_infer(Session *session);
 int session_passes(Session *session, const Graph *graph, PassResult *result);
 /* The whole way: both modes or one, passes, machine code, threads, memory. */
 int session_machine(Session *session, bool train, bool infer);
+int session_pool(Session *session); /* the threads, if they are not there yet */
+/* What codegen takes, from the graphs and options so far; options but for choices (driver/tune.h). */
+CodegenInput session_input(const Session *session);
+CodegenOptions session_code(Session *session);
+/* Whatever CPU: prints the remarks of the choosing pass, if they are asked for. */
+void session_remarks(Session *session, CodegenOptions *code);
 ConvAlgorithm session_conv_algorithm(const Options *o); /* --conv */
 Precision session_precision(const Options *o);          /* --precision */
 void session_close(Session *session);

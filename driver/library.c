@@ -4,6 +4,7 @@
  * libraries of several models go into one program. That object is the .o, the one member of the .a, or linked into the .so. */
 #include "driver/library.h"
 #include "driver/process.h"
+#include "driver/tune.h"
 #include "runtime/infer.h"
 #include "runtime/weights.h"
 #include <ctype.h>
@@ -173,6 +174,9 @@ static int compile(Library *l, Session *s, int level, const char *symbol) {
                           .recipe_text = s->infer.recipe_text};
     CodegenOptions code = code_options(l, level);
     GemmUse gemm = GEMM_NONE;
+    session_remarks(s, &code);
+    int status = tuning_choose(s, &input, &code);
+    if (status) return status;
     bool compiled = codegen_object(&input, &code, symbol, add_object(l, symbol), &gemm, s->diag);
     l->header.needs_gemm |= gemm == GEMM_OPENBLAS;
     if (compiled) return EXIT_OK;

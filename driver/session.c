@@ -1,7 +1,7 @@
 /* A model on its way: .net file → graphs → passes → machine code → a machine in memory. One place that all subcommands
  * share; each stops where it needs to. Mistakes are printed where they are found and come back as exit statuses. */
 #include "driver/cache.h"
-#include "driver/driver.h"
+#include "driver/tune.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,16 +164,32 @@ Precision session_precision(const Options *o) {
     return o->precision && !strcmp(o->precision, "bf16") ? PRECISION_BF16 : PRECISION_F32;
 }
 
-static int session_jit(Session *session) {
-    const Options *o = session->options;
+CodegenInput session_input(const Session *session) {
     const Model *model = session->train.graph ? &session->train : &session->infer;
-    CodegenInput input = {.name = model->name,
+    return (CodegenInput){.name = model->name,
                           .train = session->train_passes.graph,
                           .infer = session->infer_passes.graph,
                           .batch = session->batch,
                           .recipe = &model->recipe,
                           .recipe_text = model->recipe_text};
-    session->cache = cache_open(o);
+}
+
+static void print_choice(void *context, Span span, const char *text) {
+    const Session *session = context;
+    int line, column;
+    diag_line_column(session->diag, span, &line, &column);
+    if (line) fprintf(stderr, "%s:%d:%d: ", diag_file_path(session->diag, span.file), line, column);
+    fprintf(stderr, "remark: choose: %s\n", text);
+}
+
+void session_remarks(Session *session, CodegenOptions *code) {
+    code->remark = session->options->remarks ? print_choice : NULL;
+    code->remark_context = session;
+}
+
+CodegenOptions session_code(Session *session) {
+    const Options *o = session->options;
+    if (!session->cache) session->cache = cache_open(o);
     CodegenOptions code = {.cpu = o->cpu,
                            .cache = session->cache,
                            .conv = session_conv_algorithm(o),
@@ -181,20 +197,33 @@ static int session_jit(Session *session) {
                            .precision = session_precision(o),
                            .dump_llvm = o->dump_llvm,
                            .dump_asm = o->dump_asm};
+    session_remarks(session, &code);
+    return code;
+}
+
+static int session_jit(Session *session) {
+    CodegenInput input = session_input(session);
+    CodegenOptions code = session_code(session);
+    int status = tuning_choose(session, &input, &code);
+    if (status) return status;
     session->jit = codegen_jit(&input, &code, session->diag);
     if (session->jit) return EXIT_OK;
     session_print_diagnostics(session);
     return EXIT_INPUT;
 }
 
+int session_pool(Session *session) {
+    if (!session->pool) session->pool = rt_pool_new((int)session->options->threads);
+    return session->pool ? EXIT_OK : fail(EXIT_INTERNAL, "cannot start %lld threads", (long long)session->options->threads);
+}
+
 int session_machine(Session *session, bool train, bool infer) {
     int status = EXIT_OK;
     if (train) status = session_graph(session, MODE_TRAIN, true);
     if (!status && infer) status = session_infer(session);
+    if (!status) status = session_pool(session);
     if (!status) status = session_jit(session);
     if (status) return status;
-    session->pool = rt_pool_new((int)session->options->threads);
-    if (!session->pool) return fail(EXIT_INTERNAL, "cannot start %lld threads", (long long)session->options->threads);
     RtError error = {{0}};
     session->machine = rt_machine_new(jit_program(session->jit), session->pool, &error);
     return session->machine ? EXIT_OK : fail(EXIT_INTERNAL, "%s", error.text);
@@ -204,6 +233,8 @@ void session_close(Session *session) {
     if (session->machine) rt_machine_free(session->machine);
     if (session->pool) rt_pool_free(session->pool);
     if (session->jit) jit_free(session->jit);
+    choices_free(session->choices);
+    choices_free(session->made);
     if (session->train_passes.graph) passes_result_free(&session->train_passes);
     if (session->infer_passes.graph) passes_result_free(&session->infer_passes);
     if (session->train.graph) graph_free(session->train.graph);

@@ -39,6 +39,7 @@ RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *
     st_add_metadata(&out, "netc", "%s", NETC_VERSION);
     st_add_metadata(&out, "model", "%s", p->model);
     st_add_metadata(&out, "recipe", "%s", p->recipe_text ? p->recipe_text : "");
+    if (!weights_only) st_add_metadata(&out, "choices", "%s", p->choices ? p->choices : "");
     st_add_metadata(&out, "seed", "%llu", (unsigned long long)s->seed);
     st_add_metadata(&out, "step", "%llu", (unsigned long long)s->step);
     st_add_metadata(&out, "epoch", "%lld", (long long)s->epoch);
@@ -80,6 +81,39 @@ static bool read_position(const StFile *f, RtTrainState *s) {
     s->seed = (uint64_t)seed;
     s->step = (uint64_t)step;
     return true;
+}
+
+char *rt_checkpoint_choices(const char *path) {
+    StFile f;
+    RtError error;
+    const char *text = st_open(path, &f, &error) == RT_OK ? st_metadata(&f, "choices") : NULL;
+    char *copy = text && *text ? strdup(text) : NULL;
+    st_close(&f);
+    return copy;
+}
+
+/* The line of a table of choices that has the same CPU and convolution, its first two words, as `line`; NULL: none. */
+static const char *same_convolution(const char *table, const char *line) {
+    const char *space = strchr(line, ' '), *end = space ? strchr(space + 1, ' ') : NULL;
+    if (!end) return NULL;
+    size_t length = (size_t)(end + 1 - line);
+    for (const char *at = table; at; at = strchr(at, '\n'), at += at != NULL)
+        if (!strncmp(at, line, length)) return at;
+    return NULL;
+}
+
+RtStatus rt_check_choices(const char *saved, const RtProgram *p, RtError *error) {
+    const char *line = saved ? strchr(saved, '\n') : NULL; /* behind the head */
+    for (; line && p->choices; line = strchr(line, '\n')) {
+        const char *now = same_convolution(p->choices, ++line);
+        size_t length = strcspn(line, "\n");
+        if (!now || (strcspn(now, "\n") == length && !strncmp(now, line, length))) continue;
+        return rt_fail(error, RT_INPUT,
+                       "the checkpoint computes convolutions otherwise, '%.*s', so that the bits would not be those of an "
+                       "uninterrupted run; --rechoose resumes all the same",
+                       (int)length, line);
+    }
+    return RT_OK;
 }
 
 RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtError *error) {

@@ -95,6 +95,11 @@ typedef struct RtTrainState {
     float *ema; /* averaged weights, a block laid out like RT_PARAMS; NULL: none. Saved and loaded with the rest. */
 } RtTrainState;
 RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *s, bool weights_only, RtError *error);
+/* The choices of convolutions (RtProgram.choices) that a checkpoint was made with, malloc'd; NULL: none, or no such file. */
+char *rt_checkpoint_choices(const char *path);
+/* RT_INPUT if the program computes a convolution otherwise than a checkpoint's choices say for the same CPU; saved may be NULL.
+ */
+RtStatus rt_check_choices(const char *saved, const RtProgram *p, RtError *error);
 RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtError *error);
 /* Weights and running statistics only, from any safetensors file with the model's names and logical shapes (F32; F16 and BF16
  * converted). */
@@ -118,6 +123,7 @@ typedef struct RtTrainOptions {
     const char *out_dir;   /* metrics.jsonl, last.safetensors, best.safetensors; created */
     const char *init_path; /* start from these weights; NULL */
     bool resume;           /* continue from out_dir/last.safetensors; --resume */
+    bool rechoose;         /* resume even if convolutions are computed otherwise now */
     uint64_t seed;
     int64_t max_steps;        /* 0: by epochs */
     int64_t log_every;        /* steps between metrics lines; 0: 50 */

@@ -136,6 +136,10 @@ static RtStatus resume(Run *r) {
     path_of(r, "last.safetensors", path);
     RtStatus status = rt_checkpoint_load(path, r->m, &r->s, r->error);
     if (status != RT_OK) return status;
+    char *choices = rt_checkpoint_choices(path);
+    if (!r->o->rechoose) status = rt_check_choices(choices, r->p, r->error);
+    free(choices);
+    if (status != RT_OK) return status;
     bool inside = r->s.epoch >= 0 && r->s.batch_index >= 0 && r->s.batch_index < r->per_epoch;
     if (inside && r->s.step / (uint64_t)r->per_epoch == (uint64_t)r->s.epoch &&
         r->s.step % (uint64_t)r->per_epoch == (uint64_t)r->s.batch_index)

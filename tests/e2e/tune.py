@@ -1,0 +1,71 @@
+"""Tuning and choices: measured once and kept, damaged files, the same bits by pinned choices and by --resume."""
+import os
+
+from e2e import Workspace, check, step_losses
+
+NET = """net two() {
+    input image: f32[3, 12, 12]
+    x = relu(batch_norm(conv2d(image, 16, 3, bias = false)))
+    x = x + relu(batch_norm(conv2d(x, 16, 3, bias = false)))
+    output dense(global_avg_pool(x), 10)
+}
+train {
+    data = synthetic
+    batch = 16
+}
+"""
+TRAIN = ["train", "two.net", "--log-every", 1, "--threads", 2, "-q"]
+
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def write(path, text):
+    with open(path, "w") as file:
+        file.write(text)
+
+
+with Workspace() as at:
+    write(at("two.net"), NET)
+    tuned, made = at("cache", "tune"), at("made")
+    _, err = at.run(*TRAIN, "--steps", 4, "--out", at("a"), "--tune", "--tune-file", tuned, "--save-choices", made)
+    check("measuring" in err, f"nothing was measured: {err}")
+    first = read(tuned)
+    check(first.startswith("netc choices 1\n") and " ms\n" in first, "the tuning file is no table of choices")
+
+    _, err = at.run(*TRAIN, "--steps", 4, "--out", at("b"), "--tune", "--tune-file", tuned)
+    check("measuring" not in err and read(tuned) == first, "what is known was measured again")
+    at.run(*TRAIN, "--steps", 4, "--out", at("c"), "--choices", made, "--save-choices", at("again"))
+    check(read(at("again")) == read(made), "pinned choices are not those of the file")
+    for out in ("b", "c"):
+        check(step_losses(at(out)) == step_losses(at("a")), f"run {out} has other bits")
+
+    # A checkpoint carries its choices; other ones are refused unless asked for.
+    write(at("gemm"), "netc choices 1\n" + "".join(" ".join(line.split()[:2]) + " gemm\n" for line in read(made).splitlines()[1:]))
+    at.run(*TRAIN, "--steps", 4, "--out", at("d"), "--choices", at("gemm"))
+    check(step_losses(at("d")) != step_losses(at("a")), "matrix products and tuned kernels have the same bits")
+    at.run(*TRAIN, "--steps", 6, "--out", at("whole"), "--choices", at("gemm"))
+    at.run(*TRAIN, "--steps", 6, "--out", at("d"), "--resume")
+    check(step_losses(at("d")) == step_losses(at("whole")), "a resumed run does not keep its choices")
+    at.refuses(*TRAIN, "--steps", 8, "--out", at("d"), "--resume", "--choices", made, status=1, says="--rechoose")
+    at.run(*TRAIN, "--steps", 8, "--out", at("d"), "--resume", "--choices", made, "--rechoose")
+
+    # Damage is said, and never costs what was there.
+    write(tuned, "\n".join(first.splitlines()[:-1]) + "\nnonsense\n")
+    _, err = at.run(*TRAIN, "--steps", 1, "--out", at("e"), "--tune", "--tune-file", tuned)
+    check("1 lines of" in err and "measuring 1 convolutions" in err, f"a damaged line: {err}")
+    check("nonsense" in read(tuned + ".damaged") and "nonsense" not in read(tuned), "the damaged file is lost")
+    write(at("other"), "a letter\n")
+    for option in (["--tune", "--tune-file"], ["--tune-file"], ["--choices"]):
+        at.refuses(*TRAIN, "--out", at("f"), *option, at("other"), status=1, says="not a file of choices")
+    check(read(at("other")) == "a letter\n", "a file that is no table was overwritten")
+    at.refuses(*TRAIN, "--out", at("f"), "--tune-file", at("none"), status=1, says="none")
+    at.refuses(*TRAIN, "--out", at("f"), "--choices", made, "--conv", "direct", status=2, says="excludes")
+    at.run(*TRAIN, "--batch", 8, "--out", at("f"), "--choices", made, status=1)
+    check(not os.path.exists(at(".cache", "netc", "tune")), "the default tuning file was touched")
+
+    # A build takes them too.
+    at.run("build", "two.net", "--cpu", "native", "--emit", "obj", "-o", at("x.o"), "--choices", made, "--save-choices", at("built"))
+    check(read(at("built")) == read(made), "netc build chose otherwise")
