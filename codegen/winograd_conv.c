@@ -37,6 +37,8 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
     }
     p.bands = min_i64(p.bands, tile_rows);
     p.repeat = p.bands > 1 ? 1 : max_i64(1, min_i64(PIECE_IMAGES, c->N / few_pieces) / images);
+    if (g->mode == MODE_INFER) /* a band of a single image has few tiles; the products should not be padded to more */
+        block = min_i64(block, images * divide_up(tile_rows, p.bands) * tile_columns);
     p.tiles = wino_blocks(images, divide_up(tile_rows, p.bands), tile_columns, block);
     p.bands = divide_up(tile_rows, p.tiles.tile_rows);
     StageWindow w = {.first = {-1, -1},

@@ -58,7 +58,7 @@ int session_find_model(Session *session, const Options *options, const char *com
 char *session_shipped_file(const char *folder, const char *file);
 /* One mode from text to the source graph; `through_passes` runs the passes too. Diagnostics are printed here. */
 int session_graph(Session *session, Mode mode, bool through_passes);
-/* The graph that a Program runs inference with: of a group of the batch's images, few enough for a core's cache (runtime/abi.h).
+/* The graph that a Program runs inference with: of a group of the batch's images (runtime/abi.h).
  */
 int session_infer(Session *session);
 /* The passes that the options ask for, on any graph; remarks are printed if asked for. */

@@ -11,7 +11,7 @@
  *
  * eval_step is written for a group of eval_batch images, the first of the blocks that it is given. The runtime cuts a batch into
  * groups and gives each to one thread, which takes it through the whole list alone, in an arena of its own: the activations of a
- * group stay in a core's cache from one layer to the next, and threads meet only at the end. A single group is run as the other
+ * group stay in the caches from one layer to the next, and threads meet only at the end. A single group is run as the other
  * entries are, all threads on the pieces of one call after the other.
  *
  * Parameters stand in one block RT_PARAMS in their physical layout (RtTensor.offset); gradients, and optimiser moments, in
