@@ -129,6 +129,9 @@ void conv_store(ConvKernel *k, Type t, LLVMValueRef value, LLVMValueRef base, LL
 int64_t prefetch_lines(const ConvKernel *k);
 /* Step `step` of `steps` while image n is computed: its share of the lines of image n + 1, of each feature map that is read. */
 void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps);
+/* Cores drop requests that come in long bursts. Is a step's share one? Then the loops of the step spread it over `parts`. */
+bool prefetch_bursts(const ConvKernel *k, int64_t steps);
+void prefetch_part(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps, LLVMValueRef part, int64_t parts);
 /* Step `step` of `steps`: its share of `rows` rows of image n from `row` on. */
 void prefetch_rows(ConvKernel *k, LLVMValueRef n, LLVMValueRef row, int64_t rows, LLVMValueRef step, int64_t steps);
 

@@ -15,14 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    STAGE_BYTES = 512 * 1024,
-    SLAB_BYTES = 40 * 1024,
-    MAX_PARTIALS = 16,
-    FEW_PIECES = 4,
-    SUM_VECTORS = 64,
-    MAX_BURST = 16 /* lines */
-};
+enum { STAGE_BYTES = 512 * 1024, SLAB_BYTES = 40 * 1024, MAX_PARTIALS = 16, FEW_PIECES = 4, SUM_VECTORS = 64 };
 static const int64_t partial_limit = 64 << 20; /* bytes of all partials */
 
 WeightsPlan weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
@@ -109,24 +102,26 @@ static void tile_pixel(const Gradient *d, LLVMValueRef x, LLVMValueRef dy, int64
             }
 }
 
-/* Fetches the next image's share: of the tile, at its start, where tiles are many, else of each of its rows. `row` is NULL at
- * the start. */
-static void fetch_ahead(Gradient *d, LLVMValueRef row) {
+/* Fetches the next image's share: of the tile, at its start, where tiles are many, else of each of its rows, or of each of a
+ * row's turns. `row` is NULL at the start, `turn` (of `turns`) at the row's. */
+static void fetch_ahead(Gradient *d, LLVMValueRef row, LLVMValueRef turn, int64_t turns) {
     Emitter *e = d->k->e;
     const WeightsPlan *p = d->p;
     const ConvShape *s = &p->s;
     if (p->bands > 1 || p->block_groups > 1) return;
     int64_t chunks[3], blocks = divide_up(s->I / s->groups, s->V), slabs = divide_up(s->out[0], p->slab_rows);
     for (int axis = 0; axis < 3; axis++) chunks[axis] = divide_up(d->total[axis], d->chunk[axis]);
+    int64_t steps = slabs * s->out_blocks * blocks * chunks[0] * chunks[1] * chunks[2];
+    bool by_row = prefetch_bursts(d->k, steps), by_turn = prefetch_bursts(d->k, steps * p->slab_rows);
+    if (by_row != (row != NULL) || by_turn != (turn != NULL)) return;
     LLVMValueRef slab = LLVMBuildUDiv(e->b, d->slab, emit_int(e, p->slab_rows), "");
     LLVMValueRef step = emit_offset(e, emit_offset(e, slab, s->out_blocks, d->ob), blocks, d->ib);
     for (int axis = 0; axis < 3; axis++)
         step = emit_offset(e, step, chunks[axis], LLVMBuildUDiv(e->b, d->at[axis], emit_int(e, d->chunk[axis]), ""));
-    int64_t steps = slabs * s->out_blocks * blocks * chunks[0] * chunks[1] * chunks[2];
-    bool many = prefetch_lines(d->k) <= MAX_BURST * steps;
-    if (many != (row == NULL)) return;
     if (row) step = emit_offset(e, step, p->slab_rows, row), steps *= p->slab_rows;
-    for (int64_t i = 0; i < p->pair; i++) prefetch_step(d->k, emit_add_int(e, d->n, emit_int(e, p->pair - 1 + i)), step, steps);
+    for (int64_t i = 0; i < p->pair; i++)
+        prefetch_part(d->k, emit_add_int(e, d->n, emit_int(e, p->pair - 1 + i)), step, steps, turn ? turn : emit_int(e, 0),
+                      turns);
 }
 
 static void emit_tile(Gradient *d) {
@@ -141,12 +136,13 @@ static void emit_tile(Gradient *d) {
     LLVMValueRef dy = emit_address(e, d->dy, emit_mul_int(e, d->ob, p->dy.block_stride));
     LLVMValueRef zero[LOOP_MAX_CARRY], next[LOOP_MAX_CARRY];
     for (int i = 0; i < n; i++) zero[i] = emit_vec(e, 0);
-    fetch_ahead(d, NULL);
+    fetch_ahead(d, NULL, NULL, 1);
     Loop row = loop_begin(e, emit_int(e, 0), d->rows, 1, n, zero);
-    fetch_ahead(d, row.iv);
+    fetch_ahead(d, row.iv, NULL, 1);
     LLVMValueRef x_row = emit_address(e, x, emit_mul_int(e, row.iv, s->stride[0] * p->x.row_stride));
     LLVMValueRef dy_row = emit_address(e, dy, emit_mul_int(e, row.iv, p->dy.row_stride));
     Loop column = loop_begin(e, emit_int(e, 0), emit_int(e, s->out[1]), unroll, n, row.carry);
+    fetch_ahead(d, row.iv, LLVMBuildUDiv(e->b, column.iv, emit_int(e, unroll), ""), s->out[1] / unroll);
     LLVMValueRef x_pixel = emit_address(e, x_row, emit_mul_int(e, column.iv, s->stride[1] * s->V));
     LLVMValueRef dy_pixel = emit_address(e, dy_row, emit_mul_int(e, column.iv, s->V));
     for (int i = 0; i < n; i++) next[i] = column.carry[i];

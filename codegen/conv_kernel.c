@@ -83,7 +83,7 @@ ElementSite conv_site(const ConvKernel *k, Type space) {
                          .preloaded = k->preloaded};
 }
 
-enum { LINE_BYTES = 64, STREAM_BYTES = 4 << 20 };
+enum { LINE_BYTES = 64, STREAM_BYTES = 4 << 20, MAX_BURST = 16 };
 
 void conv_store(ConvKernel *k, Type t, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
     bool large =
@@ -109,16 +109,25 @@ int64_t prefetch_lines(const ConvKernel *k) {
     return lines;
 }
 
-void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps) {
+bool prefetch_bursts(const ConvKernel *k, int64_t steps) { return prefetch_lines(k) > MAX_BURST * steps; }
+
+void prefetch_part(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps, LLVMValueRef part, int64_t parts) {
     Emitter *e = k->e;
     const int64_t line = LINE_BYTES / e->target->map_bytes;
     for (uint32_t i = 0; i < k->v->nargs; i++) {
         if (!streamed(k, i)) continue;
-        int64_t lines = image_lines(k, k->arg_type[i]), share = divide_up(lines, steps);
+        int64_t lines = image_lines(k, k->arg_type[i]), share = divide_up(lines, steps), some = divide_up(share, parts);
         LLVMValueRef next = emit_mul_int(e, emit_add_int(e, n, emit_int(e, 1)), lines * line);
-        LLVMValueRef from = emit_address(e, k->arg_base[i], emit_offset(e, step, share * line, next));
-        for (int64_t j = 0; j < share; j++) emit_prefetch(e, from, emit_int(e, j * line), 2);
+        LLVMValueRef first = emit_mul_int(e, part, some);
+        if (some * parts > share) first = emit_min_int(e, first, emit_int(e, share - some)); /* again is better than too far */
+        LLVMValueRef start = emit_offset(e, step, share * line, next);
+        LLVMValueRef from = emit_address(e, k->arg_base[i], emit_offset(e, first, line, start));
+        for (int64_t j = 0; j < some; j++) emit_prefetch(e, from, emit_int(e, j * line), 2);
     }
+}
+
+void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps) {
+    prefetch_part(k, n, step, steps, emit_int(k->e, 0), 1);
 }
 
 void prefetch_rows(ConvKernel *k, LLVMValueRef n, LLVMValueRef row, int64_t rows, LLVMValueRef step, int64_t steps) {

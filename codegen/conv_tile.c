@@ -24,6 +24,9 @@ typedef struct Tile {
     int64_t rows, columns, blocks;
     LLVMValueRef x; /* staged pixel (0, 0) of the tile at input line offset 0 */
     LLVMValueRef w; /* filters of its first output block */
+    bool spread;    /* the loops over input channels fetch ahead: image `image`, step `step` of `steps` */
+    LLVMValueRef image, step;
+    int64_t steps;
 } Tile;
 
 static int64_t tile_size(const Tile *t) { return t->rows * t->columns * t->blocks; }
@@ -72,8 +75,9 @@ static void tile_step(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t cha
         tile_taps(t, x, w, channel, first, min_i64(t->p->tile.hold, t->taps[1].count - first), acc);
 }
 
-/* One input block of `channels` words of channels. */
-static void tile_block(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t channels, LLVMValueRef *acc) {
+/* Input block `block` of `blocks`, of `channels` words of channels. */
+static void tile_block(const Tile *t, LLVMValueRef x, LLVMValueRef w, LLVMValueRef block, int64_t blocks, int64_t channels,
+                       LLVMValueRef *acc) {
     Emitter *e = t->k->e;
     const Correlation *c = &t->p->c;
     const Taps *taps = &t->taps[0];
@@ -86,6 +90,11 @@ static void tile_block(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t ch
     LLVMValueRef x_row = emit_address(e, x, emit_mul_int(e, line, row_words(t->p)));
     LLVMValueRef w_row = emit_address(e, w, emit_mul_int(e, filter, c->kernel[1] * tap_words(t->p)));
     Loop channel = loop_begin(e, emit_int(e, 0), emit_int(e, channels), unroll, n, row.carry);
+    if (t->spread) {
+        LLVMValueRef turn = LLVMBuildUDiv(e->b, channel.iv, emit_int(e, unroll), "");
+        LLVMValueRef part = emit_offset(e, emit_offset(e, block, taps->count, row.iv), channels / unroll, turn);
+        prefetch_part(t->k, t->image, t->step, t->steps, part, blocks * taps->count * (channels / unroll));
+    }
     LLVMValueRef x_channel = emit_address(e, x_row, channel.iv);
     LLVMValueRef w_channel = emit_address(e, w_row, emit_mul_int(e, channel.iv, c->V));
     LLVMValueRef next[LOOP_MAX_CARRY];
@@ -108,13 +117,17 @@ static void tile_accumulate(const Tile *t, LLVMValueRef *acc) {
         LLVMValueRef next[LOOP_MAX_CARRY];
         for (int i = 0; i < n; i++) next[i] = block.carry[i];
         tile_block(t, emit_address(e, t->x, emit_mul_int(e, block.iv, block_stride_words(t->p))),
-                   emit_address(e, t->w, emit_mul_int(e, block.iv, block_filter_words(t->p))), block_words(t->p), next);
+                   emit_address(e, t->w, emit_mul_int(e, block.iv, block_filter_words(t->p))), block.iv, full, block_words(t->p),
+                   next);
         loop_end(e, &block, next);
         for (int i = 0; i < n; i++) acc[i] = block.carry[i];
     }
+    Tile last = *t;
+    last.spread &= full == 0;
     if (rest)
-        tile_block(t, emit_address(e, t->x, emit_int(e, full * block_stride_words(t->p))),
-                   emit_address(e, t->w, emit_int(e, full * block_filter_words(t->p))), divide_up(rest, t->p->pair), acc);
+        tile_block(&last, emit_address(e, t->x, emit_int(e, full * block_stride_words(t->p))),
+                   emit_address(e, t->w, emit_int(e, full * block_filter_words(t->p))), emit_int(e, 0), 1,
+                   divide_up(rest, t->p->pair), acc);
 }
 
 /* Where the kernel stands. */
@@ -126,16 +139,19 @@ typedef struct Sweep {
     int64_t phase[2];
 } Sweep;
 
-/* Fetches the next image's share of tile `tile` of the row's `parts`. */
-static void fetch_ahead(Sweep *s, LLVMValueRef row, LLVMValueRef tile, int64_t parts) {
+/* The next image's share of tile `tile` of the row's `parts` is fetched before the tile, or within it. */
+static void fetch_ahead(const Sweep *s, Tile *t, LLVMValueRef row, LLVMValueRef tile, int64_t parts) {
+    Emitter *e = s->k->e;
     const CorrelationPlan *p = s->p;
     if (p->images == 1) return;
     int64_t rows = correlation_lines(&p->c, 0, 0) / p->tile.rows, groups = p->c.out_blocks / p->tile.blocks;
-    LLVMValueRef line = LLVMBuildUDiv(s->k->e->b, row, emit_int(s->k->e, p->tile.rows), "");
     int64_t phases = p->c.phases[0] * p->c.phases[1], phase = s->phase[0] * p->c.phases[1] + s->phase[1];
-    LLVMValueRef sweep = emit_offset(s->k->e, s->group, phases, emit_int(s->k->e, phase));
-    LLVMValueRef step = emit_offset(s->k->e, emit_offset(s->k->e, sweep, rows, line), parts, tile);
-    prefetch_step(s->k, s->site.n, step, groups * phases * rows * parts);
+    LLVMValueRef line = emit_offset(e, s->group, rows, LLVMBuildUDiv(e->b, row, emit_int(e, p->tile.rows), ""));
+    t->image = s->site.n;
+    t->step = emit_offset(e, emit_offset(e, line, phases, emit_int(e, phase)), parts, tile);
+    t->steps = groups * phases * rows * parts;
+    t->spread = prefetch_bursts(s->k, t->steps) && t->taps[0].count > 0 && t->taps[1].count > 0;
+    if (!t->spread) prefetch_step(s->k, t->image, t->step, t->steps);
 }
 
 /* `count` tiles of `columns` columns from column `first` on, the index-th of the row and its successors. */
@@ -158,7 +174,7 @@ static void sweep_segment(Sweep *s, LLVMValueRef row, const Segment *g, int64_t 
         block = emit_mul_int(e, LLVMBuildUDiv(e->b, first_block, emit_int(e, c->group_out_blocks), ""), c->group_in_blocks);
     t.x = emit_address(e, s->staged, emit_offset(e, line, row_words(p), emit_offset(e, block, block_stride_words(p), start)));
     t.w = emit_address(e, s->filters, emit_mul_int(e, first_block, c->group_in_blocks * block_filter_words(p)));
-    fetch_ahead(s, row, emit_add_int(e, loop.iv, emit_int(e, g->index)), parts);
+    fetch_ahead(s, &t, row, emit_add_int(e, loop.iv, emit_int(e, g->index)), parts);
     LLVMValueRef acc[LOOP_MAX_CARRY], one[LOOP_MAX_CARRY], pixel[LOOP_MAX_CARRY];
     tile_accumulate(&t, acc);
     int pixels = (int)(t.rows * t.columns);
@@ -173,16 +189,24 @@ static void sweep_segment(Sweep *s, LLVMValueRef row, const Segment *g, int64_t 
     loop_end(e, &loop, NULL);
 }
 
-static void sweep_phase(Sweep *s) {
-    Emitter *e = s->k->e;
+/* The tiles of phase s->phase in one row. */
+static void sweep_row(Sweep *s, LLVMValueRef row) {
     int64_t width = correlation_lines(&s->p->c, 1, s->phase[1]);
     if (width == 0) return;
     int64_t parts = divide_up(width, s->p->tile.columns), narrow = width / parts, wide = width % parts;
-    LLVMValueRef rows = correlation_rows(e, s->p, &s->site, s->phase[0]);
-    Loop row = loop_begin(e, emit_int(e, 0), rows, s->p->tile.rows, 0, NULL);
     Segment first = {0, narrow + 1, wide, 0}, rest = {wide * (narrow + 1), narrow, parts - wide, wide};
-    if (wide) sweep_segment(s, row.iv, &first, parts);
-    sweep_segment(s, row.iv, &rest, parts);
+    if (wide) sweep_segment(s, row, &first, parts);
+    sweep_segment(s, row, &rest, parts);
+}
+
+/* Row phases from..to - 1, which have equally many rows: row by row, so that neighbouring pixels of the output, which belong to
+ * different phases, and what the epilogue reads there, come soon after each other. */
+static void sweep_phases(Sweep *s, int64_t from, int64_t to) {
+    Emitter *e = s->k->e;
+    const Correlation *c = &s->p->c;
+    Loop row = loop_begin(e, emit_int(e, 0), correlation_rows(e, s->p, &s->site, from), s->p->tile.rows, 0, NULL);
+    for (s->phase[0] = from; s->phase[0] < to; s->phase[0]++)
+        for (s->phase[1] = 0; s->phase[1] < c->phases[1]; s->phase[1]++) sweep_row(s, row.iv);
     loop_end(e, &row, NULL);
 }
 
@@ -203,8 +227,10 @@ static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
         Finish f = correlation_finish(p, &s.site, emit_offset(e, group.iv, p->tile.blocks, emit_int(e, q)));
         finish_clear_sums(k, &f);
     }
-    for (s.phase[0] = 0; s.phase[0] < c->phases[0]; s.phase[0]++)
-        for (s.phase[1] = 0; s.phase[1] < c->phases[1]; s.phase[1]++) sweep_phase(&s);
+    for (int64_t from = 0, to; from < c->phases[0]; from = to) {
+        for (to = from + 1; to < c->phases[0] && correlation_lines(c, 0, to) == correlation_lines(c, 0, from);) to++;
+        sweep_phases(&s, from, to);
+    }
     loop_end(e, &group, NULL);
     loop_end(e, &image, NULL);
 }
