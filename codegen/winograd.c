@@ -179,6 +179,14 @@ static void product_block(Emitter *e, WinoTile tile, LLVMValueRef w, LLVMValueRe
     for (int64_t k = whole; k < channels; k++) product_step(e, tile, w, e->V, k, u, acc);
 }
 
+/* At the start of a register tile: row `row` of `rows`, in steps of `stride`, of sweep `sweep` of `sweeps`. */
+static void run_aside(Emitter *e, WinoAside aside, LLVMValueRef sweep, int64_t sweeps, const Loop *row, int64_t rows,
+                      int64_t stride) {
+    if (!aside.run) return;
+    LLVMValueRef turn = LLVMBuildUDiv(e->b, row->iv, emit_int(e, stride), "");
+    aside.run(aside.context, emit_offset(e, sweep, rows / stride, turn), sweeps * (rows / stride));
+}
+
 void wino_multiply(Emitter *e, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles, int64_t in_blocks,
                    int64_t in_channels, int64_t out_blocks, WinoAside aside) {
     WinoTile tile = wino_tile(e->target, out_blocks, tiles);
@@ -186,9 +194,9 @@ void wino_multiply(Emitter *e, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, i
     int64_t w_plane = wino_plane(e->target, in_blocks, tiles), m_plane = wino_plane(e->target, out_blocks, tiles);
     int64_t u_block = V * tile.columns * V, u_plane = groups * in_blocks * u_block;
     Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, WINO_POINTS), 1, 0, NULL);
-    if (aside.run) aside.run(aside.context, point.iv);
     Loop group = loop_begin(e, emit_int(e, 0), emit_int(e, groups), 1, 0, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, tiles), tile.rows, 0, NULL);
+    run_aside(e, aside, emit_offset(e, point.iv, groups, group.iv), WINO_POINTS * groups, &row, tiles, tile.rows);
     LLVMValueRef w0 = emit_address(e, w, emit_offset(e, point.iv, w_plane, emit_mul_int(e, row.iv, V)));
     LLVMValueRef u0 = emit_address(e, u, emit_offset(e, point.iv, u_plane, emit_mul_int(e, group.iv, in_blocks * u_block)));
     LLVMValueRef acc[LOOP_MAX_CARRY];
@@ -221,10 +229,11 @@ void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValu
     int64_t V = e->V, n = tile.rows * tile.columns, groups = out_blocks / tile.columns;
     int64_t w_plane = wino_plane(e->target, in_blocks, tiles), d_plane = wino_plane(e->target, out_blocks, tiles);
     Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, WINO_POINTS), 1, 0, NULL);
-    if (aside.run) aside.run(aside.context, point.iv);
     Loop group = loop_begin(e, emit_int(e, 0), emit_int(e, groups), 1, 0, NULL);
     Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, in_blocks), 1, 0, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, V), tile.rows, 0, NULL);
+    run_aside(e, aside, emit_offset(e, emit_offset(e, point.iv, groups, group.iv), in_blocks, block.iv),
+              WINO_POINTS * groups * in_blocks, &row, V, tile.rows);
     /* dU as [point][ob][ib][i][V] */
     LLVMValueRef du_index = emit_offset(
         e, point.iv, out_blocks * in_blocks * V * V,

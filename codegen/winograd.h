@@ -36,9 +36,9 @@ typedef struct WinoTile {
 } WinoTile;
 WinoTile wino_tile(const Target *t, int64_t out_blocks, int64_t rows);
 
-/* Work put between the planes of a product, such as fetching ahead; run may be NULL. */
+/* Work put between the register tiles of a product, such as fetching ahead: step `step` of `steps`. run may be NULL. */
 typedef struct WinoAside {
-    void (*run)(void *context, LLVMValueRef point);
+    void (*run)(void *context, LLVMValueRef step, int64_t steps);
     void *context;
 } WinoAside;
 /* For each plane: M[ob][tile][V] = sum over (ib, i) of W[ib][tile][i] * U[ob / columns][ib][i][ob % columns][V].

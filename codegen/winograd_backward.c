@@ -70,11 +70,10 @@ uint64_t wino_backward_workspace(const Target *t, const ConvChoice *choice, cons
     return wino_workspace(&p.data) + p.weights.direct.partial_bytes;
 }
 
-/* Between the planes of the second product: asks for the second half of what comes next. */
-static void fetch_ahead(void *context, LLVMValueRef point) {
+/* Between the tiles of the second product: asks for the second half of what comes next. */
+static void fetch_ahead(void *context, LLVMValueRef step, int64_t steps) {
     const WinoSweep *s = context;
-    LLVMValueRef step = emit_add_int(s->k->e, point, emit_int(s->k->e, WINO_POINTS));
-    wino_fetch(s->k, &s->p->tiles, &s->at, step, s->fetch_parts * WINO_POINTS);
+    wino_fetch(s->k, &s->p->tiles, &s->at, emit_add_int(s->k->e, step, emit_int(s->k->e, steps)), s->fetch_parts * steps);
 }
 
 /* One group of images, staged and swept. */

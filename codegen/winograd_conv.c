@@ -91,10 +91,10 @@ static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from)
     kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, (9 + 36) * weights * sizeof(float));
 }
 
-/* Between the planes: asks for this share of what comes next. */
-static void fetch_ahead(void *context, LLVMValueRef point) {
+/* Between the tiles: asks for this share of what comes next. */
+static void fetch_ahead(void *context, LLVMValueRef step, int64_t steps) {
     const WinoSweep *s = context;
-    wino_fetch(s->k, &s->p->tiles, &s->at, point, s->fetch_parts * WINO_POINTS);
+    wino_fetch(s->k, &s->p->tiles, &s->at, step, s->fetch_parts * steps);
 }
 
 /* Where tile `t` of the block is. */

@@ -37,10 +37,10 @@ WinoWeightsPlan wino_weights_plan(const Target *t, const ConvChoice *choice, con
     return p;
 }
 
-/* Between the planes: asks for this share of what comes next. */
-static void fetch_ahead(void *context, LLVMValueRef point) {
+/* Between the tiles: asks for this share of what comes next. */
+static void fetch_ahead(void *context, LLVMValueRef step, int64_t steps) {
     const WinoGradient *s = context;
-    wino_fetch(s->k, &s->p->tiles, &s->at, point, WINO_POINTS);
+    wino_fetch(s->k, &s->p->tiles, &s->at, step, steps);
 }
 
 /* Planes of the tiles of one operand: count of them from first_tile on. */
