@@ -83,7 +83,7 @@ ElementSite conv_site(const ConvKernel *k, Type space) {
                          .preloaded = k->preloaded};
 }
 
-enum { LINE_BYTES = 64, STREAM_BYTES = 4 << 20, MAX_BURST = 16 };
+enum { LINE_BYTES = 64, STREAM_BYTES = 2 << 20, MAX_BURST = 16 };
 
 void conv_store(ConvKernel *k, Type t, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
     bool large =
