@@ -167,10 +167,15 @@ bool conv_site_own_sizes(const ConvSite *site, uint32_t candidate) {
     return candidate == 0 || a->algorithm != before->algorithm || a->sweep != before->sweep;
 }
 
-/* The same by the cost model, which ranks algorithms only: their sizes are the kernels' own, or measured. */
+/* The same by the cost model, which ranks algorithms only: their sizes are the kernels' own, or measured. Matrix products are
+ * left to convolutions that nothing else computes, and to who asks or measures: they need OpenBLAS, which executables should
+ * not, and which cannot be linked for another machine. */
 static uint32_t predicted_best(const ConvSite *site, bool sweep) {
     double seconds[CONV_CANDIDATES];
-    for (uint32_t i = 0; i < site->ncandidates; i++) seconds[i] = conv_site_own_sizes(site, i) ? site->predicted[i] : HUGE_VAL;
+    for (uint32_t i = 0; i < site->ncandidates; i++) {
+        bool passed_over = site->candidate[i].algorithm == CONV_GEMM && site->ncandidates > 1;
+        seconds[i] = conv_site_own_sizes(site, i) && !passed_over ? site->predicted[i] : HUGE_VAL;
+    }
     return conv_site_best(site, seconds, sweep);
 }
 
