@@ -28,6 +28,12 @@ static bool skip_word(const char **text, const char *word) {
     return true;
 }
 
+static bool skip_char(const char **text, char c) {
+    if (**text != c) return false;
+    ++*text;
+    return true;
+}
+
 static bool read_size(const char **text, int64_t *size) {
     char *end;
     if (**text < '1' || **text > '9') return false;
@@ -43,7 +49,7 @@ bool choice_read(const char *text, ConvChoice *choice) {
     bool direct = c.algorithm == CONV_DIRECT, winograd = c.algorithm == CONV_WINOGRAD, good = c.algorithm != CONV_AUTO;
     if (good && winograd && skip_word(&text, "block")) good = read_size(&text, &c.block);
     if (good && direct && skip_word(&text, "tile"))
-        good = read_size(&text, &c.tile[0]) && *text++ == 'x' && read_size(&text, &c.tile[1]) && *text++ == 'x' &&
+        good = read_size(&text, &c.tile[0]) && skip_char(&text, 'x') && read_size(&text, &c.tile[1]) && skip_char(&text, 'x') &&
                read_size(&text, &c.tile[2]);
     text += strspn(text, " ");
     if (good && winograd) c.sweep = skip_word(&text, "sweep");

@@ -1,7 +1,6 @@
-"""--precision=bf16: half the memory, nearly the same losses, the same bits on any number of threads and in an executable, and
-checkpoints that either precision reads and continues from."""
+"""--precision=bf16: half the memory, nearly the same losses, the same bits on any number of threads, and checkpoints that either
+precision reads and continues from. (Executables: build_executable.py.)"""
 import re
-import subprocess
 
 from e2e import SMALL, Workspace, check, read_safetensors, step_losses
 
@@ -41,12 +40,6 @@ with Workspace() as at:
     check(weights(at, "t1") != weights(at, "f32"), "bf16 trains the same weights as f32: is it on?")
     check(weights(at, "t1") == weights(at, "t2") == weights(at, "t4"), "weights depend on the number of threads")
     close(step_losses(at("t1")), step_losses(at("f32")), 0.005, "bf16 and f32")
-
-    at.run("build", *MODEL, *BF16, "--cpu", "native", "-o", at("program"))
-    done = subprocess.run([str(part) for part in [at("program"), "train", *train(12, at("alone"))[4:]]], capture_output=True,
-                          text=True, env=at.environment(), cwd=at.path)
-    check(done.returncode == 0, f"the executable failed: {done.stderr}")
-    check(weights(at, "alone") == weights(at, "t1"), "the executable trains other weights")
 
     at.run(*train(16, at("f32"), "--resume", *BF16))
     at.run(*train(16, at("t1"), "--resume"))

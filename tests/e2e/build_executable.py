@@ -104,6 +104,14 @@ def check_no_openblas(at):
     check(all(abs(got[s] - want[s]) < 1e-3 * abs(want[s]) for s in want), f"losses {got}, expected about {want}")
 
 
+def check_bf16(at):
+    options = [*MODEL, "--precision", "bf16"]
+    at.run("build", *options, "--cpu", "native", "-o", at("half"))
+    at.run("train", *options, *train(4, at("half-netc")))
+    run(at, at("half"), *train(4, at("half-exe")))
+    same(at, "half-netc", "half-exe")
+
+
 def check_emit(at):
     model = at("tiny.net")
     shutil.copy(SMALL, model)
@@ -162,5 +170,6 @@ with Workspace() as at:
         check_empty_root(at, at("static"))
     check_openblas(at)
     check_no_openblas(at)
+    check_bf16(at)
     check_emit(at)
     check_bare_linker(at)
