@@ -141,13 +141,22 @@ static bool write_object(ProgramBuilder *p, LLVMMemoryBufferRef object, const ch
     return written;
 }
 
+/* A response file's words end at blanks; a backslash keeps the next character as it is. */
+static void write_word(FILE *out, const char *word) {
+    for (; *word; word++) {
+        if (strchr(" \t\n\v\f\r'\"\\", *word)) putc('\\', out);
+        putc(*word, out);
+    }
+    putc('\n', out);
+}
+
 static bool write_parts(ProgramBuilder *p, const char *directory) {
     FILE *list = fopen(arena_printf(p->arena, "%s/objects", directory), "a");
     Kernel **kernel = program_kernels(p);
     bool written = list != NULL;
     for (uint32_t i = 0; i < p->nkernels && written; i++) {
         char *path = arena_printf(p->arena, "%s/%s.o", directory, kernel[i]->symbol);
-        fprintf(list, "%s\n", path);
+        write_word(list, path);
         written = write_object(p, kernel[i]->object, path);
     }
     if (list && fclose(list)) written = false;

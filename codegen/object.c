@@ -68,25 +68,41 @@ static bool fail(ProgramBuilder *p, const char *why) {
 
 /* A dump that cannot be written is the user's mistake: a path in an option. */
 static bool dump_failed(ProgramBuilder *p, const char *path, const char *why) {
-    diag_error(p->diag, (Span){0}, "cannot write '%s': %s", path, why && *why ? why : strerror(errno));
+    diag_error(p->diag, (Span){0}, "cannot write '%s': %s", path, why ? why : "no reason given");
     p->failed = true;
     return false;
 }
 
-static bool dump(ProgramBuilder *p) {
-    const CodegenOptions *o = p->options;
-    char *message = NULL;
-    bool failed = o->dump_llvm && LLVMPrintModuleToFile(p->emitter->module, o->dump_llvm, &message);
-    if (failed) dump_failed(p, o->dump_llvm, message);
-    LLVMDisposeMessage(message);
-    if (failed || !o->dump_asm) return !failed;
-    message = NULL;
+/* LLVM's own ways into a file end the program when the disk is full. */
+static bool dump_text(ProgramBuilder *p, const char *path, const char *text, size_t size) {
+    FILE *file = fopen(path, "w");
+    bool written = file && fwrite(text, 1, size, file) == size;
+    if (file && fclose(file)) written = false;
+    return written || dump_failed(p, path, strerror(errno));
+}
+
+static bool dump_llvm(ProgramBuilder *p, const char *path) {
+    char *text = LLVMPrintModuleToString(p->emitter->module);
+    bool written = dump_text(p, path, text, strlen(text));
+    LLVMDisposeMessage(text);
+    return written;
+}
+
+static bool dump_asm(ProgramBuilder *p, const char *path) {
     LLVMModuleRef copy = LLVMCloneModule(p->emitter->module); /* the code generator consumes what it prints */
-    failed = LLVMTargetMachineEmitToFile(p->target->machine, copy, o->dump_asm, LLVMAssemblyFile, &message);
-    if (failed) dump_failed(p, o->dump_asm, message);
+    LLVMMemoryBufferRef text = NULL;
+    char *message = NULL;
+    bool failed = LLVMTargetMachineEmitToMemoryBuffer(p->target->machine, copy, LLVMAssemblyFile, &message, &text);
+    bool written = failed ? dump_failed(p, path, message) : dump_text(p, path, LLVMGetBufferStart(text), LLVMGetBufferSize(text));
+    if (!failed) LLVMDisposeMemoryBuffer(text);
     LLVMDisposeMessage(message);
     LLVMDisposeModule(copy);
-    return !failed;
+    return written;
+}
+
+static bool dump(ProgramBuilder *p) {
+    const CodegenOptions *o = p->options;
+    return (!o->dump_llvm || dump_llvm(p, o->dump_llvm)) && (!o->dump_asm || dump_asm(p, o->dump_asm));
 }
 
 bool object_emit(ProgramBuilder *p, LLVMMemoryBufferRef *object) {

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MAX_ARGUMENTS = 32 };
@@ -168,6 +169,17 @@ static int choose_output(Build *b) {
     return EXIT_OK;
 }
 
+/* Before anything is compiled: a place where no file can be made. */
+static int check_output(const char *path) {
+    struct stat info = {0};
+    char *directory = join("%s", path), *slash = strrchr(directory, '/');
+    if (slash) slash[1] = 0;
+    bool bad = stat(path, &info) ? access(slash ? directory : ".", W_OK) : S_ISDIR(info.st_mode);
+    int status = bad ? fail(EXIT_IO, "cannot write '%s': %s", path, strerror(S_ISDIR(info.st_mode) ? EISDIR : errno)) : EXIT_OK;
+    free(directory);
+    return status;
+}
+
 static int choose_target(Build *b) {
     b->target = b->o->target ? b->o->target : NETC_TARGET;
     for (const char *const *known = codegen_targets(); *known; known++)
@@ -195,6 +207,9 @@ int command_build(const Options *options) {
     if (!status) status = session_find_model(&b.session, options, "build");
     if (!status) status = choose_levels(&b);
     if (!status && !options->infer) status = choose_output(&b);
+    const char *output = options->infer ? options->output : b.output;
+    if (!status && output) status = check_output(output);
+    if (!status && options->header) status = check_output(options->header);
     if (!status) status = options->infer ? build_library(&b.session, b.target, &b.levels) : emit(&b);
     for (int i = 0; i < MAX_LEVELS; i++) free(b.object[i]);
     levels_free(&b.levels);

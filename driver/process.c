@@ -52,10 +52,33 @@ bool directory_make(const char *directory) {
     return made;
 }
 
+/* Ctrl-C, a closed pipe or a kill end a program wherever it is. A child, in a session of its own so that none of them reaches it,
+ * sees that end by a pipe that nobody writes to, and removes what is still there. */
+static void remove_at_end(const char *directory) {
+    int end[2];
+    if (pipe2(end, O_CLOEXEC)) return;
+    pid_t child = fork();
+    if (!child) {
+        char nothing;
+        ssize_t n;
+        close(end[1]);
+        setsid();
+        do n = read(end[0], &nothing, 1);
+        while (n < 0 && errno == EINTR);
+        directory_remove(directory);
+        _exit(EXIT_OK);
+    }
+    close(end[0]);
+    if (child < 0) close(end[1]); /* else it closes with this program */
+}
+
 char *directory_temporary(void) {
     const char *temporary = getenv("TMPDIR");
     char *path = join("%s/netc-XXXXXX", temporary && *temporary ? temporary : "/tmp");
-    if (mkdtemp(path)) return path;
+    if (mkdtemp(path)) {
+        remove_at_end(path);
+        return path;
+    }
     fail(EXIT_IO, "cannot make a directory like '%s': %s", path, strerror(errno));
     free(path);
     return NULL;

@@ -21,6 +21,6 @@ int64_t directory_bytes(const char *directory);
 bool directory_remove(const char *directory);
 /* mkdir -p */
 bool directory_make(const char *directory);
-/* A new one under $TMPDIR or /tmp, malloc'd; NULL after a sentence. */
+/* A new one under $TMPDIR or /tmp, malloc'd; NULL after a sentence. However this program ends, it does not outlive it. */
 char *directory_temporary(void);
 #endif

@@ -106,8 +106,8 @@ static const Action *find_action(const char *name) {
 }
 
 static void print_action(const Action *a) {
-    printf("Usage: %s %s %s [options]\n\n%c%s.\n", program_invocation_short_name, a->name, a->operands, a->summary[0] - 'a' + 'A',
-           a->summary + 1);
+    printf("Usage: %s %s%s%s [options]\n\n%c%s.\n", program_invocation_short_name, a->name, *a->operands ? " " : "", a->operands,
+           a->summary[0] - 'a' + 'A', a->summary + 1);
     options_print_help(a->bit, stdout);
 }
 

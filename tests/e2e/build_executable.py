@@ -3,7 +3,9 @@ needs the C library only, runs in an empty root, and runs its code for lesser CP
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 
 from e2e import SMALL, Workspace, check, fabricate_cifar10, metrics, read_safetensors, step_losses
 
@@ -146,6 +148,32 @@ def check_bare_linker(at):
     print(f"linked by {os.path.basename(linker)} alone")
 
 
+def check_files(at):
+    """Output that cannot be written is one sentence, before anything is compiled where that is known then; temporary files go,
+    however the build ends, and may lie in a directory of any name."""
+    at.refuses("build", SMALL, "-o", at("nowhere", "x"), status=3, says="No such file")
+    at.refuses("build", SMALL, "-o", at.path, status=3, says="Is a directory")
+    for kind in "asm", "llvm", "obj":
+        _, said = at.run("build", SMALL, "--cpu", "native", f"--emit={kind}", "-o", "/dev/full", status=1)
+        check(said == "error: cannot write '/dev/full': No space left on device\n", f"--emit={kind} on a full disk: {said}")
+    temporary = at("a 'temporary\\ \"directory")
+    os.mkdir(temporary)
+    at.run("build", *MODEL, "--cpu", "native", "-o", at("odd"), temporary=temporary)
+    run(at, at("odd"), "help")
+    check(not os.listdir(temporary), f"a build left {os.listdir(temporary)}")
+    for end in signal.SIGINT, signal.SIGKILL:
+        build = at.start("build", *MODEL, "--no-cache", "-o", at("interrupted"), temporary=temporary)
+        while build.poll() is None and not any(files for _, _, files in os.walk(temporary)):
+            time.sleep(0.001)
+        build.send_signal(end)
+        build.communicate(timeout=60)
+        check(build.returncode == -end, f"interrupted by {end}: exit status {build.returncode}")
+        soon = time.monotonic() + 30
+        while os.listdir(temporary) and time.monotonic() < soon:
+            time.sleep(0.01)
+        check(not os.listdir(temporary), f"{end} left {os.listdir(temporary)}")
+
+
 def check_empty_root(at, program):
     root = at("root")
     fabricate_cifar10(os.path.join(root, "data"))
@@ -173,3 +201,4 @@ with Workspace() as at:
     check_bf16(at)
     check_emit(at)
     check_bare_linker(at)
+    check_files(at)

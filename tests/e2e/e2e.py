@@ -43,8 +43,8 @@ class Workspace:
         clean = {k: v for k, v in os.environ.items() if k not in ("NETC_DATA", "NETC_CACHE", "XDG_CACHE_HOME")}
         return dict(clean, HOME=self.path, LC_ALL="C")
 
-    def start(self, *args, path=None, **options):
-        environment = dict(self.environment(), **({"PATH": path} if path else {}))
+    def start(self, *args, path=None, temporary=None, **options):
+        environment = dict(self.environment(), **({"PATH": path} if path else {}), **({"TMPDIR": temporary} if temporary else {}))
         return subprocess.Popen([NETC, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 env=environment, cwd=self.path, **options)
 
