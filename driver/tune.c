@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { ROUNDS = 3 };
@@ -37,6 +38,9 @@ static int read_choices(const char *path, ChoiceTable *table, uint32_t *bad) {
 
 /* Under a temporary name first, so that a full disk or a crash leaves the old file. */
 static int write_choices(const char *path, const ChoiceTable *table) {
+    struct stat info;
+    if (!stat(path, &info) && !S_ISREG(info.st_mode)) /* renaming would put a file in a device's place */
+        return fail(EXIT_IO, "cannot write '%s': it is not a regular file", path);
     char *temporary = join("%s.tmp-%ld", path, (long)getpid());
     FILE *out = fopen(temporary, "w");
     errno = out ? 0 : errno;

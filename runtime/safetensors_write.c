@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool grow(StOut *o, void **array, size_t needed, size_t *capacity, size_t size) {
@@ -123,6 +124,9 @@ static void sync_directory(const char *path) {
 
 RtStatus st_write(StOut *o, const char *path, RtError *error) {
     char *temporary = NULL;
+    struct stat info;
+    if (!stat(path, &info) && !S_ISREG(info.st_mode)) /* renaming would put a file in a device's place */
+        return rt_fail(error, RT_IO, "cannot write %s: it is not a regular file", path);
     if (o->failed || asprintf(&temporary, "%s.tmp-%ld", path, (long)getpid()) < 0)
         return rt_fail(error, RT_IO, "cannot write %s: not enough memory", path);
     FILE *f = fopen(temporary, "wb");

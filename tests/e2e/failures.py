@@ -3,6 +3,7 @@ import json
 import os
 import resource
 import shutil
+import stat
 import struct
 import subprocess
 
@@ -127,6 +128,10 @@ def no_room(at):
     at.refuses(*train(at("file", "run")), status=IO, says="file/run")
     at.refuses("init", SMALL, "-o", at("file", "w.safetensors"), status=IO, says="file/w.safetensors")
     at.refuses("ir", SMALL, "-o", at("file", "x.ir"), status=IO, says="file/x.ir")
+    os.mkfifo(at("pipe"))
+    at.refuses("init", SMALL, "-o", at("pipe"), status=IO, says="not a regular file")
+    at.refuses("build", SMALL, "-S", "-o", at("x.s"), "--save-choices", at("pipe"), status=IO, says="not a regular file")
+    check(stat.S_ISFIFO(os.stat(at("pipe")).st_mode), "a pipe was replaced by a file")
     if os.geteuid() != 0:
         os.makedirs(at("locked"), mode=0o555)
         at.refuses(*train(at("locked", "run")), status=IO, says="locked/run")
