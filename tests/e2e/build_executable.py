@@ -194,6 +194,8 @@ with Workspace() as at:
     check_commands(at, at("exe"))
     if os.uname().machine == "x86_64":
         check_lesser_cpu(at, at("exe"))
+        at.run("build", "resnet110", "--cpu", "x86-64-v3,x86-64-v4,znver5", "-o", at("deep"))
+        check_links(at("deep"), False)  # its size, too
     if os.geteuid() == 0:
         check_empty_root(at, at("static"))
     check_openblas(at)
