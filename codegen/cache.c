@@ -60,6 +60,9 @@ static bool is_name(const char *text) {
     return strlen(text) == CACHE_NAME - 1 && strspn(text, "0123456789abcdef") == CACHE_NAME - 1;
 }
 
+/* A file, or what a killed process left of one being written. */
+static bool is_ours(const char *text) { return is_name(text) || (strlen(text) == 10 && !strncmp(text, "new-", 4)); }
+
 static void path_of(char path[4096], const char *directory, const char *name) { snprintf(path, 4096, "%s/%s", directory, name); }
 
 /* ---- reading and writing ---- */
@@ -91,6 +94,11 @@ static bool read_whole(int file, void *to, size_t size) {
     return true;
 }
 
+/* Code that another user can have written is not run. */
+static bool is_trusted(const struct stat *status) {
+    return (status->st_uid == geteuid() || status->st_uid == 0) && !(status->st_mode & (S_IWGRP | S_IWOTH));
+}
+
 bool kernel_cache_read(const char *directory, const char *name, CachedKernel *kernel) {
     char path[4096];
     path_of(path, directory, name);
@@ -98,8 +106,8 @@ bool kernel_cache_read(const char *directory, const char *name, CachedKernel *ke
     if (file < 0) return false;
     FileHeader h;
     struct stat status;
-    bool whole = !fstat(file, &status) && read_whole(file, &h, sizeof h) && !memcmp(h.magic, magic, sizeof magic) &&
-                 h.size <= MAX_OBJECT && (uint64_t)status.st_size == sizeof h + h.size;
+    bool whole = !fstat(file, &status) && is_trusted(&status) && read_whole(file, &h, sizeof h) &&
+                 !memcmp(h.magic, magic, sizeof magic) && h.size <= MAX_OBJECT && (uint64_t)status.st_size == sizeof h + h.size;
     void *object = whole ? malloc(h.size + 1) : NULL;
     whole = object && read_whole(file, object, h.size) && file_checksum(&h, object) == h.checksum;
     if (whole && time(NULL) - status.st_mtime > USED_SECONDS) futimens(file, NULL); /* what is used is trimmed last */
@@ -141,7 +149,7 @@ static CacheFile *list_files(const char *directory, CacheInfo *info) {
     *info = (CacheInfo){0};
     for (struct dirent *entry; open_directory && (entry = readdir(open_directory));) {
         struct stat status;
-        if (!is_name(entry->d_name) || fstatat(dirfd(open_directory), entry->d_name, &status, 0)) continue;
+        if (!is_ours(entry->d_name) || fstatat(dirfd(open_directory), entry->d_name, &status, 0)) continue;
         if (info->files == capacity) {
             capacity = capacity ? 2 * capacity : 256;
             CacheFile *larger = realloc(list, capacity * sizeof *list);
@@ -149,7 +157,7 @@ static CacheFile *list_files(const char *directory, CacheInfo *info) {
             list = larger;
         }
         CacheFile *f = &list[info->files++];
-        memcpy(f->name, entry->d_name, CACHE_NAME);
+        snprintf(f->name, CACHE_NAME, "%.*s", CACHE_NAME - 1, entry->d_name);
         f->bytes = (uint64_t)status.st_size;
         f->used = status.st_mtim;
         info->bytes += f->bytes;
@@ -174,7 +182,7 @@ void kernel_cache_trim(const char *directory, uint64_t bytes) {
     CacheInfo info;
     CacheFile *list = list_files(directory, &info);
     if (list && info.bytes > bytes) qsort(list, info.files, sizeof *list, oldest_first);
-    for (uint64_t i = 0; i < info.files && info.bytes > bytes; i++) {
+    for (uint64_t i = 0; i < info.files && (info.bytes > bytes || bytes == 0); i++) {
         char path[4096];
         path_of(path, directory, list[i].name);
         if (!unlink(path)) info.bytes -= list[i].bytes;

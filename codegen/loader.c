@@ -193,17 +193,29 @@ static bool relocate(uint32_t type, char *at, int64_t value) {
     }
 }
 
+static size_t patched_bytes(uint32_t type) {
+#if defined(__x86_64__)
+    return type == R_X86_64_64 ? sizeof(uint64_t) : sizeof(uint32_t);
+#else
+    return type == R_AARCH64_ABS64 ? sizeof(uint64_t) : sizeof(uint32_t);
+#endif
+}
+
 static bool relocate_section(Loader *l, uint32_t object, const Elf64_Shdr *table) {
     const CodeObject *o = &l->object[object];
     if (table->sh_info >= header_of(o)->e_shnum || l->place[object][table->sh_info] == NOWHERE) return true;
+    if (table->sh_link >= header_of(o)->e_shnum || sections_of(o)[table->sh_link].sh_type != SHT_SYMTAB)
+        return refuse(l, "is damaged");
     const Elf64_Rela *rela = section_data(o, table);
     Symbols symbols = symbols_of(o, &sections_of(o)[table->sh_link]);
     size_t size = sections_of(o)[table->sh_info].sh_size;
     for (size_t i = 0; i < table->sh_size / sizeof *rela; i++) {
-        if (rela[i].r_offset > size || size - rela[i].r_offset < sizeof(uint32_t)) return refuse(l, "is damaged");
+        uint64_t offset = rela[i].r_offset;
+        if (offset > size || size - offset < patched_bytes((uint32_t)ELF64_R_TYPE(rela[i].r_info)))
+            return refuse(l, "is damaged");
         char *to = symbol_address(l, object, &symbols, ELF64_R_SYM(rela[i].r_info));
         if (!to) return *l->why ? false : refuse(l, "is damaged");
-        char *at = l->memory + l->place[object][table->sh_info] + rela[i].r_offset;
+        char *at = l->memory + l->place[object][table->sh_info] + offset;
         if (!relocate((uint32_t)ELF64_R_TYPE(rela[i].r_info), at, (int64_t)(intptr_t)to + rela[i].r_addend))
             return refuse(l, "has a relocation of an unknown kind");
     }
