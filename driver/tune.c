@@ -74,8 +74,8 @@ static int read_pinned(Session *session, const char *path) {
 
 /* ---- as the checkpoint has it ---- */
 
-/* Whatever the checkpoint says is preferred. One of another CPU, or of a netc whose kernels had other keys, says nothing of some
- * convolutions or of all; the runtime refuses one of another model. */
+/* Whatever the checkpoint says is preferred. One that knows none of the convolutions is of another CPU, or another model, which
+ * the runtime refuses. */
 static int adopt_recorded(Session *session, const CodegenInput *input, CodegenOptions *code) {
     char *directory = output_directory(session->train.name, session->options), *path = join("%s/last.safetensors", directory);
     char *text = rt_checkpoint_choices(path);
@@ -85,7 +85,7 @@ static int adopt_recorded(Session *session, const CodegenInput *input, CodegenOp
     bool recorded = text && choices_read(session->choices, text, &bad);
     int status = recorded ? convolutions_list(session, input, code, &c) : EXIT_OK;
     for (int64_t i = 0; i < c.count; i++) missing += !choices_find(session->choices, c.cpu, c.item[i].site.key);
-    if (missing)
+    if (missing && missing < c.count)
         fprintf(stderr,
                 "netc: warning: '%s' does not say how %" PRId64 " of %" PRId64 " convolutions were computed: the "
                 "bits may not be those of an uninterrupted run\n",
