@@ -3,6 +3,7 @@
 #define NETC_TESTS_IR_HELPERS_H
 #include "ir/eval.h"
 #include "ir/text.h"
+#include "run_cases.h"
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -87,16 +88,5 @@ static inline void assert_near(double found, double expected, double tolerance, 
     bool same =
         found == expected || (isnan(found) && isnan(expected)) || fabs(found - expected) <= tolerance * (1 + fabs(expected));
     ck_assert_msg(same, "%s, element %lld: found %.17g, expected %.17g", what, (long long)at, found, expected);
-}
-
-/* A program of one suite. */
-static inline int run_cases(const char *name, TCase *cases) {
-    Suite *suite = suite_create(name);
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 #endif

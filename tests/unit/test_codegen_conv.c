@@ -10,6 +10,7 @@
 #include "codegen/codegen.h"
 #include "ir/eval.h"
 #include "ir/ir.h"
+#include "run_cases.h"
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -403,7 +404,6 @@ START_TEST(narrower_targets) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("codegen_conv");
     TCase *tests = tcase_create("conv");
     const int count = (int)(sizeof cases / sizeof cases[0]);
     tcase_set_timeout(tests, 120);
@@ -414,10 +414,5 @@ int main(void) {
     tcase_add_loop_test(tests, generated_gemm, 0, count);
     tcase_add_loop_test(tests, bf16, 0, count);
     tcase_add_loop_test(tests, narrower_targets, 0, count);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_cases("codegen_conv", tests);
 }

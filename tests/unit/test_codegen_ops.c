@@ -1,6 +1,7 @@
 /* Every op that code is generated for, against the reference evaluator, over a table of shapes; on one, two and four threads,
  * which must agree to the bit. All cases of a shape are one graph, so that places, plans and shared kernels are exercised too. */
 #include "codegen_helpers.h"
+#include "run_cases.h"
 
 typedef struct Shape {
     int64_t n, c, h, w;
@@ -382,7 +383,6 @@ START_TEST(op_that_should_be_gone_is_refused) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("codegen_ops");
     TCase *tests = tcase_create("ops");
     const int count = (int)(sizeof shapes / sizeof shapes[0]);
     tcase_set_timeout(tests, 120);
@@ -394,10 +394,5 @@ int main(void) {
     tcase_add_test(tests, bf16_is_the_nearest);
     tcase_add_test(tests, unknown_cpu_is_refused);
     tcase_add_test(tests, op_that_should_be_gone_is_refused);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_cases("codegen_ops", tests);
 }

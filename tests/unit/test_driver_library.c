@@ -2,6 +2,7 @@
  * scores. */
 #include "driver/driver.h"
 #include "ir/eval.h"
+#include "run_cases.h"
 #include "runtime/infer.h"
 #include <check.h>
 #include <dlfcn.h>
@@ -191,11 +192,5 @@ END_TEST
 int main(void) {
     TCase *cases = tcase_create("library");
     tcase_add_loop_test(cases, scores, 0, sizeof cases_of_model / sizeof *cases_of_model);
-    Suite *suite = suite_create("driver/library");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("driver/library", cases);
 }

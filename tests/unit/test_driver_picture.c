@@ -1,5 +1,6 @@
 /* Pictures: PNG round trip, and a resize that averages when it shrinks and interpolates when it grows. */
 #include "driver/picture.h"
+#include "run_cases.h"
 #include <check.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -86,7 +87,6 @@ START_TEST(missing_file_has_a_reason) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("picture");
     TCase *tests = tcase_create("picture");
     tcase_add_test(tests, same_size_is_unchanged);
     tcase_add_test(tests, shrinking_averages);
@@ -94,10 +94,5 @@ int main(void) {
     tcase_add_test(tests, one_pixel_fills_everything);
     tcase_add_test(tests, png_round_trip);
     tcase_add_test(tests, missing_file_has_a_reason);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("picture", tests);
 }

@@ -6,6 +6,7 @@
  * NETC_BLESS=1 in the environment rewrites the .expect files. */
 #include "frontend/frontend.h"
 #include "ir/text.h"
+#include "run_cases.h"
 #include <check.h>
 #include <dirent.h>
 #include <stdlib.h>
@@ -154,16 +155,10 @@ START_TEST(files_take_their_canonical_form) { compare_folder("tests/golden/front
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("frontend: golden");
     TCase *tests = tcase_create("golden");
     tcase_set_timeout(tests, 300);
     tcase_add_test(tests, bad_files_get_their_messages);
     tcase_add_test(tests, good_files_make_their_graphs);
     tcase_add_test(tests, files_take_their_canonical_form);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_cases("frontend: golden", tests);
 }

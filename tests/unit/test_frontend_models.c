@@ -1,6 +1,7 @@
 /* The model zoo: every net compiles in both modes into a sound source graph and has as many parameters as its paper says. */
 #include "frontend/frontend.h"
 #include "ir/text.h"
+#include "run_cases.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,7 +139,6 @@ START_TEST(where_the_gate_is) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("frontend: models");
     TCase *tests = tcase_create("models");
     tcase_set_timeout(tests, 300);
     int count = sizeof zoo / sizeof *zoo;
@@ -147,10 +147,5 @@ int main(void) {
     tcase_add_loop_test(tests, decay_flags, 0, count);
     tcase_add_test(tests, batch_of_the_recipe);
     tcase_add_test(tests, where_the_gate_is);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_cases("frontend: models", tests);
 }

@@ -2,6 +2,7 @@
  * cut at every byte, damaged, formatted, formatted again. Meant to be run under ASan too. */
 #include "frontend/frontend.h"
 #include "frontend/lexer.h"
+#include "run_cases.h"
 #include <check.h>
 #include <dirent.h>
 #include <stdlib.h>
@@ -258,7 +259,6 @@ START_TEST(deep_calls) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("frontend: robustness");
     TCase *tests = tcase_create("robust");
     tcase_set_timeout(tests, 300);
     tcase_add_test(tests, formatting_twice_is_formatting_once);
@@ -269,10 +269,5 @@ int main(void) {
     tcase_add_test(tests, damaged_nets_compile_or_are_refused);
     tcase_add_test(tests, hostile_sizes);
     tcase_add_test(tests, deep_calls);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_cases("frontend: robustness", tests);
 }

@@ -3,6 +3,7 @@
 #include "ir/text.h"
 #include "passes/driver.h"
 #include "passes/plugin.h"
+#include "run_cases.h"
 #include "tests/unit/fusion_zoo.h"
 #include <check.h>
 #include <sys/wait.h>
@@ -266,7 +267,6 @@ START_TEST(bugs_are_reported_with_the_graph) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("passes_driver");
     TCase *t = tcase_create("driver");
     tcase_add_loop_test(t, mistakes_are_reported, 0, MISTAKES);
     tcase_add_test(t, pipelines);
@@ -276,10 +276,5 @@ int main(void) {
     tcase_add_test(t, loaded_pass_runs);
     tcase_add_test(t, loaded_pass_rewrites);
     tcase_add_loop_test(t, bugs_are_reported_with_the_graph, 0, BUGS);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("passes_driver", t);
 }

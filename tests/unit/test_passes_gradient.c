@@ -2,6 +2,7 @@
  * one, over a table of shapes. The loss is a weighted sum of the op's result with fixed random weights. A leaf is moved along
  * random directions, so that every element of its gradient counts. The source graph is the oracle: what is differentiated has
  * been through lower and split_batch_norm. The last test fails if the op table has an op that no case reached. */
+#include "run_cases.h"
 #include "tests/unit/fusion_run.h"
 #include "tests/unit/fusion_zoo.h"
 
@@ -416,17 +417,11 @@ START_TEST(every_op_has_a_case) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("passes_gradient");
     TCase *t = tcase_create("gradient");
     tcase_add_loop_test(t, central_differences, 0, CASES);
     tcase_add_test(t, nothing_for_inputs);
     tcase_add_test(t, unused_parameter_has_gradient_zero);
     tcase_add_test(t, many_users);
     tcase_add_test(t, every_op_has_a_case);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("passes_gradient", t);
 }

@@ -1,5 +1,6 @@
 /* The memory plan: on random graphs no two buffers that live at the same time overlap, everything is aligned and inside the
  * arena, and the arena is no smaller than the largest live sum. On real networks it is near that bound. */
+#include "run_cases.h"
 #include "tests/unit/fusion_run.h"
 #include "tests/unit/fusion_zoo.h"
 
@@ -166,15 +167,9 @@ START_TEST(empty_graph) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("passes_plan");
     TCase *t = tcase_create("plan");
     tcase_add_loop_test(t, random_graphs, 0, 10);
     tcase_add_loop_test(t, networks_are_near_the_bound, 0, 4);
     tcase_add_test(t, empty_graph);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("passes_plan", t);
 }

@@ -1,6 +1,7 @@
 /* Passes that need no fusing: what they leave computes what they were given. A zoo of small networks in both modes, against the
  * evaluator in double; stopped after any number of single rewrites as well; and each simplifying pass finds nothing to do a
  * second time. */
+#include "run_cases.h"
 #include "tests/unit/fusion_run.h"
 #include "tests/unit/fusion_zoo.h"
 
@@ -201,7 +202,6 @@ START_TEST(nan_survives_lowering) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("passes_rewrites");
     TCase *t = tcase_create("rewrites");
     tcase_add_loop_test(t, lowering_keeps_values, 0, 2 * NETS);
     tcase_add_loop_test(t, each_pass_keeps_values, 0, 2 * NETS);
@@ -210,10 +210,5 @@ int main(void) {
     tcase_add_test(t, batch_norm_is_folded);
     tcase_add_test(t, batch_norm_gradient_is_affine);
     tcase_add_test(t, nan_survives_lowering);
-    suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("passes_rewrites", t);
 }

@@ -1,5 +1,6 @@
 /* squeeze: which sums over feature maps are left, and that what replaces the others is as accurate in f32. That it keeps the
  * values is test_passes_fuse.c's; single rewrites, fired and refused, are tests/golden/fusion/squeeze_*. */
+#include "run_cases.h"
 #include "tests/unit/fusion_run.h"
 #include "tests/unit/fusion_zoo.h"
 
@@ -93,16 +94,10 @@ START_TEST(no_accuracy_is_lost_in_f32) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("passes_squeeze");
     TCase *tests = tcase_create("squeeze");
     tcase_add_test(tests, a_gate_adds_no_sum);
     tcase_add_test(tests, a_gate_adds_no_sum_in_inference);
     tcase_add_test(tests, it_ends);
     tcase_add_test(tests, no_accuracy_is_lost_in_f32);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("passes_squeeze", tests);
 }

@@ -1,4 +1,5 @@
 /* Checkpoints as a run leaves and finds them: contents, foreign and damaged files, disks that are full. */
+#include "run_cases.h"
 #include "runtime/safetensors.h"
 #include "runtime_softmax.h"
 #include <dirent.h>
@@ -322,12 +323,7 @@ int main(void) {
     tcase_add_test(cases, size_limit);
     tcase_add_test(cases, full_disk);
     tcase_add_test(cases, unwritable_places);
-    Suite *suite = suite_create("runtime/checkpoint");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    int failed = run_cases("runtime/checkpoint", cases);
     rt_data_free(&data);
-    return failed != 0;
+    return failed;
 }

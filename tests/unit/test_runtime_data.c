@@ -1,5 +1,6 @@
 /* Data sets: CIFAR's binary files, whole and damaged in every way; the synthetic set: deterministic, split, and out of a linear
  * model's reach. */
+#include "run_cases.h"
 #include "runtime_softmax.h"
 #include <sys/stat.h>
 
@@ -210,11 +211,5 @@ int main(void) {
 #ifndef __SANITIZE_THREAD__
     tcase_add_test(cases, synthetic_defeats_a_linear_model);
 #endif
-    Suite *suite = suite_create("runtime/data");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("runtime/data", cases);
 }

@@ -1,5 +1,6 @@
 /* Contexts of an inference library, over hand-written programs: any number of images, the caller's memory, weights embedded, from
  * a file and from bytes, damaged weights, threads side by side. */
+#include "run_cases.h"
 #include "runtime/infer.h"
 #include "runtime/safetensors.h"
 #include "runtime_softmax.h"
@@ -248,11 +249,5 @@ int main(void) {
     tcase_add_test(cases, mistakes_of_the_caller);
     tcase_add_test(cases, levels);
     tcase_add_test(cases, pictures_and_classes);
-    Suite *suite = suite_create("runtime/infer");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("runtime/infer", cases);
 }

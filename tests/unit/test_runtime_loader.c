@@ -1,4 +1,5 @@
 /* Sampler, augmentations, normalisation, the loader's batches, and learning-rate schedules. */
+#include "run_cases.h"
 #include "runtime/loader.h"
 #include "runtime_softmax.h"
 
@@ -262,11 +263,5 @@ int main(void) {
     tcase_add_test(cases, cutout_is_the_mean);
     tcase_add_test(cases, schedules);
     tcase_add_test(cases, warm_up);
-    Suite *suite = suite_create("runtime/loader");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("runtime/loader", cases);
 }

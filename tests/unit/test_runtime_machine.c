@@ -1,4 +1,5 @@
 /* The machine: layouts against their written formula, initial values, references, entries on any number of threads. */
+#include "run_cases.h"
 #include "runtime_softmax.h"
 #include <float.h>
 
@@ -228,11 +229,5 @@ int main(void) {
     tcase_add_test(cases, placed);
     tcase_add_test(cases, groups_of_inference);
     tcase_add_test(cases, impossible_programs);
-    Suite *suite = suite_create("runtime/machine");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("runtime/machine", cases);
 }

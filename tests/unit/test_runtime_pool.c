@@ -1,4 +1,5 @@
 /* The thread pool: every piece once, whatever the thread count; many short jobs; more threads than processors. */
+#include "run_cases.h"
 #include "runtime/rt.h"
 #include <check.h>
 #include <stdatomic.h>
@@ -135,11 +136,5 @@ int main(void) {
     tcase_add_test(cases, too_many_threads_stay_quick);
     tcase_add_test(cases, one_piece_runs_on_the_caller);
     tcase_add_test(cases, limits);
-    Suite *suite = suite_create("runtime/pool");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("runtime/pool", cases);
 }

@@ -1,4 +1,5 @@
 /* Philox against the known answers of Random123, SHA-256 against those of FIPS 180-4, and what uniform and normal promise. */
+#include "run_cases.h"
 #include "runtime/rt.h"
 #include "runtime/sha256.h"
 #include <check.h>
@@ -106,11 +107,5 @@ int main(void) {
     tcase_add_test(cases, normal_is_normal);
     tcase_add_test(cases, every_argument_matters);
     tcase_add_loop_test(cases, sha256_known_answers, 0, sizeof hashes / sizeof *hashes);
-    Suite *suite = suite_create("runtime/rng");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("runtime/rng", cases);
 }

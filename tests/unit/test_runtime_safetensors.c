@@ -1,4 +1,5 @@
 /* safetensors and JSON: what is written is read back; every kind of damage is one sentence; nothing is half done. */
+#include "run_cases.h"
 #include "runtime/json.h"
 #include "runtime/safetensors.h"
 #include "runtime_softmax.h"
@@ -278,11 +279,5 @@ int main(void) {
     tcase_add_test(cases, damaged_files);
     tcase_add_test(cases, fuzzed_files);
     tcase_add_test(cases, failed_writes);
-    Suite *suite = suite_create("runtime/safetensors");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_cases("runtime/safetensors", cases);
 }

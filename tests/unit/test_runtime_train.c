@@ -1,5 +1,6 @@
 /* The training loop, on the hand-written softmax regression: metrics, same bits on any number of threads, resuming, signals,
  * divergence, evaluation. What happens to files that cannot be written or read: test_runtime_checkpoint.c. */
+#include "run_cases.h"
 #include "runtime/json.h"
 #include "runtime_softmax.h"
 #include <malloc.h>
@@ -376,12 +377,7 @@ int main(void) {
     tcase_add_test(cases, memory_does_not_grow);
     tcase_add_test(cases, evaluation);
     tcase_add_test(cases, progress_is_plain_in_a_pipe);
-    Suite *suite = suite_create("runtime/train");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    int failed = run_cases("runtime/train", cases);
     rt_data_free(&data);
-    return failed != 0;
+    return failed;
 }
