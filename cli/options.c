@@ -101,6 +101,10 @@ static const OptionRow table[] = {
      "of --infer: data set of the statistics and class names in the header (default: the recipe's)"},
 
     {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | RUNS, "threads (default: one per CPU); the results do not depend on it"},
+    {"memory-limit", 0, KIND_TEXT, "SIZE", AT(memory_limit), CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR,
+     "keep a training step's activations within SIZE (512M, 1.5G), by computing some again"},
+    {"recompute", 0, KIND_COUNT, "N", AT(recompute), CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR,
+     "compute N activations again in backward rather than keep them, the cheapest first"},
     {"cpu", 0, KIND_TEXT, "NAME", AT(cpu), JITS, "LLVM's name of the CPU to compile for (default: native)"},
     {"conv", 0, KIND_CHOICE, "auto|direct|gemm", AT(conv), COMPILES, "convolution algorithm (default: auto)"},
     {"no-openblas", 0, KIND_FLAG, NULL, AT(no_openblas), COMPILES,

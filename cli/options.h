@@ -50,6 +50,8 @@ typedef struct Options {
     const char *cpu, *conv, *precision, *dump_llvm, *dump_asm;
     const char *tune_file, *choices, *save_choices;
     bool tune, rechoose, convolutions;
+    const char *memory_limit;
+    int64_t recompute;
     int64_t threads, seed;
     /* training */
     const char *data, *out, *init;

@@ -204,6 +204,18 @@ bool codegen_object(const CodegenInput *input, const CodegenOptions *options, co
     return finish(&target, &p, path);
 }
 
+uint64_t codegen_step_bytes(const Graph *train, const CodegenOptions *options, Diag *diag) {
+    Target target;
+    ProgramBuilder p;
+    if (!open_builder(&target, &p, "plan", options, diag)) return 0;
+    program_add_tensors(&p, train);
+    program_place_tensors(&p);
+    uint64_t bytes = lower_arena_bytes(&p, train);
+    program_close(&p);
+    target_close(&target);
+    return bytes;
+}
+
 bool codegen_data(const CodegenOptions *options, const char *symbol, const void *image, size_t size, const DataPointer *pointer,
                   uint32_t npointers, const char *path, Diag *diag) {
     Target target;

@@ -75,6 +75,11 @@ void jit_free(Jit *jit);
 bool codegen_object(const CodegenInput *input, const CodegenOptions *options, const char *symbol, const char *path, GemmUse *gemm,
                     Diag *diag);
 
+/* What a training step keeps in memory besides parameters, gradients of parameters and the optimiser's state:
+ * RtProgram.arena_bytes of the Program that would be compiled from the graph (by default choices, if none are given). 0 with a
+ * diagnostic. */
+uint64_t codegen_step_bytes(const Graph *train, const CodegenOptions *options, Diag *diag);
+
 /* Constant data as an object file at `path`, exported as `symbol`: the bytes of `image`, in which addresses of other objects'
  * symbols, in ascending order of offset, replace what stands there. False with a diagnostic. */
 typedef struct DataPointer {

@@ -356,14 +356,15 @@ static void copy_outputs(Lowering *l, const Place *target) {
     }
 }
 
-void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList *prepare, Place *output_place) {
-    Lowering l = {.p = p, .g = g, .entry = dynamic, .prepare = prepare, .whole = output_place != NULL};
+/* Everything up to the calls: algorithms, and a place for each value. Outputs get `target`. False after a diagnostic. */
+static bool place_graph(Lowering *ready, ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList *prepare, bool whole,
+                        Place *target) {
+    Lowering l = {.p = p, .g = g, .entry = dynamic, .prepare = prepare, .whole = whole};
     l.place = ARENA_ARRAY(p->arena, Place, g->count);
     l.workspace = ARENA_ARRAY(p->arena, uint64_t, g->count);
     l.read = graph_reads(p->arena, g);
     l.fixed = ARENA_ARRAY(p->arena, bool, g->count);
     l.partner = ARENA_ARRAY(p->arena, Val, g->count);
-    Place *target = output_place ? output_place : ARENA_ARRAY(p->arena, Place, g->noutputs);
     p->failed |= !choose_convolutions(p->arena, p->target, p->options, g, p->diag, &l.convs);
     record_choices(&l);
     find_partners(&l);
@@ -371,14 +372,29 @@ void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList 
         l.place[v] = nowhere;
         if (is_leaf(g->value[v].op)) place_leaf(&l, v);
     }
-    if (p->failed) return;
-    place_outputs(&l, target);
-    if (prepare) {
-        find_fixed(&l);
-        place_fixed(&l);
+    if (!p->failed) {
+        place_outputs(&l, target);
+        if (prepare) {
+            find_fixed(&l);
+            place_fixed(&l);
+        }
+        place_in_arena(&l);
+        find_elements(&l);
     }
-    place_in_arena(&l);
-    find_elements(&l);
+    *ready = l;
+    return !p->failed;
+}
+
+uint64_t lower_arena_bytes(ProgramBuilder *p, const Graph *g) {
+    Lowering l;
+    Place *target = ARENA_ARRAY(p->arena, Place, g->noutputs);
+    return place_graph(&l, p, g, NULL, NULL, false, target) ? p->arena_bytes : 0;
+}
+
+void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList *prepare, Place *output_place) {
+    Lowering l;
+    Place *target = output_place ? output_place : ARENA_ARRAY(p->arena, Place, g->noutputs);
+    if (!place_graph(&l, p, g, dynamic, prepare, output_place != NULL, target)) return;
     for (Val v = 0; v < g->count && !p->failed; v++) {
         l.entry = prepare && l.fixed[v] ? prepare : dynamic;
         lower_value(&l, v);

@@ -91,6 +91,9 @@ void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call
  * output i at output_place[i] of RT_FOLDED. */
 void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList *prepare, Place *output_place);
 
+/* The size of RT_ARENA that lower_graph would ask for, in a program that has the graph's tensors; 0 after a diagnostic. */
+uint64_t lower_arena_bytes(ProgramBuilder *p, const Graph *g);
+
 /* Reports that value v (NO_VAL: nothing in particular) cannot be compiled. */
 void lowering_error(Lowering *l, Val v, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -121,6 +121,8 @@ static int write_graphs(const Build *b) {
 }
 
 static int emit(Build *b) {
+    b->session.target = b->target;
+    b->session.levels = &b->levels;
     int status = session_graph(&b->session, MODE_TRAIN, true);
     bool as_printed = !strcmp(b->kind, "ir");
     if (!status) status = as_printed ? session_graph(&b->session, MODE_INFER, true) : session_infer(&b->session);

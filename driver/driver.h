@@ -5,6 +5,7 @@
 #include "cli/report.h"
 #include "cli/run.h"
 #include "codegen/codegen.h"
+#include "driver/levels.h"
 #include "frontend/frontend.h"
 #include "ir/nearest.h"
 #include "ir/text.h"
@@ -43,7 +44,10 @@ typedef struct Session {
     Model train, infer; /* graph NULL where not compiled */
     int64_t batch;      /* of inference, whose graph is for a group of its images */
     PassResult train_passes, infer_passes;
-    char *cache; /* directory of compiled kernels; NULL: none */
+    uint32_t recompute;   /* how many activations are computed again in backward (memory.c) */
+    const char *target;   /* of netc build; NULL: this machine */
+    const Levels *levels; /* the CPUs of netc build; NULL: --cpu */
+    char *cache;          /* directory of compiled kernels; NULL: none */
     ChoiceTable *choices; /* pinned or measured ones, if any */
     ChoiceTable *made;    /* for --save-choices, of all CPUs so far */
     Jit *jit;
@@ -61,6 +65,12 @@ int session_graph(Session *session, Mode mode, bool through_passes);
 /* The graph that a Program runs inference with: of a group of the batch's images (runtime/abi.h).
  */
 int session_infer(Session *session);
+/* Before the passes of training: sets session->recompute to the least number by which a step's activations fit
+ * --memory-limit, if there is one, on every CPU that code is made for. A limit too low is EXIT_INPUT, and says what is needed. */
+int session_fit_memory(Session *session, const Graph *train);
+/* Whether a Program's training step, made with choices that may differ from those by which it was fitted, keeps the limit. */
+int session_check_memory(const Session *session, uint64_t arena_bytes);
+PassOptions session_pass_options(const Session *session);
 /* The passes that the options ask for, on any graph; remarks are printed if asked for. */
 int session_passes(Session *session, const Graph *graph, PassResult *result);
 /* The whole way: both modes or one, passes, machine code, threads, memory. */

@@ -82,9 +82,12 @@ int command_ir(const Options *options) {
     bool infer = options->mode && !strcmp(options->mode, "infer");
     const char *stage = options->stage ? options->stage : options->passes ? "final" : "source";
     size_t length = status ? 0 : strlen(session.path);
+    bool textual = length > 3 && !strcmp(session.path + length - 3, ".ir");
     if (!status && infer && !strcmp(stage, "autodiff"))
         status = usage_error("ir", "'--stage=autodiff' needs '--mode=train'");
-    else if (!status && length > 3 && !strcmp(session.path + length - 3, ".ir"))
+    else if (!status && options->memory_limit && (textual || infer || !strcmp(stage, "source")))
+        status = usage_error("ir", "'--memory-limit' is about a .net model's graph of training, after the passes");
+    else if (!status && textual)
         status = print_textual(&session, stage);
     else if (!status)
         status = print_model(&session, infer ? MODE_INFER : MODE_TRAIN, stage);

@@ -36,6 +36,7 @@ static char *shipped_model(const char *name) {
 
 int session_find_model(Session *session, const Options *options, const char *command_name) {
     session->options = options;
+    session->recompute = options->recompute < UINT32_MAX ? (uint32_t)options->recompute : UINT32_MAX;
     if (options->noperands == 0) return usage_error(command_name, "no model given");
     if (options->threads > MAX_THREADS) return usage_error(command_name, "'--threads' is at most %d", MAX_THREADS);
     const char *name = options->operand[0];
@@ -55,13 +56,15 @@ void session_print_diagnostics(const Session *session) {
     diag_print(session->diag, stderr, use_color(stderr));
 }
 
-static PassOptions pass_options(const Options *o) {
+PassOptions session_pass_options(const Session *session) {
+    const Options *o = session->options;
     return (PassOptions){.pipeline = o->passes,
                          .disable = o->disable_pass.item,
                          .ndisable = o->disable_pass.count,
                          .load = o->load_pass.item,
                          .nload = o->load_pass.count,
                          .bisect_limit = o->bisect_limit,
+                         .recompute = session->recompute,
                          .print_before_all = o->print_before_all,
                          .print_after_all = o->print_after_all,
                          .time_passes = o->time_passes,
@@ -80,7 +83,7 @@ static void print_remarks(const Session *session, const PassResult *result) {
 }
 
 int session_passes(Session *session, const Graph *graph, PassResult *result) {
-    PassOptions options = pass_options(session->options);
+    PassOptions options = session_pass_options(session);
     if (!passes_run(graph, &options, session->diag, result)) {
         *result = (PassResult){0};
         session_print_diagnostics(session);
@@ -101,7 +104,8 @@ int session_graph(Session *session, Mode mode, bool through_passes) {
         session_print_diagnostics(session);
         return EXIT_INPUT;
     }
-    return through_passes ? session_passes(session, model->graph, result) : EXIT_OK;
+    int status = through_passes && mode == MODE_TRAIN ? session_fit_memory(session, model->graph) : EXIT_OK;
+    return status || !through_passes ? status : session_passes(session, model->graph, result);
 }
 
 /* ---- groups of images in inference ---- */
@@ -209,7 +213,7 @@ static int session_jit(Session *session) {
     int status = tuning_choose(session, &input, &code);
     if (status) return status;
     session->jit = codegen_jit(&input, &code, session->diag);
-    if (session->jit) return EXIT_OK;
+    if (session->jit) return session_check_memory(session, jit_program(session->jit)->arena_bytes);
     session_print_diagnostics(session);
     return EXIT_INPUT;
 }

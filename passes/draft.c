@@ -293,6 +293,18 @@ Ref draft_map(Draft *d, Type space, const Ref *args, uint32_t nargs, RegionRole 
     return (Ref){node, 0};
 }
 
+uint32_t draft_clone(Draft *d, uint32_t node, const Ref *args, uint32_t nargs, uint32_t before) {
+    Node copy = d->node[node];
+    copy.regions = copy.nregions ? arena_copy(d->arena, copy.regions, copy.nregions * sizeof *copy.regions) : NULL;
+    copy.args = NULL;
+    copy.users = NULL;
+    copy.nargs = copy.nusers = copy.user_capacity = 0;
+    copy.key = d->node[before].key; /* nodes of one key keep their order, but what a node reads is put in front of it */
+    uint32_t clone = new_node(d, copy);
+    draft_set_args(d, clone, args, nargs);
+    return clone;
+}
+
 void draft_redirect(Draft *d, Ref from, Ref to) {
     Node *source = &d->node[from.node];
     uint32_t *users = arena_copy(d->arena, source->users, source->nusers * sizeof *users), n = source->nusers;

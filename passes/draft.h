@@ -87,6 +87,8 @@ void draft_set_args(Draft *d, uint32_t node, const Ref *args, uint32_t nargs);
 uint32_t draft_add_region(Draft *d, uint32_t node, DraftRegion region);
 /* A map with one region (OUTPUT or REDUCE), placed, named and spanned like node `like`. */
 Ref draft_map(Draft *d, Type space, const Ref *args, uint32_t nargs, RegionRole role, const Expr *body, uint32_t like);
+/* A second node that computes what `node` computes, from `args`, placed just before where node `before` wants to stand. */
+uint32_t draft_clone(Draft *d, uint32_t node, const Ref *args, uint32_t nargs, uint32_t before);
 /* Everybody who reads `from` reads `to` instead. */
 void draft_redirect(Draft *d, Ref from, Ref to);
 /* Removes unused regions and arguments of `node`, the node itself if nothing is left, and so on upwards. */

@@ -13,6 +13,9 @@ enum {
  * is the argument that comes too late. It must look at the kernel, and iterate over its result's type. */
 bool fuse_attaches(Draft *d, uint32_t kernel, uint32_t map, const Expr *e, uint32_t *late);
 
+/* How many feature maps the map `consumer` would read if `producer`, an OUTPUT of a map, were inlined into it. */
+uint32_t fuse_elements_after(const Draft *d, uint32_t consumer, Ref producer);
+
 /* Is ref an OUTPUT of a map? */
 static inline bool fuse_is_map_output(const Draft *d, Ref ref) {
     return d->node[ref.node].op == OP_MAP && draft_region(d, ref)->role == REGION_OUTPUT;

@@ -164,7 +164,7 @@ static bool becomes_epilogue(Draft *d, Ref ref) {
     return false;
 }
 
-static uint32_t elements_after(const Draft *d, uint32_t consumer, Ref producer) {
+uint32_t fuse_elements_after(const Draft *d, uint32_t consumer, Ref producer) {
     const Node *c = &d->node[consumer], *p = &d->node[producer.node];
     uint32_t count = 0;
     for (uint32_t i = 0; i < c->nargs; i++) count += draft_is_element(d, c->args[i]) && !ref_equal(c->args[i], producer);
@@ -194,7 +194,7 @@ static bool may_inline(Draft *d, uint32_t consumer, Ref producer) {
         return false;
     }
     if (uses > 1 && becomes_epilogue(d, producer)) return false;
-    if (elements_after(d, consumer, producer) <= FUSE_MAX_ELEMENTS) return true;
+    if (fuse_elements_after(d, consumer, producer) <= FUSE_MAX_ELEMENTS) return true;
     refuse(d, consumer, producer, "one loop would read too many feature maps");
     return false;
 }

@@ -23,6 +23,8 @@ static const Pass table[] = {
     {"squeeze", pass_squeeze, false, true, true, LOWERED, LOWERED,
      "sums over pixels of affine maps become arithmetic on sums that exist already"},
     {"fuse_maps", pass_fuse_maps, false, true, true, LOWERED, LOWERED, "maps move into the maps that read them"},
+    {"recompute", pass_recompute, false, true, false, LOWERED, LOWERED,
+     "feature maps are computed again in backward rather than kept, if memory is short"},
     {"fuse_epilogues", pass_fuse_epilogues, false, true, true, LOWERED, LOWERED,
      "maps and sums move into the loop of the convolution that makes their operand"},
     {"fuse_prologues", pass_fuse_prologues, false, true, true, LOWERED, LOWERED,
@@ -46,7 +48,7 @@ const Pass *pass_find(const char *name) {
 const char *pass_default_pipeline(Mode mode) {
     if (mode == MODE_TRAIN)
         return "lower,split_batch_norm,canonicalise,cse,autodiff,canonicalise,cse,dce,squeeze,canonicalise,cse,dce,"
-               "fuse_maps,fuse_epilogues,fuse_prologues,share_sweeps,dce";
+               "fuse_maps,recompute,fuse_epilogues,fuse_prologues,share_sweeps,dce";
     return "lower,split_batch_norm,fold_batch_norm,canonicalise,cse,dce,squeeze,canonicalise,cse,dce,"
            "fuse_maps,fuse_epilogues,fuse_prologues,share_sweeps,dce";
 }

@@ -4,7 +4,7 @@
  * order, tiers accepted and left, whether required, and the sentence that --help prints.
  *
  *   training   lower → split_batch_norm → canonicalise → cse → autodiff → canonicalise → cse → dce → squeeze →
- *              canonicalise → cse → dce → fuse_maps → fuse_epilogues → fuse_prologues → share_sweeps → dce
+ *              canonicalise → cse → dce → fuse_maps → recompute → fuse_epilogues → fuse_prologues → share_sweeps → dce
  *   inference  lower → split_batch_norm → fold_batch_norm → canonicalise → cse → dce → squeeze → … the same fusion
  *
  * lower (required)             elementwise ops become `map`s, global_avg_pool an image_sum over H*W, dropout a mask
@@ -14,6 +14,7 @@
  * squeeze                      image_sum distributes over maps that are affine in per-element operands with per-channel or
  *                              per-image coefficients: the SE squeeze, and in backward the gate's and batch norm's
  *                              reductions, become arithmetic on the sums that the convolution's epilogue makes anyway
+ * recompute                    feature maps are computed again where backward reads them, to save memory; only if asked
  * fuse_*                       Exprs move into the loops of their producers and consumers
  * share_sweeps                 maps that are left over merge where they read the same values
  */
@@ -36,6 +37,8 @@ typedef struct PassContext {
     Remark *remarks;
     uint32_t nremarks, remark_capacity;
     int64_t rewrites, bisect_limit; /* bisect_limit < 0: unlimited */
+    uint32_t recompute;             /* how many values `recompute` may compute again */
+    uint32_t recomputable;          /* how many it could */
 } PassContext;
 /* A pass asks this before each single rewrite and must not do it if the answer is no (--opt-bisect-limit). */
 bool pass_allowed(PassContext *context);
@@ -65,6 +68,7 @@ typedef struct PassOptions {
     const char *const *load; /* shared objects with further passes (--load-pass) */
     uint32_t nload;
     int64_t bisect_limit; /* -1: off */
+    uint32_t recompute;   /* how many values the backward pass computes again rather than keeps, cheapest first */
     bool print_before_all, print_after_all, time_passes;
     const char *print_before, *print_after; /* one pass name, or NULL */
     FILE *print;                            /* where graphs and times are printed; NULL: stderr */
@@ -76,6 +80,7 @@ typedef struct PassResult {
     Remark *remarks;
     uint32_t nremarks;
     int64_t rewrites;
+    uint32_t recomputable; /* the largest useful PassOptions.recompute */
 } PassResult;
 
 /* Runs the pipeline on `in` (which stays the caller's). A graph that fails verification after a pass, and a pass that crashes,
@@ -95,6 +100,7 @@ Graph *pass_dce(const Graph *in, PassContext *context);
 Graph *pass_autodiff(const Graph *in, PassContext *context);
 Graph *pass_squeeze(const Graph *in, PassContext *context);
 Graph *pass_fuse_maps(const Graph *in, PassContext *context);
+Graph *pass_recompute(const Graph *in, PassContext *context);
 Graph *pass_fuse_epilogues(const Graph *in, PassContext *context);
 Graph *pass_fuse_prologues(const Graph *in, PassContext *context);
 Graph *pass_share_sweeps(const Graph *in, PassContext *context);

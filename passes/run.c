@@ -192,7 +192,7 @@ static Graph *run_pipeline(Run *run, const Pipeline *p, const Graph *in) {
 bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassResult *result) {
     Arena *arena = arena_new();
     Run run = {.options = options, .diag = diag, .print = options->print ? options->print : stderr};
-    run.context = (PassContext){.arena = arena, .bisect_limit = options->bisect_limit};
+    run.context = (PassContext){.arena = arena, .bisect_limit = options->bisect_limit, .recompute = options->recompute};
     Pipeline pipeline;
     if (pipeline_open(&pipeline, arena, in->mode, options, diag)) {
         result->graph = run_pipeline(&run, &pipeline, in);
@@ -203,6 +203,7 @@ bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassRes
             result->remarks = run.context.remarks;
             result->nremarks = run.context.nremarks;
             result->rewrites = run.context.rewrites;
+            result->recomputable = run.context.recomputable;
             return true;
         }
     }

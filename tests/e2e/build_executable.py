@@ -114,6 +114,18 @@ def check_bf16(at):
     same(at, "half-netc", "half-exe")
 
 
+def check_recompute(at):
+    """Activations computed again: the same bits as netc's, and a limit holds for every level or is refused."""
+    options = [*MODEL, "--recompute", 1000]
+    at.run("build", *options, "--cpu", "native", "-o", at("again"))
+    at.run("train", *options, *train(4, at("again-netc")))
+    run(at, at("again"), *train(4, at("again-exe")))
+    same(at, "again-netc", "again-exe")
+    check(not os.path.exists(at("never")), "there is a file already")
+    _, said = at.run("build", *MODEL, "--memory-limit", "100K", "-o", at("never"), status=1)
+    check("at least" in said and not os.path.exists(at("never")), f"a limit that cannot be met: {said}")
+
+
 def check_emit(at):
     model = at("tiny.net")
     shutil.copy(SMALL, model)
@@ -201,6 +213,7 @@ with Workspace() as at:
     check_openblas(at)
     check_no_openblas(at)
     check_bf16(at)
+    check_recompute(at)
     check_emit(at)
     check_bare_linker(at)
     check_files(at)

@@ -109,18 +109,25 @@ static void check_training(const Net *net, Training *t, Trajectory *want, const 
 
 /* ---- tests ---- */
 
-/* Variant 0: all passes; 1: no optional one; 2 + i: optional pass i off. */
+/* Variant 0: all passes; 1: no optional one; 2: all, and all activations computed again that can be; 3 + i: optional pass i off.
+ */
 static void check_variant(const Net *net, Trajectory *want, uint32_t variant, const char *cpu) {
     const char *names[32];
     uint32_t n = optional_passes(MODE_TRAIN, names);
-    bool one = variant >= 2;
-    PassResult fused = optimise(net->model.graph, one ? &names[variant - 2] : names, one ? 1 : variant ? n : 0);
+    bool one = variant >= 3, recompute = variant == 2;
+    PassResult fused = optimise_recomputed(net->model.graph, one ? &names[variant - 3] : names,
+                                           one            ? 1
+                                           : variant == 1 ? n
+                                                          : 0,
+                                           recompute ? UINT32_MAX : 0);
+    ck_assert(!recompute || fused.recomputable > 0);
     char what[100];
     snprintf(what, sizeof what, "%s: %s%s", cpu,
-             one       ? "without "
-             : variant ? "no optional pass"
-                       : "all passes",
-             one ? names[variant - 2] : "");
+             one         ? "without "
+             : recompute ? "everything recomputed"
+             : variant   ? "no optional pass"
+                         : "all passes",
+             one ? names[variant - 3] : "");
     Training t = training_new(net, fused.graph, NULL, cpu, 1);
     if (!want->leaves.count) {
         copy_leaves(net, &t, &want->leaves);
@@ -153,7 +160,7 @@ START_TEST(trains_as_the_reference) {
     Trajectory want = {0};
     const char *names[32];
     uint32_t n = optional_passes(MODE_TRAIN, names);
-    uint32_t variants = 2 + (_i < 2 ? n : 0); /* the two ResNets with each pass alone off; the third net all on, all off */
+    uint32_t variants = 3 + (_i < 2 ? n : 0); /* the two ResNets with each pass alone off; the third net all on, all off */
     for (uint32_t variant = 0; variant < variants; variant++) check_variant(&net, &want, variant, "native");
     check_levels(&net, &want);
     trajectory_free(&want);

@@ -47,13 +47,17 @@ static inline void must(bool ok, Diag *diag) {
     ck_assert(ok);
 }
 
-static inline PassResult optimise(const Graph *g, const char *const *disable, uint32_t ndisable) {
+static inline PassResult optimise_recomputed(const Graph *g, const char *const *disable, uint32_t ndisable, uint32_t recompute) {
     Diag *diag = diag_new();
     PassResult result;
-    PassOptions options = {.disable = disable, .ndisable = ndisable, .bisect_limit = -1};
+    PassOptions options = {.disable = disable, .ndisable = ndisable, .bisect_limit = -1, .recompute = recompute};
     must(passes_run(g, &options, diag, &result), diag);
     diag_free(diag);
     return result;
+}
+
+static inline PassResult optimise(const Graph *g, const char *const *disable, uint32_t ndisable) {
+    return optimise_recomputed(g, disable, ndisable, 0);
 }
 
 static inline uint32_t optional_passes(Mode mode, const char *names[]) {

@@ -1,0 +1,116 @@
+/* --memory-limit: how many activations to compute again in backward (passes/recompute.c), so that a training step's fit a size.
+ *
+ * The passes and the memory plan are run for one number after the other, which takes some tens of milliseconds each; nothing is
+ * compiled. The more is computed again the less is kept, so the least number is found by halving; should a number more ever need
+ * more memory, the result still fits, as every result is one that was tried. */
+#include "driver/driver.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Fit {
+    Session *session;
+    const Graph *train;
+    uint64_t limit;
+    uint32_t recomputable;
+} Fit;
+
+/* "512M": 512 000 000 bytes; "1.5Gi": 1.5 * 2^30. */
+static bool parse_size(const char *text, uint64_t *bytes) {
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    double value = strtod(text, &end);
+    bool digits = text[0] == '.' || (text[0] >= '0' && text[0] <= '9');
+    const char *unit = *end ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
+    if (unit) {
+        bool binary = end[1] == 'i';
+        value *= pow(binary ? 1024 : 1000, (double)(unit - units + 1));
+        end += binary ? 2 : 1;
+    }
+    if (*end == 'B') end++;
+    if (!digits || *end || errno || !(value >= 1 && value < 1e18)) return false;
+    *bytes = (uint64_t)value;
+    return true;
+}
+
+static int limit_bytes(const Options *o, uint64_t *bytes) {
+    if (parse_size(o->memory_limit, bytes)) return EXIT_OK;
+    return fail(EXIT_USAGE, "'--memory-limit' needs a size like 512M, 1.5G or 700Mi, found '%s'", o->memory_limit);
+}
+
+/* The most that a step keeps, of all CPUs; 0 after printing why it cannot be said. */
+static uint64_t step_bytes(Session *s, const Graph *fused) {
+    CodegenOptions code = {.target = s->target,
+                           .cpu = s->options->cpu,
+                           .conv = session_conv_algorithm(s->options),
+                           .no_openblas = s->options->no_openblas,
+                           .precision = session_precision(s->options)};
+    uint64_t most = 0;
+    for (int i = 0; i < (s->levels ? s->levels->count : 1); i++) {
+        if (s->levels) code.cpu = s->levels->cpu[i];
+        uint64_t bytes = codegen_step_bytes(fused, &code, s->diag);
+        if (!bytes) {
+            session_print_diagnostics(s);
+            return 0;
+        }
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* What a step keeps if `recompute` activations are computed again. An exit status. */
+static int try(Fit *f, uint32_t recompute, uint64_t *bytes) {
+    PassOptions options = session_pass_options(f->session);
+    PassResult result;
+    options.recompute = recompute;
+    options.print_before_all = options.print_after_all = options.time_passes = false;
+    options.print_before = options.print_after = NULL;
+    if (!passes_run(f->train, &options, f->session->diag, &result)) {
+        session_print_diagnostics(f->session);
+        return EXIT_USAGE;
+    }
+    f->recomputable = result.recomputable;
+    *bytes = step_bytes(f->session, result.graph);
+    passes_result_free(&result);
+    return *bytes ? EXIT_OK : EXIT_INPUT;
+}
+
+static int fit(Fit *f) {
+    uint64_t kept, least;
+    int status = try(f, 0, &kept);
+    if (status || kept <= f->limit) return status;
+    uint32_t low = 0, high = f->recomputable; /* low does not fit, high does */
+    status = try(f, high, &least);
+    if (!status && least > f->limit)
+        return fail(
+            EXIT_INPUT,
+            "a training step of '%s' at this batch size keeps at least %.1f MB of activations, however much is computed again; "
+            "the limit is %.1f MB",
+            f->train->name, 1e-6 * (double)least, 1e-6 * (double)f->limit);
+    while (!status && high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        status = try(f, middle, &kept);
+        *(kept <= f->limit ? &high : &low) = middle;
+    }
+    f->session->recompute = high;
+    return status;
+}
+
+int session_fit_memory(Session *session, const Graph *train) {
+    const Options *o = session->options;
+    Fit f = {.session = session, .train = train};
+    if (!o->memory_limit) return EXIT_OK;
+    if (o->recompute) return fail(EXIT_USAGE, "'--memory-limit' says how much '--recompute' must: give one of them");
+    int status = limit_bytes(o, &f.limit);
+    return status ? status : fit(&f);
+}
+
+int session_check_memory(const Session *session, uint64_t arena_bytes) {
+    uint64_t limit;
+    if (!session->options->memory_limit || limit_bytes(session->options, &limit) || arena_bytes <= limit) return EXIT_OK;
+    return fail(EXIT_INPUT,
+                "as the convolutions are to be computed here, a training step keeps %.1f MB, and the limit is %.1f MB",
+                1e-6 * (double)arena_bytes, 1e-6 * (double)limit);
+}

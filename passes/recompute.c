@@ -1,0 +1,199 @@
+/* recompute: feature maps that backward reads are computed a second time there, so that nobody keeps them in between.
+ *
+ * Backward reads a map of forward either itself or through maps of it alone (relu of batch norm of a convolution), which fusion
+ * recomputes in any case; both make it *kept*. A kept map that this pass takes, an anchor, is read by forward only; in backward a
+ * clone stands in its place. Candidates, in the order in which they are taken:
+ *
+ *   1. dropout masks: they come from a counter, not from memory.
+ *   2. maps of several feature maps which are all kept themselves, as a block's output relu(x + a*c + b) of its input and of its
+ * last convolution. Each reader gets a clone of its own, which becomes part of it: a backward convolution that reads c anyway
+ * reads x instead of the output.
+ *   3. convolutions of kept maps, those of few operations per element first, all readers sharing one clone.
+ *   4. convolutions of maps that are themselves recomputed by then. With 3 this leaves the blocks' inputs alone, as "sublinear
+ * memory cost" does (Chen et al., 2016).
+ *
+ * In 2 every map computed from a candidate is passed over, so that no clone grows a chain of others.
+ *
+ * PassContext.recompute says how many candidates to take: who asks knows the sizes and what is to be saved
+ * (driver/memory.c). Runs when maps have merged, so that what is left will be stored, and before convolutions take them up.
+ */
+#include "passes/fuse.h"
+#include <stdlib.h>
+
+typedef struct Candidate {
+    uint32_t node, position;
+    int step;     /* 1 to 4, above */
+    int64_t macs; /* multiplications for one element */
+} Candidate;
+
+typedef struct Recompute {
+    Draft *d;
+    uint32_t count;     /* of nodes before any was cloned */
+    uint32_t *position; /* of those, in the order before that */
+    uint32_t boundary;  /* position where backward begins */
+    bool *kept;         /* of a node of forward: backward reads it, itself or through maps of it alone */
+    bool *taken;        /* an anchor */
+    uint32_t *clone;    /* of an anchor that is no map; 0: none yet (node 0 is an input) */
+    Candidate *candidate;
+    uint32_t ncandidates;
+} Recompute;
+
+static bool is_forward(const Recompute *r, uint32_t node) { return node < r->count && r->position[node] < r->boundary; }
+
+/* The one feature map that a map is made of, if it is a map of one alone: its argument's index. */
+static bool of_one_alone(const Draft *d, uint32_t node, uint32_t *arg) {
+    const Node *n = &d->node[node];
+    if (n->op != OP_MAP || n->space.rank != 4 || n->nregions != 1 || n->regions[0].role != REGION_OUTPUT) return false;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n->nargs; i++) {
+        if (!draft_is_element(d, n->args[i])) continue;
+        *arg = i;
+        count++;
+    }
+    return count == 1;
+}
+
+static uint32_t anchor_of(const Draft *d, uint32_t node) {
+    for (uint32_t arg; of_one_alone(d, node, &arg);) node = d->node[node].args[arg].node;
+    return node;
+}
+
+static bool is_feature(const Draft *d, Ref ref) {
+    return draft_is_element(d, ref) && op_attr_kind(d->node[ref.node].op) != ATTR_PARAM;
+}
+
+/* ---- candidates ---- */
+
+static void find_kept(Recompute *r, const uint32_t *order, uint32_t n) {
+    const Draft *d = r->d;
+    for (uint32_t i = n; i-- > 0;) {
+        const Node *node = &d->node[order[i]];
+        for (uint32_t k = 0; k < node->nargs; k++) {
+            uint32_t arg = node->args[k].node, one;
+            bool late = !is_forward(r, order[i]) || (r->kept[order[i]] && of_one_alone(d, order[i], &one));
+            if (late && is_forward(r, arg) && draft_is_element(d, node->args[k])) r->kept[arg] = true;
+        }
+    }
+}
+
+/* Do all feature maps that `node` is computed from stay, so that backward has them? */
+static bool has_sources(const Recompute *r, uint32_t node, bool untaken) {
+    const Node *n = &r->d->node[node];
+    for (uint32_t i = 0; i < n->nargs; i++) {
+        if (!is_feature(r->d, n->args[i])) continue;
+        uint32_t source = anchor_of(r->d, n->args[i].node);
+        bool input = r->d->node[source].op == OP_INPUT;
+        if (!input && (!r->kept[source] || (untaken && r->taken[source]))) return false;
+    }
+    return true;
+}
+
+static int64_t macs_per_element(const Draft *d, uint32_t node) {
+    Type w = draft_type(d, d->node[node].args[1]);
+    return w.dim[1] * w.dim[2] * w.dim[3];
+}
+
+static void add(Recompute *r, uint32_t node, int step, int64_t macs) {
+    r->candidate[r->ncandidates++] = (Candidate){node, r->position[node], step, macs};
+    r->taken[node] = true;
+}
+
+static int by_cost(const void *a, const void *b) {
+    const Candidate *x = a, *y = b;
+    if (x->step != y->step) return x->step - y->step;
+    if (x->macs != y->macs) return x->macs < y->macs ? -1 : 1;
+    return x->position < y->position ? -1 : x->position > y->position;
+}
+
+static bool is_sum(const Draft *d, uint32_t node) {
+    const Node *n = &d->node[node];
+    uint32_t elements = 0;
+    for (uint32_t i = 0; i < n->nargs; i++) elements += draft_is_element(d, n->args[i]);
+    return n->op == OP_MAP && n->space.rank == 4 && n->nregions == 1 && n->regions[0].role == REGION_OUTPUT && elements > 1;
+}
+
+static void find_candidates(Recompute *r, const uint32_t *order, uint32_t n) {
+    for (int step = 1; step <= 4; step++)
+        for (uint32_t i = 0; i < n && is_forward(r, order[i]); i++) {
+            uint32_t node = order[i];
+            Op op = r->d->node[node].op;
+            if (!r->kept[node] || r->taken[node]) continue;
+            if (step == 1 && op == OP_DROPOUT_MASK && r->d->node[node].type.rank == 4) add(r, node, step, 0);
+            if (step == 2 && is_sum(r->d, node) && has_sources(r, node, true)) add(r, node, step, 0);
+            if (step >= 3 && op == OP_CONV2D && has_sources(r, node, step == 3)) add(r, node, step, macs_per_element(r->d, node));
+        }
+    qsort(r->candidate, r->ncandidates, sizeof *r->candidate, by_cost);
+}
+
+/* ---- rewriting ---- */
+
+/* Does backward have to read a clone instead of `node`? */
+static bool is_gone(const Recompute *r, uint32_t node) { return is_forward(r, node) && r->taken[anchor_of(r->d, node)]; }
+
+static Ref in_backward(Recompute *r, Ref ref, uint32_t reader);
+
+static uint32_t clone(Recompute *r, uint32_t node, uint32_t reader) {
+    Ref args[DRAFT_MAX_ARGS];
+    uint32_t nargs = r->d->node[node].nargs;
+    for (uint32_t i = 0; i < nargs; i++) args[i] = in_backward(r, r->d->node[node].args[i], reader);
+    return draft_clone(r->d, node, args, nargs, reader);
+}
+
+/* What `reader`, of backward, reads instead of ref. */
+static Ref in_backward(Recompute *r, Ref ref, uint32_t reader) {
+    if (!draft_is_element(r->d, ref) || !is_gone(r, ref.node)) return ref;
+    if (r->d->node[ref.node].op == OP_MAP) return (Ref){clone(r, ref.node, reader), ref.slot};
+    if (!r->clone[ref.node]) r->clone[ref.node] = clone(r, ref.node, reader);
+    return (Ref){r->clone[ref.node], ref.slot};
+}
+
+/* Maps that were cloned for a map become part of it, and likewise within the clones, those from node `first` on; a clone that
+ * would make its reader too large is stored. Only when everything has its reader, since an edit removes what nobody reads. */
+static void take_in(Recompute *r, uint32_t reader, uint32_t first) {
+    Draft *d = r->d;
+    for (uint32_t i = 0; i < d->node[reader].nargs;) {
+        Ref arg = d->node[reader].args[i];
+        if (arg.node >= first) take_in(r, arg.node, first);
+        bool own = arg.node >= first && d->node[reader].op == OP_MAP && fuse_is_map_output(d, arg) && draft_uses(d, arg) == 1;
+        if (!own || fuse_elements_after(d, reader, arg) > FUSE_MAX_ELEMENTS || !draft_inline(d, reader, arg, FUSE_MAX_NODES)) i++;
+    }
+}
+
+static void rewrite(Recompute *r, uint32_t reader) {
+    Ref args[DRAFT_MAX_ARGS];
+    const Node *n = &r->d->node[reader];
+    uint32_t nargs = n->nargs, first = r->d->count;
+    bool changed = false;
+    for (uint32_t i = 0; i < nargs; i++) changed |= draft_is_element(r->d, n->args[i]) && is_gone(r, n->args[i].node);
+    if (!changed) return;
+    for (uint32_t i = 0; i < nargs; i++) {
+        Ref old = r->d->node[reader].args[i];
+        uint32_t same = 0; /* one clone serves all places of a reader */
+        while (!ref_equal(r->d->node[reader].args[same], old)) same++;
+        args[i] = same < i ? args[same] : in_backward(r, old, reader);
+    }
+    draft_set_args(r->d, reader, args, nargs);
+    take_in(r, reader, first);
+}
+
+Graph *pass_recompute(const Graph *in, PassContext *context) {
+    Draft *d = draft_open(in, context);
+    uint32_t n, *order = draft_walk(d, &n);
+    Recompute r = {.d = d, .count = d->count, .position = arena_copy(d->arena, d->position, d->count * sizeof *d->position)};
+    while (r.boundary < n && !(op_tier(d->node[order[r.boundary]].op) & TIER_BACKWARD)) r.boundary++;
+    r.kept = ARENA_ARRAY(d->arena, bool, d->count);
+    r.taken = ARENA_ARRAY(d->arena, bool, d->count);
+    r.clone = ARENA_ARRAY(d->arena, uint32_t, d->count);
+    r.candidate = ARENA_ARRAY(d->arena, Candidate, d->count);
+    find_kept(&r, order, n);
+    find_candidates(&r, order, n);
+    context->recomputable = r.ncandidates;
+    for (uint32_t i = 0; i < r.ncandidates; i++) {
+        const Candidate *c = &r.candidate[i];
+        r.taken[c->node] = i < context->recompute && pass_allowed(context);
+        if (r.taken[c->node])
+            pass_remark(context, true, d->node[c->node].span, "%s is computed again in backward", draft_label(d, c->node));
+    }
+    for (uint32_t i = r.boundary; i < n; i++) rewrite(&r, order[i]);
+    return draft_finish(d);
+}

@@ -1,0 +1,56 @@
+"""--memory-limit and --recompute: a step's activations fit, the losses are those of a step that keeps everything, and they do not depend
+on threads or on an interruption. Limits that cannot be met and sizes that are none are said."""
+import json
+import os
+
+from e2e import SMALL, Workspace, check, read_safetensors, step_losses
+
+TRAIN = ["--data", "synthetic", "--log-every", 1, "--steps", 6, "-q"]
+
+
+def arena(at, *options):
+    out, _ = at.run("bench", "resnet20", "--mode=train", "--batch", 16, "--repeats", 1, "--json", *options)
+    return json.loads(out)["arena_bytes"]
+
+
+def weights(directory):
+    return read_safetensors(os.path.join(directory, "last.safetensors"))
+
+
+def needed(err):
+    """The least that the message says a step needs, in MB."""
+    return float(err.split("at least ")[1].split(" MB")[0])
+
+
+with Workspace() as at:
+    kept, least = arena(at), arena(at, "--recompute", 1000)
+    print(f"kept {kept}, least {least} bytes")
+    check(2 * least < 1.2 * kept, "computing everything again saves too little")
+    for share in (0.9, 0.75, 0.6):
+        limit = int(share * kept)
+        found = arena(at, "--memory-limit", limit)
+        check(found <= limit, f"limit {limit}, {found} bytes")
+        check(found > 0.8 * limit, f"limit {limit}, but only {found} bytes are used")
+    check(arena(at, "--memory-limit", "10G") == kept, "a limit that nothing exceeds must change nothing")
+    bf16 = arena(at, "--memory-limit", "1Gi", "--precision=bf16")
+    check(bf16 < 0.6 * kept and arena(at, "--precision=bf16", "--memory-limit", int(0.7 * bf16)) <= 0.7 * bf16, "bf16 does not fit")
+
+    _, err = at.run("train", "resnet20", "--batch", 16, "--memory-limit", "1M", *TRAIN, status=1)
+    check(0 < needed(err) <= 1e-6 * least + 0.1 and len(err.strip().split("\n")) == 1, f"not one sentence that says the least:\n{err}")
+    at.run("bench", "resnet20", "--mode=train", "--batch", 16, "--repeats", 1, "--memory-limit", f"{needed(err) + 0.1}M")
+    for bad in ("much", "12Q", "-5M", "0", "1e400", "nan", "5Mx"):
+        at.refuses("train", SMALL, "--memory-limit=" + bad, *TRAIN, status=2, says="needs a size like")
+    at.refuses("train", SMALL, "--memory-limit", "1G", "--recompute", 2, *TRAIN, status=2, says="give one of them")
+    check(not os.path.exists(at("runs")), "a refused training must leave nothing")
+
+    # The same training, but for rounding; and with the same number the same bits.
+    losses = {}
+    for name, options in (("kept", []), ("all", ["--recompute", 1000]), ("four", ["--recompute", 1000, "--threads", 4])):
+        at.run("train", SMALL, *TRAIN, "--threads", 1, "--out", at(name), *options)
+        losses[name] = step_losses(at(name))
+    check(losses["all"] == losses["four"] and weights(at("all")) == weights(at("four")), "threads change bits")
+    check(all(abs(a - b) <= 1e-4 * abs(a) for a, b in zip(losses["kept"].values(), losses["all"].values())), f"other losses: {losses}")
+
+    at.run("train", SMALL, *TRAIN[:-3], "--steps", 3, "-q", "--out", at("resumed"), "--recompute", 1000)
+    at.run("train", SMALL, *TRAIN, "--out", at("resumed"), "--recompute", 1000, "--resume")
+    check(weights(at("resumed")) == weights(at("all")) and step_losses(at("resumed")) == losses["all"], "an interruption changes bits")
