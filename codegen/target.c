@@ -4,13 +4,18 @@
  * to date. */
 #include "codegen/target.h"
 #include "codegen/codegen.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Core.h>
 #include <llvm-c/Target.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { PROBE_LANES = 16 };
@@ -113,6 +118,26 @@ static bool probe(Target *target, char *why, size_t why_size) {
     return !failed;
 }
 
+/* LLVM ends the process where a CPU cannot run 64-bit code at all ("i386", "pentium4"), and says so on stderr only. So a child
+ * probes first. */
+static bool survives(Target *target, char *why, size_t why_size) {
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        int nowhere = open("/dev/null", O_WRONLY);
+        if (nowhere >= 0) dup2(nowhere, STDERR_FILENO);
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        signal(SIGABRT, SIG_DFL);
+        probe(target, why, why_size);
+        _exit(0);
+    }
+    int status = 0;
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+    if (!status) return true; /* or no child could be had: then LLVM has the word */
+    snprintf(why, why_size, "CPU '%s' cannot run the 64-bit code that netc makes", target->cpu);
+    return false;
+}
+
 static char *copy_message(char *message) {
     char *copy = strdup(message ? message : "");
     LLVMDisposeMessage(message);
@@ -197,8 +222,10 @@ static bool open_machine(Target *target, char *why, size_t why_size) {
 
 bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size) {
     *target = (Target){0};
-    if (set_names(target, name, cpu, why, why_size) && open_machine(target, why, why_size) && probe(target, why, why_size))
-        return true;
+    if (set_names(target, name, cpu, why, why_size) && open_machine(target, why, why_size)) {
+        bool own = *target->features; /* this very machine */
+        if ((own || survives(target, why, why_size)) && probe(target, why, why_size)) return true;
+    }
     target_close(target);
     return false;
 }

@@ -76,6 +76,8 @@ START_TEST(unknown_names_are_refused) {
     ck_assert_ptr_null(features_of("x86_64-linux-gnu", "pentium_hundred"));
     ck_assert_ptr_null(features_of("aarch64-linux-gnu", "znver5"));
     ck_assert_ptr_null(features_of("vax-linux-gnu", NULL));
+    ck_assert_ptr_null(features_of("x86_64-linux-gnu", "i386")); /* known, but LLVM would abort on 64-bit code for them */
+    ck_assert_ptr_null(features_of("x86_64-linux-gnu", "pentium4"));
 }
 END_TEST
 
