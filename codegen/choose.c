@@ -75,11 +75,19 @@ static char *site_key(const Chooser *c, const ConvSite *site) {
 
 /* ---- candidates ---- */
 
+/* A tile that does not fit would be replaced by one that does. */
+static bool tile_fits(const Chooser *c, const Value *v, const ConvChoice *choice) {
+    if (!choice->tile[0]) return true;
+    if (v->op == OP_CONV2D_BWD_WEIGHTS) return false; /* has none */
+    TileShape tile = correlation_plan(c->t, choice, c->g, v).tile;
+    return tile.rows == choice->tile[0] && tile.columns == choice->tile[1] && tile.blocks == choice->tile[2];
+}
+
 static bool applies(const Chooser *c, const ConvSite *site, const ConvChoice *choice) {
     const Value *v = &c->g->value[site->value];
     ConvShape s = conv_shape(c->g, v, c->t->lanes);
     if (choice->algorithm == CONV_GEMM) return true;
-    if (choice->algorithm == CONV_DIRECT) return conv_direct_applies(&s);
+    if (choice->algorithm == CONV_DIRECT) return conv_direct_applies(&s) && tile_fits(c, v, choice);
     bool winograd = v->op == OP_CONV2D_BWD_WEIGHTS ? wino_weights_applies(&s) : wino_applies(&s);
     if (!winograd || choice->block > MAX_BLOCK) return false;
     if (!choice->sweep) return true;

@@ -1,5 +1,6 @@
 """Tuning and choices: measured once and kept, damaged files, the same bits by pinned choices and by --resume."""
 import os
+import re
 
 from e2e import Workspace, check, step_losses
 
@@ -64,6 +65,9 @@ with Workspace() as at:
     at.refuses(*TRAIN, "--out", at("f"), "--tune-file", at("none"), status=1, says="none")
     at.refuses(*TRAIN, "--out", at("f"), "--choices", made, "--conv", "direct", status=2, says="excludes")
     at.run(*TRAIN, "--batch", 8, "--out", at("f"), "--choices", made, status=1)
+    write(at("tile"), re.sub(r"tile \S+", "tile 7x5x1", read(made)))
+    _, err = at.run(*TRAIN, "--out", at("f"), "--choices", at("tile"), status=1)
+    check(" tile " in read(made) and "cannot be computed by 'direct tile 7x5x1'" in err, f"a tile that does not fit: {err}")
     check(not os.path.exists(at(".cache", "netc", "tune")), "the default tuning file was touched")
 
     # A build takes them too.
