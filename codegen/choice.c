@@ -101,6 +101,13 @@ void choices_put(ChoiceTable *table, const char *cpu, const char *key, const Con
         (ChoiceEntry){arena_strdup(table->arena, cpu), arena_strdup(table->arena, key), *choice, seconds};
 }
 
+void choices_remove(ChoiceTable *table, const char *cpu, const char *key) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < table->count; i++)
+        if (strcmp(table->entry[i].key, key) || strcmp(table->entry[i].cpu, cpu)) table->entry[kept++] = table->entry[i];
+    table->count = kept;
+}
+
 /* "CPU KEY CHOICE[; TIME ms]"; changes the line. */
 static bool read_line(ChoiceTable *table, char *line) {
     char *cpu = line, *key = strchr(cpu, ' '), *choice, *time;

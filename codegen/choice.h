@@ -50,6 +50,7 @@ ChoiceTable *choices_new(void);
 void choices_free(ChoiceTable *table); /* NULL is fine */
 /* Adds, or replaces what stands for this CPU and key. */
 void choices_put(ChoiceTable *table, const char *cpu, const char *key, const ConvChoice *choice, double seconds);
+void choices_remove(ChoiceTable *table, const char *cpu, const char *key);
 const ChoiceEntry *choices_find(const ChoiceTable *table, const char *cpu, const char *key); /* NULL: none */
 /* Adds the entries of a text. Lines that are no entries are counted in *bad and left out. False: not a table at all. */
 bool choices_read(ChoiceTable *table, const char *text, uint32_t *bad);

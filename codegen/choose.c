@@ -231,8 +231,10 @@ static bool choose(const Chooser *c, ConvSite *site) {
         if (!found) refuse(c, site);
         return found;
     }
-    bool measured = c->options->measured && look_up(c, site, c->options->measured, &site->choice);
-    if (!measured || (partner && site->choice.sweep)) site->choice = cheapest(c, site);
+    const ChoiceTable *table = c->options->measured;
+    bool measured = table && look_up(c, site, table, &site->choice) && !(partner && site->choice.sweep);
+    if (!measured) site->choice = cheapest(c, site);
+    site->passed_over = !measured && table && choices_find(table, c->cpu, site->key);
     return true;
 }
 

@@ -18,6 +18,7 @@ typedef struct ConvSite {
     Val partner;     /* of backward data: the weights that a sweep would compute too; of those weights: the data; or NO_VAL */
     const char *key; /* of its kernel (choice.h) */
     ConvChoice choice;
+    bool passed_over;                      /* the measured table has a choice that cannot be, so it is another one */
     ConvChoice candidate[CONV_CANDIDATES]; /* of data: sweeps first; of its weights: without sweeps */
     double predicted[CONV_CANDIDATES];     /* seconds on one core; of a sweep: of both */
     uint32_t ncandidates;

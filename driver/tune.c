@@ -168,7 +168,27 @@ static int read_tuned(Session *session, const char *path, uint32_t *bad) {
     return status;
 }
 
-/* A file with lines that cannot be read is kept under another name before it is written anew. */
+/* Takes out the choices by which a convolution of this model cannot be computed, so that it is measured like an unknown one. */
+static int drop_impossible(Session *session, const CodegenInput *input, const CodegenOptions *code, const char *path,
+                           uint32_t *bad) {
+    Convolutions c = {0};
+    CodegenOptions tuned = *code;
+    tuned.measured = session->choices;
+    int status = convolutions_list(session, input, &tuned, &c);
+    for (int64_t i = 0; i < c.count; i++) {
+        const ConvSite *site = &c.item[i].site;
+        if (!site->passed_over) continue;
+        const ChoiceEntry *entry = choices_find(session->choices, c.cpu, site->key);
+        fprintf(stderr, "netc: warning: a line of '%s' is left out: '%s' cannot be computed by '%s'\n", path, site->key,
+                choice_text(c.arena, &entry->choice));
+        choices_remove(session->choices, c.cpu, site->key);
+        ++*bad;
+    }
+    convolutions_free(&c);
+    return status;
+}
+
+/* A file with lines that cannot be used is kept under another name before it is written anew. */
 static int save_tuned(Session *session, const char *path, uint32_t bad) {
     int status = make_directory_of(path);
     char *damaged = join("%s.damaged", path);
@@ -185,6 +205,7 @@ static int tune(Session *session, const CodegenInput *input, const CodegenOption
     uint32_t bad = 0;
     int64_t measured = 0;
     int status = read_tuned(session, path, &bad);
+    if (!status && session->choices->count) status = drop_impossible(session, input, code, path, &bad);
     if (!status && o->tune) status = measure_missing(session, input, code, &measured);
     if (!status && measured) status = save_tuned(session, path, bad);
     if (!status && measured) fprintf(stderr, "tuning: kept in '%s' after %.1f s\n", path, probe_seconds() - started);

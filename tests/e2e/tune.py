@@ -58,6 +58,16 @@ with Workspace() as at:
     _, err = at.run(*TRAIN, "--steps", 1, "--out", at("e"), "--tune", "--tune-file", tuned)
     check("1 lines of" in err and "measuring 1 convolutions" in err, f"a damaged line: {err}")
     check("nonsense" in read(tuned + ".damaged") and "nonsense" not in read(tuned), "the damaged file is lost")
+
+    # A tile that a convolution cannot have is left out likewise, and measured anew.
+    tile, line = "direct tile 1x4096x1", next(line for line in first.splitlines() if " forward," in line)
+    place = " ".join(line.split()[:2])
+    write(tuned, first.replace(line, f"{place} {tile}"))
+    _, err = at.run(*TRAIN, "--steps", 1, "--out", at("e"), "--tune-file", tuned)
+    check(f"'{place.split()[1]}' cannot be computed by '{tile}'" in err and tile in read(tuned), f"it is not said: {err}")
+    _, err = at.run(*TRAIN, "--steps", 1, "--out", at("e"), "--tune", "--tune-file", tuned)
+    check("measuring 1 convolutions" in err and tile not in read(tuned), f"it is not measured anew: {err}")
+    check(tile in read(tuned + ".damaged"), "the file with it is lost")
     write(at("other"), "a letter\n")
     for option in (["--tune", "--tune-file"], ["--tune-file"], ["--choices"]):
         at.refuses(*TRAIN, "--out", at("f"), *option, at("other"), status=1, says="not a file of choices")

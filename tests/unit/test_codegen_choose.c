@@ -154,7 +154,9 @@ START_TEST(pinned) {
     table->count++;
     table->entry[0].choice = (ConvChoice){.algorithm = CONV_WINOGRAD, .sweep = true}; /* the stem forward */
     ck_assert(!list(&c, &options, diag));
-    ck_assert_int_eq(diag_error_count(diag), 2);
+    table->entry[0].choice = (ConvChoice){.algorithm = CONV_DIRECT, .tile = {1, 4096, 1}}; /* wider than the image */
+    ck_assert(!list(&c, &options, diag));
+    ck_assert_int_eq(diag_error_count(diag), 3);
     diag_free(diag);
     choices_free(table);
     chosen_close(&c);
@@ -175,7 +177,11 @@ START_TEST(measured) {
     for (uint32_t i = 0; i < c.sites[0].count; i++) {
         bool changed = !strcmp(before[i].key, before[1].key);
         ck_assert(choice_equal(&c.sites[0].site[i].choice, changed ? &gemm : &before[i].choice));
+        ck_assert(c.sites[0].site[i].passed_over == !strcmp(before[i].key, before[0].key));
     }
+    choices_remove(table, c.cpu, before[0].key);
+    ck_assert_uint_eq(table->count, 1);
+    ck_assert_ptr_null(choices_find(table, c.cpu, before[0].key));
     diag_free(diag);
     choices_free(table);
     chosen_close(&c);
