@@ -1,8 +1,9 @@
 /* --memory-limit: how many activations to compute again in backward (passes/recompute.c), so that a training step's fit a size.
  *
  * The passes and the memory plan are run for one number after the other, which takes some tens of milliseconds each; nothing is
- * compiled. The more is computed again the less is kept, so the least number is found by halving; should a number more ever need
- * more memory, the result still fits, as every result is one that was tried. */
+ * compiled. The more is computed again the less is kept, nearly always, so the least number is found by halving. Where a row of
+ * convolutions that are computed again grows longer, one more may keep more; so if all are too many, SHARES smaller numbers are
+ * tried before it is said that none fits. The result fits in any case, as it is one that was tried. */
 #include "driver/driver.h"
 #include <errno.h>
 #include <math.h>
@@ -77,12 +78,28 @@ static int try(Fit *f, uint32_t recompute, uint64_t *bytes) {
     return *bytes ? EXIT_OK : EXIT_INPUT;
 }
 
+enum { SHARES = 16 };
+
+/* The most, of SHARES even ones, by which a step fits; *least is what a step keeps then, or the least of all if none fits. */
+static int find_fitting(Fit *f, uint32_t *recompute, uint64_t *least) {
+    uint64_t kept;
+    *least = UINT64_MAX;
+    for (uint32_t share = SHARES; share > 0 && *least > f->limit; share--) {
+        uint32_t number = (uint32_t)((uint64_t)f->recomputable * share / SHARES);
+        if (share < SHARES && number == *recompute) continue;
+        int status = try(f, *recompute = number, &kept);
+        if (status) return status;
+        *least = kept < *least ? kept : *least;
+    }
+    return EXIT_OK;
+}
+
 static int fit(Fit *f) {
     uint64_t kept, least;
     int status = try(f, 0, &kept);
     if (status || kept <= f->limit) return status;
-    uint32_t low = 0, high = f->recomputable; /* low does not fit, high does */
-    status = try(f, high, &least);
+    uint32_t low = 0, high = 0; /* low does not fit, high does */
+    status = find_fitting(f, &high, &least);
     if (!status && least > f->limit)
         return fail(
             EXIT_INPUT,

@@ -10,7 +10,8 @@
  * reads x instead of the output.
  *   3. convolutions of kept maps, those of few operations per element first, all readers sharing one clone.
  *   4. convolutions of maps that are themselves recomputed by then. With 3 this leaves the blocks' inputs alone, as "sublinear
- * memory cost" does (Chen et al., 2016).
+ * memory cost" does (Chen et al., 2016). A net without blocks would be recomputed as a whole before backward begins, and so keep
+ * everything again: of n convolutions no more than about sqrt(2 n) in a row are computed again, a map between two rows is kept.
  *
  * In 2 every map computed from a candidate is passed over, so that no clone grows a chain of others.
  *
@@ -33,6 +34,7 @@ typedef struct Recompute {
     uint32_t boundary;  /* position where backward begins */
     bool *kept;         /* of a node of forward: backward reads it, itself or through maps of it alone */
     bool *taken;        /* an anchor */
+    uint32_t *row;      /* convolutions in a row to be computed again to have a taken node; 0: it is kept */
     uint32_t *clone;    /* of an anchor that is no map; 0: none yet (node 0 is an input) */
     Candidate *candidate;
     uint32_t ncandidates;
@@ -112,15 +114,42 @@ static bool is_sum(const Draft *d, uint32_t node) {
     return n->op == OP_MAP && n->space.rank == 4 && n->nregions == 1 && n->regions[0].role == REGION_OUTPUT && elements > 1;
 }
 
+/* The convolutions in a row that `node` ends if it is taken, as far as those in front of it are. */
+static uint32_t row_to(const Recompute *r, uint32_t node) {
+    const Node *n = &r->d->node[node];
+    uint32_t longest = 0;
+    for (uint32_t i = 0; i < n->nargs; i++) {
+        if (!is_feature(r->d, n->args[i])) continue;
+        uint32_t row = r->row[anchor_of(r->d, n->args[i].node)];
+        longest = row > longest ? row : longest;
+    }
+    return longest + (n->op == OP_CONV2D);
+}
+
+/* Of n convolutions, rows of length l with a kept map between them keep n / l + l maps, least where l * l = n; twice that has
+ * room for whole blocks. */
+static bool is_short(uint32_t row, uint32_t convolutions) { return (uint64_t)row * row <= 2 * (uint64_t)convolutions; }
+
+static bool is_candidate(const Recompute *r, uint32_t node, int step, uint32_t convolutions) {
+    Op op = r->d->node[node].op;
+    switch (step) {
+    case 1: return op == OP_DROPOUT_MASK && r->d->node[node].type.rank == 4;
+    case 2: return is_sum(r->d, node) && has_sources(r, node, true);
+    case 3: return op == OP_CONV2D && has_sources(r, node, true);
+    default: return op == OP_CONV2D && has_sources(r, node, false) && is_short(row_to(r, node), convolutions);
+    }
+}
+
 static void find_candidates(Recompute *r, const uint32_t *order, uint32_t n) {
+    uint32_t convolutions = 0;
+    for (uint32_t i = 0; i < n; i++) convolutions += r->kept[order[i]] && r->d->node[order[i]].op == OP_CONV2D;
     for (int step = 1; step <= 4; step++)
         for (uint32_t i = 0; i < n && is_forward(r, order[i]); i++) {
             uint32_t node = order[i];
-            Op op = r->d->node[node].op;
-            if (!r->kept[node] || r->taken[node]) continue;
-            if (step == 1 && op == OP_DROPOUT_MASK && r->d->node[node].type.rank == 4) add(r, node, step, 0);
-            if (step == 2 && is_sum(r->d, node) && has_sources(r, node, true)) add(r, node, step, 0);
-            if (step >= 3 && op == OP_CONV2D && has_sources(r, node, step == 3)) add(r, node, step, macs_per_element(r->d, node));
+            bool open = r->kept[node] && !r->taken[node];
+            if (open && is_candidate(r, node, step, convolutions))
+                add(r, node, step, step >= 3 ? macs_per_element(r->d, node) : 0);
+            if (step == 4 && r->taken[node]) r->row[node] = row_to(r, node);
         }
     qsort(r->candidate, r->ncandidates, sizeof *r->candidate, by_cost);
 }
@@ -183,6 +212,7 @@ Graph *pass_recompute(const Graph *in, PassContext *context) {
     while (r.boundary < n && !(op_tier(d->node[order[r.boundary]].op) & TIER_BACKWARD)) r.boundary++;
     r.kept = ARENA_ARRAY(d->arena, bool, d->count);
     r.taken = ARENA_ARRAY(d->arena, bool, d->count);
+    r.row = ARENA_ARRAY(d->arena, uint32_t, d->count);
     r.clone = ARENA_ARRAY(d->arena, uint32_t, d->count);
     r.candidate = ARENA_ARRAY(d->arena, Candidate, d->count);
     find_kept(&r, order, n);

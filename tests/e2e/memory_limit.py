@@ -8,8 +8,17 @@ from e2e import SMALL, Workspace, check, read_safetensors, step_losses
 TRAIN = ["--data", "synthetic", "--log-every", 1, "--steps", 6, "-q"]
 
 
-def arena(at, *options):
-    out, _ = at.run("bench", "resnet20", "--mode=train", "--batch", 16, "--repeats", 1, "--json", *options)
+ROW = """net row() {
+    input image: f32[3, 16, 16]
+    x = image
+    for i in 0..8 { x = relu(batch_norm(conv2d(x, 16, 3, bias = false))) }
+    output dense(global_avg_pool(x), 10)
+}
+"""
+
+
+def arena(at, *options, model="resnet20"):
+    out, _ = at.run("bench", model, "--mode=train", "--batch", 16, "--repeats", 1, "--json", *options)
     return json.loads(out)["arena_bytes"]
 
 
@@ -38,6 +47,16 @@ with Workspace() as at:
     _, err = at.run("train", "resnet20", "--batch", 16, "--memory-limit", "1M", *TRAIN, status=1)
     check(0 < needed(err) <= 1e-6 * least + 0.1 and len(err.strip().split("\n")) == 1, f"not one sentence that says the least:\n{err}")
     at.run("bench", "resnet20", "--mode=train", "--batch", 16, "--repeats", 1, "--memory-limit", f"{needed(err) + 0.1}M")
+
+    # A net without blocks, where to compute everything again does not keep least: what the message says is needed can be had.
+    with open(at("row.net"), "w") as file:
+        file.write(ROW)
+    row = {n: arena(at, "--recompute", n, model=at("row.net")) for n in (0, 4, 5, 6, 8)}
+    _, err = at.run("bench", at("row.net"), "--mode=train", "--memory-limit", "10k", "--batch", 16, status=1)
+    check(min(row.values()) < min(row[0], row[8]), f"not the net for this: {row}")
+    check(needed(err) <= 1e-6 * min(row.values()) + 0.1, f"{row}, but {err}")
+    check(arena(at, "--memory-limit", min(row.values()), model=at("row.net")) <= min(row.values()), "the least does not fit")
+
     for bad in ("much", "12Q", "-5M", "0", "1e400", "nan", "5Mx"):
         at.refuses("train", SMALL, "--memory-limit=" + bad, *TRAIN, status=2, says="needs a size like")
     at.refuses("train", SMALL, "--memory-limit", "1G", "--recompute", 2, *TRAIN, status=2, says="give one of them")

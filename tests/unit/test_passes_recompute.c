@@ -113,6 +113,21 @@ START_TEST(keeps_less) {
 }
 END_TEST
 
+/* A net without blocks: were all of it computed again, that would happen before backward, and everything be kept once more. */
+static Graph *row(Mode mode, int convolutions) {
+    Zoo z = zoo_begin("row", mode);
+    Val x = zoo_image(&z, 2, 3, 16);
+    for (int i = 0; i < convolutions; i++) x = zoo_unary(&z, OP_RELU, zoo_conv_bn(&z, x, 8, 3, 1));
+    return zoo_end(&z, zoo_dense(&z, zoo_unary(&z, OP_GLOBAL_AVG_POOL, x), 4));
+}
+
+START_TEST(rows_end) {
+    uint64_t none = kept_bytes(row(MODE_TRAIN, 32), 0, NULL);
+    uint64_t all = kept_bytes(row(MODE_TRAIN, 32), UINT32_MAX, NULL);
+    ck_assert_msg(2 * all <= none, "kept %llu, recomputed %llu bytes", (unsigned long long)none, (unsigned long long)all);
+}
+END_TEST
+
 /* Without being asked, and in inference, nothing is rewritten. */
 START_TEST(only_if_asked) {
     int64_t rewrites;
@@ -132,6 +147,7 @@ int main(void) {
     TCase *t = tcase_create("recompute");
     tcase_add_loop_test(t, same_values, 0, NETS);
     tcase_add_loop_test(t, keeps_less, 0, 2);
+    tcase_add_test(t, rows_end);
     tcase_add_test(t, only_if_asked);
     return run_cases("passes_recompute", t);
 }
