@@ -133,12 +133,7 @@ static void add_tables(ProgramBuilder *p, const RtProgram *shape, const char *sy
 }
 
 static bool write_object(ProgramBuilder *p, LLVMMemoryBufferRef object, const char *path) {
-    FILE *file = fopen(path, "wb");
-    size_t size = LLVMGetBufferSize(object);
-    bool written = file && fwrite(LLVMGetBufferStart(object), 1, size, file) == size;
-    if (file && fclose(file)) written = false;
-    if (!written) diag_error(p->diag, (Span){0}, "cannot write '%s': %s", path, strerror(errno));
-    return written;
+    return object_write(p, path, LLVMGetBufferStart(object), LLVMGetBufferSize(object));
 }
 
 /* A response file's words end at blanks; a backslash keeps the next character as it is. */
@@ -151,17 +146,19 @@ static void write_word(FILE *out, const char *word) {
 }
 
 static bool write_parts(ProgramBuilder *p, const char *directory) {
-    FILE *list = fopen(arena_printf(p->arena, "%s/objects", directory), "a");
+    const char *name = arena_printf(p->arena, "%s/objects", directory);
+    FILE *list = fopen(name, "a");
     Kernel **kernel = program_kernels(p);
-    bool written = list != NULL;
-    for (uint32_t i = 0; i < p->nkernels && written; i++) {
+    bool listed = list != NULL, written = true;
+    for (uint32_t i = 0; i < p->nkernels && listed && written; i++) {
         char *path = arena_printf(p->arena, "%s/%s.o", directory, kernel[i]->symbol);
         write_word(list, path);
+        listed = !ferror(list);
         written = write_object(p, kernel[i]->object, path);
     }
-    if (list && fclose(list)) written = false;
-    if (!written) diag_error(p->diag, (Span){0}, "cannot write into '%s'", directory);
-    return written;
+    if (list && fclose(list)) listed = false;
+    if (!listed && written) diag_cannot_write(p->diag, name, strerror(errno));
+    return listed && written;
 }
 
 static bool open_builder(Target *target, ProgramBuilder *p, const char *name, const CodegenOptions *options, Diag *diag) {

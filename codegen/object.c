@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { KERNELS_PER_THREAD = 4, MAX_THREADS = 16 }; /* fewer kernels are not worth a thread */
@@ -66,24 +67,24 @@ static bool fail(ProgramBuilder *p, const char *why) {
     return false;
 }
 
-/* A dump that cannot be written is the user's mistake: a path in an option. */
-static bool dump_failed(ProgramBuilder *p, const char *path, const char *why) {
-    diag_error(p->diag, (Span){0}, "cannot write '%s': %s", path, why ? why : "no reason given");
+/* LLVM's own ways into a file end the program when the disk is full. Half a file would be taken for an object by who looks only
+ * at its time. */
+bool object_write(ProgramBuilder *p, const char *path, const void *bytes, size_t size) {
+    struct stat info = {0};
+    FILE *file = fopen(path, "wb");
+    bool written = file && fwrite(bytes, 1, size, file) == size && !fflush(file);
+    int reason = errno;
+    if (file && !fstat(fileno(file), &info) && !written && S_ISREG(info.st_mode)) unlink(path);
+    if (file && fclose(file) && written) written = false, reason = errno;
+    if (written) return true;
+    diag_cannot_write(p->diag, path, strerror(reason));
     p->failed = true;
     return false;
 }
 
-/* LLVM's own ways into a file end the program when the disk is full. */
-static bool dump_text(ProgramBuilder *p, const char *path, const char *text, size_t size) {
-    FILE *file = fopen(path, "w");
-    bool written = file && fwrite(text, 1, size, file) == size;
-    if (file && fclose(file)) written = false;
-    return written || dump_failed(p, path, strerror(errno));
-}
-
 static bool dump_llvm(ProgramBuilder *p, const char *path) {
     char *text = LLVMPrintModuleToString(p->emitter->module);
-    bool written = dump_text(p, path, text, strlen(text));
+    bool written = object_write(p, path, text, strlen(text));
     LLVMDisposeMessage(text);
     return written;
 }
@@ -93,7 +94,8 @@ static bool dump_asm(ProgramBuilder *p, const char *path) {
     LLVMMemoryBufferRef text = NULL;
     char *message = NULL;
     bool failed = LLVMTargetMachineEmitToMemoryBuffer(p->target->machine, copy, LLVMAssemblyFile, &message, &text);
-    bool written = failed ? dump_failed(p, path, message) : dump_text(p, path, LLVMGetBufferStart(text), LLVMGetBufferSize(text));
+    bool written = failed ? fail(p, message ? message : "LLVM cannot make assembly")
+                          : object_write(p, path, LLVMGetBufferStart(text), LLVMGetBufferSize(text));
     if (!failed) LLVMDisposeMemoryBuffer(text);
     LLVMDisposeMessage(message);
     LLVMDisposeModule(copy);

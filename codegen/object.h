@@ -9,4 +9,6 @@ bool object_emit(ProgramBuilder *p, LLVMMemoryBufferRef *object);
 /* Likewise every kernel that has a module of its own, on several threads if there are many: Kernel.object; new ones go into the
  * cache. */
 bool kernels_compile(ProgramBuilder *p);
+/* Writes a file whole, or none at all. False with a diagnostic. */
+bool object_write(ProgramBuilder *p, const char *path, const void *bytes, size_t size);
 #endif

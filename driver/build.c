@@ -54,8 +54,7 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
     bool compiled = codegen_object(&input, &code, symbol, path, &gemm, s->diag);
     if (gemm) b->gemm = gemm;
     if (compiled) return EXIT_OK;
-    session_print_diagnostics(s);
-    return EXIT_INPUT;
+    return session_codegen_failed(s);
 }
 
 /* ---- linking ---- */

@@ -85,4 +85,5 @@ ConvAlgorithm session_conv_algorithm(const Options *o); /* --conv */
 Precision session_precision(const Options *o);          /* --precision */
 void session_close(Session *session);
 void session_print_diagnostics(const Session *session);
+int session_codegen_failed(const Session *session); /* likewise; EXIT_IO where a file could not be written, or EXIT_INPUT */
 #endif

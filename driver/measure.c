@@ -138,8 +138,7 @@ static int compile(Measuring *m, uint32_t k) {
     m->jit[k] = codegen_jit(m->input, &code, m->session->diag);
     choices_free(table);
     if (m->jit[k]) return EXIT_OK;
-    session_print_diagnostics(m->session);
-    return EXIT_INPUT;
+    return session_codegen_failed(m->session);
 }
 
 /* ---- running ---- */

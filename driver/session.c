@@ -56,6 +56,11 @@ void session_print_diagnostics(const Session *session) {
     diag_print(session->diag, stderr, use_color(stderr));
 }
 
+int session_codegen_failed(const Session *session) {
+    session_print_diagnostics(session);
+    return diag_has_unwritten(session->diag) ? EXIT_IO : EXIT_INPUT;
+}
+
 PassOptions session_pass_options(const Session *session) {
     const Options *o = session->options;
     return (PassOptions){.pipeline = o->passes,
@@ -214,8 +219,7 @@ static int session_jit(Session *session) {
     if (status) return status;
     session->jit = codegen_jit(&input, &code, session->diag);
     if (session->jit) return session_check_memory(session, jit_program(session->jit)->arena_bytes);
-    session_print_diagnostics(session);
-    return EXIT_INPUT;
+    return session_codegen_failed(session);
 }
 
 int session_pool(Session *session) {

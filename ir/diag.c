@@ -25,6 +25,7 @@ struct Diag {
     Message *message;
     uint32_t nmessages, message_capacity;
     int errors;
+    bool unwritten;
 };
 
 Diag *diag_new(void) {
@@ -108,6 +109,13 @@ void diag_report(Diag *diag, Severity severity, Span span, const char *format, .
     diag_vreport(diag, severity, span, format, args);
     va_end(args);
 }
+
+void diag_cannot_write(Diag *diag, const char *path, const char *reason) {
+    diag_error(diag, (Span){0}, "cannot write '%s': %s", path, reason);
+    diag->unwritten = true;
+}
+
+bool diag_has_unwritten(const Diag *diag) { return diag->unwritten; }
 
 int diag_error_count(const Diag *diag) { return diag->errors; }
 

@@ -166,7 +166,7 @@ def check_files(at):
     at.refuses("build", SMALL, "-o", at("nowhere", "x"), status=3, says="No such file")
     at.refuses("build", SMALL, "-o", at.path, status=3, says="Is a directory")
     for kind in "asm", "llvm", "obj":
-        _, said = at.run("build", SMALL, "--cpu", "native", f"--emit={kind}", "-o", "/dev/full", status=1)
+        _, said = at.run("build", SMALL, "--cpu", "native", f"--emit={kind}", "-o", "/dev/full", status=3)
         check(said == "error: cannot write '/dev/full': No space left on device\n", f"--emit={kind} on a full disk: {said}")
     temporary = at("a 'temporary\\ \"directory")
     os.mkdir(temporary)

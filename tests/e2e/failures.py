@@ -140,6 +140,28 @@ def no_room(at):
         check(result.returncode == IO and result.stderr.count("\n") == 1, f"a full standard output: {result}")
 
 
+def no_room_for_code(at):
+    print("no room for objects, assembly and LLVM IR")
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))
+
+    def fails(path, reason, *command, **options):
+        _, err = at.run(*command, status=IO, **options)
+        check(err.count("error: ") == 1 and f"'{path}': {reason}" in err, f"{command}: not one sentence: {err}")
+
+    for kind in ("obj", "asm", "llvm", "ir"):
+        out = at("code." + kind)
+        build = ["build", SMALL, "--cpu", "native", "--emit", kind, "-o"]
+        fails("/dev/full", "No space left on device", *build, "/dev/full")
+        fails(out, "File too large", *build, out, preexec_fn=limit, restore_signals=False)
+        check(kind == "ir" or not os.path.exists(out), f"half of '{out}' was left")
+    check(stat.S_ISCHR(os.stat("/dev/full").st_mode), "/dev/full was removed")
+    fails("/dev/full", "No space left on device", *train(at("dumped")), "--dump-asm", "/dev/full")
+    _, err = at.run("build", SMALL, "-o", at("exe"), status=IO, preexec_fn=limit, restore_signals=False)
+    check(err.count("error: ") == 1 and "File too large" in err, f"an executable's objects: {err}")
+
+
 def full_disk(at):
     """A real one, where mounting is allowed."""
     disk = at("disk")
@@ -177,6 +199,7 @@ with Workspace() as at:
     checkpoints(at)
     data(at)
     no_room(at)
+    no_room_for_code(at)
     full_disk(at)
     diverges(at)
     check(read_safetensors(at("run", "last.safetensors")), "the first checkpoint is gone")
