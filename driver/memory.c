@@ -23,7 +23,7 @@ static bool parse_size(const char *text, uint64_t *bytes) {
     char *end;
     errno = 0;
     double value = strtod(text, &end);
-    bool digits = text[0] == '.' || (text[0] >= '0' && text[0] <= '9');
+    bool digits = (text[0] == '.' || (text[0] >= '0' && text[0] <= '9')) && !strpbrk(text, "xX"); /* strtod reads hexadecimal */
     const char *unit = *end ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
     if (unit) {
         bool binary = end[1] == 'i';

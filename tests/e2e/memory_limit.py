@@ -57,7 +57,7 @@ with Workspace() as at:
     check(needed(err) <= 1e-6 * min(row.values()) + 0.1, f"{row}, but {err}")
     check(arena(at, "--memory-limit", min(row.values()), model=at("row.net")) <= min(row.values()), "the least does not fit")
 
-    for bad in ("much", "12Q", "-5M", "0", "1e400", "nan", "5Mx"):
+    for bad in ("much", "12Q", "-5M", "0", "1e400", "nan", "5Mx", "0x10M"):
         at.refuses("train", SMALL, "--memory-limit=" + bad, *TRAIN, status=2, says="needs a size like")
     at.refuses("train", SMALL, "--memory-limit", "1G", "--recompute", 2, *TRAIN, status=2, says="give one of them")
     check(not os.path.exists(at("runs")), "a refused training must leave nothing")
