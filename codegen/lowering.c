@@ -356,45 +356,43 @@ static void copy_outputs(Lowering *l, const Place *target) {
     }
 }
 
-/* Everything up to the calls: algorithms, and a place for each value. Outputs get `target`. False after a diagnostic. */
-static bool place_graph(Lowering *ready, ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList *prepare, bool whole,
-                        Place *target) {
-    Lowering l = {.p = p, .g = g, .entry = dynamic, .prepare = prepare, .whole = whole};
-    l.place = ARENA_ARRAY(p->arena, Place, g->count);
-    l.workspace = ARENA_ARRAY(p->arena, uint64_t, g->count);
-    l.read = graph_reads(p->arena, g);
-    l.fixed = ARENA_ARRAY(p->arena, bool, g->count);
-    l.partner = ARENA_ARRAY(p->arena, Val, g->count);
-    p->failed |= !choose_convolutions(p->arena, p->target, p->options, g, p->diag, &l.convs);
-    record_choices(&l);
-    find_partners(&l);
+/* Everything up to the calls: algorithms, and a place for each value; outputs get `target`. False after a diagnostic. Takes what
+ * l is initialised with: program, graph, entries. */
+static bool place_graph(Lowering *l, Place *target) {
+    ProgramBuilder *p = l->p;
+    const Graph *g = l->g;
+    l->place = ARENA_ARRAY(p->arena, Place, g->count);
+    l->workspace = ARENA_ARRAY(p->arena, uint64_t, g->count);
+    l->read = graph_reads(p->arena, g);
+    l->fixed = ARENA_ARRAY(p->arena, bool, g->count);
+    l->partner = ARENA_ARRAY(p->arena, Val, g->count);
+    p->failed |= !choose_convolutions(p->arena, p->target, p->options, g, p->diag, &l->convs);
+    record_choices(l);
+    find_partners(l);
     for (Val v = 0; v < g->count; v++) {
-        l.place[v] = nowhere;
-        if (is_leaf(g->value[v].op)) place_leaf(&l, v);
+        l->place[v] = nowhere;
+        if (is_leaf(g->value[v].op)) place_leaf(l, v);
     }
-    if (!p->failed) {
-        place_outputs(&l, target);
-        if (prepare) {
-            find_fixed(&l);
-            place_fixed(&l);
-        }
-        place_in_arena(&l);
-        find_elements(&l);
+    if (p->failed) return false;
+    place_outputs(l, target);
+    if (l->prepare) {
+        find_fixed(l);
+        place_fixed(l);
     }
-    *ready = l;
+    place_in_arena(l);
+    find_elements(l);
     return !p->failed;
 }
 
 uint64_t lower_arena_bytes(ProgramBuilder *p, const Graph *g) {
-    Lowering l;
-    Place *target = ARENA_ARRAY(p->arena, Place, g->noutputs);
-    return place_graph(&l, p, g, NULL, NULL, false, target) ? p->arena_bytes : 0;
+    Lowering l = {.p = p, .g = g};
+    return place_graph(&l, ARENA_ARRAY(p->arena, Place, g->noutputs)) ? p->arena_bytes : 0;
 }
 
 void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList *prepare, Place *output_place) {
-    Lowering l;
+    Lowering l = {.p = p, .g = g, .entry = dynamic, .prepare = prepare, .whole = output_place != NULL};
     Place *target = output_place ? output_place : ARENA_ARRAY(p->arena, Place, g->noutputs);
-    if (!place_graph(&l, p, g, dynamic, prepare, output_place != NULL, target)) return;
+    if (!place_graph(&l, target)) return;
     for (Val v = 0; v < g->count && !p->failed; v++) {
         l.entry = prepare && l.fixed[v] ? prepare : dynamic;
         lower_value(&l, v);
