@@ -30,21 +30,12 @@ typedef struct Build {
 
 static int compile(Build *b, int level, const char *path, const char *dump_asm, const char *dump_llvm) {
     Session *s = &b->session;
-    CodegenInput input = {.name = s->train.name,
-                          .train = s->train_passes.graph,
-                          .infer = s->infer_passes.graph,
-                          .batch = s->batch,
-                          .recipe = &s->train.recipe,
-                          .recipe_text = s->train.recipe_text};
-    CodegenOptions code = {.target = b->target,
-                           .cpu = b->levels.cpu[level],
-                           .conv = session_conv_algorithm(b->o),
-                           .no_openblas = b->o->no_openblas,
-                           .precision = session_precision(b->o),
-                           .cache = b->cache,
-                           .parts = b->directory,
-                           .dump_asm = dump_asm,
-                           .dump_llvm = dump_llvm};
+    CodegenInput input = session_input(s);
+    CodegenOptions code = session_code_for(s, b->target, b->levels.cpu[level]);
+    code.cache = b->cache;
+    code.parts = b->directory;
+    code.dump_asm = dump_asm;
+    code.dump_llvm = dump_llvm;
     session_remarks(s, &code);
     int status = tuning_choose(s, &input, &code);
     if (status) return status;

@@ -44,12 +44,13 @@ typedef struct Session {
     Model train, infer; /* graph NULL where not compiled */
     int64_t batch;      /* of inference, whose graph is for a group of its images */
     PassResult train_passes, infer_passes;
-    uint32_t recompute;   /* how many activations are computed again in backward (memory.c) */
-    const char *target;   /* of netc build; NULL: this machine */
-    const Levels *levels; /* the CPUs of netc build; NULL: --cpu */
-    char *cache;          /* directory of compiled kernels; NULL: none */
-    ChoiceTable *choices; /* pinned or measured ones, if any */
-    ChoiceTable *made;    /* for --save-choices, of all CPUs so far */
+    uint64_t memory_limit; /* of a training step's activations, bytes; 0: none (memory.c) */
+    uint32_t recompute;    /* how many activations are computed again in backward (memory.c) */
+    const char *target;    /* of netc build; NULL: this machine */
+    const Levels *levels;  /* the CPUs of netc build; NULL: --cpu */
+    char *cache;           /* directory of compiled kernels; NULL: none */
+    ChoiceTable *choices;  /* pinned or measured ones, if any */
+    ChoiceTable *made;     /* for --save-choices, of all CPUs so far */
     Jit *jit;
     RtPool *pool;
     RtMachine *machine;
@@ -65,8 +66,10 @@ int session_graph(Session *session, Mode mode, bool through_passes);
 /* The graph that a Program runs inference with: of a group of the batch's images (runtime/abi.h).
  */
 int session_infer(Session *session);
-/* Before the passes of training: sets session->recompute to the least number by which a step's activations fit
- * --memory-limit, if there is one, on every CPU that code is made for. A limit too low is EXIT_INPUT, and says what is needed. */
+/* Reads --memory-limit and --recompute into the session; a bad size is EXIT_USAGE. */
+int session_memory_options(Session *session);
+/* Before the passes of training: sets session->recompute to the least number by which a step's activations fit the limit, if
+ * there is one, on every CPU that code is made for. A limit too low is EXIT_INPUT, and says what is needed. */
 int session_fit_memory(Session *session, const Graph *train);
 /* Whether a Program's training step, made with choices that may differ from those by which it was fitted, keeps the limit. */
 int session_check_memory(const Session *session, uint64_t arena_bytes);
@@ -76,13 +79,15 @@ int session_passes(Session *session, const Graph *graph, PassResult *result);
 /* The whole way: both modes or one, passes, machine code, threads, memory. */
 int session_machine(Session *session, bool train, bool infer);
 int session_pool(Session *session); /* the threads, if they are not there yet */
-/* What codegen takes, from the graphs and options so far; options but for choices (driver/tune.h). */
+/* What codegen takes, from the graphs and options so far. */
 CodegenInput session_input(const Session *session);
+/* What the options say about code for a CPU of a target, both as in CodegenOptions: no files, no choices, no remarks. */
+CodegenOptions session_code_for(const Session *session, const char *target, const char *cpu);
+/* The same for --cpu of this machine, with cache, dumps and remarks; choices come from driver/tune.h. */
 CodegenOptions session_code(Session *session);
 /* Whatever CPU: prints the remarks of the choosing pass, if they are asked for. */
 void session_remarks(Session *session, CodegenOptions *code);
-ConvAlgorithm session_conv_algorithm(const Options *o); /* --conv */
-Precision session_precision(const Options *o);          /* --precision */
+Precision session_precision(const Options *o); /* --precision */
 void session_close(Session *session);
 void session_print_diagnostics(const Session *session);
 int session_codegen_failed(const Session *session); /* likewise; EXIT_IO where a file could not be written, or EXIT_INPUT */

@@ -157,11 +157,7 @@ static int read_weights(Library *l) {
 /* ---- objects ---- */
 
 static CodegenOptions code_options(const Library *l, int level) {
-    return (CodegenOptions){.target = l->target,
-                            .cpu = l->levels->cpu[level],
-                            .conv = session_conv_algorithm(l->o),
-                            .no_openblas = l->o->no_openblas,
-                            .precision = session_precision(l->o)};
+    return session_code_for(l->session, l->target, l->levels->cpu[level]);
 }
 
 static char *add_object(Library *l, const char *name) { return l->object[l->nobjects++] = join("%s/%s.o", l->directory, name); }

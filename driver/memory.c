@@ -36,21 +36,20 @@ static bool parse_size(const char *text, uint64_t *bytes) {
     return true;
 }
 
-static int limit_bytes(const Options *o, uint64_t *bytes) {
-    if (parse_size(o->memory_limit, bytes)) return EXIT_OK;
+int session_memory_options(Session *session) {
+    const Options *o = session->options;
+    session->recompute = o->recompute < UINT32_MAX ? (uint32_t)o->recompute : UINT32_MAX;
+    if (!o->memory_limit) return EXIT_OK;
+    if (o->recompute) return fail(EXIT_USAGE, "'--memory-limit' says how much '--recompute' must: give one of them");
+    if (parse_size(o->memory_limit, &session->memory_limit)) return EXIT_OK;
     return fail(EXIT_USAGE, "'--memory-limit' needs a size like 512M, 1.5G or 700Mi, found '%s'", o->memory_limit);
 }
 
 /* The most that a step keeps, of all CPUs; 0 after printing why it cannot be said. */
 static uint64_t step_bytes(Session *s, const Graph *fused) {
-    CodegenOptions code = {.target = s->target,
-                           .cpu = s->options->cpu,
-                           .conv = session_conv_algorithm(s->options),
-                           .no_openblas = s->options->no_openblas,
-                           .precision = session_precision(s->options)};
     uint64_t most = 0;
     for (int i = 0; i < (s->levels ? s->levels->count : 1); i++) {
-        if (s->levels) code.cpu = s->levels->cpu[i];
+        CodegenOptions code = session_code_for(s, s->target, s->levels ? s->levels->cpu[i] : s->options->cpu);
         uint64_t bytes = codegen_step_bytes(fused, &code, s->diag);
         if (!bytes) {
             session_print_diagnostics(s);
@@ -116,18 +115,13 @@ static int fit(Fit *f) {
 }
 
 int session_fit_memory(Session *session, const Graph *train) {
-    const Options *o = session->options;
-    Fit f = {.session = session, .train = train};
-    if (!o->memory_limit) return EXIT_OK;
-    if (o->recompute) return fail(EXIT_USAGE, "'--memory-limit' says how much '--recompute' must: give one of them");
-    int status = limit_bytes(o, &f.limit);
-    return status ? status : fit(&f);
+    Fit f = {.session = session, .train = train, .limit = session->memory_limit};
+    return f.limit ? fit(&f) : EXIT_OK;
 }
 
 int session_check_memory(const Session *session, uint64_t arena_bytes) {
-    uint64_t limit;
-    if (!session->options->memory_limit || limit_bytes(session->options, &limit) || arena_bytes <= limit) return EXIT_OK;
+    if (!session->memory_limit || arena_bytes <= session->memory_limit) return EXIT_OK;
     return fail(EXIT_INPUT,
                 "as the convolutions are to be computed here, a training step keeps %.1f MB, and the limit is %.1f MB",
-                1e-6 * (double)arena_bytes, 1e-6 * (double)limit);
+                1e-6 * (double)arena_bytes, 1e-6 * (double)session->memory_limit);
 }

@@ -36,14 +36,13 @@ static char *shipped_model(const char *name) {
 
 int session_find_model(Session *session, const Options *options, const char *command_name) {
     session->options = options;
-    session->recompute = options->recompute < UINT32_MAX ? (uint32_t)options->recompute : UINT32_MAX;
     if (options->noperands == 0) return usage_error(command_name, "no model given");
     if (options->threads > MAX_THREADS) return usage_error(command_name, "'--threads' is at most %d", MAX_THREADS);
     const char *name = options->operand[0];
     bool is_path = strchr(name, '/') || strchr(name, '.');
     if (access(name, F_OK) && !is_path) session->path = shipped_model(name);
     if (!session->path) session->path = join("%s", name);
-    if (!access(session->path, R_OK)) return EXIT_OK;
+    if (!access(session->path, R_OK)) return session_memory_options(session);
     if (errno != ENOENT && errno != ENOTDIR) return fail(EXIT_IO, "cannot open '%s': %s", name, strerror(errno));
     if (is_path) return fail(EXIT_INPUT, "there is no model file '%s'", name);
     return fail(EXIT_INPUT, "there is no model file '%s', and no '%s.net' among the models that come with netc", name, name);
@@ -164,7 +163,7 @@ int session_infer(Session *session) {
 
 /* ---- machine ---- */
 
-ConvAlgorithm session_conv_algorithm(const Options *o) {
+static ConvAlgorithm conv_algorithm(const Options *o) {
     const char *text = o->conv;
     if (text && !strcmp(text, "direct")) return CONV_DIRECT;
     if (text && !strcmp(text, "gemm")) return CONV_GEMM;
@@ -173,6 +172,15 @@ ConvAlgorithm session_conv_algorithm(const Options *o) {
 
 Precision session_precision(const Options *o) {
     return o->precision && !strcmp(o->precision, "bf16") ? PRECISION_BF16 : PRECISION_F32;
+}
+
+CodegenOptions session_code_for(const Session *session, const char *target, const char *cpu) {
+    const Options *o = session->options;
+    return (CodegenOptions){.target = target,
+                            .cpu = cpu,
+                            .conv = conv_algorithm(o),
+                            .no_openblas = o->no_openblas,
+                            .precision = session_precision(o)};
 }
 
 CodegenInput session_input(const Session *session) {
@@ -201,13 +209,10 @@ void session_remarks(Session *session, CodegenOptions *code) {
 CodegenOptions session_code(Session *session) {
     const Options *o = session->options;
     if (!session->cache) session->cache = cache_open(o);
-    CodegenOptions code = {.cpu = o->cpu,
-                           .cache = session->cache,
-                           .conv = session_conv_algorithm(o),
-                           .no_openblas = o->no_openblas,
-                           .precision = session_precision(o),
-                           .dump_llvm = o->dump_llvm,
-                           .dump_asm = o->dump_asm};
+    CodegenOptions code = session_code_for(session, NULL, o->cpu);
+    code.cache = session->cache;
+    code.dump_llvm = o->dump_llvm;
+    code.dump_asm = o->dump_asm;
     session_remarks(session, &code);
     return code;
 }

@@ -59,6 +59,7 @@ with Workspace() as at:
 
     for bad in ("much", "12Q", "-5M", "0", "1e400", "nan", "5Mx", "0x10M"):
         at.refuses("train", SMALL, "--memory-limit=" + bad, *TRAIN, status=2, says="needs a size like")
+    at.refuses("bench", SMALL, "--mode=infer", "--memory-limit", "much", status=2, says="needs a size like")
     at.refuses("train", SMALL, "--memory-limit", "1G", "--recompute", 2, *TRAIN, status=2, says="give one of them")
     check(not os.path.exists(at("runs")), "a refused training must leave nothing")
 
