@@ -4,12 +4,15 @@
  * recomputes in any case; both make it *kept*. A kept map that this pass takes, an anchor, is read by forward only; in backward a
  * clone stands in its place. Candidates, in the order in which they are taken:
  *
- *   1. dropout masks: they come from a counter, not from memory.
- *   2. maps of several feature maps which are all kept themselves, as a block's output relu(x + a*c + b) of its input and of its
+ * 1. Dropout masks: they come from a counter, not from memory.
+ *
+ * 2. Maps of several feature maps which are all kept themselves, as a block's output relu(x + a*c + b) of its input and of its
  * last convolution. Each reader gets a clone of its own, which becomes part of it: a backward convolution that reads c anyway
  * reads x instead of the output.
- *   3. convolutions of kept maps, those of few operations per element first, all readers sharing one clone.
- *   4. convolutions of maps that are themselves recomputed by then. With 3 this leaves the blocks' inputs alone, as "sublinear
+ *
+ * 3. Convolutions of kept maps, those of few operations per element first, all readers sharing one clone.
+ *
+ * 4. Convolutions of maps that are themselves recomputed by then. With 3 this leaves the blocks' inputs alone, as "sublinear
  * memory cost" does (Chen et al., 2016). A net without blocks would be recomputed as a whole before backward begins, and so keep
  * everything again: of n convolutions no more than about sqrt(2 n) in a row are computed again, a map between two rows is kept.
  *
@@ -42,21 +45,21 @@ typedef struct Recompute {
 
 static bool is_forward(const Recompute *r, uint32_t node) { return node < r->count && r->position[node] < r->boundary; }
 
-/* The one feature map that a map is made of, if it is a map of one alone: its argument's index. */
-static bool of_one_alone(const Draft *d, uint32_t node, uint32_t *arg) {
+/* How many feature maps a map with one OUTPUT is made of; 0 if the node is something else. */
+static uint32_t map_sources(const Draft *d, uint32_t node) {
     const Node *n = &d->node[node];
-    if (n->op != OP_MAP || n->space.rank != 4 || n->nregions != 1 || n->regions[0].role != REGION_OUTPUT) return false;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < n->nargs; i++) {
-        if (!draft_is_element(d, n->args[i])) continue;
-        *arg = i;
-        count++;
-    }
-    return count == 1;
+    bool plain = n->op == OP_MAP && n->space.rank == 4 && n->nregions == 1 && n->regions[0].role == REGION_OUTPUT;
+    return plain ? draft_element_args(d, node, n->regions[0].expr) : 0;
 }
 
+/* What a node is made of if one looks through maps of one feature map alone. */
 static uint32_t anchor_of(const Draft *d, uint32_t node) {
-    for (uint32_t arg; of_one_alone(d, node, &arg);) node = d->node[node].args[arg].node;
+    while (map_sources(d, node) == 1) {
+        const Node *n = &d->node[node];
+        uint32_t i = 0;
+        while (!draft_is_element(d, n->args[i]) || !expr_uses_arg(n->regions[0].expr, i)) i++;
+        node = n->args[i].node;
+    }
     return node;
 }
 
@@ -71,8 +74,8 @@ static void find_kept(Recompute *r, const uint32_t *order, uint32_t n) {
     for (uint32_t i = n; i-- > 0;) {
         const Node *node = &d->node[order[i]];
         for (uint32_t k = 0; k < node->nargs; k++) {
-            uint32_t arg = node->args[k].node, one;
-            bool late = !is_forward(r, order[i]) || (r->kept[order[i]] && of_one_alone(d, order[i], &one));
+            uint32_t arg = node->args[k].node;
+            bool late = !is_forward(r, order[i]) || (r->kept[order[i]] && map_sources(d, order[i]) == 1);
             if (late && is_forward(r, arg) && draft_is_element(d, node->args[k])) r->kept[arg] = true;
         }
     }
@@ -107,13 +110,6 @@ static int by_cost(const void *a, const void *b) {
     return x->position < y->position ? -1 : x->position > y->position;
 }
 
-static bool is_sum(const Draft *d, uint32_t node) {
-    const Node *n = &d->node[node];
-    uint32_t elements = 0;
-    for (uint32_t i = 0; i < n->nargs; i++) elements += draft_is_element(d, n->args[i]);
-    return n->op == OP_MAP && n->space.rank == 4 && n->nregions == 1 && n->regions[0].role == REGION_OUTPUT && elements > 1;
-}
-
 /* The convolutions in a row that `node` ends if it is taken, as far as those in front of it are. */
 static uint32_t row_to(const Recompute *r, uint32_t node) {
     const Node *n = &r->d->node[node];
@@ -134,7 +130,7 @@ static bool is_candidate(const Recompute *r, uint32_t node, int step, uint32_t c
     Op op = r->d->node[node].op;
     switch (step) {
     case 1: return op == OP_DROPOUT_MASK && r->d->node[node].type.rank == 4;
-    case 2: return is_sum(r->d, node) && has_sources(r, node, true);
+    case 2: return map_sources(r->d, node) > 1 && has_sources(r, node, true);
     case 3: return op == OP_CONV2D && has_sources(r, node, true);
     default: return op == OP_CONV2D && has_sources(r, node, false) && is_short(row_to(r, node), convolutions);
     }

@@ -89,4 +89,21 @@ static inline void free_outputs(const Graph *g, Tensor *out) {
     free(out);
 }
 
+/* Rewriting reassociates sums and no more, so every output agrees with the original graph's to 1e-9 of its largest element. */
+static inline void expect_outputs(const Graph *g, const Graph *rewritten, const Tensor *expected, Leaves *leaves,
+                                  const char *what) {
+    ck_assert_uint_eq(g->noutputs, rewritten->noutputs);
+    Tensor *found = evaluate(rewritten, leaves, false);
+    for (uint32_t i = 0; i < g->noutputs; i++) {
+        double scale = 0;
+        for (int64_t k = 0; k < type_elements(expected[i].type); k++) scale = fmax(scale, fabs(expected[i].data[k]));
+        for (int64_t k = 0; k < type_elements(expected[i].type); k++) {
+            double a = expected[i].data[k], b = found[i].data[k];
+            ck_assert_msg(fabs(a - b) <= 1e-9 * scale + 1e-11, "%s: output %u (%s) element %lld is %.17g, should be %.17g", what,
+                          i, g->output[i].name ? g->output[i].name : "", (long long)k, b, a);
+        }
+    }
+    free_outputs(rewritten, found);
+}
+
 #endif

@@ -114,20 +114,18 @@ static void check_training(const Net *net, Training *t, Trajectory *want, const 
 static void check_variant(const Net *net, Trajectory *want, uint32_t variant, const char *cpu) {
     const char *names[32];
     uint32_t n = optional_passes(MODE_TRAIN, names);
-    bool one = variant >= 3, recompute = variant == 2;
-    PassResult fused = optimise_recomputed(net->model.graph, one ? &names[variant - 3] : names,
-                                           one            ? 1
-                                           : variant == 1 ? n
-                                                          : 0,
-                                           recompute ? UINT32_MAX : 0);
+    const char *const *off = names, *said = "all passes";
+    uint32_t noff = 0, recompute = 0;
+    switch (variant) {
+    case 0: break;
+    case 1: noff = n, said = "no optional pass"; break;
+    case 2: recompute = UINT32_MAX, said = "everything recomputed"; break;
+    default: off = &names[variant - 3], noff = 1, said = "without ";
+    }
+    PassResult fused = optimise_recomputed(net->model.graph, off, noff, recompute);
     ck_assert(!recompute || fused.recomputable > 0);
     char what[100];
-    snprintf(what, sizeof what, "%s: %s%s", cpu,
-             one         ? "without "
-             : recompute ? "everything recomputed"
-             : variant   ? "no optional pass"
-                         : "all passes",
-             one ? names[variant - 3] : "");
+    snprintf(what, sizeof what, "%s: %s%s", cpu, said, variant >= 3 ? *off : "");
     Training t = training_new(net, fused.graph, NULL, cpu, 1);
     if (!want->leaves.count) {
         copy_leaves(net, &t, &want->leaves);

@@ -39,21 +39,6 @@ static Graph *fuse(Graph *g, unsigned mask, int64_t limit, int64_t *rewrites) {
     return g;
 }
 
-static void expect_same(const Graph *g, const Graph *fused, const Tensor *expected, Leaves *leaves, const char *what) {
-    ck_assert_uint_eq(g->noutputs, fused->noutputs);
-    Tensor *found = evaluate(fused, leaves, false);
-    for (uint32_t i = 0; i < g->noutputs; i++) {
-        double scale = 0;
-        for (int64_t k = 0; k < type_elements(expected[i].type); k++) scale = fmax(scale, fabs(expected[i].data[k]));
-        for (int64_t k = 0; k < type_elements(expected[i].type); k++) {
-            double a = expected[i].data[k], b = found[i].data[k];
-            ck_assert_msg(fabs(a - b) <= 1e-9 * scale + 1e-11, "%s: output %u (%s) element %lld is %.17g, unfused %.17g", what, i,
-                          g->output[i].name ? g->output[i].name : "", (long long)k, b, a);
-        }
-    }
-    free_outputs(fused, found);
-}
-
 static Graph *build(int net, Mode mode) { return prepare(zoo[net].build(mode)); }
 
 /* ---- same values ---- */
@@ -69,7 +54,7 @@ START_TEST(same_values) {
         Graph *fused = fuse(build(net, mode), mask, -1, NULL);
         char what[96];
         snprintf(what, sizeof what, "%s, mode %d, passes %x", zoo[net].name, mode, mask);
-        expect_same(plain, fused, expected, &leaves, what);
+        expect_outputs(plain, fused, expected, &leaves, what);
         graph_free(fused);
     }
     free_outputs(plain, expected);
@@ -91,7 +76,7 @@ START_TEST(same_values_at_any_bisect_limit) {
         ck_assert_int_eq(made, limit);
         char what[96];
         snprintf(what, sizeof what, "%s, mode %d, limit %lld", zoo[net].name, mode, (long long)limit);
-        expect_same(plain, fused, expected, &leaves, what);
+        expect_outputs(plain, fused, expected, &leaves, what);
         graph_free(fused);
     }
     free_outputs(plain, expected);
@@ -106,7 +91,7 @@ START_TEST(again) {
     Leaves leaves = {.count = 0};
     Tensor *expected = evaluate(plain, &leaves, false);
     Graph *fused = fuse(fuse(build(_i, MODE_TRAIN), ALL, -1, NULL), ALL, -1, NULL);
-    expect_same(plain, fused, expected, &leaves, zoo[_i].name);
+    expect_outputs(plain, fused, expected, &leaves, zoo[_i].name);
     graph_free(fused);
     free_outputs(plain, expected);
     free_leaves(&leaves);
