@@ -109,7 +109,7 @@ START_TEST(pipelines) {
     expect_passes(&(PassOptions){.pipeline = NULL}, MODE_INFER, pass_default_pipeline(MODE_INFER));
     expect_passes(&(PassOptions){.pipeline = ""}, MODE_TRAIN, "");
     expect_passes(&(PassOptions){.pipeline = "lower,dce,lower"}, MODE_TRAIN, "lower,dce,lower");
-    const char *all = "-canonicalise,-cse,-dce,-squeeze,-fuse_maps,-fuse_epilogues,-fuse_prologues,-share_sweeps";
+    const char *all = "-canonicalise,-cse,-dce,-squeeze,-fuse_maps,-recompute,-fuse_epilogues,-fuse_prologues,-share_sweeps";
     expect_passes(&(PassOptions){.pipeline = all}, MODE_TRAIN, "lower,split_batch_norm,autodiff");
     const char *disable[] = {"canonicalise", "dce"};
     expect_passes(&(PassOptions){.pipeline = "lower,canonicalise,cse,dce", .disable = disable, .ndisable = 2}, MODE_INFER,
