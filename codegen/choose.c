@@ -88,7 +88,7 @@ static bool applies(const Chooser *c, const ConvSite *site, const ConvChoice *ch
     ConvShape s = conv_shape(c->g, v, c->t->lanes);
     if (choice->algorithm == CONV_GEMM) return true;
     if (choice->algorithm == CONV_DIRECT) return conv_direct_applies(&s) && tile_fits(c, v, choice);
-    bool winograd = v->op == OP_CONV2D_BWD_WEIGHTS ? wino_weights_applies(&s) : wino_applies(&s);
+    bool winograd = v->op == OP_CONV2D_BWD_WEIGHTS ? wino_weights_applies(&s) : wino_applies(&s, v->op);
     if (!winograd || choice->block > MAX_BLOCK) return false;
     if (!choice->sweep) return true;
     Val data = v->op == OP_CONV2D_BWD_DATA ? site->value : site->partner;

@@ -132,7 +132,8 @@ void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t ste
 /* Cores drop requests that come in long bursts. Is a step's share one? Then the loops of the step spread it over `parts`. */
 bool prefetch_bursts(const ConvKernel *k, int64_t steps);
 void prefetch_part(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps, LLVMValueRef part, int64_t parts);
-/* Step `step` of `steps`: its share of `rows` rows of image n from `row` on. */
+/* Step `step` of `steps`: its share of `rows` rows of image n from `row` on, counted in rows of the first argument; of maps that
+ * have half as many, half as many. */
 void prefetch_rows(ConvKernel *k, LLVMValueRef n, LLVMValueRef row, int64_t rows, LLVMValueRef step, int64_t steps);
 
 /* ---- finishing accumulators (conv_finish.c) ---- */

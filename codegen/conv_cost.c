@@ -20,6 +20,7 @@ static double pair_rate(int64_t pair) { return pair == 2 ? 1.8 : 1; }
 static const double copy_rate = 40, memory_rate = 10;
 /* Vector instructions to transform a tile of one channel block: 36 loads and stores among them. */
 enum { INPUT_TRANSFORM = 180, OUTPUT_TRANSFORM = 150, GRADIENT_TRANSFORM = 150, FILTER_TRANSFORM = 120 };
+enum { STRIDED_INPUT = 380, STRIDED_OUTPUT = 240 };
 
 typedef struct Work {
     double fma_cycles, transforms, copied, memory;
@@ -112,9 +113,10 @@ static Work winograd_work(const Target *t, const ConvChoice *choice, const Graph
     double tiles = (double)(c->N * divide_up(c->out[0], WINO_OUT) * divide_up(c->out[1], WINO_OUT));
     Work w = {.copied = p.stage.copied ? 2 * (double)(c->N * p.bands) * (double)p.stage.bytes : 0};
     double filter_bytes = (double)p.filter_bytes, blocks = tiles / (double)p.tiles.block;
-    w.fma_cycles = WINO_POINTS * tiles * (double)c->channels_in * (double)c->out_blocks / winograd_rate;
-    w.transforms = tiles * (double)(INPUT_TRANSFORM * c->in_blocks + OUTPUT_TRANSFORM * c->out_blocks) +
-                   FILTER_TRANSFORM * filters(&p.direct.s);
+    int64_t stride = p.tiles.stride, input = stride == 1 ? INPUT_TRANSFORM : STRIDED_INPUT;
+    int64_t output = stride == 1 ? OUTPUT_TRANSFORM : STRIDED_OUTPUT;
+    w.fma_cycles = (double)wino_points(stride) * tiles * (double)c->channels_in * (double)c->out_blocks / winograd_rate;
+    w.transforms = tiles * (double)(input * c->in_blocks + output * c->out_blocks) + FILTER_TRANSFORM * filters(&p.direct.s);
     w.copied += 0.5 * filter_bytes * blocks; /* read anew for each block of tiles */
     return w;
 }

@@ -137,8 +137,10 @@ void prefetch_rows(ConvKernel *k, LLVMValueRef n, LLVMValueRef row, int64_t rows
         if (!streamed(k, i)) continue;
         Type t = k->arg_type[i];
         int64_t blocks = divide_up(t.dim[1], e->V), row_floats = t.dim[3] * e->V;
-        int64_t share = divide_up(divide_up(rows * row_floats, line), steps);
-        LLVMValueRef start = emit_offset(e, row, row_floats, emit_mul_int(e, n, blocks * t.dim[2] * row_floats));
+        int64_t part = t.dim[2] <= divide_up(k->arg_type[0].dim[2], 2) ? 2 : 1;
+        int64_t share = divide_up(divide_up(rows / part * row_floats, line), steps);
+        LLVMValueRef first = part == 1 ? row : LLVMBuildUDiv(e->b, row, emit_int(e, part), "");
+        LLVMValueRef start = emit_offset(e, first, row_floats, emit_mul_int(e, n, blocks * t.dim[2] * row_floats));
         LLVMValueRef from = emit_address(e, k->arg_base[i], emit_offset(e, step, share * line, start));
         for (int64_t b = 0; b < blocks; b++)
             for (int64_t j = 0; j < share; j++) emit_prefetch(e, from, emit_int(e, b * t.dim[2] * row_floats + j * line), 2);

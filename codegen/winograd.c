@@ -187,18 +187,28 @@ static void run_aside(Emitter *e, WinoAside aside, LLVMValueRef sweep, int64_t s
     aside.run(aside.context, emit_offset(e, sweep, rows / stride, turn), sweeps * (rows / stride));
 }
 
-void wino_multiply(Emitter *e, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles, int64_t in_blocks,
+/* The filter that plane `point` meets: with stride 2, the even lines share one. */
+static LLVMValueRef filter_of(Emitter *e, int64_t stride, LLVMValueRef point) {
+    if (stride == 1) return point;
+    LLVMValueRef side = emit_int(e, wino_side(stride)), last = emit_int(e, WINO_IN - 1);
+    LLVMValueRef row = emit_min_int(e, LLVMBuildUDiv(e->b, point, side, ""), last);
+    return emit_offset(e, row, WINO_IN, emit_min_int(e, LLVMBuildURem(e->b, point, side, ""), last));
+}
+
+void wino_multiply(Emitter *e, int64_t stride, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles, int64_t in_blocks,
                    int64_t in_channels, int64_t out_blocks, WinoAside aside) {
     WinoTile tile = wino_tile(e->target, out_blocks, tiles);
     int64_t V = e->V, n = tile.rows * tile.columns, groups = out_blocks / tile.columns;
     int64_t w_plane = wino_plane(e->target, in_blocks, tiles), m_plane = wino_plane(e->target, out_blocks, tiles);
     int64_t u_block = V * tile.columns * V, u_plane = groups * in_blocks * u_block;
-    Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, WINO_POINTS), 1, 0, NULL);
+    int64_t points = wino_points(stride);
+    Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, points), 1, 0, NULL);
+    LLVMValueRef filter = filter_of(e, stride, point.iv);
     Loop group = loop_begin(e, emit_int(e, 0), emit_int(e, groups), 1, 0, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, tiles), tile.rows, 0, NULL);
-    run_aside(e, aside, emit_offset(e, point.iv, groups, group.iv), WINO_POINTS * groups, &row, tiles, tile.rows);
+    run_aside(e, aside, emit_offset(e, point.iv, groups, group.iv), points * groups, &row, tiles, tile.rows);
     LLVMValueRef w0 = emit_address(e, w, emit_offset(e, point.iv, w_plane, emit_mul_int(e, row.iv, V)));
-    LLVMValueRef u0 = emit_address(e, u, emit_offset(e, point.iv, u_plane, emit_mul_int(e, group.iv, in_blocks * u_block)));
+    LLVMValueRef u0 = emit_address(e, u, emit_offset(e, filter, u_plane, emit_mul_int(e, group.iv, in_blocks * u_block)));
     LLVMValueRef acc[LOOP_MAX_CARRY];
     for (int i = 0; i < n; i++) acc[i] = emit_vec(e, 0);
     int64_t full = in_channels / V, rest = in_channels % V;

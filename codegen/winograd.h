@@ -6,7 +6,9 @@
  *
  * and its adjoint in g, for the gradient of the weights: dg = G' [ sum over tiles (B' d B) o (A dY A') ] G.
  *
- * Transformed tensors lie as 36 planes (one per point of the 6x6 tile), each plane
+ * Convolutions with stride 2 have transforms of their own, with tiles of 9x9 points (winograd_strided.c).
+ *
+ * Transformed tensors lie as 36 (or 81) planes, one per point of the 6x6 (9x9) tile, each plane
  *     [channel block][tile of the block][V]
  * padded by one cache line: planes 4 KB apart would all fall into one L1 set.
  */
@@ -14,7 +16,11 @@
 #define NETC_CODEGEN_WINOGRAD_H
 #include "codegen/conv.h"
 
-enum { WINO_OUT = 4, WINO_IN = 6, WINO_POINTS = 36 };
+enum { WINO_OUT = 4, WINO_IN = 6, WINO_POINTS = 36, WINO_FILTERS = 36 };
+
+/* Points of a transformed tile, of which some may share a filter. */
+static inline int64_t wino_side(int64_t stride) { return stride == 1 ? WINO_IN : 9; }
+static inline int64_t wino_points(int64_t stride) { return wino_side(stride) * wino_side(stride); }
 
 /* Floats from one plane to the next. */
 int64_t wino_plane(const Target *t, int64_t channel_blocks, int64_t tiles);
@@ -27,6 +33,10 @@ void wino_transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValu
 void wino_transform_gradient(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane);
 /* G g G' of the nine vectors g[ky*3 + kx]: out[36]. */
 void wino_transform_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef out[36]);
+/* The same for stride 2: from the 9x9 tile at src into 81 planes; back; and the 36 filters that they meet. */
+void wino_strided_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane);
+void wino_strided_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]);
+void wino_strided_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef out[WINO_FILTERS]);
 /* G' u G of the 36 vectors u: out[ky*3 + kx]. */
 void wino_transform_filter_gradient(Emitter *e, const LLVMValueRef u[36], LLVMValueRef out[9]);
 
@@ -41,9 +51,10 @@ typedef struct WinoAside {
     void (*run)(void *context, LLVMValueRef step, int64_t steps);
     void *context;
 } WinoAside;
-/* For each plane: M[ob][tile][V] = sum over (ib, i) of W[ib][tile][i] * U[ob / columns][ib][i][ob % columns][V].
- * W has in_blocks, M out_blocks channel blocks; `in_channels` skips the padding of the last input block. */
-void wino_multiply(Emitter *e, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles, int64_t in_blocks,
+/* For each plane of the stride's: M[ob][tile][V] = sum over (ib, i) of W[ib][tile][i] * U[ob / columns][ib][i][ob % columns][V],
+ * U being that plane's filter. W has in_blocks, M out_blocks channel blocks; `in_channels` skips the padding of the last input
+ * block. */
+void wino_multiply(Emitter *e, int64_t stride, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles, int64_t in_blocks,
                    int64_t in_channels, int64_t out_blocks, WinoAside aside);
 /* For each plane: dU[ob][ib][i][V] += sum over tiles of W[ib][tile][i] * D[ob][tile][V]. */
 void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValueRef du, int64_t tiles, int64_t in_blocks,
@@ -52,12 +63,13 @@ void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValu
 /* ---- the tiles of a group of images, or of a band, in blocks (winograd_blocks.c) ---- */
 typedef struct WinoBlocks {
     int64_t images, tile_rows, tile_columns; /* of the group; of an image or band; of a tile row */
+    int64_t stride;                          /* of the convolution */
     int64_t block;                           /* tiles transformed and multiplied together */
     int64_t rows;                            /* tile rows of a block if an image is several blocks of whole rows, else 0 */
 } WinoBlocks;
 /* Tiles of a block: the chosen number, or what suits the channels. */
 int64_t wino_block(const ConvChoice *choice, int64_t channels);
-WinoBlocks wino_blocks(int64_t images, int64_t tile_rows, int64_t tile_columns, int64_t block);
+WinoBlocks wino_blocks(int64_t images, int64_t tile_rows, int64_t tile_columns, int64_t stride, int64_t block);
 /* Where a kernel is: image and tile that the block starts with, whether it is the group's last. */
 typedef struct WinoAt {
     LLVMValueRef first_image, first_tile, last;
@@ -70,7 +82,7 @@ void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const StagePlan *stage
 void wino_fetch(ConvKernel *k, const WinoBlocks *b, const WinoAt *at, LLVMValueRef step, int64_t steps);
 
 /* ---- the kernels (winograd_conv.c, winograd_weights.c) ---- */
-bool wino_applies(const ConvShape *s);
+bool wino_applies(const ConvShape *s, Op op); /* op: forward or backward data */
 
 /* Forward and backward data. */
 typedef struct WinoPlan {

@@ -58,7 +58,7 @@ Val wino_backward_partner(const Target *t, const ConvChoice *choice, const Graph
     for (uint32_t i = 0; i < w->nargs; i++) /* all there before backward data is computed */
         if (i != 1 && value_source(g, w->args[i], NULL) >= data) return NO_VAL;
     ConvShape s = conv_shape(g, w, t->lanes);
-    if (!wino_applies(&s) || !wino_weights_applies(&s) || s.in_blocks != s.out_blocks) return NO_VAL;
+    if (!wino_applies(&s, OP_CONV2D_BWD_DATA) || !wino_weights_applies(&s) || s.in_blocks != s.out_blocks) return NO_VAL;
     Plans p = plans_of(t, choice, g, data, weights);
     bool alike =
         p.data.bands == 1 && p.data.tiles.images == p.weights.tiles.images && p.data.tiles.block == p.weights.tiles.block;

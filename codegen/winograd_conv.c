@@ -1,4 +1,4 @@
-/* Winograd kernels for forward and backward data of 3x3 convolutions with stride 1 and padding 1.
+/* Winograd kernels for forward and backward data of 3x3 convolutions with padding 1 and stride 1, and for forward with stride 2.
  *
  * A piece is a group of images, or a band of tile rows of one image where images are large or few. It stages its input
  * (prologue applied), then takes its 4x4 output tiles in blocks: transform the block's input tiles, multiply the 36 planes,
@@ -14,10 +14,11 @@
 
 enum { STAGE_BYTES = 384 * 1024, PIECE_IMAGES = 8 };
 
-bool wino_applies(const ConvShape *s) {
+bool wino_applies(const ConvShape *s, Op op) {
+    int64_t stride = op == OP_CONV2D && s->stride[0] == 2 ? 2 : 1;
     for (int axis = 0; axis < 2; axis++)
-        if (s->kernel[axis] != 3 || s->stride[axis] != 1 || s->dilation[axis] != 1 || s->pad[axis] != 1 ||
-            s->out[axis] != s->in[axis])
+        if (s->kernel[axis] != 3 || s->stride[axis] != stride || s->dilation[axis] != 1 || s->pad[axis] != 1 ||
+            s->out[axis] != divide_up(s->in[axis], stride))
             return false;
     return s->groups == 1 && s->I >= s->V / 2 && s->O >= s->V / 2 && s->out[0] >= WINO_OUT && s->out[1] >= WINO_OUT;
 }
@@ -28,8 +29,9 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
     const int64_t F = (int64_t)sizeof(float), V = c->V;
     int64_t tile_rows = divide_up(c->out[0], WINO_OUT), tile_columns = divide_up(c->out[1], WINO_OUT);
     int64_t few_pieces = conv_few_pieces(g, &p.direct.s), block = wino_block(choice, c->in_blocks * V);
-    int64_t columns = tile_columns * WINO_OUT + 2, row_bytes = c->in_blocks * columns * V * F;
-    p.bands = divide_up(tile_rows * WINO_OUT * row_bytes, STAGE_BYTES);
+    int64_t stride = c->in_stride[0], lines = WINO_OUT * stride, halo = 3 - stride, points = wino_points(stride);
+    int64_t columns = tile_columns * lines + halo, row_bytes = c->in_blocks * columns * V * F;
+    p.bands = divide_up(tile_rows * lines * row_bytes, STAGE_BYTES);
     int64_t images = p.bands > 1 ? 1 : max_i64(1, min_i64(c->N, block / (tile_rows * tile_columns)));
     if (divide_up(c->N, images) * p.bands < few_pieces) {
         images = 1;
@@ -39,18 +41,18 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
     p.repeat = p.bands > 1 ? 1 : max_i64(1, min_i64(PIECE_IMAGES, c->N / few_pieces) / images);
     if (g->mode == MODE_INFER) /* a band of a single image has few tiles; the products should not be padded to more */
         block = min_i64(block, images * divide_up(tile_rows, p.bands) * tile_columns);
-    p.tiles = wino_blocks(images, divide_up(tile_rows, p.bands), tile_columns, block);
+    p.tiles = wino_blocks(images, divide_up(tile_rows, p.bands), tile_columns, stride, block);
     p.bands = divide_up(tile_rows, p.tiles.tile_rows);
     StageWindow w = {.first = {-1, -1},
-                     .lines = {p.tiles.tile_rows * WINO_OUT + 2, columns},
-                     .last_row = tile_rows * WINO_OUT,
-                     .advance = p.tiles.tile_rows * WINO_OUT,
+                     .lines = {p.tiles.tile_rows * lines + halo, columns},
+                     .last_row = tile_rows * lines + halo - 2,
+                     .advance = p.tiles.tile_rows * lines,
                      .bands = p.bands};
     p.stage = stage_plan(v, 0, g->value[v->args[0]].type, V, &w);
     p.in_plane = wino_plane(t, c->in_blocks, p.tiles.block);
     p.out_plane = wino_plane(t, c->out_blocks, p.tiles.block);
-    p.scratch_bytes = (uint64_t)p.tiles.images * p.stage.bytes + (uint64_t)(WINO_POINTS * (p.in_plane + p.out_plane) * F);
-    p.filter_bytes = (uint64_t)(WINO_POINTS * c->in_blocks * c->out_blocks * V * V * F);
+    p.scratch_bytes = (uint64_t)p.tiles.images * p.stage.bytes + (uint64_t)(points * (p.in_plane + p.out_plane) * F);
+    p.filter_bytes = (uint64_t)(WINO_FILTERS * c->in_blocks * c->out_blocks * V * V * F);
     p.packed_bytes = c->transposed ? p.direct.packed_bytes : 0;
     if (p.bands > 1)
         for (uint32_t i = 0; i < v->nregions; i++)
@@ -66,9 +68,9 @@ static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from)
     const Correlation *c = &p->direct.c;
     int64_t V = e->V, columns = wino_tile(e->target, c->out_blocks, p->tiles.block).columns, tap = V * V;
     Kernel *kernel;
-    char *key =
-        arena_printf(lowering_graph(k->l)->arena, "winograd-filters %lld x %lld, columns %lld, %s", (long long)c->in_blocks,
-                     (long long)c->out_blocks, (long long)columns, c->transposed ? "transposed" : "plain");
+    char *key = arena_printf(lowering_graph(k->l)->arena, "winograd-filters %lld x %lld, columns %lld, %s, stride %d",
+                             (long long)c->in_blocks, (long long)c->out_blocks, (long long)columns,
+                             c->transposed ? "transposed" : "plain", (int)p->tiles.stride);
     if (kernel_begin(k->l, "winograd_filters", key, 2, &kernel)) {
         LLVMValueRef source = emit_buffer(e, 0), target = emit_buffer(e, 1);
         LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, columns), "");
@@ -76,19 +78,19 @@ static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from)
         Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, c->in_blocks), 1, 0, NULL);
         Loop i = loop_begin(e, emit_int(e, 0), emit_int(e, V), 1, 0, NULL);
         LLVMValueRef first = emit_offset(e, emit_offset(e, e->piece, c->in_blocks, ib.iv), 9 * tap, emit_mul_int(e, i.iv, V));
-        LLVMValueRef filter = emit_address(e, source, first), taps[9], points[36];
+        LLVMValueRef filter = emit_address(e, source, first), taps[9], points[WINO_FILTERS];
         for (int n = 0; n < 9; n++) taps[n] = emit_load(e, filter, emit_int(e, (c->transposed ? 8 - n : n) * tap));
-        wino_transform_filter(e, taps, points);
+        p->tiles.stride == 1 ? wino_transform_filter(e, taps, points) : wino_strided_filter(e, taps, points);
         LLVMValueRef row = emit_offset(e, emit_offset(e, group, c->in_blocks, ib.iv), V, i.iv);
         LLVMValueRef to = emit_address(e, target, emit_mul_int(e, emit_offset(e, row, columns, column), V));
-        for (int n = 0; n < WINO_POINTS; n++) emit_store(e, points[n], to, emit_int(e, n * c->in_blocks * c->out_blocks * tap));
+        for (int n = 0; n < WINO_FILTERS; n++) emit_store(e, points[n], to, emit_int(e, n * c->in_blocks * c->out_blocks * tap));
         loop_end(e, &i, NULL);
         loop_end(e, &ib, NULL);
         kernel_end(k->l, 0);
     }
     double weights = (double)(c->in_blocks * c->out_blocks * tap);
     Place places[] = {from, k->places[k->filters_buffer]};
-    kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, (9 + 36) * weights * sizeof(float));
+    kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, (9 + WINO_FILTERS) * weights * sizeof(float));
 }
 
 /* Between the tiles: asks for this share of what comes next. */
@@ -123,12 +125,13 @@ static void transform_inputs(const WinoSweep *s) {
     Loop t = loop_begin(e, emit_int(e, 0), s->count, 1, 0, NULL);
     TileSite site = tile_site(s, t.iv);
     LLVMValueRef at = emit_mul_int(e, site.image, (int64_t)(stage->bytes / sizeof(float)));
-    at = emit_offset(e, site.y, stage->row_stride, emit_offset(e, site.x, e->V, at));
+    int64_t stride = s->p->tiles.stride;
+    at = emit_offset(e, site.y, stride * stage->row_stride, emit_offset(e, site.x, stride * e->V, at));
     at = emit_add_int(e, at, emit_int(e, above * stage->row_stride + left * e->V));
     Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, stage->blocks), 1, 0, NULL);
     LLVMValueRef src = emit_address(e, s->staged, emit_offset(e, ib.iv, stage->block_stride, at));
     LLVMValueRef dst = emit_address(e, s->planes_in, emit_mul_int(e, emit_offset(e, ib.iv, s->p->tiles.block, t.iv), e->V));
-    wino_transform_input(e, src, stage->row_stride, dst, s->p->in_plane);
+    (stride == 1 ? wino_transform_input : wino_strided_input)(e, src, stage->row_stride, dst, s->p->in_plane);
     loop_end(e, &ib, NULL);
     loop_end(e, &t, NULL);
 }
@@ -186,7 +189,7 @@ static void transform_outputs(const WinoSweep *s) {
     TileSite site = tile_site(s, t.iv);
     LLVMValueRef src = emit_address(e, s->planes_out, emit_mul_int(e, emit_offset(e, ob.iv, s->p->tiles.block, t.iv), e->V)),
                  out[16];
-    wino_transform_output(e, src, s->p->out_plane, out);
+    (s->p->tiles.stride == 1 ? wino_transform_output : wino_strided_output)(e, src, s->p->out_plane, out);
     Finish f = finish_of(s, site.image, ob.iv);
     finish_tile(s, &f, emit_offset(e, s->band, s->p->tiles.tile_rows * WINO_OUT, site.y), site.x, out);
     loop_end(e, &t, NULL);
@@ -214,7 +217,8 @@ void wino_sweep_block(WinoSweep *s) {
     LLVMValueRef filters = emit_buffer(e, s->k->filters_buffer);
     if (p->tiles.rows) wino_stage_block(s->k, &p->tiles, &p->stage, 0, &s->at, s->band, s->staged);
     transform_inputs(s);
-    wino_multiply(e, s->planes_in, filters, s->planes_out, p->tiles.block, c->in_blocks, c->channels_in, c->out_blocks, aside);
+    wino_multiply(e, p->tiles.stride, s->planes_in, filters, s->planes_out, p->tiles.block, c->in_blocks, c->channels_in,
+                  c->out_blocks, aside);
     transform_outputs(s);
 }
 
@@ -254,7 +258,7 @@ static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
         piece = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->bands), "");
     }
     s.planes_in = emit_address(e, e->scratch, emit_int(e, p->tiles.images * (int64_t)(p->stage.bytes / sizeof(float))));
-    s.planes_out = emit_address(e, s.planes_in, emit_int(e, WINO_POINTS * p->in_plane));
+    s.planes_out = emit_address(e, s.planes_in, emit_int(e, wino_points(p->tiles.stride) * p->in_plane));
     int64_t N = p->direct.c.N, span = p->tiles.images * p->repeat;
     LLVMValueRef first = emit_mul_int(e, piece, span), end = emit_add_int(e, first, emit_int(e, span));
     if (N % span) end = emit_min_int(e, end, emit_int(e, N));

@@ -14,7 +14,9 @@ uint64_t wino_sum_bytes(const ConvShape *s) {
     return (uint64_t)(WINO_POINTS * s->in_blocks * s->out_blocks * s->V * s->V) * sizeof(float);
 }
 
-bool wino_weights_applies(const ConvShape *s) { return wino_applies(s) && wino_sum_bytes(s) <= MAX_SUM_BYTES; }
+bool wino_weights_applies(const ConvShape *s) {
+    return wino_applies(s, OP_CONV2D_BWD_DATA) && wino_sum_bytes(s) <= MAX_SUM_BYTES;
+}
 
 WinoWeightsPlan wino_weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
     WinoWeightsPlan p = {.direct = weights_plan(t, choice, g, v)};
@@ -24,7 +26,7 @@ WinoWeightsPlan wino_weights_plan(const Target *t, const ConvChoice *choice, con
     p.direct.block_groups = 1;
     int64_t group = divide_up(s->N, p.direct.image_groups);
     int64_t images = max_i64(1, min_i64(group, block / (tile_rows * tile_columns)));
-    p.tiles = wino_blocks(images, tile_rows, tile_columns, block);
+    p.tiles = wino_blocks(images, tile_rows, tile_columns, 1, block);
     int64_t rows = tile_rows * WINO_OUT, columns = tile_columns * WINO_OUT;
     StageWindow xw = {.first = {-1, -1}, .lines = {rows + 2, columns + 2}, .last_row = rows, .advance = rows, .bands = 1};
     StageWindow dw = {.lines = {rows, columns}, .last_row = rows - 1, .advance = rows, .bands = 1};
