@@ -33,12 +33,22 @@ static void input_high(Emitter *e, const LLVMValueRef d[6], LLVMValueRef o[3]) {
     o[2] = axpy(e, -4, f, sub(e, d[5], d[3]));
 }
 
-void wino_transform_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane) {
+WinoTileSource wino_source(Emitter *e, LLVMValueRef src, int64_t row_stride, int64_t side) {
+    WinoTileSource tile = {.end = side};
+    for (int64_t i = 0; i < side; i++) tile.line[i] = emit_address(e, src, emit_int(e, i * row_stride));
+    return tile;
+}
+
+LLVMValueRef wino_pixel(Emitter *e, const WinoTileSource *tile, int64_t i, int64_t j) {
+    return j < tile->first || j >= tile->end ? emit_vec(e, 0) : load(e, tile->line[i], (j - tile->first) * e->V);
+}
+
+void wino_transform_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef dst, int64_t plane) {
     for (int half = 0; half < 2; half++) {
         LLVMValueRef t[3][6];
         for (int j = 0; j < 6; j++) {
             LLVMValueRef d[6] = {0}, o[3];
-            for (int i = half; i < 5 + half; i++) d[i] = load(e, src, i * row_stride + (int64_t)j * e->V);
+            for (int i = half; i < 5 + half; i++) d[i] = wino_pixel(e, tile, i, j);
             half == 0 ? input_low(e, d, o) : input_high(e, d, o);
             for (int i = 0; i < 3; i++) t[i][j] = o[i];
         }

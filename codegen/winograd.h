@@ -25,16 +25,26 @@ static inline int64_t wino_points(int64_t stride) { return wino_side(stride) * w
 /* Floats from one plane to the next. */
 int64_t wino_plane(const Target *t, int64_t channel_blocks, int64_t tiles);
 
-/* B' d B of the 6x6 tile whose corner is src[0], rows row_stride floats apart, pixels V apart, into 36 planes at dst. */
-void wino_transform_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane);
+/* An input tile: addresses of its lines' pixel `first`, pixels being V floats apart; those not in first <= j < end are zero. */
+enum { WINO_MAX_SIDE = 9 };
+typedef struct WinoTileSource {
+    LLVMValueRef line[WINO_MAX_SIDE];
+    int64_t first, end;
+} WinoTileSource;
+/* The tile of so many lines whose corner is src[0], rows row_stride floats apart. */
+WinoTileSource wino_source(Emitter *e, LLVMValueRef src, int64_t row_stride, int64_t side);
+LLVMValueRef wino_pixel(Emitter *e, const WinoTileSource *tile, int64_t i, int64_t j);
+
+/* B' d B of a 6x6 tile, into 36 planes at dst. */
+void wino_transform_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef dst, int64_t plane);
 /* A' m A of the 36 planes at src: out[i*4 + j], the output tile. */
 void wino_transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]);
 /* A y A' of the 4x4 tile at src into 36 planes at dst. */
 void wino_transform_gradient(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane);
 /* G g G' of the nine vectors g[ky*3 + kx]: out[36]. */
 void wino_transform_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef out[36]);
-/* The same for stride 2: from the 9x9 tile at src into 81 planes; back; and the 36 filters that they meet. */
-void wino_strided_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane);
+/* The same for stride 2: from a 9x9 tile into 81 planes; back; and the 36 filters that they meet. */
+void wino_strided_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef dst, int64_t plane);
 void wino_strided_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]);
 void wino_strided_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef out[WINO_FILTERS]);
 /* G' u G of the 36 vectors u: out[ky*3 + kx]. */
@@ -90,7 +100,8 @@ typedef struct WinoPlan {
     int64_t repeat, bands;  /* groups of images per piece; or bands per image */
     WinoBlocks tiles;       /* of a group of images, or of a band */
     int64_t in_plane, out_plane;
-    StagePlan stage;                                                /* of one image */
+    bool in_place;                                                  /* tiles are read from the feature map */
+    StagePlan stage;                                                /* of one image, if they are not */
     uint64_t scratch_bytes, sums_bytes, packed_bytes, filter_bytes; /* the last three in the workspace, in this order */
 } WinoPlan;
 WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);

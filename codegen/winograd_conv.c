@@ -3,6 +3,7 @@
  * A piece is a group of images, or a band of tile rows of one image where images are large or few. It stages its input
  * (prologue applied), then takes its 4x4 output tiles in blocks: transform the block's input tiles, multiply the 36 planes,
  * transform back, finish. A block is small enough for its planes to stay in L2 and large enough to reuse the filters.
+ * Without a prologue, and where a block is whole rows of tiles, tiles are read from the feature map itself.
  *
  *     stage ─► [36][in block][tile][V] ─► x U[36][out group][in block][V][columns][V] ─► [36][out block][tile][V] ─► finish
  *
@@ -49,6 +50,12 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
                      .advance = p.tiles.tile_rows * lines,
                      .bands = p.bands};
     p.stage = stage_plan(v, 0, g->value[v->args[0]].type, V, &w);
+    p.in_place = !value_region(v, REGION_PROLOGUE, 0) && !p.stage.store && t->map_bytes == sizeof(float) &&
+                 p.tiles.block % tile_columns == 0;
+    if (p.in_place) {
+        p.stage.copied = false;
+        p.stage.bytes = (uint64_t)(c->in[1] * V * F); /* a line of zeros, for above and below the image */
+    }
     p.in_plane = wino_plane(t, c->in_blocks, p.tiles.block);
     p.out_plane = wino_plane(t, c->out_blocks, p.tiles.block);
     p.scratch_bytes = (uint64_t)p.tiles.images * p.stage.bytes + (uint64_t)(points * (p.in_plane + p.out_plane) * F);
@@ -118,7 +125,13 @@ static TileSite tile_site(const WinoSweep *s, LLVMValueRef t) {
     return site;
 }
 
-static void transform_inputs(const WinoSweep *s) {
+static void transform_tile(const WinoSweep *s, const WinoTileSource *source, LLVMValueRef ib, LLVMValueRef tile) {
+    Emitter *e = s->k->e;
+    LLVMValueRef dst = emit_address(e, s->planes_in, emit_mul_int(e, emit_offset(e, ib, s->p->tiles.block, tile), e->V));
+    (s->p->tiles.stride == 1 ? wino_transform_input : wino_strided_input)(e, source, dst, s->p->in_plane);
+}
+
+static void transform_staged(const WinoSweep *s) {
     Emitter *e = s->k->e;
     const StagePlan *stage = &s->p->stage;
     int64_t left = -1 - stage->origin[1], above = -1 - stage->origin[0]; /* stored prologues may stage more than is read */
@@ -130,10 +143,52 @@ static void transform_inputs(const WinoSweep *s) {
     at = emit_add_int(e, at, emit_int(e, above * stage->row_stride + left * e->V));
     Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, stage->blocks), 1, 0, NULL);
     LLVMValueRef src = emit_address(e, s->staged, emit_offset(e, ib.iv, stage->block_stride, at));
-    LLVMValueRef dst = emit_address(e, s->planes_in, emit_mul_int(e, emit_offset(e, ib.iv, s->p->tiles.block, t.iv), e->V));
-    (stride == 1 ? wino_transform_input : wino_strided_input)(e, src, stage->row_stride, dst, s->p->in_plane);
+    WinoTileSource source = wino_source(e, src, stage->row_stride, wino_side(stride));
+    transform_tile(s, &source, ib.iv, t.iv);
     loop_end(e, &ib, NULL);
     loop_end(e, &t, NULL);
+}
+
+/* Tiles `from` <= column < `to` of a row of tiles, whose first is tile `first` of the block: those that lie alike to the left and
+ * right borders. lines: addresses of pixel 0 of the map's lines that the row reads. */
+static void transform_columns(const WinoSweep *s, LLVMValueRef *lines, LLVMValueRef ib, LLVMValueRef first, int64_t from,
+                              int64_t to) {
+    Emitter *e = s->k->e;
+    int64_t step = WINO_OUT * s->p->tiles.stride, side = wino_side(s->p->tiles.stride), width = s->p->stage.in[1];
+    Loop column = loop_begin(e, emit_int(e, from), emit_int(e, to), 1, 0, NULL);
+    WinoTileSource source = {.first = from == 0 ? 1 : 0, .end = min_i64(side, width + 1 - (to - 1) * step)};
+    LLVMValueRef pixel = emit_offset(e, column.iv, step, emit_int(e, source.first - 1));
+    for (int64_t i = 0; i < side; i++) source.line[i] = emit_address(e, lines[i], emit_mul_int(e, pixel, e->V));
+    transform_tile(s, &source, ib, emit_add_int(e, first, column.iv));
+    loop_end(e, &column, NULL);
+}
+
+/* Row by row of tiles. A line above or below the image is one of zeros; pixels beside it are known where the code is made, which
+ * is why the first column and the last have their own. */
+static void transform_in_place(const WinoSweep *s) {
+    Emitter *e = s->k->e;
+    const StagePlan *map = &s->p->stage;
+    int64_t columns = s->p->tiles.tile_columns, stride = s->p->tiles.stride, side = wino_side(stride), line = map->in[1] * e->V;
+    int64_t whole = min_i64(columns, (map->in[1] + 1 - side) / (WINO_OUT * stride) + 1); /* tiles that no right border cuts */
+    Loop row = loop_begin(e, emit_int(e, 0), s->count, columns, 0, NULL);
+    TileSite site = tile_site(s, row.iv);
+    LLVMValueRef n = emit_add_int(e, s->at.first_image, site.image);
+    LLVMValueRef y = emit_offset(e, s->band, s->p->tiles.tile_rows * WINO_OUT, site.y),
+                 top = emit_offset(e, y, stride, emit_int(e, -1));
+    Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, map->blocks), 1, 0, NULL);
+    LLVMValueRef plane = emit_mul_int(e, emit_offset(e, n, map->blocks, ib.iv), map->in[0] * line), lines[WINO_MAX_SIDE];
+    for (int64_t i = 0; i < side; i++) {
+        LLVMValueRef at = emit_add_int(e, top, emit_int(e, i));
+        LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntULT, at, emit_int(e, map->in[0]), "");
+        LLVMValueRef there = emit_address(e, s->k->arg_base[0], emit_offset(e, at, line, plane));
+        lines[i] = LLVMBuildSelect(e->b, inside, there, s->staged, "");
+    }
+    int64_t inner = 1; /* columns that are done */
+    transform_columns(s, lines, ib.iv, row.iv, 0, 1);
+    if (whole > inner) transform_columns(s, lines, ib.iv, row.iv, inner, whole), inner = whole;
+    for (; inner < columns; inner++) transform_columns(s, lines, ib.iv, row.iv, inner, inner + 1);
+    loop_end(e, &ib, NULL);
+    loop_end(e, &row, NULL);
 }
 
 /* Pixels of a tile that lies across the border of the image, one by one where they are inside. */
@@ -201,7 +256,8 @@ void wino_begin_group(const WinoSweep *s, LLVMValueRef images) {
     const WinoPlan *p = s->p;
     Loop image = loop_begin(e, emit_int(e, 0), images, 1, 0, NULL);
     LLVMValueRef to = emit_address(e, s->staged, emit_mul_int(e, image.iv, (int64_t)(p->stage.bytes / sizeof(float))));
-    if (!p->tiles.rows) stage_emit(s->k, &p->stage, 0, emit_add_int(e, s->at.first_image, image.iv), s->band, to, NULL);
+    if (!p->tiles.rows && !p->in_place)
+        stage_emit(s->k, &p->stage, 0, emit_add_int(e, s->at.first_image, image.iv), s->band, to, NULL);
     Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, p->direct.c.out_blocks), 1, 0, NULL);
     Finish f = finish_of(s, image.iv, ob.iv);
     finish_clear_sums(s->k, &f);
@@ -215,8 +271,8 @@ void wino_sweep_block(WinoSweep *s) {
     const Correlation *c = &p->direct.c;
     WinoAside aside = {s->fetch_parts ? fetch_ahead : NULL, s};
     LLVMValueRef filters = emit_buffer(e, s->k->filters_buffer);
-    if (p->tiles.rows) wino_stage_block(s->k, &p->tiles, &p->stage, 0, &s->at, s->band, s->staged);
-    transform_inputs(s);
+    if (p->tiles.rows && !p->in_place) wino_stage_block(s->k, &p->tiles, &p->stage, 0, &s->at, s->band, s->staged);
+    p->in_place ? transform_in_place(s) : transform_staged(s);
     wino_multiply(e, p->tiles.stride, s->planes_in, filters, s->planes_out, p->tiles.block, c->in_blocks, c->channels_in,
                   c->out_blocks, aside);
     transform_outputs(s);
@@ -249,10 +305,18 @@ static void emit_group(WinoSweep *s) {
     loop_end(e, &block, NULL);
 }
 
+static void clear_line(const WinoSweep *s) {
+    Emitter *e = s->k->e;
+    Loop pixel = loop_begin(e, emit_int(e, 0), emit_int(e, s->p->stage.in[1]), 1, 0, NULL);
+    emit_store(e, emit_vec(e, 0), s->staged, emit_mul_int(e, pixel.iv, e->V));
+    loop_end(e, &pixel, NULL);
+}
+
 static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
     Emitter *e = k->e;
     WinoSweep s = {.k = k, .p = p, .band = emit_int(e, 0), .staged = e->scratch, .fetch_parts = p->repeat > 1 ? 1 : 0};
     LLVMValueRef piece = e->piece;
+    if (p->in_place) clear_line(&s);
     if (p->bands > 1) {
         s.band = LLVMBuildURem(e->b, e->piece, emit_int(e, p->bands), "");
         piece = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->bands), "");

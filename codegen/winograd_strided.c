@@ -49,13 +49,13 @@ static void store_row(Emitter *e, const LLVMValueRef t[SIDE], LLVMValueRef dst, 
 }
 
 /* The points of odd rows are made two at a time, since all of them would not fit 32 registers. */
-void wino_strided_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane) {
+void wino_strided_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef dst, int64_t plane) {
     static const int turn[3][2] = {{0, 3}, {1, 2}, {4, 4}};
     for (int part = 0; part < 3; part++) {
         LLVMValueRef t[2][SIDE];
         for (int j = 0; j < SIDE; j++) {
             LLVMValueRef d[ODD], o[ODD];
-            for (int i = 0; i < ODD; i++) d[i] = emit_load(e, src, emit_int(e, odd_line(i) * row_stride + j * e->V));
+            for (int i = 0; i < ODD; i++) d[i] = wino_pixel(e, tile, odd_line(i), j);
             input_line(e, d, o);
             for (int i = 0; i < 2; i++) t[i][j] = o[turn[part][i]];
         }
@@ -63,7 +63,7 @@ void wino_strided_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMVa
     }
     for (int i = 0; i < EVEN; i++) {
         LLVMValueRef t[SIDE];
-        for (int j = 0; j < SIDE; j++) t[j] = emit_load(e, src, emit_int(e, even_line(i) * row_stride + j * e->V));
+        for (int j = 0; j < SIDE; j++) t[j] = wino_pixel(e, tile, even_line(i), j);
         store_row(e, t, dst, ODD + i, plane);
     }
 }

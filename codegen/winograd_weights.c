@@ -67,10 +67,12 @@ static void transform(const WinoGradient *s, bool gradient, LLVMValueRef first_t
     LLVMValueRef src = emit_address(e, gradient ? s->dy : s->x, emit_offset(e, block.iv, stage->block_stride, at));
     LLVMValueRef dst = emit_address(e, gradient ? s->planes_dy : s->planes_x,
                                     emit_mul_int(e, emit_offset(e, block.iv, p->tiles.block, t.iv), e->V));
-    if (gradient)
+    if (gradient) {
         wino_transform_gradient(e, src, stage->row_stride, dst, p->out_plane);
-    else
-        wino_transform_input(e, src, stage->row_stride, dst, p->in_plane);
+    } else {
+        WinoTileSource source = wino_source(e, src, stage->row_stride, WINO_IN);
+        wino_transform_input(e, &source, dst, p->in_plane);
+    }
     loop_end(e, &block, NULL);
     loop_end(e, &t, NULL);
 }
