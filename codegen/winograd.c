@@ -205,11 +205,10 @@ static LLVMValueRef filter_of(Emitter *e, int64_t stride, LLVMValueRef point) {
     return emit_offset(e, row, WINO_IN, emit_min_int(e, LLVMBuildURem(e->b, point, side, ""), last));
 }
 
-void wino_multiply(Emitter *e, int64_t stride, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles, int64_t in_blocks,
-                   int64_t in_channels, int64_t out_blocks, WinoAside aside) {
+void wino_multiply(Emitter *e, int64_t stride, int64_t plane, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles,
+                   int64_t in_blocks, int64_t in_channels, int64_t out_blocks, WinoAside aside) {
     WinoTile tile = wino_tile(e->target, out_blocks, tiles);
     int64_t V = e->V, n = tile.rows * tile.columns, groups = out_blocks / tile.columns;
-    int64_t w_plane = wino_plane(e->target, in_blocks, tiles), m_plane = wino_plane(e->target, out_blocks, tiles);
     int64_t u_block = V * tile.columns * V, u_plane = groups * in_blocks * u_block;
     int64_t points = wino_points(stride);
     Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, points), 1, 0, NULL);
@@ -217,7 +216,7 @@ void wino_multiply(Emitter *e, int64_t stride, LLVMValueRef w, LLVMValueRef u, L
     Loop group = loop_begin(e, emit_int(e, 0), emit_int(e, groups), 1, 0, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, tiles), tile.rows, 0, NULL);
     run_aside(e, aside, emit_offset(e, point.iv, groups, group.iv), points * groups, &row, tiles, tile.rows);
-    LLVMValueRef w0 = emit_address(e, w, emit_offset(e, point.iv, w_plane, emit_mul_int(e, row.iv, V)));
+    LLVMValueRef w0 = emit_address(e, w, emit_offset(e, point.iv, plane, emit_mul_int(e, row.iv, V)));
     LLVMValueRef u0 = emit_address(e, u, emit_offset(e, filter, u_plane, emit_mul_int(e, group.iv, in_blocks * u_block)));
     LLVMValueRef acc[LOOP_MAX_CARRY];
     for (int i = 0; i < n; i++) acc[i] = emit_vec(e, 0);
@@ -235,7 +234,7 @@ void wino_multiply(Emitter *e, int64_t stride, LLVMValueRef w, LLVMValueRef u, L
         product_block(e, tile, emit_address(e, w0, emit_int(e, full * tiles * V)),
                       emit_address(e, u0, emit_int(e, full * u_block)), rest, acc);
     LLVMValueRef m0 = emit_address(
-        e, m, emit_offset(e, point.iv, m_plane, emit_offset(e, group.iv, tile.columns * tiles * V, emit_mul_int(e, row.iv, V))));
+        e, m, emit_offset(e, point.iv, plane, emit_offset(e, group.iv, tile.columns * tiles * V, emit_mul_int(e, row.iv, V))));
     for (int r = 0; r < tile.rows; r++)
         for (int c = 0; c < tile.columns; c++) store(e, acc[r * tile.columns + c], m0, (c * tiles + r) * V);
     loop_end(e, &row, NULL);

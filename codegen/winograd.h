@@ -10,7 +10,8 @@
  *
  * Transformed tensors lie as 36 (or 81) planes, one per point of the 6x6 (9x9) tile, each plane
  *     [channel block][tile of the block][V]
- * padded by one cache line: planes 4 KB apart would all fall into one L1 set.
+ * padded by one cache line: planes 4 KB apart would all fall into one L1 set. A product may write its planes one place before
+ * those that it reads: plane p of the result then lies where plane p - 1 was, which nobody reads any more and L1 still holds.
  */
 #ifndef NETC_CODEGEN_WINOGRAD_H
 #define NETC_CODEGEN_WINOGRAD_H
@@ -62,10 +63,10 @@ typedef struct WinoAside {
     void *context;
 } WinoAside;
 /* For each plane of the stride's: M[ob][tile][V] = sum over (ib, i) of W[ib][tile][i] * U[ob / columns][ib][i][ob % columns][V],
- * U being that plane's filter. W has in_blocks, M out_blocks channel blocks; `in_channels` skips the padding of the last input
- * block. */
-void wino_multiply(Emitter *e, int64_t stride, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles, int64_t in_blocks,
-                   int64_t in_channels, int64_t out_blocks, WinoAside aside);
+ * U being that plane's filter. Planes of W and M are `plane` floats apart. W has in_blocks, M out_blocks channel blocks;
+ * `in_channels` skips the padding of the last input block. */
+void wino_multiply(Emitter *e, int64_t stride, int64_t plane, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles,
+                   int64_t in_blocks, int64_t in_channels, int64_t out_blocks, WinoAside aside);
 /* For each plane: dU[ob][ib][i][V] += sum over tiles of W[ib][tile][i] * D[ob][tile][V]. */
 void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValueRef du, int64_t tiles, int64_t in_blocks,
                             int64_t out_blocks, WinoAside aside);
@@ -99,9 +100,9 @@ typedef struct WinoPlan {
     CorrelationPlan direct; /* the shape, and how filters are transposed */
     int64_t repeat, bands;  /* groups of images per piece; or bands per image */
     WinoBlocks tiles;       /* of a group of images, or of a band */
-    int64_t in_plane, out_plane;
-    bool in_place;                                                  /* tiles are read from the feature map */
-    StagePlan stage;                                                /* of one image, if they are not */
+    int64_t plane;          /* from one plane to the next, of input and output, which share all of their planes but one */
+    bool in_place;          /* tiles are read from the feature map */
+    StagePlan stage;        /* of one image, if they are not */
     uint64_t scratch_bytes, sums_bytes, packed_bytes, filter_bytes; /* the last three in the workspace, in this order */
 } WinoPlan;
 WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);

@@ -56,9 +56,8 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
         p.stage.copied = false;
         p.stage.bytes = (uint64_t)(c->in[1] * V * F); /* a line of zeros, for above and below the image */
     }
-    p.in_plane = wino_plane(t, c->in_blocks, p.tiles.block);
-    p.out_plane = wino_plane(t, c->out_blocks, p.tiles.block);
-    p.scratch_bytes = (uint64_t)p.tiles.images * p.stage.bytes + (uint64_t)(points * (p.in_plane + p.out_plane) * F);
+    p.plane = wino_plane(t, max_i64(c->in_blocks, c->out_blocks), p.tiles.block);
+    p.scratch_bytes = (uint64_t)p.tiles.images * p.stage.bytes + (uint64_t)((1 + points) * p.plane * F);
     p.filter_bytes = (uint64_t)(WINO_FILTERS * c->in_blocks * c->out_blocks * V * V * F);
     p.packed_bytes = c->transposed ? p.direct.packed_bytes : 0;
     if (p.bands > 1)
@@ -128,7 +127,7 @@ static TileSite tile_site(const WinoSweep *s, LLVMValueRef t) {
 static void transform_tile(const WinoSweep *s, const WinoTileSource *source, LLVMValueRef ib, LLVMValueRef tile) {
     Emitter *e = s->k->e;
     LLVMValueRef dst = emit_address(e, s->planes_in, emit_mul_int(e, emit_offset(e, ib, s->p->tiles.block, tile), e->V));
-    (s->p->tiles.stride == 1 ? wino_transform_input : wino_strided_input)(e, source, dst, s->p->in_plane);
+    (s->p->tiles.stride == 1 ? wino_transform_input : wino_strided_input)(e, source, dst, s->p->plane);
 }
 
 static void transform_staged(const WinoSweep *s) {
@@ -244,7 +243,7 @@ static void transform_outputs(const WinoSweep *s) {
     TileSite site = tile_site(s, t.iv);
     LLVMValueRef src = emit_address(e, s->planes_out, emit_mul_int(e, emit_offset(e, ob.iv, s->p->tiles.block, t.iv), e->V)),
                  out[16];
-    (s->p->tiles.stride == 1 ? wino_transform_output : wino_strided_output)(e, src, s->p->out_plane, out);
+    (s->p->tiles.stride == 1 ? wino_transform_output : wino_strided_output)(e, src, s->p->plane, out);
     Finish f = finish_of(s, site.image, ob.iv);
     finish_tile(s, &f, emit_offset(e, s->band, s->p->tiles.tile_rows * WINO_OUT, site.y), site.x, out);
     loop_end(e, &t, NULL);
@@ -273,8 +272,8 @@ void wino_sweep_block(WinoSweep *s) {
     LLVMValueRef filters = emit_buffer(e, s->k->filters_buffer);
     if (p->tiles.rows && !p->in_place) wino_stage_block(s->k, &p->tiles, &p->stage, 0, &s->at, s->band, s->staged);
     p->in_place ? transform_in_place(s) : transform_staged(s);
-    wino_multiply(e, p->tiles.stride, s->planes_in, filters, s->planes_out, p->tiles.block, c->in_blocks, c->channels_in,
-                  c->out_blocks, aside);
+    wino_multiply(e, p->tiles.stride, p->plane, s->planes_in, filters, s->planes_out, p->tiles.block, c->in_blocks,
+                  c->channels_in, c->out_blocks, aside);
     transform_outputs(s);
 }
 
@@ -321,8 +320,8 @@ static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
         s.band = LLVMBuildURem(e->b, e->piece, emit_int(e, p->bands), "");
         piece = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->bands), "");
     }
-    s.planes_in = emit_address(e, e->scratch, emit_int(e, p->tiles.images * (int64_t)(p->stage.bytes / sizeof(float))));
-    s.planes_out = emit_address(e, s.planes_in, emit_int(e, wino_points(p->tiles.stride) * p->in_plane));
+    s.planes_out = emit_address(e, e->scratch, emit_int(e, p->tiles.images * (int64_t)(p->stage.bytes / sizeof(float))));
+    s.planes_in = emit_address(e, s.planes_out, emit_int(e, p->plane));
     int64_t N = p->direct.c.N, span = p->tiles.images * p->repeat;
     LLVMValueRef first = emit_mul_int(e, piece, span), end = emit_add_int(e, first, emit_int(e, span));
     if (N % span) end = emit_min_int(e, end, emit_int(e, N));
