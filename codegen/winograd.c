@@ -148,45 +148,60 @@ void wino_transform_filter_gradient(Emitter *e, const LLVMValueRef u[36], LLVMVa
     for (int i = 0; i < 3; i++) filter_gradient_line(e, t[i], out + i * 3);
 }
 
-/* Accumulators fill half the register file, as rows x columns: a second column halves the broadcasts. */
-WinoTile wino_tile(const Target *t, int64_t out_blocks, int64_t rows) {
+/* Accumulators fill half the register file, as rows x columns: a second column halves the broadcasts. Few rows are taken of
+ * several planes, so that there are still enough of them for the latency of a multiply-add. */
+WinoTile wino_tile(const Target *t, int64_t points, int64_t out_blocks, int64_t rows) {
     int accumulators = t->registers / 2;
-    WinoTile tile = {.columns = out_blocks % 2 == 0 ? 2 : 1};
+    WinoTile tile = {.planes = 1, .columns = out_blocks % 2 == 0 ? 2 : 1};
     tile.rows = accumulators / tile.columns;
     while (rows % tile.rows) tile.rows--;
+    for (int p = 2; p <= WINO_MAX_PLANES; p++)
+        if (points % p == 0 && p * tile.rows * tile.columns <= accumulators) tile.planes = p;
     return tile;
 }
 
 enum { PRODUCT_UNROLL = 4 };
 
-/* One step of the product's inner loop: acc[r][c] += w[r * row_stride + k] * u[c]. */
-static void product_step(Emitter *e, WinoTile tile, LLVMValueRef w, int64_t row_stride, int64_t k, LLVMValueRef u,
-                         LLVMValueRef *acc) {
-    LLVMValueRef column[LOOP_MAX_CARRY];
-    for (int c = 0; c < tile.columns; c++) column[c] = load(e, u, (k * tile.columns + c) * e->V);
-    for (int r = 0; r < tile.rows; r++) {
-        LLVMValueRef x = emit_load_splat(e, w, emit_int(e, r * row_stride + k));
-        for (int c = 0; c < tile.columns; c++) {
-            LLVMValueRef *a = &acc[r * tile.columns + c];
-            *a = emit_fma(e, x, column[c], *a);
+/* The operands of a register tile, of each of its planes. */
+typedef struct Operands {
+    LLVMValueRef w[WINO_MAX_PLANES], u[WINO_MAX_PLANES];
+} Operands;
+
+static Operands advance(Emitter *e, WinoTile tile, const Operands *from, LLVMValueRef w, LLVMValueRef u) {
+    Operands o = {{0}};
+    for (int p = 0; p < tile.planes; p++) {
+        o.w[p] = emit_address(e, from->w[p], w);
+        o.u[p] = emit_address(e, from->u[p], u);
+    }
+    return o;
+}
+
+/* One step of the product's inner loop: acc[p][r][c] += w[p][r * row_stride + k] * u[p][k][c]. */
+static void product_step(Emitter *e, WinoTile tile, const Operands *o, int64_t row_stride, int64_t k, LLVMValueRef *acc) {
+    for (int p = 0; p < tile.planes; p++) {
+        LLVMValueRef column[LOOP_MAX_CARRY];
+        for (int c = 0; c < tile.columns; c++) column[c] = load(e, o->u[p], (k * tile.columns + c) * e->V);
+        for (int r = 0; r < tile.rows; r++) {
+            LLVMValueRef x = emit_load_splat(e, o->w[p], emit_int(e, r * row_stride + k));
+            for (int c = 0; c < tile.columns; c++, acc++) *acc = emit_fma(e, x, column[c], *acc);
         }
     }
 }
 
 /* acc over one input block of `channels` channels: w walks the channels of a tile, u the filters. */
-static void product_block(Emitter *e, WinoTile tile, LLVMValueRef w, LLVMValueRef u, int64_t channels, LLVMValueRef *acc) {
-    int n = tile.rows * tile.columns;
+static void product_block(Emitter *e, WinoTile tile, const Operands *o, int64_t channels, LLVMValueRef *acc) {
+    int n = tile.planes * tile.rows * tile.columns;
     int64_t whole = channels - channels % PRODUCT_UNROLL;
     if (whole) {
         Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, whole), PRODUCT_UNROLL, n, acc);
         LLVMValueRef next[LOOP_MAX_CARRY];
         for (int i = 0; i < n; i++) next[i] = loop.carry[i];
-        LLVMValueRef wk = emit_address(e, w, loop.iv), uk = emit_address(e, u, emit_mul_int(e, loop.iv, tile.columns * e->V));
-        for (int k = 0; k < PRODUCT_UNROLL; k++) product_step(e, tile, wk, e->V, k, uk, next);
+        Operands at = advance(e, tile, o, loop.iv, emit_mul_int(e, loop.iv, tile.columns * e->V));
+        for (int k = 0; k < PRODUCT_UNROLL; k++) product_step(e, tile, &at, e->V, k, next);
         loop_end(e, &loop, next);
         for (int i = 0; i < n; i++) acc[i] = loop.carry[i];
     }
-    for (int64_t k = whole; k < channels; k++) product_step(e, tile, w, e->V, k, u, acc);
+    for (int64_t k = whole; k < channels; k++) product_step(e, tile, o, e->V, k, acc);
 }
 
 /* At the start of a register tile: row `row` of `rows`, in steps of `stride`, of sweep `sweep` of `sweeps`. */
@@ -205,19 +220,23 @@ static LLVMValueRef filter_of(Emitter *e, int64_t stride, LLVMValueRef point) {
     return emit_offset(e, row, WINO_IN, emit_min_int(e, LLVMBuildURem(e->b, point, side, ""), last));
 }
 
-void wino_multiply(Emitter *e, int64_t stride, int64_t plane, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles,
-                   int64_t in_blocks, int64_t in_channels, int64_t out_blocks, WinoAside aside) {
-    WinoTile tile = wino_tile(e->target, out_blocks, tiles);
-    int64_t V = e->V, n = tile.rows * tile.columns, groups = out_blocks / tile.columns;
+void wino_multiply(Emitter *e, WinoTile tile, int64_t stride, int64_t plane, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m,
+                   int64_t tiles, int64_t in_blocks, int64_t in_channels, int64_t out_blocks, WinoAside aside) {
+    const int64_t points = wino_points(stride);
+    int64_t V = e->V, n = tile.planes * tile.rows * tile.columns, groups = out_blocks / tile.columns;
     int64_t u_block = V * tile.columns * V, u_plane = groups * in_blocks * u_block;
-    int64_t points = wino_points(stride);
-    Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, points), 1, 0, NULL);
-    LLVMValueRef filter = filter_of(e, stride, point.iv);
+    Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, points), tile.planes, 0, NULL);
+    LLVMValueRef filter[WINO_MAX_PLANES], turn = LLVMBuildUDiv(e->b, point.iv, emit_int(e, tile.planes), "");
+    for (int p = 0; p < tile.planes; p++) filter[p] = filter_of(e, stride, emit_add_int(e, point.iv, emit_int(e, p)));
     Loop group = loop_begin(e, emit_int(e, 0), emit_int(e, groups), 1, 0, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, tiles), tile.rows, 0, NULL);
-    run_aside(e, aside, emit_offset(e, point.iv, groups, group.iv), points * groups, &row, tiles, tile.rows);
-    LLVMValueRef w0 = emit_address(e, w, emit_offset(e, point.iv, plane, emit_mul_int(e, row.iv, V)));
-    LLVMValueRef u0 = emit_address(e, u, emit_offset(e, filter, u_plane, emit_mul_int(e, group.iv, in_blocks * u_block)));
+    run_aside(e, aside, emit_offset(e, turn, groups, group.iv), points / tile.planes * groups, &row, tiles, tile.rows);
+    Operands first;
+    for (int p = 0; p < tile.planes; p++) {
+        LLVMValueRef at = emit_add_int(e, point.iv, emit_int(e, p));
+        first.w[p] = emit_address(e, w, emit_offset(e, at, plane, emit_mul_int(e, row.iv, V)));
+        first.u[p] = emit_address(e, u, emit_offset(e, filter[p], u_plane, emit_mul_int(e, group.iv, in_blocks * u_block)));
+    }
     LLVMValueRef acc[LOOP_MAX_CARRY];
     for (int i = 0; i < n; i++) acc[i] = emit_vec(e, 0);
     int64_t full = in_channels / V, rest = in_channels % V;
@@ -225,18 +244,20 @@ void wino_multiply(Emitter *e, int64_t stride, int64_t plane, LLVMValueRef w, LL
         Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, full), 1, (int)n, acc);
         LLVMValueRef next[LOOP_MAX_CARRY];
         for (int i = 0; i < n; i++) next[i] = block.carry[i];
-        product_block(e, tile, emit_address(e, w0, emit_mul_int(e, block.iv, tiles * V)),
-                      emit_address(e, u0, emit_mul_int(e, block.iv, u_block)), V, next);
+        Operands at = advance(e, tile, &first, emit_mul_int(e, block.iv, tiles * V), emit_mul_int(e, block.iv, u_block));
+        product_block(e, tile, &at, V, next);
         loop_end(e, &block, next);
         for (int i = 0; i < n; i++) acc[i] = block.carry[i];
     }
-    if (rest)
-        product_block(e, tile, emit_address(e, w0, emit_int(e, full * tiles * V)),
-                      emit_address(e, u0, emit_int(e, full * u_block)), rest, acc);
+    if (rest) {
+        Operands at = advance(e, tile, &first, emit_int(e, full * tiles * V), emit_int(e, full * u_block));
+        product_block(e, tile, &at, rest, acc);
+    }
     LLVMValueRef m0 = emit_address(
         e, m, emit_offset(e, point.iv, plane, emit_offset(e, group.iv, tile.columns * tiles * V, emit_mul_int(e, row.iv, V))));
-    for (int r = 0; r < tile.rows; r++)
-        for (int c = 0; c < tile.columns; c++) store(e, acc[r * tile.columns + c], m0, (c * tiles + r) * V);
+    for (int p = 0, i = 0; p < tile.planes; p++)
+        for (int r = 0; r < tile.rows; r++)
+            for (int c = 0; c < tile.columns; c++) store(e, acc[i++], m0, p * plane + (c * tiles + r) * V);
     loop_end(e, &row, NULL);
     loop_end(e, &group, NULL);
     loop_end(e, &point, NULL);
@@ -244,7 +265,7 @@ void wino_multiply(Emitter *e, int64_t stride, int64_t plane, LLVMValueRef w, LL
 
 void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValueRef du, int64_t tiles, int64_t in_blocks,
                             int64_t out_blocks, WinoAside aside) {
-    WinoTile tile = wino_tile(e->target, out_blocks, e->V);
+    WinoTile tile = wino_tile(e->target, 1, out_blocks, e->V);
     int64_t V = e->V, n = tile.rows * tile.columns, groups = out_blocks / tile.columns;
     int64_t w_plane = wino_plane(e->target, in_blocks, tiles), d_plane = wino_plane(e->target, out_blocks, tiles);
     Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, WINO_POINTS), 1, 0, NULL);

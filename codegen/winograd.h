@@ -10,8 +10,9 @@
  *
  * Transformed tensors lie as 36 (or 81) planes, one per point of the 6x6 (9x9) tile, each plane
  *     [channel block][tile of the block][V]
- * padded by one cache line: planes 4 KB apart would all fall into one L1 set. A product may write its planes one place before
- * those that it reads: plane p of the result then lies where plane p - 1 was, which nobody reads any more and L1 still holds.
+ * padded by one cache line: planes 4 KB apart would all fall into one L1 set. A product may write its planes a few places
+ * before those that it reads, as many as it takes together: plane p of the result then lies where plane p - 1 was, say, which
+ * nobody reads any more and L1 still holds.
  */
 #ifndef NETC_CODEGEN_WINOGRAD_H
 #define NETC_CODEGEN_WINOGRAD_H
@@ -51,11 +52,12 @@ void wino_strided_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef out[W
 /* G' u G of the 36 vectors u: out[ky*3 + kx]. */
 void wino_transform_filter_gradient(Emitter *e, const LLVMValueRef u[36], LLVMValueRef out[9]);
 
-/* Register tiles of the two products: rows x columns of accumulators, columns being channel blocks of the output. */
+/* Register tiles of the two products: planes x rows x columns of accumulators, columns being channel blocks of the output. */
+enum { WINO_MAX_PLANES = 4 };
 typedef struct WinoTile {
-    int rows, columns;
+    int planes, rows, columns;
 } WinoTile;
-WinoTile wino_tile(const Target *t, int64_t out_blocks, int64_t rows);
+WinoTile wino_tile(const Target *t, int64_t points, int64_t out_blocks, int64_t rows); /* points: planes there are */
 
 /* Work put between the register tiles of a product, such as fetching ahead: step `step` of `steps`. run may be NULL. */
 typedef struct WinoAside {
@@ -65,8 +67,8 @@ typedef struct WinoAside {
 /* For each plane of the stride's: M[ob][tile][V] = sum over (ib, i) of W[ib][tile][i] * U[ob / columns][ib][i][ob % columns][V],
  * U being that plane's filter. Planes of W and M are `plane` floats apart. W has in_blocks, M out_blocks channel blocks;
  * `in_channels` skips the padding of the last input block. */
-void wino_multiply(Emitter *e, int64_t stride, int64_t plane, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m, int64_t tiles,
-                   int64_t in_blocks, int64_t in_channels, int64_t out_blocks, WinoAside aside);
+void wino_multiply(Emitter *e, WinoTile tile, int64_t stride, int64_t plane, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m,
+                   int64_t tiles, int64_t in_blocks, int64_t in_channels, int64_t out_blocks, WinoAside aside);
 /* For each plane: dU[ob][ib][i][V] += sum over tiles of W[ib][tile][i] * D[ob][tile][V]. */
 void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValueRef du, int64_t tiles, int64_t in_blocks,
                             int64_t out_blocks, WinoAside aside);
@@ -78,7 +80,7 @@ typedef struct WinoBlocks {
     int64_t block;                           /* tiles transformed and multiplied together */
     int64_t rows;                            /* tile rows of a block if an image is several blocks of whole rows, else 0 */
 } WinoBlocks;
-/* Tiles of a block: the chosen number, or what suits the channels. */
+/* Tiles of a block where weights' gradients are computed: the chosen number, or what suits the channels. */
 int64_t wino_block(const ConvChoice *choice, int64_t channels);
 WinoBlocks wino_blocks(int64_t images, int64_t tile_rows, int64_t tile_columns, int64_t stride, int64_t block);
 /* Where a kernel is: image and tile that the block starts with, whether it is the group's last. */
@@ -100,7 +102,8 @@ typedef struct WinoPlan {
     CorrelationPlan direct; /* the shape, and how filters are transposed */
     int64_t repeat, bands;  /* groups of images per piece; or bands per image */
     WinoBlocks tiles;       /* of a group of images, or of a band */
-    int64_t plane;          /* from one plane to the next, of input and output, which share all of their planes but one */
+    WinoTile tile;
+    int64_t plane, nplanes; /* from one plane to the next; those of input and output, which share most, together */
     bool in_place;          /* tiles are read from the feature map */
     StagePlan stage;        /* of one image, if they are not */
     uint64_t scratch_bytes, sums_bytes, packed_bytes, filter_bytes; /* the last three in the workspace, in this order */

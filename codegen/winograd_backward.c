@@ -17,10 +17,9 @@ typedef struct Plans {
 static Plans plans_of(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights) {
     Plans p = {wino_plan(t, choice, g, &g->value[data]), wino_weights_plan(t, choice, g, &g->value[weights])};
     p.weights.dy = p.data.stage;
-    p.weights.scratch_bytes =
-        (uint64_t)p.data.tiles.images * (p.data.stage.bytes + p.weights.x.bytes) +
-        (uint64_t)(WINO_POINTS * (p.weights.in_plane + p.weights.out_plane) + p.data.plane) * sizeof(float) +
-        wino_sum_bytes(&p.weights.direct.s);
+    p.weights.scratch_bytes = (uint64_t)p.data.tiles.images * (p.data.stage.bytes + p.weights.x.bytes) +
+                              (uint64_t)(p.data.nplanes * p.data.plane + WINO_POINTS * p.weights.out_plane) * sizeof(float) +
+                              wino_sum_bytes(&p.weights.direct.s);
     return p;
 }
 
@@ -107,8 +106,8 @@ static void emit_backward(ConvKernel *data, ConvKernel *weights, const Plans *p)
     WinoGradient w = {.k = weights, .p = &p->weights, .dy = e->scratch};
     w.x = emit_address(e, e->scratch, emit_int(e, images * (int64_t)(p->data.stage.bytes / sizeof(float))));
     d.planes_out = w.planes_x = emit_address(e, w.x, emit_int(e, images * (int64_t)(p->weights.x.bytes / sizeof(float))));
-    d.planes_in = emit_address(e, d.planes_out, emit_int(e, p->data.plane));
-    w.planes_dy = emit_address(e, d.planes_in, emit_int(e, WINO_POINTS * p->weights.in_plane)); /* as long as p->data.plane */
+    d.planes_in = emit_address(e, d.planes_out, emit_int(e, p->data.tile.planes * p->data.plane));
+    w.planes_dy = emit_address(e, d.planes_out, emit_int(e, p->data.nplanes * p->data.plane));
     w.sum = emit_address(e, w.planes_dy, emit_int(e, WINO_POINTS * p->weights.out_plane));
     weights_clear(weights, w.sum, emit_int(e, 0), emit_int(e, (int64_t)(wino_sum_bytes(c) / sizeof(float))));
     LLVMValueRef lo = emit_cut(e, e->piece, c->N, groups),

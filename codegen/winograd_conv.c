@@ -13,7 +13,7 @@
 #include "codegen/conv.h"
 #include "codegen/winograd.h"
 
-enum { STAGE_BYTES = 384 * 1024, PIECE_IMAGES = 8 };
+enum { STAGE_BYTES = 384 * 1024, PIECE_IMAGES = 8, FEW_TILES = 8, MAX_BLOCK = 16 };
 
 bool wino_applies(const ConvShape *s, Op op) {
     int64_t stride = op == OP_CONV2D && s->stride[0] == 2 ? 2 : 1;
@@ -24,12 +24,19 @@ bool wino_applies(const ConvShape *s, Op op) {
     return s->groups == 1 && s->I >= s->V / 2 && s->O >= s->V / 2 && s->out[0] >= WINO_OUT && s->out[1] >= WINO_OUT;
 }
 
+/* Tiles of a block: few, so that L1 holds most of their planes, and whole rows where that is possible. */
+static int64_t block_of(const ConvChoice *choice, const Correlation *c, int64_t tile_columns) {
+    if (choice->block || choice->sweep) return wino_block(choice, c->in_blocks * c->V);
+    if (tile_columns > MAX_BLOCK) return FEW_TILES;
+    return tile_columns * max_i64(1, FEW_TILES / tile_columns);
+}
+
 WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
     WinoPlan p = {.direct = correlation_plan(t, choice, g, v)};
     const Correlation *c = &p.direct.c;
     const int64_t F = (int64_t)sizeof(float), V = c->V;
     int64_t tile_rows = divide_up(c->out[0], WINO_OUT), tile_columns = divide_up(c->out[1], WINO_OUT);
-    int64_t few_pieces = conv_few_pieces(g, &p.direct.s), block = wino_block(choice, c->in_blocks * V);
+    int64_t few_pieces = conv_few_pieces(g, &p.direct.s), block = block_of(choice, c, tile_columns);
     int64_t stride = c->in_stride[0], lines = WINO_OUT * stride, halo = 3 - stride, points = wino_points(stride);
     int64_t columns = tile_columns * lines + halo, row_bytes = c->in_blocks * columns * V * F;
     p.bands = divide_up(tile_rows * lines * row_bytes, STAGE_BYTES);
@@ -57,7 +64,9 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
         p.stage.bytes = (uint64_t)(c->in[1] * V * F); /* a line of zeros, for above and below the image */
     }
     p.plane = wino_plane(t, max_i64(c->in_blocks, c->out_blocks), p.tiles.block);
-    p.scratch_bytes = (uint64_t)p.tiles.images * p.stage.bytes + (uint64_t)((1 + points) * p.plane * F);
+    p.tile = wino_tile(t, points, c->out_blocks, p.tiles.block);
+    p.nplanes = points + p.tile.planes;
+    p.scratch_bytes = (uint64_t)p.tiles.images * p.stage.bytes + (uint64_t)(p.nplanes * p.plane * F);
     p.filter_bytes = (uint64_t)(WINO_FILTERS * c->in_blocks * c->out_blocks * V * V * F);
     p.packed_bytes = c->transposed ? p.direct.packed_bytes : 0;
     if (p.bands > 1)
@@ -72,7 +81,7 @@ uint64_t wino_workspace(const WinoPlan *p) { return p->sums_bytes + p->packed_by
 static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from) {
     Emitter *e = k->e;
     const Correlation *c = &p->direct.c;
-    int64_t V = e->V, columns = wino_tile(e->target, c->out_blocks, p->tiles.block).columns, tap = V * V;
+    int64_t V = e->V, columns = p->tile.columns, tap = V * V;
     Kernel *kernel;
     char *key = arena_printf(lowering_graph(k->l)->arena, "winograd-filters %lld x %lld, columns %lld, %s, stride %d",
                              (long long)c->in_blocks, (long long)c->out_blocks, (long long)columns,
@@ -272,7 +281,7 @@ void wino_sweep_block(WinoSweep *s) {
     LLVMValueRef filters = emit_buffer(e, s->k->filters_buffer);
     if (p->tiles.rows && !p->in_place) wino_stage_block(s->k, &p->tiles, &p->stage, 0, &s->at, s->band, s->staged);
     p->in_place ? transform_in_place(s) : transform_staged(s);
-    wino_multiply(e, p->tiles.stride, p->plane, s->planes_in, filters, s->planes_out, p->tiles.block, c->in_blocks,
+    wino_multiply(e, p->tile, p->tiles.stride, p->plane, s->planes_in, filters, s->planes_out, p->tiles.block, c->in_blocks,
                   c->channels_in, c->out_blocks, aside);
     transform_outputs(s);
 }
@@ -321,7 +330,7 @@ static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
         piece = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->bands), "");
     }
     s.planes_out = emit_address(e, e->scratch, emit_int(e, p->tiles.images * (int64_t)(p->stage.bytes / sizeof(float))));
-    s.planes_in = emit_address(e, s.planes_out, emit_int(e, p->plane));
+    s.planes_in = emit_address(e, s.planes_out, emit_int(e, p->tile.planes * p->plane));
     int64_t N = p->direct.c.N, span = p->tiles.images * p->repeat;
     LLVMValueRef first = emit_mul_int(e, piece, span), end = emit_add_int(e, first, emit_int(e, span));
     if (N % span) end = emit_min_int(e, end, emit_int(e, N));
