@@ -16,13 +16,28 @@ import sys
 MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "models")
 
 
-def compare(args, model, peer, python):
+def run(args, model, peer, python):
     command = [args.netc, "bench", os.path.join(MODELS, model + ".net"), "--json", f"--compare={python}", f"--peer={peer}",
                f"--rounds={args.rounds}", f"--seconds={args.seconds}", f"--threads={args.threads}"]
     if args.modes:
         command.append(f"--peer-modes={args.modes}")
     result = subprocess.run(command + args.more, stdout=subprocess.PIPE, text=True)
     return json.loads(result.stdout) if result.returncode == 0 else None  # netc has said why
+
+
+def compare(args, model, peer, python):
+    """The rounds of all processes together: a peer's speed may depend on where its memory came to lie, which is drawn once a process."""
+    results = [run(args, model, peer, python) for _ in range(args.processes)]
+    if None in results:
+        return None
+    first = results[0]
+    for result in results[1:]:
+        for mode, more in zip(first["modes"], result["modes"]):
+            for what in ("train", "infer"):
+                for side in ("netc", "peer"):
+                    if what in mode:
+                        mode[what][side] += more[what][side]
+    return first
 
 
 def cell(times):
@@ -43,7 +58,8 @@ def main():
     parser.add_argument("--models", default="resnet20,se_resnet20,resnet110,se_resnet110")
     parser.add_argument("--peers", default="torch=/usr/bin/python3", help="PEER=PYTHON,...")
     parser.add_argument("--modes", help="modes of the peers (default: netc's choice)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="of each process")
+    parser.add_argument("--processes", type=int, default=1, help="of netc and of each mode of the peer, one after the other")
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     words = sys.argv[1:]

@@ -123,6 +123,17 @@ static void emit_backward(ConvKernel *data, ConvKernel *weights, const Plans *p)
     wino_finish_gradient(&w, emit_address(e, partials, emit_mul_int(e, e->piece, p->weights.direct.dw_floats)));
 }
 
+/* What both read is read once, and dY is never in memory. */
+static double sweep_bytes(const ConvKernel *d, const ConvKernel *w) {
+    double total = conv_bytes(d) + conv_bytes(w);
+    for (uint32_t i = 0; i < w->v->nargs; i++) {
+        bool shared = i == 1;
+        for (uint32_t j = 0; j < d->v->nargs; j++) shared |= d->v->args[j] == w->v->args[i];
+        if (shared) total -= place_bytes(w->places[i], w->arg_type[i]);
+    }
+    return total;
+}
+
 void lower_winograd_backward(Lowering *l, Val data, Val weights) {
     const Graph *g = lowering_graph(l);
     Plans p = plans_of(lowering_target(l), lowering_choice(l, data), g, data, weights);
@@ -144,6 +155,6 @@ void lower_winograd_backward(Lowering *l, Val data, Val weights) {
         kernel_end(l, p.weights.scratch_bytes);
     }
     kernel_call(l, kernel, data, places, d.nplaces + w.nplaces, p.weights.direct.image_groups, 2 * conv_flops(&p.data.direct.s),
-                conv_bytes(&d) + conv_bytes(&w));
+                sweep_bytes(&d, &w));
     lower_sum_partials(&w, &p.weights.direct);
 }
