@@ -74,7 +74,7 @@ static void output_line(Emitter *e, const LLVMValueRef m[ODD], LLVMValueRef o[WI
     o[0] = add(e, add(e, m[0], m[3]), s);
     o[1] = axpy(e, 2, m[3], d);
     o[2] = axpy(e, 4, m[3], s);
-    o[3] = axpy(e, 8, m[3], add(e, d, m[4]));
+    o[3] = add(e, axpy(e, 8, m[3], d), m[4]);
 }
 
 /* Column `point` of the planes at src: four values, of odd and even rows together. */

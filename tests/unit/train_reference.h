@@ -173,7 +173,11 @@ static inline void trajectory_free(Trajectory *t) {
     leaves_free(&t->leaves);
 }
 
-/* ||got - want|| <= tolerance * (||want|| + floor) */
+/* ||got - want|| <= tolerance * (||want|| + floor)
+ *
+ * Over twenty steps that holds only while no activation of these data comes within rounding of zero: there a ReLU would let its
+ * gradient through on one side and not on the other, and biases end a per cent apart. Such a difference comes and goes with the
+ * order of additions; one that stays is a defect. */
 static inline void check_norm(const char *name, const float *got, const Tensor *want, double tolerance, const char *what) {
     double error = 0, norm = 0;
     for (int64_t i = 0, n = type_elements(want->type); i < n; i++) {
