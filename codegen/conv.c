@@ -5,6 +5,7 @@
  *     conv_plan.c         tiles, bands, pieces          conv_bwd_weights.c  direct weights
  *     conv_stage.c        operands into scratch         conv_gemm.c         all three by matrix products
  *     conv_finish.c       epilogues and sums            conv_pack.c         filters in other orders
+ *     winograd.c          Winograd transforms, products winograd_strided.c  Winograd transforms of stride 2
  *     winograd_conv.c     Winograd forward and data     winograd_weights.c  Winograd weights
  *     winograd_backward.c data and weights in one sweep  winograd_blocks.c  tiles in blocks
  */

@@ -18,9 +18,8 @@ static const double winograd_rate = 1.7, weights_rate = 1.75, gemm_rate = 0.88;
 static double pair_rate(int64_t pair) { return pair == 2 ? 1.8 : 1; }
 /* Bytes a cycle. */
 static const double copy_rate = 40, memory_rate = 10;
-/* Vector instructions to transform a tile of one channel block: 36 loads and stores among them. */
-enum { INPUT_TRANSFORM = 180, OUTPUT_TRANSFORM = 150, GRADIENT_TRANSFORM = 150, FILTER_TRANSFORM = 120 };
-enum { STRIDED_INPUT = 380, STRIDED_OUTPUT = 240 };
+/* Vector instructions to transform a tile of one channel block of dY for the weights' gradient; one filter. */
+enum { GRADIENT_TRANSFORM = 150, FILTER_TRANSFORM = 120 };
 
 typedef struct Work {
     double fma_cycles, transforms, copied, memory;
@@ -110,13 +109,13 @@ static Work correlation_work(const Target *t, const ConvChoice *choice, const Gr
 static Work winograd_work(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
     WinoPlan p = wino_plan(t, choice, g, v);
     const Correlation *c = &p.direct.c;
+    const WinoForm *form = p.tiles.form;
     double tiles = (double)(c->N * divide_up(c->out[0], WINO_OUT) * divide_up(c->out[1], WINO_OUT));
-    Work w = {.copied = p.stage.copied ? 2 * (double)(c->N * p.bands) * (double)p.stage.bytes : 0};
+    Work w = {.copied = p.in_place ? 0 : 2 * (double)(c->N * p.bands) * (double)p.stage.bytes};
     double filter_bytes = (double)p.filter_bytes, blocks = tiles / (double)p.tiles.block;
-    int64_t stride = p.tiles.stride, input = stride == 1 ? INPUT_TRANSFORM : STRIDED_INPUT;
-    int64_t output = stride == 1 ? OUTPUT_TRANSFORM : STRIDED_OUTPUT;
-    w.fma_cycles = (double)wino_points(stride) * tiles * (double)c->channels_in * (double)c->out_blocks / winograd_rate;
-    w.transforms = tiles * (double)(input * c->in_blocks + output * c->out_blocks) + FILTER_TRANSFORM * filters(&p.direct.s);
+    w.fma_cycles = (double)wino_points(form) * tiles * (double)c->channels_in * (double)c->out_blocks / winograd_rate;
+    w.transforms = tiles * (double)(form->input_cost * c->in_blocks + form->output_cost * c->out_blocks) +
+                   FILTER_TRANSFORM * filters(&p.direct.s);
     w.copied += 0.5 * filter_bytes * blocks; /* read anew for each block of tiles */
     return w;
 }
@@ -130,7 +129,7 @@ static Work weights_work(const Target *t, const ConvChoice *choice, const Graph 
         double tiles = (double)(s->N * divide_up(s->out[0], WINO_OUT) * divide_up(s->out[1], WINO_OUT));
         WinoWeightsPlan wp = wino_weights_plan(t, choice, g, v);
         w.fma_cycles = WINO_POINTS * tiles * (double)s->I * (double)s->out_blocks / winograd_rate;
-        w.transforms = tiles * (double)(INPUT_TRANSFORM * s->in_blocks + GRADIENT_TRANSFORM * s->out_blocks) +
+        w.transforms = tiles * (double)(wino_plain.input_cost * s->in_blocks + GRADIENT_TRANSFORM * s->out_blocks) +
                        FILTER_TRANSFORM * filters(s) * (double)p.image_groups;
         w.copied += (double)wino_sum_bytes(s) * tiles / (double)wp.tiles.block; /* read and written for each block of tiles */
     } else if (choice->algorithm == CONV_GEMM) {

@@ -54,6 +54,8 @@ LLVMValueRef emit_mul_int(Emitter *e, LLVMValueRef a, int64_t b);
 LLVMValueRef emit_offset(Emitter *e, LLVMValueRef index, int64_t stride, LLVMValueRef base);
 /* a * b + c: llvm.fma where that is fast, else llvm.fmuladd. */
 LLVMValueRef emit_fma(Emitter *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
+static inline LLVMValueRef emit_add(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFAdd(e->b, a, b, ""); }
+static inline LLVMValueRef emit_sub(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFSub(e->b, a, b, ""); }
 LLVMValueRef emit_reduce_add(Emitter *e, LLVMValueRef vec); /* lanes to one f32, a fixed tree */
 LLVMValueRef emit_reduce_max(Emitter *e, LLVMValueRef vec); /* lanes to one f32 by llvm.maxnum */
 /* FAdd, FSub, FMul or FDiv with the `contract` flag, on scalars or vectors. */

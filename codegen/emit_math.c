@@ -6,8 +6,6 @@
  * Operations here carry no `contract` flag: where a fused operation is meant it is written as emit_fma. */
 #include "codegen/emit.h"
 
-static LLVMValueRef add(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFAdd(e->b, a, b, ""); }
-static LLVMValueRef sub(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFSub(e->b, a, b, ""); }
 static LLVMValueRef mul(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFMul(e->b, a, b, ""); }
 static LLVMValueRef divide(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFDiv(e->b, a, b, ""); }
 static LLVMValueRef as_int(Emitter *e, LLVMValueRef x) { return LLVMBuildBitCast(e->b, x, e->ivec, ""); }
@@ -39,10 +37,10 @@ LLVMValueRef emit_exp(Emitter *e, LLVMValueRef x) {
     x = choose(e, LLVMRealOLT, x, low, low, x);
     LLVMValueRef magic = emit_vec(e, 12582912.0); /* 1.5 * 2^23: adding it rounds to an integer, held in the low bits */
     LLVMValueRef t = emit_fma(e, x, emit_vec(e, 1.44269504088896341), magic);
-    LLVMValueRef n = sub(e, t, magic);
+    LLVMValueRef n = emit_sub(e, t, magic);
     LLVMValueRef r = emit_fma(e, n, emit_vec(e, -0.693359375), x);
     r = emit_fma(e, n, emit_vec(e, 2.12194440e-4), r);
-    LLVMValueRef y = add(e, emit_fma(e, polynomial(e, r, c, 6), mul(e, r, r), r), emit_vec(e, 1));
+    LLVMValueRef y = emit_add(e, emit_fma(e, polynomial(e, r, c, 6), mul(e, r, r), r), emit_vec(e, 1));
     LLVMValueRef k = LLVMBuildSub(e->b, as_int(e, t), as_int(e, magic), "");
     LLVMValueRef half = LLVMBuildAShr(e->b, k, emit_int_vec(e, 1), "");
     y = mul(e, y, power_of_two(e, half));
@@ -60,14 +58,14 @@ LLVMValueRef emit_log(Emitter *e, LLVMValueRef x) {
     LLVMValueRef bits = LLVMBuildSub(e->b, as_int(e, scaled), emit_int_vec(e, 0x3f3504f3), "");
     LLVMValueRef exponent = LLVMBuildAShr(e->b, bits, emit_int_vec(e, 23), "");
     LLVMValueRef fraction = LLVMBuildAnd(e->b, bits, emit_int_vec(e, 0x7fffff), "");
-    LLVMValueRef m = sub(e, as_float(e, LLVMBuildAdd(e->b, fraction, emit_int_vec(e, 0x3f3504f3), "")), one);
+    LLVMValueRef m = emit_sub(e, as_float(e, LLVMBuildAdd(e->b, fraction, emit_int_vec(e, 0x3f3504f3), "")), one);
     LLVMValueRef shift = LLVMBuildSelect(e->b, tiny, emit_int_vec(e, 23), emit_int_vec(e, 0), "");
     LLVMValueRef k = LLVMBuildSIToFP(e->b, LLVMBuildSub(e->b, exponent, shift, ""), e->vec, "");
     LLVMValueRef z = mul(e, m, m);
     LLVMValueRef y = mul(e, mul(e, polynomial(e, m, c, 9), m), z);
     y = emit_fma(e, k, emit_vec(e, -2.12194440e-4), y);
     y = emit_fma(e, z, emit_vec(e, -0.5), y);
-    y = emit_fma(e, k, emit_vec(e, 0.693359375), add(e, m, y));
+    y = emit_fma(e, k, emit_vec(e, 0.693359375), emit_add(e, m, y));
     LLVMValueRef infinity = emit_vec(e, __builtin_inf());
     y = choose(e, LLVMRealOLT, x, infinity, y, x); /* log(inf) = inf, log(NaN) = NaN */
     y = choose(e, LLVMRealOLT, x, zero, emit_vec(e, __builtin_nan("")), y);
@@ -79,12 +77,12 @@ LLVMValueRef emit_tanh(Emitter *e, LLVMValueRef x) {
     static const double c[] = {-5.70498872745E-3, 2.06390887954E-2, -5.37397155531E-2, 1.33314422036E-1, -3.33332819422E-1};
     LLVMValueRef size = emit_intrinsic(e, "llvm.fabs", e->vec, &x, 1), z = mul(e, x, x);
     LLVMValueRef near = emit_fma(e, mul(e, polynomial(e, z, c, 5), z), x, x);
-    LLVMValueRef grown = add(e, emit_exp(e, add(e, size, size)), emit_vec(e, 1));
-    LLVMValueRef far[2] = {sub(e, emit_vec(e, 1), divide(e, emit_vec(e, 2), grown)), x};
+    LLVMValueRef grown = emit_add(e, emit_exp(e, emit_add(e, size, size)), emit_vec(e, 1));
+    LLVMValueRef far[2] = {emit_sub(e, emit_vec(e, 1), divide(e, emit_vec(e, 2), grown)), x};
     return choose(e, LLVMRealOLT, size, emit_vec(e, 0.625), near, emit_intrinsic(e, "llvm.copysign", e->vec, far, 2));
 }
 
 LLVMValueRef emit_sigmoid(Emitter *e, LLVMValueRef x) {
     LLVMValueRef one = emit_vec(e, 1);
-    return divide(e, one, add(e, one, emit_exp(e, LLVMBuildFNeg(e->b, x, ""))));
+    return divide(e, one, emit_add(e, one, emit_exp(e, LLVMBuildFNeg(e->b, x, ""))));
 }

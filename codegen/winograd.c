@@ -5,10 +5,6 @@
  */
 #include "codegen/winograd.h"
 
-static LLVMValueRef add(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFAdd(e->b, a, b, ""); }
-static LLVMValueRef sub(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFSub(e->b, a, b, ""); }
-static LLVMValueRef axpy(Emitter *e, double a, LLVMValueRef x, LLVMValueRef y) { return emit_fma(e, emit_vec(e, a), x, y); }
-static LLVMValueRef scale(Emitter *e, double a, LLVMValueRef x) { return LLVMBuildFMul(e->b, emit_vec(e, a), x, ""); }
 static LLVMValueRef load(Emitter *e, LLVMValueRef p, int64_t element) { return emit_load(e, p, emit_int(e, element)); }
 static void store(Emitter *e, LLVMValueRef v, LLVMValueRef p, int64_t element) { emit_store(e, v, p, emit_int(e, element)); }
 
@@ -19,18 +15,18 @@ int64_t wino_plane(const Target *t, int64_t channel_blocks, int64_t tiles) {
 
 /* Rows 0..2 of B' applied to d0..d4. */
 static void input_low(Emitter *e, const LLVMValueRef d[6], LLVMValueRef o[3]) {
-    LLVMValueRef a = axpy(e, -4, d[2], d[4]), b = axpy(e, -4, d[1], d[3]);
-    o[0] = axpy(e, 4, sub(e, d[0], d[2]), sub(e, d[4], d[2]));
-    o[1] = add(e, a, b);
-    o[2] = sub(e, a, b);
+    LLVMValueRef a = wino_axpy(e, -4, d[2], d[4]), b = wino_axpy(e, -4, d[1], d[3]);
+    o[0] = wino_axpy(e, 4, emit_sub(e, d[0], d[2]), emit_sub(e, d[4], d[2]));
+    o[1] = emit_add(e, a, b);
+    o[2] = emit_sub(e, a, b);
 }
 
 /* Rows 3..5 of B' applied to d1..d5. */
 static void input_high(Emitter *e, const LLVMValueRef d[6], LLVMValueRef o[3]) {
-    LLVMValueRef c = sub(e, d[4], d[2]), f = sub(e, d[3], d[1]);
-    o[0] = axpy(e, 2, f, c);
-    o[1] = axpy(e, -2, f, c);
-    o[2] = axpy(e, -4, f, sub(e, d[5], d[3]));
+    LLVMValueRef c = emit_sub(e, d[4], d[2]), f = emit_sub(e, d[3], d[1]);
+    o[0] = wino_axpy(e, 2, f, c);
+    o[1] = wino_axpy(e, -2, f, c);
+    o[2] = wino_axpy(e, -4, f, emit_sub(e, d[5], d[3]));
 }
 
 WinoTileSource wino_source(Emitter *e, LLVMValueRef src, int64_t row_stride, int64_t side) {
@@ -63,14 +59,15 @@ void wino_transform_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef d
 
 /* A' m: six to four. */
 static void output_line(Emitter *e, const LLVMValueRef m[6], LLVMValueRef o[4]) {
-    LLVMValueRef s1 = add(e, m[1], m[2]), d1 = sub(e, m[1], m[2]), s2 = add(e, m[3], m[4]), d2 = sub(e, m[3], m[4]);
-    o[0] = add(e, add(e, m[0], s1), s2);
-    o[1] = axpy(e, 2, d2, d1);
-    o[2] = axpy(e, 4, s2, s1);
-    o[3] = add(e, axpy(e, 8, d2, d1), m[5]);
+    LLVMValueRef s1 = emit_add(e, m[1], m[2]), d1 = emit_sub(e, m[1], m[2]), s2 = emit_add(e, m[3], m[4]),
+                 d2 = emit_sub(e, m[3], m[4]);
+    o[0] = emit_add(e, emit_add(e, m[0], s1), s2);
+    o[1] = wino_axpy(e, 2, d2, d1);
+    o[2] = wino_axpy(e, 4, s2, s1);
+    o[3] = emit_add(e, wino_axpy(e, 8, d2, d1), m[5]);
 }
 
-void wino_transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]) {
+static void transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]) {
     LLVMValueRef t[4][6];
     for (int j = 0; j < 6; j++) {
         LLVMValueRef m[6], o[4];
@@ -83,12 +80,13 @@ void wino_transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValu
 
 /* A y: four to six. */
 static void gradient_line(Emitter *e, const LLVMValueRef y[4], LLVMValueRef o[6]) {
-    LLVMValueRef s = add(e, y[0], y[2]), d = add(e, y[1], y[3]), u = axpy(e, 4, y[2], y[0]), w = axpy(e, 4, y[3], y[1]);
+    LLVMValueRef s = emit_add(e, y[0], y[2]), d = emit_add(e, y[1], y[3]), u = wino_axpy(e, 4, y[2], y[0]),
+                 w = wino_axpy(e, 4, y[3], y[1]);
     o[0] = y[0];
-    o[1] = add(e, s, d);
-    o[2] = sub(e, s, d);
-    o[3] = axpy(e, 2, w, u);
-    o[4] = axpy(e, -2, w, u);
+    o[1] = emit_add(e, s, d);
+    o[2] = emit_sub(e, s, d);
+    o[3] = wino_axpy(e, 2, w, u);
+    o[4] = wino_axpy(e, -2, w, u);
     o[5] = y[3];
 }
 
@@ -109,32 +107,42 @@ void wino_transform_gradient(Emitter *e, LLVMValueRef src, int64_t row_stride, L
 
 /* G g: three to six. G = [1/4 0 0; -1/6 -1/6 -1/6; -1/6 1/6 -1/6; 1/24 1/12 1/6; 1/24 -1/12 1/6; 0 0 1]. */
 static void filter_line(Emitter *e, LLVMValueRef g0, LLVMValueRef g1, LLVMValueRef g2, LLVMValueRef o[6]) {
-    LLVMValueRef even = scale(e, -1.0 / 6, add(e, g0, g2)), wide = axpy(e, 1.0 / 24, g0, scale(e, 1.0 / 6, g2));
-    o[0] = scale(e, 0.25, g0);
-    o[1] = axpy(e, -1.0 / 6, g1, even);
-    o[2] = axpy(e, 1.0 / 6, g1, even);
-    o[3] = axpy(e, 1.0 / 12, g1, wide);
-    o[4] = axpy(e, -1.0 / 12, g1, wide);
+    LLVMValueRef even = wino_scale(e, -1.0 / 6, emit_add(e, g0, g2)),
+                 wide = wino_axpy(e, 1.0 / 24, g0, wino_scale(e, 1.0 / 6, g2));
+    o[0] = wino_scale(e, 0.25, g0);
+    o[1] = wino_axpy(e, -1.0 / 6, g1, even);
+    o[2] = wino_axpy(e, 1.0 / 6, g1, even);
+    o[3] = wino_axpy(e, 1.0 / 12, g1, wide);
+    o[4] = wino_axpy(e, -1.0 / 12, g1, wide);
     o[5] = g2;
 }
 
-void wino_transform_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef out[36]) {
+void wino_transform_filter(Emitter *e, const WinoForm *form, const LLVMValueRef g[9], LLVMValueRef out[WINO_FILTERS]) {
     LLVMValueRef t[6][3];
     for (int j = 0; j < 3; j++) {
         LLVMValueRef o[6];
-        filter_line(e, g[j], g[3 + j], g[6 + j], o);
+        form->filter_line(e, g[j], g[3 + j], g[6 + j], o);
         for (int i = 0; i < 6; i++) t[i][j] = o[i];
     }
-    for (int i = 0; i < 6; i++) filter_line(e, t[i][0], t[i][1], t[i][2], out + i * 6);
+    for (int i = 0; i < 6; i++) form->filter_line(e, t[i][0], t[i][1], t[i][2], out + i * 6);
 }
+
+const WinoForm wino_plain = {.side = WINO_IN,
+                             .lines = WINO_OUT,
+                             .input_cost = 180,
+                             .output_cost = 150,
+                             .input = wino_transform_input,
+                             .output = transform_output,
+                             .filter_line = filter_line};
 
 /* G' u: six to three. */
 static void filter_gradient_line(Emitter *e, const LLVMValueRef u[6], LLVMValueRef o[3]) {
-    LLVMValueRef s12 = add(e, u[1], u[2]), d21 = sub(e, u[2], u[1]), s34 = add(e, u[3], u[4]), d34 = sub(e, u[3], u[4]);
-    LLVMValueRef even = scale(e, -1.0 / 6, s12);
-    o[0] = axpy(e, 0.25, u[0], axpy(e, 1.0 / 24, s34, even));
-    o[1] = axpy(e, 1.0 / 12, d34, scale(e, 1.0 / 6, d21));
-    o[2] = add(e, axpy(e, 1.0 / 6, s34, even), u[5]);
+    LLVMValueRef s12 = emit_add(e, u[1], u[2]), d21 = emit_sub(e, u[2], u[1]), s34 = emit_add(e, u[3], u[4]),
+                 d34 = emit_sub(e, u[3], u[4]);
+    LLVMValueRef even = wino_scale(e, -1.0 / 6, s12);
+    o[0] = wino_axpy(e, 0.25, u[0], wino_axpy(e, 1.0 / 24, s34, even));
+    o[1] = wino_axpy(e, 1.0 / 12, d34, wino_scale(e, 1.0 / 6, d21));
+    o[2] = emit_add(e, wino_axpy(e, 1.0 / 6, s34, even), u[5]);
 }
 
 void wino_transform_filter_gradient(Emitter *e, const LLVMValueRef u[36], LLVMValueRef out[9]) {
@@ -212,22 +220,22 @@ static void run_aside(Emitter *e, WinoAside aside, LLVMValueRef sweep, int64_t s
     aside.run(aside.context, emit_offset(e, sweep, rows / stride, turn), sweeps * (rows / stride));
 }
 
-/* The filter that plane `point` meets: with stride 2, the even lines share one. */
-static LLVMValueRef filter_of(Emitter *e, int64_t stride, LLVMValueRef point) {
-    if (stride == 1) return point;
-    LLVMValueRef side = emit_int(e, wino_side(stride)), last = emit_int(e, WINO_IN - 1);
+/* The filter that plane `point` meets. */
+static LLVMValueRef filter_of(Emitter *e, const WinoForm *form, LLVMValueRef point) {
+    if (form->side == WINO_IN) return point;
+    LLVMValueRef side = emit_int(e, form->side), last = emit_int(e, WINO_IN - 1);
     LLVMValueRef row = emit_min_int(e, LLVMBuildUDiv(e->b, point, side, ""), last);
     return emit_offset(e, row, WINO_IN, emit_min_int(e, LLVMBuildURem(e->b, point, side, ""), last));
 }
 
-void wino_multiply(Emitter *e, WinoTile tile, int64_t stride, int64_t plane, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m,
+void wino_multiply(Emitter *e, const WinoForm *form, WinoTile tile, int64_t plane, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m,
                    int64_t tiles, int64_t in_blocks, int64_t in_channels, int64_t out_blocks, WinoAside aside) {
-    const int64_t points = wino_points(stride);
+    const int64_t points = wino_points(form);
     int64_t V = e->V, n = tile.planes * tile.rows * tile.columns, groups = out_blocks / tile.columns;
     int64_t u_block = V * tile.columns * V, u_plane = groups * in_blocks * u_block;
     Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, points), tile.planes, 0, NULL);
     LLVMValueRef filter[WINO_MAX_PLANES], turn = LLVMBuildUDiv(e->b, point.iv, emit_int(e, tile.planes), "");
-    for (int p = 0; p < tile.planes; p++) filter[p] = filter_of(e, stride, emit_add_int(e, point.iv, emit_int(e, p)));
+    for (int p = 0; p < tile.planes; p++) filter[p] = filter_of(e, form, emit_add_int(e, point.iv, emit_int(e, p)));
     Loop group = loop_begin(e, emit_int(e, 0), emit_int(e, groups), 1, 0, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, tiles), tile.rows, 0, NULL);
     run_aside(e, aside, emit_offset(e, turn, groups, group.iv), points / tile.planes * groups, &row, tiles, tile.rows);

@@ -6,9 +6,9 @@
  *
  * and its adjoint in g, for the gradient of the weights: dg = G' [ sum over tiles (B' d B) o (A dY A') ] G.
  *
- * Convolutions with stride 2 have transforms of their own, with tiles of 9x9 points (winograd_strided.c).
+ * Convolutions with stride 2 have transforms of their own, with 9x9 points (winograd_strided.c); a WinoForm says which ones.
  *
- * Transformed tensors lie as 36 (or 81) planes, one per point of the 6x6 (9x9) tile, each plane
+ * Transformed tensors lie as 36 (or 81) planes, one per point of the tile, each plane
  *     [channel block][tile of the block][V]
  * padded by one cache line: planes 4 KB apart would all fall into one L1 set. A product may write its planes a few places
  * before those that it reads, as many as it takes together: plane p of the result then lies where plane p - 1 was, say, which
@@ -19,10 +19,6 @@
 #include "codegen/conv.h"
 
 enum { WINO_OUT = 4, WINO_IN = 6, WINO_POINTS = 36, WINO_FILTERS = 36 };
-
-/* Points of a transformed tile, of which some may share a filter. */
-static inline int64_t wino_side(int64_t stride) { return stride == 1 ? WINO_IN : 9; }
-static inline int64_t wino_points(int64_t stride) { return wino_side(stride) * wino_side(stride); }
 
 /* Floats from one plane to the next. */
 int64_t wino_plane(const Target *t, int64_t channel_blocks, int64_t tiles);
@@ -39,18 +35,32 @@ LLVMValueRef wino_pixel(Emitter *e, const WinoTileSource *tile, int64_t i, int64
 
 /* B' d B of a 6x6 tile, into 36 planes at dst. */
 void wino_transform_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef dst, int64_t plane);
-/* A' m A of the 36 planes at src: out[i*4 + j], the output tile. */
-void wino_transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]);
 /* A y A' of the 4x4 tile at src into 36 planes at dst. */
 void wino_transform_gradient(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane);
-/* G g G' of the nine vectors g[ky*3 + kx]: out[36]. */
-void wino_transform_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef out[36]);
-/* The same for stride 2: from a 9x9 tile into 81 planes; back; and the 36 filters that they meet. */
-void wino_strided_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef dst, int64_t plane);
-void wino_strided_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]);
-void wino_strided_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef out[WINO_FILTERS]);
 /* G' u G of the 36 vectors u: out[ky*3 + kx]. */
 void wino_transform_filter_gradient(Emitter *e, const LLVMValueRef u[36], LLVMValueRef out[9]);
+
+/* a * x + y, and a * x. */
+static inline LLVMValueRef wino_axpy(Emitter *e, double a, LLVMValueRef x, LLVMValueRef y) {
+    return emit_fma(e, emit_vec(e, a), x, y);
+}
+static inline LLVMValueRef wino_scale(Emitter *e, double a, LLVMValueRef x) { return LLVMBuildFMul(e->b, emit_vec(e, a), x, ""); }
+
+/* ---- the transforms of one stride: winograd.c has those of 1, winograd_strided.c those of 2 ---- */
+typedef struct WinoForm {
+    int64_t side, lines;         /* of an input tile, and as many points; input lines from one tile to the next */
+    int input_cost, output_cost; /* vector instructions to transform one channel block of a tile */
+    /* A tile into side*side planes at dst. */
+    void (*input)(Emitter *e, const WinoTileSource *tile, LLVMValueRef dst, int64_t plane);
+    /* The planes at src into the output tile, out[i*4 + j]. */
+    void (*output)(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]);
+    /* Three taps into six points, along one axis. Points behind the sixth meet the sixth filter. */
+    void (*filter_line)(Emitter *e, LLVMValueRef g0, LLVMValueRef g1, LLVMValueRef g2, LLVMValueRef o[6]);
+} WinoForm;
+extern const WinoForm wino_plain, wino_strided;
+static inline int64_t wino_points(const WinoForm *f) { return f->side * f->side; }
+/* The nine vectors g[ky*3 + kx] into 36 filters, row by row. */
+void wino_transform_filter(Emitter *e, const WinoForm *form, const LLVMValueRef g[9], LLVMValueRef out[WINO_FILTERS]);
 
 /* Register tiles of the two products: planes x rows x columns of accumulators, columns being channel blocks of the output. */
 enum { WINO_MAX_PLANES = 4 };
@@ -64,10 +74,10 @@ typedef struct WinoAside {
     void (*run)(void *context, LLVMValueRef step, int64_t steps);
     void *context;
 } WinoAside;
-/* For each plane of the stride's: M[ob][tile][V] = sum over (ib, i) of W[ib][tile][i] * U[ob / columns][ib][i][ob % columns][V],
+/* For each plane of the form's: M[ob][tile][V] = sum over (ib, i) of W[ib][tile][i] * U[ob / columns][ib][i][ob % columns][V],
  * U being that plane's filter. Planes of W and M are `plane` floats apart. W has in_blocks, M out_blocks channel blocks;
  * `in_channels` skips the padding of the last input block. */
-void wino_multiply(Emitter *e, WinoTile tile, int64_t stride, int64_t plane, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m,
+void wino_multiply(Emitter *e, const WinoForm *form, WinoTile tile, int64_t plane, LLVMValueRef w, LLVMValueRef u, LLVMValueRef m,
                    int64_t tiles, int64_t in_blocks, int64_t in_channels, int64_t out_blocks, WinoAside aside);
 /* For each plane: dU[ob][ib][i][V] += sum over tiles of W[ib][tile][i] * D[ob][tile][V]. */
 void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValueRef du, int64_t tiles, int64_t in_blocks,
@@ -76,13 +86,13 @@ void wino_multiply_gradient(Emitter *e, LLVMValueRef w, LLVMValueRef d, LLVMValu
 /* ---- the tiles of a group of images, or of a band, in blocks (winograd_blocks.c) ---- */
 typedef struct WinoBlocks {
     int64_t images, tile_rows, tile_columns; /* of the group; of an image or band; of a tile row */
-    int64_t stride;                          /* of the convolution */
-    int64_t block;                           /* tiles transformed and multiplied together */
-    int64_t rows;                            /* tile rows of a block if an image is several blocks of whole rows, else 0 */
+    const WinoForm *form;
+    int64_t block; /* tiles transformed and multiplied together */
+    int64_t rows;  /* tile rows of a block if an image is several blocks of whole rows, else 0 */
 } WinoBlocks;
-/* Tiles of a block where weights' gradients are computed: the chosen number, or what suits the channels. */
+/* Tiles of a block: the chosen number, or, where weights' gradients are summed per block, what suits the channels. */
 int64_t wino_block(const ConvChoice *choice, int64_t channels);
-WinoBlocks wino_blocks(int64_t images, int64_t tile_rows, int64_t tile_columns, int64_t stride, int64_t block);
+WinoBlocks wino_blocks(int64_t images, int64_t tile_rows, int64_t tile_columns, const WinoForm *form, int64_t block);
 /* Where a kernel is: image and tile that the block starts with, whether it is the group's last. */
 typedef struct WinoAt {
     LLVMValueRef first_image, first_tile, last;
@@ -95,7 +105,7 @@ void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const StagePlan *stage
 void wino_fetch(ConvKernel *k, const WinoBlocks *b, const WinoAt *at, LLVMValueRef step, int64_t steps);
 
 /* ---- the kernels (winograd_conv.c, winograd_weights.c) ---- */
-bool wino_applies(const ConvShape *s, Op op); /* op: forward or backward data */
+bool wino_applies(const ConvShape *s, Op op); /* op: forward, or backward data, which wants stride 1 */
 
 /* Forward and backward data. */
 typedef struct WinoPlan {
@@ -106,6 +116,7 @@ typedef struct WinoPlan {
     int64_t plane, nplanes; /* from one plane to the next; those of input and output, which share most, together */
     bool in_place;          /* tiles are read from the feature map */
     StagePlan stage;        /* of one image, if they are not */
+    uint64_t staged_bytes;  /* of scratch: the group's staged images, or a line of zeros, for above and below the map */
     uint64_t scratch_bytes, sums_bytes, packed_bytes, filter_bytes; /* the last three in the workspace, in this order */
 } WinoPlan;
 WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);

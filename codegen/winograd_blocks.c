@@ -14,8 +14,8 @@ int64_t wino_block(const ConvChoice *choice, int64_t channels) {
     return channels >= WIDE_CHANNELS ? 8 : 16;
 }
 
-WinoBlocks wino_blocks(int64_t images, int64_t tile_rows, int64_t tile_columns, int64_t stride, int64_t block) {
-    WinoBlocks b = {.images = images, .tile_rows = tile_rows, .tile_columns = tile_columns, .stride = stride, .block = block};
+WinoBlocks wino_blocks(int64_t images, int64_t tile_rows, int64_t tile_columns, const WinoForm *form, int64_t block) {
+    WinoBlocks b = {.images = images, .tile_rows = tile_rows, .tile_columns = tile_columns, .form = form, .block = block};
     if (images == 1 && block % tile_columns == 0 && tile_rows * tile_columns > block) b.rows = block / tile_columns;
     return b;
 }
@@ -24,13 +24,12 @@ LLVMValueRef wino_last_block(Emitter *e, const WinoBlocks *b, LLVMValueRef first
     return LLVMBuildICmp(e->b, LLVMIntSGE, emit_add_int(e, first_tile, emit_int(e, b->block)), tiles, "");
 }
 
-/* Input rows of a row of tiles, and what of the last one's lines the first below it reads again. */
-static int64_t tile_lines(const WinoBlocks *b) { return WINO_OUT * b->stride; }
-static int64_t halo_lines(const WinoBlocks *b) { return 3 - b->stride; }
+/* Input lines that two rows of tiles, one below the other, both read. */
+static int64_t halo_lines(const WinoBlocks *b) { return b->form->side - b->form->lines; }
 
 /* The first of the block's rows of tiles starts there in the input. */
 static LLVMValueRef first_row(Emitter *e, const WinoBlocks *b, const WinoAt *at) {
-    return emit_mul_int(e, LLVMBuildUDiv(e->b, at->first_tile, emit_int(e, b->tile_columns), ""), tile_lines(b));
+    return emit_mul_int(e, LLVMBuildUDiv(e->b, at->first_tile, emit_int(e, b->tile_columns), ""), b->form->lines);
 }
 
 void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const StagePlan *stage, int operand, const WinoAt *at,
@@ -38,7 +37,7 @@ void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const StagePlan *stage
     Emitter *e = k->e;
     LLVMValueRef row = first_row(e, b, at), zero = emit_int(e, 0);
     LLVMValueRef from = emit_add_int(e, row, emit_int(e, halo_lines(b)));
-    LLVMValueRef to = emit_add_int(e, from, emit_int(e, b->rows * tile_lines(b)));
+    LLVMValueRef to = emit_add_int(e, from, emit_int(e, b->rows * b->form->lines));
     from = LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, row, zero, ""), zero, from, "");
     to = LLVMBuildSelect(e->b, at->last, emit_int(e, stage->lines[0]), to, "");
     stage_lines(k, stage, operand, at->first_image, band, from, to, scratch, NULL);
@@ -47,10 +46,10 @@ void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const StagePlan *stage
 void wino_fetch(ConvKernel *k, const WinoBlocks *b, const WinoAt *at, LLVMValueRef step, int64_t steps) {
     Emitter *e = k->e;
     if (b->rows) { /* behind the rows that the block before has fetched, being below its last */
-        LLVMValueRef next = emit_add_int(e, first_row(e, b, at), emit_int(e, b->rows * tile_lines(b)));
+        LLVMValueRef next = emit_add_int(e, first_row(e, b, at), emit_int(e, b->rows * b->form->lines));
         LLVMValueRef row = LLVMBuildSelect(e->b, at->last, emit_int(e, 0), next, "");
         LLVMValueRef image = emit_add_int(e, at->first_image, LLVMBuildZExt(e->b, at->last, e->i64, ""));
-        prefetch_rows(k, image, emit_add_int(e, row, emit_int(e, halo_lines(b) - 1)), b->rows * tile_lines(b), step, steps);
+        prefetch_rows(k, image, emit_add_int(e, row, emit_int(e, halo_lines(b) - 1)), b->rows * b->form->lines, step, steps);
         return;
     }
     LLVMValueRef block = LLVMBuildUDiv(e->b, at->first_tile, emit_int(e, b->block), "");

@@ -1,11 +1,11 @@
 /* Winograd kernels for forward and backward data of 3x3 convolutions with padding 1 and stride 1, and for forward with stride 2.
  *
  * A piece is a group of images, or a band of tile rows of one image where images are large or few. It stages its input
- * (prologue applied), then takes its 4x4 output tiles in blocks: transform the block's input tiles, multiply the 36 planes,
- * transform back, finish. A block is small enough for its planes to stay in L2 and large enough to reuse the filters.
- * Without a prologue, and where a block is whole rows of tiles, tiles are read from the feature map itself.
+ * (prologue applied), then takes its 4x4 output tiles in blocks: transform the block's input tiles, multiply the 36 (stride 2:
+ * 81) planes, transform back, finish. A block is small enough for L1 to hold most of its planes and large enough to reuse the
+ * filters. Without a prologue, and where a block is whole rows of tiles, tiles are read from the feature map itself.
  *
- *     stage ─► [36][in block][tile][V] ─► x U[36][out group][in block][V][columns][V] ─► [36][out block][tile][V] ─► finish
+ *     stage ─► [point][in block][tile][V] ─► x U[36][out group][in block][V][columns][V] ─► [point][out block][tile][V] ─► finish
  *
  * U is made by a kernel of its own, once per step or, in inference, by prepare_eval, from the filters or, for backward data, from
  * the transposed filters read backwards.
@@ -37,7 +37,8 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
     const int64_t F = (int64_t)sizeof(float), V = c->V;
     int64_t tile_rows = divide_up(c->out[0], WINO_OUT), tile_columns = divide_up(c->out[1], WINO_OUT);
     int64_t few_pieces = conv_few_pieces(g, &p.direct.s), block = block_of(choice, c, tile_columns);
-    int64_t stride = c->in_stride[0], lines = WINO_OUT * stride, halo = 3 - stride, points = wino_points(stride);
+    const WinoForm *form = c->in_stride[0] == 1 ? &wino_plain : &wino_strided;
+    int64_t lines = form->lines, halo = form->side - lines, points = wino_points(form);
     int64_t columns = tile_columns * lines + halo, row_bytes = c->in_blocks * columns * V * F;
     p.bands = divide_up(tile_rows * lines * row_bytes, STAGE_BYTES);
     int64_t images = p.bands > 1 ? 1 : max_i64(1, min_i64(c->N, block / (tile_rows * tile_columns)));
@@ -49,7 +50,7 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
     p.repeat = p.bands > 1 ? 1 : max_i64(1, min_i64(PIECE_IMAGES, c->N / few_pieces) / images);
     if (g->mode == MODE_INFER) /* a band of a single image has few tiles; the products should not be padded to more */
         block = min_i64(block, images * divide_up(tile_rows, p.bands) * tile_columns);
-    p.tiles = wino_blocks(images, divide_up(tile_rows, p.bands), tile_columns, stride, block);
+    p.tiles = wino_blocks(images, divide_up(tile_rows, p.bands), tile_columns, form, block);
     p.bands = divide_up(tile_rows, p.tiles.tile_rows);
     StageWindow w = {.first = {-1, -1},
                      .lines = {p.tiles.tile_rows * lines + halo, columns},
@@ -59,14 +60,11 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
     p.stage = stage_plan(v, 0, g->value[v->args[0]].type, V, &w);
     p.in_place = !value_region(v, REGION_PROLOGUE, 0) && !p.stage.store && t->map_bytes == sizeof(float) &&
                  p.tiles.block % tile_columns == 0;
-    if (p.in_place) {
-        p.stage.copied = false;
-        p.stage.bytes = (uint64_t)(c->in[1] * V * F); /* a line of zeros, for above and below the image */
-    }
+    p.staged_bytes = p.in_place ? (uint64_t)(divide_up(c->in[1] * V * F, 64) * 64) : (uint64_t)p.tiles.images * p.stage.bytes;
     p.plane = wino_plane(t, max_i64(c->in_blocks, c->out_blocks), p.tiles.block);
     p.tile = wino_tile(t, points, c->out_blocks, p.tiles.block);
     p.nplanes = points + p.tile.planes;
-    p.scratch_bytes = (uint64_t)p.tiles.images * p.stage.bytes + (uint64_t)(p.nplanes * p.plane * F);
+    p.scratch_bytes = p.staged_bytes + (uint64_t)(p.nplanes * p.plane * F);
     p.filter_bytes = (uint64_t)(WINO_FILTERS * c->in_blocks * c->out_blocks * V * V * F);
     p.packed_bytes = c->transposed ? p.direct.packed_bytes : 0;
     if (p.bands > 1)
@@ -83,9 +81,9 @@ static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from)
     const Correlation *c = &p->direct.c;
     int64_t V = e->V, columns = p->tile.columns, tap = V * V;
     Kernel *kernel;
-    char *key = arena_printf(lowering_graph(k->l)->arena, "winograd-filters %lld x %lld, columns %lld, %s, stride %d",
+    char *key = arena_printf(lowering_graph(k->l)->arena, "winograd-filters %lld x %lld, columns %lld, %s, %s",
                              (long long)c->in_blocks, (long long)c->out_blocks, (long long)columns,
-                             c->transposed ? "transposed" : "plain", (int)p->tiles.stride);
+                             c->transposed ? "transposed" : "plain", p->tiles.form == &wino_plain ? "stride 1" : "stride 2");
     if (kernel_begin(k->l, "winograd_filters", key, 2, &kernel)) {
         LLVMValueRef source = emit_buffer(e, 0), target = emit_buffer(e, 1);
         LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, columns), "");
@@ -95,7 +93,7 @@ static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from)
         LLVMValueRef first = emit_offset(e, emit_offset(e, e->piece, c->in_blocks, ib.iv), 9 * tap, emit_mul_int(e, i.iv, V));
         LLVMValueRef filter = emit_address(e, source, first), taps[9], points[WINO_FILTERS];
         for (int n = 0; n < 9; n++) taps[n] = emit_load(e, filter, emit_int(e, (c->transposed ? 8 - n : n) * tap));
-        p->tiles.stride == 1 ? wino_transform_filter(e, taps, points) : wino_strided_filter(e, taps, points);
+        wino_transform_filter(e, p->tiles.form, taps, points);
         LLVMValueRef row = emit_offset(e, emit_offset(e, group, c->in_blocks, ib.iv), V, i.iv);
         LLVMValueRef to = emit_address(e, target, emit_mul_int(e, emit_offset(e, row, columns, column), V));
         for (int n = 0; n < WINO_FILTERS; n++) emit_store(e, points[n], to, emit_int(e, n * c->in_blocks * c->out_blocks * tap));
@@ -116,7 +114,7 @@ static void fetch_ahead(void *context, LLVMValueRef step, int64_t steps) {
 
 /* Where tile `t` of the block is. */
 typedef struct TileSite {
-    LLVMValueRef image, y, x; /* image of the group, first output row of the band, first column */
+    LLVMValueRef image, row, column; /* image of the group; among the tiles of the image or band */
 } TileSite;
 
 static TileSite tile_site(const WinoSweep *s, LLVMValueRef t) {
@@ -128,15 +126,20 @@ static TileSite tile_site(const WinoSweep *s, LLVMValueRef t) {
         in_image = LLVMBuildURem(e->b, tile, s->tiles, "");
     }
     LLVMValueRef columns = emit_int(e, s->p->tiles.tile_columns);
-    site.y = emit_mul_int(e, LLVMBuildUDiv(e->b, in_image, columns, ""), WINO_OUT);
-    site.x = emit_mul_int(e, LLVMBuildURem(e->b, in_image, columns, ""), WINO_OUT);
+    site.row = LLVMBuildUDiv(e->b, in_image, columns, "");
+    site.column = LLVMBuildURem(e->b, in_image, columns, "");
     return site;
+}
+
+/* Among the tiles of the whole image. */
+static LLVMValueRef tile_row(const WinoSweep *s, const TileSite *site) {
+    return emit_offset(s->k->e, s->band, s->p->tiles.tile_rows, site->row);
 }
 
 static void transform_tile(const WinoSweep *s, const WinoTileSource *source, LLVMValueRef ib, LLVMValueRef tile) {
     Emitter *e = s->k->e;
     LLVMValueRef dst = emit_address(e, s->planes_in, emit_mul_int(e, emit_offset(e, ib, s->p->tiles.block, tile), e->V));
-    (s->p->tiles.stride == 1 ? wino_transform_input : wino_strided_input)(e, source, dst, s->p->plane);
+    s->p->tiles.form->input(e, source, dst, s->p->plane);
 }
 
 static void transform_staged(const WinoSweep *s) {
@@ -146,12 +149,12 @@ static void transform_staged(const WinoSweep *s) {
     Loop t = loop_begin(e, emit_int(e, 0), s->count, 1, 0, NULL);
     TileSite site = tile_site(s, t.iv);
     LLVMValueRef at = emit_mul_int(e, site.image, (int64_t)(stage->bytes / sizeof(float)));
-    int64_t stride = s->p->tiles.stride;
-    at = emit_offset(e, site.y, stride * stage->row_stride, emit_offset(e, site.x, stride * e->V, at));
+    const WinoForm *form = s->p->tiles.form;
+    at = emit_offset(e, site.row, form->lines * stage->row_stride, emit_offset(e, site.column, form->lines * e->V, at));
     at = emit_add_int(e, at, emit_int(e, above * stage->row_stride + left * e->V));
     Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, stage->blocks), 1, 0, NULL);
     LLVMValueRef src = emit_address(e, s->staged, emit_offset(e, ib.iv, stage->block_stride, at));
-    WinoTileSource source = wino_source(e, src, stage->row_stride, wino_side(stride));
+    WinoTileSource source = wino_source(e, src, stage->row_stride, form->side);
     transform_tile(s, &source, ib.iv, t.iv);
     loop_end(e, &ib, NULL);
     loop_end(e, &t, NULL);
@@ -162,7 +165,7 @@ static void transform_staged(const WinoSweep *s) {
 static void transform_columns(const WinoSweep *s, LLVMValueRef *lines, LLVMValueRef ib, LLVMValueRef first, int64_t from,
                               int64_t to) {
     Emitter *e = s->k->e;
-    int64_t step = WINO_OUT * s->p->tiles.stride, side = wino_side(s->p->tiles.stride), width = s->p->stage.in[1];
+    int64_t step = s->p->tiles.form->lines, side = s->p->tiles.form->side, width = s->p->direct.c.in[1];
     Loop column = loop_begin(e, emit_int(e, from), emit_int(e, to), 1, 0, NULL);
     WinoTileSource source = {.first = from == 0 ? 1 : 0, .end = min_i64(side, width + 1 - (to - 1) * step)};
     LLVMValueRef pixel = emit_offset(e, column.iv, step, emit_int(e, source.first - 1));
@@ -172,29 +175,29 @@ static void transform_columns(const WinoSweep *s, LLVMValueRef *lines, LLVMValue
 }
 
 /* Row by row of tiles. A line above or below the image is one of zeros; pixels beside it are known where the code is made, which
- * is why the first column and the last have their own. */
+ * is why the first column, and the last if the border cuts it, have their own. At most one does: tiles overlap by less than a
+ * tile. */
 static void transform_in_place(const WinoSweep *s) {
     Emitter *e = s->k->e;
-    const StagePlan *map = &s->p->stage;
-    int64_t columns = s->p->tiles.tile_columns, stride = s->p->tiles.stride, side = wino_side(stride), line = map->in[1] * e->V;
-    int64_t whole = min_i64(columns, (map->in[1] + 1 - side) / (WINO_OUT * stride) + 1); /* tiles that no right border cuts */
+    const Correlation *c = &s->p->direct.c;
+    const WinoForm *form = s->p->tiles.form;
+    int64_t columns = s->p->tiles.tile_columns, line = c->in[1] * e->V;
+    int64_t whole = min_i64(columns, (c->in[1] + 1 - form->side) / form->lines + 1); /* tiles that no right border cuts */
     Loop row = loop_begin(e, emit_int(e, 0), s->count, columns, 0, NULL);
     TileSite site = tile_site(s, row.iv);
     LLVMValueRef n = emit_add_int(e, s->at.first_image, site.image);
-    LLVMValueRef y = emit_offset(e, s->band, s->p->tiles.tile_rows * WINO_OUT, site.y),
-                 top = emit_offset(e, y, stride, emit_int(e, -1));
-    Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, map->blocks), 1, 0, NULL);
-    LLVMValueRef plane = emit_mul_int(e, emit_offset(e, n, map->blocks, ib.iv), map->in[0] * line), lines[WINO_MAX_SIDE];
-    for (int64_t i = 0; i < side; i++) {
+    LLVMValueRef top = emit_offset(e, tile_row(s, &site), form->lines, emit_int(e, -1));
+    Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, c->in_blocks), 1, 0, NULL);
+    LLVMValueRef plane = emit_mul_int(e, emit_offset(e, n, c->in_blocks, ib.iv), c->in[0] * line), lines[WINO_MAX_SIDE];
+    for (int64_t i = 0; i < form->side; i++) {
         LLVMValueRef at = emit_add_int(e, top, emit_int(e, i));
-        LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntULT, at, emit_int(e, map->in[0]), "");
+        LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntULT, at, emit_int(e, c->in[0]), "");
         LLVMValueRef there = emit_address(e, s->k->arg_base[0], emit_offset(e, at, line, plane));
         lines[i] = LLVMBuildSelect(e->b, inside, there, s->staged, "");
     }
-    int64_t inner = 1; /* columns that are done */
     transform_columns(s, lines, ib.iv, row.iv, 0, 1);
-    if (whole > inner) transform_columns(s, lines, ib.iv, row.iv, inner, whole), inner = whole;
-    for (; inner < columns; inner++) transform_columns(s, lines, ib.iv, row.iv, inner, inner + 1);
+    if (whole > 1) transform_columns(s, lines, ib.iv, row.iv, 1, whole);
+    if (whole < columns && columns > 1) transform_columns(s, lines, ib.iv, row.iv, columns - 1, columns);
     loop_end(e, &ib, NULL);
     loop_end(e, &row, NULL);
 }
@@ -252,9 +255,9 @@ static void transform_outputs(const WinoSweep *s) {
     TileSite site = tile_site(s, t.iv);
     LLVMValueRef src = emit_address(e, s->planes_out, emit_mul_int(e, emit_offset(e, ob.iv, s->p->tiles.block, t.iv), e->V)),
                  out[16];
-    (s->p->tiles.stride == 1 ? wino_transform_output : wino_strided_output)(e, src, s->p->plane, out);
+    s->p->tiles.form->output(e, src, s->p->plane, out);
     Finish f = finish_of(s, site.image, ob.iv);
-    finish_tile(s, &f, emit_offset(e, s->band, s->p->tiles.tile_rows * WINO_OUT, site.y), site.x, out);
+    finish_tile(s, &f, emit_mul_int(e, tile_row(s, &site), WINO_OUT), emit_mul_int(e, site.column, WINO_OUT), out);
     loop_end(e, &t, NULL);
     loop_end(e, &ob, NULL);
 }
@@ -281,7 +284,7 @@ void wino_sweep_block(WinoSweep *s) {
     LLVMValueRef filters = emit_buffer(e, s->k->filters_buffer);
     if (p->tiles.rows && !p->in_place) wino_stage_block(s->k, &p->tiles, &p->stage, 0, &s->at, s->band, s->staged);
     p->in_place ? transform_in_place(s) : transform_staged(s);
-    wino_multiply(e, p->tile, p->tiles.stride, p->plane, s->planes_in, filters, s->planes_out, p->tiles.block, c->in_blocks,
+    wino_multiply(e, p->tiles.form, p->tile, p->plane, s->planes_in, filters, s->planes_out, p->tiles.block, c->in_blocks,
                   c->channels_in, c->out_blocks, aside);
     transform_outputs(s);
 }
@@ -315,7 +318,7 @@ static void emit_group(WinoSweep *s) {
 
 static void clear_line(const WinoSweep *s) {
     Emitter *e = s->k->e;
-    Loop pixel = loop_begin(e, emit_int(e, 0), emit_int(e, s->p->stage.in[1]), 1, 0, NULL);
+    Loop pixel = loop_begin(e, emit_int(e, 0), emit_int(e, s->p->direct.c.in[1]), 1, 0, NULL);
     emit_store(e, emit_vec(e, 0), s->staged, emit_mul_int(e, pixel.iv, e->V));
     loop_end(e, &pixel, NULL);
 }
@@ -329,7 +332,7 @@ static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
         s.band = LLVMBuildURem(e->b, e->piece, emit_int(e, p->bands), "");
         piece = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->bands), "");
     }
-    s.planes_out = emit_address(e, e->scratch, emit_int(e, p->tiles.images * (int64_t)(p->stage.bytes / sizeof(float))));
+    s.planes_out = emit_address(e, e->scratch, emit_int(e, (int64_t)(p->staged_bytes / sizeof(float))));
     s.planes_in = emit_address(e, s.planes_out, emit_int(e, p->tile.planes * p->plane));
     int64_t N = p->direct.c.N, span = p->tiles.images * p->repeat;
     LLVMValueRef first = emit_mul_int(e, piece, span), end = emit_add_int(e, first, emit_int(e, span));

@@ -20,23 +20,18 @@
 
 enum { ODD = 5, EVEN = 4, SIDE = ODD + EVEN };
 
-static LLVMValueRef add(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFAdd(e->b, a, b, ""); }
-static LLVMValueRef sub(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFSub(e->b, a, b, ""); }
-static LLVMValueRef axpy(Emitter *e, double a, LLVMValueRef x, LLVMValueRef y) { return emit_fma(e, emit_vec(e, a), x, y); }
-static LLVMValueRef scale(Emitter *e, double a, LLVMValueRef x) { return LLVMBuildFMul(e->b, emit_vec(e, a), x, ""); }
-
 /* Pixel of the tile's side that odd line i, or even line i, is. */
 static int64_t odd_line(int i) { return 2 * i; }
 static int64_t even_line(int i) { return 2 * i + 1; }
 
 /* B' d. What of it is not used costs nothing. */
 static void input_line(Emitter *e, const LLVMValueRef d[ODD], LLVMValueRef o[ODD]) {
-    LLVMValueRef u = sub(e, d[3], d[1]), w = sub(e, d[2], d[3]);
-    o[0] = axpy(e, 2, sub(e, d[0], d[2]), u);
-    o[1] = axpy(e, 2, d[1], w);
-    o[2] = axpy(e, 2, sub(e, d[2], d[1]), w);
+    LLVMValueRef u = emit_sub(e, d[3], d[1]), w = emit_sub(e, d[2], d[3]);
+    o[0] = wino_axpy(e, 2, emit_sub(e, d[0], d[2]), u);
+    o[1] = wino_axpy(e, 2, d[1], w);
+    o[2] = wino_axpy(e, 2, emit_sub(e, d[2], d[1]), w);
     o[3] = u;
-    o[4] = axpy(e, -2, u, sub(e, d[4], d[2]));
+    o[4] = wino_axpy(e, -2, u, emit_sub(e, d[4], d[2]));
 }
 
 /* Row `point` of the transformed tile from the nine vectors t. */
@@ -49,7 +44,7 @@ static void store_row(Emitter *e, const LLVMValueRef t[SIDE], LLVMValueRef dst, 
 }
 
 /* The points of odd rows are made two at a time, since all of them would not fit 32 registers. */
-void wino_strided_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef dst, int64_t plane) {
+static void transform_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef dst, int64_t plane) {
     static const int turn[3][2] = {{0, 3}, {1, 2}, {4, 4}};
     for (int part = 0; part < 3; part++) {
         LLVMValueRef t[2][SIDE];
@@ -70,11 +65,11 @@ void wino_strided_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef dst
 
 /* A' m. */
 static void output_line(Emitter *e, const LLVMValueRef m[ODD], LLVMValueRef o[WINO_OUT]) {
-    LLVMValueRef s = add(e, m[1], m[2]), d = sub(e, m[1], m[2]);
-    o[0] = add(e, add(e, m[0], m[3]), s);
-    o[1] = axpy(e, 2, m[3], d);
-    o[2] = axpy(e, 4, m[3], s);
-    o[3] = add(e, axpy(e, 8, m[3], d), m[4]);
+    LLVMValueRef s = emit_add(e, m[1], m[2]), d = emit_sub(e, m[1], m[2]);
+    o[0] = emit_add(e, emit_add(e, m[0], m[3]), s);
+    o[1] = wino_axpy(e, 2, m[3], d);
+    o[2] = wino_axpy(e, 4, m[3], s);
+    o[3] = emit_add(e, wino_axpy(e, 8, m[3], d), m[4]);
 }
 
 /* Column `point` of the planes at src: four values, of odd and even rows together. */
@@ -82,10 +77,10 @@ static void output_column(Emitter *e, LLVMValueRef src, int64_t plane, int point
     LLVMValueRef m[SIDE];
     for (int i = 0; i < SIDE; i++) m[i] = emit_load(e, src, emit_int(e, (i * SIDE + point) * plane));
     output_line(e, m, o);
-    for (int i = 0; i < EVEN; i++) o[i] = add(e, o[i], m[ODD + i]);
+    for (int i = 0; i < EVEN; i++) o[i] = emit_add(e, o[i], m[ODD + i]);
 }
 
-void wino_strided_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]) {
+static void transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]) {
     LLVMValueRef t[WINO_OUT][ODD], o[WINO_OUT];
     for (int j = 0; j < ODD; j++) {
         output_column(e, src, plane, j, o);
@@ -94,26 +89,24 @@ void wino_strided_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueR
     for (int i = 0; i < WINO_OUT; i++) output_line(e, t[i], out + i * WINO_OUT);
     for (int j = 0; j < EVEN; j++) {
         output_column(e, src, plane, ODD + j, o);
-        for (int i = 0; i < WINO_OUT; i++) out[i * WINO_OUT + j] = add(e, out[i * WINO_OUT + j], o[i]);
+        for (int i = 0; i < WINO_OUT; i++) out[i * WINO_OUT + j] = emit_add(e, out[i * WINO_OUT + j], o[i]);
     }
 }
 
 /* G (g0, g2), then g1. */
 static void filter_line(Emitter *e, LLVMValueRef g0, LLVMValueRef g1, LLVMValueRef g2, LLVMValueRef o[6]) {
-    o[0] = scale(e, 0.5, g0);
-    o[1] = scale(e, 0.5, add(e, g0, g2));
-    o[2] = scale(e, 1.0 / 6, sub(e, g0, g2));
-    o[3] = axpy(e, 1.0 / 3, g2, scale(e, 1.0 / 6, g0));
+    o[0] = wino_scale(e, 0.5, g0);
+    o[1] = wino_scale(e, 0.5, emit_add(e, g0, g2));
+    o[2] = wino_scale(e, 1.0 / 6, emit_sub(e, g0, g2));
+    o[3] = wino_axpy(e, 1.0 / 3, g2, wino_scale(e, 1.0 / 6, g0));
     o[4] = g2;
     o[5] = g1;
 }
 
-void wino_strided_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef out[WINO_FILTERS]) {
-    LLVMValueRef t[6][3];
-    for (int j = 0; j < 3; j++) {
-        LLVMValueRef o[6];
-        filter_line(e, g[j], g[3 + j], g[6 + j], o);
-        for (int i = 0; i < 6; i++) t[i][j] = o[i];
-    }
-    for (int i = 0; i < 6; i++) filter_line(e, t[i][0], t[i][1], t[i][2], out + i * 6);
-}
+const WinoForm wino_strided = {.side = SIDE,
+                               .lines = 2 * WINO_OUT,
+                               .input_cost = 380,
+                               .output_cost = 240,
+                               .input = transform_input,
+                               .output = transform_output,
+                               .filter_line = filter_line};

@@ -26,7 +26,7 @@ WinoWeightsPlan wino_weights_plan(const Target *t, const ConvChoice *choice, con
     p.direct.block_groups = 1;
     int64_t group = divide_up(s->N, p.direct.image_groups);
     int64_t images = max_i64(1, min_i64(group, block / (tile_rows * tile_columns)));
-    p.tiles = wino_blocks(images, tile_rows, tile_columns, 1, block);
+    p.tiles = wino_blocks(images, tile_rows, tile_columns, &wino_plain, block);
     int64_t rows = tile_rows * WINO_OUT, columns = tile_columns * WINO_OUT;
     StageWindow xw = {.first = {-1, -1}, .lines = {rows + 2, columns + 2}, .last_row = rows, .advance = rows, .bands = 1};
     StageWindow dw = {.lines = {rows, columns}, .last_row = rows - 1, .advance = rows, .bands = 1};
