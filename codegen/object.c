@@ -1,6 +1,6 @@
 /* From modules to objects in memory. Emitters write vector code with the loop structure they want, so LLVM is asked for
  * cleaning up (common subexpressions, invariant code, addresses), not for restructuring: no vectoriser, no unroller, no
- * inliner. That keeps compilation fast and the bits the emitters'.
+ * inliner, no loop strength reduction (target.c). That keeps compilation fast and the bits the emitters'.
  *
  * Kernels know nothing of each other. Where each is a module of its own, threads take them one after the other, the largest
  * first; each has an LLVM context, into which bitcode carries the kernel. */

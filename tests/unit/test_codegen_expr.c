@@ -1,5 +1,7 @@
-/* Every ExprOp as vector code, over inputs chosen to be hard: zeros, denormals, infinities, NaN, the edges of overflow and
- * underflow, and a sweep of ordinary numbers. Functions must be within 2 units in the last place of the double result. */
+/* What emitters build on: indices, and every ExprOp as vector code, over inputs chosen to be hard: zeros, denormals, infinities,
+ * NaN, the edges of overflow and underflow, and a sweep of ordinary numbers. Functions must be within 2 units in the last place
+ * of the double result. */
+#include "codegen/emit.h"
 #include "codegen_helpers.h"
 #include <float.h>
 
@@ -106,10 +108,35 @@ START_TEST(long_expr) {
 }
 END_TEST
 
+static int64_t displacement(LLVMValueRef of) { return LLVMConstIntGetSExtValue(LLVMGetOperand(of, 1)); }
+
+/* Indices that differ by constants alone must not cost a register each: the constant is the last thing added. */
+START_TEST(constants_of_indices_stay_outermost) {
+    Target target;
+    char why[256];
+    ck_assert_msg(target_open(&target, NULL, "native", why, sizeof why), "%s", why);
+    Emitter *e = emitter_open(&target, "indices");
+    emitter_begin_kernel(e, "kernel", 1);
+    LLVMValueRef i = e->piece, three = emit_add_int(e, i, emit_int(e, 3)), row = emit_mul_int(e, i, 7);
+    ck_assert_int_eq(displacement(emit_mul_int(e, three, 16)), 48);
+    ck_assert_int_eq(displacement(emit_add_int(e, three, row)), 3);
+    ck_assert_int_eq(displacement(emit_add_int(e, emit_int(e, 4), three)), 7);
+    ck_assert_int_eq(displacement(emit_offset(e, three, 5, emit_add_int(e, row, emit_int(e, 2)))), 17);
+    ck_assert(emit_add_int(e, three, emit_int(e, -3)) == i);
+    LLVMValueRef address = emit_address(e, emit_buffer(e, 0), emit_mul_int(e, three, 16));
+    ck_assert_int_eq(displacement(address), 48);
+    ck_assert(LLVMIsAGetElementPtrInst(LLVMGetOperand(address, 0)) != NULL);
+    emitter_end_kernel(e);
+    emitter_close(e);
+    target_close(&target);
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("expr");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, every_operation);
     tcase_add_test(tests, long_expr);
+    tcase_add_test(tests, constants_of_indices_stay_outermost);
     return run_cases("codegen_expr", tests);
 }
