@@ -98,6 +98,20 @@ typedef struct WinoAt {
     LLVMValueRef first_image, first_tile, last;
 } WinoAt;
 LLVMValueRef wino_last_block(Emitter *e, const WinoBlocks *b, LLVMValueRef first_tile, LLVMValueRef tiles);
+/* A loop over the first `count` tiles of a block; over its rows and the tiles of each where a block is whole rows of tiles. */
+typedef struct WinoTiles {
+    LLVMValueRef tile;               /* of the block */
+    LLVMValueRef image, row, column; /* image of the group; place among the tiles of the image or band */
+    /* private */
+    bool by_rows;
+    Loop outer, inner;
+} WinoTiles;
+static inline bool wino_by_rows(const WinoBlocks *b) { return b->block % b->tile_columns == 0; }
+WinoTiles wino_tiles_begin(Emitter *e, const WinoBlocks *b, const WinoAt *at, LLVMValueRef count);
+void wino_tiles_end(Emitter *e, WinoTiles *t);
+/* The outer of the two loops alone: tile, image and row are those of a row's first tile. By rows only. */
+WinoTiles wino_rows_begin(Emitter *e, const WinoBlocks *b, const WinoAt *at, LLVMValueRef count);
+void wino_rows_end(Emitter *e, WinoTiles *t);
 /* Stages the lines of an image that the block needs and the blocks before it did not. For blocks of rows only. */
 void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const StagePlan *stage, int operand, const WinoAt *at,
                       LLVMValueRef band, LLVMValueRef scratch);
@@ -146,7 +160,7 @@ typedef struct WinoSweep {
     ConvKernel *k;
     const WinoPlan *p;
     WinoAt at;
-    LLVMValueRef band, tiles; /* tiles of an image in this band */
+    LLVMValueRef band;
     LLVMValueRef staged, planes_in, planes_out;
     LLVMValueRef count;  /* of the block */
     int64_t fetch_parts; /* products that share the fetching ahead, this one being the first; 0 for none */

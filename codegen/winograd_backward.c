@@ -85,7 +85,6 @@ static void emit_group(WinoSweep *d, WinoGradient *w, bool whole) {
     LLVMValueRef to = emit_address(e, w->x, emit_mul_int(e, image.iv, (int64_t)(p->x.bytes / sizeof(float))));
     if (!p->tiles.rows) stage_emit(w->k, &p->x, 0, emit_add_int(e, w->at.first_image, image.iv), emit_int(e, 0), to, NULL);
     loop_end(e, &image, NULL);
-    d->tiles = emit_int(e, p->tiles.tile_rows * p->tiles.tile_columns);
     LLVMValueRef total = emit_mul_int(e, w->images, p->tiles.tile_rows * p->tiles.tile_columns);
     Loop block = loop_begin(e, emit_int(e, 0), total, p->tiles.block, 0, NULL);
     d->at.first_tile = w->at.first_tile = block.iv;

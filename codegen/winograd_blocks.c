@@ -24,6 +24,50 @@ LLVMValueRef wino_last_block(Emitter *e, const WinoBlocks *b, LLVMValueRef first
     return LLVMBuildICmp(e->b, LLVMIntSGE, emit_add_int(e, first_tile, emit_int(e, b->block)), tiles, "");
 }
 
+/* Image and row of the tile row `row` of the group. */
+static void place_row(Emitter *e, const WinoBlocks *b, WinoTiles *t, LLVMValueRef row) {
+    t->image = emit_int(e, 0);
+    t->row = row;
+    if (b->images == 1) return;
+    t->image = LLVMBuildUDiv(e->b, row, emit_int(e, b->tile_rows), "");
+    t->row = LLVMBuildURem(e->b, row, emit_int(e, b->tile_rows), "");
+}
+
+WinoTiles wino_rows_begin(Emitter *e, const WinoBlocks *b, const WinoAt *at, LLVMValueRef count) {
+    LLVMValueRef columns = emit_int(e, b->tile_columns);
+    WinoTiles t = {.by_rows = true};
+    t.outer = loop_begin(e, emit_int(e, 0), LLVMBuildUDiv(e->b, count, columns, ""), 1, 0, NULL);
+    t.tile = emit_mul_int(e, t.outer.iv, b->tile_columns);
+    t.column = emit_int(e, 0);
+    /* else the group is one block */
+    LLVMValueRef first = b->rows ? LLVMBuildUDiv(e->b, at->first_tile, columns, "") : emit_int(e, 0);
+    place_row(e, b, &t, emit_add_int(e, first, t.outer.iv));
+    return t;
+}
+
+void wino_rows_end(Emitter *e, WinoTiles *t) { loop_end(e, &t->outer, NULL); }
+
+WinoTiles wino_tiles_begin(Emitter *e, const WinoBlocks *b, const WinoAt *at, LLVMValueRef count) {
+    if (wino_by_rows(b)) {
+        WinoTiles t = wino_rows_begin(e, b, at, count);
+        t.inner = loop_begin(e, emit_int(e, 0), emit_int(e, b->tile_columns), 1, 0, NULL);
+        t.column = t.inner.iv;
+        t.tile = emit_add_int(e, t.tile, t.column);
+        return t;
+    }
+    WinoTiles t = {.outer = loop_begin(e, emit_int(e, 0), count, 1, 0, NULL)};
+    LLVMValueRef of_group = emit_add_int(e, at->first_tile, t.outer.iv), columns = emit_int(e, b->tile_columns);
+    t.tile = t.outer.iv;
+    place_row(e, b, &t, LLVMBuildUDiv(e->b, of_group, columns, ""));
+    t.column = LLVMBuildURem(e->b, of_group, columns, "");
+    return t;
+}
+
+void wino_tiles_end(Emitter *e, WinoTiles *t) {
+    if (t->by_rows) loop_end(e, &t->inner, NULL);
+    loop_end(e, &t->outer, NULL);
+}
+
 /* Input lines that two rows of tiles, one below the other, both read. */
 static int64_t halo_lines(const WinoBlocks *b) { return b->form->side - b->form->lines; }
 

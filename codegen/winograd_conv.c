@@ -58,8 +58,8 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
                      .advance = p.tiles.tile_rows * lines,
                      .bands = p.bands};
     p.stage = stage_plan(v, 0, g->value[v->args[0]].type, V, &w);
-    p.in_place = !value_region(v, REGION_PROLOGUE, 0) && !p.stage.store && t->map_bytes == sizeof(float) &&
-                 p.tiles.block % tile_columns == 0;
+    p.in_place =
+        !value_region(v, REGION_PROLOGUE, 0) && !p.stage.store && t->map_bytes == sizeof(float) && wino_by_rows(&p.tiles);
     p.staged_bytes = p.in_place ? (uint64_t)(divide_up(c->in[1] * V * F, 64) * 64) : (uint64_t)p.tiles.images * p.stage.bytes;
     p.plane = wino_plane(t, max_i64(c->in_blocks, c->out_blocks), p.tiles.block);
     p.tile = wino_tile(t, points, c->out_blocks, p.tiles.block);
@@ -112,28 +112,9 @@ static void fetch_ahead(void *context, LLVMValueRef step, int64_t steps) {
     wino_fetch(s->k, &s->p->tiles, &s->at, step, s->fetch_parts * steps);
 }
 
-/* Where tile `t` of the block is. */
-typedef struct TileSite {
-    LLVMValueRef image, row, column; /* image of the group; among the tiles of the image or band */
-} TileSite;
-
-static TileSite tile_site(const WinoSweep *s, LLVMValueRef t) {
-    Emitter *e = s->k->e;
-    LLVMValueRef tile = emit_add_int(e, s->at.first_tile, t), in_image = tile;
-    TileSite site = {.image = emit_int(e, 0)};
-    if (s->p->tiles.images > 1) {
-        site.image = LLVMBuildUDiv(e->b, tile, s->tiles, "");
-        in_image = LLVMBuildURem(e->b, tile, s->tiles, "");
-    }
-    LLVMValueRef columns = emit_int(e, s->p->tiles.tile_columns);
-    site.row = LLVMBuildUDiv(e->b, in_image, columns, "");
-    site.column = LLVMBuildURem(e->b, in_image, columns, "");
-    return site;
-}
-
 /* Among the tiles of the whole image. */
-static LLVMValueRef tile_row(const WinoSweep *s, const TileSite *site) {
-    return emit_offset(s->k->e, s->band, s->p->tiles.tile_rows, site->row);
+static LLVMValueRef tile_row(const WinoSweep *s, const WinoTiles *t) {
+    return emit_offset(s->k->e, s->band, s->p->tiles.tile_rows, t->row);
 }
 
 static void transform_tile(const WinoSweep *s, const WinoTileSource *source, LLVMValueRef ib, LLVMValueRef tile) {
@@ -146,18 +127,17 @@ static void transform_staged(const WinoSweep *s) {
     Emitter *e = s->k->e;
     const StagePlan *stage = &s->p->stage;
     int64_t left = -1 - stage->origin[1], above = -1 - stage->origin[0]; /* stored prologues may stage more than is read */
-    Loop t = loop_begin(e, emit_int(e, 0), s->count, 1, 0, NULL);
-    TileSite site = tile_site(s, t.iv);
-    LLVMValueRef at = emit_mul_int(e, site.image, (int64_t)(stage->bytes / sizeof(float)));
+    WinoTiles t = wino_tiles_begin(e, &s->p->tiles, &s->at, s->count);
+    LLVMValueRef at = emit_mul_int(e, t.image, (int64_t)(stage->bytes / sizeof(float)));
     const WinoForm *form = s->p->tiles.form;
-    at = emit_offset(e, site.row, form->lines * stage->row_stride, emit_offset(e, site.column, form->lines * e->V, at));
+    at = emit_offset(e, t.row, form->lines * stage->row_stride, emit_offset(e, t.column, form->lines * e->V, at));
     at = emit_add_int(e, at, emit_int(e, above * stage->row_stride + left * e->V));
     Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, stage->blocks), 1, 0, NULL);
     LLVMValueRef src = emit_address(e, s->staged, emit_offset(e, ib.iv, stage->block_stride, at));
     WinoTileSource source = wino_source(e, src, stage->row_stride, form->side);
-    transform_tile(s, &source, ib.iv, t.iv);
+    transform_tile(s, &source, ib.iv, t.tile);
     loop_end(e, &ib, NULL);
-    loop_end(e, &t, NULL);
+    wino_tiles_end(e, &t);
 }
 
 /* Tiles `from` <= column < `to` of a row of tiles, whose first is tile `first` of the block: those that lie alike to the left and
@@ -183,10 +163,9 @@ static void transform_in_place(const WinoSweep *s) {
     const WinoForm *form = s->p->tiles.form;
     int64_t columns = s->p->tiles.tile_columns, line = c->in[1] * e->V;
     int64_t whole = min_i64(columns, (c->in[1] + 1 - form->side) / form->lines + 1); /* tiles that no right border cuts */
-    Loop row = loop_begin(e, emit_int(e, 0), s->count, columns, 0, NULL);
-    TileSite site = tile_site(s, row.iv);
-    LLVMValueRef n = emit_add_int(e, s->at.first_image, site.image);
-    LLVMValueRef top = emit_offset(e, tile_row(s, &site), form->lines, emit_int(e, -1));
+    WinoTiles row = wino_rows_begin(e, &s->p->tiles, &s->at, s->count);
+    LLVMValueRef n = emit_add_int(e, s->at.first_image, row.image);
+    LLVMValueRef top = emit_offset(e, tile_row(s, &row), form->lines, emit_int(e, -1));
     Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, c->in_blocks), 1, 0, NULL);
     LLVMValueRef plane = emit_mul_int(e, emit_offset(e, n, c->in_blocks, ib.iv), c->in[0] * line), lines[WINO_MAX_SIDE];
     for (int64_t i = 0; i < form->side; i++) {
@@ -195,11 +174,11 @@ static void transform_in_place(const WinoSweep *s) {
         LLVMValueRef there = emit_address(e, s->k->arg_base[0], emit_offset(e, at, line, plane));
         lines[i] = LLVMBuildSelect(e->b, inside, there, s->staged, "");
     }
-    transform_columns(s, lines, ib.iv, row.iv, 0, 1);
-    if (whole > 1) transform_columns(s, lines, ib.iv, row.iv, 1, whole);
-    if (whole < columns && columns > 1) transform_columns(s, lines, ib.iv, row.iv, columns - 1, columns);
+    transform_columns(s, lines, ib.iv, row.tile, 0, 1);
+    if (whole > 1) transform_columns(s, lines, ib.iv, row.tile, 1, whole);
+    if (whole < columns && columns > 1) transform_columns(s, lines, ib.iv, row.tile, columns - 1, columns);
     loop_end(e, &ib, NULL);
-    loop_end(e, &row, NULL);
+    wino_rows_end(e, &row);
 }
 
 /* Pixels of a tile that lies across the border of the image, one by one where they are inside. */
@@ -251,14 +230,13 @@ static Finish finish_of(const WinoSweep *s, LLVMValueRef image, LLVMValueRef cb)
 static void transform_outputs(const WinoSweep *s) {
     Emitter *e = s->k->e;
     Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, s->p->direct.c.out_blocks), 1, 0, NULL);
-    Loop t = loop_begin(e, emit_int(e, 0), s->count, 1, 0, NULL);
-    TileSite site = tile_site(s, t.iv);
-    LLVMValueRef src = emit_address(e, s->planes_out, emit_mul_int(e, emit_offset(e, ob.iv, s->p->tiles.block, t.iv), e->V)),
+    WinoTiles t = wino_tiles_begin(e, &s->p->tiles, &s->at, s->count);
+    LLVMValueRef src = emit_address(e, s->planes_out, emit_mul_int(e, emit_offset(e, ob.iv, s->p->tiles.block, t.tile), e->V)),
                  out[16];
     s->p->tiles.form->output(e, src, s->p->plane, out);
-    Finish f = finish_of(s, site.image, ob.iv);
-    finish_tile(s, &f, emit_mul_int(e, tile_row(s, &site), WINO_OUT), emit_mul_int(e, site.column, WINO_OUT), out);
-    loop_end(e, &t, NULL);
+    Finish f = finish_of(s, t.image, ob.iv);
+    finish_tile(s, &f, emit_mul_int(e, tile_row(s, &t), WINO_OUT), emit_mul_int(e, t.column, WINO_OUT), out);
+    wino_tiles_end(e, &t);
     loop_end(e, &ob, NULL);
 }
 
@@ -303,8 +281,8 @@ static void emit_group(WinoSweep *s) {
     if (tile_rows % p->tiles.tile_rows)
         rows =
             emit_min_int(e, rows, LLVMBuildSub(e->b, emit_int(e, tile_rows), emit_mul_int(e, s->band, p->tiles.tile_rows), ""));
-    s->tiles = emit_mul_int(e, rows, p->tiles.tile_columns);
-    LLVMValueRef total = p->tiles.images > 1 ? LLVMBuildMul(e->b, images, s->tiles, "") : s->tiles;
+    LLVMValueRef total = emit_mul_int(e, rows, p->tiles.tile_columns); /* of an image */
+    if (p->tiles.images > 1) total = LLVMBuildMul(e->b, images, total, "");
     bool whole = tile_rows % p->tiles.tile_rows == 0 && c->N % p->tiles.images == 0 &&
                  p->tiles.images * p->tiles.tile_rows * p->tiles.tile_columns % p->tiles.block == 0;
     Loop block = loop_begin(e, emit_int(e, 0), total, p->tiles.block, 0, NULL);

@@ -46,27 +46,20 @@ static void fetch_ahead(void *context, LLVMValueRef step, int64_t steps) {
 }
 
 /* Planes of the tiles of one operand: count of them from first_tile on. */
-static void transform(const WinoGradient *s, bool gradient, LLVMValueRef first_tile, LLVMValueRef count) {
+static void transform(const WinoGradient *s, bool gradient, LLVMValueRef count) {
     Emitter *e = s->k->e;
     const WinoWeightsPlan *p = s->p;
     const StagePlan *stage = gradient ? &p->dy : &p->x;
-    int64_t tiles = p->tiles.tile_rows * p->tiles.tile_columns, first = gradient ? 0 : -1;
+    int64_t first = gradient ? 0 : -1;
     int64_t image_floats = stage->copied ? (int64_t)(stage->bytes / sizeof(float)) : stage->blocks * stage->block_stride;
-    Loop t = loop_begin(e, emit_int(e, 0), count, 1, 0, NULL);
-    LLVMValueRef tile = emit_add_int(e, first_tile, t.iv), in_image = tile, image = emit_int(e, 0);
-    if (p->tiles.images > 1) {
-        image = LLVMBuildUDiv(e->b, tile, emit_int(e, tiles), "");
-        in_image = LLVMBuildURem(e->b, tile, emit_int(e, tiles), "");
-    }
-    LLVMValueRef y = LLVMBuildUDiv(e->b, in_image, emit_int(e, p->tiles.tile_columns), "");
-    LLVMValueRef x = LLVMBuildURem(e->b, in_image, emit_int(e, p->tiles.tile_columns), "");
+    WinoTiles t = wino_tiles_begin(e, &p->tiles, &s->at, count);
     int64_t corner = stage->copied ? (first - stage->origin[0]) * stage->row_stride + (first - stage->origin[1]) * e->V : 0;
-    LLVMValueRef at = emit_offset(e, image, image_floats, emit_int(e, corner));
-    at = emit_offset(e, y, WINO_OUT * stage->row_stride, emit_offset(e, x, WINO_OUT * e->V, at));
+    LLVMValueRef at = emit_offset(e, t.image, image_floats, emit_int(e, corner));
+    at = emit_offset(e, t.row, WINO_OUT * stage->row_stride, emit_offset(e, t.column, WINO_OUT * e->V, at));
     Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, stage->blocks), 1, 0, NULL);
     LLVMValueRef src = emit_address(e, gradient ? s->dy : s->x, emit_offset(e, block.iv, stage->block_stride, at));
     LLVMValueRef dst = emit_address(e, gradient ? s->planes_dy : s->planes_x,
-                                    emit_mul_int(e, emit_offset(e, block.iv, p->tiles.block, t.iv), e->V));
+                                    emit_mul_int(e, emit_offset(e, block.iv, p->tiles.block, t.tile), e->V));
     if (gradient) {
         wino_transform_gradient(e, src, stage->row_stride, dst, p->out_plane);
     } else {
@@ -74,7 +67,7 @@ static void transform(const WinoGradient *s, bool gradient, LLVMValueRef first_t
         wino_transform_input(e, &source, dst, p->in_plane);
     }
     loop_end(e, &block, NULL);
-    loop_end(e, &t, NULL);
+    wino_tiles_end(e, &t);
 }
 
 /* Clears the planes of dY from tile `count` of the block on, so that missing tiles add nothing (and no stale NaN: x's planes
@@ -138,8 +131,8 @@ void wino_gradient_block(WinoGradient *s, LLVMValueRef count, bool whole, WinoAs
     const ConvShape *c = &p->direct.s;
     if (!whole) clear_missing(s, count);
     if (p->tiles.rows) wino_stage_block(s->k, &p->tiles, &p->x, 0, &s->at, emit_int(s->k->e, 0), s->x);
-    transform(s, false, s->at.first_tile, count);
-    transform(s, true, s->at.first_tile, count);
+    transform(s, false, count);
+    transform(s, true, count);
     wino_multiply_gradient(s->k->e, s->planes_x, s->planes_dy, s->sum, p->tiles.block, c->in_blocks, c->out_blocks, aside);
 }
 
