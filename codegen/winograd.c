@@ -13,6 +13,10 @@ int64_t wino_plane(const Target *t, int64_t channel_blocks, int64_t tiles) {
     return channel_blocks * tiles * t->lanes + (t->lanes > line ? t->lanes : line);
 }
 
+int64_t wino_filter_plane(const Target *t, int64_t in_blocks, int64_t out_blocks) {
+    return wino_plane(t, in_blocks * out_blocks, t->lanes);
+}
+
 /* Rows 0..2 of B' applied to d0..d4. */
 static void input_low(Emitter *e, const LLVMValueRef d[6], LLVMValueRef o[3]) {
     LLVMValueRef a = wino_axpy(e, -4, d[2], d[4]), b = wino_axpy(e, -4, d[1], d[3]);
@@ -232,7 +236,7 @@ void wino_multiply(Emitter *e, const WinoForm *form, WinoTile tile, int64_t plan
                    int64_t tiles, int64_t in_blocks, int64_t in_channels, int64_t out_blocks, WinoAside aside) {
     const int64_t points = wino_points(form);
     int64_t V = e->V, n = tile.planes * tile.rows * tile.columns, groups = out_blocks / tile.columns;
-    int64_t u_block = V * tile.columns * V, u_plane = groups * in_blocks * u_block;
+    int64_t u_block = V * tile.columns * V, u_plane = wino_filter_plane(e->target, in_blocks, out_blocks);
     Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, points), tile.planes, 0, NULL);
     LLVMValueRef filter[WINO_MAX_PLANES], turn = LLVMBuildUDiv(e->b, point.iv, emit_int(e, tile.planes), "");
     for (int p = 0; p < tile.planes; p++) filter[p] = filter_of(e, form, emit_add_int(e, point.iv, emit_int(e, p)));

@@ -20,8 +20,10 @@
 
 enum { WINO_OUT = 4, WINO_IN = 6, WINO_POINTS = 36, WINO_FILTERS = 36 };
 
-/* Floats from one plane to the next. */
+/* Floats from one plane of tiles, or of filters, to the next: one line more than they are, since planes that lie powers of two
+ * apart would share a set of the cache, and a transform writes all of them in turn. */
 int64_t wino_plane(const Target *t, int64_t channel_blocks, int64_t tiles);
+int64_t wino_filter_plane(const Target *t, int64_t in_blocks, int64_t out_blocks);
 
 /* An input tile: addresses of its lines' pixel `first`, pixels being V floats apart; those not in first <= j < end are zero. */
 enum { WINO_MAX_SIDE = 9 };

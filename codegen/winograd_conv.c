@@ -65,7 +65,7 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
     p.tile = wino_tile(t, points, c->out_blocks, p.tiles.block);
     p.nplanes = points + p.tile.planes;
     p.scratch_bytes = p.staged_bytes + (uint64_t)(p.nplanes * p.plane * F);
-    p.filter_bytes = (uint64_t)(WINO_FILTERS * c->in_blocks * c->out_blocks * V * V * F);
+    p.filter_bytes = (uint64_t)(WINO_FILTERS * wino_filter_plane(t, c->in_blocks, c->out_blocks) * F);
     p.packed_bytes = c->transposed ? p.direct.packed_bytes : 0;
     if (p.bands > 1)
         for (uint32_t i = 0; i < v->nregions; i++)
@@ -96,7 +96,8 @@ static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from)
         wino_transform_filter(e, p->tiles.form, taps, points);
         LLVMValueRef row = emit_offset(e, emit_offset(e, group, c->in_blocks, ib.iv), V, i.iv);
         LLVMValueRef to = emit_address(e, target, emit_mul_int(e, emit_offset(e, row, columns, column), V));
-        for (int n = 0; n < WINO_FILTERS; n++) emit_store(e, points[n], to, emit_int(e, n * c->in_blocks * c->out_blocks * tap));
+        int64_t plane = wino_filter_plane(e->target, c->in_blocks, c->out_blocks);
+        for (int n = 0; n < WINO_FILTERS; n++) emit_store(e, points[n], to, emit_int(e, n * plane));
         loop_end(e, &i, NULL);
         loop_end(e, &ib, NULL);
         kernel_end(k->l, 0);
