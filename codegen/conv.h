@@ -57,7 +57,7 @@ typedef enum StageForm {
     STAGE_IMAGES    /* 32-bit words of the bf16 of two images, the second of which is zero if there is none; always copied */
 } StageForm;
 typedef struct StagePlan {
-    bool copied, store;
+    bool copied, store, planar; /* planar: LAYOUT_IMAGES */
     StageForm form;
     int64_t channels, blocks, in[2];
     int64_t origin[2]; /* line of the tensor that staged line 0 of band 0 is; negative in the padding */
@@ -73,7 +73,7 @@ typedef struct StageWindow {
     int64_t first[2], lines[2], last_row, advance, bands;
     StageForm form;
 } StageWindow;
-StagePlan stage_plan(const Value *v, int operand, Type type, int64_t V, const StageWindow *w);
+StagePlan stage_plan(const Graph *g, const Value *v, int operand, int64_t V, const StageWindow *w);
 
 /* ---- a kernel being emitted: its value and buffers (conv_kernel.c) ---- */
 typedef struct ConvKernel {

@@ -49,8 +49,8 @@ WeightsPlan weights_plan(const Target *t, const ConvChoice *choice, const Graph 
                       .advance = p.band_rows,
                       .bands = p.bands,
                       .form = p.pair == 2 ? STAGE_IMAGES : STAGE_AS_IS};
-    p.x = stage_plan(v, 0, g->value[v->args[0]].type, V, &xw);
-    p.dy = stage_plan(v, 1, g->value[v->args[1]].type, V, &dw);
+    p.x = stage_plan(g, v, 0, V, &xw);
+    p.dy = stage_plan(g, v, 1, V, &dw);
     p.image_groups = min_i64(divide_up(s->N, p.pair), p.dw_floats * F <= 128 * 1024 ? MAX_PARTIALS : MAX_PARTIALS / 2);
     p.image_groups = max_i64(1, min_i64(p.image_groups, partial_limit / (p.dw_floats * F)));
     p.block_groups = p.gemm ? 1 : min_i64(s->out_blocks, divide_up(FEW_PIECES, p.image_groups));

@@ -39,8 +39,11 @@ static double map_bytes(const Target *t, Type type) {
 static double value_traffic(const Target *t, const Graph *g, const bool *read, Val v) {
     const Value *value = &g->value[v];
     double total = 0;
-    for (uint32_t i = 0; i < value->nargs; i++)
-        if (layout_of(g, value->args[i]) == LAYOUT_FEATURE) total += map_bytes(t, g->value[value->args[i]].type);
+    for (uint32_t i = 0; i < value->nargs; i++) {
+        LayoutKind kind = layout_of(g, value->args[i]);
+        if (kind == LAYOUT_FEATURE) total += map_bytes(t, g->value[value->args[i]].type);
+        if (kind == LAYOUT_IMAGES) total += (double)layout_bytes(t, kind, g->value[value->args[i]].type);
+    }
     if (read[v] && layout_of(g, v) == LAYOUT_FEATURE) total += map_bytes(t, value->type);
     for (Val r = value->results; r; r = g->value[r].results)
         if (read[r] && layout_of(g, r) == LAYOUT_FEATURE) total += map_bytes(t, g->value[r].type);

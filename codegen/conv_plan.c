@@ -147,7 +147,7 @@ CorrelationPlan correlation_plan(const Target *t, const ConvChoice *choice, cons
                      .advance = p.band_rows * c->in_stride[0],
                      .bands = p.bands,
                      .form = p.pair == 2 ? STAGE_CHANNELS : stage_form(t)};
-    p.stage = stage_plan(v, 0, g->value[v->args[0]].type, c->V, &w);
+    p.stage = stage_plan(g, v, 0, c->V, &w);
     if (p.gemm)
         p.packed_bytes = (uint64_t)(c->channels_in / c->groups * c->channels_out * taps) * sizeof(float);
     else if (c->transposed || p.pair == 2)

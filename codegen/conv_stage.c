@@ -15,8 +15,10 @@ enum { STAGE_UNROLL = 4 };
 
 StageForm stage_form(const Target *t) { return t->map_bytes == sizeof(float) ? STAGE_AS_IS : STAGE_COPY; }
 
-StagePlan stage_plan(const Value *v, int operand, Type type, int64_t V, const StageWindow *w) {
+StagePlan stage_plan(const Graph *g, const Value *v, int operand, int64_t V, const StageWindow *w) {
+    Type type = g->value[v->args[operand]].type;
     StagePlan p = {.store = value_region(v, REGION_STORE, operand) != NULL,
+                   .planar = layout_of(g, v->args[operand]) == LAYOUT_IMAGES,
                    .form = w->form,
                    .channels = type.dim[1],
                    .blocks = divide_up(type.dim[1], V),
@@ -28,8 +30,8 @@ StagePlan stage_plan(const Value *v, int operand, Type type, int64_t V, const St
         p.lines[axis] = w->lines[axis];
     }
     bool inside = w->first[0] >= 0 && w->first[1] >= 0 && w->last_row < p.in[0] && w->first[1] + w->lines[1] <= p.in[1];
-    p.copied =
-        w->form == STAGE_COPY || w->form == STAGE_IMAGES || p.store || !inside || value_region(v, REGION_PROLOGUE, operand);
+    p.copied = w->form == STAGE_COPY || w->form == STAGE_IMAGES || p.store || p.planar || !inside ||
+               value_region(v, REGION_PROLOGUE, operand);
     if (p.store) { /* every element must pass through, also those that no tap reads */
         int64_t rows = max_i64(p.origin[0] + p.lines[0], max_i64(p.advance, p.in[0] - (p.bands - 1) * p.advance));
         int64_t columns = max_i64(p.origin[1] + p.lines[1], p.in[1]);
@@ -95,6 +97,18 @@ static void store_prologue(Copy *c, LLVMValueRef value, LLVMValueRef element, LL
     guard_end(c->k->e, &guard);
 }
 
+/* The channels of one pixel, each from its plane, behind them zeros. */
+static LLVMValueRef load_planar(const Copy *c, const ElementSite *site) {
+    Emitter *e = c->k->e;
+    int64_t plane = c->p->in[0] * c->p->in[1];
+    LLVMValueRef vec = emit_vec(e, 0), at = emit_offset(e, site->n, c->p->channels * plane, site->pixel);
+    for (int64_t lane = 0; lane < c->p->channels; lane++) {
+        LLVMValueRef value = emit_load_scalar(e, c->source, emit_add_int(e, at, emit_int(e, lane * plane)));
+        vec = LLVMBuildInsertElement(e->b, vec, value, LLVMConstInt(e->i32, (uint64_t)lane, false), "");
+    }
+    return vec;
+}
+
 /* One vector: pixel `x` (i64) of the row that starts at pixel `row_pixel` of the tensor's plane, to `column` of the copy. */
 static void copy_vector(Copy *c, LLVMValueRef row_pixel, LLVMValueRef x, LLVMValueRef to, LLVMValueRef column,
                         LLVMValueRef owned) {
@@ -104,8 +118,9 @@ static void copy_vector(Copy *c, LLVMValueRef row_pixel, LLVMValueRef x, LLVMVal
         ElementSite *site = &c->site[i];
         site->pixel = pixel;
         from[i] = emit_offset(e, pixel, e->V, c->plane[i]);
-        value[i] = c->prologue ? emit_mask_channels(e, emit_expr(e, c->prologue, site), site->cb, c->p->channels)
-                               : emit_load(e, c->source, from[i]);
+        value[i] = c->prologue    ? emit_mask_channels(e, emit_expr(e, c->prologue, site), site->cb, c->p->channels)
+                   : c->p->planar ? load_planar(c, site)
+                                  : emit_load(e, c->source, from[i]);
     }
     if (c->second) value[1] = LLVMBuildSelect(e->b, c->second, value[1], emit_vec(e, 0), "");
     LLVMValueRef copy = c->images == 2 ? bf16_pair(e, value[0], value[1]) : value[0];

@@ -166,6 +166,8 @@ static void place_leaf(Lowering *l, Val v) {
         l->place[v] = (Place){RT_LABELS, 0};
     } else if (value->type.rank != 4) {
         lowering_error(l, v, "input '%s' must be images f32[N,C,H,W] or labels i32[N]", value->attrs.param.name);
+    } else if (layout_of(l->g, v) == LAYOUT_IMAGES) {
+        l->place[v] = (Place){RT_IMAGES, 0};
     }
 }
 

@@ -150,7 +150,8 @@ static void emit_map(MapKernel *k) {
     case LAYOUT_FILTERS: emit_filter_unit(k, unit.iv); break;
     case LAYOUT_ROWS:
     case LAYOUT_VECTOR:
-    case LAYOUT_LABELS: emit_vector_unit(k, unit.iv); break;
+    case LAYOUT_LABELS:
+    case LAYOUT_IMAGES: emit_vector_unit(k, unit.iv); break; /* no map makes such */
     }
     loop_end(k->e, &unit, NULL);
 }

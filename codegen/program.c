@@ -52,6 +52,7 @@ RtLayout program_layout(LayoutKind kind, Type type) {
     case LAYOUT_ROWS: return RT_LAYOUT_ROWS;
     case LAYOUT_VECTOR: return type.rank ? RT_LAYOUT_VECTOR : RT_LAYOUT_DENSE;
     case LAYOUT_FEATURE:
+    case LAYOUT_IMAGES:
     case LAYOUT_LABELS: break;
     }
     return RT_LAYOUT_DENSE;

@@ -53,6 +53,7 @@ static void write_leaf(RtMachine *m, const Graph *g, bool bf16, Val v, const flo
     case LAYOUT_LABELS:
         for (int64_t i = 0; i < type_elements(value->type); i++) ((int32_t *)(void *)at)[i] = (int32_t)logical[i];
         break;
+    case LAYOUT_IMAGES: memcpy(at, logical, (size_t)type_elements(value->type) * sizeof(float)); break;
     case LAYOUT_ROWS:
     case LAYOUT_VECTOR:
     case LAYOUT_FILTERS: rt_tensor_pack(p, t, logical, block); break;

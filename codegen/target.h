@@ -25,12 +25,13 @@ LLVMTargetMachineRef target_machine(const Target *target);
 
 /* ---- layout: logical types in memory ----
  * [N,C,H,W] f32   [N][ceil(C/V)][H][W][V] of map_bytes channels padded with zeros, always kept zero by whoever stores
+ *                 images of few channels that only convolutions read: [N][C][H][W] f32, as the runtime has them
  * [N,C] f32       rows of C padded to a multiple of V  ([N][Cp]), zeros
  * [C] f32         padded to a multiple of V, zeros
  * [] f32          one V-wide line
  * [O,I,kh,kw] filters and [O,K] dense weights: see RtLayout in runtime/abi.h (FILTERS and ROWS). Whether a rank-4 or rank-2
  * value is a feature map or a weight follows from the value (PARAM, gradient of one, SCALE_FILTERS), see layout_of. */
-typedef enum LayoutKind { LAYOUT_FEATURE, LAYOUT_ROWS, LAYOUT_VECTOR, LAYOUT_FILTERS, LAYOUT_LABELS } LayoutKind;
+typedef enum LayoutKind { LAYOUT_FEATURE, LAYOUT_ROWS, LAYOUT_VECTOR, LAYOUT_FILTERS, LAYOUT_LABELS, LAYOUT_IMAGES } LayoutKind;
 LayoutKind layout_of(const Graph *g, Val v);                        /* of result 0 of v, or of a RESULT value */
 int64_t layout_pad(const Target *t, int64_t channels);              /* up to a multiple of V */
 uint64_t layout_bytes(const Target *t, LayoutKind kind, Type type); /* physical, a multiple of 64 */

@@ -57,9 +57,9 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
                      .last_row = tile_rows * lines + halo - 2,
                      .advance = p.tiles.tile_rows * lines,
                      .bands = p.bands};
-    p.stage = stage_plan(v, 0, g->value[v->args[0]].type, V, &w);
-    p.in_place =
-        !value_region(v, REGION_PROLOGUE, 0) && !p.stage.store && t->map_bytes == sizeof(float) && wino_by_rows(&p.tiles);
+    p.stage = stage_plan(g, v, 0, V, &w);
+    p.in_place = !value_region(v, REGION_PROLOGUE, 0) && !p.stage.store && !p.stage.planar && t->map_bytes == sizeof(float) &&
+                 wino_by_rows(&p.tiles);
     p.staged_bytes = p.in_place ? (uint64_t)(divide_up(c->in[1] * V * F, 64) * 64) : (uint64_t)p.tiles.images * p.stage.bytes;
     p.plane = wino_plane(t, max_i64(c->in_blocks, c->out_blocks), p.tiles.block);
     p.tile = wino_tile(t, points, c->out_blocks, p.tiles.block);

@@ -30,8 +30,8 @@ WinoWeightsPlan wino_weights_plan(const Target *t, const ConvChoice *choice, con
     int64_t rows = tile_rows * WINO_OUT, columns = tile_columns * WINO_OUT;
     StageWindow xw = {.first = {-1, -1}, .lines = {rows + 2, columns + 2}, .last_row = rows, .advance = rows, .bands = 1};
     StageWindow dw = {.lines = {rows, columns}, .last_row = rows - 1, .advance = rows, .bands = 1};
-    p.x = stage_plan(v, 0, g->value[v->args[0]].type, s->V, &xw);
-    p.dy = stage_plan(v, 1, g->value[v->args[1]].type, s->V, &dw);
+    p.x = stage_plan(g, v, 0, s->V, &xw);
+    p.dy = stage_plan(g, v, 1, s->V, &dw);
     p.in_plane = wino_plane(t, s->in_blocks, p.tiles.block);
     p.out_plane = wino_plane(t, s->out_blocks, p.tiles.block);
     p.scratch_bytes = (uint64_t)p.tiles.images * (p.x.bytes + p.dy.bytes) +

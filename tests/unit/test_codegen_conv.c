@@ -205,6 +205,50 @@ static Graph *pair_graph(const Case *c) {
     return g;
 }
 
+/* Images of few channels, which convolutions alone read and copy: they stay as the runtime has them (layout.c). */
+static const Case images[] = {
+    {5, 3, 32, 32, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}}, {3, 4, 10, 9, 20, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {2, 1, 9, 7, 5, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},    {1, 2, 12, 13, 8, 1, {3, 3}, {2, 2}, {0, 0, 0, 0}, {1, 1}},
+    {3, 4, 7, 6, 8, 2, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},    {1, 3, 37, 37, 20, 1, {7, 7}, {2, 2}, {3, 3, 3, 3}, {1, 1}},
+    {2, 4, 9, 11, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},  {1, 3, 150, 151, 4, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {37, 3, 6, 5, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+};
+
+static Graph *images_graph(const Case *c) {
+    Graph *g = graph_new("images", MODE_TRAIN);
+    Attrs attrs = {0};
+    memcpy(attrs.window.kernel, c->kernel, sizeof c->kernel);
+    memcpy(attrs.window.stride, c->stride, sizeof c->stride);
+    memcpy(attrs.window.pad, c->pad, sizeof c->pad);
+    memcpy(attrs.window.dilation, c->dilation, sizeof c->dilation);
+    attrs.window.groups = c->groups;
+    static const char *const y_names[3] = {"y_tensor", "y_rows", "y_vector"};
+    Type w_type = type_feature(c->O, c->I / c->groups, c->kernel[0], c->kernel[1]), y_type;
+    Val x = leaf(g, OP_INPUT, "x", type_feature(c->N, c->I, c->H, c->W)), w = leaf(g, OP_PARAM, "w", w_type);
+    ValueSpec forward = {.op = OP_CONV2D, .args = (Val[]){x, w}, .nargs = 2, .attrs = attrs};
+    char why[200];
+    ck_assert_msg(graph_infer(g, &forward, &y_type, why, sizeof why), "%s", why);
+    Val dy = leaf(g, OP_INPUT, "dy", y_type);
+    Side ys = side_leaves(g, y_names, y_type);
+    Region epilogue[] = {{REGION_EPILOGUE, 0, region_expr(g->arena, -1, 2)},
+                         {REGION_REDUCE, 0, product_expr(g->arena, X_OUT, X_OUT)}};
+    forward.args = (Val[]){x, w, ys.tensor, ys.rows, ys.vector};
+    forward.nargs = 5;
+    forward.regions = epilogue;
+    forward.nregions = 2;
+    output_results(g, graph_add(g, &forward), "forward");
+    Region prologue[] = {{REGION_PROLOGUE, 1, region_expr(g->arena, 1, 2)}, {REGION_STORE, 1, NULL}};
+    ValueSpec weights = {.op = OP_CONV2D_BWD_WEIGHTS,
+                         .args = (Val[]){x, dy, ys.tensor, ys.rows, ys.vector},
+                         .nargs = 5,
+                         .attrs = attrs,
+                         .declared = w_type,
+                         .regions = prologue,
+                         .nregions = 2};
+    output_results(g, graph_add(g, &weights), "weights");
+    return g;
+}
+
 /* ---- leaves ---- */
 
 typedef struct Leaves {
@@ -369,6 +413,19 @@ START_TEST(backward_in_one_sweep) {
     check_graph(pair_graph(c), c, (CodegenOptions){.cpu = "native", .precision = PRECISION_BF16}, all_threads);
 }
 END_TEST
+START_TEST(images_as_they_come) {
+    const Case *c = &images[_i];
+    static const ConvAlgorithm algorithms[] = {CONV_AUTO, CONV_DIRECT, CONV_GEMM};
+    for (int i = 0; i < 3; i++) {
+        check_graph(images_graph(c), c, (CodegenOptions){.cpu = "native", .conv = algorithms[i]}, all_threads);
+        check_graph(images_graph(c), c, (CodegenOptions){.cpu = "native", .conv = algorithms[i], .precision = PRECISION_BF16},
+                    one_thread);
+    }
+#if defined(__x86_64__)
+    check_graph(images_graph(c), c, (CodegenOptions){.cpu = "x86-64-v2", .conv = CONV_WINOGRAD}, one_thread);
+#endif
+}
+END_TEST
 /* All but the largest shapes. Four and eight lanes have no instructions for bf16. */
 START_TEST(bf16) {
     const Case *c = &cases[_i];
@@ -412,6 +469,7 @@ int main(void) {
     tcase_add_loop_test(tests, native_direct, 0, count);
     tcase_add_loop_test(tests, native_winograd, 0, count);
     tcase_add_loop_test(tests, backward_in_one_sweep, 0, (int)(sizeof pairs / sizeof pairs[0]));
+    tcase_add_loop_test(tests, images_as_they_come, 0, (int)(sizeof images / sizeof images[0]));
     tcase_add_loop_test(tests, native_gemm, 0, count);
     tcase_add_loop_test(tests, generated_gemm, 0, count);
     tcase_add_loop_test(tests, bf16, 0, count);
