@@ -13,10 +13,12 @@ const char *conv_algorithm_text(ConvAlgorithm algorithm) { return algorithm_text
 
 char *choice_text(Arena *arena, const ConvChoice *c) {
     const char *name = algorithm_text[c->algorithm];
-    if (c->block) return arena_printf(arena, "%s block %" PRId64 "%s", name, c->block, c->sweep ? " sweep" : "");
+    const char *sweep = c->sweep ? " sweep" : "";
+    if (c->block) return arena_printf(arena, "%s block %" PRId64 "%s", name, c->block, sweep);
     if (c->tile[0])
-        return arena_printf(arena, "%s tile %" PRId64 "x%" PRId64 "x%" PRId64, name, c->tile[0], c->tile[1], c->tile[2]);
-    return arena_printf(arena, "%s%s", name, c->sweep ? " sweep" : "");
+        return arena_printf(arena, "%s tile %" PRId64 "x%" PRId64 "x%" PRId64 "%s", name, c->tile[0], c->tile[1], c->tile[2],
+                            sweep);
+    return arena_printf(arena, "%s%s", name, sweep);
 }
 
 /* Moves *text behind `word` and the blanks that follow. */
@@ -52,7 +54,7 @@ bool choice_read(const char *text, ConvChoice *choice) {
         good = read_size(&text, &c.tile[0]) && skip_char(&text, 'x') && read_size(&text, &c.tile[1]) && skip_char(&text, 'x') &&
                read_size(&text, &c.tile[2]);
     text += strspn(text, " ");
-    if (good && winograd) c.sweep = skip_word(&text, "sweep");
+    if (good && (winograd || direct)) c.sweep = skip_word(&text, "sweep");
     if (good && !*text) *choice = c;
     return good && !*text;
 }

@@ -22,13 +22,13 @@ typedef enum ConvAlgorithm { CONV_AUTO, CONV_DIRECT, CONV_GEMM, CONV_WINOGRAD } 
 /* Sizes that are 0 follow the kernel's own rule. */
 typedef struct ConvChoice {
     ConvAlgorithm algorithm; /* never AUTO once chosen */
-    bool sweep;              /* Winograd backward: data and weights in one kernel; then both values have it */
+    bool sweep;              /* backward data and weights in one kernel; then both values have it */
     int64_t block;           /* Winograd: tiles transformed and multiplied together */
     int64_t tile[3];         /* direct forward and data: rows, columns and output blocks of the register tile */
 } ConvChoice;
 
 const char *conv_algorithm_text(ConvAlgorithm algorithm);
-/* "winograd block 16 sweep", "direct tile 1x8x2", "gemm" */
+/* "winograd block 16 sweep", "direct tile 1x8x2", "direct sweep", "gemm" */
 char *choice_text(Arena *arena, const ConvChoice *choice);
 bool choice_read(const char *text, ConvChoice *choice); /* false: not such a text */
 bool choice_equal(const ConvChoice *a, const ConvChoice *b);

@@ -87,12 +87,13 @@ static bool applies(const Chooser *c, const ConvSite *site, const ConvChoice *ch
     const Value *v = &c->g->value[site->value];
     ConvShape s = conv_shape(c->g, v, c->t->lanes);
     if (choice->algorithm == CONV_GEMM) return true;
-    if (choice->algorithm == CONV_DIRECT) return conv_direct_applies(&s) && tile_fits(c, v, choice);
-    bool winograd = v->op == OP_CONV2D_BWD_WEIGHTS ? wino_weights_applies(&s) : wino_applies(&s, v->op);
-    if (!winograd || choice->block > MAX_BLOCK) return false;
+    bool alone = choice->algorithm == CONV_DIRECT ? conv_direct_applies(&s) && tile_fits(c, v, choice)
+                 : v->op == OP_CONV2D_BWD_WEIGHTS ? wino_weights_applies(&s)
+                                                  : wino_applies(&s, v->op);
+    if (!alone || choice->block > MAX_BLOCK) return false;
     if (!choice->sweep) return true;
     Val data = v->op == OP_CONV2D_BWD_DATA ? site->value : site->partner;
-    return data != NO_VAL && site->partner != NO_VAL && wino_backward_partner(c->t, choice, c->g, data) != NO_VAL;
+    return data != NO_VAL && site->partner != NO_VAL && conv_backward_partner(c->t, choice, c->g, data) != NO_VAL;
 }
 
 static void add(const Chooser *c, ConvSite *site, ConvChoice choice) {
@@ -114,9 +115,9 @@ static void add_winograd(const Chooser *c, ConvSite *site, bool sweep) {
     }
 }
 
-static void add_direct(const Chooser *c, ConvSite *site) {
+static void add_direct(const Chooser *c, ConvSite *site, bool sweep) {
     const Value *v = &c->g->value[site->value];
-    ConvChoice choice = {.algorithm = CONV_DIRECT};
+    ConvChoice choice = {.algorithm = CONV_DIRECT, .sweep = sweep};
     if (!applies(c, site, &choice)) return;
     if (v->op == OP_CONV2D_BWD_WEIGHTS) {
         add(c, site, choice);
@@ -133,10 +134,13 @@ static void add_direct(const Chooser *c, ConvSite *site) {
 
 static void list_candidates(const Chooser *c, ConvSite *site) {
     ConvAlgorithm only = c->options->conv;
-    bool data = c->g->value[site->value].op == OP_CONV2D_BWD_DATA, winograd = only == CONV_AUTO || only == CONV_WINOGRAD;
-    if (winograd && data) add_winograd(c, site, true);
-    if (winograd) add_winograd(c, site, false);
-    if (only != CONV_GEMM && (only != CONV_WINOGRAD || site->ncandidates == 0)) add_direct(c, site);
+    const ConvChoice by_winograd = {.algorithm = CONV_WINOGRAD};
+    bool winograd = (only == CONV_AUTO || only == CONV_WINOGRAD) && applies(c, site, &by_winograd);
+    bool direct = only != CONV_GEMM && !(only == CONV_WINOGRAD && winograd);
+    for (int sweep = c->g->value[site->value].op == OP_CONV2D_BWD_DATA; sweep >= 0; sweep--) {
+        if (winograd) add_winograd(c, site, sweep);
+        if (direct) add_direct(c, site, sweep);
+    }
     if (only == CONV_AUTO || site->ncandidates == 0) add(c, site, (ConvChoice){.algorithm = CONV_GEMM});
 }
 
@@ -145,9 +149,11 @@ static void list_candidates(const Chooser *c, ConvSite *site) {
 static void find_partners(const Chooser *c) {
     for (uint32_t i = 0; i < c->count; i++) {
         ConvSite *data = &c->site[i], *weights = NULL;
-        const ConvChoice sweep = {.algorithm = CONV_WINOGRAD, .sweep = true};
+        static const ConvChoice sweeps[] = {{.algorithm = CONV_WINOGRAD, .sweep = true},
+                                            {.algorithm = CONV_DIRECT, .sweep = true}};
         if (c->g->value[data->value].op != OP_CONV2D_BWD_DATA) continue;
-        Val w = wino_backward_partner(c->t, &sweep, c->g, data->value);
+        Val w = NO_VAL;
+        for (int s = 0; s < 2 && w == NO_VAL; s++) w = conv_backward_partner(c->t, &sweeps[s], c->g, data->value);
         if (w != NO_VAL) weights = find(c, w);
         if (!weights || !c->read[data->value] || !c->read[w]) continue;
         data->partner = w;

@@ -10,7 +10,7 @@
 
 typedef struct Target Target;
 
-enum { CONV_CANDIDATES = 12 };
+enum { CONV_CANDIDATES = 16 };
 
 /* One convolution value. */
 typedef struct ConvSite {

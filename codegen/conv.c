@@ -8,6 +8,7 @@
  *     winograd.c          Winograd transforms, products winograd_strided.c  Winograd transforms of stride 2
  *     winograd_conv.c     Winograd forward and data     winograd_weights.c  Winograd weights
  *     winograd_backward.c data and weights in one sweep  winograd_blocks.c  tiles in blocks
+ *     conv_backward.c     the same by direct kernels
  */
 #include "codegen/winograd.h"
 

@@ -192,6 +192,9 @@ LLVMValueRef correlation_pixel(Emitter *e, const CorrelationPlan *p, const Corre
 Finish correlation_finish(const CorrelationPlan *p, const CorrelationSite *s, LLVMValueRef cb);
 void correlation_call(ConvKernel *k, Kernel *kernel, const CorrelationPlan *p);
 
+/* One image, all of it: stages it into scratch, computes and finishes; the address of staged element 0. Direct, of one band. */
+LLVMValueRef correlation_image(ConvKernel *k, const CorrelationPlan *p, const CorrelationSite *site, LLVMValueRef scratch);
+
 /* ---- the kernels ---- */
 void lower_correlation(ConvKernel *k, const CorrelationPlan *p);      /* conv_tile.c */
 void lower_correlation_gemm(ConvKernel *k, const CorrelationPlan *p); /* conv_gemm.c */
@@ -210,12 +213,24 @@ typedef struct WeightsPlan {
 WeightsPlan weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);
 void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi);
 LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band); /* output rows of the band */
-/* The partial gradients added up in a fixed tree into result 0. */
-void lower_sum_partials(ConvKernel *k, const WeightsPlan *p);
+/* Adds image n's gradient to `partial`; dy: element 0 of its dY, which lies as p->dy says. Direct, of one band. */
+void weights_image(ConvKernel *k, const WeightsPlan *p, LLVMValueRef n, LLVMValueRef dy, LLVMValueRef partial,
+                   LLVMValueRef scratch);
 void lower_weights(ConvKernel *k, const WeightsPlan *p);
 /* Adds the partial gradients in the workspace up in a fixed tree, into result 0. */
 void lower_sum_partials(ConvKernel *k, const WeightsPlan *p);
 void lower_weights_gemm(ConvKernel *k, const WeightsPlan *p);
+
+/* ---- backward data and weights in a single sweep (conv_backward.c) ----
+ * If a convolution's backward data stores its computed dY, and the same convolution's backward weights read it, both are done
+ * together: dY is staged once and stored only for others, and the forward input is read while the epilogue has it in cache. */
+/* The weights' value that can be computed along with backward data `data` by this choice, or NO_VAL. */
+Val conv_backward_partner(const Target *t, const ConvChoice *choice, const Graph *g, Val data);
+/* For the kernel of both: the weights' buffers, their partials `workspace` bytes into data's workspace; the places of both; the
+ * bytes that it moves. */
+ConvKernel conv_backward_weights(Lowering *l, const ConvKernel *data, Val weights, uint64_t workspace);
+Place *conv_backward_places(const ConvKernel *data, const ConvKernel *weights);
+double conv_backward_bytes(const ConvKernel *data, const ConvKernel *weights);
 
 /* ---- filters in other orders (conv_pack.c) ---- */
 /* Tile by tile: transposed for backward data, in pairs for bf16. */

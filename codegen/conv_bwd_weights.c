@@ -234,6 +234,35 @@ LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band) {
     return emit_min_int(e, left, emit_int(e, p->band_rows));
 }
 
+/* A band of image d->n (and, in pairs, the next); dy: element 0 of its dY if that is staged, else NULL. */
+static void emit_band(Gradient *d, LLVMValueRef band, LLVMValueRef dy, LLVMValueRef scratch, LLVMValueRef first_split,
+                      LLVMValueRef first_ob, LLVMValueRef end_ob) {
+    Emitter *e = d->k->e;
+    const WeightsPlan *p = d->p;
+    const ConvShape *s = &p->s;
+    LLVMValueRef x = stage_emit(d->k, &p->x, 0, d->n, band, scratch, first_split);
+    LLVMValueRef dy_scratch = emit_address(e, scratch, emit_int(e, (int64_t)(p->x.bytes / sizeof(float))));
+    if (!dy) dy = stage_emit(d->k, &p->dy, 1, d->n, band, dy_scratch, first_split);
+    LLVMValueRef rows = weights_rows(e, p, band);
+    x = emit_address(e, x, emit_int(e, (-s->pad[0] - p->x.origin[0]) * p->x.row_stride + (-s->pad[1] - p->x.origin[1]) * s->V));
+    Loop slab = loop_begin(e, emit_int(e, 0), rows, p->slab_rows, 0, NULL);
+    d->slab = slab.iv;
+    d->x = emit_address(e, x, emit_mul_int(e, slab.iv, s->stride[0] * p->x.row_stride));
+    d->dy = emit_address(e, dy, emit_mul_int(e, slab.iv, p->dy.row_stride));
+    d->rows = emit_int(e, p->slab_rows);
+    if (s->out[0] % p->band_rows || p->band_rows % p->slab_rows)
+        d->rows = emit_min_int(e, d->rows, LLVMBuildSub(e->b, rows, slab.iv, ""));
+    emit_slab(d, first_ob, end_ob);
+    loop_end(e, &slab, NULL);
+}
+
+void weights_image(ConvKernel *k, const WeightsPlan *p, LLVMValueRef n, LLVMValueRef dy, LLVMValueRef partial,
+                   LLVMValueRef scratch) {
+    Gradient d = {.k = k, .p = p, .n = n, .partial = partial};
+    LLVMValueRef zero = emit_int(k->e, 0);
+    emit_band(&d, zero, dy, scratch, NULL, zero, emit_int(k->e, p->s.out_blocks));
+}
+
 static void emit_weights(ConvKernel *k, const WeightsPlan *p) {
     Emitter *e = k->e;
     const ConvShape *s = &p->s;
@@ -254,19 +283,7 @@ static void emit_weights(ConvKernel *k, const WeightsPlan *p) {
                             emit_cut(e, emit_add_int(e, images, one), pairs, p->image_groups), 1, 0, NULL);
     d.n = emit_mul_int(e, image.iv, p->pair);
     Loop band = loop_begin(e, emit_int(e, 0), emit_int(e, p->bands), 1, 0, NULL);
-    LLVMValueRef x = stage_emit(k, &p->x, 0, d.n, band.iv, e->scratch, first_split);
-    LLVMValueRef dy_scratch = emit_address(e, e->scratch, emit_int(e, (int64_t)(p->x.bytes / sizeof(float))));
-    LLVMValueRef dy = stage_emit(k, &p->dy, 1, d.n, band.iv, dy_scratch, first_split), rows = weights_rows(e, p, band.iv);
-    x = emit_address(e, x, emit_int(e, (-s->pad[0] - p->x.origin[0]) * p->x.row_stride + (-s->pad[1] - p->x.origin[1]) * s->V));
-    Loop slab = loop_begin(e, emit_int(e, 0), rows, p->slab_rows, 0, NULL);
-    d.slab = slab.iv;
-    d.x = emit_address(e, x, emit_mul_int(e, slab.iv, s->stride[0] * p->x.row_stride));
-    d.dy = emit_address(e, dy, emit_mul_int(e, slab.iv, p->dy.row_stride));
-    d.rows = emit_int(e, p->slab_rows);
-    if (s->out[0] % p->band_rows || p->band_rows % p->slab_rows)
-        d.rows = emit_min_int(e, d.rows, LLVMBuildSub(e->b, rows, slab.iv, ""));
-    emit_slab(&d, ob_lo, ob_hi);
-    loop_end(e, &slab, NULL);
+    emit_band(&d, band.iv, NULL, e->scratch, first_split, ob_lo, ob_hi);
     loop_end(e, &band, NULL);
     loop_end(e, &image, NULL);
 }

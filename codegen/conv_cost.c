@@ -154,16 +154,17 @@ double conv_cost(const Target *t, const ConvChoice *choice, const Graph *g, cons
     return seconds(&w);
 }
 
-/* Both, but dY is transformed twice, staged once and never stored, and the forward input is read once. */
+/* Both, but dY is staged once and stored only for others, and the forward input is read once. */
 double conv_sweep_cost(const Target *t, const ConvChoice *choice, const Graph *g, const bool *read, Val data, Val weights) {
     const Value *d = &g->value[data], *v = &g->value[weights];
-    Work both = winograd_work(t, choice, g, d), w = weights_work(t, choice, g, v);
+    Work both = choice->algorithm == CONV_WINOGRAD ? winograd_work(t, choice, g, d) : correlation_work(t, choice, g, d);
+    Work w = weights_work(t, choice, g, v);
     WeightsPlan p = weights_plan(t, choice, g, v);
     both.fma_cycles += w.fma_cycles;
     both.transforms += w.transforms;
     both.copied += w.copied - 2 * (double)(p.s.N * p.bands) * (double)p.dy.bytes;
-    both.memory =
-        value_traffic(t, g, read, data) + value_traffic(t, g, read, weights) - 2 * map_bytes(t, g->value[v->args[1]].type);
+    double dy = map_bytes(t, g->value[v->args[1]].type) * (conv_backward_keeps_dy(g, weights) ? 1 : 2);
+    both.memory = value_traffic(t, g, read, data) + value_traffic(t, g, read, weights) - dy;
     for (uint32_t i = 0; i < v->nargs; i++)
         if (i != 1 && has_argument(d, v->args[i]) && layout_of(g, v->args[i]) == LAYOUT_FEATURE)
             both.memory -= map_bytes(t, g->value[v->args[i]].type);

@@ -94,7 +94,7 @@ void conv_store(ConvKernel *k, Type t, LLVMValueRef value, LLVMValueRef base, LL
 /* Feature maps that the value's loops read: an operand that is not the filters, or an argument of a region. */
 static bool streamed(const ConvKernel *k, uint32_t arg) {
     if (k->arg_type[arg].rank != 4 || layout_of(lowering_graph(k->l), k->v->args[arg]) == LAYOUT_IMAGES) return false;
-    if (arg < 2) return arg == 0 || k->v->op == OP_CONV2D_BWD_WEIGHTS;
+    if (arg == 1) return k->v->op == OP_CONV2D_BWD_WEIGHTS && !k->first_buffer; /* behind others: a sweep's, whose dY is staged */
     return true;
 }
 

@@ -210,14 +210,13 @@ static void sweep_phases(Sweep *s, int64_t from, int64_t to) {
     loop_end(e, &row, NULL);
 }
 
-static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
+LLVMValueRef correlation_image(ConvKernel *k, const CorrelationPlan *p, const CorrelationSite *site, LLVMValueRef scratch) {
     Emitter *e = k->e;
     const Correlation *c = &p->c;
-    Loop image = loop_begin(e, emit_int(e, 0), correlation_images(e, p), 1, 0, NULL);
-    Sweep s = {.k = k, .p = p, .site = correlation_site(e, p, image.iv)};
+    Sweep s = {.k = k, .p = p, .site = *site};
     s.filters = k->filters_buffer != NO_BUFFER ? emit_buffer(e, k->filters_buffer) : k->arg_base[1];
     LLVMValueRef first_split = p->splits > 1 ? LLVMBuildICmp(e->b, LLVMIntEQ, s.site.split, emit_int(e, 0), "") : NULL;
-    s.staged = stage_emit(k, &p->stage, 0, s.site.n, s.site.band, e->scratch, first_split);
+    s.staged = stage_emit(k, &p->stage, 0, s.site.n, s.site.band, scratch, first_split);
     if (p->pair == 2) s.staged = emit_view(e, s.staged, false);
     int64_t groups = c->out_blocks / p->tile.blocks;
     Loop group = loop_begin(e, emit_cut(e, s.site.split, groups, p->splits),
@@ -232,6 +231,14 @@ static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
         sweep_phases(&s, from, to);
     }
     loop_end(e, &group, NULL);
+    return s.staged;
+}
+
+static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
+    Emitter *e = k->e;
+    Loop image = loop_begin(e, emit_int(e, 0), correlation_images(e, p), 1, 0, NULL);
+    CorrelationSite site = correlation_site(e, p, image.iv);
+    correlation_image(k, p, &site, e->scratch);
     loop_end(e, &image, NULL);
 }
 

@@ -186,10 +186,11 @@ typedef void (*LowerFunction)(Lowering *l, Val v);
 void lower_conv2d(Lowering *l, Val v);
 void lower_conv2d_bwd_data(Lowering *l, Val v);
 void lower_conv2d_bwd_weights(Lowering *l, Val v);
-/* Backward weights that can be computed in the same sweep as backward data `data` (winograd_backward.c), or NO_VAL. Whoever
- * lowers them together must not give the dY that `data` stores a place, and must ask for the workspace of both. */
-uint64_t wino_backward_workspace(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights);
-void lower_winograd_backward(Lowering *l, Val data, Val weights);
+/* Backward data and weights in one sweep (conv_backward.c). Whoever lowers them together must not give the dY that `data` stores
+ * a place, unless anybody but `weights` reads it, and must ask for the workspace of both. */
+bool conv_backward_keeps_dy(const Graph *g, Val weights);
+uint64_t conv_backward_workspace(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights);
+void lower_conv2d_backward(Lowering *l, Val data, Val weights);
 /* Bytes for the three above; with fixed_filters, those in other orders are kept elsewhere. */
 uint64_t workspace_conv(const Target *t, const ConvChoice *choice, const Graph *g, Val v, bool fixed_filters);
 /* map.c */

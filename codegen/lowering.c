@@ -126,14 +126,15 @@ static void find_fixed(Lowering *l) {
     }
 }
 
-/* Backward data and weights that are lowered together; the dY between them then is nobody's to read. */
+/* Backward data and weights that are lowered together; the dY between them then is mostly nobody's to read. */
 static void find_partners(Lowering *l) {
     for (Val v = 0; v < l->g->count; v++) l->partner[v] = NO_VAL;
     for (uint32_t i = 0; i < l->convs.count; i++) {
         const ConvSite *site = &l->convs.site[i];
         if (!site->choice.sweep) continue;
         l->partner[site->value] = site->partner;
-        if (l->g->value[site->value].op == OP_CONV2D_BWD_WEIGHTS) l->read[l->g->value[site->value].args[1]] = false;
+        if (l->g->value[site->value].op == OP_CONV2D_BWD_WEIGHTS)
+            l->read[l->g->value[site->value].args[1]] = conv_backward_keeps_dy(l->g, site->value);
     }
 }
 
@@ -234,7 +235,7 @@ static uint64_t plan_workspace(void *context, const Graph *g, Val v) {
     const Lowering *l = context;
     Op op = g->value[v].op;
     if (l->partner[v] != NO_VAL && op == OP_CONV2D_BWD_WEIGHTS) return 0;
-    if (l->partner[v] != NO_VAL) return wino_backward_workspace(l->p->target, lowering_choice(l, v), g, v, l->partner[v]);
+    if (l->partner[v] != NO_VAL) return conv_backward_workspace(l->p->target, lowering_choice(l, v), g, v, l->partner[v]);
     if (op != OP_CONV2D && op != OP_CONV2D_BWD_DATA && op != OP_CONV2D_BWD_WEIGHTS) return 0;
     bool fixed_filters = op == OP_CONV2D && lowering_is_fixed(l, g->value[v].args[1]);
     return workspace_conv(l->p->target, lowering_choice(l, v), g, v, fixed_filters);
@@ -337,7 +338,7 @@ static void lower_value(Lowering *l, Val v) {
         if (value->type.rank && value->type.dtype != DT_F32)
             lowering_error(l, v, "only f32 is compiled so far; '%s' is another type", op_text(value->op));
         else if (l->partner[v] != NO_VAL && value->op == OP_CONV2D_BWD_DATA)
-            lower_winograd_backward(l, v, l->partner[v]);
+            lower_conv2d_backward(l, v, l->partner[v]);
         else if (l->partner[v] == NO_VAL && emitters[value->op])
             emitters[value->op](l, v);
         else if (l->partner[v] == NO_VAL)

@@ -151,11 +151,10 @@ bool wino_weights_applies(const ConvShape *s);
 WinoWeightsPlan wino_weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);
 void lower_winograd_weights(ConvKernel *k, const WinoWeightsPlan *p);
 
-/* ---- the two as one: backward data and weights in a single sweep (winograd_backward.c) ----
- * If a convolution's backward data stores its computed dY for nobody but the same convolution's backward weights, both are done
- * together: dY is staged once and never stored, and the forward input is read while the epilogue has it in cache. */
-/* The weights' value that can be computed along with backward data `data` by this choice, or NO_VAL. */
-Val wino_backward_partner(const Target *t, const ConvChoice *choice, const Graph *g, Val data);
+/* ---- the two as one: backward data and weights in a single sweep (winograd_backward.c) ---- */
+bool wino_backward_applies(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights);
+uint64_t wino_backward_workspace(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights);
+void lower_winograd_backward(Lowering *l, Val data, Val weights);
 
 /* What the kernels share while they are emitted. */
 typedef struct WinoSweep {

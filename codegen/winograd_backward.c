@@ -1,11 +1,9 @@
-/* Backward data and backward weights of one convolution in one kernel.
+/* Backward data and backward weights of one convolution in one Winograd kernel (conv_backward.c: why, and which).
  *
  *     stage dY (prologue) and x (prologue) ─┬─► B' dY B ─► x U ─► A' m A ─► epilogue, sums ─► dX
  *                                           └─► A dY A' and B' x B ─► sum over tiles ─► partial dW at the piece's end
  *
- * Apart they would store dY and read it and the forward input again: three of about eight passes over feature maps. Here dY is
- * staged once, with the halo that backward data wants, and the forward input is mostly the map that the epilogue's ReLU mask
- * reads anyway. A piece is an image group of the weights' kernel.
+ * A piece is an image group of the weights' kernel.
  */
 #include "codegen/winograd.h"
 
@@ -23,46 +21,13 @@ static Plans plans_of(const Target *t, const ConvChoice *choice, const Graph *g,
     return p;
 }
 
-/* The only reader of value v, or NO_VAL if there are several or an output. */
-static Val only_reader(const Graph *g, Val v) {
-    Val reader = NO_VAL;
-    for (uint32_t i = 0; i < g->noutputs; i++)
-        if (g->output[i].value == v) return NO_VAL;
-    for (Val u = v + 1; u < g->count; u++)
-        for (uint32_t i = 0; i < g->value[u].nargs; i++) {
-            if (g->value[u].args[i] != v) continue;
-            if (reader != NO_VAL) return NO_VAL;
-            reader = u;
-        }
-    return reader;
-}
-
-/* The RESULT value of the STORE region of operand 0, or NO_VAL. */
-static Val stored_operand(const Graph *g, Val data) {
-    const Value *v = &g->value[data];
-    for (uint32_t i = 0; i < v->nregions; i++) {
-        if (v->regions[i].role != REGION_STORE || v->regions[i].operand != 0) continue;
-        for (Val r = v->results; r; r = g->value[r].results)
-            if (g->value[r].attrs.index == (int64_t)region_result(v, i)) return r;
-    }
-    return NO_VAL;
-}
-
-Val wino_backward_partner(const Target *t, const ConvChoice *choice, const Graph *g, Val data) {
-    if (g->value[data].op != OP_CONV2D_BWD_DATA) return NO_VAL;
-    Val stored = stored_operand(g, data), weights = stored == NO_VAL ? NO_VAL : only_reader(g, stored);
-    if (weights == NO_VAL || g->value[weights].op != OP_CONV2D_BWD_WEIGHTS || g->value[weights].args[1] != stored) return NO_VAL;
-    const Value *w = &g->value[weights];
-    if (value_region(w, REGION_PROLOGUE, 1) || value_region(w, REGION_STORE, 0) || value_region(w, REGION_STORE, 1))
-        return NO_VAL;
-    for (uint32_t i = 0; i < w->nargs; i++) /* all there before backward data is computed */
-        if (i != 1 && value_source(g, w->args[i], NULL) >= data) return NO_VAL;
-    ConvShape s = conv_shape(g, w, t->lanes);
-    if (!wino_applies(&s, OP_CONV2D_BWD_DATA) || !wino_weights_applies(&s) || s.in_blocks != s.out_blocks) return NO_VAL;
+bool wino_backward_applies(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights) {
+    ConvShape s = conv_shape(g, &g->value[weights], t->lanes);
+    if (!wino_applies(&s, OP_CONV2D_BWD_DATA) || !wino_weights_applies(&s) || s.in_blocks != s.out_blocks) return false;
     Plans p = plans_of(t, choice, g, data, weights);
     bool alike =
         p.data.bands == 1 && p.data.tiles.images == p.weights.tiles.images && p.data.tiles.block == p.weights.tiles.block;
-    return alike && p.data.stage.copied && p.weights.x.copied ? weights : NO_VAL;
+    return alike && p.data.stage.copied && p.weights.x.copied;
 }
 
 uint64_t wino_backward_workspace(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights) {
@@ -122,27 +87,12 @@ static void emit_backward(ConvKernel *data, ConvKernel *weights, const Plans *p)
     wino_finish_gradient(&w, emit_address(e, partials, emit_mul_int(e, e->piece, p->weights.direct.dw_floats)));
 }
 
-/* What both read is read once, and dY is never in memory. */
-static double sweep_bytes(const ConvKernel *d, const ConvKernel *w) {
-    double total = conv_bytes(d) + conv_bytes(w);
-    for (uint32_t i = 0; i < w->v->nargs; i++) {
-        bool shared = i == 1;
-        for (uint32_t j = 0; j < d->v->nargs; j++) shared |= d->v->args[j] == w->v->args[i];
-        if (shared) total -= place_bytes(w->places[i], w->arg_type[i]);
-    }
-    return total;
-}
-
 void lower_winograd_backward(Lowering *l, Val data, Val weights) {
     const Graph *g = lowering_graph(l);
     Plans p = plans_of(lowering_target(l), lowering_choice(l, data), g, data, weights);
-    ConvKernel d = conv_kernel(l, data, false), w = conv_kernel(l, weights, true);
-    w.places[1] = d.places[0]; /* dY is never in memory: nothing reads this buffer */
-    w.places[w.workspace_buffer] = lowering_workspace(l, data);
-    w.places[w.workspace_buffer].offset += wino_workspace(&p.data);
+    ConvKernel d = conv_kernel(l, data, false), w = conv_backward_weights(l, &d, weights, wino_workspace(&p.data));
     wino_lower_filters(&d, &p.data);
-    Place *places = ARENA_ARRAY(g->arena, Place, d.nplaces + w.nplaces);
-    for (uint32_t i = 0; i < d.nplaces + w.nplaces; i++) places[i] = i < d.nplaces ? d.places[i] : w.places[i - d.nplaces];
+    Place *places = conv_backward_places(&d, &w);
     Kernel *kernel;
     char *key = arena_printf(g->arena, "%s|%s", conv_key(&d, "backward"), value_key(l, weights));
     char *name = arena_printf(g->arena, "conv2d_bwd_3x3_c%d_%d_winograd", (int)p.data.direct.s.I, (int)p.data.direct.s.O);
@@ -154,6 +104,6 @@ void lower_winograd_backward(Lowering *l, Val data, Val weights) {
         kernel_end(l, p.weights.scratch_bytes);
     }
     kernel_call(l, kernel, data, places, d.nplaces + w.nplaces, p.weights.direct.image_groups, 2 * conv_flops(&p.data.direct.s),
-                sweep_bytes(&d, &w));
+                conv_backward_bytes(&d, &w));
     lower_sum_partials(&w, &p.weights.direct);
 }

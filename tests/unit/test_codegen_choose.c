@@ -6,8 +6,9 @@
 /* ---- texts and tables ---- */
 
 START_TEST(choices_as_text) {
-    static const char *const good[] = {
-        "direct", "direct tile 1x16x2", "gemm", "winograd", "winograd block 16", "winograd block 8 sweep", "winograd sweep"};
+    static const char *const good[] = {"direct",        "direct tile 1x16x2", "direct sweep",      "direct tile 1x16x2 sweep",
+                                       "gemm",          "winograd",           "winograd block 16", "winograd block 8 sweep",
+                                       "winograd sweep"};
     static const char *const bad[] = {
         "",          "auto",      "direct tile 1x2",   "direct tile 0x1x1",  "direct block 8",
         "gemm tile", "winograds", "winograd block -8", "winograd block 8 x", "winograd block 99999"};

@@ -161,24 +161,39 @@ static Graph *conv_graph(const Case *c) {
 
 /* Backward data that stores its computed dy for the weights alone: Winograd does both in one sweep (winograd_backward.c). */
 static const Case pairs[] = {
-    {5, 16, 32, 32, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}}, {5, 64, 8, 8, 64, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
-    {37, 16, 6, 5, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},  {3, 20, 9, 7, 24, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
-    {20, 32, 4, 4, 32, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},  {2, 16, 8, 8, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {5, 16, 32, 32, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {5, 64, 8, 8, 64, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {37, 16, 6, 5, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {3, 20, 9, 7, 24, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {20, 32, 4, 4, 32, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {2, 16, 8, 8, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
     {9, 20, 22, 15, 24, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    /* what Winograd does not take */
+    {5, 16, 32, 32, 32, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
+    {37, 17, 8, 9, 33, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {3, 32, 11, 10, 16, 1, {1, 1}, {2, 2}, {0, 0, 0, 0}, {1, 1}},
+    {18, 20, 9, 7, 12, 1, {5, 3}, {2, 1}, {2, 1, 2, 1}, {1, 2}},
+    {9, 64, 8, 8, 64, 4, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
+    {2, 16, 15, 15, 16, 1, {3, 3}, {1, 1}, {2, 2, 2, 2}, {2, 2}},
 };
 
-static Graph *pair_graph(const Case *c) {
+/* keep: somebody else reads dy too. */
+static Graph *pair_graph(const Case *c, bool keep) {
     Graph *g = graph_new("pair", MODE_TRAIN);
-    Attrs attrs = {.window.groups = 1};
+    Attrs attrs = {.window.groups = c->groups};
     memcpy(attrs.window.kernel, c->kernel, sizeof c->kernel);
     memcpy(attrs.window.stride, c->stride, sizeof c->stride);
     memcpy(attrs.window.pad, c->pad, sizeof c->pad);
     memcpy(attrs.window.dilation, c->dilation, sizeof c->dilation);
     static const char *const x_names[3] = {"x_tensor", "x_rows", "x_vector"}, *const y_names[3] = {"y_tensor", "y_rows",
                                                                                                    "y_vector"};
-    Type x_type = type_feature(c->N, c->I, c->H, c->W), y_type = type_feature(c->N, c->O, c->H, c->W);
-    Type w_type = type_feature(c->O, c->I, 3, 3);
-    Val x = leaf(g, OP_INPUT, "x", x_type), w = leaf(g, OP_PARAM, "w", w_type), dy = leaf(g, OP_INPUT, "dy", y_type);
+    Type x_type = type_feature(c->N, c->I, c->H, c->W), y_type;
+    Type w_type = type_feature(c->O, c->I / c->groups, c->kernel[0], c->kernel[1]);
+    Val x = leaf(g, OP_INPUT, "x", x_type), w = leaf(g, OP_PARAM, "w", w_type);
+    char why[200];
+    ValueSpec forward = {.op = OP_CONV2D, .args = (Val[]){x, w}, .nargs = 2, .attrs = attrs};
+    ck_assert_msg(graph_infer(g, &forward, &y_type, why, sizeof why), "%s", why);
+    Val dy = leaf(g, OP_INPUT, "dy", y_type);
     Side xs = side_leaves(g, x_names, x_type), ys = side_leaves(g, y_names, y_type);
     Region data[] = {{REGION_PROLOGUE, 0, region_expr(g->arena, 0, 2)},
                      {REGION_STORE, 0, NULL},
@@ -202,6 +217,7 @@ static Graph *pair_graph(const Case *c) {
     graph_output(g, OUT_GRAD, dx, "data");
     graph_output(g, OUT_GRAD, graph_result(g, dx, 2), "data");
     graph_output(g, OUT_GRAD, dw, "weights");
+    if (keep) graph_output(g, OUT_GRAD, graph_result(g, dx, 1), "dy");
     return g;
 }
 
@@ -408,9 +424,15 @@ START_TEST(native_winograd) {
 END_TEST
 START_TEST(backward_in_one_sweep) {
     const Case *c = &pairs[_i];
-    check_graph(pair_graph(c), c, (CodegenOptions){.cpu = "native"}, all_threads);
-    check_graph(pair_graph(c), c, (CodegenOptions){.cpu = "native", .conv = CONV_DIRECT}, one_thread);
-    check_graph(pair_graph(c), c, (CodegenOptions){.cpu = "native", .precision = PRECISION_BF16}, all_threads);
+    for (int keep = 0; keep < 2; keep++) {
+        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "native"}, all_threads);
+        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "native", .conv = CONV_DIRECT}, all_threads);
+        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "native", .precision = PRECISION_BF16}, all_threads);
+#if defined(__x86_64__)
+        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "x86-64-v2", .conv = keep ? CONV_DIRECT : CONV_AUTO},
+                    one_thread);
+#endif
+    }
 }
 END_TEST
 START_TEST(images_as_they_come) {
