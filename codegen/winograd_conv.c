@@ -13,7 +13,7 @@
 #include "codegen/conv.h"
 #include "codegen/winograd.h"
 
-enum { STAGE_BYTES = 384 * 1024, PIECE_IMAGES = 8, FEW_TILES = 8, MAX_BLOCK = 16 };
+enum { STAGE_BYTES = 384 * 1024, PIECE_IMAGES = 8, FEW_TILES = 8, MANY_TILES = 16 };
 
 bool wino_applies(const ConvShape *s, Op op) {
     int64_t stride = op == OP_CONV2D && s->stride[0] == 2 ? 2 : 1;
@@ -24,11 +24,15 @@ bool wino_applies(const ConvShape *s, Op op) {
     return s->groups == 1 && s->I >= s->V / 2 && s->O >= s->V / 2 && s->out[0] >= WINO_OUT && s->out[1] >= WINO_OUT;
 }
 
-/* Tiles of a block: few, so that L1 holds most of their planes, and whole rows where that is possible. */
-static int64_t block_of(const ConvChoice *choice, const Correlation *c, int64_t tile_columns) {
+/* Tiles of a block: few, so that L1 holds most of their planes, and whole rows where that is possible, unless their number leaves
+ * the products a poor register tile: a single row loads more than it multiplies, few accumulators wait for each other. */
+static int64_t block_of(const Target *t, const ConvChoice *choice, const Correlation *c, int64_t points, int64_t tile_columns) {
     if (choice->block || choice->sweep) return wino_block(choice, c->in_blocks * c->V);
-    if (tile_columns > MAX_BLOCK) return FEW_TILES;
-    return tile_columns * max_i64(1, FEW_TILES / tile_columns);
+    if (tile_columns > MANY_TILES) return FEW_TILES;
+    int64_t whole_rows = tile_columns * max_i64(1, FEW_TILES / tile_columns);
+    WinoTile few = wino_tile(t, points, c->out_blocks, FEW_TILES), whole = wino_tile(t, points, c->out_blocks, whole_rows);
+    bool poor = whole.rows == 1 || 2 * whole.planes * whole.rows < few.planes * few.rows;
+    return poor ? FEW_TILES : whole_rows;
 }
 
 WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
@@ -36,9 +40,9 @@ WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, co
     const Correlation *c = &p.direct.c;
     const int64_t F = (int64_t)sizeof(float), V = c->V;
     int64_t tile_rows = divide_up(c->out[0], WINO_OUT), tile_columns = divide_up(c->out[1], WINO_OUT);
-    int64_t few_pieces = conv_few_pieces(g, &p.direct.s), block = block_of(choice, c, tile_columns);
     const WinoForm *form = c->in_stride[0] == 1 ? &wino_plain : &wino_strided;
     int64_t lines = form->lines, halo = form->side - lines, points = wino_points(form);
+    int64_t few_pieces = conv_few_pieces(g, &p.direct.s), block = block_of(t, choice, c, points, tile_columns);
     int64_t columns = tile_columns * lines + halo, row_bytes = c->in_blocks * columns * V * F;
     p.bands = divide_up(tile_rows * lines * row_bytes, STAGE_BYTES);
     int64_t images = p.bands > 1 ? 1 : max_i64(1, min_i64(c->N, block / (tile_rows * tile_columns)));
