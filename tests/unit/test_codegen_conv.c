@@ -57,6 +57,9 @@ static const Case cases[] = {
     {9, 20, 22, 15, 24, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
     {9, 20, 43, 32, 24, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
     {3, 32, 35, 64, 48, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
+    {2, 32, 12, 36, 64, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}}, /* nine tiles in a row: several planes, rows and groups */
+    {2, 32, 16, 88, 64, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
+    {2, 32, 28, 28, 32, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}}, /* seven */
     /* too large for one band */
     {1, 32, 96, 112, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
     {1, 16, 131, 65, 48, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
@@ -230,8 +233,17 @@ static const Case images[] = {
     {37, 3, 6, 5, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
 };
 
-static Graph *images_graph(const Case *c) {
-    Graph *g = graph_new("images", MODE_TRAIN);
+/* Inference: tiles read from the feature map, blocks cut to what there is, single images cut into bands. */
+static const Case inferred[] = {
+    {1, 32, 16, 16, 64, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}}, {3, 32, 16, 16, 64, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
+    {1, 64, 8, 8, 64, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},   {3, 64, 8, 8, 64, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {1, 16, 32, 32, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}}, {3, 20, 13, 27, 24, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {1, 16, 31, 33, 32, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}}, {3, 3, 32, 32, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+};
+
+/* x goes to convolutions alone, and as it is: forward and, in training, weights. */
+static Graph *plain_graph(const Case *c, Mode mode) {
+    Graph *g = graph_new("plain", mode);
     Attrs attrs = {0};
     memcpy(attrs.window.kernel, c->kernel, sizeof c->kernel);
     memcpy(attrs.window.stride, c->stride, sizeof c->stride);
@@ -253,6 +265,7 @@ static Graph *images_graph(const Case *c) {
     forward.regions = epilogue;
     forward.nregions = 2;
     output_results(g, graph_add(g, &forward), "forward");
+    if (mode == MODE_INFER) return g;
     Region prologue[] = {{REGION_PROLOGUE, 1, region_expr(g->arena, 1, 2)}, {REGION_STORE, 1, NULL}};
     ValueSpec weights = {.op = OP_CONV2D_BWD_WEIGHTS,
                          .args = (Val[]){x, dy, ys.tensor, ys.rows, ys.vector},
@@ -435,16 +448,25 @@ START_TEST(backward_in_one_sweep) {
     }
 }
 END_TEST
+START_TEST(inference) {
+    const Case *c = &inferred[_i];
+    check_graph(plain_graph(c, MODE_INFER), c, (CodegenOptions){.cpu = "native"}, all_threads);
+    check_graph(plain_graph(c, MODE_INFER), c, (CodegenOptions){.cpu = "native", .precision = PRECISION_BF16}, one_thread);
+#if defined(__x86_64__)
+    check_graph(plain_graph(c, MODE_INFER), c, (CodegenOptions){.cpu = "x86-64-v2"}, one_thread);
+#endif
+}
+END_TEST
 START_TEST(images_as_they_come) {
     const Case *c = &images[_i];
     static const ConvAlgorithm algorithms[] = {CONV_AUTO, CONV_DIRECT, CONV_GEMM};
     for (int i = 0; i < 3; i++) {
-        check_graph(images_graph(c), c, (CodegenOptions){.cpu = "native", .conv = algorithms[i]}, all_threads);
-        check_graph(images_graph(c), c, (CodegenOptions){.cpu = "native", .conv = algorithms[i], .precision = PRECISION_BF16},
-                    one_thread);
+        check_graph(plain_graph(c, MODE_TRAIN), c, (CodegenOptions){.cpu = "native", .conv = algorithms[i]}, all_threads);
+        check_graph(plain_graph(c, MODE_TRAIN), c,
+                    (CodegenOptions){.cpu = "native", .conv = algorithms[i], .precision = PRECISION_BF16}, one_thread);
     }
 #if defined(__x86_64__)
-    check_graph(images_graph(c), c, (CodegenOptions){.cpu = "x86-64-v2", .conv = CONV_WINOGRAD}, one_thread);
+    check_graph(plain_graph(c, MODE_TRAIN), c, (CodegenOptions){.cpu = "x86-64-v2", .conv = CONV_WINOGRAD}, one_thread);
 #endif
 }
 END_TEST
@@ -460,6 +482,8 @@ START_TEST(bf16) {
     if (_i % 3 == 0) options.conv = CONV_GEMM;
     if (_i % 4 == 0) check_graph(conv_graph(c), c, options, one_thread);
 #endif
+    options = (CodegenOptions){.cpu = "native", .conv = CONV_WINOGRAD, .precision = PRECISION_BF16};
+    if (c->kernel[0] == 3 && c->stride[0] == 2 && c->stride[1] == 2) check_graph(conv_graph(c), c, options, one_thread);
 }
 END_TEST
 START_TEST(native_gemm) { check_case(&cases[_i], "native", CONV_GEMM, _i % 8 == 1 ? all_threads : one_thread); }
@@ -475,11 +499,11 @@ START_TEST(generated_gemm) {
     check_graph(conv_graph(&cases[_i]), &cases[_i], options, _i % 8 == 0 ? all_threads : one_thread);
 }
 END_TEST
-/* Eight and four lanes in turn, where this machine runs them; Winograd where it applies. */
+/* Eight and four lanes in turn, where this machine runs them; Winograd where it applies, but for every third case. */
 START_TEST(narrower_targets) {
 #if defined(__x86_64__)
     bool wide = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    check_case(&cases[_i], wide && _i % 2 ? "x86-64-v3" : "x86-64-v2", CONV_WINOGRAD, one_thread);
+    check_case(&cases[_i], wide && _i % 2 ? "x86-64-v3" : "x86-64-v2", _i % 3 ? CONV_WINOGRAD : CONV_DIRECT, one_thread);
 #endif
 }
 END_TEST
@@ -492,6 +516,7 @@ int main(void) {
     tcase_add_loop_test(tests, native_winograd, 0, count);
     tcase_add_loop_test(tests, backward_in_one_sweep, 0, (int)(sizeof pairs / sizeof pairs[0]));
     tcase_add_loop_test(tests, images_as_they_come, 0, (int)(sizeof images / sizeof images[0]));
+    tcase_add_loop_test(tests, inference, 0, (int)(sizeof inferred / sizeof inferred[0]));
     tcase_add_loop_test(tests, native_gemm, 0, count);
     tcase_add_loop_test(tests, generated_gemm, 0, count);
     tcase_add_loop_test(tests, bf16, 0, count);
