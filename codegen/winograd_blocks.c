@@ -89,12 +89,12 @@ void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const StagePlan *stage
 
 void wino_fetch(ConvKernel *k, const WinoBlocks *b, const WinoAt *at, LLVMValueRef step, int64_t steps) {
     Emitter *e = k->e;
-    if (b->rows) { /* behind the rows that the block before has fetched, being below its last; the next image from its start */
-        int64_t lines = b->rows * b->form->lines;
-        LLVMValueRef next = emit_add_int(e, first_row(e, b, at), emit_int(e, lines + halo_lines(b) - 1));
+    if (b->rows) { /* behind the rows that the block before has fetched, being below its last (the first row of all is left to the
+                      core) */
+        LLVMValueRef next = emit_add_int(e, first_row(e, b, at), emit_int(e, b->rows * b->form->lines));
         LLVMValueRef row = LLVMBuildSelect(e->b, at->last, emit_int(e, 0), next, "");
         LLVMValueRef image = emit_add_int(e, at->first_image, LLVMBuildZExt(e->b, at->last, e->i64, ""));
-        prefetch_rows(k, image, row, lines, step, steps);
+        prefetch_rows(k, image, emit_add_int(e, row, emit_int(e, halo_lines(b) - 1)), b->rows * b->form->lines, step, steps);
         return;
     }
     LLVMValueRef block = LLVMBuildUDiv(e->b, at->first_tile, emit_int(e, b->block), "");
