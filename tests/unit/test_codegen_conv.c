@@ -68,6 +68,15 @@ static const Case cases[] = {
 
 /* ---- graphs ---- */
 
+static Attrs window_of(const Case *c) {
+    Attrs attrs = {.window.groups = c->groups};
+    memcpy(attrs.window.kernel, c->kernel, sizeof c->kernel);
+    memcpy(attrs.window.stride, c->stride, sizeof c->stride);
+    memcpy(attrs.window.pad, c->pad, sizeof c->pad);
+    memcpy(attrs.window.dilation, c->dilation, sizeof c->dilation);
+    return attrs;
+}
+
 static Val leaf(Graph *g, Op op, const char *name, Type type) {
     return graph_add(g, &(ValueSpec){.op = op, .declared = type, .attrs.param.name = name});
 }
@@ -139,12 +148,7 @@ static void add_variants(Graph *g, ValueSpec spec, Side a, const Side *b, const 
 
 static Graph *conv_graph(const Case *c) {
     Graph *g = graph_new("conv", MODE_TRAIN);
-    Attrs attrs = {0};
-    memcpy(attrs.window.kernel, c->kernel, sizeof c->kernel);
-    memcpy(attrs.window.stride, c->stride, sizeof c->stride);
-    memcpy(attrs.window.pad, c->pad, sizeof c->pad);
-    memcpy(attrs.window.dilation, c->dilation, sizeof c->dilation);
-    attrs.window.groups = c->groups;
+    Attrs attrs = window_of(c);
     static const char *const x_names[3] = {"x_tensor", "x_rows", "x_vector"}, *const y_names[3] = {"y_tensor", "y_rows",
                                                                                                    "y_vector"};
     Type x_type = type_feature(c->N, c->I, c->H, c->W), w_type = type_feature(c->O, c->I / c->groups, c->kernel[0], c->kernel[1]);
@@ -184,11 +188,7 @@ static const Case pairs[] = {
 /* keep: somebody else reads dy too. */
 static Graph *pair_graph(const Case *c, bool keep) {
     Graph *g = graph_new("pair", MODE_TRAIN);
-    Attrs attrs = {.window.groups = c->groups};
-    memcpy(attrs.window.kernel, c->kernel, sizeof c->kernel);
-    memcpy(attrs.window.stride, c->stride, sizeof c->stride);
-    memcpy(attrs.window.pad, c->pad, sizeof c->pad);
-    memcpy(attrs.window.dilation, c->dilation, sizeof c->dilation);
+    Attrs attrs = window_of(c);
     static const char *const x_names[3] = {"x_tensor", "x_rows", "x_vector"}, *const y_names[3] = {"y_tensor", "y_rows",
                                                                                                    "y_vector"};
     Type x_type = type_feature(c->N, c->I, c->H, c->W), y_type;
@@ -245,12 +245,7 @@ static const Case inferred[] = {
 /* x goes to convolutions alone, and as it is: forward and, in training, weights. */
 static Graph *plain_graph(const Case *c, Mode mode) {
     Graph *g = graph_new("plain", mode);
-    Attrs attrs = {0};
-    memcpy(attrs.window.kernel, c->kernel, sizeof c->kernel);
-    memcpy(attrs.window.stride, c->stride, sizeof c->stride);
-    memcpy(attrs.window.pad, c->pad, sizeof c->pad);
-    memcpy(attrs.window.dilation, c->dilation, sizeof c->dilation);
-    attrs.window.groups = c->groups;
+    Attrs attrs = window_of(c);
     static const char *const y_names[3] = {"y_tensor", "y_rows", "y_vector"};
     Type w_type = type_feature(c->O, c->I / c->groups, c->kernel[0], c->kernel[1]), y_type;
     Val x = leaf(g, OP_INPUT, "x", type_feature(c->N, c->I, c->H, c->W)), w = leaf(g, OP_PARAM, "w", w_type);
