@@ -192,7 +192,8 @@ LLVMValueRef correlation_pixel(Emitter *e, const CorrelationPlan *p, const Corre
 Finish correlation_finish(const CorrelationPlan *p, const CorrelationSite *s, LLVMValueRef cb);
 void correlation_call(ConvKernel *k, Kernel *kernel, const CorrelationPlan *p);
 
-/* One image, all of it: stages it into scratch, computes and finishes; the address of staged element 0. Direct, of one band. */
+/* What of one image `site` says: stages it into scratch, computes and finishes; returns the address of staged element 0. Direct.
+ */
 LLVMValueRef correlation_image(ConvKernel *k, const CorrelationPlan *p, const CorrelationSite *site, LLVMValueRef scratch);
 
 /* ---- the kernels ---- */

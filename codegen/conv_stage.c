@@ -97,16 +97,9 @@ static void store_prologue(Copy *c, LLVMValueRef value, LLVMValueRef element, LL
     guard_end(c->k->e, &guard);
 }
 
-/* The channels of one pixel, each from its plane, behind them zeros. */
 static LLVMValueRef load_planar(const Copy *c, const ElementSite *site) {
-    Emitter *e = c->k->e;
-    int64_t plane = c->p->in[0] * c->p->in[1];
-    LLVMValueRef vec = emit_vec(e, 0), at = emit_offset(e, site->n, c->p->channels * plane, site->pixel);
-    for (int64_t lane = 0; lane < c->p->channels; lane++) {
-        LLVMValueRef value = emit_load_scalar(e, c->source, emit_add_int(e, at, emit_int(e, lane * plane)));
-        vec = LLVMBuildInsertElement(e->b, vec, value, LLVMConstInt(e->i32, (uint64_t)lane, false), "");
-    }
-    return vec;
+    int64_t plane = c->p->in[0] * c->p->in[1], channels = c->p->channels;
+    return emit_load_planes(c->k->e, c->source, emit_offset(c->k->e, site->n, channels * plane, site->pixel), plane, channels);
 }
 
 /* One vector: pixel `x` (i64) of the row that starts at pixel `row_pixel` of the tensor's plane, to `column` of the copy. */

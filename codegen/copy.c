@@ -18,12 +18,9 @@ void lower_pack_images(Lowering *l, Val id) {
         LLVMValueRef n = LLVMBuildUDiv(e->b, unit.iv, emit_int(e, H), "n"), y = LLVMBuildURem(e->b, unit.iv, emit_int(e, H), "y");
         for (int64_t cb = 0; cb < blocks; cb++) {
             Loop column = loop_begin(e, emit_int(e, 0), emit_int(e, W), 1, 0, NULL);
-            LLVMValueRef pixel = emit_offset(e, y, W, column.iv), vec = emit_vec(e, 0);
-            for (int64_t lane = 0; lane < e->V && cb * e->V + lane < C; lane++) {
-                LLVMValueRef plane = emit_offset(e, n, C, emit_int(e, cb * e->V + lane));
-                LLVMValueRef value = emit_load_scalar(e, emit_buffer(e, 0), emit_offset(e, plane, H * W, pixel));
-                vec = LLVMBuildInsertElement(e->b, vec, value, LLVMConstInt(e->i32, (uint64_t)lane, false), "");
-            }
+            LLVMValueRef pixel = emit_offset(e, y, W, column.iv), first = emit_offset(e, n, C, emit_int(e, cb * e->V));
+            int64_t lanes = C - cb * e->V < e->V ? C - cb * e->V : e->V;
+            LLVMValueRef vec = emit_load_planes(e, emit_buffer(e, 0), emit_offset(e, first, H * W, pixel), H * W, lanes);
             LLVMValueRef block = emit_offset(e, n, blocks, emit_int(e, cb));
             emit_store(e, vec, emit_buffer(e, 1), emit_mul_int(e, emit_offset(e, block, H * W, pixel), e->V));
             loop_end(e, &column, NULL);

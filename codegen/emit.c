@@ -322,6 +322,15 @@ LLVMValueRef emit_load_splat(Emitter *e, LLVMValueRef base, LLVMValueRef element
     return emit_splat(e, emit_load_scalar(e, base, element));
 }
 
+LLVMValueRef emit_load_planes(Emitter *e, LLVMValueRef base, LLVMValueRef element, int64_t plane, int64_t count) {
+    LLVMValueRef vec = emit_vec(e, 0);
+    for (int64_t lane = 0; lane < count; lane++) {
+        LLVMValueRef value = emit_load_scalar(e, base, emit_add_int(e, element, emit_int(e, lane * plane)));
+        vec = LLVMBuildInsertElement(e->b, vec, value, LLVMConstInt(e->i32, (uint64_t)lane, false), "");
+    }
+    return vec;
+}
+
 static LLVMValueRef store_vector(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
     bool bf16 = holds_bf16(e, base);
     LLVMValueRef store = LLVMBuildStore(e->b, bf16 ? bf16_round(e, value) : value, emit_address(e, base, element));

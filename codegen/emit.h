@@ -88,6 +88,8 @@ void emit_declare_bf16(Emitter *e, LLVMValueRef buffer);
 LLVMValueRef emit_load(Emitter *e, LLVMValueRef base, LLVMValueRef element);
 LLVMValueRef emit_load_scalar(Emitter *e, LLVMValueRef base, LLVMValueRef element);
 LLVMValueRef emit_load_splat(Emitter *e, LLVMValueRef base, LLVMValueRef element); /* broadcast load */
+/* base[element + lane * plane] in lanes 0 to count - 1, behind them zeros: a pixel's channels out of planes. */
+LLVMValueRef emit_load_planes(Emitter *e, LLVMValueRef base, LLVMValueRef element, int64_t plane, int64_t count);
 void emit_store(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
 /* The same past the caches, for feature maps larger than they are: it saves reading the line first. The kernel then ends with a
  * store fence. An ordinary store where the target has no such instruction for whole lines. */
