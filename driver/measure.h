@@ -4,7 +4,7 @@
  * in turn, so that a slow moment of the machine touches all. */
 #ifndef NETC_DRIVER_MEASURE_H
 #define NETC_DRIVER_MEASURE_H
-#include "codegen/choose.h"
+#include "codegen/conv/choose.h"
 #include "driver/driver.h"
 
 /* Convolutions of one kernel. */

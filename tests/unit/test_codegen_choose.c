@@ -1,6 +1,6 @@
 /* Choosing how convolutions are computed: every candidate of every convolution of a small net, as compiled, against the reference
  * evaluator; tables as text; what pinned and measured tables do. */
-#include "codegen/choose.h"
+#include "codegen/conv/choose.h"
 #include "train_reference.h"
 
 /* ---- texts and tables ---- */

@@ -167,7 +167,7 @@ static Graph *conv_graph(const Case *c) {
     return g;
 }
 
-/* Backward data that stores the dy that it computes, for its weights: both are done in one sweep (conv_backward.c). */
+/* Backward data that stores the dy that it computes, for its weights: both are done in one sweep (conv/direct/backward.c). */
 static const Case pairs[] = {
     {5, 16, 32, 32, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
     {5, 64, 8, 8, 64, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},

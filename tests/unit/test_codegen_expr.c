@@ -1,7 +1,7 @@
 /* What emitters build on: indices, and every ExprOp as vector code, over inputs chosen to be hard: zeros, denormals, infinities,
  * NaN, the edges of overflow and underflow, and a sweep of ordinary numbers. Functions must be within 2 units in the last place
  * of the double result. */
-#include "codegen/emit.h"
+#include "codegen/emit/emit.h"
 #include "codegen_helpers.h"
 #include <float.h>
 

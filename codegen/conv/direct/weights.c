@@ -1,0 +1,324 @@
+/* Gradient of the filters: dW[o][i][ky][kx] = sum over images and pixels of x[i][s*y + d*ky - pad][…] * dy[o][y][…].
+ *
+ * A tile of input channels x filter rows x filter columns accumulators of V output channels each is swept over the pixels of a
+ * slab of rows small enough for L1: one load of dy and an FMA with broadcast x per accumulator and pixel. 24 accumulators fill
+ * the 32 registers of AVX-512; LLVM's scheduler would hoist broadcasts and spill them, so there the order is pinned by inline
+ * assembly (176-193 -> 236-240 GFLOP/s on one Zen 5 core).
+ *
+ * A piece is a group of images (times a range of output blocks when images are few) and sums into its own partial gradient;
+ * a second kernel adds the partials in a fixed tree. A slab's sum is made from zero and added to the partial once, which also
+ * keeps the rounding error down. With bf16 the same loops take two images at a time: an element of the staged operands is then
+ * the pair of the two images' values, and a multiply-add the dot product of two pairs. Lanes of padding: dy's are zero, rows of i
+ * >= I are never touched after being cleared.
+ */
+#include "codegen/conv/conv.h"
+#include <stdio.h>
+#include <string.h>
+
+enum { STAGE_BYTES = 512 * 1024, SLAB_BYTES = 40 * 1024, MAX_PARTIALS = 16, FEW_PIECES = 4, SUM_VECTORS = 64 };
+static const int64_t partial_limit = 64 << 20; /* bytes of all partials */
+
+WeightsPlan weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
+    WeightsPlan p = {.s = conv_shape(g, v, t->lanes)};
+    const ConvShape *s = &p.s;
+    const int64_t F = (int64_t)sizeof(float), V = s->V;
+    p.gemm = choice->algorithm == CONV_GEMM;
+    p.pair = choice->algorithm == CONV_DIRECT && t->map_bytes == 2 && t->bf16 ? 2 : 1;
+    int64_t taps = s->kernel[0] * s->kernel[1], group_in = s->I / s->groups;
+    p.dw_floats = p.gemm ? s->O * group_in * taps : s->out_blocks * divide_up(group_in, V) * taps * V * V;
+    p.dw_floats = divide_up(p.dw_floats, 16) * 16;
+    int64_t halo = (s->kernel[0] - 1) * s->dilation[0] + 1 - s->stride[0];
+    int64_t columns = (s->out[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1;
+    int64_t x_row = s->in_blocks * columns * V * F, dy_row = s->out_blocks * s->out[1] * V * F;
+    int64_t row_bytes = s->stride[0] * x_row + dy_row + (p.gemm ? s->out[1] * (taps * group_in * F) + dy_row : 0);
+    int64_t limit = p.gemm ? 4 * STAGE_BYTES : STAGE_BYTES;
+    int64_t most = max_i64(1, min_i64(s->out[0], (limit - max_i64(0, halo) * x_row) / row_bytes));
+    p.band_rows = divide_up(s->out[0], divide_up(s->out[0], most));
+    p.bands = divide_up(s->out[0], p.band_rows);
+    int64_t slab_row = (s->stride[0] * columns + s->out[1]) * V * F;
+    int64_t slab = max_i64(1, min_i64(p.band_rows, SLAB_BYTES / slab_row));
+    p.slab_rows = divide_up(p.band_rows, divide_up(p.band_rows, slab));
+    StageWindow xw = {.first = {-s->pad[0], -s->pad[1]},
+                      .lines = {(p.band_rows - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1, columns},
+                      .last_row = (s->out[0] - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] - s->pad[0],
+                      .advance = p.band_rows * s->stride[0],
+                      .bands = p.bands,
+                      .form = p.pair == 2 ? STAGE_IMAGES : stage_form(t)};
+    StageWindow dw = {.lines = {p.band_rows, s->out[1]},
+                      .last_row = s->out[0] - 1,
+                      .advance = p.band_rows,
+                      .bands = p.bands,
+                      .form = p.pair == 2 ? STAGE_IMAGES : STAGE_AS_IS};
+    p.x = stage_plan(g, v, 0, V, &xw);
+    p.dy = stage_plan(g, v, 1, V, &dw);
+    p.image_groups = min_i64(divide_up(s->N, p.pair), p.dw_floats * F <= 128 * 1024 ? MAX_PARTIALS : MAX_PARTIALS / 2);
+    p.image_groups = max_i64(1, min_i64(p.image_groups, partial_limit / (p.dw_floats * F)));
+    p.block_groups = p.gemm ? 1 : min_i64(s->out_blocks, divide_up(FEW_PIECES, p.image_groups));
+    p.partial_bytes = (uint64_t)(p.image_groups * p.dw_floats * F);
+    return p;
+}
+
+/* The kernel while it is emitted. Axes of a tile: filter rows, filter columns, input channels. */
+typedef struct Gradient {
+    ConvKernel *k;
+    const WeightsPlan *p;
+    LLVMValueRef x, dy, partial; /* staged operands at (slab row 0, blocks 0); the piece's partial gradient */
+    LLVMValueRef n, slab;        /* image; first row of the slab */
+    LLVMValueRef rows, ob;       /* rows of the slab; output block */
+    LLVMValueRef group_ib, ib;   /* first input block of its group; input block in the group */
+    int64_t total[3], chunk[3], size[3];
+    LLVMValueRef at[3];
+} Gradient;
+
+/* acc + x[element] * dy, x broadcast. The assembly's displacement is part of its text, so that all of a pixel's share one address
+ * register: LLVM's strength reduction would give each a register of its own. The clobber says that it reads memory. */
+static LLVMValueRef multiply_add(const Gradient *d, LLVMValueRef x, int64_t element, LLVMValueRef dy, LLVMValueRef acc) {
+    Emitter *e = d->k->e;
+    if (e->V != 16 || strncmp(e->target->triple, "x86_64", 6) != 0)
+        return emit_fma(e, emit_load_splat(e, x, emit_int(e, element)), dy, acc);
+    LLVMTypeRef params[3] = {e->vec, e->ptr, e->vec};
+    LLVMTypeRef type = LLVMFunctionType(e->vec, params, 3, false);
+    static const char constraints[] = "=v,v,r,0,~{memory}";
+    char text[80];
+    int length = snprintf(text, sizeof text, "%s %lld($2){1to16}, $1, $0", d->p->pair == 2 ? "vdpbf16ps" : "vfmadd231ps",
+                          (long long)element * 4);
+    LLVMValueRef code = LLVMGetInlineAsm(type, text, (size_t)length, constraints, sizeof constraints - 1, true, false,
+                                         LLVMInlineAsmDialectATT, false);
+    LLVMValueRef args[3] = {dy, x, acc};
+    return LLVMBuildCall2(e->b, type, code, args, 3, "");
+}
+
+/* One pixel: every accumulator of the tile. */
+static void tile_pixel(const Gradient *d, LLVMValueRef x, LLVMValueRef dy, int64_t pixel, LLVMValueRef *acc) {
+    Emitter *e = d->k->e;
+    const ConvShape *s = &d->p->s;
+    LLVMValueRef y = emit_load(e, dy, emit_int(e, pixel * s->V));
+    for (int64_t c = 0; c < d->size[2]; c++)
+        for (int64_t a = 0; a < d->size[0]; a++)
+            for (int64_t b = 0; b < d->size[1]; b++) {
+                LLVMValueRef *one = &acc[(a * d->size[1] + b) * d->size[2] + c];
+                int64_t at = a * s->dilation[0] * d->p->x.row_stride + (b * s->dilation[1] + pixel * s->stride[1]) * s->V + c;
+                *one = multiply_add(d, x, at, y, *one);
+            }
+}
+
+/* Fetches the next image's share: of the tile, at its start, where tiles are many, else of each of its rows, or of each of a
+ * row's turns. `row` is NULL at the start, `turn` (of `turns`) at the row's. */
+static void fetch_ahead(Gradient *d, LLVMValueRef row, LLVMValueRef turn, int64_t turns) {
+    Emitter *e = d->k->e;
+    const WeightsPlan *p = d->p;
+    const ConvShape *s = &p->s;
+    if (p->bands > 1 || p->block_groups > 1) return;
+    int64_t chunks[3], blocks = divide_up(s->I / s->groups, s->V), slabs = divide_up(s->out[0], p->slab_rows);
+    for (int axis = 0; axis < 3; axis++) chunks[axis] = divide_up(d->total[axis], d->chunk[axis]);
+    int64_t steps = slabs * s->out_blocks * blocks * chunks[0] * chunks[1] * chunks[2];
+    bool by_row = prefetch_bursts(d->k, steps), by_turn = prefetch_bursts(d->k, steps * p->slab_rows);
+    if (by_row != (row != NULL) || by_turn != (turn != NULL)) return;
+    LLVMValueRef slab = LLVMBuildUDiv(e->b, d->slab, emit_int(e, p->slab_rows), "");
+    LLVMValueRef step = emit_offset(e, emit_offset(e, slab, s->out_blocks, d->ob), blocks, d->ib);
+    for (int axis = 0; axis < 3; axis++)
+        step = emit_offset(e, step, chunks[axis], LLVMBuildUDiv(e->b, d->at[axis], emit_int(e, d->chunk[axis]), ""));
+    if (row) step = emit_offset(e, step, p->slab_rows, row), steps *= p->slab_rows;
+    for (int64_t i = 0; i < p->pair; i++)
+        prefetch_part(d->k, emit_add_int(e, d->n, emit_int(e, p->pair - 1 + i)), step, steps, turn ? turn : emit_int(e, 0),
+                      turns);
+}
+
+static void emit_tile(Gradient *d) {
+    Emitter *e = d->k->e;
+    const ConvShape *s = &d->p->s;
+    const WeightsPlan *p = d->p;
+    int n = (int)(d->size[0] * d->size[1] * d->size[2]);
+    int64_t unroll = s->out[1] % 2 == 0 && n < 16 ? 2 : 1;
+    LLVMValueRef x = emit_offset(e, emit_add_int(e, d->group_ib, d->ib), p->x.block_stride, d->at[2]);
+    x = emit_offset(e, d->at[0], s->dilation[0] * p->x.row_stride, x);
+    x = emit_address(e, d->x, emit_offset(e, d->at[1], s->dilation[1] * s->V, x));
+    LLVMValueRef dy = emit_address(e, d->dy, emit_mul_int(e, d->ob, p->dy.block_stride));
+    LLVMValueRef zero[LOOP_MAX_CARRY], next[LOOP_MAX_CARRY];
+    for (int i = 0; i < n; i++) zero[i] = emit_vec(e, 0);
+    fetch_ahead(d, NULL, NULL, 1);
+    Loop row = loop_begin(e, emit_int(e, 0), d->rows, 1, n, zero);
+    fetch_ahead(d, row.iv, NULL, 1);
+    LLVMValueRef x_row = emit_address(e, x, emit_mul_int(e, row.iv, s->stride[0] * p->x.row_stride));
+    LLVMValueRef dy_row = emit_address(e, dy, emit_mul_int(e, row.iv, p->dy.row_stride));
+    Loop column = loop_begin(e, emit_int(e, 0), emit_int(e, s->out[1]), unroll, n, row.carry);
+    fetch_ahead(d, row.iv, LLVMBuildUDiv(e->b, column.iv, emit_int(e, unroll), ""), s->out[1] / unroll);
+    LLVMValueRef x_pixel = emit_address(e, x_row, emit_mul_int(e, column.iv, s->stride[1] * s->V));
+    LLVMValueRef dy_pixel = emit_address(e, dy_row, emit_mul_int(e, column.iv, s->V));
+    for (int i = 0; i < n; i++) next[i] = column.carry[i];
+    for (int64_t u = 0; u < unroll; u++) tile_pixel(d, x_pixel, dy_pixel, u, next);
+    loop_end(e, &column, next);
+    loop_end(e, &row, column.carry);
+    int64_t in_blocks = divide_up(s->I / s->groups, s->V), tap = s->V * s->V;
+    LLVMValueRef to = emit_offset(e, emit_offset(e, d->ob, in_blocks, d->ib), s->kernel[0], d->at[0]);
+    to = emit_offset(e, d->at[2], s->V, emit_mul_int(e, emit_offset(e, to, s->kernel[1], d->at[1]), tap));
+    LLVMValueRef dw = emit_address(e, d->partial, to);
+    for (int i = 0; i < n; i++) {
+        int64_t c = i % d->size[2], b = i / d->size[2] % d->size[1], a = i / d->size[2] / d->size[1];
+        LLVMValueRef element = emit_int(e, (a * s->kernel[1] + b) * tap + c * s->V);
+        emit_store(e, LLVMBuildFAdd(e->b, emit_load(e, dw, element), row.carry[i], ""), dw, element);
+    }
+}
+
+/* Cuts one axis after the other into whole chunks and a rest. */
+static void emit_axis(Gradient *d, int axis) {
+    Emitter *e = d->k->e;
+    if (axis == 3) {
+        emit_tile(d);
+        return;
+    }
+    int64_t whole = d->total[axis] / d->chunk[axis], rest = d->total[axis] % d->chunk[axis];
+    if (whole) {
+        Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, whole), 1, 0, NULL);
+        d->at[axis] = emit_mul_int(e, loop.iv, d->chunk[axis]);
+        d->size[axis] = d->chunk[axis];
+        emit_axis(d, axis + 1);
+        loop_end(e, &loop, NULL);
+    }
+    if (rest) {
+        d->at[axis] = emit_int(e, whole * d->chunk[axis]);
+        d->size[axis] = rest;
+        emit_axis(d, axis + 1);
+    }
+}
+
+/* One input block of `channels` channels: all filter columns in a tile, then as many channels as fit, then filter rows. */
+static void emit_block(Gradient *d, int64_t channels) {
+    const ConvShape *s = &d->p->s;
+    int64_t limit = d->k->e->target->registers >= 32 ? 24 : 12;
+    if (d->k->e->target->registers >= 32 && channels * s->kernel[0] * s->kernel[1] <= 27) limit = 27;
+    d->total[0] = s->kernel[0];
+    d->total[1] = s->kernel[1];
+    d->total[2] = channels;
+    d->chunk[1] = divide_up(s->kernel[1], divide_up(s->kernel[1], limit));
+    int64_t fit = limit / d->chunk[1];
+    if (channels > fit)
+        for (d->chunk[2] = 1; d->chunk[2] * 2 <= fit; d->chunk[2] *= 2) {
+        }
+    else
+        d->chunk[2] = channels;
+    d->chunk[0] = min_i64(s->kernel[0], limit / (d->chunk[1] * d->chunk[2]));
+    d->chunk[0] = divide_up(s->kernel[0], divide_up(s->kernel[0], d->chunk[0]));
+    emit_axis(d, 0);
+}
+
+static void emit_slab(Gradient *d, LLVMValueRef first_ob, LLVMValueRef end_ob) {
+    Emitter *e = d->k->e;
+    const ConvShape *s = &d->p->s;
+    int64_t channels = s->I / s->groups, whole = channels / s->V;
+    Loop ob = loop_begin(e, first_ob, end_ob, 1, 0, NULL);
+    d->ob = ob.iv;
+    d->group_ib = emit_int(e, 0);
+    if (s->groups > 1) d->group_ib = emit_mul_int(e, LLVMBuildUDiv(e->b, ob.iv, emit_int(e, s->O / s->groups / s->V), ""), whole);
+    if (whole) {
+        Loop ib = loop_begin(e, emit_int(e, 0), emit_int(e, whole), 1, 0, NULL);
+        d->ib = ib.iv;
+        emit_block(d, s->V);
+        loop_end(e, &ib, NULL);
+    }
+    d->ib = emit_int(e, whole);
+    if (channels % s->V) emit_block(d, channels % s->V);
+    loop_end(e, &ob, NULL);
+}
+
+void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi) {
+    Emitter *e = k->e;
+    Loop clear = loop_begin(e, lo, hi, e->V, 0, NULL);
+    emit_store(e, emit_vec(e, 0), partial, clear.iv);
+    loop_end(e, &clear, NULL);
+}
+
+LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band) {
+    if (p->s.out[0] % p->band_rows == 0) return emit_int(e, p->band_rows);
+    LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, p->s.out[0]), emit_mul_int(e, band, p->band_rows), "");
+    return emit_min_int(e, left, emit_int(e, p->band_rows));
+}
+
+/* A band of image d->n (and, in pairs, the next); dy: element 0 of its dY if that is staged, else NULL. */
+static void emit_band(Gradient *d, LLVMValueRef band, LLVMValueRef dy, LLVMValueRef scratch, LLVMValueRef first_split,
+                      LLVMValueRef first_ob, LLVMValueRef end_ob) {
+    Emitter *e = d->k->e;
+    const WeightsPlan *p = d->p;
+    const ConvShape *s = &p->s;
+    LLVMValueRef x = stage_emit(d->k, &p->x, 0, d->n, band, scratch, first_split);
+    LLVMValueRef dy_scratch = emit_address(e, scratch, emit_int(e, (int64_t)(p->x.bytes / sizeof(float))));
+    if (!dy) dy = stage_emit(d->k, &p->dy, 1, d->n, band, dy_scratch, first_split);
+    LLVMValueRef rows = weights_rows(e, p, band);
+    x = emit_address(e, x, emit_int(e, (-s->pad[0] - p->x.origin[0]) * p->x.row_stride + (-s->pad[1] - p->x.origin[1]) * s->V));
+    Loop slab = loop_begin(e, emit_int(e, 0), rows, p->slab_rows, 0, NULL);
+    d->slab = slab.iv;
+    d->x = emit_address(e, x, emit_mul_int(e, slab.iv, s->stride[0] * p->x.row_stride));
+    d->dy = emit_address(e, dy, emit_mul_int(e, slab.iv, p->dy.row_stride));
+    d->rows = emit_int(e, p->slab_rows);
+    if (s->out[0] % p->band_rows || p->band_rows % p->slab_rows)
+        d->rows = emit_min_int(e, d->rows, LLVMBuildSub(e->b, rows, slab.iv, ""));
+    emit_slab(d, first_ob, end_ob);
+    loop_end(e, &slab, NULL);
+}
+
+void weights_image(ConvKernel *k, const WeightsPlan *p, LLVMValueRef n, LLVMValueRef dy, LLVMValueRef partial,
+                   LLVMValueRef scratch) {
+    Gradient d = {.k = k, .p = p, .n = n, .partial = partial};
+    LLVMValueRef zero = emit_int(k->e, 0);
+    emit_band(&d, zero, dy, scratch, NULL, zero, emit_int(k->e, p->s.out_blocks));
+}
+
+static void emit_weights(ConvKernel *k, const WeightsPlan *p) {
+    Emitter *e = k->e;
+    const ConvShape *s = &p->s;
+    LLVMValueRef split = emit_int(e, 0), images = e->piece, first_split = NULL;
+    if (p->block_groups > 1) {
+        split = LLVMBuildURem(e->b, e->piece, emit_int(e, p->block_groups), "");
+        images = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->block_groups), "");
+        first_split = LLVMBuildICmp(e->b, LLVMIntEQ, split, emit_int(e, 0), "");
+    }
+    LLVMValueRef one = emit_int(e, 1), ob_lo = emit_cut(e, split, s->out_blocks, p->block_groups);
+    LLVMValueRef ob_hi = emit_cut(e, emit_add_int(e, split, one), s->out_blocks, p->block_groups);
+    Gradient d = {.k = k, .p = p};
+    d.partial = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, images, p->dw_floats));
+    int64_t block_floats = divide_up(s->I / s->groups, s->V) * s->kernel[0] * s->kernel[1] * s->V * s->V;
+    weights_clear(k, d.partial, emit_mul_int(e, ob_lo, block_floats), emit_mul_int(e, ob_hi, block_floats));
+    int64_t pairs = divide_up(s->N, p->pair);
+    Loop image = loop_begin(e, emit_cut(e, images, pairs, p->image_groups),
+                            emit_cut(e, emit_add_int(e, images, one), pairs, p->image_groups), 1, 0, NULL);
+    d.n = emit_mul_int(e, image.iv, p->pair);
+    Loop band = loop_begin(e, emit_int(e, 0), emit_int(e, p->bands), 1, 0, NULL);
+    emit_band(&d, band.iv, NULL, e->scratch, first_split, ob_lo, ob_hi);
+    loop_end(e, &band, NULL);
+    loop_end(e, &image, NULL);
+}
+
+/* The partial gradients added up in a fixed tree, SUM_VECTORS vectors a piece. */
+void lower_sum_partials(ConvKernel *k, const WeightsPlan *p) {
+    Emitter *e = k->e;
+    int64_t vectors = p->dw_floats / e->V;
+    Kernel *kernel;
+    char *key = arena_printf(lowering_graph(k->l)->arena, "sum-partials %lld of %lld", (long long)p->image_groups,
+                             (long long)p->dw_floats);
+    if (kernel_begin(k->l, "conv_sum_partials", key, 2, &kernel)) {
+        LLVMValueRef lo = emit_mul_int(e, e->piece, SUM_VECTORS), workspace = emit_buffer(e, 0);
+        LLVMValueRef hi = emit_min_int(e, emit_add_int(e, lo, emit_int(e, SUM_VECTORS)), emit_int(e, vectors));
+        Loop vector = loop_begin(e, lo, hi, 1, 0, NULL);
+        LLVMValueRef sum[MAX_PARTIALS], element = emit_mul_int(e, vector.iv, e->V);
+        for (int64_t i = 0; i < p->image_groups; i++)
+            sum[i] = emit_load(e, workspace, emit_add_int(e, element, emit_int(e, i * p->dw_floats)));
+        for (int64_t n = p->image_groups; n > 1; n = (n + 1) / 2)
+            for (int64_t i = 0; i < n / 2; i++) sum[i] = LLVMBuildFAdd(e->b, sum[i], sum[n - 1 - i], "");
+        emit_store(e, sum[0], emit_buffer(e, 1), element);
+        loop_end(e, &vector, NULL);
+        kernel_end(k->l, 0);
+    }
+    Place places[] = {k->places[k->workspace_buffer], k->places[k->result_buffer[0]]};
+    kernel_call(k->l, kernel, k->id, places, 2, divide_up(vectors, SUM_VECTORS), 0, (double)p->partial_bytes);
+}
+
+void lower_weights(ConvKernel *k, const WeightsPlan *p) {
+    Kernel *kernel;
+    if (kernel_begin(k->l, conv_name(k, &p->s, ""), conv_key(k, "weights"), k->nplaces, &kernel)) {
+        conv_kernel_bind(k);
+        emit_weights(k, p);
+        kernel_end(k->l, p->x.bytes + p->dy.bytes);
+    }
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->image_groups * p->block_groups, conv_flops(&p->s), conv_bytes(k));
+    if (k->result_buffer[0] != NO_BUFFER) lower_sum_partials(k, p);
+}

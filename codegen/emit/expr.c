@@ -1,0 +1,64 @@
+/* Exprs as vector code: one vector of channels at a time. How an argument is read follows from ranks alone (ir/expr.h). */
+#include "codegen/emit/emit.h"
+#include <stdlib.h>
+
+/* The vector of argument i at the site: per element, per image and channel, per channel, or one scalar in all lanes. */
+static LLVMValueRef load_argument(Emitter *e, const ElementSite *site, uint32_t i) {
+    LLVMValueRef base = site->arg_base[i];
+    switch (site->arg_type[i].rank) {
+    case 0: return emit_load_splat(e, base, emit_int(e, 0));
+    case 1: return emit_load(e, base, emit_mul_int(e, site->cb, e->V));
+    case 2: return emit_load(e, base, emit_mul_int(e, emit_offset(e, site->n, site->channel_blocks, site->cb), e->V));
+    default: break;
+    }
+    LLVMValueRef plane = emit_offset(e, site->n, site->channel_blocks, site->cb);
+    return emit_load(e, base, emit_mul_int(e, emit_offset(e, plane, site->pixels, site->pixel), e->V));
+}
+
+static LLVMValueRef select_positive(Emitter *e, LLVMValueRef condition, LLVMValueRef yes, LLVMValueRef no) {
+    LLVMValueRef positive = LLVMBuildFCmp(e->b, LLVMRealOGT, condition, emit_vec(e, 0), "");
+    return LLVMBuildSelect(e->b, positive, yes, no, "");
+}
+
+static LLVMValueRef emit_node(Emitter *e, const ExprNode *node, const LLVMValueRef *value, const ElementSite *site) {
+    LLVMValueRef a = expr_op_operands(node->op) > 0 ? value[node->arg[0]] : NULL;
+    LLVMValueRef b = expr_op_operands(node->op) > 1 ? value[node->arg[1]] : NULL;
+    switch ((ExprOp)node->op) {
+    case X_ARG: {
+        LLVMValueRef ready = site->preloaded ? site->preloaded[node->arg[0]] : NULL;
+        return ready ? ready : load_argument(e, site, node->arg[0]);
+    }
+    case X_CONST: return emit_vec(e, node->value);
+    case X_ACC: return site->acc;
+    case X_OUT: return site->out;
+    case X_ADD: return emit_arith(e, LLVMFAdd, a, b);
+    case X_SUB: return emit_arith(e, LLVMFSub, a, b);
+    case X_MUL: return emit_arith(e, LLVMFMul, a, b);
+    case X_DIV: return emit_arith(e, LLVMFDiv, a, b);
+    case X_MAX: return emit_max(e, a, b);
+    case X_MIN: return LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, LLVMRealOLT, a, b, ""), a, b, "");
+    case X_NEG: return LLVMBuildFNeg(e->b, a, "");
+    case X_EXP: return emit_exp(e, a);
+    case X_LOG: return emit_log(e, a);
+    case X_SQRT: return emit_intrinsic(e, "llvm.sqrt", e->vec, &a, 1);
+    case X_RSQRT: return LLVMBuildFDiv(e->b, emit_vec(e, 1), emit_intrinsic(e, "llvm.sqrt", e->vec, &a, 1), "");
+    case X_TANH: return emit_tanh(e, a);
+    case X_SIGMOID: return emit_sigmoid(e, a);
+    case X_SELECT: return select_positive(e, a, b, value[node->arg[2]]);
+    case EXPR_OP_COUNT: break;
+    }
+    abort(); /* a node that the verifier lets no one build */
+}
+
+LLVMValueRef emit_expr(Emitter *e, const Expr *expr, const ElementSite *site) {
+    LLVMValueRef value[EXPR_MAX_NODES];
+    if (expr->count == 0 || expr->count > EXPR_MAX_NODES) abort();
+    for (uint32_t i = 0; i < expr->count; i++) value[i] = emit_node(e, &expr->node[i], value, site);
+    return value[expr->count - 1];
+}
+
+void emit_preload(Emitter *e, const Expr *expr, ElementSite *site, uint32_t nargs) {
+    for (uint32_t i = 0; i < nargs; i++)
+        if (!site->preloaded[i] && site->arg_type[i].rank < 4 && expr_uses_arg(expr, i))
+            site->preloaded[i] = load_argument(e, site, i);
+}

@@ -1,0 +1,20 @@
+/* How work is cut into pieces: by its size alone, never by the number of threads, so that the bits do not depend on them. A
+ * piece is large enough (PIECE_BYTES of memory traffic) that handing it to a thread costs little beside it. */
+#include "codegen/program/lowering.h"
+
+enum { PIECE_BYTES = 65536 };
+
+Split split_units(int64_t units, double unit_bytes) {
+    int64_t per_piece = (int64_t)(PIECE_BYTES / (unit_bytes > 1 ? unit_bytes : 1));
+    if (per_piece < 1) per_piece = 1;
+    if (per_piece > units) per_piece = units;
+    return (Split){units, per_piece, (units + per_piece - 1) / per_piece};
+}
+
+Loop split_begin(Emitter *e, const Split *split) {
+    if (split->pieces == 1) return loop_begin(e, emit_int(e, 0), emit_int(e, split->units), 1, 0, NULL);
+    LLVMValueRef lo = emit_mul_int(e, e->piece, split->per_piece);
+    LLVMValueRef hi = emit_add_int(e, lo, emit_int(e, split->per_piece));
+    if (split->units % split->per_piece) hi = emit_min_int(e, hi, emit_int(e, split->units));
+    return loop_begin(e, lo, hi, 1, 0, NULL);
+}

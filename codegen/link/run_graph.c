@@ -1,0 +1,156 @@
+/* The test door: one graph compiled whole, every leaf given and every output returned in logical order. */
+#include "codegen/link/jit.h"
+#include "runtime/rt.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* To bf16, to the nearest, ties to even; what tests give is finite. */
+static uint16_t round_bf16(float value) {
+    uint32_t word;
+    memcpy(&word, &value, sizeof word);
+    return (uint16_t)((word + 0x7fff + (word >> 16 & 1)) >> 16);
+}
+
+static float widen_bf16(uint16_t half) {
+    uint32_t word = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+/* Feature maps [N,C,H,W] <-> [N][C/V][H][W][V] of f32 or bf16; the other layouts are the runtime's. */
+static void move_feature(Type t, int64_t V, bool bf16, const float *logical, char *physical, float *to_logical) {
+    int64_t N = t.dim[0], C = t.dim[1], pixels = t.dim[2] * t.dim[3], blocks = (C + V - 1) / V;
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t c = 0; c < C; c++)
+            for (int64_t p = 0; p < pixels; p++) {
+                int64_t at = ((n * blocks + c / V) * pixels + p) * V + c % V, dense = (n * C + c) * pixels + p;
+                uint16_t *half = (uint16_t *)(void *)physical + at;
+                float *whole = (float *)(void *)physical + at;
+                if (logical && bf16)
+                    *half = round_bf16(logical[dense]);
+                else if (logical)
+                    *whole = logical[dense];
+                else
+                    to_logical[dense] = bf16 ? widen_bf16(*half) : *whole;
+            }
+}
+
+static RtTensor describe_tensor(LayoutKind kind, Type type, uint64_t bytes) {
+    RtTensor t = {.name = "output", .rank = (uint32_t)type.rank, .layout = program_layout(kind, type), .bytes = bytes};
+    memcpy(t.dim, type.dim, sizeof t.dim);
+    return t;
+}
+
+static void write_leaf(RtMachine *m, const Graph *g, bool bf16, Val v, const float *logical) {
+    const RtProgram *p = rt_machine_program(m);
+    const Value *value = &g->value[v];
+    const TensorList list = {(RtTensor *)(uintptr_t)p->params, p->nparams, 0, 0};
+    const RtTensor *t = program_find_tensor(&list, value->attrs.param.name);
+    char *block = rt_machine_space(m, RT_PARAMS), *at = block + t->offset;
+    switch (layout_of(g, v)) {
+    case LAYOUT_FEATURE: move_feature(value->type, p->block, bf16, logical, at, NULL); break;
+    case LAYOUT_LABELS:
+        for (int64_t i = 0; i < type_elements(value->type); i++) ((int32_t *)(void *)at)[i] = (int32_t)logical[i];
+        break;
+    case LAYOUT_IMAGES: memcpy(at, logical, (size_t)type_elements(value->type) * sizeof(float)); break;
+    case LAYOUT_ROWS:
+    case LAYOUT_VECTOR:
+    case LAYOUT_FILTERS: rt_tensor_pack(p, t, logical, block); break;
+    }
+}
+
+static void read_output(RtMachine *m, const Graph *g, bool bf16, Val v, uint64_t offset, float *logical) {
+    const RtProgram *p = rt_machine_program(m);
+    Type type = g->value[v].type;
+    LayoutKind kind = layout_of(g, v);
+    char *at = (char *)rt_machine_space(m, RT_FOLDED) + offset;
+    if (kind == LAYOUT_FEATURE) {
+        move_feature(type, p->block, bf16, NULL, at, logical);
+    } else {
+        RtTensor t = describe_tensor(kind, type, 0);
+        rt_tensor_unpack(p, &t, at, logical);
+    }
+}
+
+/* The diagnostics as text, for `why`. */
+static void explain(const Diag *diag, char *why, size_t why_size) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    if (!out) return;
+    diag_print(diag, out, false);
+    fclose(out);
+    snprintf(why, why_size, "%s", text);
+    free(text);
+}
+
+typedef struct Run {
+    const Graph *g;
+    const float *(*lookup)(void *, const Value *);
+    void *context;
+    uint64_t seed, step;
+    bool bf16; /* feature maps */
+    const Place *place;
+    float *const *out;
+} Run;
+
+static bool run_on(const Run *run, const RtProgram *program, RtPool *pool, char *why, size_t why_size) {
+    RtError error;
+    RtMachine *m = rt_machine_new(program, pool, &error);
+    if (!m) {
+        snprintf(why, why_size, "%s", error.text);
+        return false;
+    }
+    *rt_machine_env(m) = (RtStepEnv){.seed = run->seed, .step = run->step};
+    bool found = true;
+    for (Val v = 0; v < run->g->count && found; v++) {
+        Op op = run->g->value[v].op;
+        if (op != OP_INPUT && op != OP_PARAM && op != OP_STATE) continue;
+        const float *logical = run->lookup(run->context, &run->g->value[v]);
+        found = logical != NULL;
+        if (found)
+            write_leaf(m, run->g, run->bf16, v, logical);
+        else
+            snprintf(why, why_size, "no value for '%s'", run->g->value[v].attrs.param.name);
+    }
+    if (found) {
+        rt_machine_run(m, &program->train_step);
+        for (uint32_t i = 0; i < run->g->noutputs; i++)
+            read_output(m, run->g, run->bf16, run->g->output[i].value, run->place[i].offset, run->out[i]);
+    }
+    rt_machine_free(m);
+    return found;
+}
+
+bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const float *(*lookup)(void *context, const Value *leaf),
+                       void *context, uint64_t seed, uint64_t step, int threads, float *const *out, char *why, size_t why_size) {
+    Diag *diag = diag_new();
+    Place *place = calloc(g->noutputs ? g->noutputs : 1, sizeof *place);
+    RtPool *pool = rt_pool_new(threads);
+    Target target;
+    ProgramBuilder p;
+    Jit *jit = NULL;
+    bool done = false;
+    if (!place || !pool) {
+        snprintf(why, why_size, "out of memory, or of threads");
+    } else if (jit_open(&target, &p, g->name ? g->name : "graph", options, diag)) {
+        double started = jit_clock();
+        program_add_leaves(&p, g);
+        program_place_tensors(&p);
+        lower_graph(&p, g, &p.train_step, NULL, place);
+        RtProgram shape = {.model = g->name ? g->name : "graph", .batch = 1, .arena_bytes = p.arena_bytes};
+        jit = jit_finish(&target, &p, &shape, started);
+    }
+    if (jit) {
+        Run run = {g, lookup, context, seed, step, options && options->precision == PRECISION_BF16, place, out};
+        done = run_on(&run, jit_program(jit), pool, why, why_size);
+    } else if (place && pool) {
+        explain(diag, why, why_size);
+    }
+    jit_free(jit);
+    if (pool) rt_pool_free(pool);
+    free(place);
+    diag_free(diag);
+    return done;
+}

@@ -1,0 +1,233 @@
+/* Maps: any elementwise computation, all its OUTPUT and REDUCE regions in one sweep.
+ *
+ * A sweep goes over units, which split_units cuts into pieces:
+ *     feature maps    one channel block of one image; inside, a loop over its pixels, UNROLL of them at a time. Operands per
+ *                     channel or per image are loaded once per unit. Each REDUCE has UNROLL partial sums, added as a tree.
+ *     rows, vectors   one vector of channels
+ *     filters         one vector of output channels for one input channel and tap
+ * At each site all regions are computed before any is stored, so an operand may be updated in place. */
+#include "codegen/program/lowering.h"
+
+enum { UNROLL = 4, UNROLL_MAX_NODES = 64, MAP_MAX_REGIONS = 64, MAP_MAX_ARGS = 64, NO_BUFFER = UINT16_MAX };
+
+typedef struct MapKernel {
+    Lowering *l;
+    Emitter *e;
+    const Value *v;
+    LayoutKind layout;
+    int64_t channels, blocks, pixels; /* of the iteration space */
+    uint32_t buffer[MAP_MAX_REGIONS]; /* of each wanted region; NO_BUFFER */
+    int nreduce, unroll;
+    Split split;
+    Type arg_type[MAP_MAX_ARGS];
+    LLVMValueRef arg_base[MAP_MAX_ARGS], preloaded[MAP_MAX_ARGS];
+} MapKernel;
+
+static bool wanted(const MapKernel *k, uint32_t r) { return k->buffer[r] != NO_BUFFER; }
+
+static ElementSite new_site(MapKernel *k) {
+    for (uint32_t i = 0; i < k->v->nargs; i++) k->preloaded[i] = NULL;
+    return (ElementSite){.channel_blocks = k->blocks,
+                         .pixels = k->pixels,
+                         .arg_type = k->arg_type,
+                         .arg_base = k->arg_base,
+                         .preloaded = k->preloaded};
+}
+
+/* The wanted regions at a site. */
+static void evaluate(MapKernel *k, const ElementSite *site, LLVMValueRef *value) {
+    for (uint32_t r = 0; r < k->v->nregions; r++) value[r] = wanted(k, r) ? emit_expr(k->e, k->v->regions[r].expr, site) : NULL;
+}
+
+/* One step of the pixel loop: `count` pixels from `pixel` on. sum[] holds the partial sums, region by region. */
+static void sweep_pixels(MapKernel *k, ElementSite *site, LLVMValueRef pixel, int count, LLVMValueRef *sum) {
+    Emitter *e = k->e;
+    for (int u = 0; u < count; u++) {
+        LLVMValueRef value[MAP_MAX_REGIONS];
+        site->pixel = emit_add_int(e, pixel, emit_int(e, u));
+        evaluate(k, site, value);
+        int reduce = 0;
+        for (uint32_t r = 0; r < k->v->nregions; r++) {
+            if (!wanted(k, r)) continue;
+            if (k->v->regions[r].role == REGION_REDUCE) {
+                LLVMValueRef *to = &sum[reduce++ * k->unroll + u];
+                *to = LLVMBuildFAdd(e->b, *to, value[r], "");
+                continue;
+            }
+            LLVMValueRef plane = emit_offset(e, site->n, k->blocks, site->cb);
+            LLVMValueRef at = emit_mul_int(e, emit_offset(e, plane, k->pixels, site->pixel), e->V);
+            emit_store(e, emit_mask_channels(e, value[r], site->cb, k->channels), emit_buffer(e, k->buffer[r]), at);
+        }
+    }
+}
+
+static void store_sums(MapKernel *k, const ElementSite *site, LLVMValueRef *sum) {
+    Emitter *e = k->e;
+    LLVMValueRef at = emit_mul_int(e, emit_offset(e, site->n, k->blocks, site->cb), e->V);
+    int reduce = 0;
+    for (uint32_t r = 0; r < k->v->nregions; r++) {
+        if (!wanted(k, r) || k->v->regions[r].role != REGION_REDUCE) continue;
+        LLVMValueRef *part = &sum[reduce++ * k->unroll];
+        for (int n = k->unroll / 2; n >= 1; n /= 2)
+            for (int i = 0; i < n; i++) part[i] = LLVMBuildFAdd(e->b, part[i], part[i + n], "");
+        emit_store(e, emit_mask_channels(e, part[0], site->cb, k->channels), emit_buffer(e, k->buffer[r]), at);
+    }
+}
+
+static void emit_feature_unit(MapKernel *k, LLVMValueRef unit) {
+    Emitter *e = k->e;
+    ElementSite site = new_site(k);
+    site.n = LLVMBuildUDiv(e->b, unit, emit_int(e, k->blocks), "n");
+    site.cb = LLVMBuildURem(e->b, unit, emit_int(e, k->blocks), "cb");
+    for (uint32_t r = 0; r < k->v->nregions; r++)
+        if (wanted(k, r)) emit_preload(e, k->v->regions[r].expr, &site, k->v->nargs);
+    LLVMValueRef sum[LOOP_MAX_CARRY], next[LOOP_MAX_CARRY];
+    int nsums = k->nreduce * k->unroll;
+    for (int i = 0; i < nsums; i++) sum[i] = emit_vec(e, 0);
+    int64_t whole = k->pixels - k->pixels % k->unroll;
+    if (whole) {
+        Loop pixel = loop_begin(e, emit_int(e, 0), emit_int(e, whole), k->unroll, nsums, sum);
+        for (int i = 0; i < nsums; i++) next[i] = pixel.carry[i];
+        sweep_pixels(k, &site, pixel.iv, k->unroll, next);
+        loop_end(e, &pixel, next);
+        for (int i = 0; i < nsums; i++) sum[i] = pixel.carry[i];
+    }
+    if (whole < k->pixels) sweep_pixels(k, &site, emit_int(e, whole), (int)(k->pixels - whole), sum);
+    store_sums(k, &site, sum);
+}
+
+/* One vector of channels of [N,C], [C] or a scalar. */
+static void emit_vector_unit(MapKernel *k, LLVMValueRef unit) {
+    Emitter *e = k->e;
+    ElementSite site = new_site(k);
+    site.cb = unit;
+    if (k->layout == LAYOUT_ROWS) {
+        site.n = LLVMBuildUDiv(e->b, unit, emit_int(e, k->blocks), "n");
+        site.cb = LLVMBuildURem(e->b, unit, emit_int(e, k->blocks), "cb");
+    }
+    LLVMValueRef value[MAP_MAX_REGIONS];
+    evaluate(k, &site, value);
+    for (uint32_t r = 0; r < k->v->nregions; r++) {
+        if (!wanted(k, r)) continue;
+        LLVMValueRef base = emit_buffer(e, k->buffer[r]);
+        if (k->v->space.rank == 0) {
+            LLVMValueRef first = LLVMBuildExtractElement(e->b, value[r], LLVMConstInt(e->i32, 0, false), "");
+            emit_store_scalar(e, first, base, emit_int(e, 0));
+        } else {
+            emit_store(e, emit_mask_channels(e, value[r], site.cb, k->channels), base, emit_mul_int(e, unit, e->V));
+        }
+    }
+}
+
+/* One vector of output channels of [O/V][I/V][kh][kw][I in V][O in V]; the padding of both channels stays zero. */
+static void emit_filter_unit(MapKernel *k, LLVMValueRef unit) {
+    Emitter *e = k->e;
+    ElementSite site = new_site(k);
+    LLVMValueRef at = emit_mul_int(e, unit, e->V), value[MAP_MAX_REGIONS];
+    for (uint32_t i = 0; i < k->v->nargs; i++)
+        if (k->arg_type[i].rank == 4) k->preloaded[i] = emit_load(e, k->arg_base[i], at);
+    evaluate(k, &site, value);
+    const int64_t *dim = k->v->space.dim;
+    int64_t taps = dim[2] * dim[3], inputs = layout_pad(e->target, dim[1]);
+    LLVMValueRef ob = LLVMBuildUDiv(e->b, unit, emit_int(e, inputs * taps), "ob");
+    LLVMValueRef row = LLVMBuildURem(e->b, unit, emit_int(e, inputs * taps), "");
+    LLVMValueRef ib = LLVMBuildUDiv(e->b, row, emit_int(e, taps * e->V), "");
+    LLVMValueRef input = emit_offset(e, ib, e->V, LLVMBuildURem(e->b, row, emit_int(e, e->V), ""));
+    LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntSLT, input, emit_int(e, dim[1]), "");
+    for (uint32_t r = 0; r < k->v->nregions; r++) {
+        if (!wanted(k, r)) continue;
+        LLVMValueRef masked = emit_mask_channels(e, value[r], ob, dim[0]);
+        if (dim[1] % e->V) masked = LLVMBuildSelect(e->b, inside, masked, emit_vec(e, 0), "");
+        emit_store(e, masked, emit_buffer(e, k->buffer[r]), at);
+    }
+}
+
+static void emit_map(MapKernel *k) {
+    for (uint32_t i = 0; i < k->v->nargs; i++) k->arg_base[i] = emit_buffer(k->e, i);
+    Loop unit = split_begin(k->e, &k->split);
+    switch (k->layout) {
+    case LAYOUT_FEATURE: emit_feature_unit(k, unit.iv); break;
+    case LAYOUT_FILTERS: emit_filter_unit(k, unit.iv); break;
+    case LAYOUT_ROWS:
+    case LAYOUT_VECTOR:
+    case LAYOUT_LABELS:
+    case LAYOUT_IMAGES: emit_vector_unit(k, unit.iv); break; /* no map makes such */
+    }
+    loop_end(k->e, &unit, NULL);
+}
+
+/* Filters have no channels that a gate or a per-channel vector could belong to. */
+static bool filters_supported(const MapKernel *k) {
+    for (uint32_t i = 0; i < k->v->nargs; i++)
+        if (k->arg_type[i].rank != 4 && k->arg_type[i].rank != 0) return false;
+    return k->nreduce == 0;
+}
+
+/* Sizes, unrolling and pieces; flops and bytes of one run. */
+static void plan_map(MapKernel *k, double *flops, double *bytes) {
+    Type space = k->v->space;
+    int V = k->e->V;
+    double nodes = 0, tensors = 0;
+    for (uint32_t r = 0; r < k->v->nregions; r++) {
+        if (!wanted(k, r)) continue;
+        nodes += k->v->regions[r].expr->count;
+        k->nreduce += k->v->regions[r].role == REGION_REDUCE;
+        tensors += k->v->regions[r].role == REGION_OUTPUT;
+    }
+    for (uint32_t i = 0; i < k->v->nargs; i++) tensors += k->arg_type[i].rank == space.rank;
+    k->channels = space.rank == 0 ? 1 : space.dim[space.rank >= 2 ? 1 : 0];
+    k->blocks = layout_pad(k->e->target, k->channels) / V;
+    k->pixels = space.rank == 4 ? space.dim[2] * space.dim[3] : 1;
+    k->unroll = nodes > UNROLL_MAX_NODES || k->nreduce * UNROLL > LOOP_MAX_CARRY ? 1 : UNROLL;
+    int64_t images = space.rank >= 2 ? space.dim[0] : 1, units = images * k->blocks;
+    double unit_bytes = (double)k->pixels * V * sizeof(float) * tensors;
+    if (k->layout == LAYOUT_FILTERS) {
+        units = layout_pad(k->e->target, space.dim[0]) / V * layout_pad(k->e->target, space.dim[1]) * k->pixels;
+        unit_bytes = V * sizeof(float) * tensors;
+    }
+    k->split = split_units(units, unit_bytes);
+    *flops = nodes * (double)type_elements(space);
+    *bytes = tensors * sizeof(float) * (double)type_elements(space);
+}
+
+/* The layout of the iteration space: that of an element result or of a full-rank operand; sums need feature maps. */
+static LayoutKind space_layout(const Graph *g, Val id) {
+    const Value *v = &g->value[id];
+    if (v->space.rank < 2) return LAYOUT_VECTOR;
+    if (v->space.rank < 4) return LAYOUT_ROWS;
+    return v->regions[0].role == REGION_OUTPUT ? layout_of(g, id) : LAYOUT_FEATURE;
+}
+
+void lower_map(Lowering *l, Val id) {
+    const Graph *g = lowering_graph(l);
+    const Value *v = &g->value[id];
+    MapKernel k = {.l = l, .e = lowering_emitter(l), .v = v, .layout = space_layout(g, id)};
+    Place places[MAP_MAX_ARGS + MAP_MAX_REGIONS];
+    if (v->nargs > MAP_MAX_ARGS || v->nregions > MAP_MAX_REGIONS || v->space.rank == 3) {
+        lowering_error(l, id, "a map of this size or rank is not compiled");
+        return;
+    }
+    uint32_t nplaces = 0;
+    for (uint32_t i = 0; i < v->nargs; i++) {
+        k.arg_type[i] = g->value[v->args[i]].type;
+        places[nplaces++] = lowering_place(l, v->args[i]);
+    }
+    for (uint32_t r = 0; r < v->nregions; r++) {
+        Place p = lowering_result_place(l, id, r);
+        k.buffer[r] = p.space == RT_SPACE_COUNT ? NO_BUFFER : nplaces;
+        if (wanted(&k, r)) places[nplaces++] = p;
+    }
+    double flops, bytes;
+    plan_map(&k, &flops, &bytes);
+    if (k.layout == LAYOUT_FILTERS && !filters_supported(&k)) {
+        lowering_error(l, id, "elementwise work on convolution weights takes whole weights and scalars only");
+        return;
+    }
+    Kernel *kernel;
+    if (kernel_begin(l, k.nreduce ? "map_reduce" : "map", value_key(l, id), nplaces, &kernel)) {
+        kernel_elements(l, 0, places, nplaces);
+        emit_map(&k);
+        kernel_end(l, 0);
+    }
+    kernel_call(l, kernel, id, places, nplaces, k.split.pieces, flops, bytes);
+}

@@ -1,0 +1,109 @@
+/* apply_update: the recipe's optimiser as one sweep over the block of parameters, exactly as PyTorch writes the formulas.
+ * Parameters, gradients and moments share one layout, so tensors need not be told apart; those with weight decay come first
+ * in the block, which makes two sweeps if the rest has none. Padding is zero in parameters and gradients and stays zero. */
+#include "codegen/program/lowering.h"
+#include <stddef.h>
+
+enum { BUF_PARAM, BUF_GRAD, BUF_MOMENT1, BUF_MOMENT2 };
+
+typedef struct Update {
+    Emitter *e;
+    const RtOptimizer *o;
+    double decay;
+    LLVMValueRef at, p, g; /* offset of this vector; parameter and gradient */
+} Update;
+
+static LLVMValueRef scaled_add(Update *u, double scale, LLVMValueRef x, LLVMValueRef y) {
+    return scale == 0 ? y : emit_fma(u->e, emit_vec(u->e, scale), x, y);
+}
+
+/* p - scale * x */
+static LLVMValueRef step_down(Update *u, LLVMValueRef scale, LLVMValueRef x) {
+    return emit_fma(u->e, LLVMBuildFNeg(u->e->b, scale, ""), x, u->p);
+}
+
+/* g += decay p;  m = momentum m + g;  p -= lr (nesterov ? g + momentum m : m)      (torch.optim.SGD) */
+static LLVMValueRef emit_sgd(Update *u, LLVMValueRef lr) {
+    Emitter *e = u->e;
+    LLVMValueRef g = scaled_add(u, u->decay, u->p, u->g);
+    if (u->o->momentum == 0) return step_down(u, lr, g);
+    LLVMValueRef base = emit_buffer(e, BUF_MOMENT1), momentum = emit_vec(e, u->o->momentum);
+    LLVMValueRef m = emit_fma(e, momentum, emit_load(e, base, u->at), g);
+    emit_store(e, m, base, u->at);
+    return step_down(u, lr, u->o->nesterov ? emit_fma(e, momentum, m, g) : m);
+}
+
+/* m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  p -= lr/bias1 * m / (sqrt(v)/sqrt(bias2) + eps)      (torch.optim.Adam);
+ * decay is added to g, or (AdamW) taken from p beforehand: p -= lr decay p. */
+static LLVMValueRef emit_adam(Update *u, LLVMValueRef lr, LLVMValueRef bias1, LLVMValueRef bias2) {
+    Emitter *e = u->e;
+    LLVMValueRef g = u->g;
+    if (u->o->kind == RT_ADAM)
+        g = scaled_add(u, u->decay, u->p, g);
+    else if (u->decay != 0)
+        u->p = step_down(u, LLVMBuildFMul(e->b, lr, emit_vec(e, u->decay), ""), u->p);
+    LLVMValueRef base1 = emit_buffer(e, BUF_MOMENT1), base2 = emit_buffer(e, BUF_MOMENT2);
+    LLVMValueRef m = LLVMBuildFMul(e->b, emit_vec(e, u->o->beta1), emit_load(e, base1, u->at), "");
+    m = scaled_add(u, 1 - u->o->beta1, g, m);
+    LLVMValueRef v = LLVMBuildFMul(e->b, emit_vec(e, u->o->beta2), emit_load(e, base2, u->at), "");
+    v = scaled_add(u, 1 - u->o->beta2, LLVMBuildFMul(e->b, g, g, ""), v);
+    emit_store(e, m, base1, u->at);
+    emit_store(e, v, base2, u->at);
+    LLVMValueRef root = LLVMBuildFDiv(e->b, emit_intrinsic(e, "llvm.sqrt", e->vec, &v, 1), bias2, "");
+    LLVMValueRef denominator = LLVMBuildFAdd(e->b, root, emit_vec(e, u->o->eps), "");
+    return step_down(u, LLVMBuildFDiv(e->b, lr, bias1, ""), LLVMBuildFDiv(e->b, m, denominator, ""));
+}
+
+static void emit_update(ProgramBuilder *p, const Split *split, double decay) {
+    Emitter *e = p->emitter;
+    Update u = {.e = e, .o = &p->recipe->optimizer, .decay = decay};
+    LLVMValueRef lr = emit_splat(e, emit_env_f32(e, offsetof(RtStepEnv, lr)));
+    LLVMValueRef bias1 = emit_splat(e, emit_env_f32(e, offsetof(RtStepEnv, bias1)));
+    LLVMValueRef bias2 = emit_splat(e, emit_env_f32(e, offsetof(RtStepEnv, bias2)));
+    bias2 = emit_intrinsic(e, "llvm.sqrt", e->vec, &bias2, 1);
+    Loop unit = split_begin(e, split);
+    u.at = emit_mul_int(e, unit.iv, e->V);
+    u.p = emit_load(e, emit_buffer(e, BUF_PARAM), u.at);
+    u.g = emit_load(e, emit_buffer(e, BUF_GRAD), u.at);
+    LLVMValueRef next = u.o->kind == RT_SGD ? emit_sgd(&u, lr) : emit_adam(&u, lr, bias1, bias2);
+    emit_store(e, next, emit_buffer(e, BUF_PARAM), u.at);
+    loop_end(e, &unit, NULL);
+}
+
+/* Updates bytes [begin, end) of the block. */
+static void update_range(ProgramBuilder *p, uint64_t begin, uint64_t end, double decay) {
+    if (begin == end) return;
+    static const RtSpace spaces[] = {RT_PARAMS, RT_GRADS, RT_MOMENT1, RT_MOMENT2};
+    static const char *const names[] = {[RT_SGD] = "sgd", [RT_ADAM] = "adam", [RT_ADAMW] = "adamw"};
+    const RtOptimizer *o = &p->recipe->optimizer;
+    uint32_t nbuffers = o->kind != RT_SGD ? 4 : o->momentum != 0 ? 3 : 2;
+    uint64_t vector_bytes = (uint64_t)p->target->lanes * sizeof(float);
+    Split split = split_units((int64_t)((end - begin) / vector_bytes), (double)vector_bytes * nbuffers);
+    char *key = arena_printf(p->arena, "%llu %a %a %a %a %a %d", (unsigned long long)(end - begin), decay, o->momentum, o->beta1,
+                             o->beta2, o->eps, o->nesterov);
+    Kernel *kernel;
+    if (program_kernel(p, names[o->kind], key, nbuffers, &kernel)) {
+        emit_update(p, &split, decay);
+        program_kernel_end(p, 0);
+    }
+    RtRef refs[4];
+    for (uint32_t i = 0; i < nbuffers; i++) refs[i] = (RtRef){spaces[i], begin};
+    double elements = (double)(end - begin) / sizeof(float);
+    program_call(p, &p->apply_update, kernel,
+                 (RtCall){.label = "optimizer",
+                          .refs = refs,
+                          .nrefs = nbuffers,
+                          .pieces = split.pieces,
+                          .flops = 4 * elements,
+                          .bytes = 2.0 * nbuffers * sizeof(float) * elements});
+}
+
+void lower_optimizer(ProgramBuilder *p) {
+    double decay = p->recipe->optimizer.weight_decay;
+    if (decay == 0) {
+        update_range(p, 0, p->params.bytes, 0);
+        return;
+    }
+    update_range(p, 0, p->decayed_bytes, decay);
+    update_range(p, p->decayed_bytes, p->params.bytes, 0);
+}

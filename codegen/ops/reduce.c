@@ -1,0 +1,136 @@
+/* Reductions: image_sum over the pixels of a channel block; batch_sum, channel_sum and moments, which add few numbers from
+ * many places and therefore do so in double, images in order. */
+#include "codegen/emit/emit.h"
+
+enum { SMALL_WORK = 32768, SUM_WAYS = 4 }; /* elements below which a reduction is one piece; independent partial sums */
+
+static LLVMTypeRef wide_type(Emitter *e) { return LLVMVectorType(e->f64, (unsigned)e->V); }
+static LLVMValueRef widen(Emitter *e, LLVMValueRef v) { return LLVMBuildFPExt(e->b, v, wide_type(e), ""); }
+static LLVMValueRef narrow(Emitter *e, LLVMValueRef v) { return LLVMBuildFPTrunc(e->b, v, e->vec, ""); }
+static LLVMValueRef wide_constant(Emitter *e, double value) {
+    LLVMValueRef lane[64];
+    for (int i = 0; i < e->V; i++) lane[i] = LLVMConstReal(e->f64, value);
+    return LLVMConstVector(lane, (unsigned)e->V);
+}
+
+void lower_image_sum(Lowering *l, Val id) {
+    const Graph *g = lowering_graph(l);
+    const Value *v = &g->value[id];
+    Emitter *e = lowering_emitter(l);
+    Type x = g->value[v->args[0]].type;
+    int64_t blocks = layout_pad(e->target, x.dim[1]) / e->V, pixels = x.dim[2] * x.dim[3], whole = pixels - pixels % SUM_WAYS;
+    Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
+    Kernel *kernel;
+    if (kernel_begin(l, "image_sum", value_key(l, id), 2, &kernel)) {
+        kernel_elements(l, 0, places, 2);
+        LLVMValueRef plane = emit_address(e, emit_buffer(e, 0), emit_mul_int(e, e->piece, pixels * e->V));
+        LLVMValueRef sum[SUM_WAYS], next[SUM_WAYS];
+        for (int i = 0; i < SUM_WAYS; i++) sum[i] = emit_vec(e, 0);
+        if (whole) {
+            Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, whole), SUM_WAYS, SUM_WAYS, sum);
+            for (int i = 0; i < SUM_WAYS; i++)
+                next[i] = LLVMBuildFAdd(e->b, loop.carry[i],
+                                        emit_load(e, plane, emit_offset(e, loop.iv, e->V, emit_int(e, i * e->V))), "");
+            loop_end(e, &loop, next);
+            for (int i = 0; i < SUM_WAYS; i++) sum[i] = loop.carry[i];
+        }
+        for (int64_t p = whole; p < pixels; p++)
+            sum[p - whole] = LLVMBuildFAdd(e->b, sum[p - whole], emit_load(e, plane, emit_int(e, p * e->V)), "");
+        LLVMValueRef pair0 = LLVMBuildFAdd(e->b, sum[0], sum[1], ""), pair1 = LLVMBuildFAdd(e->b, sum[2], sum[3], "");
+        emit_store(e, LLVMBuildFAdd(e->b, pair0, pair1, ""), emit_buffer(e, 1), emit_mul_int(e, e->piece, e->V));
+        kernel_end(l, 0);
+    }
+    double n = (double)type_elements(x);
+    kernel_call(l, kernel, id, places, 2, x.dim[0] * blocks, n, 4 * n);
+}
+
+/* Sum over the images of channel block `cb` of rows [N][blocks * V], in double. */
+static LLVMValueRef sum_images(Emitter *e, LLVMValueRef rows, LLVMValueRef cb, int64_t images, int64_t blocks) {
+    LLVMValueRef zero = LLVMConstNull(wide_type(e)), next;
+    Loop n = loop_begin(e, emit_int(e, 0), emit_int(e, images), 1, 1, &zero);
+    LLVMValueRef row = emit_load(e, rows, emit_mul_int(e, emit_offset(e, n.iv, blocks, cb), e->V));
+    next = LLVMBuildFAdd(e->b, n.carry[0], widen(e, row), "");
+    loop_end(e, &n, &next);
+    return n.carry[0];
+}
+
+/* The channel blocks of this piece: all of them in one piece, or one each. */
+static Loop block_loop(Emitter *e, int64_t blocks, int64_t pieces) {
+    if (pieces == 1) return loop_begin(e, emit_int(e, 0), emit_int(e, blocks), 1, 0, NULL);
+    return loop_begin(e, e->piece, emit_add_int(e, e->piece, emit_int(e, 1)), 1, 0, NULL);
+}
+
+void lower_batch_sum(Lowering *l, Val id) {
+    const Graph *g = lowering_graph(l);
+    const Value *v = &g->value[id];
+    Emitter *e = lowering_emitter(l);
+    Type x = g->value[v->args[0]].type;
+    int64_t blocks = layout_pad(e->target, x.dim[1]) / e->V, pieces = x.dim[0] * blocks * e->V >= SMALL_WORK ? blocks : 1;
+    Kernel *kernel;
+    if (kernel_begin(l, "batch_sum", value_key(l, id), 2, &kernel)) {
+        Loop block = block_loop(e, blocks, pieces);
+        LLVMValueRef sum = sum_images(e, emit_buffer(e, 0), block.iv, x.dim[0], blocks);
+        emit_store(e, narrow(e, sum), emit_buffer(e, 1), emit_mul_int(e, block.iv, e->V));
+        loop_end(e, &block, NULL);
+        kernel_end(l, 0);
+    }
+    Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
+    double n = (double)type_elements(x);
+    kernel_call(l, kernel, id, places, 2, pieces, n, 4 * n);
+}
+
+void lower_channel_sum(Lowering *l, Val id) {
+    const Graph *g = lowering_graph(l);
+    const Value *v = &g->value[id];
+    Emitter *e = lowering_emitter(l);
+    int64_t C = g->value[v->args[0]].type.dim[0];
+    Kernel *kernel;
+    if (kernel_begin(l, "channel_sum", value_key(l, id), 2, &kernel)) {
+        LLVMValueRef zero = LLVMConstReal(e->f64, 0), next;
+        Loop c = loop_begin(e, emit_int(e, 0), emit_int(e, C), 1, 1, &zero);
+        next =
+            LLVMBuildFAdd(e->b, c.carry[0], LLVMBuildFPExt(e->b, emit_load_scalar(e, emit_buffer(e, 0), c.iv), e->f64, ""), "");
+        loop_end(e, &c, &next);
+        emit_store_scalar(e, LLVMBuildFPTrunc(e->b, c.carry[0], e->f32, ""), emit_buffer(e, 1), emit_int(e, 0));
+        kernel_end(l, 0);
+    }
+    Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
+    kernel_call(l, kernel, id, places, 2, 1, (double)C, 4 * (double)C);
+}
+
+/* mean = sum s1 / count, variance = sum s2 / count - mean^2, clamped at zero: a constant channel can come out a rounding below.
+ */
+void lower_moments(Lowering *l, Val id) {
+    const Graph *g = lowering_graph(l);
+    const Value *v = &g->value[id];
+    Emitter *e = lowering_emitter(l);
+    Type s = g->value[v->args[0]].type;
+    int64_t blocks = layout_pad(e->target, s.dim[1]) / e->V, pieces = s.dim[0] * blocks * e->V >= SMALL_WORK ? blocks : 1;
+    Place places[4] = {lowering_place(l, v->args[0]), lowering_place(l, v->args[1])};
+    uint32_t nplaces = 2, buffer[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        Place p = lowering_result_place(l, id, i);
+        buffer[i] = nplaces;
+        if (p.space != RT_SPACE_COUNT)
+            places[nplaces++] = p;
+        else
+            buffer[i] = UINT32_MAX;
+    }
+    Kernel *kernel;
+    if (kernel_begin(l, "moments", value_key(l, id), nplaces, &kernel)) {
+        LLVMValueRef share = wide_constant(e, 1 / v->attrs.constant), zero = LLVMConstNull(wide_type(e));
+        Loop block = block_loop(e, blocks, pieces);
+        LLVMValueRef at = emit_mul_int(e, block.iv, e->V);
+        LLVMValueRef mean = LLVMBuildFMul(e->b, sum_images(e, emit_buffer(e, 0), block.iv, s.dim[0], blocks), share, "");
+        LLVMValueRef square = LLVMBuildFMul(e->b, sum_images(e, emit_buffer(e, 1), block.iv, s.dim[0], blocks), share, "");
+        LLVMValueRef variance = LLVMBuildFSub(e->b, square, LLVMBuildFMul(e->b, mean, mean, ""), "");
+        LLVMValueRef negative = LLVMBuildFCmp(e->b, LLVMRealOLT, variance, zero, ""); /* false for NaN, which stays */
+        variance = LLVMBuildSelect(e->b, negative, zero, variance, "");
+        if (buffer[0] != UINT32_MAX) emit_store(e, narrow(e, mean), emit_buffer(e, buffer[0]), at);
+        if (buffer[1] != UINT32_MAX) emit_store(e, narrow(e, variance), emit_buffer(e, buffer[1]), at);
+        loop_end(e, &block, NULL);
+        kernel_end(l, 0);
+    }
+    double n = 2 * (double)type_elements(s);
+    kernel_call(l, kernel, id, places, nplaces, pieces, n, 4 * n);
+}

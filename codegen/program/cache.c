@@ -1,0 +1,191 @@
+/* A file: header, object code. The header holds a magic number, the length, and a checksum of all that follows it. */
+#include "codegen/program/cache.h"
+#include "runtime/sha256.h"
+#include <dirent.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct FileHeader {
+    char magic[8];
+    uint64_t checksum; /* of the rest of the header and the code */
+    uint64_t size, scratch_bytes, gemm;
+} FileHeader;
+
+static const char magic[8] = "netc-k1";
+
+enum { MAX_OBJECT = 64 << 20, USED_SECONDS = 3600 };
+
+/* ---- names ---- */
+
+/* The linker's build ID of the program that this code is part of. */
+static int find_build(struct dl_phdr_info *info, size_t size, void *context) {
+    (void)size;
+    char *text = context;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        if (segment->p_type != PT_NOTE) continue;
+        const char *at = (const char *)info->dlpi_addr + segment->p_vaddr, *end = at + segment->p_memsz;
+        while (at + sizeof(ElfW(Nhdr)) <= end) {
+            ElfW(Nhdr) note;
+            memcpy(&note, at, sizeof note);
+            const char *name = at + sizeof note, *id = name + (note.n_namesz + 3) / 4 * 4;
+            if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && !memcmp(name, "GNU", 4) && note.n_descsz <= 32)
+                for (uint32_t k = 0; k < note.n_descsz; k++) sprintf(text + 2 * k, "%02x", (unsigned char)id[k]);
+            at = id + (note.n_descsz + 3) / 4 * 4;
+        }
+    }
+    return 1; /* the first object is the program itself */
+}
+
+void kernel_cache_build(char build[CACHE_BUILD]) {
+    *build = 0;
+    dl_iterate_phdr(find_build, build);
+}
+
+void kernel_cache_name(const char *decides, char name[CACHE_NAME]) {
+    char hex[65];
+    rt_sha256_hex(decides, strlen(decides), hex);
+    snprintf(name, CACHE_NAME, "%.32s", hex);
+}
+
+static bool is_name(const char *text) {
+    return strlen(text) == CACHE_NAME - 1 && strspn(text, "0123456789abcdef") == CACHE_NAME - 1;
+}
+
+/* A file, or what a killed process left of one being written. */
+static bool is_ours(const char *text) { return is_name(text) || (strlen(text) == 10 && !strncmp(text, "new-", 4)); }
+
+static void path_of(char path[4096], const char *directory, const char *name) { snprintf(path, 4096, "%s/%s", directory, name); }
+
+/* ---- reading and writing ---- */
+
+/* FNV-1a over words of eight bytes: fast, and any changed bit changes it. */
+static uint64_t checksum(uint64_t hash, const void *data, size_t size) {
+    const unsigned char *at = data;
+    for (; size >= 8; at += 8, size -= 8) {
+        uint64_t word;
+        memcpy(&word, at, 8);
+        hash = (hash ^ word) * 0x100000001b3u;
+        hash ^= hash >> 32;
+    }
+    for (; size; at++, size--) hash = (hash ^ *at) * 0x100000001b3u;
+    return hash;
+}
+
+static uint64_t file_checksum(const FileHeader *h, const void *object) {
+    uint64_t hash = checksum(0xcbf29ce484222325u, &h->size, sizeof *h - offsetof(FileHeader, size));
+    return checksum(hash, object, h->size);
+}
+
+static bool read_whole(int file, void *to, size_t size) {
+    for (size_t done = 0; done < size;) {
+        ssize_t n = read(file, (char *)to + done, size - done);
+        if (n <= 0) return false;
+        done += (size_t)n;
+    }
+    return true;
+}
+
+/* Code that another user can have written is not run. */
+static bool is_trusted(const struct stat *status) {
+    return (status->st_uid == geteuid() || status->st_uid == 0) && !(status->st_mode & (S_IWGRP | S_IWOTH));
+}
+
+bool kernel_cache_read(const char *directory, const char *name, CachedKernel *kernel) {
+    char path[4096];
+    path_of(path, directory, name);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return false;
+    FileHeader h;
+    struct stat status;
+    bool whole = !fstat(file, &status) && is_trusted(&status) && read_whole(file, &h, sizeof h) &&
+                 !memcmp(h.magic, magic, sizeof magic) && h.size <= MAX_OBJECT && (uint64_t)status.st_size == sizeof h + h.size;
+    void *object = whole ? malloc(h.size + 1) : NULL;
+    whole = object && read_whole(file, object, h.size) && file_checksum(&h, object) == h.checksum;
+    if (whole && time(NULL) - status.st_mtime > USED_SECONDS) futimens(file, NULL); /* what is used is trimmed last */
+    close(file);
+    if (!whole) {
+        free(object);
+        return false;
+    }
+    *kernel = (CachedKernel){h.scratch_bytes, (uint32_t)h.gemm, object, h.size};
+    return true;
+}
+
+void kernel_cache_write(const char *directory, const char *name, const CachedKernel *kernel) {
+    char path[4096], temporary[4096];
+    path_of(path, directory, name);
+    if ((size_t)snprintf(temporary, sizeof temporary, "%s/new-XXXXXX", directory) >= sizeof temporary) return;
+    int file = mkstemp(temporary);
+    if (file < 0) return;
+    FileHeader h = {.size = kernel->size, .scratch_bytes = kernel->scratch_bytes, .gemm = kernel->gemm};
+    memcpy(h.magic, magic, sizeof magic);
+    h.checksum = file_checksum(&h, kernel->object);
+    bool written =
+        write(file, &h, sizeof h) == (ssize_t)sizeof h && write(file, kernel->object, kernel->size) == (ssize_t)kernel->size;
+    if (close(file) || !written || rename(temporary, path)) unlink(temporary);
+}
+
+/* ---- the directory ---- */
+
+typedef struct CacheFile {
+    char name[CACHE_NAME];
+    uint64_t bytes;
+    struct timespec used;
+} CacheFile;
+
+static CacheFile *list_files(const char *directory, CacheInfo *info) {
+    DIR *open_directory = opendir(directory);
+    CacheFile *list = NULL;
+    size_t capacity = 0;
+    *info = (CacheInfo){0};
+    for (struct dirent *entry; open_directory && (entry = readdir(open_directory));) {
+        struct stat status;
+        if (!is_ours(entry->d_name) || fstatat(dirfd(open_directory), entry->d_name, &status, 0)) continue;
+        if (info->files == capacity) {
+            capacity = capacity ? 2 * capacity : 256;
+            CacheFile *larger = realloc(list, capacity * sizeof *list);
+            if (!larger) break;
+            list = larger;
+        }
+        CacheFile *f = &list[info->files++];
+        snprintf(f->name, CACHE_NAME, "%.*s", CACHE_NAME - 1, entry->d_name);
+        f->bytes = (uint64_t)status.st_size;
+        f->used = status.st_mtim;
+        info->bytes += f->bytes;
+    }
+    if (open_directory) closedir(open_directory);
+    return list;
+}
+
+CacheInfo kernel_cache_info(const char *directory) {
+    CacheInfo info;
+    free(list_files(directory, &info));
+    return info;
+}
+
+static int oldest_first(const void *a, const void *b) {
+    const struct timespec *x = &((const CacheFile *)a)->used, *y = &((const CacheFile *)b)->used;
+    if (x->tv_sec != y->tv_sec) return x->tv_sec < y->tv_sec ? -1 : 1;
+    return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
+}
+
+void kernel_cache_trim(const char *directory, uint64_t bytes) {
+    CacheInfo info;
+    CacheFile *list = list_files(directory, &info);
+    if (list && info.bytes > bytes) qsort(list, info.files, sizeof *list, oldest_first);
+    for (uint64_t i = 0; i < info.files && (info.bytes > bytes || bytes == 0); i++) {
+        char path[4096];
+        path_of(path, directory, list[i].name);
+        if (!unlink(path)) info.bytes -= list[i].bytes;
+    }
+    free(list);
+}

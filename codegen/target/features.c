@@ -1,0 +1,100 @@
+/* What code for a CPU may use. LLVM's C API does not tell a CPU's features, but its inliner compares them: a function is inlined
+ * only where its caller has every feature that it has itself. So a function for this CPU calls, for each feature that we can
+ * look for at run time, one for "this CPU and that feature"; the inliner runs; a call that is left names a feature that the CPU
+ * is without. */
+#include "codegen/codegen.h"
+#include "codegen/target/target.h"
+#include <llvm-c/Core.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const x86_features[] = {
+#define X86(name, ...) name,
+#include "runtime/cpu_features.def"
+    NULL};
+static const char *const arm_features[] = {
+#define ARM(name, ...) name,
+#include "runtime/cpu_features.def"
+    NULL};
+
+static const char *const *candidates(const Target *t) { return strncmp(t->triple, "x86_64", 6) ? arm_features : x86_features; }
+
+static void set_attribute(LLVMValueRef fn, const char *key, const char *value) {
+    LLVMAttributeRef attribute = LLVMCreateStringAttribute(LLVMGetModuleContext(LLVMGetGlobalParent(fn)), key,
+                                                           (unsigned)strlen(key), value, (unsigned)strlen(value));
+    LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, attribute);
+}
+
+/* void name(void) for this CPU, and one more feature unless it is NULL; the builder stands before its return. */
+static LLVMValueRef add_function(const Target *t, LLVMModuleRef module, LLVMBuilderRef b, const char *name, const char *feature) {
+    LLVMContextRef context = LLVMGetModuleContext(module);
+    LLVMValueRef fn = LLVMAddFunction(module, name, LLVMFunctionType(LLVMVoidTypeInContext(context), NULL, 0, false));
+    char features[8192];
+    snprintf(features, sizeof features, "%s%s%s%s", t->features, *t->features && feature ? "," : "", feature ? "+" : "",
+             feature ? feature : "");
+    set_attribute(fn, "target-cpu", t->cpu);
+    set_attribute(fn, "target-features", features);
+    LLVMPositionBuilderAtEnd(b, LLVMAppendBasicBlockInContext(context, fn, ""));
+    LLVMPositionBuilderBefore(b, LLVMBuildRetVoid(b));
+    return fn;
+}
+
+/* The caller of one function for each candidate. */
+static LLVMValueRef add_functions(const Target *t, LLVMModuleRef module) {
+    LLVMBuilderRef b = LLVMCreateBuilderInContext(LLVMGetModuleContext(module));
+    LLVMValueRef caller = add_function(t, module, b, "", NULL);
+    for (const char *const *feature = candidates(t); *feature; feature++) {
+        LLVMValueRef callee = add_function(t, module, b, *feature, *feature);
+        LLVMPositionBuilderBefore(b, LLVMGetBasicBlockTerminator(LLVMGetEntryBasicBlock(caller)));
+        LLVMBuildCall2(b, LLVMGlobalGetValueType(callee), callee, NULL, 0, "");
+    }
+    LLVMDisposeBuilder(b);
+    return caller;
+}
+
+static bool calls(LLVMValueRef caller, const char *name) {
+    for (LLVMValueRef i = LLVMGetFirstInstruction(LLVMGetEntryBasicBlock(caller)); i; i = LLVMGetNextInstruction(i)) {
+        size_t length;
+        if (LLVMIsACallInst(i) && !strcmp(LLVMGetValueName2(LLVMGetCalledValue(i), &length), name)) return true;
+    }
+    return false;
+}
+
+/* The candidates that the inliner did away with. */
+static char *list_inlined(const Target *t, LLVMValueRef caller) {
+    size_t size = 1;
+    for (const char *const *feature = candidates(t); *feature; feature++) size += strlen(*feature) + 1;
+    char *list = calloc(size, 1), *end = list;
+    for (const char *const *feature = candidates(t); list && *feature; feature++)
+        if (!calls(caller, *feature)) end = stpcpy(stpcpy(end, end == list ? "" : " "), *feature);
+    return list;
+}
+
+char *target_features(const Target *t) {
+    LLVMContextRef context = LLVMContextCreate();
+    LLVMModuleRef module = LLVMModuleCreateWithNameInContext("features", context);
+    LLVMSetTarget(module, t->triple);
+    LLVMValueRef caller = add_functions(t, module);
+    LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
+    LLVMErrorRef error = LLVMRunPasses(module, "cgscc(inline)", t->machine, options);
+    char *list = error ? NULL : list_inlined(t, caller);
+    if (error) LLVMConsumeError(error);
+    LLVMDisposePassBuilderOptions(options);
+    LLVMDisposeModule(module);
+    LLVMContextDispose(context);
+    return list;
+}
+
+char *codegen_features(const char *name, const char *cpu, Diag *diag) {
+    Target target;
+    char why[512], *features = NULL;
+    if (target_open(&target, name, cpu, why, sizeof why)) {
+        features = target_features(&target);
+        if (!features) snprintf(why, sizeof why, "internal: LLVM does not tell what CPU '%s' can do", target.cpu);
+        target_close(&target);
+    }
+    if (!features) diag_error(diag, (Span){0}, "%s", why);
+    return features;
+}

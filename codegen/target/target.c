@@ -1,0 +1,244 @@
+/* Which machine code is made for. LLVM's C API tells a CPU's name but not what it can do, so target_open asks the code
+ * generator itself: it compiles one fused multiply-add of sixteen floats, and their rounding to bf16, and looks which registers
+ * and instructions the assembly uses. The answer is right for every CPU name that LLVM knows, with no table of our own to keep up
+ * to date. */
+#include "codegen/target/target.h"
+#include "codegen/codegen.h"
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Core.h>
+#include <llvm-c/Support.h>
+#include <llvm-c/Target.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { PROBE_LANES = 16 };
+
+/* Level 1: the level above adds a second scheduling, after register allocation, that took a tenth of the compile time and made
+ * kernels no faster. */
+static LLVMTargetMachineRef new_machine(LLVMTargetRef target, const char *triple, const char *cpu, const char *features) {
+    return LLVMCreateTargetMachine(target, triple, cpu, features, LLVMCodeGenLevelLess, LLVMRelocPIC, LLVMCodeModelDefault);
+}
+
+LLVMTargetMachineRef target_machine(const Target *t) {
+    return new_machine(LLVMGetTargetMachineTarget(t->machine), t->triple, t->cpu, t->features);
+}
+
+/* Creates the machine. LLVM's only word on a CPU name that it does not know is a line on stderr, so that is caught. */
+static LLVMTargetMachineRef create_machine(LLVMTargetRef target, const char *triple, const char *cpu, const char *features,
+                                           bool *unknown) {
+    fflush(stderr);
+    int saved = dup(STDERR_FILENO), caught = memfd_create("netc-stderr", MFD_CLOEXEC);
+    bool catching = saved >= 0 && caught >= 0 && dup2(caught, STDERR_FILENO) >= 0;
+    LLVMTargetMachineRef machine = new_machine(target, triple, cpu, features);
+    if (catching) {
+        fflush(stderr);
+        dup2(saved, STDERR_FILENO);
+        char text[512] = "";
+        ssize_t length = pread(caught, text, sizeof text - 1, 0);
+        text[length > 0 ? length : 0] = '\0';
+        *unknown = strstr(text, "not a recognized processor") != NULL;
+    }
+    if (saved >= 0) close(saved);
+    if (caught >= 0) close(caught);
+    return machine;
+}
+
+/* void probe(ptr a): a[0] = fma(a[0], a[1], a[2]) on sixteen lanes. */
+static LLVMModuleRef probe_module(LLVMContextRef context, const Target *target) {
+    LLVMModuleRef module = LLVMModuleCreateWithNameInContext("probe", context);
+    LLVMSetTarget(module, target->triple);
+    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(target->machine);
+    LLVMSetModuleDataLayout(module, layout);
+    LLVMDisposeTargetData(layout);
+    LLVMTypeRef vec = LLVMVectorType(LLVMFloatTypeInContext(context), PROBE_LANES);
+    LLVMTypeRef pointer = LLVMPointerTypeInContext(context, 0);
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(context), &pointer, 1, false);
+    LLVMValueRef fn = LLVMAddFunction(module, "probe", type);
+    LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                            LLVMCreateStringAttribute(context, "prefer-vector-width", 19, "512", 3));
+    LLVMBuilderRef b = LLVMCreateBuilderInContext(context);
+    LLVMPositionBuilderAtEnd(b, LLVMAppendBasicBlockInContext(context, fn, ""));
+    LLVMValueRef operand[3], base = LLVMGetParam(fn, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        LLVMValueRef index = LLVMConstInt(LLVMInt64TypeInContext(context), i, false);
+        operand[i] = LLVMBuildLoad2(b, vec, LLVMBuildGEP2(b, vec, base, &index, 1, ""), "");
+    }
+    unsigned id = LLVMLookupIntrinsicID("llvm.fma", 8);
+    LLVMTypeRef fma_type = LLVMIntrinsicGetType(context, id, &vec, 1);
+    LLVMValueRef sum = LLVMBuildCall2(b, fma_type, LLVMGetIntrinsicDeclaration(module, id, &vec, 1), operand, 3, "");
+    LLVMBuildStore(b, sum, base);
+    LLVMBuildRetVoid(b);
+    LLVMDisposeBuilder(b);
+    return module;
+}
+
+/* void probe_bf16(ptr a): sixteen floats at a rounded to bf16. */
+static void add_bf16_probe(LLVMModuleRef module) {
+    LLVMContextRef context = LLVMGetModuleContext(module);
+    LLVMTypeRef pointer = LLVMPointerTypeInContext(context, 0);
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(context), &pointer, 1, false);
+    LLVMValueRef fn = LLVMAddFunction(module, "probe_bf16", type), base = LLVMGetParam(fn, 0);
+    LLVMBuilderRef b = LLVMCreateBuilderInContext(context);
+    LLVMPositionBuilderAtEnd(b, LLVMAppendBasicBlockInContext(context, fn, ""));
+    LLVMValueRef value = LLVMBuildLoad2(b, LLVMVectorType(LLVMFloatTypeInContext(context), PROBE_LANES), base, "");
+    LLVMTypeRef bf16 = LLVMVectorType(LLVMBFloatTypeInContext(context), PROBE_LANES);
+    LLVMBuildStore(b, LLVMBuildFPTrunc(b, value, bf16, ""), base);
+    LLVMBuildRetVoid(b);
+    LLVMDisposeBuilder(b);
+}
+
+static bool probe(Target *target, char *why, size_t why_size) {
+    LLVMContextRef context = LLVMContextCreate();
+    LLVMModuleRef module = probe_module(context, target);
+    bool arm = strncmp(target->triple, "aarch64", 7) == 0 || strncmp(target->triple, "arm64", 5) == 0;
+    if (!arm) add_bf16_probe(module);
+    LLVMMemoryBufferRef text = NULL;
+    char *message = NULL;
+    bool failed = LLVMTargetMachineEmitToMemoryBuffer(target->machine, module, LLVMAssemblyFile, &message, &text);
+    if (failed) {
+        snprintf(why, why_size, "LLVM cannot make code for CPU '%s': %s", target->cpu, message ? message : "no reason given");
+    } else {
+        const char *code = LLVMGetBufferStart(text); /* ends with a 0 byte */
+        bool x86_fma = strstr(code, "vfmadd") != NULL, arm_fma = strstr(code, "fmla") || strstr(code, "fmadd");
+        target->fma = arm ? arm_fma : x86_fma;
+        target->lanes = strstr(code, "zmm") ? 16 : strstr(code, "ymm") && x86_fma ? 8 : 4;
+        target->bf16 = target->lanes == 16 && strstr(code, "vcvtneps2bf16");
+        target->map_bytes = sizeof(float);
+        target->registers = arm || target->lanes == 16 ? 32 : 16;
+        LLVMDisposeMemoryBuffer(text);
+    }
+    LLVMDisposeMessage(message);
+    LLVMDisposeModule(module);
+    LLVMContextDispose(context);
+    return !failed;
+}
+
+static char *copy_message(char *message) {
+    char *copy = strdup(message ? message : "");
+    LLVMDisposeMessage(message);
+    return copy;
+}
+
+/* ---- names ---- */
+
+static const char *const names[] = {"x86_64-linux-gnu", "aarch64-linux-gnu", NULL};
+
+const char *const *codegen_targets(void) { return names; }
+
+/* Loop strength reduction took a third of the compile time, and finds little to do where emitters keep an index's constant apart
+ * (emit_add_int). The C API has no other way to leave a pass of the code generator out. LLVM takes each option once a process. */
+static void set_options(void) {
+    static const char *const arguments[] = {"netc", "-disable-lsr"};
+    LLVMParseCommandLineOptions(2, arguments, NULL);
+}
+
+/* LLVM's code generator for a triple; with the assembler, for inline assembly. */
+static void initialise(const char *triple) {
+    static pthread_once_t options = PTHREAD_ONCE_INIT;
+    pthread_once(&options, set_options);
+    if (!strncmp(triple, "aarch64", 7)) {
+        LLVMInitializeAArch64TargetInfo();
+        LLVMInitializeAArch64Target();
+        LLVMInitializeAArch64TargetMC();
+        LLVMInitializeAArch64AsmPrinter();
+        LLVMInitializeAArch64AsmParser();
+    } else {
+        LLVMInitializeX86TargetInfo();
+        LLVMInitializeX86Target();
+        LLVMInitializeX86TargetMC();
+        LLVMInitializeX86AsmPrinter();
+        LLVMInitializeX86AsmParser();
+    }
+}
+
+/* Triples are equal here when their architectures are: "x86_64-pc-linux-gnu" is "x86_64-linux-gnu". */
+static bool same_architecture(const char *a, const char *b) {
+    size_t length = strcspn(a, "-");
+    return strcspn(b, "-") == length && !strncmp(a, b, length);
+}
+
+static bool is_known(const char *name) {
+    for (const char *const *known = names; *known; known++)
+        if (!strcmp(*known, name)) return true;
+    return false;
+}
+
+/* LLVM's names of x86 CPUs without a 64-bit mode. It ends the process when it is to make 64-bit code for one of them, and its C
+ * API tells of none beforehand (the inliner, which features.c asks, leaves this feature out of account). There will be no more.
+ */
+static bool is_32_bit(const char *cpu) {
+    static const char *const old[] = {"i386",        "i486",           "i586",       "i686",         "pentium",
+                                      "pentium-mmx", "pentium_mmx",    "pentiumpro", "pentium_pro",  "pentium2",
+                                      "pentium_ii",  "pentium3",       "pentium3m",  "pentium_iii",  "pentium_iii_no_xmm_regs",
+                                      "pentium-m",   "pentium_m",      "pentium4",   "pentium4m",    "pentium_4",
+                                      "prescott",    "pentium_4_sse3", "yonah",      "lakemont",     "k6",
+                                      "k6-2",        "k6-3",           "athlon",     "athlon-tbird", "athlon-4",
+                                      "athlon-xp",   "athlon-mp",      "geode",      "winchip-c6",   "winchip2",
+                                      "c3",          "c3-2",           NULL};
+    for (const char *const *name = old; *name; name++)
+        if (!strcmp(*name, cpu)) return true;
+    return false;
+}
+
+/* Triple, CPU and features; the machine's own CPU is asked for what this very one can do. */
+static bool set_names(Target *target, const char *name, const char *cpu, char *why, size_t why_size) {
+    target->triple = copy_message(LLVMGetDefaultTargetTriple());
+    bool foreign = name && !same_architecture(name, target->triple), native = !cpu || !strcmp(cpu, "native");
+    if (name && !is_known(name)) {
+        snprintf(why, why_size, "unknown target '%s'; netc knows %s and %s", name, names[0], names[1]);
+        return false;
+    }
+    if (foreign && cpu && native) {
+        snprintf(why, why_size, "CPU 'native' is this machine's, so it cannot go with target '%s'", name);
+        return false;
+    }
+    if (foreign) {
+        free(target->triple);
+        target->triple = copy_message(LLVMNormalizeTargetTriple(name));
+        native = false;
+    }
+    target->cpu = native ? copy_message(LLVMGetHostCPUName()) : strdup(cpu ? cpu : "generic");
+    target->features = native ? copy_message(LLVMGetHostCPUFeatures()) : strdup("");
+    if (target->triple && target->cpu && target->features) return true;
+    snprintf(why, why_size, "out of memory");
+    return false;
+}
+
+static bool open_machine(Target *target, char *why, size_t why_size) {
+    LLVMTargetRef found = NULL;
+    char *message = NULL;
+    bool unknown = false;
+    initialise(target->triple);
+    if (LLVMGetTargetFromTriple(target->triple, &found, &message)) {
+        snprintf(why, why_size, "LLVM has no target for '%s': %s", target->triple, message ? message : "no reason given");
+    } else {
+        target->machine = create_machine(found, target->triple, target->cpu, target->features, &unknown);
+        if (!target->machine) snprintf(why, why_size, "LLVM cannot create a machine for '%s'", target->triple);
+    }
+    LLVMDisposeMessage(message);
+    if (unknown)
+        snprintf(why, why_size, "unknown CPU '%s'; 'llc-19 -mcpu=help -mtriple=%s' lists the names", target->cpu, target->triple);
+    bool narrow = target->machine && !unknown && is_32_bit(target->cpu);
+    if (narrow) snprintf(why, why_size, "CPU '%s' cannot run the 64-bit code that netc makes", target->cpu);
+    return target->machine && !unknown && !narrow;
+}
+
+bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size) {
+    *target = (Target){0};
+    if (set_names(target, name, cpu, why, why_size) && open_machine(target, why, why_size) && probe(target, why, why_size))
+        return true;
+    target_close(target);
+    return false;
+}
+
+void target_close(Target *target) {
+    if (target->machine) LLVMDisposeTargetMachine(target->machine);
+    free(target->triple);
+    free(target->cpu);
+    free(target->features);
+    *target = (Target){0};
+}
