@@ -139,20 +139,24 @@ static void settle(Compiler *c) {
     c->value = ARENA_ARRAY(c->ev.arena, Datum, c->net->nparams);
     c->given = ARENA_ARRAY(c->ev.arena, const AstExpr *, c->net->nparams);
     c->recipe = recipe_defaults();
-    Span optimizer = {c->program.root_file, 0, 1};
+    RecipeSpans at = {{c->program.root_file, 0, 1}, {c->program.root_file, 0, 1}};
     for (uint32_t i = 0; i < c->program.nfiles; i++) {
         for (uint32_t k = 0; k < c->program.file[i]->nsettings; k++) {
             const AstSetting *s = &c->program.file[i]->setting[k];
-            if (!strcmp(s->key->text, "optimizer")) optimizer = s->value->span;
+            if (!strcmp(s->key->text, "optimizer")) at.optimizer = s->value->span;
+            if (!strcmp(s->key->text, "schedule")) at.schedule = s->value->span;
             recipe_set(&c->ev, &c->recipe, s->key->text, NULL, s->span, s->value);
         }
     }
     bind(c, c->named);
     for (uint32_t i = 0; i < c->options->nsets; i++) {
         Setting s;
-        if (read_setting(c, c->options->sets[i], &s)) apply_setting(c, &s);
+        if (!read_setting(c, c->options->sets[i], &s)) continue;
+        if (!strncmp(s.key, "train.optimizer", 15)) at.optimizer = s.span;
+        if (!strncmp(s.key, "train.schedule", 14) || !strcmp(s.key, "train.epochs")) at.schedule = s.span;
+        apply_setting(c, &s);
     }
-    recipe_check(&c->ev, &c->recipe, optimizer);
+    recipe_check(&c->ev, &c->recipe, at);
     for (uint32_t i = 0; i < c->net->nparams; i++) {
         const AstParam *p = &c->net->param[i];
         if (!c->given[i] && !p->init) {

@@ -226,9 +226,18 @@ void recipe_set(Eval *ev, RtRecipe *r, const char *key, const char *part, Span k
     eval_error(ev, key_span, "the recipe has no key '%s'; known: %s", key, known);
 }
 
-void recipe_check(Eval *ev, const RtRecipe *r, Span span) {
+void recipe_check(Eval *ev, const RtRecipe *r, RecipeSpans at) {
+    const RtSchedule *s = &r->schedule;
     if (r->optimizer.nesterov && r->optimizer.momentum == 0)
-        eval_error(ev, span, "the optimizer's 'nesterov' needs a momentum above 0");
+        eval_error(ev, at.optimizer, "the optimizer's 'nesterov' needs a momentum above 0");
+    if (s->warmup > 0 && s->warmup >= (double)r->epochs)
+        eval_error(ev, at.schedule,
+                   "a warm-up of %g epochs leaves nothing of the %lld epochs of training; "
+                   "'train.schedule.warmup' and 'train.epochs' set them",
+                   s->warmup, (long long)r->epochs);
+    else if (s->kind == RT_SCHEDULE_STEPS && s->warmup > 0 && s->at[0] <= s->warmup)
+        eval_error(ev, at.schedule, "the learning rate cannot fall at epoch %g, within its warm-up of %g epochs", s->at[0],
+                   s->warmup);
 }
 
 RtRecipe recipe_defaults(void) {

@@ -9,8 +9,11 @@ RtRecipe recipe_defaults(void);
 /* key = value; part (may be NULL) names one argument of the key's value as it stands: train.optimizer.lr. Mistakes are reported.
  */
 void recipe_set(Eval *ev, RtRecipe *recipe, const char *key, const char *part, Span key_span, const AstExpr *value);
-/* Checks that need the whole recipe. */
-void recipe_check(Eval *ev, const RtRecipe *recipe, Span span);
+/* Where keys were set last that have checks which need the whole recipe. */
+typedef struct RecipeSpans {
+    Span optimizer, schedule;
+} RecipeSpans;
+void recipe_check(Eval *ev, const RtRecipe *recipe, RecipeSpans at);
 /* `train { ... }` with every key, as netc fmt would print it. */
 char *recipe_text(Arena *arena, const RtRecipe *recipe);
 #endif

@@ -1,4 +1,4 @@
-/* Sampler, augmentations, normalisation, the loader's batches, and learning-rate schedules. */
+/* Sampler, augmentations, normalisation, and the loader's batches. */
 #include "run_cases.h"
 #include "runtime/loader.h"
 #include "runtime_softmax.h"
@@ -210,49 +210,6 @@ START_TEST(cutout_is_the_mean) {
 }
 END_TEST
 
-static double lr_at(RtSchedule s, double epoch) {
-    RtRecipe recipe = {.optimizer = {.lr = 0.1}, .schedule = s};
-    return rt_schedule_lr(&recipe, (uint64_t)lrint(epoch * 100), 100, 1000); /* ten epochs of 100 steps */
-}
-
-START_TEST(schedules) {
-    RtSchedule constant = {.kind = RT_SCHEDULE_CONSTANT};
-    for (int e = 0; e < 12; e++) ck_assert_double_eq_tol(lr_at(constant, e), 0.1, 1e-12);
-    RtSchedule steps = {.kind = RT_SCHEDULE_STEPS, .at = {3, 6.5}, .nat = 2, .factor = 0.1};
-    ck_assert_double_eq_tol(lr_at(steps, 2.99), 0.1, 1e-12);
-    ck_assert_double_eq_tol(lr_at(steps, 3), 0.01, 1e-12);
-    ck_assert_double_eq_tol(lr_at(steps, 6.49), 0.01, 1e-12);
-    ck_assert_double_eq_tol(lr_at(steps, 6.5), 0.001, 1e-12);
-    RtSchedule cosine = {.kind = RT_SCHEDULE_COSINE, .final_lr = 0.1};
-    ck_assert_double_eq_tol(lr_at(cosine, 0), 0.1, 1e-12);
-    ck_assert_double_eq_tol(lr_at(cosine, 5), 0.055, 1e-12);
-    ck_assert_double_eq_tol(lr_at(cosine, 10), 0.01, 1e-12);
-    ck_assert_double_eq_tol(lr_at(cosine, 11), 0.01, 1e-12);
-    RtSchedule cycle = {.kind = RT_SCHEDULE_ONE_CYCLE, .peak = 0.3, .final_lr = 0.001};
-    ck_assert_double_eq_tol(lr_at(cycle, 0), 0.004, 1e-12);
-    ck_assert_double_eq_tol(lr_at(cycle, 1.5), 0.052, 1e-12);
-    ck_assert_double_eq_tol(lr_at(cycle, 3), 0.1, 1e-12);
-    ck_assert_double_eq_tol(lr_at(cycle, 10), 0.0001, 1e-12);
-    ck_assert(lr_at(cycle, 7) < lr_at(cycle, 5));
-}
-END_TEST
-
-START_TEST(warm_up) {
-    static const RtScheduleKind kinds[] = {RT_SCHEDULE_CONSTANT, RT_SCHEDULE_STEPS, RT_SCHEDULE_COSINE};
-    for (int k = 0; k < 3; k++) {
-        RtSchedule s = {.kind = kinds[k], .warmup = 2, .factor = 0.1, .final_lr = 0};
-        double before = 0;
-        for (int step = 0; step < 200; step++) {
-            double lr = lr_at(s, step / 100.0);
-            ck_assert(lr > before && lr < 0.1);
-            before = lr;
-        }
-        ck_assert_double_eq_tol(lr_at(s, 1), 0.05, 0.0005);
-        ck_assert_double_eq_tol(lr_at(s, 2), 0.1, 1e-12);
-    }
-}
-END_TEST
-
 int main(void) {
     TCase *cases = tcase_create("loader");
     tcase_add_test(cases, order);
@@ -261,7 +218,5 @@ int main(void) {
     tcase_add_test(cases, batches);
     tcase_add_test(cases, file_order);
     tcase_add_test(cases, cutout_is_the_mean);
-    tcase_add_test(cases, schedules);
-    tcase_add_test(cases, warm_up);
     return run_cases("runtime/loader", cases);
 }
