@@ -6,8 +6,8 @@ static void print_passes(void) {
     printf("Passes, in the order of the default pipelines (T training, I inference, * required):\n\n");
     for (uint32_t i = 0; i < pass_count(); i++) {
         const Pass *pass = pass_at(i);
-        printf("  %-18s %c%c%c  %s\n", pass->name, pass->train ? 'T' : ' ', pass->infer ? 'I' : ' ', pass->required ? '*' : ' ',
-               pass->summary);
+        printf("  %-18s %c%c%c  %s\n", pass->name, pass_runs_in(pass, MODE_TRAIN) ? 'T' : ' ',
+               pass_runs_in(pass, MODE_INFER) ? 'I' : ' ', pass->required ? '*' : ' ', pass->summary);
     }
     printf("\n--passes=a,b runs exactly these; --passes=-a runs the default without one; --disable-pass=a likewise.\n");
 }

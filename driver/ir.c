@@ -12,7 +12,7 @@ static char *pipeline_to_autodiff(void) {
     char *text = join("%s", "");
     for (uint32_t i = 0; i < pass_count(); i++) {
         const Pass *pass = pass_at(i);
-        if (!pass->train) continue;
+        if (!pass_runs_in(pass, MODE_TRAIN)) continue;
         char *longer = join("%s%s%s", text, *text ? "," : "", pass->name);
         free(text);
         text = longer;

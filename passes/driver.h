@@ -6,6 +6,9 @@
 
 /* Comma-separated names, in order. */
 const char *pass_default_pipeline(Mode mode);
+/* False if two of these passes, in the order they run, break what a row says it runs after: `second` runs behind `first`, which
+ * names it. */
+bool pass_order(const Pass *const *pass, uint32_t count, const Pass **first, const Pass **second);
 
 /* The passes of one run, in order. `arena` owns the list; shared objects stay loaded until pipeline_close. */
 typedef struct Pipeline {

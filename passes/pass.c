@@ -4,33 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    NET = TIER_SOURCE | TIER_NET,
-    LOWERED = PASS_ANY | PASS_LOWERED,
-};
+/* What `lower` and `split_batch_norm` leave. */
+enum { LOWERED = PASS_ANY & ~TIER_SOURCE };
 
 static const Pass table[] = {
-    {"lower", pass_lower, true, true, true, PASS_ANY, PASS_ANY, "elementwise operations become maps"},
-    {"split_batch_norm", pass_split_batch_norm, true, true, true, PASS_ANY, PASS_ANY,
-     "batch norm becomes per-image sums, moments and an affine map"},
-    {"fold_batch_norm", pass_fold_batch_norm, false, false, true, LOWERED, LOWERED,
-     "the per-channel factor behind a convolution moves into its filters"},
-    {"canonicalise", pass_canonicalise, false, true, true, PASS_ANY, PASS_ANY, "every value in its simplest form"},
-    {"autodiff", pass_autodiff, true, true, false, NET | PASS_LOWERED | PASS_UNFUSED, NET | TIER_BACKWARD | PASS_LOWERED,
-     "append the gradient of the loss with respect to every parameter"},
-    {"cse", pass_cse, false, true, true, PASS_ANY, PASS_ANY, "equal values are computed once"},
-    {"dce", pass_dce, false, true, true, PASS_ANY, PASS_ANY, "what no output needs is left out"},
-    {"squeeze", pass_squeeze, false, true, true, LOWERED, LOWERED,
-     "sums over pixels of affine maps become arithmetic on sums that exist already"},
-    {"fuse_maps", pass_fuse_maps, false, true, true, LOWERED, LOWERED, "maps move into the maps that read them"},
-    {"recompute", pass_recompute, false, true, false, LOWERED, LOWERED,
-     "feature maps are computed again in backward rather than kept, if memory is short"},
-    {"fuse_epilogues", pass_fuse_epilogues, false, true, true, LOWERED, LOWERED,
-     "maps and sums move into the loop of the convolution that makes their operand"},
-    {"fuse_prologues", pass_fuse_prologues, false, true, true, LOWERED, LOWERED,
-     "maps move into the loads of the convolutions that read them"},
-    {"share_sweeps", pass_share_sweeps, false, true, true, LOWERED, LOWERED,
-     "maps that are left over merge where they read the same values"},
+#define PASS(NAME, ...) {.name = #NAME, .run = pass_##NAME, __VA_ARGS__},
+#define PIPELINE(mode, names)
+#include "passes/passes.def"
+#undef PASS
+#undef PIPELINE
 };
 
 uint32_t pass_count(void) { return sizeof table / sizeof *table; }
@@ -44,13 +26,39 @@ const Pass *pass_find(const char *name) {
     return NULL;
 }
 
-/* A table row says what a pass is; these say when it runs. A pass may run several times. */
 const char *pass_default_pipeline(Mode mode) {
-    if (mode == MODE_TRAIN)
-        return "lower,split_batch_norm,canonicalise,cse,autodiff,canonicalise,cse,dce,squeeze,canonicalise,cse,dce,"
-               "fuse_maps,recompute,fuse_epilogues,fuse_prologues,share_sweeps,dce";
-    return "lower,split_batch_norm,fold_batch_norm,canonicalise,cse,dce,squeeze,canonicalise,cse,dce,"
-           "fuse_maps,fuse_epilogues,fuse_prologues,share_sweeps,dce";
+    static const char *const pipelines[] = {
+#define PASS(...)
+#define PIPELINE(mode, names) [mode] = names,
+#include "passes/passes.def"
+#undef PASS
+#undef PIPELINE
+    };
+    return pipelines[mode];
+}
+
+bool pass_runs_in(const Pass *pass, Mode mode) { return pass->modes & (mode == MODE_TRAIN ? PASS_TRAIN : PASS_INFER); }
+
+static bool names_pass(const char *list, const char *name) {
+    size_t length = strlen(name);
+    while (list) {
+        if (!strncmp(list, name, length) && (!list[length] || list[length] == ',')) return true;
+        list = strchr(list, ',');
+        if (list) list++;
+    }
+    return false;
+}
+
+bool pass_order(const Pass *const *pass, uint32_t count, const Pass **first, const Pass **second) {
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t j = i + 1; j < count; j++) {
+            if (!names_pass(pass[i]->after, pass[j]->name)) continue;
+            *first = pass[i];
+            *second = pass[j];
+            return false;
+        }
+    }
+    return true;
 }
 
 bool pass_allowed(PassContext *context) {

@@ -1,23 +1,7 @@
 /* Graph -> Graph rewrites: their table and the driver that runs them.
  *
- * A pass reads one graph and returns a new one, which the driver verifies. The table (pass.c) is the only list of passes:
- * order, tiers accepted and left, whether required, and the sentence that --help prints.
- *
- *   training   lower → split_batch_norm → canonicalise → cse → autodiff → canonicalise → cse → dce → squeeze →
- *              canonicalise → cse → dce → fuse_maps → recompute → fuse_epilogues → fuse_prologues → share_sweeps → dce
- *   inference  lower → split_batch_norm → fold_batch_norm → canonicalise → cse → dce → squeeze → … the same fusion
- *
- * lower (required)             elementwise ops become `map`s, global_avg_pool an image_sum over H*W, dropout a mask
- * split_batch_norm (required)  batch_norm becomes image sums of x and x*x, moments, and a per-channel affine map; running
- *                              statistics become OUT_STATE values. So autodiff needs no rule for it: the gradient falls out.
- * autodiff (required to train) reverse mode over NET ops; a map's gradient is the symbolic derivative of its Expr
- * squeeze                      image_sum distributes over maps that are affine in per-element operands with per-channel or
- *                              per-image coefficients: the SE squeeze, and in backward the gate's and batch norm's
- *                              reductions, become arithmetic on the sums that the convolution's epilogue makes anyway
- * recompute                    feature maps are computed again where backward reads them, to save memory; only if asked
- * fuse_*                       Exprs move into the loops of their producers and consumers
- * share_sweeps                 maps that are left over merge where they read the same values
- */
+ * A pass reads one graph and returns a new one, which the driver verifies. passes.def is the only list of passes: what each is
+ * for, what it accepts and leaves, whether it is required, and the order of the default pipelines. */
 #ifndef NETC_PASSES_PASSES_H
 #define NETC_PASSES_PASSES_H
 #include "ir/ir.h"
@@ -44,18 +28,21 @@ typedef struct PassContext {
 bool pass_allowed(PassContext *context);
 void pass_remark(PassContext *context, bool applied, Span span, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* A mask of all tiers, and further bits: no op that `lower` and `split_batch_norm` remove; no convolution with regions. */
-enum { PASS_ANY = TIER_SOURCE | TIER_NET | TIER_BACKWARD | TIER_FUSED, PASS_LOWERED = 0x100, PASS_UNFUSED = 0x200 };
+/* Masks of what may stand in a graph: tiers, and a further bit: no convolution with regions. */
+enum { PASS_ANY = TIER_SOURCE | TIER_NET | TIER_BACKWARD | TIER_FUSED, PASS_UNFUSED = 0x100 };
+enum { PASS_TRAIN = 1, PASS_INFER = 2 }; /* a mask of modes */
 
 typedef Graph *(*PassFunction)(const Graph *in, PassContext *context);
+/* A row of passes.def, where each member is explained. */
 typedef struct Pass {
     const char *name;
     PassFunction run;
     bool required;
-    bool train, infer;        /* in which default pipeline */
-    unsigned accepts, leaves; /* Tier masks, with the bits below */
+    unsigned modes, accepts, leaves;
+    const char *after; /* names separated by commas; NULL: none */
     const char *summary;
 } Pass;
+bool pass_runs_in(const Pass *pass, Mode mode);
 /* The table of netc's own passes; those of shared objects belong to the run that loads them (passes/plugin.h). */
 const Pass *pass_find(const char *name);
 uint32_t pass_count(void);
@@ -91,19 +78,11 @@ bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassRes
 void passes_result_free(PassResult *result);
 
 /* The passes, for tests that call one directly. */
-Graph *pass_lower(const Graph *in, PassContext *context);
-Graph *pass_split_batch_norm(const Graph *in, PassContext *context);
-Graph *pass_fold_batch_norm(const Graph *in, PassContext *context);
-Graph *pass_canonicalise(const Graph *in, PassContext *context);
-Graph *pass_cse(const Graph *in, PassContext *context);
-Graph *pass_dce(const Graph *in, PassContext *context);
-Graph *pass_autodiff(const Graph *in, PassContext *context);
-Graph *pass_squeeze(const Graph *in, PassContext *context);
-Graph *pass_fuse_maps(const Graph *in, PassContext *context);
-Graph *pass_recompute(const Graph *in, PassContext *context);
-Graph *pass_fuse_epilogues(const Graph *in, PassContext *context);
-Graph *pass_fuse_prologues(const Graph *in, PassContext *context);
-Graph *pass_share_sweeps(const Graph *in, PassContext *context);
+#define PASS(NAME, ...) Graph *pass_##NAME(const Graph *in, PassContext *context);
+#define PIPELINE(mode, names)
+#include "passes/passes.def"
+#undef PASS
+#undef PIPELINE
 
 /* ---- memory plan (plan.c): an analysis, asked by codegen ---- */
 /* Sizes come from the target; the plan itself is layout-blind. */

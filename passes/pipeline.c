@@ -83,7 +83,7 @@ static bool place(Pipeline *p, const Loaded *loaded, Mode mode, Diag *diag) {
             if (at == 0) at = p->count;
         }
         for (uint32_t i = 0; i < plugin->count; i++) {
-            if (mode == MODE_TRAIN ? plugin->passes[i].train : plugin->passes[i].infer) insert(p, at++, &plugin->passes[i]);
+            if (pass_runs_in(&plugin->passes[i], mode)) insert(p, at++, &plugin->passes[i]);
         }
     }
     return true;
@@ -147,6 +147,15 @@ static bool leave_out_list(Pipeline *p, const Loaded *loaded, const char *list, 
     return true;
 }
 
+/* A default pipeline as it will run, loaded passes included. A list of names is the user's own order. */
+static bool in_order(const Pipeline *p, Diag *diag) {
+    const Pass *first, *second;
+    if (pass_order(p->pass, p->count, &first, &second)) return true;
+    diag_error(diag, (Span){0}, "the pass '%s' has to run after '%s', which the default pipeline runs behind it", first->name,
+               second->name);
+    return false;
+}
+
 static bool fill(Pipeline *p, Mode mode, const PassOptions *o, Diag *diag) {
     Loaded *loaded = NULL;
     if (!load_all(p, o, &loaded, diag)) return false;
@@ -154,7 +163,8 @@ static bool fill(Pipeline *p, Mode mode, const PassOptions *o, Diag *diag) {
     if (listed) {
         if (!append_list(p, loaded, o->pipeline, diag)) return false;
     } else {
-        if (!append_list(p, loaded, pass_default_pipeline(mode), diag) || !place(p, loaded, mode, diag)) return false;
+        if (!append_list(p, loaded, pass_default_pipeline(mode), diag) || !place(p, loaded, mode, diag) || !in_order(p, diag))
+            return false;
         if (o->pipeline && !leave_out_list(p, loaded, o->pipeline, diag)) return false;
     }
     for (uint32_t i = 0; i < o->ndisable; i++) {

@@ -1,20 +1,21 @@
 /* What a shared object for --load-pass exports: one NetcPlugin named `netc_plugin`.
  *
  *     static Graph *run(const Graph *in, PassContext *context) { ... }
- *     static const Pass passes[] = {{"my_fusion", run, false, true, true, PASS_ANY, PASS_ANY, "what it does"}};
+ *     static const Pass passes[] = {{"my_fusion", run, .modes = PASS_TRAIN | PASS_INFER, .accepts = PASS_ANY,
+ *                                    .leaves = PASS_ANY, .summary = "what it does"}};
  *     const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, 1, "squeeze"};
  *
  *     cc -shared -fPIC -I NETC_SOURCE -o my_fusion.so my_fusion.c         (docs/examples/pass_double.c is a whole one)
  *
  * The functions of ir/ and pass_allowed, pass_remark come from the netc that loads it. A loaded pass is in the default
- * pipelines that its `train` and `infer` name, and can be named in --passes and switched off like any other; netc verifies
+ * pipelines that its `modes` name, and can be named in --passes and switched off like any other; netc verifies
  * its result. The shared object must stay valid until the run ends; it is unloaded then. */
 #ifndef NETC_PASSES_PLUGIN_H
 #define NETC_PASSES_PLUGIN_H
 #include "passes/passes.h"
 
 /* Raised whenever Graph, Expr, Pass or PassContext change. */
-#define NETC_PLUGIN_VERSION 1
+#define NETC_PLUGIN_VERSION 2
 
 typedef struct NetcPlugin {
     uint32_t version; /* NETC_PLUGIN_VERSION */

@@ -56,35 +56,12 @@ static void print_timing(const Run *run) {
 
 /* ---- checks ---- */
 
-/* Ops that `lower` and `split_batch_norm` remove. */
-static bool is_unlowered(Op op) {
-    switch (op) {
-    case OP_BATCH_NORM:
-    case OP_RELU:
-    case OP_SIGMOID:
-    case OP_TANH:
-    case OP_HARD_SIGMOID:
-    case OP_HARD_SWISH:
-    case OP_SILU:
-    case OP_ADD:
-    case OP_SUB:
-    case OP_MUL:
-    case OP_DIV:
-    case OP_IDENTITY:
-    case OP_GLOBAL_AVG_POOL:
-    case OP_DROPOUT: return true;
-    default: return false;
-    }
-}
-
 /* The first value that does not belong into a graph of this mask, NO_VAL if all do. */
 static Val find_stranger(const Graph *g, unsigned mask) {
     for (Val v = 0; v < g->count; v++) {
         const Value *value = &g->value[v];
         bool fused = value->nregions && value->op != OP_MAP;
-        if (!(op_tier(value->op) & mask) || ((mask & PASS_LOWERED) && is_unlowered(value->op)) ||
-            ((mask & PASS_UNFUSED) && fused))
-            return v;
+        if (!(op_tier(value->op) & mask) || ((mask & PASS_UNFUSED) && fused)) return v;
     }
     return NO_VAL;
 }
@@ -93,7 +70,7 @@ static bool accepts(const Run *run, const Pass *pass, const Graph *g) {
     Val v = find_stranger(g, pass->accepts);
     if (v == NO_VAL) return true;
     diag_error(run->diag, g->value[v].span, "the pass '%s' cannot run here: it does not accept '%s' (%%%u)%s", pass->name,
-               op_text(g->value[v].op), v, is_unlowered(g->value[v].op) ? "; 'lower' and 'split_batch_norm' come first" : "");
+               op_text(g->value[v].op), v, op_tier(g->value[v].op) == TIER_SOURCE ? "; 'lower' and 'split_batch_norm' come first" : "");
     return false;
 }
 

@@ -37,5 +37,6 @@ static Graph *run(const Graph *in, PassContext *context) {
     return out;
 }
 
-static const Pass passes[] = {{"double", run, false, true, true, PASS_ANY, PASS_ANY, "sums of equal terms become products"}};
+static const Pass passes[] = {{"double", run, .modes = PASS_TRAIN | PASS_INFER, .accepts = PASS_ANY, .leaves = PASS_ANY,
+                               .summary = "sums of equal terms become products"}};
 const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, 1, "canonicalise"};

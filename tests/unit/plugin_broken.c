@@ -43,10 +43,10 @@ static Graph *crash(const Graph *in, PassContext *context) {
 }
 
 static const Pass passes[] = {
-    {"nothing", nothing, false, false, false, PASS_ANY, PASS_ANY, "returns nothing"},
-    {"unsound", unsound, false, false, false, PASS_ANY, PASS_ANY, "makes a cycle"},
-    {"leaves", leaves, false, false, false, PASS_ANY, PASS_ANY | PASS_LOWERED, "leaves a relu"},
-    {"ill_typed", ill_typed, false, false, false, PASS_ANY, PASS_ANY, "breaks a shape rule"},
-    {"crash", crash, false, false, false, PASS_ANY, PASS_ANY, "aborts"},
+    {"nothing", nothing, .accepts = PASS_ANY, .leaves = PASS_ANY, .summary = "returns nothing"},
+    {"unsound", unsound, .accepts = PASS_ANY, .leaves = PASS_ANY, .summary = "makes a cycle"},
+    {"leaves", leaves, .accepts = PASS_ANY, .leaves = PASS_ANY & ~TIER_SOURCE, .summary = "leaves a relu"},
+    {"ill_typed", ill_typed, .accepts = PASS_ANY, .leaves = PASS_ANY, .summary = "breaks a shape rule"},
+    {"crash", crash, .accepts = PASS_ANY, .leaves = PASS_ANY, .summary = "aborts"},
 };
 const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, sizeof passes / sizeof *passes, NULL};

@@ -47,7 +47,7 @@ static const struct {
     {NULL, "autodiff", NULL, "error: the pass 'autodiff' is required"},
     {NULL, "nothing_such", NULL, "error: there is no pass 'nothing_such'"},
     {NULL, NULL, "/nowhere/at_all.so", "error: cannot load the passes of '/nowhere/at_all.so'"},
-    {NULL, NULL, PLUGIN_FOREIGN, "error: '" PLUGIN_FOREIGN "' was built for version 2 of netc's plugins, this is version 1"},
+    {NULL, NULL, PLUGIN_FOREIGN, "error: '" PLUGIN_FOREIGN "' was built for version "},
     {"autodiff", NULL, NULL, "error: the pass 'autodiff' cannot run here: it does not accept 'batch_norm'"},
     {"lower,autodiff", NULL, NULL, "error: the pass 'autodiff' cannot run here: it does not accept 'batch_norm'"},
     {"squeeze", NULL, NULL, "error: the pass 'squeeze' cannot run here: it does not accept 'batch_norm'"},
@@ -125,7 +125,7 @@ START_TEST(table_and_pipelines_agree) {
         for (uint32_t i = 0; i < pass_count(); i++) {
             char name[64];
             snprintf(name, sizeof name, ",%s,", pass_at(i)->name);
-            bool in = m == MODE_TRAIN ? pass_at(i)->train : pass_at(i)->infer;
+            bool in = pass_runs_in(pass_at(i), (Mode)m);
             ck_assert_msg((strstr(list, name) != NULL) == in, "%s in mode %d", pass_at(i)->name, m);
             ck_assert_ptr_eq(pass_find(pass_at(i)->name), pass_at(i));
             ck_assert(pass_at(i)->summary && *pass_at(i)->summary);
@@ -133,6 +133,23 @@ START_TEST(table_and_pipelines_agree) {
     }
     ck_assert_ptr_null(pass_at(pass_count()));
     ck_assert_ptr_null(pass_find("nothing_such"));
+}
+END_TEST
+
+/* What a row runs after are passes, and a pipeline that breaks it is found. */
+START_TEST(order) {
+    for (uint32_t i = 0; i < pass_count(); i++) {
+        const Pass *row = pass_at(i), *first = NULL, *second = NULL;
+        char names[256];
+        snprintf(names, sizeof names, "%s", row->after ? row->after : "");
+        for (char *name = strtok(names, ","); name; name = strtok(NULL, ",")) {
+            const Pass *before = pass_find(name);
+            ck_assert_msg(before && before != row, "'%s' runs after '%s', which is none", row->name, name);
+            ck_assert(pass_order((const Pass *[]){before, row}, 2, &first, &second));
+            ck_assert(!pass_order((const Pass *[]){before, row, before}, 3, &first, &second));
+            ck_assert(first == row && second == before);
+        }
+    }
 }
 END_TEST
 
@@ -271,6 +288,7 @@ int main(void) {
     tcase_add_loop_test(t, mistakes_are_reported, 0, MISTAKES);
     tcase_add_test(t, pipelines);
     tcase_add_test(t, table_and_pipelines_agree);
+    tcase_add_test(t, order);
     tcase_add_test(t, graphs_are_printed);
     tcase_add_test(t, rewrites_are_counted_over_all_passes);
     tcase_add_test(t, loaded_pass_runs);

@@ -64,7 +64,7 @@ static inline uint32_t optional_passes(Mode mode, const char *names[]) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < pass_count(); i++) {
         const Pass *pass = pass_at(i);
-        if (!pass->required && (mode == MODE_TRAIN ? pass->train : pass->infer)) names[n++] = pass->name;
+        if (!pass->required && pass_runs_in(pass, mode)) names[n++] = pass->name;
     }
     return n;
 }
