@@ -185,7 +185,9 @@ typedef struct CorrelationSite {
 CorrelationSite correlation_site(Emitter *e, const CorrelationPlan *p, LLVMValueRef image); /* image-th of the piece */
 LLVMValueRef correlation_images(Emitter *e, const CorrelationPlan *p);                      /* of the piece */
 LLVMValueRef emit_cut(Emitter *e, LLVMValueRef part, int64_t total, int64_t parts);         /* part * total / parts */
-LLVMValueRef correlation_rows(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, int64_t phase); /* of the band */
+/* Of the phase in the band; 0 if its rows end above it. */
+LLVMValueRef correlation_rows(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, int64_t phase);
+int64_t correlation_pieces(const CorrelationPlan *p);
 /* Pixel of the output that (row of the band, column) of a phase is. */
 LLVMValueRef correlation_pixel(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, const int64_t phase[2],
                                LLVMValueRef row, LLVMValueRef column);

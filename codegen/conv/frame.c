@@ -31,8 +31,10 @@ LLVMValueRef emit_cut(Emitter *e, LLVMValueRef part, int64_t total, int64_t part
 LLVMValueRef correlation_rows(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, int64_t phase) {
     int64_t lines = correlation_lines(&p->c, 0, phase);
     if (p->bands == 1) return emit_int(e, lines);
+    /* bands follow phase 0, which has the most rows: the last one may have fewer of another phase, or none */
+    if (lines == p->bands * p->band_rows) return emit_int(e, p->band_rows);
     LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, lines), emit_mul_int(e, s->band, p->band_rows), "");
-    return lines % p->band_rows == 0 ? emit_int(e, p->band_rows) : emit_min_int(e, left, emit_int(e, p->band_rows));
+    return emit_max_int(e, emit_min_int(e, left, emit_int(e, p->band_rows)), emit_int(e, 0));
 }
 
 LLVMValueRef correlation_pixel(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, const int64_t phase[2],
@@ -74,8 +76,10 @@ char *conv_name(const ConvKernel *k, const ConvShape *s, const char *suffix) {
                         (int)s->I, (int)s->O, suffix);
 }
 
+int64_t correlation_pieces(const CorrelationPlan *p) { return divide_up(p->c.N, p->images) * p->bands * p->splits; }
+
 void correlation_call(ConvKernel *k, Kernel *kernel, const CorrelationPlan *p) {
-    int64_t pieces = divide_up(p->c.N, p->images) * p->bands * p->splits;
+    int64_t pieces = correlation_pieces(p);
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, pieces, conv_flops(&p->s), conv_bytes(k));
     if (p->bands > 1 && conv_has_reduce(k->v)) finish_combine_sums(k, p->c.N, p->c.channels_out, p->bands);
 }

@@ -272,20 +272,42 @@ void wino_sweep_block(WinoSweep *s) {
     transform_outputs(s);
 }
 
+int64_t wino_pieces(const WinoPlan *p) { return divide_up(p->direct.c.N, p->tiles.images * p->repeat) * p->bands; }
+
+WinoPiece wino_piece(Emitter *e, const WinoPlan *p) {
+    WinoPiece piece = {.band = emit_int(e, 0), .first_image = e->piece};
+    if (p->bands > 1) {
+        piece.band = LLVMBuildURem(e->b, e->piece, emit_int(e, p->bands), "");
+        piece.first_image = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->bands), "");
+    }
+    int64_t N = p->direct.c.N, span = p->tiles.images * p->repeat;
+    piece.first_image = emit_mul_int(e, piece.first_image, span);
+    piece.end_image = emit_add_int(e, piece.first_image, emit_int(e, span));
+    if (N % span) piece.end_image = emit_min_int(e, piece.end_image, emit_int(e, N));
+    return piece;
+}
+
+LLVMValueRef wino_images(Emitter *e, const WinoPlan *p, LLVMValueRef first_image) {
+    int64_t N = p->direct.c.N, images = p->tiles.images;
+    if (N % images == 0) return emit_int(e, images);
+    return emit_min_int(e, emit_int(e, images), LLVMBuildSub(e->b, emit_int(e, N), first_image, ""));
+}
+
+LLVMValueRef wino_rows(Emitter *e, const WinoPlan *p, LLVMValueRef band) {
+    int64_t tile_rows = divide_up(p->direct.c.out[0], WINO_OUT), rows = p->tiles.tile_rows;
+    if (tile_rows % rows == 0) return emit_int(e, rows);
+    LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, tile_rows), emit_mul_int(e, band, rows), "");
+    return emit_min_int(e, emit_int(e, rows), left);
+}
+
 /* The blocks of one group of images, or of one band. */
 static void emit_group(WinoSweep *s) {
     Emitter *e = s->k->e;
     const WinoPlan *p = s->p;
     const Correlation *c = &p->direct.c;
-    int64_t N = c->N;
-    LLVMValueRef images = emit_int(e, p->tiles.images);
-    if (N % p->tiles.images) images = emit_min_int(e, images, LLVMBuildSub(e->b, emit_int(e, N), s->at.first_image, ""));
+    LLVMValueRef images = wino_images(e, p, s->at.first_image), rows = wino_rows(e, p, s->band);
     wino_begin_group(s, images);
     int64_t tile_rows = divide_up(c->out[0], WINO_OUT);
-    LLVMValueRef rows = emit_int(e, p->tiles.tile_rows);
-    if (tile_rows % p->tiles.tile_rows)
-        rows =
-            emit_min_int(e, rows, LLVMBuildSub(e->b, emit_int(e, tile_rows), emit_mul_int(e, s->band, p->tiles.tile_rows), ""));
     LLVMValueRef total = emit_mul_int(e, rows, p->tiles.tile_columns); /* of an image */
     if (p->tiles.images > 1) total = LLVMBuildMul(e->b, images, total, "");
     bool whole = tile_rows % p->tiles.tile_rows == 0 && c->N % p->tiles.images == 0 &&
@@ -308,19 +330,12 @@ static void clear_line(const WinoSweep *s) {
 
 static void emit_winograd(ConvKernel *k, const WinoPlan *p) {
     Emitter *e = k->e;
-    WinoSweep s = {.k = k, .p = p, .band = emit_int(e, 0), .staged = e->scratch, .fetch_parts = p->repeat > 1 ? 1 : 0};
-    LLVMValueRef piece = e->piece;
+    WinoPiece piece = wino_piece(e, p);
+    WinoSweep s = {.k = k, .p = p, .band = piece.band, .staged = e->scratch, .fetch_parts = p->repeat > 1 ? 1 : 0};
     if (p->in_place) clear_line(&s);
-    if (p->bands > 1) {
-        s.band = LLVMBuildURem(e->b, e->piece, emit_int(e, p->bands), "");
-        piece = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->bands), "");
-    }
     s.planes_out = emit_address(e, e->scratch, emit_int(e, (int64_t)(p->staged_bytes / sizeof(float))));
     s.planes_in = emit_address(e, s.planes_out, emit_int(e, p->tile.planes * p->plane));
-    int64_t N = p->direct.c.N, span = p->tiles.images * p->repeat;
-    LLVMValueRef first = emit_mul_int(e, piece, span), end = emit_add_int(e, first, emit_int(e, span));
-    if (N % span) end = emit_min_int(e, end, emit_int(e, N));
-    Loop group = loop_begin(e, first, end, p->tiles.images, 0, NULL);
+    Loop group = loop_begin(e, piece.first_image, piece.end_image, p->tiles.images, 0, NULL);
     s.at.first_image = group.iv;
     emit_group(&s);
     loop_end(e, &group, NULL);
@@ -347,7 +362,6 @@ void lower_winograd(ConvKernel *k, const WinoPlan *p) {
         emit_winograd(k, p);
         kernel_end(k->l, p->scratch_bytes);
     }
-    int64_t pieces = divide_up(c->N, p->tiles.images * p->repeat) * p->bands;
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, pieces, conv_flops(&p->direct.s), conv_bytes(k));
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, wino_pieces(p), conv_flops(&p->direct.s), conv_bytes(k));
     if (p->bands > 1 && conv_has_reduce(k->v)) finish_combine_sums(k, c->N, c->channels_out, p->bands);
 }

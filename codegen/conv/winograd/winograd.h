@@ -137,6 +137,14 @@ typedef struct WinoPlan {
 } WinoPlan;
 WinoPlan wino_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v);
 uint64_t wino_workspace(const WinoPlan *p);
+/* What piece e->piece is: groups of images, from first_image on, or a band of one. */
+typedef struct WinoPiece {
+    LLVMValueRef band, first_image, end_image;
+} WinoPiece;
+int64_t wino_pieces(const WinoPlan *p);
+WinoPiece wino_piece(Emitter *e, const WinoPlan *p);
+LLVMValueRef wino_images(Emitter *e, const WinoPlan *p, LLVMValueRef first_image); /* of the group that starts there */
+LLVMValueRef wino_rows(Emitter *e, const WinoPlan *p, LLVMValueRef band);          /* rows of tiles of the band */
 void lower_winograd(ConvKernel *k, const WinoPlan *p);
 
 /* Backward weights: partial gradients of image groups, summed as the direct kernel's are. */

@@ -1,0 +1,365 @@
+/* Plans over random shapes: every pixel of the output of a convolution, forward and backward data, is written exactly once, by
+ * one piece, and no kernel reads a staged line that is not there; every pixel of every image enters the gradient of each filter
+ * once.
+ *
+ * What a piece, a band, a phase is, is asked of the functions that emit it: LLVM's builder folds constants, so with a constant
+ * piece they return numbers. */
+#include "codegen/codegen.h"
+#include "codegen/conv/winograd/winograd.h"
+#include "ir/eval.h"
+#include "run_cases.h"
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { SHAPES = 2000 };
+
+typedef struct Random {
+    uint32_t seed, count;
+} Random;
+
+/* lo .. hi */
+static int64_t draw(Random *r, int64_t lo, int64_t hi) {
+    uint32_t word[4];
+    philox4x32((uint32_t[]){r->count++, 0, 0, 0}, (uint32_t[]){r->seed, 24}, word);
+    return lo + word[0] % (hi - lo + 1);
+}
+
+static int64_t pick(Random *r, const int64_t *list, int64_t count) { return list[draw(r, 0, count - 1)]; }
+
+/* The three values of one convolution, alone or, stored, with a prologue whose value is kept too. */
+typedef struct Convolution {
+    Graph *g;
+    Val forward, data, weights;
+    char text[200];
+} Convolution;
+
+static Val leaf(Graph *g, Op op, const char *name, Type type) {
+    return graph_add(g, &(ValueSpec){.op = op, .declared = type, .attrs.param.name = name});
+}
+
+static const Expr *square(Arena *arena, uint32_t arg) {
+    ExprBuilder b = expr_builder(arena);
+    uint16_t x = expr_arg(&b, arg);
+    return expr_finish(&b, expr_binary(&b, X_MUL, x, x));
+}
+
+/* False where the drawn window does not fit the drawn image. */
+static bool random_convolution(Random *r, Convolution *out) {
+    static const int64_t images[] = {1, 1, 1, 2, 2, 3, 4, 5, 16, 17, 37, 64, 130}, channels[] = {1, 2, 3, 8, 16, 17, 32, 48};
+    static const int64_t sizes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 16, 17, 21, 28, 31, 32, 33, 56, 65, 112};
+    enum { IMAGES = sizeof images / sizeof *images, CHANNELS = sizeof channels / sizeof *channels };
+    enum { SIZES = sizeof sizes / sizeof *sizes };
+    Attrs a = {.window.groups = 1};
+    int64_t N = pick(r, images, IMAGES), I = pick(r, channels, CHANNELS), O = pick(r, channels, CHANNELS), size[2];
+    bool winograd = draw(r, 0, 2) == 0;
+    if (draw(r, 0, 2) == 0) {
+        a.window.groups = I;
+        O = I * draw(r, 1, 2);
+    } else if (I % 2 == 0 && O % 2 == 0 && draw(r, 0, 3) == 0) {
+        a.window.groups = 2;
+    }
+    int64_t stride = draw(r, 1, 2);
+    for (int axis = 0; axis < 2; axis++) {
+        size[axis] = pick(r, sizes, SIZES);
+        a.window.kernel[axis] = winograd ? 3 : draw(r, 1, 5);
+        a.window.stride[axis] = winograd ? stride : draw(r, 1, 4);
+        a.window.dilation[axis] = winograd ? 1 : draw(r, 1, 3);
+        for (int end = 0; end < 2; end++) a.window.pad[axis + 2 * end] = winograd ? 1 : draw(r, 0, 3);
+        if (size[axis] + a.window.pad[axis] + a.window.pad[axis + 2] < (a.window.kernel[axis] - 1) * a.window.dilation[axis] + 1)
+            return false;
+    }
+    Graph *g = graph_new("plan", draw(r, 0, 3) ? MODE_TRAIN : MODE_INFER);
+    Type x_type = type_feature(N, I, size[0], size[1]), y_type;
+    Type w_type = type_feature(O, I / a.window.groups, a.window.kernel[0], a.window.kernel[1]);
+    Val x = leaf(g, OP_INPUT, "x", x_type), w = leaf(g, OP_PARAM, "w", w_type);
+    bool stored = draw(r, 0, 1);
+    Region region[] = {{REGION_PROLOGUE, 0, square(g->arena, 0)}, {REGION_STORE, 0, NULL}};
+    ValueSpec forward = {
+        .op = OP_CONV2D, .args = (Val[]){x, w}, .nargs = 2, .attrs = a, .regions = region, .nregions = stored ? 2 : 0};
+    char why[200];
+    ck_assert_msg(graph_infer(g, &forward, &y_type, why, sizeof why), "%s", why);
+    Val dy = leaf(g, OP_INPUT, "dy", y_type);
+    ValueSpec data = forward, weights = forward;
+    data.op = OP_CONV2D_BWD_DATA;
+    data.args = (Val[]){dy, w};
+    data.declared = x_type;
+    weights.op = OP_CONV2D_BWD_WEIGHTS;
+    weights.args = (Val[]){x, dy};
+    weights.declared = w_type;
+    *out = (Convolution){g, graph_add(g, &forward), graph_add(g, &data), graph_add(g, &weights), ""};
+    snprintf(out->text, sizeof out->text, "n%d %dx%dx%d -> %d, %dx%d stride %d,%d pad %d,%d,%d,%d dilation %d,%d groups %d%s",
+             (int)N, (int)I, (int)size[0], (int)size[1], (int)O, (int)a.window.kernel[0], (int)a.window.kernel[1],
+             (int)a.window.stride[0], (int)a.window.stride[1], (int)a.window.pad[0], (int)a.window.pad[1], (int)a.window.pad[2],
+             (int)a.window.pad[3], (int)a.window.dilation[0], (int)a.window.dilation[1], (int)a.window.groups,
+             g->mode == MODE_INFER ? " infer" : "");
+    return true;
+}
+
+/* ---- what the emitting functions say ---- */
+
+typedef struct Bench {
+    Target target;
+    Emitter *e;
+} Bench;
+
+/* check's assertions write to a file, each time: not in loops over pixels. */
+#define MUST(condition, ...)                                                                                                     \
+    do {                                                                                                                         \
+        if (!(condition)) ck_abort_msg(__VA_ARGS__);                                                                             \
+    } while (0)
+
+static int64_t number(LLVMValueRef v) {
+    MUST(LLVMIsAConstantInt(v), "an index depends on more than the piece");
+    return LLVMConstIntGetSExtValue(v);
+}
+
+static Bench bench_open(const char *cpu) {
+    Bench b;
+    char why[300];
+    ck_assert_msg(target_open(&b.target, NULL, cpu, why, sizeof why), "%s", why);
+    b.e = emitter_open(&b.target, "plans");
+    emitter_begin_kernel(b.e, "plans", 0);
+    return b;
+}
+
+static void bench_close(Bench *b) {
+    emitter_end_kernel(b->e);
+    emitter_close(b->e);
+    target_close(&b->target);
+}
+
+/* How often each pixel of each channel block of each image was written. */
+typedef struct Written {
+    int64_t images, blocks, pixels;
+    uint8_t *times;
+} Written;
+
+static Written written_new(int64_t images, int64_t blocks, int64_t pixels) {
+    return (Written){images, blocks, pixels, calloc((size_t)(images * blocks * pixels), 1)};
+}
+
+static void write_pixel(Written *w, int64_t n, int64_t block, int64_t pixel, const char *what) {
+    MUST(n >= 0 && n < w->images && block >= 0 && block < w->blocks && pixel >= 0 && pixel < w->pixels,
+         "%s: image %d, block %d, pixel %d is written, which is not there", what, (int)n, (int)block, (int)pixel);
+    w->times[(n * w->blocks + block) * w->pixels + pixel]++;
+}
+
+static void written_check(Written *w, const char *what) {
+    for (int64_t i = 0; i < w->images * w->blocks * w->pixels; i++)
+        if (w->times[i] != 1)
+            ck_abort_msg("%s: image %d, block %d, pixel %d is written %d times", what, (int)(i / w->pixels / w->blocks),
+                         (int)(i / w->pixels % w->blocks), (int)(i % w->pixels), w->times[i]);
+    free(w->times);
+}
+
+/* A line of the operand that a loop reads: in the copy, or in the tensor that is read in place. */
+static void read_line(const StagePlan *p, int axis, int64_t band, int64_t line, const char *what) {
+    int64_t first = axis == 0 ? band * p->advance + p->origin[0] : p->origin[1];
+    bool there = p->copied ? line - first >= 0 && line - first < p->lines[axis] : line >= 0 && line < p->in[axis];
+    MUST(there, "%s: axis %d line %d is read, staged are %d from %d on", what, axis, (int)line, (int)p->lines[axis], (int)first);
+}
+
+/* ---- forward and backward data, direct and by matrix products ---- */
+
+/* The rows of a phase that the piece writes, in tiles of several rows. */
+static void count_phase(Bench *b, const CorrelationPlan *p, const CorrelationSite *site, const int64_t phase[2], int64_t n,
+                        const int64_t blocks[2], Written *w, const char *what) {
+    const Correlation *c = &p->c;
+    int64_t rows = number(correlation_rows(b->e, p, site, phase[0])), height = p->gemm ? 1 : p->tile.rows;
+    int64_t width = correlation_lines(c, 1, phase[1]), band = number(site->band);
+    Taps taps[2] = {correlation_taps(c, 0, phase[0]), correlation_taps(c, 1, phase[1])};
+    MUST(rows >= 0 && rows <= p->band_rows, "%s: %d rows in a band", what, (int)rows);
+    for (int64_t first = 0; first < rows; first += height)
+        for (int64_t row = first; row < first + height; row++) {
+            for (int64_t m = 0; m < taps[0].count && taps[1].count; m++) {
+                int64_t line = c->in_stride[0] * (band * p->band_rows + row) + taps[0].offset + m * taps[0].offset_step;
+                read_line(&p->stage, 0, band, line, what);
+            }
+            int64_t start = number(correlation_pixel(b->e, p, site, phase, emit_int(b->e, row), emit_int(b->e, 0)));
+            for (int64_t column = 0; column < width; column++) {
+                int64_t pixel = start + column * c->phases[1];
+                for (int64_t block = blocks[0]; block < blocks[1]; block++) write_pixel(w, n, block, pixel, what);
+                for (int64_t m = 0; m < taps[1].count && taps[0].count; m++)
+                    read_line(&p->stage, 1, 0, c->in_stride[1] * column + taps[1].offset + m * taps[1].offset_step, what);
+            }
+        }
+}
+
+static void check_correlation(Bench *b, const CorrelationPlan *p, const char *what) {
+    const Correlation *c = &p->c;
+    Written w = written_new(c->N, c->out_blocks, c->out[0] * c->out[1]);
+    int64_t per_tile = p->gemm ? c->out_blocks : p->tile.blocks, tiles = c->out_blocks / per_tile;
+    MUST(c->out_blocks % per_tile == 0, "%s: tiles of %d blocks", what, (int)per_tile);
+    for (int64_t piece = 0; piece < correlation_pieces(p); piece++) {
+        b->e->piece = emit_int(b->e, piece);
+        int64_t images = number(correlation_images(b->e, p));
+        for (int64_t i = 0; i < images; i++) {
+            CorrelationSite site = correlation_site(b->e, p, emit_int(b->e, i));
+            int64_t split = number(site.split), blocks[2], phase[2];
+            for (int end = 0; end < 2; end++)
+                blocks[end] = per_tile * number(emit_cut(b->e, emit_int(b->e, split + end), tiles, p->splits));
+            for (phase[0] = 0; phase[0] < c->phases[0]; phase[0]++)
+                for (phase[1] = 0; phase[1] < c->phases[1]; phase[1]++)
+                    count_phase(b, p, &site, phase, number(site.n), blocks, &w, what);
+        }
+    }
+    written_check(&w, what);
+}
+
+/* ---- Winograd ---- */
+
+/* Tile `tile` of a group of images or of a band, as blocks.c places it. */
+static void count_tile(const WinoPlan *p, int64_t first_image, int64_t band, int64_t tile, Written *w, const char *what) {
+    const Correlation *c = &p->direct.c;
+    int64_t row = tile / p->tiles.tile_columns, column = tile % p->tiles.tile_columns, image = row / p->tiles.tile_rows;
+    MUST(image < p->tiles.images, "%s: tile %d is in image %d of the group", what, (int)tile, (int)image);
+    row = band * p->tiles.tile_rows + row % p->tiles.tile_rows;
+    for (int64_t y = row * WINO_OUT; y < (row + 1) * WINO_OUT && y < c->out[0]; y++)
+        for (int64_t x = column * WINO_OUT; x < (column + 1) * WINO_OUT && x < c->out[1]; x++)
+            write_pixel(w, first_image + image, 0, y * c->out[1] + x, what);
+    const WinoForm *form = p->tiles.form;
+    for (int64_t i = 0; i < form->side && !p->in_place; i++) {
+        read_line(&p->stage, 0, band, row * form->lines + i - 1, what);
+        read_line(&p->stage, 1, 0, column * form->lines + i - 1, what);
+    }
+}
+
+/* Blocks of whole rows are placed by their first tile alone, or are the whole group. */
+static void check_blocks(const WinoBlocks *b, const char *what) {
+    if (wino_by_rows(b) && !b->rows)
+        MUST(b->images * b->tile_rows * b->tile_columns <= b->block, "%s: a group is more than its one block", what);
+    if (b->rows) MUST(b->images == 1 && b->rows * b->tile_columns == b->block, "%s: blocks of rows", what);
+}
+
+static void check_winograd(Bench *b, const WinoPlan *p, const char *what) {
+    const Correlation *c = &p->direct.c;
+    Written w = written_new(c->N, 1, c->out[0] * c->out[1]);
+    check_blocks(&p->tiles, what);
+    for (int64_t piece = 0; piece < wino_pieces(p); piece++) {
+        b->e->piece = emit_int(b->e, piece);
+        WinoPiece at = wino_piece(b->e, p);
+        int64_t band = number(at.band), end = number(at.end_image);
+        for (int64_t first = number(at.first_image); first < end; first += p->tiles.images) {
+            int64_t images = number(wino_images(b->e, p, emit_int(b->e, first))), rows = number(wino_rows(b->e, p, at.band));
+            MUST(rows >= 1, "%s: a band of %d rows of tiles", what, (int)rows);
+            for (int64_t tile = 0; tile < images * rows * p->tiles.tile_columns; tile++)
+                count_tile(p, first, band, tile, &w, what);
+        }
+    }
+    written_check(&w, what);
+}
+
+/* ---- weights: every pixel of every image once in the gradient of each block ---- */
+
+static void count_band(Bench *b, const WeightsPlan *p, int64_t n, int64_t band, const int64_t blocks[2], Written *w,
+                       const char *what) {
+    const ConvShape *s = &p->s;
+    int64_t rows = number(weights_rows(b->e, p, emit_int(b->e, band)));
+    MUST(rows >= 1 && rows <= p->band_rows, "%s: %d rows in a band", what, (int)rows);
+    for (int64_t row = 0; row < rows; row++) {
+        int64_t y = band * p->band_rows + row;
+        for (int64_t k = 0; k < s->kernel[0]; k++)
+            read_line(&p->x, 0, band, y * s->stride[0] + k * s->dilation[0] - s->pad[0], what);
+        read_line(&p->dy, 0, band, y, what);
+        for (int64_t x = 0; x < s->out[1]; x++) {
+            for (int64_t k = 0; k < s->kernel[1]; k++)
+                read_line(&p->x, 1, 0, x * s->stride[1] + k * s->dilation[1] - s->pad[1], what);
+            for (int64_t block = blocks[0]; block < blocks[1]; block++)
+                for (int64_t i = n; i < n + p->pair && i < s->N; i++) write_pixel(w, i, block, y * s->out[1] + x, what);
+        }
+    }
+}
+
+static void check_weights(Bench *b, const WeightsPlan *p, const char *what) {
+    const ConvShape *s = &p->s;
+    Written w = written_new(s->N, s->out_blocks, s->out[0] * s->out[1]);
+    int64_t pairs = (s->N + p->pair - 1) / p->pair;
+    for (int64_t piece = 0; piece < p->image_groups * p->block_groups; piece++) {
+        int64_t blocks[2], images[2];
+        for (int end = 0; end < 2; end++) {
+            blocks[end] = number(emit_cut(b->e, emit_int(b->e, piece % p->block_groups + end), s->out_blocks, p->block_groups));
+            images[end] = number(emit_cut(b->e, emit_int(b->e, piece / p->block_groups + end), pairs, p->image_groups));
+        }
+        for (int64_t pair = images[0]; pair < images[1]; pair++)
+            for (int64_t band = 0; band < p->bands; band++) count_band(b, p, pair * p->pair, band, blocks, &w, what);
+    }
+    written_check(&w, what);
+}
+
+/* ---- the shapes ---- */
+
+static void check_shape(Bench *b, const Convolution *c) {
+    static const char *const names[] = {"auto", "direct", "gemm", "winograd"};
+    for (ConvAlgorithm a = CONV_DIRECT; a <= CONV_WINOGRAD; a++) {
+        ConvChoice choice = {.algorithm = a};
+        ConvShape s = conv_shape(c->g, &c->g->value[c->forward], b->target.lanes);
+        if (a == CONV_DIRECT && !conv_direct_applies(&s)) continue;
+        for (int direction = 0; direction < 2; direction++) {
+            Val v = direction ? c->data : c->forward;
+            char what[300];
+            snprintf(what, sizeof what, "%s, %s %s, %d lanes", c->text, names[a], direction ? "data" : "forward",
+                     b->target.lanes);
+            if (a == CONV_WINOGRAD) {
+                if (!wino_applies(&s, c->g->value[v].op)) continue;
+                WinoPlan p = wino_plan(&b->target, &choice, c->g, &c->g->value[v]);
+                check_winograd(b, &p, what);
+            } else {
+                CorrelationPlan p = correlation_plan(&b->target, &choice, c->g, &c->g->value[v]);
+                check_correlation(b, &p, what);
+            }
+        }
+        char what[300];
+        snprintf(what, sizeof what, "%s, %s weights, %d lanes", c->text, names[a], b->target.lanes);
+        if (a == CONV_WINOGRAD && !wino_weights_applies(&s)) continue;
+        if (a == CONV_WINOGRAD) {
+            WinoWeightsPlan p = wino_weights_plan(&b->target, &choice, c->g, &c->g->value[c->weights]);
+            check_blocks(&p.tiles, what);
+            check_weights(b, &p.direct, what);
+        } else {
+            WeightsPlan p = weights_plan(&b->target, &choice, c->g, &c->g->value[c->weights]);
+            check_weights(b, &p, what);
+        }
+    }
+}
+
+static void check_shapes(const char *cpu, int map_bytes, uint32_t seed, int count) {
+    Bench b = bench_open(cpu);
+    b.target.map_bytes = map_bytes;
+    Random r = {seed, 0};
+    Convolution c;
+    for (int i = 0; i < count; i++) {
+        if (!random_convolution(&r, &c)) continue;
+        if (c.g->value[c.forward].type.dim[2] * c.g->value[c.forward].type.dim[3] * c.g->value[c.forward].type.dim[0] < 4000)
+            check_shape(&b, &c);
+        graph_free(c.g);
+    }
+    bench_close(&b);
+}
+
+START_TEST(native) { check_shapes("native", sizeof(float), 1, SHAPES); }
+END_TEST
+START_TEST(native_bf16) { check_shapes("native", 2, 2, SHAPES / 4); }
+END_TEST
+START_TEST(narrow) {
+#if defined(__x86_64__)
+    check_shapes("x86-64", sizeof(float), 3, SHAPES / 2);
+#endif
+}
+END_TEST
+START_TEST(middle) {
+#if defined(__x86_64__)
+    check_shapes("x86-64-v3", sizeof(float), 4, SHAPES / 2);
+#endif
+}
+END_TEST
+
+int main(void) {
+    TCase *tests = tcase_create("plans");
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, native);
+    tcase_add_test(tests, native_bf16);
+    tcase_add_test(tests, narrow);
+    tcase_add_test(tests, middle);
+    return run_cases("codegen_plans", tests);
+}
