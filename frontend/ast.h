@@ -139,5 +139,5 @@ typedef struct AstFile {
     uint32_t nimports, ncallables, nsettings;
 } AstFile;
 
-enum { MAX_NESTING = 200, MAX_ARGS = 64, MAX_SETTINGS = 256 };
+enum { MAX_NESTING = 200, MAX_CALL_ARGS = 64, MAX_SETTINGS = 256 };
 #endif

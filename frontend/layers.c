@@ -132,13 +132,7 @@ Datum apply_dense(Eval *ev, const BuiltinCall *c) {
 }
 
 static void remember_batch_norm(Eval *ev, Val v) {
-    if (ev->nbatch_norms == ev->batch_norm_capacity) {
-        uint32_t capacity = ev->batch_norm_capacity ? ev->batch_norm_capacity * 2 : 64;
-        Val *grown = ARENA_ARRAY(ev->arena, Val, capacity);
-        for (uint32_t i = 0; i < ev->nbatch_norms; i++) grown[i] = ev->batch_norm[i];
-        ev->batch_norm = grown;
-        ev->batch_norm_capacity = capacity;
-    }
+    ARENA_GROW(ev->arena, ev->batch_norm, ev->nbatch_norms, &ev->batch_norm_capacity);
     ev->batch_norm[ev->nbatch_norms++] = v;
 }
 

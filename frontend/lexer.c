@@ -31,13 +31,7 @@ const char *token_describe(Arena *arena, TokenKind kind) {
 }
 
 static Token *emit(Lexer *lx, TokenKind kind, uint32_t begin) {
-    if (lx->count == lx->capacity) {
-        uint32_t capacity = lx->capacity ? lx->capacity * 2 : 256;
-        Token *grown = ARENA_ARRAY(lx->arena, Token, capacity);
-        if (lx->count) memcpy(grown, lx->token, lx->count * sizeof *grown);
-        lx->token = grown;
-        lx->capacity = capacity;
-    }
+    ARENA_GROW(lx->arena, lx->token, lx->count, &lx->capacity);
     Token *t = &lx->token[lx->count++];
     *t = (Token){.kind = kind, .span = {lx->file, begin, lx->at}, .newlines = lx->newlines};
     lx->newlines = 0;

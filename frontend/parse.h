@@ -32,6 +32,4 @@ void parse_leave(Parser *p);
 
 /* An expression, or NULL after a report. */
 AstExpr *parse_expression(Parser *p);
-/* A list is grown by doubling; *list may move. */
-void *parse_grow(Arena *arena, void *list, uint32_t count, uint32_t *capacity, size_t size);
 #endif

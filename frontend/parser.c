@@ -101,14 +101,6 @@ bool parse_enter(Parser *p) {
 
 void parse_leave(Parser *p) { p->depth--; }
 
-void *parse_grow(Arena *arena, void *list, uint32_t count, uint32_t *capacity, size_t size) {
-    if (count < *capacity) return list;
-    *capacity = *capacity ? *capacity * 2 : 8;
-    void *grown = arena_array(arena, *capacity, size);
-    if (count) memcpy(grown, list, count * size);
-    return grown;
-}
-
 /* ---- recovery ---- */
 
 static bool begins_declaration(TokenKind kind) {
@@ -262,7 +254,7 @@ static bool parse_statements(Parser *p, AstBody *body) {
         uint32_t start = p->at;
         AstStatement *s = ARENA_NEW(p->arena, AstStatement);
         if (parse_statement(p, s)) {
-            body->statement = parse_grow(p->arena, body->statement, body->count, &capacity, sizeof s);
+            ARENA_GROW(p->arena, body->statement, body->count, &capacity);
             body->statement[body->count++] = s;
         } else {
             skip_statement(p, start);
@@ -292,15 +284,15 @@ static bool parse_params(Parser *p, AstCallable *c) {
         for (uint32_t i = 0; i < c->nparams; i++) {
             if (c->param[i].name == param.name) diag_error(p->diag, param.span, "a second parameter '%s'", param.name->text);
         }
-        if (c->nparams == MAX_ARGS) {
-            diag_error(p->diag, param.span, "a %s has at most %d parameters", c->net ? "net" : "block", MAX_ARGS);
+        if (c->nparams == MAX_CALL_ARGS) {
+            diag_error(p->diag, param.span, "a %s has at most %d parameters", c->net ? "net" : "block", MAX_CALL_ARGS);
             return false;
         }
         if (!param.init && c->nparams > 0 && c->param[c->nparams - 1].init) {
             diag_error(p->diag, param.span, "parameter '%s' needs a default value, as the one before it has one",
                        param.name->text);
         }
-        c->param = parse_grow(p->arena, c->param, c->nparams, &capacity, sizeof param);
+        ARENA_GROW(p->arena, c->param, c->nparams, &capacity);
         c->param[c->nparams++] = param;
         if (!parse_accept(p, TOKEN_COMMA)) break;
     }
@@ -336,7 +328,7 @@ static bool parse_callable(Parser *p, AstFile *file, uint32_t *capacity) {
     c->net = p->in_net = net;
     p->body++;
     p->ncalls = 0;
-    file->callable = parse_grow(p->arena, file->callable, file->ncallables, capacity, sizeof c);
+    ARENA_GROW(p->arena, file->callable, file->ncallables, capacity);
     file->callable[file->ncallables++] = c;
     bool ok = net && parse_accept(p, TOKEN_ASSIGN) ? parse_bound(p, c) : parse_params(p, c) && parse_body(p, &c->body);
     number_calls(p);
@@ -360,7 +352,7 @@ static bool parse_train_setting(Parser *p, AstFile *file, uint32_t *capacity) {
         diag_error(p->diag, key->span, "'%s' is set a second time in this file", key->text);
         diag_note(p->diag, file->setting[i].span, "first set here");
     }
-    file->setting = parse_grow(p->arena, file->setting, file->nsettings, capacity, sizeof setting);
+    ARENA_GROW(p->arena, file->setting, file->nsettings, capacity);
     file->setting[file->nsettings++] = setting;
     const Token *after = parse_peek(p);
     if (after->newlines > 0 || after->kind == TOKEN_RIGHT_BRACE) return true;
@@ -386,7 +378,7 @@ static bool parse_import(Parser *p, AstFile *file, uint32_t *capacity) {
     p->at++;
     const Token *path = parse_expect(p, TOKEN_STRING, "the path of a file in quotes");
     if (!path) return false;
-    file->import = parse_grow(p->arena, file->import, file->nimports, capacity, sizeof *file->import);
+    ARENA_GROW(p->arena, file->import, file->nimports, capacity);
     file->import[file->nimports++] = (AstImport){path->text, path->span};
     return true;
 }

@@ -28,7 +28,7 @@ static AstExpr *parse_list(Parser *p) {
     while (parse_peek(p)->kind != TOKEN_RIGHT_BRACKET) {
         AstExpr *item = parse_expression(p);
         if (!item || !above(p, list, item)) return NULL;
-        list->list.item = parse_grow(p->arena, list->list.item, list->list.count, &capacity, sizeof item);
+        ARENA_GROW(p->arena, list->list.item, list->list.count, &capacity);
         list->list.item[list->list.count++] = item;
         if (!parse_accept(p, TOKEN_COMMA)) break;
     }
@@ -51,8 +51,8 @@ static bool parse_argument(Parser *p, AstExpr *call, bool *named) {
     }
     arg.value = parse_expression(p);
     if (!arg.value || !above(p, call, arg.value)) return false;
-    if (call->call.nargs == MAX_ARGS) {
-        diag_error(p->diag, arg.value->span, "a call has at most %d arguments", MAX_ARGS);
+    if (call->call.nargs == MAX_CALL_ARGS) {
+        diag_error(p->diag, arg.value->span, "a call has at most %d arguments", MAX_CALL_ARGS);
         return false;
     }
     call->call.arg[call->call.nargs++] = arg;
@@ -61,7 +61,7 @@ static bool parse_argument(Parser *p, AstExpr *call, bool *named) {
 
 static AstExpr *parse_call(Parser *p, const Token *callee) {
     AstExpr *call = new_expr(p, EXPR_CALL, callee->span);
-    AstArg arg[MAX_ARGS];
+    AstArg arg[MAX_CALL_ARGS];
     call->call.callee = name_intern(p->names, callee->text);
     call->call.callee_span = callee->span;
     call->call.arg = arg;
@@ -75,7 +75,7 @@ static AstExpr *parse_call(Parser *p, const Token *callee) {
     call->span = parse_span_from(p, call->span);
     call->call.arg = arena_copy(p->arena, arg, call->call.nargs * sizeof *arg);
     if (parse_peek(p)->kind != TOKEN_AS) {
-        p->call = parse_grow(p->arena, p->call, p->ncalls, &p->call_capacity, sizeof call);
+        ARENA_GROW(p->arena, p->call, p->ncalls, &p->call_capacity);
         p->call[p->ncalls++] = call;
         call->call.numbered = p->loops > 0;
     }

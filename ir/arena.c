@@ -76,6 +76,15 @@ void *arena_array(Arena *arena, size_t count, size_t size) {
     return arena_alloc(arena, bytes);
 }
 
+void *arena_grow(Arena *arena, const void *array, size_t count, uint32_t *capacity, size_t size) {
+    if (count < *capacity) return (void *)array;
+    if (*capacity > UINT32_MAX / 2) out_of_memory(SIZE_MAX);
+    *capacity = *capacity ? 2 * *capacity : 8;
+    void *grown = arena_array(arena, *capacity, size);
+    if (count) memcpy(grown, array, count * size);
+    return grown;
+}
+
 void *arena_copy(Arena *arena, const void *data, size_t bytes) {
     void *copy = arena_alloc(arena, bytes);
     if (bytes) memcpy(copy, data, bytes);

@@ -3,6 +3,7 @@
 #ifndef NETC_IR_ARENA_H
 #define NETC_IR_ARENA_H
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct Arena Arena;
 
@@ -14,6 +15,11 @@ void *arena_alloc(Arena *arena, size_t bytes);
 #define ARENA_NEW(arena, T) ((T *)arena_alloc((arena), sizeof(T)))
 void *arena_array(Arena *arena, size_t count, size_t size); /* the product may overflow: checked */
 #define ARENA_ARRAY(arena, T, n) ((T *)arena_array((arena), (size_t)(n), sizeof(T)))
+
+/* An array of `count` elements with room for one more: itself, or a copy twice as large, whose capacity is set. What it outgrows
+ * stays in the arena, so that pointers into it can still be read. */
+void *arena_grow(Arena *arena, const void *array, size_t count, uint32_t *capacity, size_t size);
+#define ARENA_GROW(arena, array, count, capacity) ((array) = arena_grow((arena), (array), (count), (capacity), sizeof *(array)))
 
 char *arena_strdup(Arena *arena, const char *text);
 char *arena_strndup(Arena *arena, const char *text, size_t length);

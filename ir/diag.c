@@ -40,13 +40,7 @@ void diag_free(Diag *diag) {
 }
 
 uint32_t diag_add_file(Diag *diag, const char *path, const char *text, size_t length) {
-    if (diag->nsources == diag->source_capacity) {
-        uint32_t capacity = diag->source_capacity ? 2 * diag->source_capacity : 8;
-        Source *grown = ARENA_ARRAY(diag->arena, Source, capacity);
-        if (diag->nsources) memcpy(grown, diag->source, diag->nsources * sizeof *grown);
-        diag->source = grown;
-        diag->source_capacity = capacity;
-    }
+    ARENA_GROW(diag->arena, diag->source, diag->nsources, &diag->source_capacity);
     if (length > UINT32_MAX) length = UINT32_MAX; /* spans cannot point further */
     Source *source = &diag->source[diag->nsources++];
     *source = (Source){arena_strdup(diag->arena, path), arena_strndup(diag->arena, text, length), (uint32_t)length};
@@ -87,13 +81,7 @@ void diag_line_column(const Diag *diag, Span span, int *line, int *column) {
 void diag_vreport(Diag *diag, Severity severity, Span span, const char *format, va_list args) {
     if (severity == SEV_ERROR) diag->errors++;
     if (diag->errors > MAX_ERRORS) return; /* with the notes that belong to it */
-    if (diag->nmessages == diag->message_capacity) {
-        uint32_t capacity = diag->message_capacity ? 2 * diag->message_capacity : 16;
-        Message *grown = ARENA_ARRAY(diag->arena, Message, capacity);
-        if (diag->nmessages) memcpy(grown, diag->message, diag->nmessages * sizeof *grown);
-        diag->message = grown;
-        diag->message_capacity = capacity;
-    }
+    ARENA_GROW(diag->arena, diag->message, diag->nmessages, &diag->message_capacity);
     va_list again;
     va_copy(again, args);
     int length = vsnprintf(NULL, 0, format, args);

@@ -58,7 +58,7 @@ bool eval_RESULT(const EvalOp *op) {
 }
 
 static bool (*const eval_rule[OP_COUNT])(const EvalOp *) = {
-#define OP(ID, text, lo, hi, attr, tier, results, grad) eval_##ID,
+#define OP(ID, text, lo, hi, attr, tier, results, type, grad) eval_##ID,
 #include "ir/ops.def"
 #undef OP
 };

@@ -22,9 +22,9 @@ View view_of(const Tensor *t, Type space) {
 
 void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *acc, const double *out, bool reduce, Tensor *to) {
     Space s = space_of(space);
-    View view[EVAL_MAX_ARGS];
-    double value[EVAL_MAX_ARGS] = {0};
-    bool used[EVAL_MAX_ARGS];
+    View view[MAX_ARGS];
+    double value[MAX_ARGS] = {0};
+    bool used[MAX_ARGS];
     for (uint32_t a = 0; a < op->v->nargs; a++) {
         used[a] = expr_uses_arg(e, a);
         if (used[a]) view[a] = view_of(op->arg[a], space);

@@ -3,15 +3,13 @@
 #define NETC_IR_EVAL_RULES_H
 #include "ir/eval.h"
 
-enum { EVAL_MAX_ARGS = 64 };
-
 typedef struct EvalOp {
     const Graph *g;
     const Value *v;
     const EvalOptions *options;
     EvalLookup lookup;
     void *context;
-    const Tensor *arg[EVAL_MAX_ARGS];
+    const Tensor *arg[MAX_ARGS];
     Tensor *result; /* all results, zeroed, of their types */
     char *why;
     size_t why_size;
@@ -42,7 +40,7 @@ Tensor eval_prologue(const EvalOp *op, int operand);
 void eval_epilogue(const EvalOp *op);
 
 /* One rule per op; false with a sentence if the data forbid it. */
-#define OP(ID, text, lo, hi, attr, tier, results, grad) bool eval_##ID(const EvalOp *op);
+#define OP(ID, text, lo, hi, attr, tier, results, type, grad) bool eval_##ID(const EvalOp *op);
 #include "ir/ops.def"
 #undef OP
 #endif

@@ -16,13 +16,7 @@ static uint16_t append(ExprBuilder *b, ExprNode node) {
         fprintf(stderr, "netc: internal error: an elementwise expression has more than %d operations\n", BUILDER_MAX);
         exit(70);
     }
-    if (b->count == b->capacity) {
-        uint32_t capacity = b->capacity ? 2 * b->capacity : 16;
-        ExprNode *grown = ARENA_ARRAY(b->arena, ExprNode, capacity);
-        if (b->count) memcpy(grown, b->node, b->count * sizeof *grown);
-        b->node = grown;
-        b->capacity = capacity;
-    }
+    ARENA_GROW(b->arena, b->node, b->count, &b->capacity);
     b->node[b->count] = node;
     return (uint16_t)b->count++;
 }

@@ -1,61 +1,9 @@
-/* The op table and the graph's builder and readers. Arrays grow by doubling inside the graph's arena: a pointer to a
+/* The graph's builder and readers. Arrays grow by doubling inside the graph's arena: a pointer to a
  * value taken before graph_add stays readable, but may be an old copy. */
 #include "ir/shape.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- op table ---- */
-
-typedef struct OpInfo {
-    const char *text;
-    uint32_t min_args, max_args;
-    AttrKind attr;
-    Tier tier;
-} OpInfo;
-
-static const OpInfo op_table[OP_COUNT] = {
-#define OP(ID, text, lo, hi, attr, tier, results, grad) {text, lo, hi, attr, TIER_##tier},
-#include "ir/ops.def"
-#undef OP
-};
-
-const char *op_text(Op op) { return op_table[op].text; }
-
-bool op_from_text(const char *text, Op *op) {
-    for (int i = 0; i < OP_COUNT; i++) {
-        if (strcmp(op_table[i].text, text) == 0) {
-            *op = (Op)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-AttrKind op_attr_kind(Op op) { return op_table[op].attr; }
-
-Tier op_tier(Op op) { return op_table[op].tier; }
-
-uint32_t op_operands(Op op) { return op_table[op].min_args; }
-
-uint32_t op_max_args(Op op) { return op_table[op].max_args; }
-
-bool op_has_declared_type(Op op) {
-    switch (op) {
-    case OP_INPUT:
-    case OP_PARAM:
-    case OP_STATE:
-    case OP_MAP:
-    case OP_DROPOUT_MASK:
-    case OP_CONV2D_BWD_DATA:
-    case OP_CONV2D_BWD_WEIGHTS:
-    case OP_AVG_POOL_BWD:
-    case OP_SLICE_CHANNELS:
-    case OP_PAD_CHANNELS_BWD:
-    case OP_UNFLATTEN: return true;
-    default: return false;
-    }
-}
 
 /* ---- building ---- */
 
@@ -70,14 +18,6 @@ Graph *graph_new(const char *name, Mode mode) {
 
 void graph_free(Graph *g) {
     if (g) arena_free(g->arena);
-}
-
-static void *grown(Arena *arena, const void *old, uint32_t count, uint32_t *capacity, size_t size) {
-    if (count < *capacity) return (void *)old;
-    *capacity = *capacity ? 2 * *capacity : 64;
-    void *array = arena_array(arena, *capacity, size);
-    if (count) memcpy(array, old, count * size);
-    return array;
 }
 
 static const Expr *copy_expr(Arena *arena, const Expr *e) {
@@ -104,7 +44,7 @@ Val graph_add(Graph *g, const ValueSpec *spec) {
         fprintf(stderr, "netc: internal error: a value was built that breaks its shape rule: %s\n", why);
         abort();
     }
-    g->value = grown(g->arena, g->value, g->count, &g->capacity, sizeof *g->value);
+    ARENA_GROW(g->arena, g->value, g->count, &g->capacity);
     Val id = g->count++;
     Value *v = &g->value[id];
     *v = (Value){
@@ -123,7 +63,7 @@ Val graph_add(Graph *g, const ValueSpec *spec) {
 }
 
 void graph_output(Graph *g, OutputKind kind, Val value, const char *name) {
-    g->output = grown(g->arena, g->output, g->noutputs, &g->output_capacity, sizeof *g->output);
+    ARENA_GROW(g->arena, g->output, g->noutputs, &g->output_capacity);
     g->output[g->noutputs++] = (Output){kind, value, name ? arena_strdup(g->arena, name) : NULL};
 }
 
@@ -169,7 +109,7 @@ Val graph_map(Graph *g, Type space, const Val *args, uint32_t nargs, const Expr 
 
 Val graph_copy_value(Graph *g, const Graph *from, Val v, const Val *map) {
     const Value *source = &from->value[v];
-    Val args[64]; /* the largest arity of the op table */
+    Val args[MAX_ARGS];
     for (uint32_t i = 0; i < source->nargs; i++) args[i] = map[source->args[i]];
     Val found = source->op == OP_RESULT ? find_result(g, args[0], source->attrs.index) : NO_VAL;
     if (found != NO_VAL) return found;

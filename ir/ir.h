@@ -5,7 +5,7 @@
  * appends to a new one. Everything belongs to the graph's arena. No control flow; training state is explicit outputs.
  *
  * Feature maps are f32[N,C,H,W], gates and squeezed maps f32[N,C], per-channel vectors f32[C], scalars f32[]. These are
- * logical types; how a target lays them out in memory (channel blocks) is codegen's business (codegen/layout.h).
+ * logical types; how a target lays them out in memory (channel blocks) is codegen's business.
  *
  * Fusion. A value may carry regions, each an Expr (ir/expr.h) over the value's arguments:
  *     map              OUTPUT e: an element tensor of the iteration type; REDUCE e: sum of e over H, W, f32[N,C]
@@ -31,7 +31,7 @@ typedef uint32_t Val;
 #define NO_VAL UINT32_MAX
 
 typedef enum DType { DT_F32, DT_BF16, DT_I32, DT_U8 } DType;
-enum { MAX_RANK = 4 };
+enum { MAX_RANK = 4, MAX_ARGS = 64, MAX_REGIONS = 64 }; /* of a type, of a value */
 
 typedef struct Type {
     DType dtype;
@@ -40,7 +40,7 @@ typedef struct Type {
 } Type;
 
 typedef enum Op {
-#define OP(ID, text, lo, hi, attr, tier, results, grad) OP_##ID,
+#define OP(ID, text, lo, hi, attr, tier, results, type, grad) OP_##ID,
 #include "ir/ops.def"
 #undef OP
     OP_COUNT
@@ -147,6 +147,9 @@ bool op_has_declared_type(Op op);
 /* Fixed operand count of an op that may carry regions or varies in arity: 2 for conv2d*, else its minimum. */
 uint32_t op_operands(Op op);
 uint32_t op_max_args(Op op);
+uint32_t op_results(Op op);    /* without regions */
+bool op_is_convolution(Op op); /* conv2d and its two gradients */
+bool op_takes_regions(Op op);
 
 /* ---- types ---- */
 Type type_make(DType dtype, int rank, const int64_t *dim);
@@ -206,6 +209,9 @@ Type value_result_type(const Graph *g, Val v, uint32_t result);
 /* The value and result index that `v` denotes: RESULT values are looked through. */
 Val value_source(const Graph *g, Val v, uint32_t *result);
 const Region *value_region(const Value *v, RegionRole role, int operand); /* first match or NULL */
+bool region_makes_result(RegionRole role);                                /* STORE, OUTPUT, REDUCE */
+/* The result that region i of v makes; meaningless if it makes none. */
+uint32_t region_result(const Value *v, uint32_t region);
 /* users[v] = number of uses of value id v as argument or output. Caller frees with free(). */
 uint32_t *graph_use_counts(const Graph *g);
 Val graph_find_output(const Graph *g, OutputKind kind, const char *name); /* NO_VAL if absent; name may be NULL */

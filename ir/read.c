@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ARGS = 64, MAX_REGIONS = 64 };
-
 typedef struct Reader {
     Scanner s;
     Graph *g;

@@ -2,10 +2,6 @@
 #include "ir/attrs.h"
 #include "ir/shape.h"
 
-bool op_takes_regions(Op op) {
-    return op == OP_MAP || op == OP_CONV2D || op == OP_CONV2D_BWD_DATA || op == OP_CONV2D_BWD_WEIGHTS;
-}
-
 /* An operand that is a feature map can be computed while it is loaded; a weight cannot. */
 static bool takes_prologue(Op op, int operand) {
     if (op == OP_CONV2D_BWD_WEIGHTS) return operand == 0 || operand == 1;
@@ -87,8 +83,6 @@ static bool region_valid(const Infer *in, uint32_t i, Type space) {
     return expr_valid(in, r, r->role == REGION_PROLOGUE ? infer_arg(in, (uint32_t)r->operand) : space);
 }
 
-enum { MAX_REGIONS = 64 };
-
 bool infer_regions(const Infer *in, Type space) {
     if (in->spec->nregions == 0) return true;
     if (!op_takes_regions(in->spec->op)) return infer_refuse(in, "cannot carry regions");
@@ -106,22 +100,25 @@ Type region_type(const Region *r, Type space) {
     return r->role == REGION_REDUCE ? type_matrix(space.dim[0], space.dim[1]) : space;
 }
 
-static bool makes_result(const Region *r) {
-    return r->role == REGION_STORE || r->role == REGION_OUTPUT || r->role == REGION_REDUCE;
-}
+bool region_makes_result(RegionRole role) { return role == REGION_STORE || role == REGION_OUTPUT || role == REGION_REDUCE; }
+
+/* Results that stand before those of regions: a map has none of its own. */
+static uint32_t own_results(Op op) { return op == OP_MAP ? 0 : 1; }
 
 uint32_t region_results(Op op, const Region *regions, uint32_t n) {
-    uint32_t count = op == OP_MAP ? 0 : 1;
-    for (uint32_t i = 0; i < n; i++) count += makes_result(&regions[i]);
+    uint32_t count = own_results(op);
+    for (uint32_t i = 0; i < n; i++) count += region_makes_result(regions[i].role);
     return count;
 }
 
+uint32_t region_result(const Value *v, uint32_t region) { return region_results(v->op, v->regions, region); }
+
 Type region_result_type(const Graph *g, const Value *v, uint32_t result) {
-    uint32_t next = v->op == OP_MAP ? 0 : 1;
+    uint32_t next = own_results(v->op);
     Type space = v->op == OP_MAP ? v->space : v->type;
     for (uint32_t i = 0; i < v->nregions; i++) {
         const Region *r = &v->regions[i];
-        if (!makes_result(r) || next++ != result) continue;
+        if (!region_makes_result(r->role) || next++ != result) continue;
         return r->role == REGION_STORE ? g->value[v->args[r->operand]].type : region_type(r, space);
     }
     return v->type;

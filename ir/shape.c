@@ -298,7 +298,7 @@ bool shape_SCALE_FILTERS(const Infer *in) {
 /* ---- all of it ---- */
 
 static bool (*const shape_rule[OP_COUNT])(const Infer *) = {
-#define OP(ID, text, lo, hi, attr, tier, results, grad) shape_##ID,
+#define OP(ID, text, lo, hi, attr, tier, results, type, grad) shape_##ID,
 #include "ir/ops.def"
 #undef OP
 };
@@ -333,12 +333,7 @@ bool graph_infer(const Graph *g, const ValueSpec *spec, Type *type, char *why, s
 uint32_t value_results(const Graph *g, Val v) {
     const Value *value = &g->value[v];
     if (op_takes_regions(value->op)) return region_results(value->op, value->regions, value->nregions);
-    static const uint8_t results[OP_COUNT] = {
-#define OP(ID, text, lo, hi, attr, tier, count, grad) count,
-#include "ir/ops.def"
-#undef OP
-    };
-    return results[value->op];
+    return op_results(value->op);
 }
 
 Type value_result_type(const Graph *g, Val v, uint32_t result) {

@@ -27,7 +27,6 @@ bool window_output(const Infer *in, Type x, int64_t *height, int64_t *width);
 
 /* The regions of the spec; result 0's type (and so `space`) is known. */
 bool infer_regions(const Infer *in, Type space);
-bool op_takes_regions(Op op);
 /* Type of result i >= 0 of a value that has regions of its own (MAP and the convolutions). */
 uint32_t region_results(Op op, const Region *regions, uint32_t n);
 Type region_result_type(const Graph *g, const Value *v, uint32_t result);
@@ -35,7 +34,7 @@ Type region_result_type(const Graph *g, const Value *v, uint32_t result);
 Type region_type(const Region *r, Type space);
 
 /* One rule per op of the table. */
-#define OP(ID, text, lo, hi, attr, tier, results, grad) bool shape_##ID(const Infer *in);
+#define OP(ID, text, lo, hi, attr, tier, results, type, grad) bool shape_##ID(const Infer *in);
 #include "ir/ops.def"
 #undef OP
 #endif

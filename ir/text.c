@@ -1,12 +1,15 @@
+// clang-format off
 /* The textual form of a graph. Grammar (spaces and newlines separate; # starts a comment to the end of the line):
  *
  *     graph   = "graph" string ("train" | "infer") { value | return }
- *     value   = "%" id "=" op [ "%" id { "," "%" id } ] [ "{" field "=" ... "}" ] [ "over" type ] ":" type [ "@" string ] {
- * region } region  = ("prologue" | "store" | "epilogue" | "output" | "reduce") [ operand ] [ "{" { let ";" } operand "}" ] let =
- * "t" id "=" op operand { "," operand } operand = "a" index | "acc" | "out" | number | "t" id return  = "return" kind [ string ]
- * "%" id
+ *     value   = "%" id "=" op [ "%" id { "," "%" id } ] [ "{" field "=" ... "}" ] [ "over" type ] ":" type [ "@" string ] { region }
+ *     region  = ("prologue" | "store" | "epilogue" | "output" | "reduce") [ operand ] [ "{" { let ";" } operand "}" ]
+ *     let     = "t" id "=" op operand { "," operand }
+ *     operand = "a" index | "acc" | "out" | number | "t" id
+ *     return  = "return" kind [ string ] "%" id
  *
  * Ids count up from 0. `over` is a map's iteration type, left out where it is the type of result 0. */
+// clang-format on
 #include "ir/text.h"
 #include "ir/attrs.h"
 #include <inttypes.h>

@@ -8,13 +8,7 @@ bool autodiff_wants(const Autodiff *a, Val v) { return a->wanted[v]; }
 
 void autodiff_give(Autodiff *a, Val to, Val d) {
     Contributions *c = &a->received[to];
-    if (c->count == c->capacity) {
-        uint32_t capacity = c->capacity ? 2 * c->capacity : 4;
-        Val *grown = ARENA_ARRAY(a->g->arena, Val, capacity);
-        if (c->count) memcpy(grown, c->item, c->count * sizeof *grown);
-        c->item = grown;
-        c->capacity = capacity;
-    }
+    ARENA_GROW(a->g->arena, c->item, c->count, &c->capacity);
     c->item[c->count++] = d;
 }
 

@@ -16,12 +16,7 @@ void rebuild_outputs(const Graph *in, Graph *out, const Val *map) {
 MapBuilder map_begin(Graph *g) { return (MapBuilder){.g = g, .expr = expr_builder(g->arena)}; }
 
 static void append(MapBuilder *m, Val v) {
-    if (m->nargs == m->capacity) {
-        m->capacity = m->capacity ? 2 * m->capacity : 8;
-        Val *grown = ARENA_ARRAY(m->g->arena, Val, m->capacity);
-        if (m->nargs) memcpy(grown, m->args, m->nargs * sizeof *grown);
-        m->args = grown;
-    }
+    ARENA_GROW(m->g->arena, m->args, m->nargs, &m->capacity);
     m->args[m->nargs++] = v;
 }
 
@@ -49,8 +44,8 @@ int map_rank(const MapBuilder *m, uint16_t root) {
 static void sort_arguments(const MapBuilder *m, const bool *used, MapDraft *draft, uint32_t *place) {
     for (uint32_t i = 0; i < m->nargs; i++) {
         if (!used[i]) continue;
-        if (draft->nargs == MAP_MAX_ARGS) {
-            fprintf(stderr, "netc: internal error: a map was built that reads more than %d values\n", MAP_MAX_ARGS);
+        if (draft->nargs == MAX_ARGS) {
+            fprintf(stderr, "netc: internal error: a map was built that reads more than %d values\n", MAX_ARGS);
             abort();
         }
         uint32_t at = draft->nargs++;

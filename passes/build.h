@@ -12,8 +12,6 @@ Graph *rebuild_begin(const Graph *in);
 /* in's outputs, through map[] (indexed by in's ids). */
 void rebuild_outputs(const Graph *in, Graph *out, const Val *map);
 
-enum { MAP_MAX_ARGS = 64, MAP_MAX_REGIONS = 64 }; /* of a map in the graph */
-
 /* A map being grown, in g's arena. It may read any number of values; what is left when it is finished must fit a map. */
 typedef struct MapBuilder {
     Graph *g;
@@ -30,8 +28,8 @@ int map_rank(const MapBuilder *m, uint16_t root);
 
 /* A finished map that is not yet in the graph: arguments in the order of ids, Exprs reading them. */
 typedef struct MapDraft {
-    Val args[MAP_MAX_ARGS];
-    Region regions[MAP_MAX_REGIONS];
+    Val args[MAX_ARGS];
+    Region regions[MAX_REGIONS];
     uint32_t nargs, nregions;
 } MapDraft;
 void map_draft(MapBuilder *m, const RegionRole *role, const uint16_t *root, uint32_t nroots, MapDraft *draft);

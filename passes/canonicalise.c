@@ -55,7 +55,7 @@ static bool same_as_copy(const Value *v, const Val *args, const MapDraft *draft)
 /* Reads the arguments of map v through broadcasts; root[r] is the node of region r. */
 static MapBuilder read_map(Canon *c, const Value *v, const Val *args, uint16_t *root) {
     MapBuilder m = map_begin(c->out);
-    uint16_t leaf[MAP_MAX_ARGS];
+    uint16_t leaf[MAX_ARGS];
     for (uint32_t i = 0; i < v->nargs; i++) leaf[i] = map_read(&m, broadcast_source(c->out, args[i]));
     for (uint32_t r = 0; r < v->nregions; r++) root[r] = expr_inline(&m.expr, v->regions[r].expr, leaf, 0, 0);
     return m;
@@ -95,9 +95,9 @@ static Val canonical_regions(Canon *c, const Value *v, const Val *args, const Ma
 }
 
 static Val canonical_map(Canon *c, const Value *v, const Val *map) {
-    Val args[MAP_MAX_ARGS];
-    uint16_t root[MAP_MAX_REGIONS];
-    RegionRole role[MAP_MAX_REGIONS];
+    Val args[MAX_ARGS];
+    uint16_t root[MAX_REGIONS];
+    RegionRole role[MAX_REGIONS];
     for (uint32_t i = 0; i < v->nargs; i++) args[i] = map[v->args[i]];
     for (uint32_t r = 0; r < v->nregions; r++) role[r] = v->regions[r].role;
     MapBuilder m = read_map(c, v, args, root);
@@ -113,7 +113,7 @@ static Val canonical_sum(Canon *c, const Value *v, const Val *map) {
     const Value x = c->out->value[map[v->args[0]]];
     if (!is_plain_map(&x)) return NO_VAL;
     MapBuilder m = map_begin(c->out);
-    uint16_t leaf[MAP_MAX_ARGS];
+    uint16_t leaf[MAX_ARGS];
     for (uint32_t i = 0; i < x.nargs; i++) leaf[i] = map_read(&m, x.args[i]);
     uint16_t root = expr_inline(&m.expr, x.regions[0].expr, leaf, 0, 0);
     if (map_rank(&m, root) > v->type.rank || !rewrite(c, v, "of equal terms became a multiplication")) return NO_VAL;

@@ -82,7 +82,7 @@ Graph *pass_cse(const Graph *in, PassContext *context) {
     Table table = table_new(out->arena, in->count);
     for (Val v = 0; v < in->count; v++) {
         Value key = in->value[v];
-        Val args[64]; /* the largest arity of the op table */
+        Val args[MAX_ARGS];
         for (uint32_t i = 0; i < key.nargs; i++) args[i] = map[key.args[i]];
         key.args = args;
         Val *slot = key.op == OP_RESULT ? NULL : table_find(&table, out, &key); /* graph_result finds results again by itself */

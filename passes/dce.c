@@ -13,10 +13,6 @@ typedef struct Dce {
     bool **keep;  /* per value with regions: which of them stay */
 } Dce;
 
-static bool makes_result(const Region *r) {
-    return r->role == REGION_STORE || r->role == REGION_OUTPUT || r->role == REGION_REDUCE;
-}
-
 static bool is_leaf(Op op) { return op_attr_kind(op) == ATTR_PARAM; }
 
 static Val result_value(const Graph *g, Val v, uint32_t index) {
@@ -67,7 +63,7 @@ static void choose_regions(Dce *d, Val v) {
     uint32_t next = value->op == OP_MAP ? 0 : 1, kept = 0;
     d->keep[v] = ARENA_ARRAY(d->context->arena, bool, value->nregions);
     for (uint32_t r = 0; r < value->nregions; r++) {
-        d->keep[v][r] = !makes_result(&value->regions[r]) || result_needed(d, v, next++) || !pass_allowed(d->context);
+        d->keep[v][r] = !region_makes_result(value->regions[r].role) || result_needed(d, v, next++) || !pass_allowed(d->context);
         kept += d->keep[v][r];
     }
     if (kept == 0) d->keep[v][0] = true; /* a map that only the bisect limit keeps */
@@ -94,7 +90,7 @@ static uint32_t new_index(const Dce *d, Val v, uint32_t index) {
     const Value *value = &d->in->value[v];
     uint32_t old = value->op == OP_MAP ? 0 : 1, new = old;
     for (uint32_t r = 0; r < value->nregions; r++) {
-        if (!makes_result(&value->regions[r])) continue;
+        if (!region_makes_result(value->regions[r].role)) continue;
         if (old++ == index) return new;
         new += d->keep[v][r];
     }
@@ -113,15 +109,15 @@ static const Expr *renumber(Graph *out, const Expr *e, const uint32_t *place) {
 
 static Val rebuild_with_regions(const Dce *d, Graph *out, Val v, const Val *map) {
     const Value *value = &d->in->value[v];
-    Val args[MAP_MAX_ARGS];
-    uint32_t place[MAP_MAX_ARGS] = {0}, nargs = 0, nregions = 0;
+    Val args[MAX_ARGS];
+    uint32_t place[MAX_ARGS] = {0}, nargs = 0, nregions = 0;
     for (uint32_t i = 0; i < value->nargs; i++) {
         if (!reads(d, v, i)) continue;
         place[i] = nargs;
         args[nargs++] = map[value->args[i]];
     }
     if (nargs == 0) args[nargs++] = map[value->args[0]];
-    Region regions[MAP_MAX_REGIONS];
+    Region regions[MAX_REGIONS];
     for (uint32_t r = 0; r < value->nregions; r++) {
         if (!d->keep[v][r]) continue;
         regions[nregions] = value->regions[r];

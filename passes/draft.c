@@ -8,16 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *grow(Arena *arena, void *old, uint32_t count, uint32_t *capacity, size_t size) {
-    if (count < *capacity) return old;
-    *capacity = *capacity ? 2 * *capacity : 8;
-    void *array = arena_array(arena, *capacity, size);
-    if (count) memcpy(array, old, count * size);
-    return array;
-}
-
 static uint32_t new_node(Draft *d, Node node) {
-    d->node = grow(d->arena, d->node, d->count, &d->capacity, sizeof *d->node);
+    ARENA_GROW(d->arena, d->node, d->count, &d->capacity);
     d->node[d->count] = node;
     d->moved = true;
     return d->count++;
@@ -25,12 +17,10 @@ static uint32_t new_node(Draft *d, Node node) {
 
 /* ---- opening ---- */
 
-static bool makes_result(RegionRole role) { return role == REGION_STORE || role == REGION_OUTPUT || role == REGION_REDUCE; }
-
 static uint32_t slot_of_result(const Value *v, uint32_t result) {
     if (v->op == OP_MAP || result == 0 || !op_is_convolution(v->op)) return result;
     for (uint32_t i = 0, next = 1; i < v->nregions; i++) {
-        if (makes_result(v->regions[i].role) && next++ == result) return 1 + i;
+        if (region_makes_result(v->regions[i].role) && next++ == result) return 1 + i;
     }
     fprintf(stderr, "netc: internal error: %s has no result %u\n", op_text(v->op), result);
     abort();
@@ -70,7 +60,7 @@ Draft *draft_open(const Graph *in, PassContext *context) {
     *d = (Draft){.arena = arena, .in = in, .context = context, .moved = true};
     bool *live = live_values(in, arena);
     Ref *ref = ARENA_ARRAY(arena, Ref, in->count);
-    uint32_t limit = DRAFT_MAX_ARGS > in->noutputs ? DRAFT_MAX_ARGS : in->noutputs;
+    uint32_t limit = MAX_ARGS > in->noutputs ? MAX_ARGS : in->noutputs;
     Ref *args = ARENA_ARRAY(arena, Ref, limit);
     for (Val v = 0; v < in->count; v++) {
         const Value *value = &in->value[v];
@@ -250,7 +240,7 @@ bool draft_depends(Draft *d, uint32_t node, uint32_t on) {
 
 static void add_user(Draft *d, uint32_t node, uint32_t user) {
     Node *n = &d->node[node];
-    n->users = grow(d->arena, n->users, n->nusers, &n->user_capacity, sizeof *n->users);
+    ARENA_GROW(d->arena, n->users, n->nusers, &n->user_capacity);
     n->users[n->nusers++] = user;
 }
 
@@ -322,7 +312,7 @@ void draft_redirect(Draft *d, Ref from, Ref to) {
 
 static bool region_wanted(const Draft *d, uint32_t node, uint32_t region) {
     RegionRole role = d->node[node].regions[region].role;
-    return !makes_result(role) || draft_uses(d, draft_region_ref(d, node, region)) > 0;
+    return !region_makes_result(role) || draft_uses(d, draft_region_ref(d, node, region)) > 0;
 }
 
 static const Expr *renumber(Draft *d, const Expr *e, const uint16_t *index) {

@@ -54,8 +54,6 @@ typedef struct Draft {
     bool moved;
 } Draft;
 
-enum { DRAFT_MAX_ARGS = 64, DRAFT_MAX_REGIONS = 64 };
-
 Draft *draft_open(const Graph *in, PassContext *context);
 /* The new graph; the draft is freed. */
 Graph *draft_finish(Draft *d);
@@ -79,7 +77,6 @@ uint32_t *draft_walk(Draft *d, uint32_t *n);
 const char *draft_label(const Draft *d, uint32_t node);
 /* Distinct rank-4 arguments that the Expr of `node` reads. */
 uint32_t draft_element_args(const Draft *d, uint32_t node, const Expr *e);
-static inline bool op_is_convolution(Op op) { return op == OP_CONV2D || op == OP_CONV2D_BWD_DATA || op == OP_CONV2D_BWD_WEIGHTS; }
 
 /* ---- editing ---- */
 void draft_set_args(Draft *d, uint32_t node, const Ref *args, uint32_t nargs);

@@ -16,19 +16,14 @@ Scope scope_of(Draft *d, uint32_t node) {
 uint16_t scope_leaf(Scope *s, Ref ref) {
     uint32_t i = 0;
     while (i < s->nleaves && !ref_equal(s->leaf[i], ref)) i++;
-    if (i == s->leaf_capacity) {
-        s->leaf_capacity = s->leaf_capacity ? 2 * s->leaf_capacity : 8;
-        Ref *leaf = ARENA_ARRAY(s->d->arena, Ref, s->leaf_capacity);
-        if (s->nleaves) memcpy(leaf, s->leaf, s->nleaves * sizeof *leaf);
-        s->leaf = leaf;
-    }
+    if (i == s->nleaves) ARENA_GROW(s->d->arena, s->leaf, s->nleaves, &s->leaf_capacity);
     if (i == s->nleaves) s->leaf[s->nleaves++] = ref;
     return expr_arg(&s->b, i);
 }
 
 uint16_t scope_splice(Scope *s, uint32_t node, const Expr *e, const uint16_t *replace, uint16_t acc, uint16_t out) {
     const Node *n = &s->d->node[node];
-    uint16_t map[DRAFT_MAX_ARGS] = {0};
+    uint16_t map[MAX_ARGS] = {0};
     for (uint32_t i = 0; i < n->nargs; i++) {
         if (!expr_uses_arg(e, i)) continue;
         map[i] = replace && replace[i] != SCOPE_KEEP ? replace[i] : scope_leaf(s, n->args[i]);
@@ -63,7 +58,7 @@ int scope_rank(Scope *s, uint16_t node) {
     return s->rank[node];
 }
 
-bool scope_fits(const Scope *s) { return s->nleaves <= DRAFT_MAX_ARGS; }
+bool scope_fits(const Scope *s) { return s->nleaves <= MAX_ARGS; }
 
 /* An equal single-region map among the users of its first argument. */
 static bool find_map(const Draft *d, Type space, const Ref *args, uint32_t nargs, RegionRole role, const Expr *e, Ref *found) {
@@ -126,9 +121,9 @@ bool draft_inline(Draft *d, uint32_t consumer, Ref producer, uint32_t max_nodes)
     Scope s = scope_of(d, consumer);
     const Node *c = &d->node[consumer];
     uint16_t body = scope_splice(&s, producer.node, draft_region(d, producer)->expr, NULL, 0, 0);
-    uint16_t replace[DRAFT_MAX_ARGS];
+    uint16_t replace[MAX_ARGS];
     for (uint32_t i = 0; i < c->nargs; i++) replace[i] = ref_equal(c->args[i], producer) ? body : SCOPE_KEEP;
-    const Expr *changed[DRAFT_MAX_REGIONS];
+    const Expr *changed[MAX_REGIONS];
     for (uint32_t r = 0; r < c->nregions; r++) {
         if (c->regions[r].gone) continue;
         changed[r] = expr_finish(&s.b, scope_splice(&s, consumer, c->regions[r].expr, replace, 0, 0));

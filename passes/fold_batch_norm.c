@@ -57,7 +57,7 @@ static bool leads_to(const Fold *f, Val id, int depth) {
 /* The body of map id with the maps between it and the convolution spliced in. */
 static uint16_t splice(const Fold *f, MapBuilder *m, Val id, int depth) {
     const Value *v = &f->in->value[id];
-    uint16_t leaf[MAP_MAX_ARGS];
+    uint16_t leaf[MAX_ARGS];
     for (uint32_t i = 0; i < v->nargs; i++) {
         bool between = depth > 0 && spliceable(f, v->args[i]) && leads_to(f, v->args[i], depth - 1);
         leaf[i] = between ? splice(f, m, v->args[i], depth - 1) : map_read(m, f->map[v->args[i]]);
@@ -193,7 +193,7 @@ static Val fold_map(Fold *f, Val id) {
     if (f->conv == NO_VAL) return graph_copy_value(f->out, f->in, id, f->map);
     MapBuilder m = map_begin(f->out);
     const Expr *body = expr_finish(&m.expr, splice(f, &m, id, FOLD_DEPTH));
-    if (body->count > FOLD_MAX_NODES || m.nargs >= MAP_MAX_ARGS) return graph_copy_value(f->out, f->in, id, f->map);
+    if (body->count > FOLD_MAX_NODES || m.nargs >= MAX_ARGS) return graph_copy_value(f->out, f->in, id, f->map);
     Parts p = take_apart(&m, body, f->map[f->conv]);
     bool nothing = p.scale == NONE || (m.expr.node[p.scale].op == X_CONST && m.expr.node[p.scale].value == 1);
     const char *why = nothing && !p.several ? NULL : obstacle(f, &p);

@@ -42,7 +42,7 @@ static const Expr *over_kernel(Scope *s, uint32_t kernel, uint32_t map, const Ex
     Draft *d = s->d;
     const Node *m = &d->node[map];
     uint16_t acc = expr_leaf(&s->b, X_ACC), out = has_epilogue(&d->node[kernel]) ? expr_leaf(&s->b, X_OUT) : acc;
-    uint16_t replace[DRAFT_MAX_ARGS];
+    uint16_t replace[MAX_ARGS];
     for (uint32_t i = 0; i < m->nargs; i++) {
         replace[i] = SCOPE_KEEP;
         if (m->args[i].node != kernel || !expr_uses_arg(e, i)) continue;
@@ -81,7 +81,7 @@ static bool attach(Draft *d, uint32_t kernel, uint32_t map, uint32_t r, RegionRo
     Scope s = scope_of(d, kernel);
     const Expr *e = over_kernel(&s, kernel, map, d->node[map].regions[r].expr);
     Span span = d->node[map].span;
-    if (!e || d->node[kernel].nregions == DRAFT_MAX_REGIONS) {
+    if (!e || d->node[kernel].nregions == MAX_REGIONS) {
         pass_remark(d->context, false, span, "%s not fused into %s: the loop would become too large", draft_label(d, map),
                     draft_label(d, kernel));
         return false;
@@ -162,7 +162,7 @@ typedef struct Readers {
 static Readers find_readers(Draft *d, uint32_t kernel) {
     Ref raw = {kernel, 0};
     uint32_t n, *users = map_users(d, kernel, &n);
-    Readers all = {.item = ARENA_ARRAY(d->arena, Reader, n * DRAFT_MAX_REGIONS), .other = NO_VAL};
+    Readers all = {.item = ARENA_ARRAY(d->arena, Reader, n * MAX_REGIONS), .other = NO_VAL};
     for (uint32_t i = 0; i < d->node[kernel].nusers; i++) {
         const Node *u = &d->node[d->node[kernel].users[i]];
         for (uint32_t k = 0; k < u->nargs && u->op != OP_MAP; k++) {

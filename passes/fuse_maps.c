@@ -64,8 +64,7 @@ static void mask_user(Draft *d, uint32_t user, Ref z, Ref r) {
     Node *n = &d->node[user];
     uint32_t arg = 0;
     while (arg < n->nargs && !ref_equal(n->args[arg], z)) arg++;
-    if (user == r.node || arg == n->nargs || !asks_sign(n, arg) || n->nargs == DRAFT_MAX_ARGS || !pass_allowed(d->context))
-        return;
+    if (user == r.node || arg == n->nargs || !asks_sign(n, arg) || n->nargs == MAX_ARGS || !pass_allowed(d->context)) return;
     Scope s = scope_of(d, user);
     for (uint32_t i = 0; i < n->nregions; i++) {
         if (!n->regions[i].gone) n->regions[i].expr = mask_by(&s, user, n->regions[i].expr, z, r);

@@ -111,7 +111,7 @@ static bool load_as(Draft *d, Ref map, Place p, bool store, Ref *stored) {
     const Expr *body = draft_region(d, map)->expr;
     s.leaf[p.arg] = d->node[map.node].args[first_element(d, map)];
     const Expr *e = expr_finish(&s.b, scope_splice(&s, map.node, body, NULL, 0, 0));
-    if (!scope_fits(&s) || d->node[p.node].nregions + 2 > DRAFT_MAX_REGIONS || !pass_allowed(d->context)) return false;
+    if (!scope_fits(&s) || d->node[p.node].nregions + 2 > MAX_REGIONS || !pass_allowed(d->context)) return false;
     draft_set_args(d, p.node, s.leaf, s.nleaves);
     draft_add_region(d, p.node, (DraftRegion){.role = REGION_PROLOGUE, .operand = (int)p.arg, .expr = e});
     if (store) {

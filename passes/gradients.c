@@ -74,7 +74,7 @@ static void grad_region(Autodiff *a, const Value *y, const Expr *body, Val dy) {
     for (uint32_t i = 0; i < y->nargs; i++) {
         if (!autodiff_wants(a, y->args[i]) || !expr_uses_arg(body, i)) continue;
         MapBuilder m = map_begin(a->g);
-        uint16_t leaf[MAP_MAX_ARGS];
+        uint16_t leaf[MAX_ARGS];
         for (uint32_t k = 0; k < y->nargs; k++) leaf[k] = map_read(&m, y->args[k]);
         uint16_t root = times(&m.expr, expr_derivative(&m.expr, body, i, leaf), map_read(&m, dy));
         bool zero = m.expr.node[root].op == X_CONST && m.expr.node[root].value == 0;
@@ -187,7 +187,7 @@ typedef void GradientRule(Autodiff *a, Val y, Val dy);
 #define RULE_0(ID) NULL
 #define RULE_1(ID) grad_##ID
 static GradientRule *const rule[OP_COUNT] = {
-#define OP(ID, text, lo, hi, attr, tier, results, grad) RULE_##grad(ID),
+#define OP(ID, text, lo, hi, attr, tier, results, type, grad) RULE_##grad(ID),
 #include "ir/ops.def"
 #undef OP
 };

@@ -68,13 +68,7 @@ bool pass_allowed(PassContext *context) {
 }
 
 void pass_remark(PassContext *context, bool applied, Span span, const char *format, ...) {
-    if (context->nremarks == context->remark_capacity) {
-        uint32_t capacity = context->remark_capacity ? 2 * context->remark_capacity : 64;
-        Remark *grown = ARENA_ARRAY(context->arena, Remark, capacity);
-        if (context->nremarks) memcpy(grown, context->remarks, context->nremarks * sizeof *grown);
-        context->remarks = grown;
-        context->remark_capacity = capacity;
-    }
+    ARENA_GROW(context->arena, context->remarks, context->nremarks, &context->remark_capacity);
     char text[1024];
     va_list args;
     va_start(args, format);

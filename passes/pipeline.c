@@ -6,13 +6,7 @@
 #include <string.h>
 
 static void insert(Pipeline *p, uint32_t at, const Pass *pass) {
-    if (p->count == p->capacity) {
-        uint32_t capacity = p->capacity ? 2 * p->capacity : 32;
-        const Pass **grown = ARENA_ARRAY(p->arena, const Pass *, capacity);
-        if (p->count) memcpy(grown, p->pass, p->count * sizeof *grown);
-        p->pass = grown;
-        p->capacity = capacity;
-    }
+    ARENA_GROW(p->arena, p->pass, p->count, &p->capacity);
     memmove(&p->pass[at + 1], &p->pass[at], (p->count - at) * sizeof *p->pass);
     p->pass[at] = pass;
     p->count++;

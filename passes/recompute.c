@@ -158,7 +158,7 @@ static bool is_gone(const Recompute *r, uint32_t node) { return is_forward(r, no
 static Ref in_backward(Recompute *r, Ref ref, uint32_t reader);
 
 static uint32_t clone(Recompute *r, uint32_t node, uint32_t reader) {
-    Ref args[DRAFT_MAX_ARGS];
+    Ref args[MAX_ARGS];
     uint32_t nargs = r->d->node[node].nargs;
     for (uint32_t i = 0; i < nargs; i++) args[i] = in_backward(r, r->d->node[node].args[i], reader);
     return draft_clone(r->d, node, args, nargs, reader);
@@ -185,7 +185,7 @@ static void take_in(Recompute *r, uint32_t reader, uint32_t first) {
 }
 
 static void rewrite(Recompute *r, uint32_t reader) {
-    Ref args[DRAFT_MAX_ARGS];
+    Ref args[MAX_ARGS];
     const Node *n = &r->d->node[reader];
     uint32_t nargs = n->nargs, first = r->d->count;
     bool changed = false;

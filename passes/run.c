@@ -70,7 +70,8 @@ static bool accepts(const Run *run, const Pass *pass, const Graph *g) {
     Val v = find_stranger(g, pass->accepts);
     if (v == NO_VAL) return true;
     diag_error(run->diag, g->value[v].span, "the pass '%s' cannot run here: it does not accept '%s' (%%%u)%s", pass->name,
-               op_text(g->value[v].op), v, op_tier(g->value[v].op) == TIER_SOURCE ? "; 'lower' and 'split_batch_norm' come first" : "");
+               op_text(g->value[v].op), v,
+               op_tier(g->value[v].op) == TIER_SOURCE ? "; 'lower' and 'split_batch_norm' come first" : "");
     return false;
 }
 

@@ -53,8 +53,8 @@ static bool acyclic(Draft *d, uint32_t into, uint32_t map) {
 static bool merge(Draft *d, uint32_t into, uint32_t map) {
     const Node *b = &d->node[map];
     Scope s = scope_of(d, into);
-    uint16_t replace[DRAFT_MAX_ARGS];
-    const Expr *body[DRAFT_MAX_REGIONS];
+    uint16_t replace[MAX_ARGS];
+    const Expr *body[MAX_REGIONS];
     for (uint32_t i = 0; i < b->nargs; i++) {
         bool own = b->args[i].node == into;
         replace[i] = own ? scope_splice(&s, into, draft_region(d, b->args[i])->expr, NULL, 0, 0) : SCOPE_KEEP;
@@ -64,7 +64,7 @@ static bool merge(Draft *d, uint32_t into, uint32_t map) {
         body[r] = expr_finish(&s.b, scope_splice(&s, map, b->regions[r].expr, replace, 0, 0));
         if (body[r]->count > FUSE_MAX_NODES) return false;
     }
-    if (!scope_fits(&s) || d->node[into].nregions + b->nregions > DRAFT_MAX_REGIONS || !pass_allowed(d->context)) return false;
+    if (!scope_fits(&s) || d->node[into].nregions + b->nregions > MAX_REGIONS || !pass_allowed(d->context)) return false;
     draft_set_args(d, into, s.leaf, s.nleaves);
     for (uint32_t r = 0; r < d->node[map].nregions; r++) {
         if (d->node[map].regions[r].gone) continue;

@@ -70,11 +70,14 @@ typedef struct RtEntry {
     uint32_t ncalls;
 } RtEntry;
 
+// clang-format off
 /* How a tensor lies in its block. V is RtProgram.block; elements are f32. Padding is zero.
  *   RT_LAYOUT_VECTOR  [C] padded to a multiple of V
  *   RT_LAYOUT_ROWS    [R, C]: rows of C padded to a multiple of V
  *   RT_LAYOUT_FILTERS [O, I, kh, kw] as [O/V][I/V][kh][kw][I in V][O in V], O and I padded up to V; with groups, I = input
- * channels per group RT_LAYOUT_DENSE   row-major without padding (the block's total is then padded to V) */
+ *                     channels per group
+ *   RT_LAYOUT_DENSE   row-major without padding (the block's total is then padded to V) */
+// clang-format on
 typedef enum RtLayout { RT_LAYOUT_VECTOR, RT_LAYOUT_ROWS, RT_LAYOUT_FILTERS, RT_LAYOUT_DENSE } RtLayout;
 
 typedef enum RtInitKind { RT_INIT_CONSTANT, RT_INIT_NORMAL, RT_INIT_UNIFORM } RtInitKind;

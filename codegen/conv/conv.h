@@ -102,9 +102,6 @@ void conv_kernel_filters(ConvKernel *k, uint64_t offset, uint64_t bytes);
 /* The same value's buffers behind `first` others of a kernel that two values share: for emission only, places stay as they are.
  */
 ConvKernel conv_kernel_behind(ConvKernel k, uint32_t first);
-/* Result number of region i of v, or 0 for an epilogue or prologue, which have none. */
-uint32_t region_result(const Value *v, uint32_t region);
-bool conv_has_reduce(const Value *v);
 char *conv_key(const ConvKernel *k, const char *what); /* value_key and which of the value's kernels */
 char *conv_name(const ConvKernel *k, const ConvShape *s, const char *suffix);
 double conv_flops(const ConvShape *s);

@@ -1,21 +1,6 @@
 /* A convolution kernel's buffers: its arguments, the results somebody reads, its workspace, its filters in another order. */
 #include "codegen/conv/conv.h"
 
-uint32_t region_result(const Value *v, uint32_t region) {
-    uint32_t result = 0;
-    for (uint32_t i = 0; i <= region; i++) {
-        RegionRole role = v->regions[i].role;
-        if (role == REGION_STORE || role == REGION_OUTPUT || role == REGION_REDUCE) result++;
-    }
-    return result;
-}
-
-bool conv_has_reduce(const Value *v) {
-    for (uint32_t i = 0; i < v->nregions; i++)
-        if (v->regions[i].role == REGION_REDUCE) return true;
-    return false;
-}
-
 ConvKernel conv_kernel(Lowering *l, Val id, bool workspace) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];

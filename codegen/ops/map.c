@@ -8,7 +8,7 @@
  * At each site all regions are computed before any is stored, so an operand may be updated in place. */
 #include "codegen/program/lowering.h"
 
-enum { UNROLL = 4, UNROLL_MAX_NODES = 64, MAP_MAX_REGIONS = 64, MAP_MAX_ARGS = 64, NO_BUFFER = UINT16_MAX };
+enum { UNROLL = 4, UNROLL_MAX_NODES = 64, MAP_MAX_REGIONS = MAX_REGIONS, MAP_MAX_ARGS = MAX_ARGS, NO_BUFFER = UINT16_MAX };
 
 typedef struct MapKernel {
     Lowering *l;

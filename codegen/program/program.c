@@ -35,15 +35,6 @@ void program_close(ProgramBuilder *p) {
     *p = (ProgramBuilder){0};
 }
 
-/* Arrays of an arena grow by doubling; what they outgrow stays in the arena. */
-static void *grow(Arena *arena, void *array, uint32_t count, uint32_t *capacity, size_t size) {
-    if (count < *capacity) return array;
-    *capacity = *capacity ? *capacity * 2 : 64;
-    void *larger = arena_array(arena, *capacity, size);
-    if (count) memcpy(larger, array, count * size);
-    return larger;
-}
-
 /* ---- tensors ---- */
 
 RtLayout program_layout(LayoutKind kind, Type type) {
@@ -92,7 +83,7 @@ static void reduce_init(RtTensor *t, Init init, Type type) {
 static void add_tensor(ProgramBuilder *p, TensorList *list, const Graph *g, Val v) {
     const Value *value = &g->value[v];
     if (program_find_tensor(list, value->attrs.param.name)) return;
-    list->tensor = grow(p->arena, list->tensor, list->count, &list->capacity, sizeof *list->tensor);
+    ARENA_GROW(p->arena, list->tensor, list->count, &list->capacity);
     RtTensor *t = &list->tensor[list->count++];
     LayoutKind kind = layout_of(g, v);
     *t = (RtTensor){.name = arena_strdup(p->arena, value->attrs.param.name), .rank = (uint32_t)value->type.rank};
@@ -138,7 +129,7 @@ Place program_constant(ProgramBuilder *p, double value) {
     float number = (float)value;
     for (uint32_t i = 0; i < p->nconstants; i++)
         if (!memcmp(&p->constant[i * LINE_FLOATS], &number, sizeof number)) return (Place){RT_CONSTANT, (uint64_t)i * RT_ALIGN};
-    p->constant = grow(p->arena, p->constant, p->nconstants, &p->constant_capacity, RT_ALIGN);
+    p->constant = arena_grow(p->arena, p->constant, p->nconstants, &p->constant_capacity, RT_ALIGN);
     for (uint32_t k = 0; k < LINE_FLOATS; k++) p->constant[p->nconstants * LINE_FLOATS + k] = number;
     return (Place){RT_CONSTANT, (uint64_t)p->nconstants++ * RT_ALIGN};
 }
@@ -224,7 +215,7 @@ void program_kernel_end(ProgramBuilder *p, uint64_t scratch_bytes) {
 
 void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call) {
     if (call.nrefs != kernel->nbuffers || call.pieces < 1) abort(); /* an emitter broke its own kernel's contract */
-    list->call = grow(p->arena, list->call, list->count, &list->capacity, sizeof *list->call);
+    ARENA_GROW(p->arena, list->call, list->count, &list->capacity);
     call.name = kernel->name;
     call.refs = arena_copy(p->arena, call.refs, call.nrefs * sizeof *call.refs);
     list->call[list->count++] = (Call){kernel, call, p->choice};

@@ -204,6 +204,24 @@ START_TEST(lines_and_columns) {
 }
 END_TEST
 
+START_TEST(arrays_grow) {
+    Arena *arena = arena_new();
+    const uint64_t *first = NULL;
+    uint64_t *array = NULL;
+    uint32_t capacity = 0;
+    for (uint32_t i = 0; i < 1000; i++) {
+        ARENA_GROW(arena, array, i, &capacity);
+        ck_assert_uint_gt(capacity, i);
+        if (i == 0) first = array;
+        array[i] = i;
+    }
+    for (uint32_t i = 0; i < 1000; i++) ck_assert_uint_eq(array[i], i);
+    ck_assert_uint_eq(capacity, 1024);
+    ck_assert(array != first && first[0] == 0); /* what it outgrew can be read */
+    arena_free(arena);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("graph");
     tcase_add_test(cases, op_table_agrees);
@@ -216,6 +234,7 @@ int main(void) {
     tcase_add_test(cases, diagnostics_show_the_place);
     tcase_add_test(cases, diagnostics_clip_long_lines);
     tcase_add_test(cases, diagnostics_stop_after_twenty_errors);
+    tcase_add_test(cases, arrays_grow);
     tcase_add_test(cases, lines_and_columns);
     return run_cases("ir graph", cases);
 }

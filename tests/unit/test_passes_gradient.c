@@ -394,7 +394,7 @@ END_TEST
 /* ---- coverage ---- */
 
 static const bool differentiable[OP_COUNT] = {
-#define OP(ID, text, lo, hi, attr, tier, results, grad) grad,
+#define OP(ID, text, lo, hi, attr, tier, results, type, grad) grad,
 #include "ir/ops.def"
 #undef OP
 };

@@ -363,5 +363,5 @@ void lower_winograd(ConvKernel *k, const WinoPlan *p) {
         kernel_end(k->l, p->scratch_bytes);
     }
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, wino_pieces(p), conv_flops(&p->direct.s), conv_bytes(k));
-    if (p->bands > 1 && conv_has_reduce(k->v)) finish_combine_sums(k, c->N, c->channels_out, p->bands);
+    if (p->bands > 1 && value_region(k->v, REGION_REDUCE, 0)) finish_combine_sums(k, c->N, c->channels_out, p->bands);
 }
