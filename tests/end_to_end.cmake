@@ -14,6 +14,8 @@ foreach(name learns same_bits tune bf16 compile_cache bench build_cross failures
   add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
   set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
 endforeach()
+# Every include and every call between files, against the table in ARCHITECTURE.md.
+add_test(NAME rooms COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/rooms.py ${CMAKE_BINARY_DIR})
 if(NOT NETC_SANITIZE) # the archive of a sanitized build needs the sanitizer's runtime
   foreach(name build_executable build_cpus chroot_cifar10 build_library torch_library package)
     add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
