@@ -10,6 +10,12 @@ static const AttrField param_fields[] = {
     FIELD(param.name, "name", FIELD_STRING, 1),
     FIELD(param.init, "init", FIELD_INIT, 1),
     FIELD(param.decay, "decay", FIELD_BOOL, 1),
+    FIELD(param.position, "position", FIELD_POSITION, 1),
+};
+static const AttrField state_fields[] = {
+    FIELD(param.name, "name", FIELD_STRING, 1),
+    FIELD(param.init, "init", FIELD_INIT, 1),
+    FIELD(param.position, "position", FIELD_POSITION, 1),
 };
 static const AttrField window_fields[] = {
     FIELD(window.kernel, "kernel", FIELD_INTEGER, 2), FIELD(window.stride, "stride", FIELD_INTEGER, 2),
@@ -31,7 +37,7 @@ static bool is_pool(Op op) { return op == OP_MAX_POOL || op == OP_AVG_POOL || op
 const AttrField *op_attr_fields(Op op, int *count) {
     switch (op_attr_kind(op)) {
     case ATTR_NONE: *count = 0; return NULL;
-    case ATTR_PARAM: *count = op == OP_INPUT ? 1 : op == OP_STATE ? 2 : 3; return param_fields;
+    case ATTR_PARAM: *count = op == OP_INPUT ? 1 : op == OP_STATE ? 3 : 4; return op == OP_STATE ? state_fields : param_fields;
     case ATTR_CONSTANT: *count = 1; return op == OP_MOMENTS ? moments_fields : constant_fields;
     case ATTR_WINDOW: *count = is_pool(op) ? 4 : 5; return window_fields;
     case ATTR_NORM: *count = 2; return norm_fields;
@@ -42,6 +48,12 @@ const AttrField *op_attr_fields(Op op, int *count) {
     }
     *count = 1;
     return index_fields;
+}
+
+int64_t leaf_place(const Graph *g, Val v) {
+    int64_t place = 1;
+    for (Val before = 0; before < v; before++) place += g->value[before].op == g->value[v].op;
+    return place;
 }
 
 const char *init_text(InitKind kind) {

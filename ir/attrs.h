@@ -5,17 +5,20 @@
 #include "ir/ir.h"
 #include <stddef.h>
 
-typedef enum FieldKind { FIELD_INTEGER, FIELD_REAL, FIELD_BOOL, FIELD_STRING, FIELD_INIT } FieldKind;
+typedef enum FieldKind { FIELD_INTEGER, FIELD_REAL, FIELD_BOOL, FIELD_STRING, FIELD_INIT, FIELD_POSITION } FieldKind;
 
 typedef struct AttrField {
     const char *name;
     FieldKind kind;
     size_t offset; /* in Attrs */
     int count;     /* FIELD_INTEGER: 1 is a number, more a list */
+    /* FIELD_POSITION is an integer, the last field, and left out of the text where it is leaf_place. */
 } AttrField;
 
 /* The fields that are live for op, in the order of printing. */
 const AttrField *op_attr_fields(Op op, int *count);
+/* Which PARAM or STATE of the graph `v` is, in the order of values, from 1. */
+int64_t leaf_place(const Graph *g, Val v);
 const char *init_text(InitKind kind);
 enum { INIT_KINDS = INIT_UNIFORM + 1 };
 

@@ -55,6 +55,10 @@ Val graph_add(Graph *g, const ValueSpec *spec) {
     if (op_attr_kind(spec->op) == ATTR_WINDOW && !op_takes_regions(spec->op)) v->attrs.window.groups = 1; /* a pool has none */
     if (spec->op == OP_MAP) v->space = spec->declared;
     if (op_attr_kind(spec->op) == ATTR_PARAM) v->attrs.param.name = arena_strdup(g->arena, spec->attrs.param.name);
+    if (spec->op == OP_PARAM || spec->op == OP_STATE) {
+        uint32_t place = ++*(spec->op == OP_PARAM ? &g->nparams : &g->nstates);
+        if (v->attrs.param.position == 0) v->attrs.param.position = place;
+    }
     if (spec->op == OP_RESULT) {
         v->results = g->value[v->args[0]].results;
         g->value[v->args[0]].results = id;

@@ -74,7 +74,9 @@ typedef union Attrs {
     struct {
         const char *name; /* stable and unique: basic3.conv_bn1.conv2d.weight */
         Init init;
-        bool decay; /* weight decay applies (weights yes; batch-norm and biases per the recipe's decay_bn) */
+        bool decay;       /* weight decay applies (weights yes; batch-norm and biases per the recipe's decay_bn) */
+        int64_t position; /* PARAM, STATE: 1, 2, ... among those of the source, whatever order passes leave. Initial values are
+                             drawn by it, and files hold tensors in its order. 0 in a ValueSpec: the next one of this graph */
     } param;
     double constant; /* CONSTANT: its value; MOMENTS: values per channel (N*H*W) */
     struct {
@@ -136,6 +138,7 @@ typedef struct Graph {
     uint32_t count, capacity;
     Output *output;
     uint32_t noutputs, output_capacity;
+    uint32_t nparams, nstates; /* PARAM and STATE values */
 } Graph;
 
 /* ---- op table ---- */

@@ -40,6 +40,7 @@ static void json_field(const AttrField *field, const Attrs *attrs, FILE *out) {
     fprintf(out, "\"%s\":", field->name);
     switch (field->kind) {
     case FIELD_INTEGER:
+    case FIELD_POSITION:
         if (field->count > 1) fputc('[', out);
         for (int i = 0; i < field->count; i++) fprintf(out, "%s%" PRId64, i ? "," : "", ((const int64_t *)at)[i]);
         if (field->count > 1) fputc(']', out);

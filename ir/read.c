@@ -184,11 +184,19 @@ static bool read_init(Reader *r, Init *init) {
     return scan_refuse(&r->s, "expected an initialiser (constant, he_normal, xavier_uniform or uniform)");
 }
 
+static bool read_position(Reader *r, int64_t *position) {
+    scan_space(&r->s);
+    size_t begin = r->s.at;
+    if (!scan_integer(&r->s, position)) return false;
+    return *position > 0 || scan_refuse_from(&r->s, begin, "a position counts from 1");
+}
+
 static bool read_field(Reader *r, const AttrField *field, Attrs *attrs) {
     void *at = (char *)attrs + field->offset;
     if (!scan_expect(&r->s, field->name) || !scan_expect(&r->s, "=")) return false;
     switch (field->kind) {
     case FIELD_INTEGER: return read_integers(r, at, field->count);
+    case FIELD_POSITION: return read_position(r, at);
     case FIELD_REAL: return scan_real(&r->s, at);
     case FIELD_STRING: return scan_string(&r->s, at);
     case FIELD_INIT: return read_init(r, at);
@@ -202,6 +210,7 @@ static bool read_attrs(Reader *r, Op op, Attrs *attrs) {
     int count;
     const AttrField *field = op_attr_fields(op, &count);
     for (int i = 0; i < count; i++) {
+        if (field[i].kind == FIELD_POSITION && scan_sees(&r->s, "}")) break; /* then it is this graph's next one */
         if (!scan_expect(&r->s, i ? "," : "{") || !read_field(r, &field[i], attrs)) return false;
     }
     return count == 0 || scan_expect(&r->s, "}");

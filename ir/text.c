@@ -8,7 +8,8 @@
  *     operand = "a" index | "acc" | "out" | number | "t" id
  *     return  = "return" kind [ string ] "%" id
  *
- * Ids count up from 0. `over` is a map's iteration type, left out where it is the type of result 0. */
+ * Ids count up from 0. A parameter's or state's position is left out where it is its place in the text. `over` is a map's iteration
+ * type, left out where it is the type of result 0. */
 // clang-format on
 #include "ir/text.h"
 #include "ir/attrs.h"
@@ -44,7 +45,8 @@ static void print_field(const AttrField *field, const Attrs *attrs, FILE *out) {
     const void *at = (const char *)attrs + field->offset;
     fprintf(out, "%s=", field->name);
     switch (field->kind) {
-    case FIELD_INTEGER: print_integers(at, field->count, out); break;
+    case FIELD_INTEGER:
+    case FIELD_POSITION: print_integers(at, field->count, out); break;
     case FIELD_REAL: print_real(*(const double *)at, out); break;
     case FIELD_BOOL: fputs(*(const bool *)at ? "true" : "false", out); break;
     case FIELD_STRING: print_string(*(const char *const *)at, out); break;
@@ -58,9 +60,11 @@ static void print_field(const AttrField *field, const Attrs *attrs, FILE *out) {
     }
 }
 
-static void print_attrs(const Value *v, FILE *out) {
+static void print_attrs(const Graph *g, Val id, FILE *out) {
     int count;
+    const Value *v = &g->value[id];
     const AttrField *field = op_attr_fields(v->op, &count);
+    if (count && field[count - 1].kind == FIELD_POSITION && v->attrs.param.position == leaf_place(g, id)) count--;
     for (int i = 0; i < count; i++) {
         fputs(i ? ", " : " {", out);
         print_field(&field[i], &v->attrs, out);
@@ -110,7 +114,7 @@ void graph_print_value(const Graph *g, Val id, FILE *out) {
     const Value *v = &g->value[id];
     fprintf(out, "%%%u = %s", id, op_text(v->op));
     for (uint32_t i = 0; i < v->nargs; i++) fprintf(out, "%s%%%u", i ? ", " : " ", v->args[i]);
-    print_attrs(v, out);
+    print_attrs(g, id, out);
     if (v->op == OP_MAP && !type_equal(v->space, v->type)) {
         fputs(" over ", out);
         print_type(v->space, out);

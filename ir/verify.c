@@ -80,6 +80,29 @@ static const Value *find_leaf(const Names *names, const char *name) {
     return found ? *found : NULL;
 }
 
+static int by_position(const void *a, const void *b) {
+    const Value *l = *(const Value *const *)a, *r = *(const Value *const *)b;
+    if (l->op != r->op) return l->op < r->op ? -1 : 1;
+    int64_t at = l->attrs.param.position, other = r->attrs.param.position;
+    return at != other ? (at < other ? -1 : 1) : by_name(a, b);
+}
+
+/* Leaves `names` sorted by position. Two of one position would draw the same initial values. */
+static char *check_positions(Names *names) {
+    qsort(names->leaf, names->count, sizeof *names->leaf, by_position);
+    for (uint32_t i = 0; i < names->count; i++) {
+        const Value *leaf = names->leaf[i], *before = i ? names->leaf[i - 1] : NULL;
+        if (leaf->op == OP_INPUT) continue;
+        if (leaf->attrs.param.position < 1)
+            return sentence("\"%s\" has the position %lld; positions count from 1", leaf_name(leaf),
+                            (long long)leaf->attrs.param.position);
+        if (before && before->op == leaf->op && before->attrs.param.position == leaf->attrs.param.position)
+            return sentence("\"%s\" and \"%s\" have the same position %lld", leaf_name(before), leaf_name(leaf),
+                            (long long)leaf->attrs.param.position);
+    }
+    return NULL;
+}
+
 static char *check_names(const Names *names) {
     for (uint32_t i = 1; i < names->count; i++) {
         if (strcmp(leaf_name(names->leaf[i - 1]), leaf_name(names->leaf[i])) == 0)
@@ -139,13 +162,14 @@ static char *check_outputs_differ(const Graph *g) {
 }
 
 char *graph_verify(const Graph *g, unsigned tiers) {
-    char *why = NULL;
+    char *why = g->name ? NULL : sentence("the graph has no name");
     for (Val v = 0; v < g->count && !why; v++) why = check_value(g, v, tiers);
     if (why) return why;
     Names names = collect_names(g);
     why = check_names(&names);
     for (uint32_t i = 0; i < g->noutputs && !why; i++) why = check_output(g, &names, i);
     if (!why) why = check_outputs_differ(g);
+    if (!why) why = check_positions(&names);
     free(names.leaf);
     return why;
 }

@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RT_ABI_VERSION = 3 };
+enum { RT_ABI_VERSION = 4 };
 
 typedef enum RtSpace {
     RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only; eval_step has its own */
@@ -88,6 +88,7 @@ typedef struct RtTensor {
     RtLayout layout;
     uint64_t offset; /* bytes from the start of RT_PARAMS or RT_STATE */
     uint64_t bytes;  /* physical size, a multiple of 64 */
+    uint32_t position; /* in the source among parameters, or states, from 1: the stream of its initial values */
     RtInitKind init;
     double init_value; /* CONSTANT: value; NORMAL: standard deviation; UNIFORM: bound of U(-b, b) */
     bool decay;        /* the optimiser's weight decay applies */

@@ -1,5 +1,5 @@
 /* Checkpoints: weights, running statistics, optimiser moments and the training's position, as one safetensors file. Tensors
- * have their logical shapes, in the order of creation; the position stands in the metadata, real numbers in hexadecimal so that
+ * have their logical shapes, in the order of the source; the position stands in the metadata, real numbers in hexadecimal so that
  * they come back exactly. Loading is all or nothing. */
 #include "runtime/machine.h"
 #include "runtime/safetensors.h"
@@ -129,23 +129,42 @@ RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtE
     return status;
 }
 
-void rt_weights_sha256(RtMachine *m, char hex[65]) {
-    const RtProgram *p = rt_machine_program(m);
-    RtPart parts[RT_MAX_PARTS];
-    RtTrainState none = {0};
-    RtSha256 sum;
-    rt_sha256_init(&sum);
-    int nparts = list_parts(m, &none, true, parts);
+typedef struct Placed {
+    const RtTensor *tensor;
+    const char *block;
+} Placed;
+
+/* The tensor whose name comes first among those behind `last`; NULL tensor: none. */
+static Placed next_by_name(const RtPart *parts, int nparts, const char *last) {
+    Placed next = {0};
     for (int i = 0; i < nparts; i++)
         for (uint32_t k = 0; k < parts[i].count; k++) {
             const RtTensor *t = &parts[i].tensors[k];
-            int64_t elements = rt_tensor_elements(t), count;
-            float some[1024];
-            for (int64_t at = 0; at < elements; at += count) {
-                count = elements - at < 1024 ? elements - at : 1024;
-                rt_tensor_slice(p, t, parts[i].block, at, count, some);
-                rt_sha256_update(&sum, some, (size_t)count * sizeof *some);
-            }
+            if (last && strcmp(t->name, last) <= 0) continue;
+            if (!next.tensor || strcmp(t->name, next.tensor->name) < 0) next = (Placed){t, parts[i].block};
         }
+    return next;
+}
+
+static void hash_values(RtSha256 *sum, const RtProgram *p, Placed t) {
+    int64_t elements = rt_tensor_elements(t.tensor), count;
+    float some[1024];
+    for (int64_t at = 0; at < elements; at += count) {
+        count = elements - at < 1024 ? elements - at : 1024;
+        rt_tensor_slice(p, t.tensor, t.block, at, count, some);
+        rt_sha256_update(sum, some, (size_t)count * sizeof *some);
+    }
+}
+
+void rt_weights_sha256(RtMachine *m, char hex[65]) {
+    RtPart parts[RT_MAX_PARTS];
+    int nparts = rt_weights_parts(m, parts);
+    RtSha256 sum;
+    rt_sha256_init(&sum);
+    Placed t = next_by_name(parts, nparts, NULL);
+    for (; t.tensor; t = next_by_name(parts, nparts, t.tensor->name)) {
+        rt_sha256_update(&sum, t.tensor->name, strlen(t.tensor->name) + 1);
+        hash_values(&sum, rt_machine_program(m), t);
+    }
     rt_sha256_final(&sum, hex);
 }

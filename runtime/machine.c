@@ -322,7 +322,7 @@ typedef struct Init {
     float *physical;
     uint64_t seed;
     int64_t block, elements;
-    uint32_t index;
+    uint32_t stream;
 } Init;
 
 static void init_chunk(void *context, int64_t piece, int thread) {
@@ -332,8 +332,8 @@ static void init_chunk(void *context, int64_t piece, int thread) {
     (void)thread;
     for (int64_t i = piece * CHUNK; i < end; i++) {
         double value = t->init_value;
-        if (t->init == RT_INIT_NORMAL) value *= rt_normal(c->seed, RT_STREAM_INIT, (uint64_t)i, c->index);
-        if (t->init == RT_INIT_UNIFORM) value *= 2 * rt_uniform(c->seed, RT_STREAM_INIT, (uint64_t)i, c->index) - 1;
+        if (t->init == RT_INIT_NORMAL) value *= rt_normal(c->seed, RT_STREAM_INIT, (uint64_t)i, c->stream);
+        if (t->init == RT_INIT_UNIFORM) value *= 2 * rt_uniform(c->seed, RT_STREAM_INIT, (uint64_t)i, c->stream) - 1;
         c->physical[place(t, c->block, i)] = (float)value;
     }
 }
@@ -341,7 +341,7 @@ static void init_chunk(void *context, int64_t piece, int thread) {
 static void init_tensors(RtMachine *m, const RtTensor *tensors, uint32_t count, RtSpace space, uint64_t seed) {
     for (uint32_t i = 0; i < count; i++) {
         float *physical = (float *)(void *)((char *)m->space[space] + tensors[i].offset);
-        Init init = {&tensors[i], physical, seed, m->program->block, rt_tensor_elements(&tensors[i]), i};
+        Init init = {&tensors[i], physical, seed, m->program->block, rt_tensor_elements(&tensors[i]), tensors[i].position - 1};
         memset(physical, 0, tensors[i].bytes);
         rt_pool_run(m->pool, init_chunk, &init, (init.elements + CHUNK - 1) / CHUNK);
     }

@@ -56,7 +56,7 @@ void rt_machine_infer(RtMachine *m, int64_t count);
 int64_t rt_machine_group(const RtMachine *m); /* images of a group */
 /* As rt_machine_run (of eval_step the first group), and adds each call's seconds to seconds[i]. */
 void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds);
-void rt_machine_init_params(RtMachine *m, uint64_t seed); /* RtTensor.init, by name-independent creation order; state too */
+void rt_machine_init_params(RtMachine *m, uint64_t seed); /* RtTensor.init, by RtTensor.position; state too */
 /* Logical row-major <-> physical copies of one parameter or state tensor in a block laid out like RT_PARAMS / RT_STATE. */
 void rt_tensor_pack(const RtProgram *p, const RtTensor *t, const float *logical, char *block);
 void rt_tensor_unpack(const RtProgram *p, const RtTensor *t, const char *block, float *logical);
@@ -104,7 +104,7 @@ RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtE
 /* Weights and running statistics only, from any safetensors file with the model's names and logical shapes (F32; F16 and BF16
  * converted). */
 RtStatus rt_weights_load(const char *path, RtMachine *m, RtError *error);
-/* SHA-256 (hex, 65 bytes) of all parameters and states in logical order. */
+/* SHA-256 (hex, 65 bytes) of the names and values of all parameters and states, in the order of names. */
 void rt_weights_sha256(RtMachine *m, char hex[65]);
 
 /* ---- evaluation and training (eval.c, train.c) ---- */

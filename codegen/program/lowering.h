@@ -71,11 +71,11 @@ bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions 
 void program_close(ProgramBuilder *p);
 /* The kernels by index, in p's arena. */
 Kernel **program_kernels(ProgramBuilder *p);
-/* Adds the graph's parameters and states that are not known yet, in the order of their values. */
+/* Adds the graph's parameters and states that are not known yet. */
 void program_add_tensors(ProgramBuilder *p, const Graph *g);
 /* Every leaf of the graph, inputs too, as a tensor of RT_PARAMS: codegen_run_graph. */
 void program_add_leaves(ProgramBuilder *p, const Graph *g);
-/* Gives the tensors their offsets. */
+/* Puts the tensors into the order of the source and gives them their offsets. */
 void program_place_tensors(ProgramBuilder *p);
 const RtTensor *program_find_tensor(const TensorList *list, const char *name);
 Place program_constant(ProgramBuilder *p, double value); /* one line of RT_CONSTANT, the value in every lane */

@@ -87,6 +87,7 @@ static void add_tensor(ProgramBuilder *p, TensorList *list, const Graph *g, Val 
     RtTensor *t = &list->tensor[list->count++];
     LayoutKind kind = layout_of(g, v);
     *t = (RtTensor){.name = arena_strdup(p->arena, value->attrs.param.name), .rank = (uint32_t)value->type.rank};
+    t->position = (uint32_t)value->attrs.param.position;
     memcpy(t->dim, value->type.dim, sizeof t->dim);
     t->layout = program_layout(kind, value->type);
     t->bytes = layout_bytes(p->target, kind, value->type);
@@ -108,7 +109,20 @@ void program_add_leaves(ProgramBuilder *p, const Graph *g) {
     }
 }
 
+static int by_position(const void *a, const void *b) {
+    const RtTensor *l = a, *r = b;
+    if (l->position != r->position) return l->position < r->position ? -1 : 1;
+    return strcmp(l->name, r->name);
+}
+
+/* As the source has them: passes leave values in another order, and must not be seen in checkpoints. */
+static void order_tensors(TensorList *list) {
+    if (list->count) qsort(list->tensor, list->count, sizeof *list->tensor, by_position);
+}
+
 void program_place_tensors(ProgramBuilder *p) {
+    order_tensors(&p->params);
+    order_tensors(&p->state);
     p->params.bytes = p->state.bytes = 0;
     for (int decay = 1; decay >= 0; decay--) { /* so that weight decay applies to one contiguous part */
         for (uint32_t i = 0; i < p->params.count; i++) {

@@ -152,13 +152,24 @@ static inline void softmax_program(Softmax *x, int64_t batch, int64_t channels, 
                               .dim = {classes, inputs, 1, 1},
                               .layout = RT_LAYOUT_FILTERS,
                               .bytes = weight,
+                              .position = 1,
                               .init = RT_INIT_NORMAL,
                               .init_value = 0.01,
                               .decay = true};
-    x->params[1] = (RtTensor){
-        .name = "dense.bias", .rank = 1, .dim = {classes}, .layout = RT_LAYOUT_VECTOR, .offset = weight, .bytes = bias};
-    x->state[0] = (RtTensor){
-        .name = "scores.running_mean", .rank = 1, .dim = {classes}, .layout = RT_LAYOUT_VECTOR, .bytes = 64, .init_value = 0.5};
+    x->params[1] = (RtTensor){.name = "dense.bias",
+                              .rank = 1,
+                              .dim = {classes},
+                              .layout = RT_LAYOUT_VECTOR,
+                              .offset = weight,
+                              .bytes = bias,
+                              .position = 2};
+    x->state[0] = (RtTensor){.name = "scores.running_mean",
+                             .rank = 1,
+                             .dim = {classes},
+                             .layout = RT_LAYOUT_VECTOR,
+                             .bytes = 64,
+                             .position = 1,
+                             .init_value = 0.5};
     memcpy(x->forward_refs,
            ((RtRef[]){{RT_CONSTANT, 0},
                       {RT_IMAGES, 0},

@@ -138,7 +138,7 @@ START_TEST(decay_follows_recipe) {
         Running r = start(&(CodegenInput){.name = "decay", .train = g, .recipe = &recipe, .recipe_text = ""});
         ck_assert(tensor_named(r.program->params, r.program->nparams, "a.weight")->decay);
         ck_assert(tensor_named(r.program->params, r.program->nparams, "a.bias")->decay == (bool)decay_bn);
-        ck_assert_str_eq(r.program->params[0].name, "a.weight"); /* the table keeps the order of creation */
+        ck_assert_str_eq(r.program->params[0].name, "a.weight"); /* the table keeps the order of the source */
         ck_assert_str_eq(r.program->params[1].name, "a.bias");
         ck_assert_uint_eq(r.program->apply_update.ncalls, decay_bn ? 1 : 2);
         stop(&r);

@@ -43,7 +43,7 @@ static const char every_op[] = {
     "%28 = pad_channels %27 {count=9, stride=2} : f32[2,9,1,1]\n"
     "%29 = flatten %28 : f32[2,9]\n"
     "%30 = dropout %29 {rate=0.5, stream=3} : f32[2,9]\n"
-    "%31 = param {name=\"d\", init=xavier_uniform(0), decay=true} : f32[5,9]\n"
+    "%31 = param {name=\"d\", init=xavier_uniform(0), decay=true, position=7} : f32[5,9]\n"
     "%32 = dense %30, %31 : f32[2,5]\n"
     "%33 = softmax %32 : f32[2,5]\n"
     "%34 = cross_entropy %32, %1 {smoothing=0.1} : f32[]\n"
@@ -187,6 +187,8 @@ static const struct {
     {HEAD "%1 = relu %0 : f32[1,1,1,1,1]", "a type has at most 4 dimensions"},
     {HEAD "%1 = relu %0 : f32[99999999999999999999]", "this number does not fit into 64 bits"},
     {HEAD "%1 = relu %99999999999 : f32[2]", "%99999999999 is not defined here"},
+    {HEAD "%1 = param {name=\"w\", init=constant(0), decay=true, position=0} : f32[]", "a position counts from 1"},
+    {HEAD "%1 = state {name=\"w\", init=constant(0), position=1.5} : f32[]", "expected '}', found '.'"},
     {HEAD "%1 = constant {value=1e999} : f32[]", "this number is too large for a double"},
     {HEAD "%1 = constant {value=0x10} : f32[]", "expected a number, found '0x10'"},
     {HEAD "%1 = constant {value=e5} : f32[]", "expected a number, found 'e5'"},

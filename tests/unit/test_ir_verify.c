@@ -38,6 +38,14 @@ static void damage_gradient_type(Graph *g) { g->output[3].value = 5; }
 static void damage_output_twice(Graph *g) { graph_output(g, OUT_LOSS, 6, NULL); }
 static void damage_state_twice(Graph *g) { graph_output(g, OUT_STATE, 5, "mean"); }
 
+static void damage_leaf_name(Graph *g) { g->value[1].attrs.param.name = NULL; }
+static void damage_graph_name(Graph *g) { g->name = NULL; }
+static void damage_position(Graph *g) { g->value[1].attrs.param.position = 0; }
+
+static void damage_positions(Graph *g) {
+    graph_add(g, &(ValueSpec){.op = OP_PARAM, .attrs.param = {.name = "v", .position = 1}, .declared = type_scalar()});
+}
+
 static void damage_double_result(Graph *g) {
     Val source = 3;
     graph_add(g, &(ValueSpec){.op = OP_RESULT, .args = &source, .nargs = 1, .attrs.index = 1});
@@ -67,6 +75,10 @@ static const struct {
     {damage_gradient_type, "the output 'grad' \"w\" must be f32[4,3,3,3], found f32[4]"},
     {damage_output_twice, "the output 'loss' is given twice"},
     {damage_state_twice, "the output 'state' \"mean\" is given twice"},
+    {damage_leaf_name, "%1: param: needs a name"},
+    {damage_graph_name, "the graph has no name"},
+    {damage_position, "\"w\" has the position 0; positions count from 1"},
+    {damage_positions, "\"v\" and \"w\" have the same position 1"},
     {damage_double_result, "%7: result 1 of %3 is already %4"},
 };
 

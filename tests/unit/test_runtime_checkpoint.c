@@ -60,7 +60,7 @@ START_TEST(round_trip) {
 }
 END_TEST
 
-/* The file as another framework sees it: names and logical shapes in the order of creation, the recipe in the metadata. */
+/* The file as another framework sees it: names and logical shapes in the order of the source, the recipe in the metadata. */
 START_TEST(contents) {
     static const char *const expected[] = {"dense.weight", "dense.bias", "scores.running_mean", "optimizer.moment1.dense.weight",
                                            "optimizer.moment1.dense.bias"};
@@ -178,6 +178,14 @@ START_TEST(starting_from_weights) {
     ck_assert_int_eq(rt_weights_load(weights, b.machine, &error), RT_OK);
     rt_weights_sha256(b.machine, second);
     ck_assert_str_eq(first, second);
+    RtTensor swapped[] = {x.params[1], x.params[0]}; /* the order of tensors does not matter, their names do */
+    x.program.params = swapped;
+    rt_weights_sha256(b.machine, second);
+    ck_assert_str_eq(first, second);
+    swapped[0].name = "dense.another";
+    rt_weights_sha256(b.machine, second);
+    ck_assert_str_ne(first, second);
+    x.program.params = x.params;
     char *out = strdup(path_in(directory, "run"));
     RtTrainOptions o = {.out_dir = out, .init_path = weights, .quiet = true, .max_steps = 1};
     x.program.recipe.optimizer.lr = 0; /* one step of no length ends at the weights it began with */

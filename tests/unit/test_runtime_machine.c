@@ -99,6 +99,16 @@ START_TEST(uniform_initial_values) {
     rt_tensor_unpack(&x.program, &x.params[0], rt_machine_space(b.machine, RT_PARAMS), weight);
     for (int i = 0; i < 4000; i++) low = fminf(low, weight[i]), high = fmaxf(high, weight[i]);
     ck_assert(low >= -0.25f && low < -0.24f && high <= 0.25f && high > 0.24f);
+    float first = weight[0]; /* its place in the table does not matter, its position does */
+    RtTensor swapped[] = {x.params[1], x.params[0]};
+    x.program.params = swapped;
+    rt_machine_init_params(b.machine, 1);
+    rt_tensor_unpack(&x.program, &swapped[1], rt_machine_space(b.machine, RT_PARAMS), weight);
+    ck_assert(weight[0] == first);
+    swapped[1].position = 3;
+    rt_machine_init_params(b.machine, 1);
+    rt_tensor_unpack(&x.program, &swapped[1], rt_machine_space(b.machine, RT_PARAMS), weight);
+    ck_assert(weight[0] != first);
     free(weight);
     bench_free(&b);
 }
