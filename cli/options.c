@@ -109,6 +109,8 @@ static const OptionRow table[] = {
     {"conv", 0, KIND_CHOICE, "auto|direct|gemm", AT(conv), COMPILES, "convolution algorithm (default: auto)"},
     {"no-openblas", 0, KIND_FLAG, NULL, AT(no_openblas), COMPILES,
      "generate the matrix products that OpenBLAS would do (large dense layers, some grouped convolutions)"},
+    {"check-bounds", 0, KIND_FLAG, NULL, AT(check_bounds), JITS,
+     "check every load and store of the kernels against its buffer (slow: to find faults of netc)"},
     {"precision", 0, KIND_CHOICE, "f32|bf16", AT(precision), COMPILES,
      "how feature maps are stored, and multiplied where the CPU can (default: f32)"},
     {"no-cache", 0, KIND_FLAG, NULL, AT(no_cache), COMPILES, "compile every kernel anew, and keep none (netc cache)"},

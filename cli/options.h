@@ -65,7 +65,7 @@ typedef struct Options {
     bool json, check, write;
     /* build, and an executable */
     const char *emit, *target, *cpu_level;
-    bool link_static, emit_object, emit_assembly, no_openblas, no_cache;
+    bool link_static, emit_object, emit_assembly, no_openblas, check_bounds, no_cache;
     bool infer; /* build a library */
     const char *embed_weights, *prefix, *header;
     bool help;

@@ -22,6 +22,7 @@ typedef struct CodegenOptions {
     ConvAlgorithm conv;    /* --conv= */
     bool no_openblas;      /* matrix products are generated instead: other bits, and no rt_sgemm */
     Precision precision;   /* --precision= */
+    bool check_bounds;     /* every load and store of a kernel is compared with its buffer's bounds: slow, for debugging */
     const char *cache;     /* directory in which compiled kernels are kept; NULL: none */
     const char *parts;     /* of an object: directory in which its kernels become objects of their own; NULL: all in one */
     const char *dump_llvm; /* write optimised LLVM IR to this path; NULL */

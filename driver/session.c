@@ -180,6 +180,7 @@ CodegenOptions session_code_for(const Session *session, const char *target, cons
                             .cpu = cpu,
                             .conv = conv_algorithm(o),
                             .no_openblas = o->no_openblas,
+                            .check_bounds = o->check_bounds,
                             .precision = session_precision(o)};
 }
 

@@ -122,4 +122,9 @@ typedef struct RtProgram {
 /* Row-major C[m,n] = alpha*op(A)*op(B) + beta*C on one thread (OpenBLAS). */
 void rt_sgemm(int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
               const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+/* Code made with CodegenOptions.check_bounds calls it before every access: `bytes` from `at` on, in a buffer from `first` to
+ * `end`. Outside of them it says so on stderr, with the kernel and the buffer's number (its scratch: -1), and ends with
+ * status 70. */
+void rt_check_access(const char *at, int64_t bytes, const char *first, const char *end, const char *kernel, int32_t buffer,
+                     int32_t store);
 #endif

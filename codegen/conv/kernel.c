@@ -35,8 +35,7 @@ void conv_kernel_bind(ConvKernel *k) {
 }
 
 void conv_kernel_filters(ConvKernel *k, uint64_t offset, uint64_t bytes) {
-    Place workspace = lowering_workspace(k->l, k->id);
-    workspace.offset += offset;
+    Place workspace = place_behind(lowering_workspace(k->l, k->id), offset);
     k->filters_buffer = k->nplaces;
     k->places[k->nplaces++] = lowering_make_once(k->l, k->v->args[1], bytes, workspace);
 }

@@ -53,6 +53,7 @@ void emitter_close(Emitter *e) {
     LLVMDisposeModule(e->module);
     LLVMContextDispose(e->context);
     free(e->buffer);
+    free(e->end);
     free(e->view);
     free(e);
 }
@@ -79,6 +80,20 @@ static void mark_invariant(Emitter *e, LLVMValueRef load) {
     LLVMSetMetadata(load, LLVMGetMDKindIDInContext(e->context, "invariant.load", 14), LLVMMetadataAsValue(e->context, empty));
 }
 
+/* The i-th of the addresses that the kernel is called with. */
+static LLVMValueRef load_buffer(Emitter *e, uint32_t i) {
+    LLVMValueRef index = emit_int(e, i);
+    LLVMValueRef buffer = LLVMBuildLoad2(e->b, e->ptr, LLVMBuildInBoundsGEP2(e->b, e->ptr, e->bufs, &index, 1, ""), "buf");
+    mark_invariant(e, buffer);
+    return buffer;
+}
+
+static LLVMValueRef *room_for(LLVMValueRef *list, uint32_t count) {
+    list = realloc(list, (count ? count : 1) * sizeof *list);
+    if (!list) abort();
+    return list;
+}
+
 void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers) {
     e->fn = LLVMAddFunction(e->module, name, e->kernel_type);
     const LLVMAttributeIndex whole = (LLVMAttributeIndex)LLVMAttributeFunctionIndex;
@@ -98,16 +113,13 @@ void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers) {
     e->piece = LLVMGetParam(e->fn, 2);
     e->scratch = LLVMGetParam(e->fn, 3);
     LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->context, e->fn, "entry"));
-    LLVMValueRef *buffer = realloc(e->buffer, (nbuffers ? nbuffers : 1) * sizeof *buffer);
-    if (!buffer) abort();
-    e->buffer = buffer;
+    e->buffer = room_for(e->buffer, nbuffers);
     e->nbuffers = nbuffers;
     e->nviews = 0;
-    for (uint32_t i = 0; i < nbuffers; i++) {
-        LLVMValueRef index = emit_int(e, i);
-        e->buffer[i] = LLVMBuildLoad2(e->b, e->ptr, LLVMBuildInBoundsGEP2(e->b, e->ptr, e->bufs, &index, 1, ""), "buf");
-        mark_invariant(e, e->buffer[i]);
-    }
+    for (uint32_t i = 0; i < nbuffers; i++) e->buffer[i] = load_buffer(e, i);
+    if (!e->check_bounds) return;
+    e->end = room_for(e->end, nbuffers);
+    for (uint32_t i = 0; i < nbuffers; i++) e->end[i] = load_buffer(e, nbuffers + i);
 }
 
 /* Streaming stores are not ordered before the release that tells other threads the piece is done: a fence makes them so. */
@@ -119,9 +131,10 @@ static void fence_stores(Emitter *e) {
     e->streams = false;
 }
 
-void emitter_end_kernel(Emitter *e) {
+void emitter_end_kernel(Emitter *e, const char *name, uint64_t scratch_bytes) {
     if (e->streams) fence_stores(e);
     LLVMBuildRetVoid(e->b);
+    if (e->check_bounds) emit_bounds_checks(e, name, scratch_bytes);
     e->fn = e->bufs = e->env = e->piece = e->scratch = NULL;
     e->nbuffers = e->nviews = 0;
 }

@@ -28,9 +28,11 @@ typedef struct Emitter {
     LLVMValueRef *buffer;     /* of every ref, loaded at the entry */
     struct ElementView *view; /* bases whose elements are not what the address that they come from says */
     uint32_t nviews, view_capacity;
-    GemmUse gemm;     /* of the kernel being emitted */
-    bool no_openblas; /* products are generated (gemm.h) */
-    bool streams;     /* it holds emit_store_stream */
+    GemmUse gemm;      /* of the kernel being emitted */
+    bool no_openblas;  /* products are generated (gemm.h) */
+    bool streams;      /* it holds emit_store_stream */
+    LLVMValueRef *end; /* of every buffer, if accesses are checked (bounds.c); else NULL */
+    bool check_bounds;
     uint32_t nbuffers;
 } Emitter;
 
@@ -41,7 +43,10 @@ void emitter_close(Emitter *e);
 LLVMMemoryBufferRef emitter_cut(Emitter *e);
 /* Opens a function of RtKernel's type and loads its buffers; the builder stands at its entry. */
 void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers);
-void emitter_end_kernel(Emitter *e);
+/* name, scratch_bytes: for those who check_bounds. */
+void emitter_end_kernel(Emitter *e, const char *name, uint64_t scratch_bytes);
+/* Before every load and store of the open kernel a call of rt_check_access (bounds.c). */
+void emit_bounds_checks(Emitter *e, const char *name, uint64_t scratch_bytes);
 
 /* ---- constants and arithmetic (all fold constants) ---- */
 LLVMValueRef emit_int(Emitter *e, int64_t value);         /* i64 */
@@ -146,7 +151,15 @@ typedef struct Place {
     RtSpace space;
     uint64_t offset;
     bool bf16; /* its elements; else f32 */
+    uint64_t bytes;
 } Place;
+
+/* What is left of a place behind its first `bytes`. */
+static inline Place place_behind(Place p, uint64_t bytes) {
+    p.offset += bytes;
+    p.bytes -= bytes;
+    return p;
+}
 
 static inline double place_bytes(Place p, Type type) { return (double)type_elements(type) * (p.bf16 ? 2 : 4); }
 
@@ -188,8 +201,8 @@ typedef void (*LowerFunction)(Lowering *l, Val v);
 void lower_conv2d(Lowering *l, Val v);
 void lower_conv2d_bwd_data(Lowering *l, Val v);
 void lower_conv2d_bwd_weights(Lowering *l, Val v);
-/* Backward data and weights in one sweep (conv/direct/backward.c). Whoever lowers them together must not give the dY that `data` stores
- * a place, unless anybody but `weights` reads it, and must ask for the workspace of both. */
+/* Backward data and weights in one sweep (conv/direct/backward.c). Whoever lowers them together must not give the dY that `data`
+ * stores a place, unless anybody but `weights` reads it, and must ask for the workspace of both. */
 bool conv_backward_keeps_dy(const Graph *g, Val weights);
 uint64_t conv_backward_workspace(const Target *t, const ConvChoice *choice, const Graph *g, Val data, Val weights);
 void lower_conv2d_backward(Lowering *l, Val data, Val weights);

@@ -1,9 +1,9 @@
 /* A Program in memory: kernels are compiled or found in the cache, loaded (loader.h), and tables are filled with their
  * addresses. The Jit owns everything that its RtProgram points to. */
 #include "codegen/link/jit.h"
-#include "codegen/lower/build.h"
 #include "codegen/link/loader.h"
 #include "codegen/link/object.h"
+#include "codegen/lower/build.h"
 #include "runtime/cpu.h"
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -63,8 +63,9 @@ bool jit_open(Target *target, ProgramBuilder *p, const char *name, const Codegen
 
 /* ---- linking ---- */
 
-/* What kernels may call: rt_sgemm, and the C library's memory functions, which the code generator uses. */
+/* What kernels may call: rt_sgemm, rt_check_access, and the C library's memory functions, which the code generator uses. */
 static void *resolve(const char *name) {
+    if (!strcmp(name, "rt_check_access")) return (void *)(uintptr_t)&rt_check_access;
     return strcmp(name, "rt_sgemm") ? dlsym(RTLD_DEFAULT, name) : (void *)(uintptr_t)&rt_sgemm;
 }
 

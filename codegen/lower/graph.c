@@ -4,9 +4,9 @@
  * the output belongs (gradients in RT_GRADS, running statistics in RT_STATE, loss in RT_METRICS), unless that is unsafe or
  * taken: then it is copied there at the end. In inference, what depends on parameters and states alone goes to RT_FOLDED, made
  * by prepare_eval. All else lives in the arena at planned offsets. */
-#include "codegen/program/lowering.h"
 #include "codegen/conv/choose.h"
 #include "codegen/program/key.h"
+#include "codegen/program/lowering.h"
 #include "passes/passes.h"
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +27,9 @@ struct Lowering {
     bool whole;            /* codegen_run_graph */
 };
 
-static const Place nowhere = {RT_SPACE_COUNT, 0, false};
+static const Place nowhere = {RT_SPACE_COUNT, 0, false, 0};
+
+static uint64_t plan_workspace(void *context, const Graph *g, Val v);
 
 /* ---- what emitters ask ---- */
 
@@ -37,14 +39,18 @@ const Graph *lowering_graph(const Lowering *l) { return l->g; }
 const Target *lowering_target(const Lowering *l) { return l->p->target; }
 const ConvChoice *lowering_choice(const Lowering *l, Val v) { return &conv_sites_find(&l->convs, v)->choice; }
 Place lowering_place(const Lowering *l, Val v) { return l->place[v]; }
-Place lowering_workspace(const Lowering *l, Val v) { return (Place){RT_ARENA, l->workspace[v]}; }
+Place lowering_workspace(const Lowering *l, Val v) {
+    bool checked = l->p->options->check_bounds; /* nobody else asks how large it is */
+    return (Place){RT_ARENA, l->workspace[v], false, checked ? plan_workspace((void *)(uintptr_t)l, l->g, v) : 0};
+}
 bool lowering_is_fixed(const Lowering *l, Val v) { return l->prepare && l->fixed[v]; }
 
 Place lowering_make_once(Lowering *l, Val v, uint64_t bytes, Place otherwise) {
     l->interrupted = l->entry;
+    otherwise.bytes = bytes;
     if (!lowering_is_fixed(l, v)) return otherwise;
     l->entry = l->prepare;
-    Place place = {RT_FOLDED, l->p->folded_bytes};
+    Place place = {RT_FOLDED, l->p->folded_bytes, false, bytes};
     l->p->folded_bytes += (bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN;
     return place;
 }
@@ -85,15 +91,16 @@ void kernel_end(Lowering *l, uint64_t scratch_bytes) { program_kernel_end(l->p, 
 
 void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Place *places, uint32_t nplaces, int64_t pieces,
                        double flops, double bytes) {
-    RtRef *refs = ARENA_ARRAY(l->p->arena, RtRef, nplaces);
+    RtRef *refs = ARENA_ARRAY(l->p->arena, RtRef, 2 * nplaces);
     for (uint32_t i = 0; i < nplaces; i++) {
         if (kernel->bf16 && places[i].bf16 != kernel->bf16[i]) abort(); /* an emitter forgot kernel_elements */
         refs[i] = (RtRef){places[i].space, places[i].offset};
+        refs[nplaces + i] = (RtRef){places[i].space, places[i].offset + places[i].bytes};
     }
     program_call(l->p, l->entry, kernel,
                  (RtCall){.label = arena_strdup(l->p->arena, label),
                           .refs = refs,
-                          .nrefs = nplaces,
+                          .nrefs = l->p->options->check_bounds ? 2 * nplaces : nplaces,
                           .pieces = pieces,
                           .flops = flops,
                           .bytes = bytes});
@@ -161,14 +168,14 @@ static void place_leaf(Lowering *l, Val v) {
         l->place[v] = program_constant(l->p, value->attrs.constant);
     } else if (l->whole || value->op != OP_INPUT) {
         const TensorList *list = value->op == OP_STATE && !l->whole ? &l->p->state : &l->p->params;
-        l->place[v] =
-            (Place){list == &l->p->state ? RT_STATE : RT_PARAMS, program_find_tensor(list, value->attrs.param.name)->offset};
+        const RtTensor *t = program_find_tensor(list, value->attrs.param.name);
+        l->place[v] = (Place){list == &l->p->state ? RT_STATE : RT_PARAMS, t->offset, false, t->bytes};
     } else if (value->type.dtype == DT_I32) {
-        l->place[v] = (Place){RT_LABELS, 0};
+        l->place[v] = (Place){RT_LABELS, 0, false, (uint64_t)type_elements(value->type) * sizeof(int32_t)};
     } else if (value->type.rank != 4) {
         lowering_error(l, v, "input '%s' must be images f32[N,C,H,W] or labels i32[N]", value->attrs.param.name);
     } else if (layout_of(l->g, v) == LAYOUT_IMAGES) {
-        l->place[v] = (Place){RT_IMAGES, 0};
+        l->place[v] = (Place){RT_IMAGES, 0, false, (uint64_t)type_elements(value->type) * sizeof(float)};
     }
 }
 
@@ -177,13 +184,13 @@ static Place output_target(const Lowering *l, const Output *out) {
     const RtTensor *t;
     switch (out->kind) {
     case OUT_LOGITS: break;
-    case OUT_LOSS: return (Place){RT_METRICS, 0};
-    case OUT_CORRECT: return (Place){RT_METRICS, sizeof(float)};
+    case OUT_LOSS: return (Place){RT_METRICS, 0, false, sizeof(float)};
+    case OUT_CORRECT: return (Place){RT_METRICS, sizeof(float), false, sizeof(float)};
     case OUT_STATE:
-        if ((t = program_find_tensor(&l->p->state, out->name))) return (Place){RT_STATE, t->offset};
+        if ((t = program_find_tensor(&l->p->state, out->name))) return (Place){RT_STATE, t->offset, false, t->bytes};
         break;
     case OUT_GRAD:
-        if ((t = program_find_tensor(&l->p->params, out->name))) return (Place){RT_GRADS, t->offset};
+        if ((t = program_find_tensor(&l->p->params, out->name))) return (Place){RT_GRADS, t->offset, false, t->bytes};
         break;
     }
     return nowhere;
@@ -205,7 +212,7 @@ static void place_outputs(Lowering *l, Place *target) {
     for (uint32_t i = 0; i < l->g->noutputs; i++) {
         const Output *out = &l->g->output[i];
         if (l->whole) {
-            target[i] = (Place){RT_FOLDED, l->p->folded_bytes};
+            target[i] = (Place){RT_FOLDED, l->p->folded_bytes, false, value_bytes(l, out->value)};
             l->p->folded_bytes += value_bytes(l, out->value);
         } else {
             target[i] = output_target(l, out);
@@ -217,7 +224,7 @@ static void place_outputs(Lowering *l, Place *target) {
 static void place_fixed(Lowering *l) {
     for (Val v = 0; v < l->g->count; v++) {
         if (!l->fixed[v] || !l->read[v] || l->place[v].space != RT_SPACE_COUNT) continue;
-        l->place[v] = (Place){RT_FOLDED, l->p->folded_bytes};
+        l->place[v] = (Place){RT_FOLDED, l->p->folded_bytes, false, value_bytes(l, v)};
         l->p->folded_bytes += value_bytes(l, v);
     }
 }
@@ -251,7 +258,7 @@ static bool plan_external(void *context, const Graph *g, Val v, uint32_t result)
 static void place_filters(Lowering *l) {
     for (Val v = 0; v < l->g->count; v++) {
         if (!l->read[v] || l->place[v].space != RT_SPACE_COUNT || layout_of(l->g, v) != LAYOUT_FILTERS) continue;
-        l->place[v] = (Place){RT_ARENA, l->filter_bytes};
+        l->place[v] = (Place){RT_ARENA, l->filter_bytes, false, value_bytes(l, v)};
         l->filter_bytes += value_bytes(l, v);
     }
 }
@@ -264,7 +271,7 @@ static void place_in_arena(Lowering *l) {
         l->workspace[v] = plan.workspace[v] == PLAN_NONE ? 0 : l->filter_bytes + plan.workspace[v];
         if (l->place[v].space != RT_SPACE_COUNT || !l->read[v]) continue;
         if (plan.offset[v] == PLAN_NONE) lowering_error(l, v, "internal: the memory plan has no room for %%%u", v);
-        l->place[v] = (Place){RT_ARENA, l->filter_bytes + plan.offset[v]};
+        l->place[v] = (Place){RT_ARENA, l->filter_bytes + plan.offset[v], false, value_bytes(l, v)};
     }
     if (l->filter_bytes + plan.bytes > l->p->arena_bytes) l->p->arena_bytes = l->filter_bytes + plan.bytes;
     plan_free(&plan);
@@ -352,9 +359,10 @@ static void copy_outputs(Lowering *l, const Place *target) {
         Place from = l->place[out->value];
         Type type = l->g->value[out->value].type;
         if (out->kind == OUT_LOGITS && !l->whole)
-            lower_unpad_rows(l, "logits", from, (Place){RT_LOGITS, 0}, type);
+            lower_unpad_rows(l, "logits", from, (Place){RT_LOGITS, 0, false, (uint64_t)type_elements(type) * sizeof(float)},
+                             type);
         else if (target[i].space != RT_SPACE_COUNT && !same_place(from, target[i]))
-            lower_copy(l, out->name ? out->name : "output", (Place){from.space, from.offset, false}, target[i],
+            lower_copy(l, out->name ? out->name : "output", (Place){from.space, from.offset, false, from.bytes}, target[i],
                        type.rank ? value_bytes(l, out->value) : sizeof(float));
     }
 }

@@ -10,7 +10,7 @@ void lower_pack_images(Lowering *l, Val id) {
     Split split = split_units(x.dim[0] * H, 8.0 * (double)(W * blocks * e->V));
     char *key = arena_printf(lowering_program(l)->arena, "%lldx%lldx%lldx%lld", (long long)x.dim[0], (long long)C, (long long)H,
                              (long long)W);
-    Place places[] = {{RT_IMAGES, 0, false}, lowering_place(l, id)};
+    Place places[] = {{RT_IMAGES, 0, false, (uint64_t)type_elements(x) * sizeof(float)}, lowering_place(l, id)};
     Kernel *kernel;
     if (kernel_begin(l, "pack_images", key, 2, &kernel)) {
         kernel_elements(l, 0, places, 2);

@@ -86,13 +86,16 @@ static void update_range(ProgramBuilder *p, uint64_t begin, uint64_t end, double
         emit_update(p, &split, decay);
         program_kernel_end(p, 0);
     }
-    RtRef refs[4];
-    for (uint32_t i = 0; i < nbuffers; i++) refs[i] = (RtRef){spaces[i], begin};
+    RtRef refs[8];
+    for (uint32_t i = 0; i < nbuffers; i++) {
+        refs[i] = (RtRef){spaces[i], begin};
+        refs[nbuffers + i] = (RtRef){spaces[i], end};
+    }
     double elements = (double)(end - begin) / sizeof(float);
     program_call(p, &p->apply_update, kernel,
                  (RtCall){.label = "optimizer",
                           .refs = refs,
-                          .nrefs = nbuffers,
+                          .nrefs = p->options->check_bounds ? 2 * nbuffers : nbuffers,
                           .pieces = split.pieces,
                           .flops = 4 * elements,
                           .bytes = 2.0 * nbuffers * sizeof(float) * elements});

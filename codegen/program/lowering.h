@@ -2,8 +2,8 @@
  * places. program.c owns the tables, lowering.c walks graphs, jit.c turns the result into memory. */
 #ifndef NETC_CODEGEN_LOWERING_H
 #define NETC_CODEGEN_LOWERING_H
-#include "codegen/program/cache.h"
 #include "codegen/emit/emit.h"
+#include "codegen/program/cache.h"
 
 struct Kernel {
     Kernel *next; /* in its bucket */
@@ -81,7 +81,7 @@ const RtTensor *program_find_tensor(const TensorList *list, const char *name);
 Place program_constant(ProgramBuilder *p, double value); /* one line of RT_CONSTANT, the value in every lane */
 RtLayout program_layout(LayoutKind kind, Type type);
 
-/* As kernel_begin and kernel_call, without a graph. */
+/* As kernel_begin and kernel_call, without a graph. Where accesses are checked, the buffers' ends follow their beginnings. */
 bool program_kernel(ProgramBuilder *p, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel);
 void program_kernel_end(ProgramBuilder *p, uint64_t scratch_bytes);
 void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call);

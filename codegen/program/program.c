@@ -16,6 +16,7 @@ bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions 
     p->emitter = emitter_open(target, name);
     if (p->emitter) {
         p->emitter->no_openblas = options->no_openblas;
+        p->emitter->check_bounds = options->check_bounds;
         p->choices = choices_new();
         return true;
     }
@@ -142,10 +143,11 @@ void program_place_tensors(ProgramBuilder *p) {
 Place program_constant(ProgramBuilder *p, double value) {
     float number = (float)value;
     for (uint32_t i = 0; i < p->nconstants; i++)
-        if (!memcmp(&p->constant[i * LINE_FLOATS], &number, sizeof number)) return (Place){RT_CONSTANT, (uint64_t)i * RT_ALIGN};
+        if (!memcmp(&p->constant[i * LINE_FLOATS], &number, sizeof number))
+            return (Place){RT_CONSTANT, (uint64_t)i * RT_ALIGN, false, RT_ALIGN};
     p->constant = arena_grow(p->arena, p->constant, p->nconstants, &p->constant_capacity, RT_ALIGN);
     for (uint32_t k = 0; k < LINE_FLOATS; k++) p->constant[p->nconstants * LINE_FLOATS + k] = number;
-    return (Place){RT_CONSTANT, (uint64_t)p->nconstants++ * RT_ALIGN};
+    return (Place){RT_CONSTANT, (uint64_t)p->nconstants++ * RT_ALIGN, false, RT_ALIGN};
 }
 
 /* ---- kernels and calls ---- */
@@ -175,8 +177,8 @@ static char *decides(ProgramBuilder *p, const char *key) {
         p->caches = p->options->cache && *build;
     }
     const Target *t = p->target;
-    return arena_printf(p->arena, "%s\n%s %s %s\n%d %d\n%s", p->build, t->triple, t->cpu, t->features, t->map_bytes,
-                        p->options->no_openblas, key);
+    return arena_printf(p->arena, "%s\n%s %s %s\n%d %d%s\n%s", p->build, t->triple, t->cpu, t->features, t->map_bytes,
+                        p->options->no_openblas, p->options->check_bounds ? " checked" : "", key);
 }
 
 /* A finished kernel from the cache. */
@@ -220,7 +222,7 @@ bool program_kernel(ProgramBuilder *p, const char *base, const char *key, uint32
 
 void program_kernel_end(ProgramBuilder *p, uint64_t scratch_bytes) {
     Kernel *k = p->open;
-    emitter_end_kernel(p->emitter);
+    emitter_end_kernel(p->emitter, k->name, scratch_bytes);
     if (scratch_bytes > p->scratch_bytes) p->scratch_bytes = scratch_bytes;
     k->scratch_bytes = scratch_bytes;
     k->gemm = p->emitter->gemm;
@@ -228,7 +230,8 @@ void program_kernel_end(ProgramBuilder *p, uint64_t scratch_bytes) {
 }
 
 void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call) {
-    if (call.nrefs != kernel->nbuffers || call.pieces < 1) abort(); /* an emitter broke its own kernel's contract */
+    uint32_t refs = kernel->nbuffers * (p->options->check_bounds ? 2 : 1);
+    if (call.nrefs != refs || call.pieces < 1) abort(); /* an emitter broke its own kernel's contract */
     ARENA_GROW(p->arena, list->call, list->count, &list->capacity);
     call.name = kernel->name;
     call.refs = arena_copy(p->arena, call.refs, call.nrefs * sizeof *call.refs);

@@ -104,7 +104,7 @@ ConvKernel conv_backward_weights(Lowering *l, const ConvKernel *data, Val weight
     ConvKernel w = conv_kernel(l, weights, true);
     w.places[1] = data->places[0]; /* dY is staged, and need not be in memory: nothing reads this buffer */
     w.places[w.workspace_buffer] = lowering_workspace(l, data->id);
-    w.places[w.workspace_buffer].offset += workspace;
+    w.places[w.workspace_buffer] = place_behind(w.places[w.workspace_buffer], workspace);
     return w;
 }
 

@@ -78,6 +78,7 @@ static LLVMValueRef multiply_add(const Gradient *d, LLVMValueRef x, int64_t elem
         return emit_fma(e, emit_load_splat(e, x, emit_int(e, element)), dy, acc);
     LLVMTypeRef params[3] = {e->vec, e->ptr, e->vec};
     LLVMTypeRef type = LLVMFunctionType(e->vec, params, 3, false);
+    if (e->check_bounds) emit_load_scalar(e, x, emit_int(e, element)); /* what the assembly reads is seen by nobody */
     static const char constraints[] = "=v,v,r,0,~{memory}";
     char text[80];
     int length = snprintf(text, sizeof text, "%s %lld($2){1to16}, $1, $0", d->p->pair == 2 ? "vdpbf16ps" : "vfmadd231ps",

@@ -345,8 +345,7 @@ void wino_lower_filters(ConvKernel *k, const WinoPlan *p) {
     Place from = k->places[1];
     conv_kernel_filters(k, p->sums_bytes + p->packed_bytes, p->filter_bytes);
     if (p->direct.c.transposed) {
-        from = lowering_workspace(k->l, k->id);
-        from.offset += p->sums_bytes;
+        from = place_behind(lowering_workspace(k->l, k->id), p->sums_bytes);
         lower_pack_tiles(k, &p->direct, from);
     }
     lower_filter_transform(k, p, from);
