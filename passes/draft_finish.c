@@ -25,7 +25,26 @@ static void close_regions(Node *n, uint32_t *slot_to_result) {
     n->nregions = kept;
 }
 
+/* A map that reads nothing, its Exprs being constants, reads the first of them as a value. */
+static Val emit_constant_map(Draft *d, Graph *g, const Node *n) {
+    Region *regions = ARENA_ARRAY(d->arena, Region, n->nregions);
+    Val constant = graph_constant(g, n->regions[0].expr->node[0].value, n->span);
+    ExprBuilder b = expr_builder(d->arena);
+    const Expr *read = expr_finish(&b, expr_arg(&b, 0));
+    for (uint32_t r = 0; r < n->nregions; r++)
+        regions[r] = (Region){n->regions[r].role, n->regions[r].operand, r ? n->regions[r].expr : read};
+    return graph_add(g, &(ValueSpec){.op = OP_MAP,
+                                     .args = &constant,
+                                     .nargs = 1,
+                                     .declared = n->space,
+                                     .span = n->span,
+                                     .name = n->name,
+                                     .regions = regions,
+                                     .nregions = n->nregions});
+}
+
 static Val emit(Draft *d, Graph *g, const Node *n, const Val *args) {
+    if (n->op == OP_MAP && n->nargs == 0) return emit_constant_map(d, g, n);
     if (is_image_sum(n)) {
         return graph_add(g, &(ValueSpec){.op = OP_IMAGE_SUM, .args = args, .nargs = 1, .span = n->span, .name = n->name});
     }

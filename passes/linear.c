@@ -112,7 +112,7 @@ uint16_t linear_node(Linear *l, const Sum *sum) {
         for (uint32_t i = 0; i < sum->terms; i++) {
             const Term *t = &sum->term[i];
             if ((t->factors == 0) != (constant == 1)) continue;
-            if (t->factors && is_const(l, t->coefficient, 0)) continue;
+            /* 0 * x is no constant: it keeps a NaN, and makes one of infinity */
             uint16_t k = l->lift ? l->lift(l, t->coefficient) : t->coefficient;
             uint16_t node = t->factors ? expr_binary(b, X_MUL, linear_product(l, t), k) : k;
             total = first ? node : expr_binary(b, X_ADD, total, node);

@@ -24,6 +24,12 @@ static bool map_on_filters(const Graph *g, Val v) {
 
 enum { FEW_CHANNELS = 4 };
 
+static bool region_reads(const Value *v, uint32_t arg) {
+    for (uint32_t r = 0; r < v->nregions; r++)
+        if (v->regions[r].expr && expr_uses_arg(v->regions[r].expr, arg)) return true;
+    return false;
+}
+
 /* Convolutions copy what they read with padding anyhow, and then take few planes apart as fast as they copy a whole channel
  * block, most of which would be zeros: a fifth of the bytes for three channels in blocks of sixteen. */
 static bool only_copied(const Graph *g, Val input) {
@@ -37,6 +43,7 @@ static bool only_copied(const Graph *g, Val input) {
             if (value->args[i] != input) continue;
             if (i || !convolution || value_region(value, REGION_PROLOGUE, 0) || value_region(value, REGION_STORE, 0))
                 return false;
+            if (region_reads(value, 0)) return false; /* an epilogue that adds the image reads blocks of channels */
         }
     }
     return true;

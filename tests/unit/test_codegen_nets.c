@@ -1,0 +1,102 @@
+/* Small nets whose values meet in unusual places, after all passes, compiled for 16, 8 and 4 lanes, against the evaluator on the
+ * graph as the language says it: outputs, statistics and gradients. Every access is checked. */
+#include "codegen_nets.h"
+
+static const double tolerance = 2e-4;
+
+/* Bodies of nets; the image is [C, 12, 10], the output what the last line leaves in x. */
+typedef struct Body {
+    int channels;
+    const char *text;
+} Body;
+
+/* The image read by a convolution, which may leave its planes apart (layout.c), and by something else. */
+static const Body images[] = {
+    {3, "x = relu(conv2d(image, 3, 3) + image)"},
+    {3, "x = relu(batch_norm(conv2d(image, 3, 3)) + image)"},
+    {3, "x = image + conv2d(image, 3, 1, bias = false)"},
+    {3, "x = conv2d(image, 3, 3, groups = 3) * image"},
+    {4, "x = tanh(conv2d(image, 4, 3)) + image * 0.5"},
+    {1, "x = conv2d(image, 1, [3, 1]) - image"},
+    {5, "x = relu(conv2d(image, 5, 3) + image)"},
+    {3, "a = conv2d(image, 8, 3)\nb = conv2d(image, 8, 5)\nx = relu(a) + b"},
+    {3, "a = conv2d(image, 3, 3)\nx = conv2d(tanh(a + image), 8, 3) + conv2d(image, 8, 1)"},
+    {3, "a = conv2d(image, 8, 3, stride = 2)\nx = concat(a, avg_pool(image, 2))"},
+    {3, "a = conv2d(image, 8, 3, stride = 2)\nx = concat(a, max_pool(image, 3, stride = 2, pad = 1))"},
+    {3, "x = image * sigmoid(dense(global_avg_pool(conv2d(image, 8, 3)), 3))"},
+    {3, "x = conv2d(image, 8, 3) * sigmoid(dense(flatten(image), 8))"},
+    {2, "x = conv2d(image * 2 - 1, 2, 3) + image"},
+    {3, "x = conv2d(dropout(image, 0.25), 3, 3) + image"},
+    {3, "x = conv2d(image, 8, 3) + pad_channels(image, 8)"},
+    {3, "x = concat(image, conv2d(image, 3, 3))"},
+};
+
+/* Values that do not depend on what they are made from. */
+static const Body constants[] = {
+    {3, "x = conv2d(image, 8, 3)\nx = x - x"},
+    {3, "x = conv2d(image, 8, 3)\nx = x * 0"},
+    {3, "x = conv2d(image, 8, 3)\nx = -x + x"},
+    {3, "x = conv2d(image - image, 8, 3)"},
+    {3, "x = conv2d(image, 8, 3)\nx = conv2d(x - x, 4, 3) + conv2d(x, 4, 1)"},
+    {3, "x = batch_norm(conv2d(image, 8, 3))\nx = conv2d(x * 0 + 1, 4, 3, groups = 2)"},
+    {3, "x = conv2d(image, 8, 3)\nx = batch_norm(x - x)"},
+    {3, "x = batch_norm(conv2d(image, 8, 3) * 0) + 3"},
+    {3, "x = relu(conv2d(image, 8, 3))\nx = max_pool(x - x, 2) + avg_pool(x, 2)"},
+    {3, "x = conv2d(image, 8, 3)\nx = concat(x - x, x)"},
+    {3, "x = conv2d(image, 8, 3)\nx = dropout(x - x + 1, 0.5)"},
+    {3, "x = conv2d(image, 8, 3)\ng = dense(global_avg_pool(x), 8)\nx = x * (g - g)"},
+    {3, "x = conv2d(image, 8, 3)\ng = dense(global_avg_pool(x), 8)\nx = x + sigmoid(0 * g)"},
+    {3, "x = conv2d(image, 8, 3)\ng = global_avg_pool(x - x)\nx = x * (g + 1)"},
+    {3, "x = conv2d(image, 8, 3)\nx = relu(x - x) + relu(0 * x) + pad_channels(image * 0, 8)"},
+    {3, "a = conv2d(image, 8, 3)\nb = a - a\nx = b * a + b"},
+    {3, "x = conv2d(image, 8, 3)\nx = (x - x) / (x * 0 + 2)"},
+    {3, "x = silu(conv2d(image, 8, 3))\ny = x + x\nx = y - x - x"},
+};
+
+static const char *cpu_of(int which) {
+#if defined(__x86_64__)
+    bool wide = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return which % 3 == 0 ? "native" : which % 3 == 1 && wide ? "x86-64-v3" : "x86-64";
+#else
+    (void)which;
+    return "native";
+#endif
+}
+
+static void check_body(const Body *body, int which, bool flat) {
+    char text[1000];
+    snprintf(text, sizeof text, "net n() {\n    input image: f32[%d, 12, 10]\n%s\n    output dense(%s(x), 4)\n}\n",
+             body->channels, body->text, flat ? "flatten" : "global_avg_pool");
+    CodegenOptions o = {.cpu = cpu_of(which), .conv = which % 2 ? CONV_DIRECT : CONV_AUTO, .check_bounds = true};
+    net_check(text, MODE_TRAIN, 3, &o, tolerance);
+    o = (CodegenOptions){.cpu = cpu_of(which + 1), .check_bounds = true};
+    net_check(text, MODE_INFER, 1 + which % 2, &o, tolerance);
+}
+
+START_TEST(image_read_twice) { check_body(&images[_i], _i, _i % 2); }
+END_TEST
+START_TEST(constant_values) { check_body(&constants[_i], _i, _i % 2); }
+END_TEST
+/* A value that depends on nothing as what the net puts out. */
+START_TEST(constant_outputs) {
+    static const char *const outputs[] = {"global_avg_pool(x - x)", "flatten(avg_pool(x * 0, 12, stride = 12))",
+                                          "softmax(dense(global_avg_pool(x), 4)) * 0"};
+    for (int i = 0; i < 3; i++) {
+        char text[1000];
+        snprintf(text, sizeof text, "net n() {\n    input image: f32[3, 12, 12]\n    x = conv2d(image, 4, 3)\n    output %s\n}\n",
+                 outputs[i]);
+        CodegenOptions o = {.cpu = cpu_of(i), .check_bounds = true};
+        net_check(text, MODE_TRAIN, 3, &o, tolerance);
+        net_check(text, MODE_INFER, 2, &o, tolerance);
+    }
+}
+END_TEST
+
+int main(void) {
+    TCase *tests = tcase_create("nets");
+    tcase_set_timeout(tests, 300);
+    tcase_add_loop_test(tests, image_read_twice, 0, (int)(sizeof images / sizeof images[0]));
+    tcase_add_loop_test(tests, constant_values, 0, (int)(sizeof constants / sizeof constants[0]));
+    tcase_add_test(tests, constant_outputs);
+    return run_cases("codegen_nets", tests);
+}
