@@ -29,7 +29,7 @@ typedef struct OptionRow {
 enum {
     JITS = CMD_TRAIN | CMD_INIT | CMD_EVAL | CMD_PREDICT | CMD_BENCH,
     COMPILES = JITS | CMD_BUILD, /* through to machine code */
-    READS_MODEL = COMPILES | CMD_IR,
+    READS_MODEL = COMPILES | CMD_IR | CMD_PASSES,
     RUNS = RUN_TRAIN | RUN_INIT | RUN_EVAL | RUN_PREDICT,
     EVERY = READS_MODEL | CMD_FMT | CMD_DATA | CMD_HELP | CMD_CACHE | RUNS | RUN_DATA | RUN_HELP,
     TRAIN = CMD_TRAIN | RUN_TRAIN,
@@ -72,6 +72,7 @@ static const OptionRow table[] = {
     {"output", 'o', KIND_TEXT, "FILE", AT(output), INIT | CMD_IR | CMD_BUILD, "file to write"},
     {"stage", 0, KIND_CHOICE, "source|autodiff|final", AT(stage), CMD_IR, "how far to take the graph (default: source)"},
     {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_IR, "graph of training or of inference (default: train)"},
+    {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_PASSES, "only the passes of this mode (default: both)"},
     {"format", 0, KIND_CHOICE, "text|json", AT(format), CMD_IR, "how to print it (default: text)"},
     {"check", 0, KIND_FLAG, NULL, AT(check), CMD_FMT, "only say which files are not in canonical form; exit 1 if any"},
     {"write", 'w', KIND_FLAG, NULL, AT(write), CMD_FMT, "rewrite the files in place"},
@@ -101,9 +102,9 @@ static const OptionRow table[] = {
      "of --infer: data set of the statistics and class names in the header (default: the recipe's)"},
 
     {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | RUNS, "threads (default: one per CPU); the results do not depend on it"},
-    {"memory-limit", 0, KIND_TEXT, "SIZE", AT(memory_limit), CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR,
+    {"memory-limit", 0, KIND_TEXT, "SIZE", AT(memory_limit), CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES,
      "keep a training step's activations within SIZE (512M, 1.5G), by computing some again"},
-    {"recompute", 0, KIND_COUNT, "N", AT(recompute), CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR,
+    {"recompute", 0, KIND_COUNT, "N", AT(recompute), CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES,
      "compute N activations again in backward rather than keep them, the cheapest first"},
     {"cpu", 0, KIND_TEXT, "NAME", AT(cpu), JITS, "LLVM's name of the CPU to compile for (default: native)"},
     {"conv", 0, KIND_CHOICE, "auto|direct|gemm", AT(conv), COMPILES, "convolution algorithm (default: auto)"},
@@ -124,15 +125,17 @@ static const OptionRow table[] = {
     {"dump-asm", 0, KIND_TEXT, "FILE", AT(dump_asm), JITS, "write the kernels' assembly"},
 
     {"passes", 0, KIND_TEXT, "LIST", AT(passes), READS_MODEL,
-     "run exactly these passes, or the default without -NAME (netc help passes)"},
+     "run exactly these passes, or change the default: -NAME, +NAME@before:NAME (netc help passes)"},
     {"disable-pass", 0, KIND_LIST, "NAME", AT(disable_pass), READS_MODEL, "leave an optional pass out"},
     {"load-pass", 0, KIND_LIST, "FILE.so", AT(load_pass), READS_MODEL, "add the passes of a shared object"},
     {"opt-bisect-limit", 0, KIND_COUNT, "N", AT(bisect_limit), READS_MODEL,
      "do only the first N rewrites of the optional passes"},
     {"print-before-all", 0, KIND_FLAG, NULL, AT(print_before_all), READS_MODEL, "print the graph before every pass"},
     {"print-after-all", 0, KIND_FLAG, NULL, AT(print_after_all), READS_MODEL, "print the graph after every pass"},
-    {"print-before", 0, KIND_TEXT, "PASS", AT(print_before), READS_MODEL, "print the graph before one pass"},
-    {"print-after", 0, KIND_TEXT, "PASS", AT(print_after), READS_MODEL, "print the graph after one pass"},
+    {"print-before", 0, KIND_LIST, "PASS", AT(print_before), READS_MODEL,
+     "print the graph before one pass, or one run of it (cse#2)"},
+    {"print-after", 0, KIND_LIST, "PASS", AT(print_after), READS_MODEL,
+     "print the graph after one pass, or one run of it (cse#2)"},
     {"time-passes", 0, KIND_FLAG, NULL, AT(time_passes), READS_MODEL, "print how long each pass took"},
     {"remarks", 0, KIND_FLAG, NULL, AT(remarks), READS_MODEL, "print what each rewrite did, or why it did not apply"},
     {"help", 'h', KIND_FLAG, NULL, AT(help), EVERY, "print this help"},
@@ -264,6 +267,8 @@ bool options_parse(Options *options, unsigned command, const char *command_name,
     options->sets.item = word_list(argc);
     options->disable_pass.item = word_list(argc);
     options->load_pass.item = word_list(argc);
+    options->print_before.item = word_list(argc);
+    options->print_after.item = word_list(argc);
     options->operand = word_list(argc);
     bool only_operands = false;
     for (int i = first; i < argc; i++) {
@@ -281,6 +286,8 @@ void options_free(Options *options) {
     free(options->sets.item);
     free(options->disable_pass.item);
     free(options->load_pass.item);
+    free(options->print_before.item);
+    free(options->print_after.item);
     free(options->operand);
 }
 

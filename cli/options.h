@@ -27,6 +27,7 @@ enum {
     RUN_DATA = 1 << 14,
     RUN_HELP = 1 << 15,
     CMD_CACHE = 1 << 16,
+    CMD_PASSES = 1 << 17,
 };
 
 /* Texts given to an option that may stand several times. */
@@ -42,8 +43,8 @@ typedef struct Options {
     int64_t batch;
     const char *mode, *stage, *format;
     /* passes */
-    const char *passes, *print_before, *print_after;
-    TextList disable_pass, load_pass;
+    const char *passes;
+    TextList print_before, print_after, disable_pass, load_pass;
     int64_t bisect_limit; /* -1: off */
     bool print_before_all, print_after_all, time_passes, remarks;
     /* code generation */

@@ -229,7 +229,7 @@ int command_bench(const Options *options) {
         status = bench_compare(&session);
     else if (!status && options->convolutions)
         status = bench_convolutions(&session, train, infer);
-    else if (!status && !(status = session_machine(&session, train, infer)))
+    else if (!status && !(status = session_machine(&session, train, infer, "bench")))
         bench(&session);
     session_close(&session);
     return status;

@@ -113,7 +113,9 @@ static int write_graphs(const Build *b) {
 static int emit(Build *b) {
     b->session.target = b->target;
     b->session.levels = &b->levels;
-    int status = session_graph(&b->session, MODE_TRAIN, true);
+    int status = session_compiles(&b->session, PASS_TRAIN | PASS_INFER, "build");
+    if (!status) status = session_graph(&b->session, MODE_TRAIN, true);
+    if (!status && strcmp(b->kind, "ir")) status = session_check_gradients(&b->session);
     bool as_printed = !strcmp(b->kind, "ir");
     if (!status) status = as_printed ? session_graph(&b->session, MODE_INFER, true) : session_infer(&b->session);
     if (status) return status;

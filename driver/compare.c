@@ -281,7 +281,7 @@ int bench_compare(Session *session) {
     int status = peer_script(c->peer_name, &c->script);
     if (!status) status = list_peer(c);
     if (!status) status = choose_modes(c);
-    if (!status) status = session_machine(session, c->timed[TRAIN], c->timed[INFER]);
+    if (!status) status = session_machine(session, c->timed[TRAIN], c->timed[INFER], "bench");
     if (!status) {
         const RtProgram *program = jit_program(session->jit);
         for (uint32_t i = 0; i < program->nparams; i++) c->parameters += rt_tensor_elements(&program->params[i]);

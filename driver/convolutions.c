@@ -97,7 +97,9 @@ static void print_json(const Convolutions *c, const Check *r) {
 int bench_convolutions(Session *session, bool train, bool infer) {
     int rounds = (int)((session->options->repeats + 1) / 2); /* two steps each */
     int status = session_pool(session);
+    if (!status) status = session_compiles(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), "bench");
     if (!status && train) status = session_graph(session, MODE_TRAIN, true);
+    if (!status && train) status = session_check_gradients(session);
     if (!status && infer) status = session_infer(session);
     if (status) return status;
     CodegenInput input = session_input(session);

@@ -33,6 +33,7 @@ int command_data(const Options *options);
 int command_bench(const Options *options);
 int command_build(const Options *options);
 int command_cache(const Options *options);
+int command_passes(const Options *options);
 int command_help(const Options *options);
 
 /* ---- a model on its way (session.c) ---- */
@@ -41,7 +42,9 @@ typedef struct Session {
     const Options *options;
     char *path; /* of the .net file */
     Diag *diag;
-    Model train, infer; /* graph NULL where not compiled */
+    unsigned modes;         /* PASS_TRAIN, PASS_INFER: what the command compiles */
+    const char *stop_after; /* the pass after which the graph is wanted (PassOptions) */
+    Model train, infer;     /* graph NULL where not compiled */
     int64_t batch;      /* of inference, whose graph is for a group of its images */
     PassResult train_passes, infer_passes;
     uint64_t memory_limit; /* of a training step's activations, bytes; 0: none (memory.c) */
@@ -61,6 +64,11 @@ int session_find_model(Session *session, const Options *options, const char *com
 /* A file that comes with netc, malloc'd: installed (bin/netc -> share/netc/FOLDER), or in the source tree; NULL if it is not
  * there. */
 char *session_shipped_file(const char *folder, const char *file);
+/* What the command compiles (PASS_TRAIN, PASS_INFER), before it does. A mistake in the options of passes, or one that has no effect
+ * in these modes, is EXIT_USAGE. */
+int session_compiles(Session *session, unsigned modes, const char *command_name);
+/* Whether the passes of training, which have run, left a gradient of every parameter. */
+int session_check_gradients(const Session *session);
 /* One mode from text to the source graph; `through_passes` runs the passes too. Diagnostics are printed here. */
 int session_graph(Session *session, Mode mode, bool through_passes);
 /* The graph that a Program runs inference with: of a group of the batch's images (runtime/abi.h).
@@ -77,7 +85,7 @@ PassOptions session_pass_options(const Session *session);
 /* The passes that the options ask for, on any graph; remarks are printed if asked for. */
 int session_passes(Session *session, const Graph *graph, PassResult *result);
 /* The whole way: both modes or one, passes, machine code, threads, memory. */
-int session_machine(Session *session, bool train, bool infer);
+int session_machine(Session *session, bool train, bool infer, const char *command_name);
 int session_pool(Session *session); /* the threads, if they are not there yet */
 /* What codegen takes, from the graphs and options so far. */
 CodegenInput session_input(const Session *session);

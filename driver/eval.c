@@ -6,7 +6,7 @@ int command_eval(const Options *options) {
     if (options->noperands > 1) return usage_error("eval", "one model at a time, found '%s' too", options->operand[1]);
     Session session = {0};
     int status = session_find_model(&session, options, "eval");
-    if (!status) status = session_machine(&session, false, true);
+    if (!status) status = session_machine(&session, false, true, "eval");
     if (!status) status = run_eval(session.machine, options);
     session_close(&session);
     return status;

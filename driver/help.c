@@ -9,7 +9,12 @@ static void print_passes(void) {
         printf("  %-18s %c%c%c  %s\n", pass->name, pass_runs_in(pass, MODE_TRAIN) ? 'T' : ' ',
                pass_runs_in(pass, MODE_INFER) ? 'I' : ' ', pass->required ? '*' : ' ', pass->summary);
     }
-    printf("\n--passes=a,b runs exactly these; --passes=-a runs the default without one; --disable-pass=a likewise.\n");
+    printf("\nLists of passes (--passes), and single ones (--disable-pass, --print-before, --print-after):\n\n"
+           "  a,b                     exactly these; for training where the command trains, else for inference\n"
+           "  -a -b#2                 the default without every run of a, and without the second run of b\n"
+           "  default+m@before:a#2    the default and m, in front of the second run of a (also @after:, or at the end)\n"
+           "  train:a,b;infer:-c      a list for each mode; a mode that none is for has its default\n\n"
+           "'netc passes MODEL' prints the passes of a model, with their numbers.\n");
 }
 
 int command_help(const Options *options) {

@@ -5,7 +5,7 @@ int command_init(const Options *options) {
     Session session = {0};
     if (!options->output) return usage_error("init", "no output file given: -o FILE.safetensors");
     int status = session_find_model(&session, options, "init");
-    if (!status) status = session_machine(&session, true, false);
+    if (!status) status = session_machine(&session, true, false, "init");
     if (!status) status = run_init(session.machine, options);
     session_close(&session);
     return status;

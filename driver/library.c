@@ -86,15 +86,16 @@ static void describe(Library *l) {
 }
 
 static int compile_graphs(Library *l) {
-    int status = session_infer(l->session);
+    int status = session_compiles(l->session, PASS_INFER, "build");
+    if (!status) status = session_infer(l->session);
     if (status) return status;
     describe(l);
     if (l->header.shape.batch == 1) return EXIT_OK;
     Options one = *l->o; /* the same again, without another round of remarks */
     one.batch = 1;
     one.remarks = one.time_passes = one.print_after_all = one.print_before_all = false;
-    one.print_before = one.print_after = NULL;
-    l->single = (Session){.options = &one, .path = join("%s", l->session->path)};
+    one.print_before.count = one.print_after.count = 0;
+    l->single = (Session){.options = &one, .modes = PASS_INFER, .path = join("%s", l->session->path)};
     status = session_infer(&l->single);
     l->single.options = l->o;
     return status;

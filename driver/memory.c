@@ -66,7 +66,7 @@ static int try(Fit *f, uint32_t recompute, uint64_t *bytes) {
     PassResult result;
     options.recompute = recompute;
     options.print_before_all = options.print_after_all = options.time_passes = false;
-    options.print_before = options.print_after = NULL;
+    options.nprint_before = options.nprint_after = 0;
     if (!passes_run(f->train, &options, f->session->diag, &result)) {
         session_print_diagnostics(f->session);
         return EXIT_USAGE;

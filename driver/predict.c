@@ -11,7 +11,7 @@ int command_predict(const Options *options) {
                                                                         : 16; /* not a training batch for three files */
     Session session = {0};
     int status = session_find_model(&session, &small, "predict");
-    if (!status) status = session_machine(&session, false, true);
+    if (!status) status = session_machine(&session, false, true, "predict");
     if (!status) status = run_predict(session.machine, &small, 1, picture_read);
     session_close(&session);
     return status;

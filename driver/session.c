@@ -63,6 +63,7 @@ int session_codegen_failed(const Session *session) {
 PassOptions session_pass_options(const Session *session) {
     const Options *o = session->options;
     return (PassOptions){.pipeline = o->passes,
+                         .bare_modes = session->modes & PASS_TRAIN ? PASS_TRAIN : session->modes,
                          .disable = o->disable_pass.item,
                          .ndisable = o->disable_pass.count,
                          .load = o->load_pass.item,
@@ -72,8 +73,44 @@ PassOptions session_pass_options(const Session *session) {
                          .print_before_all = o->print_before_all,
                          .print_after_all = o->print_after_all,
                          .time_passes = o->time_passes,
-                         .print_before = o->print_before,
-                         .print_after = o->print_after};
+                         .print_before = o->print_before.item,
+                         .nprint_before = o->print_before.count,
+                         .print_after = o->print_after.item,
+                         .nprint_after = o->print_after.count,
+                         .stop_after = session->stop_after};
+}
+
+int session_compiles(Session *session, unsigned modes, const char *command_name) {
+    const Options *o = session->options;
+    session->modes = modes;
+    if (!(modes & PASS_TRAIN) && (o->memory_limit || o->recompute))
+        return usage_error(command_name, "'--%s' is about training, which is not compiled here",
+                           o->memory_limit ? "memory-limit" : "recompute");
+    if (!session->diag) session->diag = diag_new();
+    PassOptions options = session_pass_options(session);
+    if (passes_check(&options, modes, session->diag)) return EXIT_OK;
+    session_print_diagnostics(session);
+    return EXIT_USAGE;
+}
+
+/* --recompute=N that no activation is left for. */
+static int check_recompute(const Session *session, const PassResult *result) {
+    int64_t asked = session->options->recompute;
+    if (asked <= result->recomputable) return EXIT_OK;
+    return fail(EXIT_USAGE, "'--recompute=%lld' is too many: at most %u activations of '%s' can be computed again here",
+                (long long)asked, result->recomputable, result->graph->name);
+}
+
+/* A parameter without one would only decay. */
+int session_check_gradients(const Session *session) {
+    const Graph *g = session->train_passes.graph;
+    for (Val v = 0; v < g->count; v++) {
+        const Value *value = &g->value[v];
+        if (value->op != OP_PARAM || graph_find_output(g, OUT_GRAD, value->attrs.param.name) != NO_VAL) continue;
+        return fail(EXIT_USAGE, "the passes leave no gradient of '%s', so it cannot be trained: 'autodiff' makes them",
+                    value->attrs.param.name);
+    }
+    return EXIT_OK;
 }
 
 static void print_remarks(const Session *session, const PassResult *result) {
@@ -94,7 +131,7 @@ int session_passes(Session *session, const Graph *graph, PassResult *result) {
         return EXIT_USAGE; /* only a mistake in the options of the passes can get here */
     }
     if (session->options->remarks) print_remarks(session, result);
-    return EXIT_OK;
+    return graph->mode == MODE_TRAIN ? check_recompute(session, result) : EXIT_OK;
 }
 
 int session_graph(Session *session, Mode mode, bool through_passes) {
@@ -233,9 +270,10 @@ int session_pool(Session *session) {
     return session->pool ? EXIT_OK : fail(EXIT_INTERNAL, "cannot start %lld threads", (long long)session->options->threads);
 }
 
-int session_machine(Session *session, bool train, bool infer) {
-    int status = EXIT_OK;
-    if (train) status = session_graph(session, MODE_TRAIN, true);
+int session_machine(Session *session, bool train, bool infer, const char *command_name) {
+    int status = session_compiles(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), command_name);
+    if (train && !status) status = session_graph(session, MODE_TRAIN, true);
+    if (train && !status) status = session_check_gradients(session);
     if (!status && infer) status = session_infer(session);
     if (!status) status = session_pool(session);
     if (!status) status = session_jit(session);

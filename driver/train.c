@@ -21,7 +21,7 @@ int command_train(const Options *options) {
     if (options->noperands > 1) return usage_error("train", "one model at a time, found '%s' too", options->operand[1]);
     Session session = {0};
     int status = session_find_model(&session, options, "train");
-    if (!status) status = session_machine(&session, true, true);
+    if (!status) status = session_machine(&session, true, true, "train");
     if (!status && !options->quiet) print_compiled(&session);
     if (!status) status = run_train(session.machine, options);
     session_close(&session);

@@ -1,5 +1,6 @@
 /* The table of attribute fields, and the small vocabularies of the text forms. */
 #include "ir/attrs.h"
+#include "ir/text.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -23,7 +23,6 @@ const char *init_text(InitKind kind);
 enum { INIT_KINDS = INIT_UNIFORM + 1 };
 
 const char *region_role_text(RegionRole role);
-const char *output_kind_text(OutputKind kind);
 bool output_kind_named(OutputKind kind);
 enum { REGION_ROLES = REGION_REDUCE + 1, OUTPUT_KINDS = OUT_GRAD + 1 };
 

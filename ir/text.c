@@ -20,7 +20,7 @@
 
 static void print_string(const char *text, FILE *out) {
     fputc('"', out);
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+    for (const unsigned char *c = (const unsigned char *)(text ? text : ""); *c; c++) { /* NULL: of an unsound graph */
         if (*c == '"' || *c == '\\')
             fprintf(out, "\\%c", *c);
         else if (*c < 0x20 || *c >= 0x7F)

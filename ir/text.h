@@ -14,4 +14,6 @@ Graph *graph_read(const char *text, size_t length, uint32_t file, Diag *diag);
 /* Structural soundness: argument order, arity, attributes, types against the shape rules, regions, outputs, unique
  * parameter names, tiers within `tiers` (a mask of Tier; 0 = any). Returns NULL if sound, else a malloc'd sentence. */
 char *graph_verify(const Graph *g, unsigned tiers);
+/* "logits", "loss", "correct", "state", "grad". */
+const char *output_kind_text(OutputKind kind);
 #endif

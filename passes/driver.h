@@ -1,5 +1,5 @@
-/* Between the table of passes (pass.c), the pipeline that options ask for (pipeline.c) and the run (run.c). Private to passes/.
- */
+/* Between the table of passes (pass.c), shared objects with more of them (plugins.c), the pipeline that options ask for
+ * (pipeline.c), what is asked of every result (check.c) and the run (run.c). Private to passes/. */
 #ifndef NETC_PASSES_DRIVER_H
 #define NETC_PASSES_DRIVER_H
 #include "passes/passes.h"
@@ -10,16 +10,55 @@ const char *pass_default_pipeline(Mode mode);
  * names it. */
 bool pass_order(const Pass *const *pass, uint32_t count, const Pass **first, const Pass **second);
 
+/* ---- plugins.c ---- */
+typedef struct NetcPlugin NetcPlugin;
+typedef struct Plugins {
+    const NetcPlugin **plugin;
+    const char **path;
+    void **library;
+    uint32_t count;
+} Plugins;
+/* Loads the shared objects; their passes have names of their own, or say that they replace one of netc's. False with a message in
+ * diag; plugins_close either way. */
+bool plugins_open(Plugins *p, Arena *arena, const PassOptions *options, Diag *diag);
+void plugins_close(Plugins *p);
+/* What `name` stands for where graphs of this mode are rewritten: a loaded pass, one of netc's, or NULL. */
+const Pass *plugins_find(const Plugins *p, const char *name, Mode mode);
+/* The name that `name` may have meant; NULL. */
+const char *plugins_nearest(const Plugins *p, Arena *arena, const char *name);
+
+/* ---- pipeline.c ---- */
+/* A word of the options that stands for runs of a pass, and whether there was one. */
+typedef struct Mention {
+    const char *text;
+    bool met;
+    struct Mention *next;
+} Mention;
+
 /* The passes of one run, in order. `arena` owns the list; shared objects stay loaded until pipeline_close. */
 typedef struct Pipeline {
     Arena *arena;
+    Mode mode;
+    Plugins plugins;
     const Pass **pass;
-    uint32_t count, capacity;
-    void **library;
-    uint32_t nlibraries;
+    uint32_t *ordinal; /* which run of this pass: 1, 2, … in the default pipeline, or in the list */
+    uint32_t count, capacity, ordinal_capacity;
+    Mention *mentions;
 } Pipeline;
 
 /* False with a message in diag on a mistake in the options; closed then too. */
 bool pipeline_open(Pipeline *p, Arena *arena, Mode mode, const PassOptions *options, Diag *diag);
 void pipeline_close(Pipeline *p);
+/* Does "cse" or "cse#2" name run i? */
+bool pipeline_names(const Pipeline *p, uint32_t i, const char *text);
+/* "cse#2"; without a number where the pass runs once. */
+const char *pipeline_run_name(const Pipeline *p, uint32_t i);
+/* The list as --passes takes it. */
+const char *pipeline_text(const Pipeline *p);
+
+/* ---- check.c ---- */
+/* The first value that does not belong into a graph of this mask (Pass.accepts), NO_VAL if all do. */
+Val pass_find_stranger(const Graph *g, unsigned mask);
+/* What is wrong with the result of a pass, malloc'd; NULL: nothing. */
+char *pass_fault(const Pass *pass, const Graph *before, const Graph *after);
 #endif

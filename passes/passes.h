@@ -40,6 +40,8 @@ typedef struct Pass {
     bool required;
     unsigned modes, accepts, leaves;
     const char *after; /* names separated by commas; NULL: none */
+    unsigned adds;     /* a mask of 1u << OutputKind */
+    bool replaces;     /* of a shared object: it stands for netc's pass of this name */
     const char *summary;
 } Pass;
 bool pass_runs_in(const Pass *pass, Mode mode);
@@ -49,7 +51,8 @@ uint32_t pass_count(void);
 const Pass *pass_at(uint32_t index);
 
 typedef struct PassOptions {
-    const char *pipeline;       /* names separated by commas; "-name,-name" takes passes out of the default; NULL: the default */
+    const char *pipeline;       /* a list of passes for each mode (pipeline.c has the grammar); NULL: the default */
+    unsigned bare_modes;        /* the modes that a list of names is for if it does not say; 0: both */
     const char *const *disable; /* names of optional passes to leave out */
     uint32_t ndisable;
     const char *const *load; /* shared objects with further passes (--load-pass) */
@@ -57,9 +60,19 @@ typedef struct PassOptions {
     int64_t bisect_limit; /* -1: off */
     uint32_t recompute;   /* how many values the backward pass computes again rather than keeps, cheapest first */
     bool print_before_all, print_after_all, time_passes;
-    const char *print_before, *print_after; /* one pass name, or NULL */
-    FILE *print;                            /* where graphs and times are printed; NULL: stderr */
+    const char *const *print_before, *const *print_after; /* "cse", "cse#2" */
+    uint32_t nprint_before, nprint_after;
+    FILE *print;            /* where graphs and times are printed; NULL: stderr */
+    const char *stop_after; /* the last pass to run; NULL: all. If it does not run, that is a mistake */
 } PassOptions;
+
+/* One run of a pass. */
+typedef struct PassRun {
+    const char *name; /* "cse#2"; "cse" where it runs once */
+    double seconds;
+    uint32_t before, after; /* values of the graph */
+    int64_t rewrites;
+} PassRun;
 
 typedef struct PassResult {
     Graph *graph;
@@ -68,6 +81,9 @@ typedef struct PassResult {
     uint32_t nremarks;
     int64_t rewrites;
     uint32_t recomputable; /* the largest useful PassOptions.recompute */
+    const char *pipeline;  /* what ran, as PassOptions.pipeline takes it for one mode */
+    PassRun *runs;
+    uint32_t nruns;
 } PassResult;
 
 /* Runs the pipeline on `in` (which stays the caller's). A graph that fails verification after a pass, and a pass that crashes,
@@ -76,6 +92,9 @@ typedef struct PassResult {
  * what is there when its turn comes) is reported into diag and returns false. */
 bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassResult *result);
 void passes_result_free(PassResult *result);
+/* Whether the options make sense for graphs of these modes, before there are any: no mistake in any list, and every pass that is
+ * named runs in one of the modes. False with a message in diag. */
+bool passes_check(const PassOptions *options, unsigned modes, Diag *diag);
 
 /* The passes, for tests that call one directly. */
 #define PASS(NAME, ...) Graph *pass_##NAME(const Graph *in, PassContext *context);

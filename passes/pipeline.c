@@ -1,179 +1,393 @@
-/* From options to the list of passes to run: the mode's default, a list that replaces it (--passes=a,b), names that are taken
- * out (--passes=-a, or disabled), and passes from shared objects. Mistakes are user mistakes: they go into diag. */
+/* From options to the list of passes to run. Mistakes are user mistakes: they go into diag. Grammar of --passes, in which blanks
+ * mean nothing:
+ *
+ *     text  = part { ";" part }
+ *     part  = [ "train:" | "infer:" ] list      without a mode: `changes` for both, `names` for PassOptions.bare_modes
+ *     list  = names | [ "default" ] changes
+ *     names = name { "," name }                 exactly these
+ *     changes = { "-" run | "+" name [ "@" ( "before:" | "after:" ) run ] [ "," ] }
+ *     run   = name [ "#" number ]               of the default pipeline: all runs of a pass, or one */
 #include "passes/driver.h"
 #include "passes/plugin.h"
-#include <dlfcn.h>
+#include <stdlib.h>
 #include <string.h>
 
+static bool mistake(Diag *diag, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool mistake(Diag *diag, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    diag_vreport(diag, SEV_ERROR, (Span){0}, format, args);
+    va_end(args);
+    return false;
+}
+
+static const char *mode_text(Mode mode) { return mode == MODE_TRAIN ? "training" : "inference"; }
+
 static void insert(Pipeline *p, uint32_t at, const Pass *pass) {
+    uint32_t ordinal = 1;
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (p->pass[i] == pass && p->ordinal[i] >= ordinal) ordinal = p->ordinal[i] + 1;
+    }
     ARENA_GROW(p->arena, p->pass, p->count, &p->capacity);
+    ARENA_GROW(p->arena, p->ordinal, p->count, &p->ordinal_capacity);
     memmove(&p->pass[at + 1], &p->pass[at], (p->count - at) * sizeof *p->pass);
+    memmove(&p->ordinal[at + 1], &p->ordinal[at], (p->count - at) * sizeof *p->ordinal);
     p->pass[at] = pass;
+    p->ordinal[at] = ordinal;
     p->count++;
 }
 
-/* ---- shared objects ---- */
+static void take_out(Pipeline *p, uint32_t at) {
+    p->count--;
+    memmove(&p->pass[at], &p->pass[at + 1], (p->count - at) * sizeof *p->pass);
+    memmove(&p->ordinal[at], &p->ordinal[at + 1], (p->count - at) * sizeof *p->ordinal);
+}
 
-typedef struct Loaded {
-    const NetcPlugin *plugin;
-    struct Loaded *next;
-} Loaded;
+static void mention(Pipeline *p, const char *text, bool met) {
+    Mention *m = p->mentions;
+    while (m && strcmp(m->text, text)) m = m->next;
+    if (!m) {
+        m = ARENA_NEW(p->arena, Mention);
+        *m = (Mention){arena_strdup(p->arena, text), false, p->mentions};
+        p->mentions = m;
+    }
+    m->met |= met;
+}
 
-static const NetcPlugin *load(Pipeline *p, const char *path, Diag *diag) {
-    /* A name without a slash would be searched for in the system's library path. */
-    const char *file = strchr(path, '/') ? path : arena_printf(p->arena, "./%s", path);
-    void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        diag_error(diag, (Span){0}, "cannot load the passes of '%s': %s", path, dlerror());
+/* ---- words ---- */
+
+static const char *skip(const char *at) { return at + strspn(at, " \t\n"); }
+
+/* The next word of letters, digits and '_', copied; "" if none stands there. */
+static const char *word(Arena *arena, const char **at) {
+    *at = skip(*at);
+    size_t length = strspn(*at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789");
+    const char *text = arena_strndup(arena, *at, length);
+    *at = skip(*at + length);
+    return text;
+}
+
+static bool accept(const char **at, const char *token) {
+    *at = skip(*at);
+    if (strncmp(*at, token, strlen(token))) return false;
+    *at += strlen(token);
+    return true;
+}
+
+static bool unknown(Pipeline *p, const char *name, Diag *diag) {
+    const char *near = plugins_nearest(&p->plugins, p->arena, name);
+    if (near) return mistake(diag, "there is no pass '%s'; did you mean '%s'?", name, near);
+    return mistake(diag, "there is no pass '%s'; 'netc help passes' lists them", name);
+}
+
+/* The pass that stands next; NULL after a report. */
+static const Pass *read_pass(Pipeline *p, const char **at, Diag *diag) {
+    const char *from = skip(*at), *name = word(p->arena, at);
+    if (!*name) {
+        if (*from && *from != ',')
+            mistake(diag, "a list of passes has '%c' where a name should stand", *from);
+        else
+            mistake(diag, "a list of passes lacks a name");
         return NULL;
     }
-    p->library[p->nlibraries++] = library;
-    const NetcPlugin *plugin = dlsym(library, "netc_plugin");
-    if (!plugin) {
-        diag_error(diag, (Span){0}, "'%s' is no plugin for netc: it does not export 'netc_plugin'", path);
-        return NULL;
-    }
-    if (plugin->version != NETC_PLUGIN_VERSION) {
-        diag_error(diag, (Span){0}, "'%s' was built for version %u of netc's plugins, this is version %d", path, plugin->version,
-                   NETC_PLUGIN_VERSION);
-        return NULL;
-    }
-    return plugin;
+    const Pass *pass = plugins_find(&p->plugins, name, p->mode);
+    if (!pass) unknown(p, name, diag);
+    return pass;
 }
 
-static bool load_all(Pipeline *p, const PassOptions *o, Loaded **loaded, Diag *diag) {
-    p->library = ARENA_ARRAY(p->arena, void *, o->nload);
-    for (uint32_t i = 0; i < o->nload; i++) {
-        const NetcPlugin *plugin = load(p, o->load[i], diag);
-        if (!plugin) return false;
-        Loaded *entry = ARENA_NEW(p->arena, Loaded);
-        *entry = (Loaded){plugin, NULL};
-        *loaded = entry;
-        loaded = &entry->next;
+/* A pass, and "#2" behind it. */
+typedef struct RunName {
+    const Pass *pass;
+    uint32_t ordinal; /* 0: every run */
+    const char *text;
+} RunName;
+
+static bool read_run(Pipeline *p, const char **at, RunName *run, Diag *diag) {
+    run->ordinal = 0;
+    run->pass = read_pass(p, at, diag);
+    if (!run->pass) return false;
+    run->text = run->pass->name;
+    if (!accept(at, "#")) return true;
+    const char *number = word(p->arena, at);
+    char *end;
+    unsigned long ordinal = strtoul(number, &end, 10);
+    if (*number < '1' || *number > '9' || *end || ordinal > UINT32_MAX)
+        return mistake(diag, "'%s#' needs the number of a run, from 1, found '%s'", run->pass->name, number);
+    run->ordinal = (uint32_t)ordinal;
+    run->text = arena_printf(p->arena, "%s#%lu", run->pass->name, ordinal);
+    return true;
+}
+
+static bool is_run(const Pipeline *p, uint32_t i, const RunName *run) {
+    return p->pass[i] == run->pass && (run->ordinal == 0 || run->ordinal == p->ordinal[i]);
+}
+
+/* ---- the default pipeline ---- */
+
+/* Loaded passes where their plugins want them. One that replaces a pass of netc's stands where that one does. */
+static bool place_plugin(Pipeline *p, const NetcPlugin *plugin, const char *path, Diag *diag) {
+    uint32_t at = p->count;
+    bool runs = false;
+    for (uint32_t i = 0; i < plugin->count; i++) runs |= !plugin->passes[i].replaces && pass_runs_in(&plugin->passes[i], p->mode);
+    if (!runs) return true;
+    if (plugin->after) {
+        while (at > 0 && strcmp(p->pass[at - 1]->name, plugin->after) != 0) at--;
+        if (at == 0 && !plugins_find(&p->plugins, plugin->after, p->mode))
+            return mistake(diag, "the passes of '%s' want to run after '%s', but there is no such pass", path, plugin->after);
+        if (at == 0)
+            return mistake(diag, "the passes of '%s' want to run after '%s', which does not run in %s", path, plugin->after,
+                           mode_text(p->mode));
+    }
+    for (uint32_t i = 0; i < plugin->count; i++) {
+        const Pass *pass = &plugin->passes[i];
+        if (!pass->replaces && pass_runs_in(pass, p->mode)) insert(p, at++, pass);
     }
     return true;
 }
 
-static const Pass *find(const Loaded *loaded, const char *name) {
-    for (; loaded; loaded = loaded->next) {
-        for (uint32_t i = 0; i < loaded->plugin->count; i++) {
-            if (strcmp(loaded->plugin->passes[i].name, name) == 0) return &loaded->plugin->passes[i];
-        }
+static bool append_default(Pipeline *p, Diag *diag) {
+    const char *names = pass_default_pipeline(p->mode);
+    do insert(p, p->count, plugins_find(&p->plugins, word(p->arena, &names), p->mode));
+    while (accept(&names, ","));
+    for (uint32_t i = 0; i < p->plugins.count; i++) {
+        if (!place_plugin(p, p->plugins.plugin[i], p->plugins.path[i], diag)) return false;
     }
-    return pass_find(name);
-}
-
-/* Places loaded passes into a default pipeline. */
-static bool place(Pipeline *p, const Loaded *loaded, Mode mode, Diag *diag) {
-    for (; loaded; loaded = loaded->next) {
-        const NetcPlugin *plugin = loaded->plugin;
-        uint32_t at = p->count;
-        if (plugin->after) {
-            while (at > 0 && strcmp(p->pass[at - 1]->name, plugin->after) != 0) at--;
-            if (at == 0 && !find(loaded, plugin->after)) {
-                diag_error(diag, (Span){0}, "a loaded pass wants to run after '%s', but there is no such pass", plugin->after);
-                return false;
-            }
-            if (at == 0) at = p->count;
-        }
-        for (uint32_t i = 0; i < plugin->count; i++) {
-            if (pass_runs_in(&plugin->passes[i], mode)) insert(p, at++, &plugin->passes[i]);
-        }
-    }
-    return true;
-}
-
-/* ---- names ---- */
-
-/* The next name of a comma-separated list, copied; NULL at its end. */
-static const char *next_name(Arena *arena, const char **list) {
-    if (!*list) return NULL;
-    const char *comma = strchr(*list, ',');
-    const char *name = arena_strndup(arena, *list, comma ? (size_t)(comma - *list) : strlen(*list));
-    *list = comma ? comma + 1 : NULL;
-    return name;
-}
-
-static bool unknown(const char *name, Diag *diag) {
-    diag_error(diag, (Span){0}, "there is no pass '%s'; 'netc help passes' lists them", name);
-    return false;
-}
-
-static bool append_list(Pipeline *p, const Loaded *loaded, const char *list, Diag *diag) {
-    if (!*list) return true;
-    for (const char *name; (name = next_name(p->arena, &list));) {
-        const Pass *pass = find(loaded, name);
-        if (name[0] == '-') {
-            diag_error(diag, (Span){0},
-                       "a list of passes either names passes to run or, with '-', passes to leave out; '%s' mixes them", name);
-            return false;
-        }
-        if (!pass) return unknown(name, diag);
-        insert(p, p->count, pass);
-    }
-    return true;
-}
-
-static bool leave_out(Pipeline *p, const Loaded *loaded, const char *name, Diag *diag) {
-    const Pass *pass = find(loaded, name);
-    if (!pass) return unknown(name, diag);
-    if (pass->required) {
-        diag_error(diag, (Span){0}, "the pass '%s' is required and cannot be left out", name);
-        return false;
-    }
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < p->count; i++) {
-        if (p->pass[i] != pass) p->pass[kept++] = p->pass[i];
-    }
-    p->count = kept;
-    return true;
-}
-
-static bool leave_out_list(Pipeline *p, const Loaded *loaded, const char *list, Diag *diag) {
-    for (const char *name; (name = next_name(p->arena, &list));) {
-        if (name[0] != '-') {
-            diag_error(diag, (Span){0},
-                       "a list of passes either names passes to run or, with '-', passes to leave out; '%s' mixes them", name);
-            return false;
-        }
-        if (!leave_out(p, loaded, name + 1, diag)) return false;
-    }
-    return true;
-}
-
-/* A default pipeline as it will run, loaded passes included. A list of names is the user's own order. */
-static bool in_order(const Pipeline *p, Diag *diag) {
     const Pass *first, *second;
     if (pass_order(p->pass, p->count, &first, &second)) return true;
-    diag_error(diag, (Span){0}, "the pass '%s' has to run after '%s', which the default pipeline runs behind it", first->name,
-               second->name);
-    return false;
+    return mistake(diag, "the pass '%s' has to run after '%s', which the default pipeline runs behind it", first->name,
+                   second->name);
 }
 
-static bool fill(Pipeline *p, Mode mode, const PassOptions *o, Diag *diag) {
-    Loaded *loaded = NULL;
-    if (!load_all(p, o, &loaded, diag)) return false;
-    bool listed = o->pipeline && o->pipeline[0] != '-';
-    if (listed) {
-        if (!append_list(p, loaded, o->pipeline, diag)) return false;
-    } else {
-        if (!append_list(p, loaded, pass_default_pipeline(mode), diag) || !place(p, loaded, mode, diag) || !in_order(p, diag))
-            return false;
-        if (o->pipeline && !leave_out_list(p, loaded, o->pipeline, diag)) return false;
+/* ---- lists ---- */
+
+static bool mixed(const char *what, Diag *diag) {
+    return mistake(
+        diag, "a list of passes either names the passes to run or changes the default with '-' and '+'; '%s' does not fit", what);
+}
+
+static bool leave_out(Pipeline *p, const char **at, Diag *diag) {
+    RunName run;
+    if (!read_run(p, at, &run, diag)) return false;
+    const Pass *ours = pass_find(run.pass->name);
+    if (run.pass->required || (ours && ours->required))
+        return mistake(diag, "the pass '%s' is required and cannot be left out", run.pass->name);
+    bool met = false;
+    for (uint32_t i = p->count; i-- > 0;) {
+        if (!is_run(p, i, &run)) continue;
+        take_out(p, i);
+        met = true;
     }
-    for (uint32_t i = 0; i < o->ndisable; i++) {
-        if (!leave_out(p, loaded, o->disable[i], diag)) return false;
-    }
+    mention(p, run.text, met);
     return true;
+}
+
+/* Where a pass is to be added: before or after the one run that stands next. */
+static bool read_place(Pipeline *p, const char **at, uint32_t *place, Diag *diag) {
+    bool before = accept(at, "before");
+    if ((!before && !accept(at, "after")) || !accept(at, ":"))
+        return mistake(diag, "expected 'before:' or 'after:' and the name of a pass behind '@', found '%.40s'", *at);
+    RunName run;
+    if (!read_run(p, at, &run, diag)) return false;
+    uint32_t runs = 0;
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (!is_run(p, i, &run)) continue;
+        runs++;
+        *place = before ? i : i + 1;
+    }
+    if (runs == 0) return mistake(diag, "'%s' does not run in %s, so nothing can be placed by it", run.text, mode_text(p->mode));
+    if (runs > 1) return mistake(diag, "'%s' runs %u times: '%s#1' is the first of them", run.text, runs, run.text);
+    return true;
+}
+
+/* Must a pass that a list names not rewrite graphs of this mode? */
+static bool fits_mode(const Pipeline *p, const Pass *pass, Diag *diag) {
+    if (!pass->modes || pass_runs_in(pass, p->mode)) return true;
+    return mistake(diag, "the pass '%s' does not rewrite graphs of %s, for which this list is", pass->name, mode_text(p->mode));
+}
+
+static bool add(Pipeline *p, const char **at, Diag *diag) {
+    uint32_t place = p->count;
+    const Pass *pass = read_pass(p, at, diag);
+    if (!pass || !fits_mode(p, pass, diag)) return false;
+    if (accept(at, "@") && !read_place(p, at, &place, diag)) return false;
+    insert(p, place, pass);
+    return true;
+}
+
+static bool append_changes(Pipeline *p, const char *at, Diag *diag) {
+    bool comma = false;
+    while (*(at = skip(at))) {
+        const char *from = at;
+        if (accept(&at, "-")) {
+            if (!leave_out(p, &at, diag)) return false;
+        } else if (accept(&at, "+")) {
+            if (!add(p, &at, diag)) return false;
+        } else {
+            const char *what = word(p->arena, &at);
+            return *what ? mixed(what, diag) : mistake(diag, "a list of passes has '%c' where '-' or '+' should stand", *from);
+        }
+        comma = accept(&at, ",");
+    }
+    return !comma || mistake(diag, "a list of passes lacks a name");
+}
+
+static bool append_names(Pipeline *p, const char *at, Diag *diag) {
+    do {
+        at = skip(at);
+        if (*at == '-' || *at == '+') {
+            const char *from = at++, *name = word(p->arena, &at);
+            return mixed(arena_printf(p->arena, "%c%s", *from, name), diag);
+        }
+        const Pass *pass = read_pass(p, &at, diag);
+        if (!pass || !fits_mode(p, pass, diag)) return false;
+        insert(p, p->count, pass);
+    } while (accept(&at, ","));
+    return !*at || mistake(diag, "a list of passes has '%c' where ',' should stand", *at);
+}
+
+/* ---- parts ---- */
+
+typedef struct Part {
+    bool changes;     /* of the default, otherwise names */
+    const char *list; /* behind "default" and the mode; NULL: the default as it is */
+    bool is_for[2];   /* by Mode */
+} Part;
+
+/* One part of the text, in its own copy. */
+static bool read_part(Pipeline *p, const char *text, unsigned bare_modes, Part *part, Diag *diag) {
+    const char *at = text, *name = word(p->arena, &at);
+    *part = (Part){.list = text, .is_for = {true, true}};
+    bool moded = *name && *at == ':';
+    if (moded) {
+        part->is_for[MODE_TRAIN] = !strcmp(name, "train");
+        part->is_for[MODE_INFER] = !strcmp(name, "infer");
+        if (!part->is_for[MODE_TRAIN] && !part->is_for[MODE_INFER])
+            return mistake(diag, "a list of passes is for 'train:' or 'infer:', found '%s:'", name);
+        part->list = ++at;
+        name = word(p->arena, &at);
+    }
+    if (!*skip(part->list))
+        return mistake(diag, "the list of passes%s%s is empty; 'default' is the default one", moded ? " for " : "",
+                       !moded ? "" : mode_text(part->is_for[MODE_INFER]));
+    bool whole = !strcmp(name, "default");
+    if (whole) part->list = at;
+    part->changes = whole || *skip(part->list) == '-' || *skip(part->list) == '+';
+    if (moded || part->changes || !bare_modes) return true;
+    part->is_for[MODE_TRAIN] = bare_modes & PASS_TRAIN;
+    part->is_for[MODE_INFER] = bare_modes & PASS_INFER;
+    return true;
+}
+
+/* The part of the text that is for p's mode; without one, `part` is the default. */
+static bool choose_part(Pipeline *p, const PassOptions *o, Part *part, Diag *diag) {
+    *part = (Part){.changes = true, .list = ""};
+    bool chosen = false;
+    for (const char *at = o->pipeline; at;) {
+        const char *semicolon = strchr(at, ';');
+        Part next;
+        if (!read_part(p, semicolon ? arena_strndup(p->arena, at, (size_t)(semicolon - at)) : at, o->bare_modes, &next, diag))
+            return false;
+        if (next.is_for[p->mode] && chosen) return mistake(diag, "there are two lists of passes for %s", mode_text(p->mode));
+        if (next.is_for[p->mode]) *part = next, chosen = true;
+        at = semicolon ? semicolon + 1 : NULL;
+    }
+    if (o->pipeline) mention(p, o->pipeline, chosen);
+    return true;
+}
+
+static bool fill(Pipeline *p, const PassOptions *o, Diag *diag) {
+    Part part;
+    if (!plugins_open(&p->plugins, p->arena, o, diag) || !choose_part(p, o, &part, diag)) return false;
+    bool ok = part.changes ? append_default(p, diag) && append_changes(p, part.list, diag) : append_names(p, part.list, diag);
+    for (uint32_t i = 0; i < o->ndisable && ok; i++) {
+        const char *at = o->disable[i];
+        ok = leave_out(p, &at, diag);
+        if (ok && *at) ok = mistake(diag, "'%s' is not the name of one pass", o->disable[i]);
+    }
+    return ok;
 }
 
 bool pipeline_open(Pipeline *p, Arena *arena, Mode mode, const PassOptions *options, Diag *diag) {
-    *p = (Pipeline){.arena = arena};
-    if (fill(p, mode, options, diag)) return true;
+    Mention *mentions = p->mentions;
+    *p = (Pipeline){.arena = arena, .mode = mode, .mentions = mentions};
+    if (fill(p, options, diag)) return true;
     pipeline_close(p);
     return false;
 }
 
-void pipeline_close(Pipeline *p) {
-    while (p->nlibraries > 0) dlclose(p->library[--p->nlibraries]);
+void pipeline_close(Pipeline *p) { plugins_close(&p->plugins); }
+
+bool pipeline_names(const Pipeline *p, uint32_t i, const char *text) {
+    size_t length = strlen(p->pass[i]->name);
+    if (strncmp(text, p->pass[i]->name, length)) return false;
+    return !text[length] || (text[length] == '#' && strtoul(text + length + 1, NULL, 10) == p->ordinal[i]);
+}
+
+const char *pipeline_run_name(const Pipeline *p, uint32_t i) {
+    for (uint32_t k = 0; k < p->count; k++) {
+        if (k != i && p->pass[k] == p->pass[i]) return arena_printf(p->arena, "%s#%u", p->pass[i]->name, p->ordinal[i]);
+    }
+    return arena_strdup(p->arena, p->pass[i]->name); /* a shared object may be gone when it is read */
+}
+
+const char *pipeline_text(const Pipeline *p) {
+    size_t length = 1;
+    for (uint32_t i = 0; i < p->count; i++) length += strlen(p->pass[i]->name) + 1;
+    char *text = arena_alloc(p->arena, length), *at = text;
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (i) *at++ = ',';
+        at = stpcpy(at, p->pass[i]->name);
+    }
+    return text;
+}
+
+/* ---- options without effect ---- */
+
+static void mention_printed(Pipeline *p, const char *const *name, uint32_t count) {
+    for (uint32_t k = 0; k < count; k++) {
+        bool met = false;
+        for (uint32_t i = 0; i < p->count; i++) met |= pipeline_names(p, i, name[k]);
+        mention(p, name[k], met);
+    }
+}
+
+/* Names that no list of passes has passed judgement on. */
+static bool check_printed(Pipeline *p, const char *const *name, uint32_t count, Diag *diag) {
+    for (uint32_t k = 0; k < count; k++) {
+        RunName run;
+        const char *at = name[k];
+        if (!read_run(p, &at, &run, diag)) return false;
+        if (*at) return mistake(diag, "'%s' is not the name of one pass", name[k]);
+    }
+    return true;
+}
+
+static const char *in_modes(unsigned modes) {
+    return modes == PASS_TRAIN ? " in training" : modes == PASS_INFER ? " in inference" : "";
+}
+
+bool passes_check(const PassOptions *o, unsigned modes, Diag *diag) {
+    Arena *arena = arena_new();
+    Pipeline p = {0};
+    bool ok = true;
+    for (int m = MODE_TRAIN; m <= MODE_INFER && ok; m++) {
+        if (!(modes & (m == MODE_TRAIN ? PASS_TRAIN : PASS_INFER))) continue;
+        ok = pipeline_open(&p, arena, (Mode)m, o, diag);
+        if (!ok) break;
+        ok = check_printed(&p, o->print_before, o->nprint_before, diag) &&
+             check_printed(&p, o->print_after, o->nprint_after, diag);
+        mention_printed(&p, o->print_before, o->nprint_before);
+        mention_printed(&p, o->print_after, o->nprint_after);
+        pipeline_close(&p);
+    }
+    for (const Mention *m = p.mentions; m && ok; m = m->next) {
+        if (m->met) continue;
+        if (o->pipeline && !strcmp(m->text, o->pipeline))
+            ok = mistake(diag, "'%s' has no list of passes%s", m->text, in_modes(modes));
+        else
+            ok =
+                mistake(diag, "the pass '%s' does not run%s: there is nothing to leave out or to print", m->text, in_modes(modes));
+    }
+    arena_free(arena);
+    return ok;
 }

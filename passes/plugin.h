@@ -8,21 +8,27 @@
  *     cc -shared -fPIC -I NETC_SOURCE -o my_fusion.so my_fusion.c         (docs/examples/pass_double.c is a whole one)
  *
  * The functions of ir/ and pass_allowed, pass_remark come from the netc that loads it. A loaded pass is in the default
- * pipelines that its `modes` name, and can be named in --passes and switched off like any other; netc verifies
- * its result. The shared object must stay valid until the run ends; it is unloaded then. */
+ * pipelines that its `modes` name, and can be named in --passes and switched off like any other. A pass without `modes` runs only
+ * where a list names it. Names are letters, digits and '_', and no other pass's: a row that says `.replaces = true` has the name
+ * of one of netc's passes and runs wherever that one would, in the modes that it names.
+ *
+ * netc holds every result to this: a new graph, sound, of the same mode, with only what `leaves` says; the same leaves; and the
+ * same outputs in kind, name and type, but for kinds that `adds` names. The shared object must stay valid until the run ends; it
+ * is unloaded then. */
 #ifndef NETC_PASSES_PLUGIN_H
 #define NETC_PASSES_PLUGIN_H
 #include "passes/passes.h"
 
 /* Raised whenever Graph, Expr, Pass or PassContext change. */
-#define NETC_PLUGIN_VERSION 2
+#define NETC_PLUGIN_VERSION 3
 
-typedef struct NetcPlugin {
+typedef struct NetcPlugin NetcPlugin;
+struct NetcPlugin {
     uint32_t version; /* NETC_PLUGIN_VERSION */
     const Pass *passes;
     uint32_t count;
     const char *after; /* in the default pipelines they run behind the last run of this pass; NULL: at the end */
-} NetcPlugin;
+};
 
 extern const NetcPlugin netc_plugin; /* defined by the shared object */
 #endif

@@ -10,20 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
-typedef struct Timing {
-    const char *pass;
-    double seconds;
-    uint32_t before, after;
-    int64_t rewrites;
-} Timing;
-
 typedef struct Run {
     const PassOptions *options;
     Diag *diag;
     PassContext context;
     FILE *print;
-    Timing *timing;
-    uint32_t ntimings;
+    PassRun *runs;
+    uint32_t nruns;
 } Run;
 
 static double now(void) {
@@ -34,20 +27,23 @@ static double now(void) {
 
 /* ---- printing ---- */
 
-static bool asked(bool all, const char *one, const Pass *pass) { return all || (one && strcmp(one, pass->name) == 0); }
+static bool asked(bool all, const char *const *name, uint32_t count, const Pipeline *p, uint32_t i) {
+    for (uint32_t k = 0; k < count && !all; k++) all = pipeline_names(p, i, name[k]);
+    return all;
+}
 
 /* The heading is a comment of the textual form, so the whole output can be read back graph by graph. */
-static void print_graph(const Run *run, const char *when, const Pass *pass, const Graph *g) {
-    fprintf(run->print, "# %s %s\n", when, pass->name);
+static void print_graph(const Run *run, const char *when, const char *name, const Graph *g) {
+    fprintf(run->print, "# %s %s\n", when, name);
     graph_print(g, run->print);
 }
 
 static void print_timing(const Run *run) {
     double total = 0;
     fprintf(run->print, "%-20s %10s %9s %16s\n", "pass", "ms", "rewrites", "values");
-    for (uint32_t i = 0; i < run->ntimings; i++) {
-        const Timing *t = &run->timing[i];
-        fprintf(run->print, "%-20s %10.3f %9lld %7u -> %5u\n", t->pass, 1e3 * t->seconds, (long long)t->rewrites, t->before,
+    for (uint32_t i = 0; i < run->nruns; i++) {
+        const PassRun *t = &run->runs[i];
+        fprintf(run->print, "%-20s %10.3f %9lld %7u -> %5u\n", t->name, 1e3 * t->seconds, (long long)t->rewrites, t->before,
                 t->after);
         total += t->seconds;
     }
@@ -56,18 +52,8 @@ static void print_timing(const Run *run) {
 
 /* ---- checks ---- */
 
-/* The first value that does not belong into a graph of this mask, NO_VAL if all do. */
-static Val find_stranger(const Graph *g, unsigned mask) {
-    for (Val v = 0; v < g->count; v++) {
-        const Value *value = &g->value[v];
-        bool fused = value->nregions && value->op != OP_MAP;
-        if (!(op_tier(value->op) & mask) || ((mask & PASS_UNFUSED) && fused)) return v;
-    }
-    return NO_VAL;
-}
-
 static bool accepts(const Run *run, const Pass *pass, const Graph *g) {
-    Val v = find_stranger(g, pass->accepts);
+    Val v = pass_find_stranger(g, pass->accepts);
     if (v == NO_VAL) return true;
     diag_error(run->diag, g->value[v].span, "the pass '%s' cannot run here: it does not accept '%s' (%%%u)%s", pass->name,
                op_text(g->value[v].op), v,
@@ -80,19 +66,11 @@ static void report_bug(const Pass *pass, const char *why, const Graph *before, c
     fprintf(stderr, "netc: internal error: after the pass '%s' the graph is unsound: %s\n", pass->name, why);
     fprintf(stderr, "# the graph before %s\n", pass->name);
     graph_print(before, stderr);
-    fprintf(stderr, "# the graph after %s\n", pass->name);
-    graph_print(after, stderr);
+    if (after && after != before) {
+        fprintf(stderr, "# the graph after %s\n", pass->name);
+        graph_print(after, stderr);
+    }
     exit(70);
-}
-
-static void check_result(const Pass *pass, const Graph *before, const Graph *after) {
-    char *why = graph_verify(after, 0);
-    if (why) report_bug(pass, why, before, after);
-    Val v = find_stranger(after, pass->leaves);
-    if (v == NO_VAL) return;
-    char text[128];
-    snprintf(text, sizeof text, "%%%u: the pass must not leave '%s'", v, op_text(after->value[v].op));
-    report_bug(pass, text, before, after);
 }
 
 /* ---- crashes ---- */
@@ -118,12 +96,16 @@ static void report_crash(int number) {
 static const int crash_signals[] = {SIGABRT, SIGSEGV, SIGFPE, SIGBUS};
 enum { CRASH_SIGNALS = sizeof crash_signals / sizeof *crash_signals };
 
-static Graph *run_guarded(const Pass *pass, const Graph *g, PassContext *context) {
+static Graph *run_guarded(const Pass *pass, const Graph *g, PassContext *context, double *seconds) {
     struct sigaction old[CRASH_SIGNALS], new = {.sa_handler = report_crash};
     at_work.pass = pass;
     at_work.graph = g;
     for (int i = 0; i < CRASH_SIGNALS; i++) sigaction(crash_signals[i], &new, &old[i]);
+    double start = now();
     Graph *next = pass->run(g, context);
+    *seconds = now() - start;
+    char *fault = pass_fault(pass, g, next); /* guarded too: a graph may be broken in any way */
+    if (fault) report_bug(pass, fault, g, next);
     for (int i = 0; i < CRASH_SIGNALS; i++) sigaction(crash_signals[i], &old[i], NULL);
     at_work.pass = NULL;
     return next;
@@ -139,31 +121,43 @@ static Graph *copy(const Graph *in) {
     return g;
 }
 
-/* Consumes g; NULL if the pass does not accept it. */
-static Graph *run_pass(Run *run, const Pass *pass, Graph *g) {
+/* Run i of the pipeline. Consumes g; NULL if the pass does not accept it. */
+static Graph *run_pass(Run *run, const Pipeline *p, uint32_t i, Graph *g) {
     const PassOptions *o = run->options;
+    const Pass *pass = p->pass[i];
+    const char *name = pipeline_run_name(p, i);
     if (!accepts(run, pass, g)) {
         graph_free(g);
         return NULL;
     }
-    if (asked(o->print_before_all, o->print_before, pass)) print_graph(run, "before", pass, g);
+    if (asked(o->print_before_all, o->print_before, o->nprint_before, p, i)) print_graph(run, "before", name, g);
     int64_t rewrites = run->context.rewrites;
     run->context.pass = arena_strdup(run->context.arena, pass->name); /* a shared object may be gone when remarks are read */
-    double start = now();
-    Graph *next = run_guarded(pass, g, &run->context);
-    double seconds = now() - start;
-    if (!next) report_bug(pass, "it returned none", g, g);
-    check_result(pass, g, next);
-    if (asked(o->print_after_all, o->print_after, pass)) print_graph(run, "after", pass, next);
-    run->timing[run->ntimings++] = (Timing){run->context.pass, seconds, g->count, next->count, run->context.rewrites - rewrites};
+    double seconds;
+    Graph *next = run_guarded(pass, g, &run->context, &seconds);
+    if (asked(o->print_after_all, o->print_after, o->nprint_after, p, i)) print_graph(run, "after", name, next);
+    run->runs[run->nruns++] = (PassRun){name, seconds, g->count, next->count, run->context.rewrites - rewrites};
     graph_free(g);
     return next;
 }
 
+/* How many of the passes are to run; 0 if the last one is not there. */
+static uint32_t runs_to(const Pipeline *p, const char *last) {
+    uint32_t count = p->count;
+    while (last && count > 0 && strcmp(p->pass[count - 1]->name, last)) count--;
+    return count;
+}
+
 static Graph *run_pipeline(Run *run, const Pipeline *p, const Graph *in) {
+    const char *last = run->options->stop_after;
+    uint32_t count = runs_to(p, last);
+    if (last && count == 0) {
+        diag_error(run->diag, (Span){0}, "the pass '%s' does not run, so the graph behind it cannot be had", last);
+        return NULL;
+    }
     Graph *g = copy(in);
-    run->timing = ARENA_ARRAY(run->context.arena, Timing, p->count);
-    for (uint32_t i = 0; g && i < p->count; i++) g = run_pass(run, p->pass[i], g);
+    run->runs = ARENA_ARRAY(run->context.arena, PassRun, count);
+    for (uint32_t i = 0; g && i < count; i++) g = run_pass(run, p, i, g);
     return g;
 }
 
@@ -171,9 +165,10 @@ bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassRes
     Arena *arena = arena_new();
     Run run = {.options = options, .diag = diag, .print = options->print ? options->print : stderr};
     run.context = (PassContext){.arena = arena, .bisect_limit = options->bisect_limit, .recompute = options->recompute};
-    Pipeline pipeline;
+    Pipeline pipeline = {0};
     if (pipeline_open(&pipeline, arena, in->mode, options, diag)) {
         result->graph = run_pipeline(&run, &pipeline, in);
+        result->pipeline = pipeline_text(&pipeline);
         pipeline_close(&pipeline);
         if (result->graph) {
             if (options->time_passes) print_timing(&run);
@@ -182,6 +177,8 @@ bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassRes
             result->nremarks = run.context.nremarks;
             result->rewrites = run.context.rewrites;
             result->recomputable = run.context.recomputable;
+            result->runs = run.runs;
+            result->nruns = run.nruns;
             return true;
         }
     }

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from e2e import SMALL, Workspace, check, fabricate_cifar10, metrics, read_safetensors, step_losses
+from e2e import SMALL, Workspace, check, fabricate_cifar10, metrics, read_safetensors, step_losses, recomputable
 
 STEPS = 20
 MODEL = [SMALL, "--set", "se=true"]
@@ -116,7 +116,7 @@ def check_bf16(at):
 
 def check_recompute(at):
     """Activations computed again: the same bits as netc's, and a limit holds for every level or is refused."""
-    options = [*MODEL, "--recompute", 1000]
+    options = [*MODEL, "--recompute", recomputable(at, *MODEL)]
     at.run("build", *options, "--cpu", "native", "-o", at("again"))
     at.run("train", *options, *train(4, at("again-netc")))
     run(at, at("again"), *train(4, at("again-exe")))

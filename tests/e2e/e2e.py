@@ -66,6 +66,12 @@ class Workspace:
         print(f"  ok: {lines[0]}")
 
 
+def recomputable(at, *model):
+    """The largest --recompute of a model."""
+    _, err = at.run("ir", *model, "--stage=final", "--recompute", 10**9, status=2)
+    return int(err.split("at most ")[1].split()[0])
+
+
 def small_images(at):
     """small.net with its gates and with images of 8x8, for machines that are emulated."""
     with open(SMALL) as file:

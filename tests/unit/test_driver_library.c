@@ -45,7 +45,7 @@ static void compile_model(const struct Case *c) {
                     c->gemm ? "--conv=gemm" : "--conv=auto"};
     ck_assert(options_parse(&f.options, CMD_PREDICT, "predict", 6, argv, 0));
     ck_assert_int_eq(session_find_model(&f.session, &f.options, "predict"), 0);
-    ck_assert_int_eq(session_machine(&f.session, false, true), 0);
+    ck_assert_int_eq(session_machine(&f.session, false, true, "eval"), 0);
     const RtProgram *p = rt_machine_program(f.session.machine);
     for (uint32_t i = 0; i < p->nparams; i++) randomise(&p->params[i], rt_machine_space(f.session.machine, RT_PARAMS), i);
     for (uint32_t i = 0; i < p->nstate; i++) randomise(&p->state[i], rt_machine_space(f.session.machine, RT_STATE), 1000 + i);

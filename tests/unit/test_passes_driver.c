@@ -38,16 +38,58 @@ static const struct {
     const char *pipeline, *disable, *load, *message; /* message: how it begins */
 } mistakes[] = {
     {"nothing_such", NULL, NULL, "error: there is no pass 'nothing_such'"},
-    {"lower,,dce", NULL, NULL, "error: there is no pass ''"},
+    {"csee", NULL, NULL, "error: there is no pass 'csee'; did you mean 'cse'?"},
+    {"lower,,dce", NULL, NULL, "error: a list of passes lacks a name"},
+    {"lower,", NULL, NULL, "error: a list of passes lacks a name"},
+    {"-dce,", NULL, NULL, "error: a list of passes lacks a name"},
+    {"lower dce", NULL, NULL, "error: a list of passes has 'd' where ',' should stand"},
+    {"lower#1", NULL, NULL, "error: a list of passes has '#' where ',' should stand"},
+    {"lower,.", NULL, NULL, "error: a list of passes has '.' where a name should stand"},
+    {"", NULL, NULL, "error: the list of passes is empty; 'default' is the default one"},
+    {"  ", NULL, NULL, "error: the list of passes is empty; 'default' is the default one"},
+    {"train:", NULL, NULL, "error: the list of passes for training is empty"},
+    {"train:default;infer: ", NULL, NULL, "error: the list of passes for inference is empty"},
+    {"train:default;", NULL, NULL, "error: the list of passes is empty"},
+    {"trian:default", NULL, NULL, "error: a list of passes is for 'train:' or 'infer:', found 'trian:'"},
+    {"train:default;train:-cse", NULL, NULL, "error: there are two lists of passes for training"},
+    {"-cse;train:default", NULL, NULL, "error: there are two lists of passes for training"},
+    {"lower,fold_batch_norm", NULL, NULL, "error: the pass 'fold_batch_norm' does not rewrite graphs of training, for which"},
+    {"+fold_batch_norm", NULL, NULL, "error: the pass 'fold_batch_norm' does not rewrite graphs of training, for which"},
+    {"default+dce@behind:cse", NULL, NULL,
+     "error: expected 'before:' or 'after:' and the name of a pass behind '@', found 'behind"},
+    {"default+dce@before:cse", NULL, NULL, "error: 'cse' runs 3 times: 'cse#1' is the first of them"},
+    {"default+dce@before:cse#4", NULL, NULL, "error: 'cse#4' does not run in training, so nothing can be placed by it"},
+    {"default+dce@before:fold_batch_norm", NULL, NULL, "error: 'fold_batch_norm' does not run in training"},
+    {"-cse#", NULL, NULL, "error: 'cse#' needs the number of a run, from 1, found ''"},
+    {"-cse#0", NULL, NULL, "error: 'cse#' needs the number of a run, from 1, found '0'"},
+    {"-lower#1", NULL, NULL, "error: the pass 'lower' is required"},
+    {"default dce", NULL, NULL, "error: a list of passes either names"},
+    {NULL, "cse,dce", NULL, "error: 'cse,dce' is not the name of one pass"},
     {"-nothing_such", NULL, NULL, "error: there is no pass 'nothing_such'"},
     {"-lower", NULL, NULL, "error: the pass 'lower' is required"},
-    {"-cse,dce", NULL, NULL, "error: a list of passes either names passes to run or, with '-', passes to leave out; 'dce' mixes"},
+    {"-cse,dce", NULL, NULL,
+     "error: a list of passes either names the passes to run or changes the default with '-' and '+'; 'dce' does"},
     {"cse,-dce", NULL, NULL,
-     "error: a list of passes either names passes to run or, with '-', passes to leave out; '-dce' mixes"},
+     "error: a list of passes either names the passes to run or changes the default with '-' and '+'; '-dce' does"},
     {NULL, "autodiff", NULL, "error: the pass 'autodiff' is required"},
     {NULL, "nothing_such", NULL, "error: there is no pass 'nothing_such'"},
     {NULL, NULL, "/nowhere/at_all.so", "error: cannot load the passes of '/nowhere/at_all.so'"},
     {NULL, NULL, PLUGIN_FOREIGN, "error: '" PLUGIN_FOREIGN "' was built for version "},
+    {NULL, NULL, PLUGIN_DIRECTORY "/libplugin_refused_1.so", "error: pass 1 of '"},
+    {NULL, NULL, PLUGIN_DIRECTORY "/libplugin_refused_2.so", "error: pass 1 of '"},
+    {NULL, NULL, PLUGIN_DIRECTORY "/libplugin_refused_3.so", "error: pass 1 of '"},
+    {NULL, NULL, PLUGIN_DIRECTORY "/libplugin_refused_4.so", "error: the pass 'nowhere' of '"},
+    {NULL, NULL, PLUGIN_DIRECTORY "/libplugin_refused_5.so",
+     "error: '" PLUGIN_DIRECTORY "/libplugin_refused_5.so' has a pass 'cse', and so has netc"},
+    {NULL, NULL, PLUGIN_DIRECTORY "/libplugin_refused_6.so",
+     "error: '" PLUGIN_DIRECTORY "/libplugin_refused_6.so' replaces the pass 'cses', which netc does not have"},
+    {NULL, NULL, PLUGIN_DIRECTORY "/libplugin_refused_7.so", "error: the pass 'one' is loaded twice, from '"},
+    {NULL, NULL, PLUGIN_DIRECTORY "/libplugin_refused_8.so",
+     "error: the passes of '" PLUGIN_DIRECTORY
+     "/libplugin_refused_8.so' want to run after 'fold_batch_norm', which does not run in "
+     "training"},
+    {NULL, NULL, PLUGIN_DIRECTORY "/libplugin_refused_9.so",
+     "error: the passes of '" PLUGIN_DIRECTORY "/libplugin_refused_9.so' want to run after 'such', but there is no such pass"},
     {"autodiff", NULL, NULL, "error: the pass 'autodiff' cannot run here: it does not accept 'batch_norm'"},
     {"lower,autodiff", NULL, NULL, "error: the pass 'autodiff' cannot run here: it does not accept 'batch_norm'"},
     {"squeeze", NULL, NULL, "error: the pass 'squeeze' cannot run here: it does not accept 'batch_norm'"},
@@ -88,7 +130,7 @@ static char *printed(PassOptions options, Mode mode) {
     return text;
 }
 
-/* The names in the timing table, in order. */
+/* The names in the timing table, in order, without the numbers of their runs. */
 static void expect_passes(const PassOptions *options, Mode mode, const char *names) {
     PassOptions timed = *options;
     timed.time_passes = true;
@@ -98,7 +140,7 @@ static void expect_passes(const PassOptions *options, Mode mode, const char *nam
         sscanf(line, "%63s", name);
         if (!strcmp(name, "pass") || !strcmp(name, "all")) continue;
         if (*found) strcat(found, ",");
-        strcat(found, name);
+        strncat(found, name, strcspn(name, "#")); /* of which run */
     }
     ck_assert_str_eq(found, names);
     free(table);
@@ -107,8 +149,8 @@ static void expect_passes(const PassOptions *options, Mode mode, const char *nam
 START_TEST(pipelines) {
     expect_passes(&(PassOptions){.pipeline = NULL}, MODE_TRAIN, pass_default_pipeline(MODE_TRAIN));
     expect_passes(&(PassOptions){.pipeline = NULL}, MODE_INFER, pass_default_pipeline(MODE_INFER));
-    expect_passes(&(PassOptions){.pipeline = ""}, MODE_TRAIN, "");
     expect_passes(&(PassOptions){.pipeline = "lower,dce,lower"}, MODE_TRAIN, "lower,dce,lower");
+    expect_passes(&(PassOptions){.pipeline = " lower , dce\n"}, MODE_TRAIN, "lower,dce");
     const char *all = "-canonicalise,-cse,-dce,-squeeze,-fuse_maps,-recompute,-fuse_epilogues,-fuse_prologues,-share_sweeps";
     expect_passes(&(PassOptions){.pipeline = all}, MODE_TRAIN, "lower,split_batch_norm,autodiff");
     const char *disable[] = {"canonicalise", "dce"};
@@ -162,18 +204,158 @@ static int occurrences(const char *text, const char *what) {
 }
 
 START_TEST(graphs_are_printed) {
+    const char *dce = "dce", *lower = "lower";
     char *text = printed((PassOptions){.pipeline = "lower,dce", .print_before_all = true}, MODE_INFER);
     ck_assert_int_eq(occurrences(text, "# before "), 2);
     ck_assert_int_eq(occurrences(text, "graph \"resnet\" infer\n"), 2);
     free(text);
-    text = printed((PassOptions){.pipeline = "lower,dce", .print_after_all = true, .print_before = "dce"}, MODE_INFER);
+    text = printed((PassOptions){.pipeline = "lower,dce", .print_after_all = true, .print_before = &dce, .nprint_before = 1},
+                   MODE_INFER);
     ck_assert_int_eq(occurrences(text, "# after "), 2);
     ck_assert_int_eq(occurrences(text, "# before dce\n"), 1);
     free(text);
-    text = printed((PassOptions){.pipeline = "lower,dce", .print_after = "lower"}, MODE_INFER);
+    text = printed((PassOptions){.pipeline = "lower,dce", .print_after = &lower, .nprint_after = 1}, MODE_INFER);
     ck_assert_int_eq(occurrences(text, "# after lower\n"), 1);
     ck_assert_int_eq(occurrences(text, "graph \""), 1);
     free(text);
+}
+END_TEST
+
+/* Each of several names is obeyed; a name may say which run. */
+START_TEST(chosen_graphs_are_printed) {
+    const char *after[] = {"lower", "cse#2", "dce"}, *before[] = {"cse#3", "dce"};
+    char *text = printed((PassOptions){.print_after = after, .nprint_after = 3}, MODE_TRAIN);
+    ck_assert_int_eq(occurrences(text, "# after lower\n"), 1);
+    ck_assert_int_eq(occurrences(text, "# after cse#"), 1);
+    ck_assert_int_eq(occurrences(text, "# after cse#2\n"), 1);
+    ck_assert_int_eq(occurrences(text, "# after dce#"), 3);
+    ck_assert_int_eq(occurrences(text, "graph \""), 5);
+    free(text);
+    text = printed((PassOptions){.print_before = before, .nprint_before = 1}, MODE_TRAIN);
+    ck_assert_int_eq(occurrences(text, "# before cse#3\n"), 1);
+    ck_assert_int_eq(occurrences(text, "graph \""), 1);
+    free(text);
+}
+END_TEST
+
+static const struct {
+    const char *pipeline, *disable, *print;
+    unsigned modes;
+    const char *message; /* NULL: none */
+} without_effect[] = {
+    {NULL, NULL, NULL, PASS_TRAIN | PASS_INFER, NULL},
+    {NULL, "recompute", "fold_batch_norm", PASS_TRAIN | PASS_INFER, NULL},
+    {NULL, "recompute", NULL, PASS_INFER, "the pass 'recompute' does not run in inference: there"},
+    {"-recompute", NULL, NULL, PASS_INFER, "the pass 'recompute' does not run in inference: there"},
+    {"-cse#4", NULL, NULL, PASS_TRAIN | PASS_INFER, "the pass 'cse#4' does not run: there"},
+    {"-cse#3", NULL, NULL, PASS_TRAIN | PASS_INFER, NULL},
+    {"-cse#3", NULL, NULL, PASS_INFER, "the pass 'cse#3' does not run in inference: there"},
+    {NULL, NULL, "unknown", PASS_TRAIN, "there is no pass 'unknown'"},
+    {NULL, NULL, "autodif", PASS_TRAIN, "there is no pass 'autodif'; did you mean 'autodiff'?"},
+    {NULL, NULL, "autodiff", PASS_TRAIN, NULL},
+    {NULL, NULL, "autodiff", PASS_INFER, "the pass 'autodiff' does not run in inference: there"},
+    {NULL, NULL, "cse,dce", PASS_INFER, "'cse,dce' is not the name of one pass"},
+    {"lower,dce", NULL, "cse", PASS_TRAIN | PASS_INFER, "the pass 'cse' does not run: there"},
+    {"lower,dce", "cse", NULL, PASS_TRAIN | PASS_INFER, "the pass 'cse' does not run: there"},
+    {"train:-cse", NULL, NULL, PASS_TRAIN | PASS_INFER, NULL},
+    {"train:-cse", NULL, NULL, PASS_INFER, "'train:-cse' has no list of passes in inference"},
+    {"train:lower;infer:-cse", NULL, NULL, PASS_INFER, NULL},
+    {"train:lower;infer:autodiff", NULL, NULL, PASS_TRAIN, NULL},
+    {"train:lower;infer:autodiff", NULL, NULL, PASS_INFER | PASS_TRAIN,
+     "the pass 'autodiff' does not rewrite graphs of inference"},
+    {"autodiff", NULL, NULL, PASS_INFER, "the pass 'autodiff' does not rewrite graphs of inference"},
+};
+enum { WITHOUT_EFFECT = sizeof without_effect / sizeof *without_effect };
+
+START_TEST(names_without_effect) {
+    const char *disable[] = {without_effect[_i].disable}, *print[] = {without_effect[_i].print};
+    PassOptions options = {.pipeline = without_effect[_i].pipeline,
+                           .bare_modes = 0,
+                           .disable = disable,
+                           .ndisable = disable[0] != NULL,
+                           .print_after = print,
+                           .nprint_after = print[0] != NULL,
+                           .bisect_limit = -1};
+    Diag *diag = diag_new();
+    bool ok = passes_check(&options, without_effect[_i].modes, diag);
+    char *message = diagnostics(diag);
+    const char *want = without_effect[_i].message;
+    ck_assert_msg(ok == !want && (want ? strstr(message, want) != NULL : !*message), "found: %s", message);
+    free(message);
+    diag_free(diag);
+}
+END_TEST
+
+/* A list for one mode leaves the other its default; a bare one is for the modes that the command says. */
+START_TEST(lists_are_for_a_mode) {
+    PassOptions options = {.pipeline = "train:lower,split_batch_norm,autodiff"};
+    expect_passes(&options, MODE_TRAIN, "lower,split_batch_norm,autodiff");
+    expect_passes(&options, MODE_INFER, pass_default_pipeline(MODE_INFER));
+    options.pipeline = "infer:lower,dce ; train : default";
+    expect_passes(&options, MODE_TRAIN, pass_default_pipeline(MODE_TRAIN));
+    expect_passes(&options, MODE_INFER, "lower,dce");
+    options.pipeline = "lower,split_batch_norm,autodiff";
+    options.bare_modes = PASS_TRAIN;
+    expect_passes(&options, MODE_TRAIN, "lower,split_batch_norm,autodiff");
+    expect_passes(&options, MODE_INFER, pass_default_pipeline(MODE_INFER));
+    options.pipeline = "-squeeze";
+    for (int m = 0; m < 2; m++) {
+        char without[1024] = "";
+        for (const char *at = pass_default_pipeline((Mode)m); *at; at += strcspn(at, ",") + (at[strcspn(at, ",")] == ',')) {
+            if (!strncmp(at, "squeeze", 7)) continue;
+            if (*without) strcat(without, ",");
+            strncat(without, at, strcspn(at, ","));
+        }
+        expect_passes(&options, (Mode)m, without);
+    }
+}
+END_TEST
+
+START_TEST(changes_of_the_default) {
+    expect_passes(&(PassOptions){.pipeline = "default-cse#2-cse#1-dce"}, MODE_INFER,
+                  "lower,split_batch_norm,fold_batch_norm,canonicalise,squeeze,canonicalise,"
+                  "fuse_maps,fuse_epilogues,fuse_prologues,share_sweeps");
+    expect_passes(&(PassOptions){.pipeline = "default - cse#1, + dce @ before : squeeze + cse @after:dce#1 + dce"}, MODE_INFER,
+                  "lower,split_batch_norm,fold_batch_norm,canonicalise,dce,cse,dce,squeeze,canonicalise,cse,dce,"
+                  "fuse_maps,fuse_epilogues,fuse_prologues,share_sweeps,dce,dce");
+    const char *load[] = {PASS_DOUBLE};
+    expect_passes(&(PassOptions){.pipeline = "default-double+double@before:fuse_maps", .load = load, .nload = 1}, MODE_INFER,
+                  "lower,split_batch_norm,fold_batch_norm,canonicalise,cse,dce,squeeze,canonicalise,cse,dce,double,"
+                  "fuse_maps,fuse_epilogues,fuse_prologues,share_sweeps,dce");
+}
+END_TEST
+
+/* What a result says ran is a list that runs the same. */
+START_TEST(the_pipeline_is_said) {
+    PassResult result, again;
+    char *message,
+        *text = run_text(&(PassOptions){.pipeline = "-cse#1+dce@after:lower", .bisect_limit = -1}, MODE_TRAIN, &message, &result);
+    free(message);
+    char *same = run_text(&(PassOptions){.pipeline = result.pipeline, .bisect_limit = -1}, MODE_TRAIN, &message, &again);
+    ck_assert_str_eq(result.pipeline, again.pipeline);
+    ck_assert_str_eq(text, same);
+    ck_assert_uint_eq(result.nruns, again.nruns);
+    ck_assert_str_eq(result.runs[1].name, "dce#4");
+    passes_result_free(&result);
+    passes_result_free(&again);
+    free(message);
+    free(same);
+    free(text);
+}
+END_TEST
+
+START_TEST(a_pass_to_stop_after) {
+    PassResult result;
+    char *message, *text = run_text(&(PassOptions){.stop_after = "autodiff", .bisect_limit = -1}, MODE_TRAIN, &message, &result);
+    ck_assert_str_eq(result.runs[result.nruns - 1].name, "autodiff");
+    passes_result_free(&result);
+    free(text);
+    free(message);
+    text = run_text(&(PassOptions){.pipeline = "lower", .stop_after = "autodiff", .bisect_limit = -1}, MODE_TRAIN, &message,
+                    &result);
+    ck_assert_ptr_null(text);
+    ck_assert_str_eq(message, "error: the pass 'autodiff' does not run, so the graph behind it cannot be had\n");
+    free(message);
 }
 END_TEST
 
@@ -244,6 +426,28 @@ START_TEST(loaded_pass_rewrites) {
 }
 END_TEST
 
+START_TEST(loaded_pass_replaces) {
+    const char *load[] = {PLUGIN_REPLACES};
+    PassResult result;
+    char *message, *text;
+    for (int m = 0; m < 2; m++) {
+        text = run_text(&(PassOptions){.load = load, .nload = 1, .bisect_limit = -1}, (Mode)m, &message, &result);
+        ck_assert_str_eq(result.pipeline, pass_default_pipeline((Mode)m));
+        uint32_t replaced = 0;
+        for (uint32_t i = 0; i < result.nremarks; i++) replaced += !strcmp(result.remarks[i].text, "left everything as it was");
+        ck_assert_uint_eq(replaced, m == MODE_TRAIN ? 3 : 0);
+        passes_result_free(&result);
+        free(message);
+        free(text);
+    }
+    const char *twice[] = {PASS_DOUBLE, PASS_DOUBLE};
+    text = run_text(&(PassOptions){.load = twice, .nload = 2, .bisect_limit = -1}, MODE_TRAIN, &message, &result);
+    ck_assert_ptr_null(text);
+    ck_assert_str_eq(message, "error: the pass 'double' is loaded twice, from '" PASS_DOUBLE "' and '" PASS_DOUBLE "'\n");
+    free(message);
+}
+END_TEST
+
 /* ---- bugs ---- */
 
 static const struct {
@@ -253,6 +457,20 @@ static const struct {
     {"unsound", "netc: internal error: after the pass 'unsound' the graph is unsound: %"},
     {"leaves", "netc: internal error: after the pass 'leaves' the graph is unsound: %"},
     {"ill_typed", "netc: internal error: the pass 'ill_typed' crashed (signal 6)"},
+    {"input", "netc: internal error: after the pass 'input' the graph is unsound: it returned the graph that it was given"},
+    {"mode", "netc: internal error: after the pass 'mode' the graph is unsound: it is of training and was of inference"},
+    {"nameless", "netc: internal error: after the pass 'nameless' the graph is unsound: the graph has no name"},
+    {"null_leaf", "netc: internal error: after the pass 'null_leaf' the graph is unsound: %"},
+    {"drops_output", "netc: internal error: after the pass 'drops_output' the graph is unsound: the output 'logits' is gone"},
+    {"adds_output", "netc: internal error: after the pass 'adds_output' the graph is unsound: the output 'correct' is new, and "
+                    "the pass does not say that it adds such"},
+    {"widens_output", "netc: internal error: after the pass 'widens_output' the graph is unsound: the output 'logits' was f32["},
+    {"renames_leaf", "netc: internal error: after the pass 'renames_leaf' the graph is unsound: the param \""},
+    {"adds_leaf", "netc: internal error: after the pass 'adds_leaf' the graph is unsound: the param \"zzz\" is new"},
+    {"initial_value", "netc: internal error: after the pass 'initial_value' the graph is unsound: the param \""},
+    {"decay", "netc: internal error: after the pass 'decay' the graph is unsound: the param \""},
+    {"position", "netc: internal error: after the pass 'position' the graph is unsound: the param \""},
+    {"wild", "netc: internal error: the pass 'wild' crashed (signal 11)"},
     {"crash", "netc: internal error: the pass 'crash' crashed (signal 6)"},
 };
 enum { BUGS = sizeof bugs / sizeof *bugs };
@@ -290,6 +508,13 @@ int main(void) {
     tcase_add_test(t, table_and_pipelines_agree);
     tcase_add_test(t, order);
     tcase_add_test(t, graphs_are_printed);
+    tcase_add_test(t, chosen_graphs_are_printed);
+    tcase_add_loop_test(t, names_without_effect, 0, WITHOUT_EFFECT);
+    tcase_add_test(t, lists_are_for_a_mode);
+    tcase_add_test(t, changes_of_the_default);
+    tcase_add_test(t, the_pipeline_is_said);
+    tcase_add_test(t, a_pass_to_stop_after);
+    tcase_add_test(t, loaded_pass_replaces);
     tcase_add_test(t, rewrites_are_counted_over_all_passes);
     tcase_add_test(t, loaded_pass_runs);
     tcase_add_test(t, loaded_pass_rewrites);

@@ -101,7 +101,7 @@ enum { SIMPLIFYING = sizeof simplifying / sizeof *simplifying };
 
 START_TEST(each_pass_keeps_values) {
     Graph *source = net(_i), *lowered = through(source, base(source->mode), -1, NULL);
-    for (int p = 0; p < SIMPLIFYING; p++) {
+    for (int p = source->mode == MODE_TRAIN; p < SIMPLIFYING; p++) { /* the first is of inference */
         Graph *simple = through(lowered, simplifying[p], -1, NULL);
         expect_same(lowered, simple, simplifying[p]);
         ck_assert_msg(p == 0 || simple->count <= lowered->count, "%s: %s made more values", source->name, simplifying[p]);

@@ -1,0 +1,28 @@
+/* netc passes: the passes that a model goes through, in order, and what each did. */
+#include "driver/driver.h"
+#include <inttypes.h>
+#include <string.h>
+
+static void print_runs(Mode mode, const PassResult *result) {
+    const char *name = mode == MODE_TRAIN ? "train" : "infer";
+    printf("--passes='%s:%s'\n", name, result->pipeline);
+    for (uint32_t i = 0; i < result->nruns; i++) {
+        const PassRun *run = &result->runs[i];
+        printf("%s %3u  %-20s %7" PRId64 " rewrites %7u -> %5u values\n", name, i + 1, run->name, run->rewrites, run->before,
+               run->after);
+    }
+}
+
+int command_passes(const Options *options) {
+    if (options->noperands > 1) return usage_error("passes", "one model at a time, found '%s' too", options->operand[1]);
+    Session session = {0};
+    bool train = !options->mode || !strcmp(options->mode, "train"), infer = !options->mode || !strcmp(options->mode, "infer");
+    int status = session_find_model(&session, options, "passes");
+    if (!status) status = session_compiles(&session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), "passes");
+    if (!status && train) status = session_graph(&session, MODE_TRAIN, true);
+    if (!status && infer) status = session_graph(&session, MODE_INFER, true);
+    if (!status && train) print_runs(MODE_TRAIN, &session.train_passes);
+    if (!status && infer) print_runs(MODE_INFER, &session.infer_passes);
+    session_close(&session);
+    return status;
+}

@@ -1,0 +1,26 @@
+# run: netc ir tiny.net --passes=
+# run: netc ir tiny.net --passes='lower, cse' -o lower.ir.tmp && rm lower.ir.tmp
+# run: netc ir tiny.net --passes=canonicalize
+# run: netc ir tiny.net --passes=lower,fold_batch_norm
+# run: netc ir tiny.net --passes='train:lower;train:dce'
+# run: netc ir tiny.net --mode=infer --passes=train:lower
+# run: netc ir tiny.net --mode=infer --disable-pass=recompute
+# run: netc ir tiny.net --print-after=unknown
+# run: netc ir tiny.net --print-after=cse#4
+# run: netc ir tiny.net --stage=source --remarks
+# run: netc ir tiny.net --stage=autodiff --passes=lower
+# run: netc ir tiny.net --mode=infer --recompute=3
+# run: netc ir tiny.net --recompute=300
+# run: netc eval tiny.net --weights x --passes=lower,split_batch_norm,autodiff
+# run: netc eval tiny.net --weights x --passes=train:default
+# run: netc bench tiny.net --mode=infer --passes=lower,split_batch_norm,autodiff
+# run: netc train tiny.net --data synthetic --passes=
+# run: netc train tiny.net --data synthetic --passes=lower,split_batch_norm
+# run: netc build tiny.net --passes=lower,split_batch_norm -o tiny.tmp
+# run: netc build --infer tiny.net --weights x -o tiny.a --memory-limit 1G
+# run: netc ir ../passes/autodiff_relu.ir --batch=3
+# run: netc ir ../passes/autodiff_relu.ir --mode=train
+# run: netc ir ../passes/autodiff_relu.ir --set train.epochs=3
+# run: netc passes tiny.net
+# run: netc passes tiny.net --mode=infer --passes='train:lower; infer:-cse#1+dce@after:lower'
+# run: netc ir tiny.net --mode=infer --passes='lower, split_batch_norm, dce' --print-after=dce --print-after=lower 2>&1 >/dev/null | grep '^#'
