@@ -85,7 +85,8 @@ Graph *pass_cse(const Graph *in, PassContext *context) {
         Val args[MAX_ARGS];
         for (uint32_t i = 0; i < key.nargs; i++) args[i] = map[key.args[i]];
         key.args = args;
-        Val *slot = key.op == OP_RESULT ? NULL : table_find(&table, out, &key); /* graph_result finds results again by itself */
+        bool alone = key.op == OP_RESULT || op_attr_kind(key.op) == ATTR_PARAM; /* graph_result finds results again by itself */
+        Val *slot = alone ? NULL : table_find(&table, out, &key);
         if (slot && *slot != NO_VAL && pass_allowed(context)) {
             pass_remark(context, true, key.span, "%s: the same value is computed once", op_text(key.op));
             map[v] = *slot;

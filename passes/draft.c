@@ -11,7 +11,7 @@
 static uint32_t new_node(Draft *d, Node node) {
     ARENA_GROW(d->arena, d->node, d->count, &d->capacity);
     d->node[d->count] = node;
-    d->moved = true;
+    draft_order_add(d, d->count);
     return d->count++;
 }
 
@@ -57,11 +57,12 @@ static void open_regions(Draft *d, Node *n, const Value *v) {
 Draft *draft_open(const Graph *in, PassContext *context) {
     Arena *arena = arena_new();
     Draft *d = ARENA_NEW(arena, Draft);
-    *d = (Draft){.arena = arena, .in = in, .context = context, .moved = true};
+    *d = (Draft){.arena = arena, .in = in, .context = context, .first = NO_VAL, .last = NO_VAL};
+    d->newest = ARENA_ARRAY(arena, uint32_t, in->count + 1);
+    memset(d->newest, 0xff, (in->count + 1) * sizeof *d->newest); /* NO_VAL */
     bool *live = live_values(in, arena);
     Ref *ref = ARENA_ARRAY(arena, Ref, in->count);
-    uint32_t limit = MAX_ARGS > in->noutputs ? MAX_ARGS : in->noutputs;
-    Ref *args = ARENA_ARRAY(arena, Ref, limit);
+    Ref args[MAX_ARGS];
     for (Val v = 0; v < in->count; v++) {
         const Value *value = &in->value[v];
         if (!live[v]) continue;
@@ -81,9 +82,11 @@ Draft *draft_open(const Graph *in, PassContext *context) {
         for (uint32_t i = 0; i < value->nargs; i++) args[i] = ref[value->args[i]];
         draft_set_args(d, ref[v].node, args, value->nargs);
     }
-    d->sink = new_node(d, (Node){.op = OP_COUNT, .key = in->count});
-    for (uint32_t i = 0; i < in->noutputs; i++) args[i] = ref[in->output[i].value];
-    draft_set_args(d, d->sink, args, in->noutputs);
+    d->sink = d->count;
+    for (uint32_t i = 0; i < in->noutputs; i++) {
+        uint32_t sink = new_node(d, (Node){.op = OP_COUNT, .key = in->count});
+        draft_set_args(d, sink, &ref[in->output[i].value], 1);
+    }
     return d;
 }
 
@@ -111,6 +114,7 @@ Type draft_type(const Draft *d, Ref ref) {
 uint32_t draft_uses(const Draft *d, Ref ref) {
     const Node *n = &d->node[ref.node];
     uint32_t uses = 0;
+    d->context->steps += n->nusers;
     for (uint32_t i = 0; i < n->nusers; i++) {
         bool seen = false; /* a user of several places stands there several times */
         for (uint32_t j = 0; j < i && !seen; j++) seen = n->users[j] == n->users[i];
@@ -144,98 +148,6 @@ const char *draft_label(const Draft *d, uint32_t node) {
     return n->name ? n->name : n->op == OP_PARAM ? n->attrs.param.name : op_text(n->op);
 }
 
-/* ---- order ---- */
-
-typedef struct Visit {
-    uint32_t node, next;
-} Visit;
-
-/* Puts `root` behind everything it needs; depth first on an explicit stack, since hoisting can make long chains. */
-static uint32_t visit(Draft *d, uint32_t root, Visit *stack, uint32_t at) {
-    uint32_t depth = 0;
-    stack[depth++] = (Visit){root, 0};
-    d->mark[root] = 1;
-    while (depth) {
-        Visit *top = &stack[depth - 1];
-        const Node *n = &d->node[top->node];
-        if (top->next == n->nargs) {
-            d->sequence[at] = top->node;
-            d->position[top->node] = at++;
-            d->mark[top->node] = 2;
-            depth--;
-            continue;
-        }
-        uint32_t arg = n->args[top->next++].node;
-        if (d->mark[arg] == 1) {
-            fprintf(stderr, "netc: internal error: pass '%s' made %s depend on itself\n", d->context->pass, draft_label(d, arg));
-            abort();
-        }
-        if (d->mark[arg] == 0) {
-            d->mark[arg] = 1;
-            stack[depth++] = (Visit){arg, 0};
-        }
-    }
-    return at;
-}
-
-static void sort(Draft *d) {
-    if (d->capacity > d->analysed) {
-        d->analysed = d->capacity;
-        d->position = ARENA_ARRAY(d->arena, uint32_t, d->analysed);
-        d->sequence = ARENA_ARRAY(d->arena, uint32_t, d->analysed);
-        d->mark = ARENA_ARRAY(d->arena, uint32_t, d->analysed);
-    }
-    memset(d->mark, 0, d->analysed * sizeof *d->mark);
-    uint32_t keys = d->in->count + 2, n = d->count;
-    uint32_t *start = calloc(keys, sizeof *start), *by_key = malloc(n * sizeof *by_key);
-    Visit *stack = malloc(n * sizeof *stack);
-    if (!start || !by_key || !stack) {
-        fprintf(stderr, "netc: out of memory: no room to order %u values\n", n);
-        exit(70);
-    }
-    for (uint32_t i = 0; i < n; i++) start[d->node[i].key + 1]++;
-    for (uint32_t k = 1; k < keys; k++) start[k] += start[k - 1];
-    for (uint32_t i = 0; i < n; i++) by_key[start[d->node[i].key]++] = i;
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (!d->node[by_key[i]].dead && d->mark[by_key[i]] == 0) at = visit(d, by_key[i], stack, at);
-    }
-    free(start);
-    free(by_key);
-    free(stack);
-    d->epoch = 2;
-    d->moved = false;
-}
-
-const uint32_t *draft_sequence(Draft *d) {
-    if (d->moved) sort(d);
-    return d->sequence;
-}
-
-uint32_t *draft_walk(Draft *d, uint32_t *n) {
-    draft_sequence(d);
-    *n = 0;
-    while (d->sequence[*n] != d->sink) ++*n; /* nothing depends on the sink, and its key is the largest */
-    return arena_copy(d->arena, d->sequence, *n * sizeof *d->sequence);
-}
-
-static bool reaches(Draft *d, uint32_t node, uint32_t on, uint32_t floor) {
-    if (node == on) return true;
-    if (d->mark[node] == d->epoch || d->position[node] < floor) return false;
-    d->mark[node] = d->epoch;
-    for (uint32_t i = 0; i < d->node[node].nargs; i++) {
-        if (reaches(d, d->node[node].args[i].node, on, floor)) return true;
-    }
-    return false;
-}
-
-bool draft_depends(Draft *d, uint32_t node, uint32_t on) {
-    draft_sequence(d);
-    if (d->position[node] < d->position[on]) return false;
-    d->epoch++;
-    return reaches(d, node, on, d->position[on]);
-}
-
 /* ---- editing ---- */
 
 static void add_user(Draft *d, uint32_t node, uint32_t user) {
@@ -247,6 +159,7 @@ static void add_user(Draft *d, uint32_t node, uint32_t user) {
 static void remove_user(Draft *d, uint32_t node, uint32_t user) {
     Node *n = &d->node[node];
     for (uint32_t i = n->nusers; i-- > 0;) {
+        d->context->steps++;
         if (n->users[i] != user) continue;
         memmove(&n->users[i], &n->users[i + 1], (n->nusers - i - 1) * sizeof *n->users);
         n->nusers--;
@@ -260,7 +173,7 @@ void draft_set_args(Draft *d, uint32_t node, const Ref *args, uint32_t nargs) {
     for (uint32_t i = 0; i < nargs; i++) add_user(d, copy[i].node, node);
     d->node[node].args = copy;
     d->node[node].nargs = nargs;
-    d->moved = true;
+    draft_order_check(d, node);
 }
 
 uint32_t draft_add_region(Draft *d, uint32_t node, DraftRegion region) {
@@ -306,8 +219,8 @@ void draft_redirect(Draft *d, Ref from, Ref to) {
             remove_user(d, from.node, users[i]);
             add_user(d, to.node, users[i]);
         }
+        draft_order_check(d, users[i]);
     }
-    d->moved = true;
 }
 
 static bool region_wanted(const Draft *d, uint32_t node, uint32_t region) {

@@ -7,7 +7,7 @@
  *     convolutions           slot 0 is the op's own result, slot 1 + i is region i
  *     other ops              slot i is result i
  * RESULT values dissolve into Refs. An image_sum stands as a map with the one region REDUCE arg0, so that sums need no case
- * of their own; finishing turns it back. Outputs are the arguments of one last pseudo node, the sink, so they count as users.
+ * of their own; finishing turns it back. Each output is read by a pseudo node at the end, a sink, so outputs count as users.
  *
  * Everything lives in an arena of its own, freed by draft_finish.
  */
@@ -27,7 +27,7 @@ typedef struct DraftRegion {
 } DraftRegion;
 
 typedef struct Node {
-    Op op; /* OP_COUNT: the sink */
+    Op op; /* OP_COUNT: a sink */
     Type type, space;
     Span span;
     Attrs attrs;
@@ -40,18 +40,28 @@ typedef struct Node {
     uint32_t nusers, user_capacity;
     uint32_t key; /* where it wants to stand: the value id it came from */
     bool dead;
+    /* draft_order.c */
+    uint64_t place;         /* grows along the list */
+    uint32_t front, behind; /* neighbours in the list; NO_VAL at its ends */
+    uint32_t mark;
+    bool misplaced;
 } Node;
+
+typedef struct Visit {
+    uint32_t node, next; /* which of its arguments is looked at next */
+} Visit;
 
 typedef struct Draft {
     Arena *arena;
     const Graph *in;
     PassContext *context;
     Node *node;
-    uint32_t count, capacity, sink;
-    uint32_t *position; /* of each node in a topological order; valid unless `moved` */
-    uint32_t *sequence; /* that order */
-    uint32_t *mark, epoch, analysed;
-    bool moved;
+    uint32_t count, capacity, sink; /* sink: the first of them, one per output */
+    /* draft_order.c: a list of all nodes, each behind what it reads but for those in `misplaced` */
+    uint32_t first, last, *newest; /* newest: of each key; NO_VAL */
+    uint32_t *misplaced, nmisplaced, misplaced_capacity;
+    Visit *stack;
+    uint32_t *found, reserved, epoch;
 } Draft;
 
 Draft *draft_open(const Graph *in, PassContext *context);
@@ -69,14 +79,20 @@ Ref draft_region_ref(const Draft *d, uint32_t node, uint32_t region);
 uint32_t draft_uses(const Draft *d, Ref ref);
 /* Is there a path from `on` to `node` (or are they the same)? */
 bool draft_depends(Draft *d, uint32_t node, uint32_t on);
-/* Live nodes in a topological order that keeps the input's wherever nothing forces another; valid until the draft changes,
- * so callers who edit while walking copy it (draft_walk). */
-const uint32_t *draft_sequence(Draft *d);
+/* Does `node` stand before `other`, in an order in which each node stands behind what it reads? */
+bool draft_stands_before(Draft *d, uint32_t node, uint32_t other);
+/* Live nodes but the sinks, in an order that keeps the input's wherever nothing forces another; the caller may edit while
+ * walking.
+ */
 uint32_t *draft_walk(Draft *d, uint32_t *n);
 /* How remarks name a node: "basic3.conv_bn1.conv2d", "a sum over …" or the op's text. */
 const char *draft_label(const Draft *d, uint32_t node);
 /* Distinct rank-4 arguments that the Expr of `node` reads. */
 uint32_t draft_element_args(const Draft *d, uint32_t node, const Expr *e);
+
+/* ---- order (draft_order.c), for draft.c ---- */
+void draft_order_add(Draft *d, uint32_t node);   /* a new node, behind the others of its key */
+void draft_order_check(Draft *d, uint32_t node); /* its arguments have changed */
 
 /* ---- editing ---- */
 void draft_set_args(Draft *d, uint32_t node, const Ref *args, uint32_t nargs);

@@ -18,8 +18,7 @@ static void close_regions(Node *n, uint32_t *slot_to_result) {
     for (uint32_t r = 0; r < n->nregions; r++) {
         if (n->regions[r].gone) continue;
         RegionRole role = n->regions[r].role;
-        bool makes = role == REGION_STORE || role == REGION_OUTPUT || role == REGION_REDUCE;
-        if (makes) slot_to_result[n->op == OP_MAP ? r : r + 1] = result++;
+        if (region_makes_result(role)) slot_to_result[n->op == OP_MAP ? r : r + 1] = result++;
         n->regions[kept++] = n->regions[r];
     }
     n->nregions = kept;
@@ -63,31 +62,31 @@ static Val emit(Draft *d, Graph *g, const Node *n, const Val *args) {
                                      .nregions = n->nregions});
 }
 
+/* base: the value of each node; result: of a node's slots; NULL: the slot is the result. */
+static Val value_of(Graph *g, Ref ref, const Val *base, uint32_t *const *result) {
+    return graph_result(g, base[ref.node], result[ref.node] ? result[ref.node][ref.slot] : ref.slot);
+}
+
 Graph *draft_finish(Draft *d) {
     prune_all(d);
     Graph *g = graph_new(d->in->name, d->in->mode);
     uint32_t n, *order = draft_walk(d, &n);
     Val *base = ARENA_ARRAY(d->arena, Val, d->count);
-    uint32_t **result = ARENA_ARRAY(d->arena, uint32_t *, d->count); /* by slot; NULL: the slot is the result */
-    for (uint32_t i = 0; i <= n; i++) {
-        uint32_t id = i < n ? order[i] : d->sink;
+    uint32_t **result = ARENA_ARRAY(d->arena, uint32_t *, d->count);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t id = order[i];
         Node *node = &d->node[id];
         Val *args = ARENA_ARRAY(d->arena, Val, node->nargs);
-        for (uint32_t k = 0; k < node->nargs; k++) {
-            Ref ref = node->args[k];
-            args[k] = graph_result(g, base[ref.node], result[ref.node] ? result[ref.node][ref.slot] : ref.slot);
-        }
-        if (id == d->sink) {
-            for (uint32_t k = 0; k < node->nargs; k++) {
-                graph_output(g, d->in->output[k].kind, args[k], d->in->output[k].name);
-            }
-            break;
-        }
+        for (uint32_t k = 0; k < node->nargs; k++) args[k] = value_of(g, node->args[k], base, result);
         if (node->nregions) {
             result[id] = ARENA_ARRAY(d->arena, uint32_t, node->nregions + 1);
             close_regions(node, result[id]);
         }
         base[id] = emit(d, g, node, args);
+    }
+    for (uint32_t i = 0; i < d->in->noutputs; i++) {
+        const Output *o = &d->in->output[i];
+        graph_output(g, o->kind, value_of(g, d->node[d->sink + i].args[0], base, result), o->name);
     }
     arena_free(d->arena);
     return g;

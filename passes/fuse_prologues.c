@@ -35,7 +35,6 @@ static bool loads_operand(const Node *k, uint32_t arg) {
 }
 
 static Places find_places(Draft *d, Ref map) {
-    draft_sequence(d);
     const Node *m = &d->node[map.node];
     Places p = {.item = ARENA_ARRAY(d->arena, Place, m->nusers)};
     for (uint32_t i = 0; i < m->nusers; i++) {
@@ -93,7 +92,7 @@ static const Place *choose(Draft *d, Ref map, const Places *all) {
         }
         bool late = d->node[p->node].op == OP_CONV2D_BWD_WEIGHTS;
         bool best_late = best && d->node[best->node].op == OP_CONV2D_BWD_WEIGHTS;
-        if (!best || (late != best_late ? best_late : d->position[p->node] < d->position[best->node])) best = p;
+        if (!best || (late != best_late ? best_late : draft_stands_before(d, p->node, best->node))) best = p;
     }
     return best;
 }

@@ -23,6 +23,7 @@ typedef struct PassContext {
     int64_t rewrites, bisect_limit; /* bisect_limit < 0: unlimited */
     uint32_t recompute;             /* how many values `recompute` may compute again */
     uint32_t recomputable;          /* how many it could */
+    uint64_t steps;                 /* values looked at, where that can grow faster than the graph: work without a clock */
 } PassContext;
 /* A pass asks this before each single rewrite and must not do it if the answer is no (--opt-bisect-limit). */
 bool pass_allowed(PassContext *context);
@@ -84,6 +85,7 @@ typedef struct PassResult {
     const char *pipeline;  /* what ran, as PassOptions.pipeline takes it for one mode */
     PassRun *runs;
     uint32_t nruns;
+    uint64_t steps;        /* PassContext.steps */
 } PassResult;
 
 /* Runs the pipeline on `in` (which stays the caller's). A graph that fails verification after a pass, and a pass that crashes,

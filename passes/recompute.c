@@ -204,7 +204,8 @@ static void rewrite(Recompute *r, uint32_t reader) {
 Graph *pass_recompute(const Graph *in, PassContext *context) {
     Draft *d = draft_open(in, context);
     uint32_t n, *order = draft_walk(d, &n);
-    Recompute r = {.d = d, .count = d->count, .position = arena_copy(d->arena, d->position, d->count * sizeof *d->position)};
+    Recompute r = {.d = d, .count = d->count, .position = ARENA_ARRAY(d->arena, uint32_t, d->count)};
+    for (uint32_t i = 0; i < n; i++) r.position[order[i]] = i;
     while (r.boundary < n && !(op_tier(d->node[order[r.boundary]].op) & TIER_BACKWARD)) r.boundary++;
     r.kept = ARENA_ARRAY(d->arena, bool, d->count);
     r.taken = ARENA_ARRAY(d->arena, bool, d->count);

@@ -179,6 +179,7 @@ bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassRes
             result->recomputable = run.context.recomputable;
             result->runs = run.runs;
             result->nruns = run.nruns;
+            result->steps = run.context.steps;
             return true;
         }
     }

@@ -90,7 +90,7 @@ static bool share(Draft *d, uint32_t map) {
         bool computed = d->node[arg].nargs > 0 || d->node[map].space.rank == 4;
         for (uint32_t u = 0; computed && u < d->node[arg].nusers; u++) {
             uint32_t other = d->node[arg].users[u];
-            if (!is_candidate(d, other, map) || d->position[other] > d->position[map]) continue;
+            if (!is_candidate(d, other, map) || !draft_stands_before(d, other, map)) continue;
             if (acyclic(d, other, map) && merge(d, other, map)) return true;
         }
     }
@@ -101,7 +101,6 @@ Graph *pass_share_sweeps(const Graph *in, PassContext *context) {
     Draft *d = draft_open(in, context);
     uint32_t n, *order = draft_walk(d, &n);
     for (uint32_t i = 0; i < n; i++) {
-        draft_sequence(d);
         if (!d->node[order[i]].dead && d->node[order[i]].op == OP_MAP) share(d, order[i]);
     }
     return draft_finish(d);

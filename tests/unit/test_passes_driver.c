@@ -195,6 +195,29 @@ START_TEST(order) {
 }
 END_TEST
 
+/* ---- growth ---- */
+
+static uint64_t steps_of(int blocks, Mode mode, bool se) {
+    Graph *g = zoo_resnet(mode, 1, 2, 8, 3, blocks, se);
+    Diag *diag = diag_new();
+    PassResult result;
+    ck_assert(passes_run(g, &(PassOptions){.bisect_limit = -1}, diag, &result));
+    uint64_t steps = result.steps;
+    passes_result_free(&result);
+    diag_free(diag);
+    graph_free(g);
+    return steps;
+}
+
+/* A net of twice the depth takes about twice the work, not four times: ResNets of depth 302 and 602. */
+START_TEST(work_grows_like_the_graph) {
+    Mode mode = _i & 1 ? MODE_INFER : MODE_TRAIN;
+    uint64_t once = steps_of(50, mode, _i & 2), twice = steps_of(100, mode, _i & 2);
+    ck_assert_msg(once > 0 && (double)twice < 2.2 * (double)once, "%llu steps become %llu", (unsigned long long)once,
+                  (unsigned long long)twice);
+}
+END_TEST
+
 /* ---- printing ---- */
 
 static int occurrences(const char *text, const char *what) {
@@ -507,6 +530,7 @@ int main(void) {
     tcase_add_test(t, pipelines);
     tcase_add_test(t, table_and_pipelines_agree);
     tcase_add_test(t, order);
+    tcase_add_loop_test(t, work_grows_like_the_graph, 0, 4);
     tcase_add_test(t, graphs_are_printed);
     tcase_add_test(t, chosen_graphs_are_printed);
     tcase_add_loop_test(t, names_without_effect, 0, WITHOUT_EFFECT);
