@@ -111,8 +111,7 @@ def run_one(args, training):
     os.makedirs(directory, exist_ok=True)
     commits = note_start(directory, args.commit)
     command = [args.netc, "train", os.path.join(args.models, training.model + ".net"), *training.options(args.data), "--log-every=1000", "--out=" + directory]
-    if os.path.exists(os.path.join(directory, "last.safetensors")):
-        command.append("--resume")
+    command.append("--resume" if os.path.exists(os.path.join(directory, "last.safetensors")) else "--overwrite")
     print(time.strftime("%H:%M"), training.name, "resumed" if command[-1] == "--resume" else "started", flush=True)
     with open(os.path.join(directory, "log"), "a") as log:
         status = subprocess.run(command, stdout=log, stderr=log, preexec_fn=lambda: os.nice(19)).returncode

@@ -46,13 +46,16 @@ static const OptionRow table[] = {
 
     {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | EVAL | PREDICT,
      "cifar10, cifar100, synthetic, or a directory of the binary files (default: the recipe's)"},
-    {"out", 0, KIND_TEXT, "DIR", AT(out), TRAIN, "directory of metrics and checkpoints (default: runs/MODEL-SEED)"},
+    {"out", 0, KIND_TEXT, "DIR", AT(out), TRAIN,
+     "directory of metrics and checkpoints (default: runs/MODEL-SEED, or with the next free -2, -3, ...)"},
     {"init", 0, KIND_TEXT, "FILE", AT(init), TRAIN, "start from the weights of this safetensors file"},
     {"resume", 0, KIND_FLAG, NULL, AT(resume), TRAIN, "continue from the last checkpoint in the output directory"},
-    {"steps", 0, KIND_COUNT, "N", AT(steps), TRAIN, "stop after N optimiser steps (default: by epochs)"},
+    {"overwrite", 0, KIND_FLAG, NULL, AT(overwrite), TRAIN, "replace the training that the output directory holds"},
+    {"steps", 0, KIND_COUNT, "N", AT(steps), TRAIN, "stop after N optimiser steps in all, at most those of the recipe's epochs"},
     {"log-every", 0, KIND_COUNT, "N", AT(log_every), TRAIN, "steps between lines of metrics (default: 50)"},
     {"checkpoint-every", 0, KIND_COUNT, "N", AT(checkpoint_every), TRAIN, "steps between checkpoints (default: each epoch)"},
-    {"eval-every", 0, KIND_COUNT, "N", AT(eval_every), TRAIN, "epochs between evaluations on the test set (default: 1)"},
+    {"eval-every", 0, KIND_COUNT, "N", AT(eval_every), TRAIN,
+     "evaluate on the test set after every N-th epoch and the last; 0: never (default: 1)"},
     {"seed", 0, KIND_COUNT, "S", AT(seed), TRAIN | INIT | CMD_BENCH, "seed of weights, order and augmentation (default: 0)"},
     {"quiet", 'q', KIND_FLAG, NULL, AT(quiet), TRAIN, "no progress line"},
 
@@ -257,13 +260,14 @@ static const char **word_list(int words) {
     const char **list = calloc((size_t)words + 1, sizeof *list);
     if (!list) {
         fprintf(stderr, "%s: out of memory\n", program_invocation_short_name);
-        exit(70);
+        exit(3); /* as EXIT_IO */
     }
     return list;
 }
 
 bool options_parse(Options *options, unsigned command, const char *command_name, int argc, char **argv, int first) {
-    *options = (Options){.bisect_limit = -1, .top = 3, .repeats = 9, .rounds = 3, .seconds = 2, .count = 10};
+    *options = (Options){
+        .bisect_limit = -1, .seed = -1, .eval_every = 1, .top = 3, .repeats = 9, .rounds = 3, .seconds = 2, .count = 10};
     options->sets.item = word_list(argc);
     options->disable_pass.item = word_list(argc);
     options->load_pass.item = word_list(argc);
@@ -279,6 +283,8 @@ bool options_parse(Options *options, unsigned command, const char *command_name,
         else if (!parse_option(options, command, command_name, argc, argv, &i))
             return false;
     }
+    options->seed_given = options->seed >= 0;
+    if (!options->seed_given) options->seed = 0;
     return true;
 }
 

@@ -57,7 +57,8 @@ typedef struct Options {
     /* training */
     const char *data, *out, *init;
     int64_t steps, log_every, checkpoint_every, eval_every;
-    bool resume, quiet;
+    bool resume, overwrite, quiet;
+    bool seed_given; /* --seed was; else seed is 0 */
     /* eval, predict, init, bench, fmt, data */
     const char *weights, *output, *to;
     int64_t top, repeats, count;

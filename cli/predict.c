@@ -22,7 +22,7 @@ static char *class_name(const RtData *data, int64_t label) {
 
 static void print_scores(const Options *o, const RtData *data, const char *file, const float *scores) {
     Ranked *ranked = calloc((size_t)data->classes, sizeof *ranked);
-    if (!ranked) exit(fail(EXIT_INTERNAL, "out of memory"));
+    if (!ranked) exit(fail(EXIT_IO, "out of memory"));
     for (int64_t i = 0; i < data->classes; i++) ranked[i] = (Ranked){i, scores[i]};
     qsort(ranked, (size_t)data->classes, sizeof *ranked, by_score);
     int64_t top = o->top < data->classes ? o->top : data->classes;
@@ -55,7 +55,7 @@ static int load_picture(PictureReader read, const char *file, const RtProgram *p
     if (!read(file, &picture, why, sizeof why)) return fail(EXIT_INPUT, "cannot read the picture '%s': %s", file, why);
     bool resized = picture_resize(&picture, program->width, program->height, planes);
     picture_free(&picture);
-    return resized ? EXIT_OK : fail(EXIT_INTERNAL, "out of memory");
+    return resized ? EXIT_OK : fail(EXIT_IO, "out of memory");
 }
 
 /* The batch of a compiled net is fixed, so pictures go through in groups; a bad file is reported and the others still run. */
@@ -65,7 +65,7 @@ static int predict_all(RtMachine *m, const Options *o, uint32_t first, PictureRe
     uint8_t *images = malloc((size_t)(program->batch * plane));
     float *scores = malloc((size_t)(program->batch * program->classes) * sizeof *scores);
     const char **file = calloc((size_t)program->batch, sizeof *file);
-    if (!images || !scores || !file) exit(fail(EXIT_INTERNAL, "out of memory"));
+    if (!images || !scores || !file) exit(fail(EXIT_IO, "out of memory"));
     int status = EXIT_OK;
     for (uint32_t next = first; next < o->noperands;) {
         int64_t n = 0;
@@ -90,17 +90,13 @@ static int predict_all(RtMachine *m, const Options *o, uint32_t first, PictureRe
     return status;
 }
 
-int run_predict(RtMachine *m, const Options *o, uint32_t first, PictureReader read) {
-    const RtProgram *program = rt_machine_program(m);
+int check_predict(const RtProgram *program) {
+    if (program->channels == 3) return EXIT_OK;
+    return fail(EXIT_INPUT, "%s takes %" PRId64 " channels, but pictures have 3", program->model, program->channels);
+}
+
+int run_predict(RtMachine *m, const Options *o, uint32_t first, PictureReader read, const RtData *data) {
     RtError error = {{0}};
-    RtData data = {0};
-    if (program->channels != 3)
-        return fail(EXIT_INPUT, "%s takes %" PRId64 " channels, but pictures have 3", program->model, program->channels);
-    RtStatus loaded = rt_weights_load(o->weights, m, &error);
-    if (loaded) return fail_rt(loaded, &error);
-    int status = describe_data(program, o, &data);
-    if (status) return status;
-    status = predict_all(m, o, first, read, &data);
-    rt_data_free(&data);
-    return status;
+    RtStatus loaded = rt_weights_load(o->weights, m, say, &error);
+    return loaded ? fail_rt(loaded, &error) : predict_all(m, o, first, read, data);
 }

@@ -25,6 +25,11 @@ int fail_rt(RtStatus status, const RtError *error) {
     return rt_exit_code(status);
 }
 
+void say(RtSaying kind, const char *text) {
+    fflush(stdout);
+    fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, kind == RT_WARNING ? "warning" : "note", text);
+}
+
 bool use_color(FILE *stream) {
     const char *no_color = getenv("NO_COLOR"); /* no-color.org: set and not empty */
     return isatty(fileno(stream)) && !(no_color && *no_color);
@@ -36,7 +41,7 @@ char *join(const char *format, ...) {
     va_start(args, format);
     int length = vasprintf(&text, format, args);
     va_end(args);
-    if (length < 0) exit(fail(EXIT_INTERNAL, "out of memory"));
+    if (length < 0) exit(fail(EXIT_IO, "out of memory"));
     return text;
 }
 
@@ -64,7 +69,7 @@ char *read_file(const char *path, size_t *length, int *status) {
     } else if (!S_ISREG(info.st_mode) || info.st_size > FILE_LIMIT) {
         *status = fail(EXIT_INPUT, "'%s' is not a file that can be read whole", path);
     } else if (!(text = malloc((size_t)info.st_size + 1))) {
-        *status = fail(EXIT_INTERNAL, "out of memory");
+        *status = fail(EXIT_IO, "out of memory");
     } else if (fread(text, 1, (size_t)info.st_size, file) != (size_t)info.st_size) {
         *status = fail(EXIT_IO, "cannot read '%s': %s", path, ferror(file) ? strerror(errno) : "the file became shorter");
         free(text);

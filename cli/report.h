@@ -9,7 +9,8 @@ enum { EXIT_OK = 0, EXIT_INPUT = 1, EXIT_USAGE = 2, EXIT_IO = 3, EXIT_INTERNAL =
 /* "netc: error: ..." on stderr; returns status. Every failure outside a .net file is said through here. */
 int fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int fail_rt(RtStatus status, const RtError *error);
-bool use_color(FILE *stream);                                              /* a terminal, and NO_COLOR is not set */
+void say(RtSaying kind, const char *text); /* "netc: warning: ..." or "netc: note: ..." on stderr */
+bool use_color(FILE *stream);              /* a terminal, and NO_COLOR is not set */
 char *join(const char *format, ...) __attribute__((format(printf, 1, 2))); /* malloc'd text; ends the program if memory is out */
 void print_json_string(FILE *out, const char *text);
 /* Whole file into malloc'd memory with a zero behind it; NULL with the sentence already printed and *status set. */

@@ -39,37 +39,93 @@ int describe_data(const RtProgram *program, const Options *o, RtData *data) {
     return open_by(rt_data_describe, program, o, data);
 }
 
-/* ---- what is run ---- */
+/* ---- training ---- */
 
-char *output_directory(const char *model, const Options *o) {
-    return o->out ? join("%s", o->out) : join("runs/%s-%" PRId64, model, o->seed);
+/* The directory of the n-th training of a model and seed. */
+static char *numbered(const char *base, int64_t n) { return n > 1 ? join("%s-%" PRId64, base, n) : join("%s", base); }
+
+/* Without --out: --resume and --overwrite mean the latest training of the model and seed, anything else is a new one. */
+static RtStatus take_default(const char *base, RtDirectoryUse use, RtDirectory **directory, RtError *error) {
+    int64_t latest = rt_directory_latest(base), n = use == RT_DIRECTORY_NEW ? latest + 1 : latest;
+    RtStatus status;
+    for (;; n++) {
+        char *path = numbered(base, n);
+        status = rt_directory_take(path, use, directory, error);
+        if (status == RT_OK && n > 1) {
+            char *text = use == RT_DIRECTORY_NEW ? join("%s holds a training; this one goes to %s", base, path)
+                                                 : join("%s %s", use == RT_DIRECTORY_RESUME ? "resuming" : "overwriting", path);
+            say(RT_NOTE, text);
+            free(text);
+        }
+        free(path);
+        if (status != RT_LOCKED || use != RT_DIRECTORY_NEW) return status; /* one that begins in this moment has the number */
+    }
 }
 
-int run_train(RtMachine *m, const Options *o) {
-    const RtProgram *program = rt_machine_program(m);
-    RtData data = {0};
-    RtError error = {{0}};
-    int status = open_data(program, o, &data);
-    if (status) return status;
-    char *out = output_directory(program->model, o);
-    RtTrainOptions options = {.out_dir = out,
-                              .init_path = o->init,
-                              .resume = o->resume,
-                              .rechoose = o->rechoose,
-                              .seed = (uint64_t)o->seed,
-                              .max_steps = o->steps,
-                              .log_every = o->log_every,
-                              .checkpoint_every = o->checkpoint_every,
-                              .eval_every = o->eval_every,
-                              .quiet = o->quiet,
-                              .progress = o->quiet ? NULL : stdout,
-                              .color = use_color(stdout)};
-    rt_install_signal_handlers();
-    RtStatus trained = rt_train(m, &data, &options, &error);
-    if (trained) status = fail_rt(trained, &error);
-    free(out);
-    rt_data_free(&data);
+static RtStatus take_directory(const char *model, const Options *o, RtDirectory **directory, RtError *error) {
+    RtDirectoryUse use = o->resume ? RT_DIRECTORY_RESUME : o->overwrite ? RT_DIRECTORY_OVERWRITE : RT_DIRECTORY_NEW;
+    if (o->out) return rt_directory_take(o->out, use, directory, error);
+    char *base = join("runs/%s-%" PRId64, model, o->seed);
+    RtStatus status = take_default(base, use, directory, error);
+    free(base);
     return status;
+}
+
+static RtTrainOptions train_options(const Options *o, const Training *t) {
+    return (RtTrainOptions){.directory = t->directory,
+                            .init_path = o->init,
+                            .resume = o->resume,
+                            .rechoose = o->rechoose,
+                            .seed_given = o->seed_given,
+                            .seed = (uint64_t)o->seed,
+                            .max_steps = o->steps,
+                            .log_every = o->log_every,
+                            .checkpoint_every = o->checkpoint_every,
+                            .eval_every = o->eval_every,
+                            .quiet = o->quiet,
+                            .progress = o->quiet ? NULL : stdout,
+                            .color = use_color(stdout),
+                            .say = say};
+}
+
+int training_options(const Options *o) {
+    if (o->resume && o->init) return usage_error("train", "'--resume' and '--init' exclude each other");
+    if (o->resume && o->overwrite) return usage_error("train", "'--resume' and '--overwrite' exclude each other");
+    return EXIT_OK;
+}
+
+int training_open(Training *t, const RtProgram *program, const Options *o) {
+    RtError error = {{0}};
+    *t = (Training){0};
+    int status = open_data(program, o, &t->data);
+    if (status) return status;
+    RtStatus taken = take_directory(program->model, o, &t->directory, &error);
+    if (taken) return fail_rt(taken, &error);
+    RtTrainOptions options = train_options(o, t);
+    RtStatus fits = rt_train_check(program, &t->data, &options, &error);
+    return fits ? fail_rt(fits, &error) : EXIT_OK;
+}
+
+void training_close(Training *t) {
+    rt_directory_release(t->directory);
+    rt_data_free(&t->data);
+    *t = (Training){0};
+}
+
+int run_train(RtMachine *m, const Options *o, const Training *t) {
+    RtError error = {{0}};
+    RtTrainOptions options = train_options(o, t);
+    rt_install_signal_handlers();
+    RtStatus trained = rt_train(m, &t->data, &options, &error);
+    return trained ? fail_rt(trained, &error) : EXIT_OK;
+}
+
+/* ---- evaluation, initial weights ---- */
+
+int check_weights(const RtProgram *program, const Options *o) {
+    RtError error = {{0}};
+    RtStatus status = rt_weights_check(o->weights, program, &error);
+    return status ? fail_rt(status, &error) : EXIT_OK;
 }
 
 static void print_result(const char *model, const Options *o, const RtData *data, const RtEvalResult *r) {
@@ -89,22 +145,14 @@ static void print_result(const char *model, const Options *o, const RtData *data
            r->images, r->accuracy, r->top5, r->loss, r->seconds, (double)r->images / r->seconds);
 }
 
-int run_eval(RtMachine *m, const Options *o) {
-    const RtProgram *program = rt_machine_program(m);
+int run_eval(RtMachine *m, const Options *o, const RtData *data) {
     RtError error = {{0}};
-    RtData data = {0};
     RtEvalResult result;
-    RtStatus loaded = rt_weights_load(o->weights, m, &error);
-    if (loaded) return fail_rt(loaded, &error);
-    int status = open_data(program, o, &data);
-    if (status) return status;
-    RtStatus evaluated = rt_evaluate(m, &data, true, &result, &error);
-    if (evaluated)
-        status = fail_rt(evaluated, &error);
-    else
-        print_result(program->model, o, &data, &result);
-    rt_data_free(&data);
-    return status;
+    RtStatus status = rt_weights_load(o->weights, m, say, &error);
+    if (status == RT_OK) status = rt_evaluate(m, data, true, &result, &error);
+    if (status) return fail_rt(status, &error);
+    print_result(rt_machine_program(m)->model, o, data, &result);
+    return EXIT_OK;
 }
 
 int run_init(RtMachine *m, const Options *o) {

@@ -6,12 +6,23 @@
 #include "cli/picture.h"
 #include "runtime/rt.h"
 
-char *output_directory(const char *model, const Options *o); /* --out, or its default; malloc'd */
-int run_train(RtMachine *m, const Options *o);
-int run_eval(RtMachine *m, const Options *o);
+/* What a training needs besides a machine. Opened before anything is compiled: what cannot be is said then. */
+typedef struct Training {
+    RtData data;
+    RtDirectory *directory; /* --out, or its default */
+} Training;
+int training_options(const Options *o); /* those that exclude each other */
+/* The program may be one without code, as of driver/shape.h. training_close either way. */
+int training_open(Training *t, const RtProgram *program, const Options *o);
+void training_close(Training *t);
+int run_train(RtMachine *m, const Options *o, const Training *t);
+
+int check_weights(const RtProgram *program, const Options *o); /* do --weights fit it? */
+int run_eval(RtMachine *m, const Options *o, const RtData *data);
 int run_init(RtMachine *m, const Options *o);
-/* The pictures are o's operands from `first` on, read by `read`. */
-int run_predict(RtMachine *m, const Options *o, uint32_t first, PictureReader read);
+/* The pictures are o's operands from `first` on, read by `read`; data is of describe_data. */
+int run_predict(RtMachine *m, const Options *o, uint32_t first, PictureReader read, const RtData *data);
+int check_predict(const RtProgram *program); /* does it take pictures? */
 
 int64_t count_parameters(const RtProgram *program); /* trainable numbers */
 const char *recipe_data_name(RtDataset data);       /* "cifar10" */

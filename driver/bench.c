@@ -30,7 +30,7 @@ typedef struct Measured {
 
 static void *zeroed(size_t count, size_t size) {
     void *memory = calloc(count ? count : 1, size);
-    if (!memory) exit(fail(EXIT_INTERNAL, "out of memory"));
+    if (!memory) exit(fail(EXIT_IO, "out of memory"));
     return memory;
 }
 

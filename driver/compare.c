@@ -74,7 +74,7 @@ static int measure_memory(Comparison *c) {
     bool watched = reset_peak();
     double before = status_bytes("VmRSS");
     s->machine = rt_machine_new(jit_program(s->jit), s->pool, &error);
-    if (!s->machine) return fail(EXIT_INTERNAL, "%s", error.text);
+    if (!s->machine) return fail(EXIT_IO, "%s", error.text);
     bench_random_inputs(s->machine, (uint64_t)c->o->seed);
     if (!c->timed[TRAIN]) return EXIT_OK;
     run_once(c, TRAIN);
@@ -274,7 +274,7 @@ static int compare_modes(Comparison *c) {
 
 int bench_compare(Session *session) {
     Comparison *c = calloc(1, sizeof *c);
-    if (!c) return fail(EXIT_INTERNAL, "out of memory");
+    if (!c) return fail(EXIT_IO, "out of memory");
     const Options *o = session->options;
     *c = (Comparison){.session = session, .o = o, .peer_name = o->peer ? o->peer : "torch", .rounds = o->rounds};
     for (int what = TRAIN; what <= INFER; what++) c->timed[what] = !o->mode || !strcmp(o->mode, what_name[what]);

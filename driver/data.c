@@ -91,7 +91,7 @@ static int export_picture(const RtData *data, int64_t index, const char *directo
     const uint8_t *planes = data->test_images + index * 3 * pixels;
     int label = data->test_labels[index];
     Picture picture = {data->width, data->height, malloc((size_t)pixels * 3)};
-    if (!picture.rgb) return fail(EXIT_INTERNAL, "out of memory");
+    if (!picture.rgb) return fail(EXIT_IO, "out of memory");
     for (int64_t i = 0; i < pixels; i++)
         for (int c = 0; c < 3; c++) picture.rgb[i * 3 + c] = planes[c * pixels + i];
     char *file = data->class_names ? join("%s/%05" PRId64 "-%s.png", directory, index, data->class_names[label])

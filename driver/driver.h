@@ -54,6 +54,7 @@ typedef struct Session {
     char *cache;           /* directory of compiled kernels; NULL: none */
     ChoiceTable *choices;  /* pinned or measured ones, if any */
     ChoiceTable *made;     /* for --save-choices, of all CPUs so far */
+    const char *run;       /* the directory whose checkpoint --resume continues */
     Jit *jit;
     RtPool *pool;
     RtMachine *machine;
@@ -84,7 +85,9 @@ int session_check_memory(const Session *session, uint64_t arena_bytes);
 PassOptions session_pass_options(const Session *session);
 /* The passes that the options ask for, on any graph; remarks are printed if asked for. */
 int session_passes(Session *session, const Graph *graph, PassResult *result);
-/* The whole way: both modes or one, passes, machine code, threads, memory. */
+/* Both modes or one, through the passes; what is there already stays. */
+int session_graphs(Session *session, bool train, bool infer, const char *command_name);
+/* The whole way: graphs, machine code, threads, memory. */
 int session_machine(Session *session, bool train, bool infer, const char *command_name);
 int session_pool(Session *session); /* the threads, if they are not there yet */
 /* What codegen takes, from the graphs and options so far. */

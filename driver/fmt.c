@@ -11,9 +11,9 @@ static char *read_stdin(size_t *length) {
     FILE *memory = open_memstream(&text, length);
     char block[4096];
     size_t n;
-    if (!memory) exit(fail(EXIT_INTERNAL, "out of memory"));
+    if (!memory) exit(fail(EXIT_IO, "out of memory"));
     while ((n = fread(block, 1, sizeof block, stdin)) > 0) fwrite(block, 1, n, memory);
-    if (fclose(memory)) exit(fail(EXIT_INTERNAL, "out of memory"));
+    if (fclose(memory)) exit(fail(EXIT_IO, "out of memory"));
     return text;
 }
 

@@ -4,6 +4,7 @@
  * libraries of several models go into one program. That object is the .o, the one member of the .a, or linked into the .so. */
 #include "driver/library.h"
 #include "driver/process.h"
+#include "driver/shape.h"
 #include "driver/tune.h"
 #include "runtime/infer.h"
 #include "runtime/weights.h"
@@ -25,6 +26,7 @@ typedef struct Library {
     char *object[MAX_OBJECTS];
     int nobjects;
     LibraryHeader header;
+    Shape shape;
     float *weights; /* logical tensors in the order of the program's tables; NULL: not embedded */
     uint64_t nweights;
 } Library;
@@ -68,28 +70,23 @@ static int check_options(Library *l) {
 
 /* ---- graphs ---- */
 
-static void describe(Library *l) {
-    const Graph *g = l->session->infer_passes.graph;
+static int describe(Library *l) {
     LibraryHeader *h = &l->header;
-    h->shape.recipe = l->session->infer.recipe;
-    for (Val v = 0; v < g->count; v++) {
-        const Type *type = &g->value[v].type;
-        if (g->value[v].op != OP_INPUT || type->rank != 4) continue;
-        h->shape.batch = l->session->batch, h->shape.channels = type->dim[1];
-        h->shape.height = type->dim[2], h->shape.width = type->dim[3];
-    }
-    h->shape.classes = g->value[graph_find_output(g, OUT_LOGITS, NULL)].type.dim[1];
-    h->model = l->session->infer.name;
+    int status = shape_of(l->session, &l->shape);
+    if (status) return status;
+    h->shape = l->shape.program;
+    h->model = h->shape.model;
     h->normalize = h->shape.recipe.normalize;
     h->library = file_name(l->o->output);
     h->prefix = l->prefix = l->o->prefix ? join("%s", l->o->prefix) : default_prefix(h->model);
+    return EXIT_OK;
 }
 
 static int compile_graphs(Library *l) {
     int status = session_compiles(l->session, PASS_INFER, "build");
     if (!status) status = session_infer(l->session);
+    if (!status) status = describe(l);
     if (status) return status;
-    describe(l);
     if (l->header.shape.batch == 1) return EXIT_OK;
     Options one = *l->o; /* the same again, without another round of remarks */
     one.batch = 1;
@@ -114,44 +111,22 @@ static int describe_images(Library *l) {
 
 /* ---- weights ---- */
 
-/* The graph's tensors of one kind as codegen lists them, dense, behind `*bytes`. */
-static uint32_t list_tensors(const Graph *g, Op op, RtTensor *list, uint64_t *bytes) {
-    uint32_t count = 0;
-    for (Val v = 0; v < g->count; v++) {
-        const Value *value = &g->value[v];
-        bool known = value->op != op;
-        for (uint32_t i = 0; i < count && !known; i++) known = !strcmp(list[i].name, value->attrs.param.name);
-        if (known) continue;
-        RtTensor *t = &list[count++];
-        *t = (RtTensor){.name = value->attrs.param.name, .rank = (uint32_t)value->type.rank, .layout = RT_LAYOUT_DENSE};
-        memcpy(t->dim, value->type.dim, sizeof t->dim);
-        t->bytes = (uint64_t)type_elements(value->type) * sizeof(float);
-        t->offset = *bytes;
-        *bytes += t->bytes;
-    }
-    return count;
-}
-
 /* Reads the weights as a machine would, into the order in which the library has them; also to check what is not embedded. */
 static int read_weights(Library *l) {
     if (!l->o->weights) return EXIT_OK;
-    const Graph *g = l->session->infer_passes.graph;
-    RtTensor *tensor = calloc(2 * (size_t)g->count, sizeof *tensor), *state = tensor + g->count;
-    if (!tensor) return fail(EXIT_INTERNAL, "out of memory");
-    uint64_t params_bytes = 0, state_bytes = 0;
-    uint32_t nparams = list_tensors(g, OP_PARAM, tensor, &params_bytes), nstates = list_tensors(g, OP_STATE, state, &state_bytes);
-    char *block = malloc(params_bytes + state_bytes + 1);
-    RtPart parts[] = {{"", tensor, nparams, block, params_bytes}, {"", state, nstates, block + params_bytes, state_bytes}};
-    RtProgram program = {.model = l->header.model, .block = 1};
+    const RtProgram *p = &l->shape.program;
+    char *block = malloc(p->params_bytes + p->state_bytes + 1);
+    RtPart parts[] = {{"", p->params, p->nparams, block, p->params_bytes},
+                      {"", p->state, p->nstate, block + p->params_bytes, p->state_bytes}};
     RtError error;
     StFile file;
-    RtStatus status = st_open(l->o->weights, &file, &error);
-    if (status == RT_OK && block) status = rt_parts_load(&file, &program, parts, 2, &error);
-    st_close(&file);
-    free(tensor);
     l->weights = (float *)(void *)block;
-    l->nweights = (params_bytes + state_bytes) / sizeof(float);
-    if (!block) return fail(EXIT_INTERNAL, "out of memory");
+    l->nweights = (p->params_bytes + p->state_bytes) / sizeof(float);
+    if (!block) return fail(EXIT_IO, "out of memory");
+    RtStatus status = st_open(l->o->weights, &file, &error);
+    if (status == RT_OK) status = rt_parts_load(&file, p, parts, 2, &error);
+    if (status == RT_OK) rt_parts_warn(l->o->weights, parts, 2, say);
+    st_close(&file);
     return status ? fail_rt(status, &error) : EXIT_OK;
 }
 
@@ -208,7 +183,7 @@ static int compile_library(Library *l, char batch[][32], char single[][32]) {
     size_t names = sizeof(RtInferLibrary), length = join_names(h, NULL), weights = (names + length + 63) / 64 * 64;
     size_t size = weights + (h->embedded ? l->nweights * sizeof(float) : 0);
     char *image = calloc(1, size);
-    if (!image) return fail(EXIT_INTERNAL, "out of memory");
+    if (!image) return fail(EXIT_IO, "out of memory");
     RtInferLibrary library = {.nlevels = (uint32_t)l->levels->count, .normalizer = rt_normalizer(&h->data, h->normalize)};
     if (length) library.names = names;
     if (h->embedded) library.weights = weights, library.nweights = l->nweights;
@@ -260,6 +235,7 @@ int build_library(Session *session, const char *target, const Levels *levels) {
     if (!status) status = write_header(&l);
     if (l.directory) directory_remove(l.directory);
     rt_data_free(&l.header.data);
+    shape_free(&l.shape);
     session_close(&l.single);
     for (int i = 0; i < l.nobjects; i++) free(l.object[i]);
     free(l.directory);

@@ -4,8 +4,9 @@
 
 static const Command commands[] = {
     {"train", CMD_TRAIN, command_train, "netc train MODEL [options]", "compile a model and train it",
-     "Writes metrics.jsonl, last.safetensors and best.safetensors into the output directory. SIGINT and SIGTERM save\n"
-     "a checkpoint and exit with 130; --resume then continues with the same bits as if nothing had happened.\n"},
+     "Writes metrics.jsonl, last.safetensors (last-1: the one before) and best.safetensors into the output directory. SIGINT\n"
+     "and SIGTERM save a checkpoint and exit with 130; --resume then continues with the same bits as if nothing had\n"
+     "happened. A directory that holds a training is used again only with --resume or --overwrite.\n"},
     {"eval", CMD_EVAL, command_eval, "netc eval MODEL --weights FILE [options]", "measure a trained model on the test set", ""},
     {"predict", CMD_PREDICT, command_predict, "netc predict MODEL --weights FILE PICTURE.png... [options]",
      "classify pictures (PNG of any size)", "Each picture is resized to the net's input.\n"},
@@ -58,9 +59,8 @@ void command_print_list(FILE *out) {
             "Usage: netc COMMAND [options]\n\nCommands:\n",
             NETC_VERSION);
     for (int i = 0; i < COMMANDS; i++) fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
-    fprintf(out,
-            "\n'netc help COMMAND' explains a command. Exit status: 0 done, 1 bad input, 2 bad usage, 3 input or output failed,\n"
-            "70 a mistake in netc, 130 interrupted.\n");
+    fprintf(out, "\n'netc help COMMAND' explains a command. Exit status: 0 done, 1 bad input, 2 bad usage, 3 input, output or\n"
+                 "memory failed, 70 a mistake in netc, 130 interrupted.\n");
 }
 
 static int unknown_command(const char *name) {

@@ -165,7 +165,7 @@ static int visit(Measuring *m, uint32_t k) {
     const RtEntry *entries[] = {&program->train_step, &program->eval_step};
     RtError error = {{0}};
     RtMachine *machine = rt_machine_new(program, m->session->pool, &error);
-    if (!machine) return fail(EXIT_INTERNAL, "%s", error.text);
+    if (!machine) return fail(EXIT_IO, "%s", error.text);
     bench_random_inputs(machine, 0);
     for (int e = 0; e < 2; e++) {
         double *seconds = calloc(entries[e]->ncalls + 1, sizeof *seconds);

@@ -48,10 +48,10 @@ int peer_start(Peer *peer, const char *name, const char *interpreter, const char
     int to[2], from[2];
     *peer = (Peer){.name = name};
     for (int i = 0; i < MAX_ARGUMENTS && arguments[i]; i++) argv[i + 2] = arguments[i];
-    if (pipe2(to, O_CLOEXEC)) return fail(EXIT_INTERNAL, "cannot make a pipe: %s", strerror(errno));
+    if (pipe2(to, O_CLOEXEC)) return fail(EXIT_IO, "cannot make a pipe: %s", strerror(errno));
     if (pipe2(from, O_CLOEXEC)) {
         close(to[0]), close(to[1]);
-        return fail(EXIT_INTERNAL, "cannot make a pipe: %s", strerror(errno));
+        return fail(EXIT_IO, "cannot make a pipe: %s", strerror(errno));
     }
     signal(SIGPIPE, SIG_IGN);
     int error = spawn(peer, argv, to[0], from[1]);

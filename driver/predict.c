@@ -1,6 +1,6 @@
 /* netc predict: the most likely classes of PNG pictures. */
-#include "driver/driver.h"
 #include "driver/picture.h"
+#include "driver/shape.h"
 
 int command_predict(const Options *options) {
     if (!options->weights) return usage_error("predict", "no weights given: --weights=FILE");
@@ -10,9 +10,18 @@ int command_predict(const Options *options) {
         small.batch = options->noperands < 17 && options->noperands > 1 ? options->noperands - 1
                                                                         : 16; /* not a training batch for three files */
     Session session = {0};
+    Shape shape = {0};
+    RtData data = {0};
     int status = session_find_model(&session, &small, "predict");
+    if (!status) status = session_graphs(&session, false, true, "predict");
+    if (!status) status = shape_of(&session, &shape);
+    if (!status) status = check_predict(&shape.program);
+    if (!status) status = check_weights(&shape.program, &small);
+    if (!status) status = describe_data(&shape.program, &small, &data);
     if (!status) status = session_machine(&session, false, true, "predict");
-    if (!status) status = run_predict(session.machine, &small, 1, picture_read);
+    if (!status) status = run_predict(session.machine, &small, 1, picture_read, &data);
+    rt_data_free(&data);
+    shape_free(&shape);
     session_close(&session);
     return status;
 }

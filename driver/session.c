@@ -267,20 +267,28 @@ static int session_jit(Session *session) {
 
 int session_pool(Session *session) {
     if (!session->pool) session->pool = rt_pool_new((int)session->options->threads);
-    return session->pool ? EXIT_OK : fail(EXIT_INTERNAL, "cannot start %lld threads", (long long)session->options->threads);
+    return session->pool ? EXIT_OK : fail(EXIT_IO, "cannot start %lld threads", (long long)session->options->threads);
 }
 
-int session_machine(Session *session, bool train, bool infer, const char *command_name) {
-    int status = session_compiles(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), command_name);
+int session_graphs(Session *session, bool train, bool infer, const char *command_name) {
+    train = train && !session->train_passes.graph;
+    infer = infer && !session->infer_passes.graph;
+    int status =
+        train || infer ? session_compiles(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), command_name) : EXIT_OK;
     if (train && !status) status = session_graph(session, MODE_TRAIN, true);
     if (train && !status) status = session_check_gradients(session);
     if (!status && infer) status = session_infer(session);
+    return status;
+}
+
+int session_machine(Session *session, bool train, bool infer, const char *command_name) {
+    int status = session_graphs(session, train, infer, command_name);
     if (!status) status = session_pool(session);
     if (!status) status = session_jit(session);
     if (status) return status;
     RtError error = {{0}};
     session->machine = rt_machine_new(jit_program(session->jit), session->pool, &error);
-    return session->machine ? EXIT_OK : fail(EXIT_INTERNAL, "%s", error.text);
+    return session->machine ? EXIT_OK : fail(EXIT_IO, "%s", error.text);
 }
 
 void session_close(Session *session) {

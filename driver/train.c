@@ -1,5 +1,5 @@
 /* netc train: compile and hand over. */
-#include "driver/driver.h"
+#include "driver/shape.h"
 #include <inttypes.h>
 
 static void print_compiled(const Session *session) {
@@ -17,13 +17,21 @@ static void print_compiled(const Session *session) {
 }
 
 int command_train(const Options *options) {
-    if (options->resume && options->init) return usage_error("train", "'--resume' and '--init' exclude each other");
     if (options->noperands > 1) return usage_error("train", "one model at a time, found '%s' too", options->operand[1]);
     Session session = {0};
-    int status = session_find_model(&session, options, "train");
+    Shape shape = {0};
+    Training training = {0};
+    int status = training_options(options);
+    if (!status) status = session_find_model(&session, options, "train");
+    if (!status) status = session_graphs(&session, true, true, "train");
+    if (!status) status = shape_of(&session, &shape);
+    if (!status) status = training_open(&training, &shape.program, options);
+    session.run = training.directory ? rt_directory_path(training.directory) : NULL;
     if (!status) status = session_machine(&session, true, true, "train");
     if (!status && !options->quiet) print_compiled(&session);
-    if (!status) status = run_train(session.machine, options);
+    if (!status) status = run_train(session.machine, options, &training);
+    training_close(&training);
+    shape_free(&shape);
     session_close(&session);
     return status;
 }

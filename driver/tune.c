@@ -77,7 +77,7 @@ static int read_pinned(Session *session, const char *path) {
 /* Whatever the checkpoint says is preferred. One that knows none of the convolutions is of another CPU, or another model, which
  * the runtime refuses. */
 static int adopt_recorded(Session *session, const CodegenInput *input, CodegenOptions *code) {
-    char *directory = output_directory(session->train.name, session->options), *path = join("%s/last.safetensors", directory);
+    char *path = join("%s/last.safetensors", session->run);
     char *text = rt_checkpoint_choices(path);
     Convolutions c = {0};
     uint32_t bad = 0;
@@ -94,7 +94,6 @@ static int adopt_recorded(Session *session, const CodegenInput *input, CodegenOp
     convolutions_free(&c);
     free(text);
     free(path);
-    free(directory);
     return status;
 }
 
@@ -238,7 +237,7 @@ int tuning_choose(Session *session, const CodegenInput *input, CodegenOptions *c
     } else if (tuned) {
         status = tune(session, input, code);
         code->measured = session->choices;
-    } else if (o->resume && !o->rechoose && !o->conv) {
+    } else if (session->run && o->resume && !o->rechoose && !o->conv) {
         status = adopt_recorded(session, input, code);
     }
     return status || !o->save_choices ? status : save_made(session, input, code);

@@ -1,8 +1,9 @@
 /* Checkpoints: weights, running statistics, optimiser moments and the training's position, as one safetensors file. Tensors
  * have their logical shapes, in the order of the source; the position stands in the metadata, real numbers in hexadecimal so that
  * they come back exactly. Loading is all or nothing. */
+#include "runtime/checkpoint.h"
 #include "runtime/machine.h"
-#include "runtime/safetensors.h"
+#include "runtime/resume.h"
 #include "runtime/sha256.h"
 #include "runtime/weights.h"
 #include <stdlib.h>
@@ -10,15 +11,15 @@
 
 static const char checkpoint_format[] = "netc checkpoint 1";
 
-static int list_parts(RtMachine *m, const RtTrainState *s, bool weights_only, RtPart parts[RT_MAX_PARTS]) {
-    const RtProgram *p = rt_machine_program(m);
-    int n = rt_weights_parts(m, parts);
+/* In a machine; without one, as parts that no memory belongs to. */
+static int list_parts(const RtProgram *p, RtMachine *m, const RtTrainState *s, bool weights_only, RtPart parts[RT_MAX_PARTS]) {
+    int n = rt_weights_parts(p, m, parts);
     if (weights_only) return n;
-    bool adam = p->recipe.optimizer.kind != RT_SGD;
-    parts[n++] = (RtPart){"optimizer.moment1.", p->params, p->nparams, rt_machine_space(m, RT_MOMENT1), p->params_bytes};
-    if (adam)
-        parts[n++] = (RtPart){"optimizer.moment2.", p->params, p->nparams, rt_machine_space(m, RT_MOMENT2), p->params_bytes};
-    if (s->ema) parts[n++] = (RtPart){"ema.", p->params, p->nparams, (char *)s->ema, p->params_bytes};
+    bool adam = p->recipe.optimizer.kind != RT_SGD, average = m ? s->ema != NULL : p->recipe.ema > 0;
+    char *moment1 = m ? rt_machine_space(m, RT_MOMENT1) : NULL, *moment2 = m ? rt_machine_space(m, RT_MOMENT2) : NULL;
+    parts[n++] = (RtPart){"optimizer.moment1.", p->params, p->nparams, moment1, p->params_bytes};
+    if (adam) parts[n++] = (RtPart){"optimizer.moment2.", p->params, p->nparams, moment2, p->params_bytes};
+    if (average) parts[n++] = (RtPart){"ema.", p->params, p->nparams, m ? (char *)s->ema : NULL, p->params_bytes};
     return n;
 }
 
@@ -26,7 +27,7 @@ RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *
     const RtProgram *p = rt_machine_program(m);
     StOut out = {0};
     RtPart parts[RT_MAX_PARTS];
-    int nparts = list_parts(m, s, weights_only, parts);
+    int nparts = list_parts(p, m, s, weights_only, parts);
     for (int i = 0; i < nparts; i++)
         for (uint32_t k = 0; k < parts[i].count; k++) {
             const RtTensor *t = &parts[i].tensors[k];
@@ -39,7 +40,14 @@ RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *
     st_add_metadata(&out, "netc", "%s", NETC_VERSION);
     st_add_metadata(&out, "model", "%s", p->model);
     st_add_metadata(&out, "recipe", "%s", p->recipe_text ? p->recipe_text : "");
-    if (!weights_only) st_add_metadata(&out, "choices", "%s", p->choices ? p->choices : "");
+    if (!weights_only) {
+        char code[65];
+        rt_code_identity(p, code);
+        st_add_metadata(&out, "choices", "%s", p->choices ? p->choices : "");
+        st_add_metadata(&out, "code", "%s", code);
+        st_add_metadata(&out, "data", "%s", s->data);
+        st_add_metadata(&out, "batch", "%lld", (long long)p->batch);
+    }
     st_add_metadata(&out, "seed", "%llu", (unsigned long long)s->seed);
     st_add_metadata(&out, "step", "%llu", (unsigned long long)s->step);
     st_add_metadata(&out, "epoch", "%lld", (long long)s->epoch);
@@ -78,9 +86,48 @@ static bool read_position(const StFile *f, RtTrainState *s) {
               metadata_number(f, "epoch_correct", false, &s->epoch_correct, NULL) &&
               metadata_number(f, "epoch_images", false, &s->epoch_images, NULL);
     if (!ok) return false;
+    const char *data = st_metadata(f, "data");
     s->seed = (uint64_t)seed;
     s->step = (uint64_t)step;
+    snprintf(s->data, sizeof s->data, "%s", data ? data : "");
     return true;
+}
+
+static RtStatus open_checkpoint(const char *path, StFile *f, RtTrainState *s, RtError *error) {
+    RtStatus status = st_open(path, f, error);
+    if (status != RT_OK || read_position(f, s)) return status;
+    return rt_fail(error, RT_INPUT, "%s holds weights but no training position to resume from", path);
+}
+
+static char *metadata_copy(const StFile *f, const char *key, bool *failed) {
+    const char *text = st_metadata(f, key);
+    char *copy = text && *text ? strdup(text) : NULL;
+    *failed |= text && *text && !copy;
+    return copy;
+}
+
+RtStatus rt_checkpoint_head(const char *path, RtCheckpointHead *head, RtError *error) {
+    StFile f;
+    bool failed = false;
+    *head = (RtCheckpointHead){0};
+    RtStatus status = open_checkpoint(path, &f, &head->state, error);
+    if (status == RT_OK) {
+        const char *code = st_metadata(&f, "code");
+        head->recipe = metadata_copy(&f, "recipe", &failed);
+        head->choices = metadata_copy(&f, "choices", &failed);
+        snprintf(head->code, sizeof head->code, "%s", code ? code : "");
+        if (!metadata_number(&f, "batch", false, &head->batch, NULL)) head->batch = 0;
+        if (failed) status = rt_fail(error, RT_MEMORY, "out of memory: cannot read %s", path);
+    }
+    st_close(&f);
+    if (status != RT_OK) rt_checkpoint_head_free(head);
+    return status;
+}
+
+void rt_checkpoint_head_free(RtCheckpointHead *head) {
+    free(head->recipe);
+    free(head->choices);
+    *head = (RtCheckpointHead){0};
 }
 
 char *rt_checkpoint_choices(const char *path) {
@@ -116,17 +163,25 @@ RtStatus rt_check_choices(const char *saved, const RtProgram *p, RtError *error)
     return RT_OK;
 }
 
-RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtError *error) {
+/* Into the machine, or nowhere. */
+static RtStatus load(const char *path, const RtProgram *p, RtMachine *m, RtTrainState *s, RtError *error) {
     StFile f;
     RtPart parts[RT_MAX_PARTS];
     RtTrainState loaded = *s;
-    RtStatus status = st_open(path, &f, error);
-    if (status == RT_OK && !read_position(&f, &loaded))
-        status = rt_fail(error, RT_INPUT, "%s holds weights but no training position to resume from", path);
-    if (status == RT_OK) status = rt_parts_load(&f, rt_machine_program(m), parts, list_parts(m, s, false, parts), error);
+    RtStatus status = open_checkpoint(path, &f, &loaded, error);
+    if (status == RT_OK) status = rt_parts_load(&f, p, parts, list_parts(p, m, s, false, parts), error);
     st_close(&f);
     if (status == RT_OK) *s = loaded;
     return status;
+}
+
+RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtError *error) {
+    return load(path, rt_machine_program(m), m, s, error);
+}
+
+RtStatus rt_checkpoint_check(const char *path, const RtProgram *p, RtError *error) {
+    RtTrainState ignored = {0};
+    return load(path, p, NULL, &ignored, error);
 }
 
 typedef struct Placed {
@@ -158,7 +213,7 @@ static void hash_values(RtSha256 *sum, const RtProgram *p, Placed t) {
 
 void rt_weights_sha256(RtMachine *m, char hex[65]) {
     RtPart parts[RT_MAX_PARTS];
-    int nparts = rt_weights_parts(m, parts);
+    int nparts = rt_weights_parts(rt_machine_program(m), m, parts);
     RtSha256 sum;
     rt_sha256_init(&sum);
     Placed t = next_by_name(parts, nparts, NULL);

@@ -12,7 +12,7 @@ RtStatus rt_data_allocate(RtData *d, RtError *error) {
     d->train_labels = malloc((size_t)d->ntrain * sizeof *d->train_labels);
     d->test_labels = malloc((size_t)d->ntest * sizeof *d->test_labels);
     if (d->name && d->train_images && d->test_images && d->train_labels && d->test_labels) return RT_OK;
-    return rt_fail(error, RT_INPUT, "not enough memory for the data set (%.0f MB)",
+    return rt_fail(error, RT_MEMORY, "out of memory for the data set (%.0f MB)",
                    (double)(d->ntrain + d->ntest) * (double)image / 1e6);
 }
 
@@ -60,7 +60,7 @@ static RtStatus open_named(const char *name, RtData *data, RtError *error) {
     struct stat s;
     RtStatus status;
     if (!path)
-        status = rt_fail(error, RT_INPUT, "not enough memory");
+        status = rt_fail(error, RT_MEMORY, "out of memory");
     else if (stat(path, &s) != 0)
         status = rt_fail(error, RT_INPUT, "no %s data in %s; get it with 'netc data get %s', or use --data synthetic", name, path,
                          name);

@@ -49,7 +49,7 @@ size_t netc_infer_bytes(int threads) {
 static RtStatus read_embedded(RtMachine *m, RtError *error) {
     RtPart parts[RT_MAX_PARTS];
     const float *from = (const float *)(const void *)text_at(library()->weights), *end = from + library()->nweights;
-    int nparts = rt_weights_parts(m, parts);
+    int nparts = rt_weights_parts(rt_machine_program(m), m, parts);
     for (int i = 0; i < nparts; i++)
         for (uint32_t k = 0; k < parts[i].count; k++) {
             const RtTensor *t = &parts[i].tensors[k];
@@ -81,7 +81,12 @@ static int load_weights(const InferContext *c, const InferOptions *o, RtError *e
     } else {
         status = rt_fail(error, RT_INPUT, "this library holds no weights: give weights_path or weights");
     }
-    return status == RT_OK ? INFER_OK : status == RT_IO ? INFER_IO : INFER_WEIGHTS;
+    switch (status) {
+    case RT_OK: return INFER_OK;
+    case RT_IO: return INFER_IO;
+    case RT_MEMORY: return INFER_MEMORY;
+    default: return INFER_WEIGHTS;
+    }
 }
 
 /* ---- contexts ---- */

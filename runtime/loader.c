@@ -95,7 +95,7 @@ RtLoader *rt_loader_new(const RtData *data, const RtRecipe *recipe, int64_t batc
                         int64_t batch_index, RtError *error) {
     RtLoader *l = calloc(1, sizeof *l);
     if (!l) {
-        rt_fail(error, RT_INPUT, "not enough memory for the batches");
+        rt_fail(error, RT_MEMORY, "out of memory for the batches");
         return NULL;
     }
     l->data = data;
@@ -115,7 +115,7 @@ RtLoader *rt_loader_new(const RtData *data, const RtRecipe *recipe, int64_t batc
         return l;
     }
     rt_loader_free(l);
-    rt_fail(error, RT_INPUT, "not enough memory for the batches");
+    rt_fail(error, RT_MEMORY, "out of memory for the batches");
     return NULL;
 }
 

@@ -167,7 +167,7 @@ RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error
         if (allocate(m)) return m;
     }
     rt_machine_free(m);
-    rt_fail(error, RT_INPUT, "not enough memory: the model needs %.1f MB for activations alone",
+    rt_fail(error, RT_MEMORY, "out of memory: the model needs %.1f MB for activations alone",
             (double)(program->arena_bytes + program->eval_arena_bytes) / 1e6);
     return NULL;
 }

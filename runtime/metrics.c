@@ -39,7 +39,7 @@ static long kept_length(FILE *f, uint64_t step) {
 
 RtStatus rt_metrics_open(RtMetrics *m, const char *directory, bool resume, uint64_t step, RtError *error) {
     *m = (RtMetrics){0};
-    if (asprintf(&m->path, "%s/metrics.jsonl", directory) < 0) return rt_fail(error, RT_IO, "not enough memory");
+    if (asprintf(&m->path, "%s/metrics.jsonl", directory) < 0) return rt_fail(error, RT_MEMORY, "out of memory");
     m->file = resume ? fopen(m->path, "r+") : fopen(m->path, "w");
     if (!m->file && resume && errno == ENOENT) m->file = fopen(m->path, "w");
     if (!m->file) return rt_fail(error, RT_IO, "cannot write %s: %s", m->path, strerror(errno));
@@ -54,6 +54,12 @@ void rt_metrics_close(RtMetrics *m) {
     if (m->file) fclose(m->file);
     free(m->path);
     *m = (RtMetrics){0};
+}
+
+RtStatus rt_metrics_sync(RtMetrics *m, RtError *error) {
+    if (fsync(fileno(m->file)) == 0 || errno == EINVAL || errno == EROFS)
+        return RT_OK; /* what is no file on a disk cannot be synced */
+    return rt_fail(error, RT_IO, "cannot write %s: %s", m->path, strerror(errno));
 }
 
 RtStatus rt_metrics_line(RtMetrics *m, RtError *error, const char *format, ...) {

@@ -13,6 +13,8 @@ typedef enum RtStatus {
     RT_USAGE = 2,
     RT_IO = 3,            /* disk full, unwritable, unreadable: exit 3 */
     RT_DIVERGED = 4,      /* non-finite loss: exit 1 */
+    RT_LOCKED = 5,        /* another process trains in this directory: exit 3 */
+    RT_MEMORY = 6,        /* out of memory or threads: exit 3 */
     RT_INTERRUPTED = 130, /* SIGINT or SIGTERM; a checkpoint was written */
     RT_INTERNAL = 70
 } RtStatus;
@@ -21,6 +23,10 @@ int rt_exit_code(RtStatus status);
 typedef struct RtError {
     char text[512]; /* one clear sentence, without a newline */
 } RtError;
+
+/* A sentence that is worth saying although all goes on. */
+typedef enum RtSaying { RT_NOTE, RT_WARNING } RtSaying;
+typedef void (*RtSay)(RtSaying kind, const char *text);
 
 /* ---- threads (pool.c) ---- A pool that is NULL is the calling thread alone. */
 typedef struct RtPool RtPool;
@@ -92,7 +98,8 @@ typedef struct RtTrainState {
     int64_t best_epoch;
     double epoch_loss_sum; /* running sums of this epoch, so that resumed metrics are the same */
     int64_t epoch_correct, epoch_images;
-    float *ema; /* averaged weights, a block laid out like RT_PARAMS; NULL: none. Saved and loaded with the rest. */
+    char data[160]; /* rt_data_identity of the training's data set; "": not known */
+    float *ema;     /* averaged weights, a block laid out like RT_PARAMS; NULL: none. Saved and loaded with the rest. */
 } RtTrainState;
 RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *s, bool weights_only, RtError *error);
 /* The choices of convolutions (RtProgram.choices) that a checkpoint was made with, malloc'd; NULL: none, or no such file. */
@@ -103,11 +110,26 @@ RtStatus rt_check_choices(const char *saved, const RtProgram *p, RtError *error)
 RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtError *error);
 /* Weights and running statistics only, from any safetensors file with the model's names and logical shapes (F32; F16 and BF16
  * converted). */
-RtStatus rt_weights_load(const char *path, RtMachine *m, RtError *error);
+RtStatus rt_weights_load(const char *path, RtMachine *m, RtSay say, RtError *error); /* say: warns of NaN and infinity; NULL */
+/* Would it? The program may be one without code, all tensors dense. */
+RtStatus rt_weights_check(const char *path, const RtProgram *p, RtError *error);
 /* SHA-256 (hex, 65 bytes) of the names and values of all parameters and states, in the order of names. */
 void rt_weights_sha256(RtMachine *m, char hex[65]);
 
-/* ---- evaluation and training (eval.c, train.c) ---- */
+/* ---- the directory of a run (directory.c) ---- Holds metrics.jsonl, last.safetensors, last-1.safetensors, best.safetensors. */
+typedef struct RtDirectory RtDirectory;
+typedef enum RtDirectoryUse { RT_DIRECTORY_NEW, RT_DIRECTORY_RESUME, RT_DIRECTORY_OVERWRITE } RtDirectoryUse;
+/* Makes it, locks it against other processes until rt_directory_release, and removes what killed runs left half written. NEW of
+ * one that holds a training is RT_USAGE; RESUME of one without a checkpoint RT_INPUT; if another process has it, RT_LOCKED names
+ * that. */
+RtStatus rt_directory_take(const char *path, RtDirectoryUse use, RtDirectory **directory, RtError *error);
+void rt_directory_release(RtDirectory *d); /* goes again if it was made and nothing was written; NULL is fine */
+const char *rt_directory_path(const RtDirectory *d);
+bool rt_directory_used(const char *path); /* holds a training: checkpoints, or metrics */
+/* Of the used ones among BASE, BASE-2, BASE-3, ... the greatest number; 1: BASE alone; 0: none. */
+int64_t rt_directory_latest(const char *base);
+
+/* ---- evaluation and training (eval.c, train.c, resume.c) ---- */
 typedef struct RtEvalResult {
     double loss, accuracy, top5, seconds;
     int64_t images;
@@ -120,19 +142,23 @@ void rt_softmax(const float *scores, int64_t classes, float *out);
 RtStatus rt_predict(RtMachine *m, const RtData *stats, const uint8_t *images, int64_t n, float *scores, RtError *error);
 
 typedef struct RtTrainOptions {
-    const char *out_dir;   /* metrics.jsonl, last.safetensors, best.safetensors; created */
-    const char *init_path; /* start from these weights; NULL */
-    bool resume;           /* continue from out_dir/last.safetensors; --resume */
-    bool rechoose;         /* resume even if convolutions are computed otherwise now */
+    const RtDirectory *directory; /* taken by rt_directory_take */
+    const char *init_path;        /* start from these weights; NULL */
+    bool resume;                  /* continue from the directory's last.safetensors */
+    bool rechoose;                /* resume even if convolutions are computed otherwise now */
+    bool seed_given;              /* --resume refuses another seed than the checkpoint's, rather than take that */
     uint64_t seed;
-    int64_t max_steps;        /* 0: by epochs */
+    int64_t max_steps;        /* 0: by epochs; more than those have is RT_USAGE */
     int64_t log_every;        /* steps between metrics lines; 0: 50 */
     int64_t checkpoint_every; /* steps; 0: once per epoch */
-    int64_t eval_every;       /* epochs; 0: 1 */
+    int64_t eval_every;       /* after every epoch whose number divides by it, and the recipe's last; 0: never */
     bool quiet;
     FILE *progress; /* NULL: none. A live line if it is a terminal, plain lines otherwise. */
     bool color;
+    RtSay say; /* notes and warnings; NULL */
 } RtTrainOptions;
+/* What rt_train would refuse, without a machine: the program may be one without code. */
+RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOptions *options, RtError *error);
 RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *options, RtError *error);
 double rt_schedule_lr(const RtRecipe *recipe, uint64_t step, int64_t steps_per_epoch, int64_t total_steps);
 /* SIGINT and SIGTERM handlers that only set a flag which rt_train polls. */

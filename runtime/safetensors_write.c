@@ -112,7 +112,7 @@ static bool write_file(const StOut *o, FILE *f) {
     return ok;
 }
 
-static void sync_directory(const char *path) {
+void rt_sync_directory(const char *path) {
     char *copy = strdup(path);
     int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY) : -1;
     if (fd >= 0) {
@@ -128,7 +128,7 @@ RtStatus st_write(StOut *o, const char *path, RtError *error) {
     if (!stat(path, &info) && !S_ISREG(info.st_mode)) /* renaming would put a file in a device's place */
         return rt_fail(error, RT_IO, "cannot write %s: it is not a regular file", path);
     if (o->failed || asprintf(&temporary, "%s.tmp-%ld", path, (long)getpid()) < 0)
-        return rt_fail(error, RT_IO, "cannot write %s: not enough memory", path);
+        return rt_fail(error, RT_IO, "cannot write %s: out of memory", path);
     FILE *f = fopen(temporary, "wb");
     errno = f ? 0 : errno;
     bool ok = f && write_file(o, f) && fflush(f) == 0 && fsync(fileno(f)) == 0;
@@ -140,7 +140,7 @@ RtStatus st_write(StOut *o, const char *path, RtError *error) {
         status = rt_fail(error, RT_IO, "cannot write %s: %s", path, reason ? strerror(reason) : "the disk is full");
         if (f) unlink(temporary);
     } else {
-        sync_directory(path);
+        rt_sync_directory(path);
     }
     free(temporary);
     return status;

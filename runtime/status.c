@@ -2,7 +2,10 @@
 #include "runtime/status.h"
 #include <stdarg.h>
 
-int rt_exit_code(RtStatus status) { return status == RT_DIVERGED ? 1 : (int)status; }
+int rt_exit_code(RtStatus status) {
+    if (status == RT_DIVERGED) return 1;
+    return status == RT_LOCKED || status == RT_MEMORY ? RT_IO : (int)status;
+}
 
 RtStatus rt_fail(RtError *error, RtStatus status, const char *format, ...) {
     va_list args;

@@ -4,6 +4,8 @@
 #include "runtime/rt.h"
 
 RtStatus rt_fail(RtError *error, RtStatus status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Makes the names in path's directory durable. */
+void rt_sync_directory(const char *path);
 /* Do the data fit the program's input and classes? (eval.c) */
 RtStatus rt_shape_check(const RtProgram *p, const RtData *data, RtError *error);
 #endif

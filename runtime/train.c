@@ -2,24 +2,25 @@
  *
  * Per step: next batch, train_step (loss, gradients, running statistics), stop if the loss is not finite, apply_update. At each
  * epoch's end: evaluation, a metrics line, best.safetensors if it is the best, then last.safetensors with the position of the
- * next epoch, the one before it kept as last-1.safetensors. Everything that decides what a step computes is in RtTrainState, the
- * weights and the optimiser's moments, so a resumed run continues bit for bit. Weights that are not finite are never saved.
+ * next epoch, the one before it kept as last-1.safetensors (directory.c). Everything that decides what a step computes is in
+ * RtTrainState, the weights and the optimiser's moments, so a resumed run continues bit for bit. Weights that are not finite are
+ * never saved.
  *
- * The schedule runs over the recipe's epochs also when --steps stops earlier. With ema, evaluation and best.safetensors use the
- * averaged weights, beside the running statistics of the trained ones. */
+ * The schedule runs over the recipe's epochs also when --steps stops earlier; beyond them there is no rate to train at, and
+ * --steps is refused. With ema, evaluation and best.safetensors use the averaged weights, beside the running statistics of the
+ * trained ones. */
+#include "runtime/directory.h"
 #include "runtime/loader.h"
 #include "runtime/metrics.h"
 #include "runtime/progress.h"
-#include <errno.h>
+#include "runtime/resume.h"
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { LOG_EVERY = 50, PATH_LENGTH = 4096 };
+enum { LOG_EVERY = 50 };
 
 static volatile sig_atomic_t stop_requested;
 static void request_stop(int signal_number) {
@@ -51,6 +52,8 @@ typedef struct Run {
     double seconds, images;               /* spent in steps since the start of this process */
     double window_seconds, window_images; /* since the last logged step */
     RtEvalResult test;
+    bool evaluated; /* test is of this epoch */
+    bool saved;     /* the directory holds a checkpoint of this training */
 } Run;
 
 static double now(void) {
@@ -59,52 +62,27 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void path_of(const Run *r, const char *name, char path[PATH_LENGTH]) {
-    snprintf(path, PATH_LENGTH, "%s/%s", r->o->out_dir, name);
-}
-
-static RtStatus make_directory(const char *path, RtError *error) {
-    char part[PATH_LENGTH];
-    if (strlen(path) + 32 > sizeof part) return rt_fail(error, RT_USAGE, "the name of the output directory is too long");
-    for (size_t i = 1; i <= strlen(path); i++) {
-        if (path[i] && path[i] != '/') continue;
-        memcpy(part, path, i);
-        part[i] = 0;
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            return rt_fail(error, RT_IO, "cannot make the directory %s: %s", part, strerror(errno));
-    }
-    struct stat s;
-    if (stat(path, &s) != 0 || !S_ISDIR(s.st_mode)) return rt_fail(error, RT_IO, "%s is not a directory", path);
-    if (access(path, W_OK) != 0) return rt_fail(error, RT_IO, "cannot write into the directory %s: %s", path, strerror(errno));
-    return RT_OK;
+static RtStatus diverged(const Run *r, const char *what, uint64_t step) {
+    return rt_fail(r->error, RT_DIVERGED, "%s step %llu; %s", what, (unsigned long long)step,
+                   r->saved ? "the last checkpoint is kept" : "there is no checkpoint yet");
 }
 
 static RtStatus check_finite(Run *r) {
     const float *w = rt_machine_space(r->m, RT_PARAMS);
     for (uint64_t i = 0; i < r->p->params_bytes / sizeof *w; i++)
-        if (!isfinite(w[i]))
-            return rt_fail(r->error, RT_DIVERGED, "a weight is not finite after step %llu; the last checkpoint is kept",
-                           (unsigned long long)r->s.step);
+        if (!isfinite(w[i])) return diverged(r, "a weight is not finite after", r->s.step);
     return RT_OK;
 }
 
-/* Makes `before` the same file as `last`, so that `last` exists at every moment; where links are not to be had, moves it. */
-static bool keep_previous(const char *last, const char *before) {
-    unlink(before);
-    return link(last, before) == 0 || rename(last, before) == 0 || errno == ENOENT;
-}
-
+/* The metrics first: whatever the disk keeps after a crash, they reach as far as the checkpoint. */
 static RtStatus save_last(Run *r) {
-    char last[PATH_LENGTH], before[PATH_LENGTH], fresh[PATH_LENGTH];
-    path_of(r, "last.safetensors", last);
-    path_of(r, "last-1.safetensors", before);
-    path_of(r, "last.safetensors.new", fresh);
+    char fresh[RT_PATH];
     RtStatus status = check_finite(r);
+    if (status == RT_OK) status = rt_metrics_sync(&r->metrics, r->error);
+    rt_directory_file(r->o->directory, "last.safetensors.new", fresh);
     if (status == RT_OK) status = rt_checkpoint_save(fresh, r->m, &r->s, false, r->error);
-    if (status != RT_OK) return status;
-    if (keep_previous(last, before) && rename(fresh, last) == 0) return RT_OK;
-    status = rt_fail(r->error, RT_IO, "cannot write %s: %s", last, strerror(errno));
-    unlink(fresh);
+    if (status == RT_OK) status = rt_directory_promote(r->o->directory, r->error);
+    r->saved |= status == RT_OK;
     return status;
 }
 
@@ -130,60 +108,56 @@ static void ema_swap(Run *r) {
 
 /* ---- start ---- */
 
-/* Reads last.safetensors. Its position must be one that this data set and batch size have. */
-static RtStatus resume(Run *r) {
-    char path[PATH_LENGTH];
-    path_of(r, "last.safetensors", path);
-    RtStatus status = rt_checkpoint_load(path, r->m, &r->s, r->error);
+RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOptions *o, RtError *error) {
+    RtStatus status = rt_shape_check(p, data, error);
     if (status != RT_OK) return status;
-    char *choices = rt_checkpoint_choices(path);
-    if (!r->o->rechoose) status = rt_check_choices(choices, r->p, r->error);
-    free(choices);
-    if (status != RT_OK) return status;
-    bool inside = r->s.epoch >= 0 && r->s.batch_index >= 0 && r->s.batch_index < r->per_epoch;
-    if (inside && r->s.step / (uint64_t)r->per_epoch == (uint64_t)r->s.epoch &&
-        r->s.step % (uint64_t)r->per_epoch == (uint64_t)r->s.batch_index)
-        return RT_OK;
-    return rt_fail(
-        r->error, RT_INPUT,
-        "%s was made with another batch size or data set: step %llu is not batch %lld of epoch %lld at %lld batches an "
-        "epoch",
-        path, (unsigned long long)r->s.step, (long long)r->s.batch_index, (long long)r->s.epoch, (long long)r->per_epoch);
+    int64_t per_epoch = data->ntrain / p->batch, steps = p->recipe.epochs * per_epoch;
+    if (per_epoch < 1)
+        return rt_fail(error, RT_INPUT, "a batch of %lld is more than the %lld training images", (long long)p->batch,
+                       (long long)data->ntrain);
+    if (o->max_steps > steps)
+        return rt_fail(error, RT_USAGE,
+                       "'--steps %lld' is beyond the recipe's %lld epochs, which have %lld steps; 'train.epochs' sets them",
+                       (long long)o->max_steps, (long long)p->recipe.epochs, (long long)steps);
+    RtTrainState ignored = {0};
+    if (o->resume) return rt_resume(p, NULL, data, o, &ignored, error);
+    return o->init_path ? rt_weights_check(o->init_path, p, error) : RT_OK;
 }
 
 static RtStatus start_state(Run *r) {
     bool average = r->p->recipe.ema > 0;
     r->s = (RtTrainState){.seed = r->o->seed, .best_accuracy = -1, .best_epoch = -1};
+    rt_data_identity(r->data, r->s.data);
     if (average && !(r->s.ema = calloc(1, r->p->params_bytes + sizeof(float))))
-        return rt_fail(r->error, RT_INPUT, "not enough memory");
+        return rt_fail(r->error, RT_MEMORY, "out of memory for the averaged weights");
     memset(rt_machine_space(r->m, RT_MOMENT1), 0, r->p->params_bytes);
     memset(rt_machine_space(r->m, RT_MOMENT2), 0, r->p->params_bytes);
-    if (r->o->resume) return resume(r);
+    r->saved = r->o->resume;
+    if (r->o->resume) return rt_resume(r->p, r->m, r->data, r->o, &r->s, r->error);
     rt_machine_init_params(r->m, r->o->seed);
-    RtStatus status = r->o->init_path ? rt_weights_load(r->o->init_path, r->m, r->error) : RT_OK;
+    RtStatus status = r->o->init_path ? rt_weights_load(r->o->init_path, r->m, r->o->say, r->error) : RT_OK;
     if (average) memcpy(r->s.ema, rt_machine_space(r->m, RT_PARAMS), r->p->params_bytes);
     return status;
 }
 
 static RtStatus start(Run *r) {
     const RtRecipe *recipe = &r->p->recipe;
-    RtStatus status = rt_shape_check(r->p, r->data, r->error);
+    RtStatus status = rt_train_check(r->p, r->data, r->o, r->error);
     if (status != RT_OK) return status;
     if (r->p->train_step.ncalls == 0) return rt_fail(r->error, RT_INTERNAL, "the program was compiled for inference only");
     r->per_epoch = r->data->ntrain / r->p->batch;
-    if (r->per_epoch < 1)
-        return rt_fail(r->error, RT_INPUT, "a batch of %lld is more than the %lld training images", (long long)r->p->batch,
-                       (long long)r->data->ntrain);
     r->total_steps = (uint64_t)(recipe->epochs * r->per_epoch);
     r->stop_at = r->o->max_steps > 0 ? (uint64_t)r->o->max_steps : r->total_steps;
-    status = make_directory(r->o->out_dir, r->error);
-    if (status == RT_OK) status = start_state(r);
-    if (status == RT_OK) status = rt_metrics_open(&r->metrics, r->o->out_dir, r->o->resume, r->s.step, r->error);
+    status = start_state(r);
     if (status != RT_OK) return status;
     r->loader = rt_loader_new(r->data, recipe, r->p->batch, r->s.seed, r->s.epoch, r->s.batch_index, r->error);
-    if (r->s.step >= r->stop_at)
+    if (!r->loader) return RT_MEMORY;
+    if (!r->o->resume) status = rt_directory_clear(r->o->directory, r->error); /* nothing is left to fail but writing */
+    if (status == RT_OK)
+        status = rt_metrics_open(&r->metrics, rt_directory_path(r->o->directory), r->o->resume, r->s.step, r->error);
+    if (status == RT_OK && r->s.step >= r->stop_at)
         rt_progress_say(&r->progress, "nothing to do: the checkpoint is at step %llu already", (unsigned long long)r->s.step);
-    return r->loader ? RT_OK : RT_INPUT;
+    return status;
 }
 
 /* ---- one step ---- */
@@ -206,9 +180,7 @@ static RtStatus step(Run *r, float *loss) {
     set_environment(r);
     rt_machine_run(r->m, &r->p->train_step);
     *loss = metrics[0];
-    if (!isfinite(*loss))
-        return rt_fail(r->error, RT_DIVERGED, "the loss is not finite at step %llu; the last checkpoint is kept",
-                       (unsigned long long)r->s.step + 1);
+    if (!isfinite(*loss)) return diverged(r, "the loss is not finite at", r->s.step + 1);
     rt_machine_run(r->m, &r->p->apply_update);
     ema_update(r);
     r->s.step++;
@@ -256,22 +228,23 @@ static RtStatus log_step(Run *r, float loss) {
 /* ---- the end of an epoch, or of the run ---- */
 
 static RtStatus evaluate(Run *r) {
-    char best[PATH_LENGTH];
+    char best[RT_PATH];
     ema_swap(r);
     RtStatus status = rt_evaluate(r->m, r->data, true, &r->test, r->error);
     if (status == RT_OK && r->test.accuracy > r->s.best_accuracy) {
         r->s.best_accuracy = r->test.accuracy;
         r->s.best_epoch = r->s.epoch;
-        path_of(r, "best.safetensors", best);
+        rt_directory_file(r->o->directory, "best.safetensors", best);
         status = check_finite(r);
         if (status == RT_OK) status = rt_checkpoint_save(best, r->m, &r->s, true, r->error);
     }
     ema_swap(r);
+    r->evaluated = status == RT_OK;
     return status;
 }
 
 static RtStatus epoch_line(Run *r) {
-    char hex[65], loss[32], lr[32], rate[32], train[32], accuracy[32], test[32];
+    char hex[65], loss[32], lr[32], rate[32], train[32], accuracy[32], test[32], of_test[128] = "", shown[80] = "";
     double steps = (double)r->s.epoch_images / (double)r->p->batch;
     rt_weights_sha256(r->m, hex);
     double mean_loss = steps > 0 ? r->s.epoch_loss_sum / steps : 0, images_per_s = r->seconds > 0 ? r->images / r->seconds : 0;
@@ -281,23 +254,25 @@ static RtStatus epoch_line(Run *r) {
     rt_metrics_number(train, epoch_accuracy(r));
     rt_metrics_number(accuracy, r->test.accuracy);
     rt_metrics_number(test, r->test.loss);
-    rt_progress_say(&r->progress, "epoch %lld/%lld  loss %.4f  train %.2f %%  test %.2f %% (best %.2f %%)  %.0f images/s",
-                    (long long)r->s.epoch + 1, (long long)r->p->recipe.epochs, mean_loss, 100 * epoch_accuracy(r),
-                    100 * r->test.accuracy, 100 * r->s.best_accuracy, images_per_s);
-    return rt_metrics_line(
-        &r->metrics, r->error,
-        "{\"epoch\": %lld, \"step\": %llu, \"loss\": %s, \"lr\": %s, \"images_per_s\": %s, \"train_accuracy\": %s, "
-        "\"test_accuracy\": %s, \"test_loss\": %s, \"weights_sha256\": \"%s\"}",
-        (long long)r->s.epoch, (unsigned long long)r->s.step, loss, lr, rate, train, accuracy, test, hex);
+    if (r->evaluated) {
+        snprintf(of_test, sizeof of_test, "\"test_accuracy\": %s, \"test_loss\": %s, ", accuracy, test);
+        snprintf(shown, sizeof shown, "  test %.2f %% (best %.2f %%)", 100 * r->test.accuracy, 100 * r->s.best_accuracy);
+    }
+    r->evaluated = false;
+    rt_progress_say(&r->progress, "epoch %lld/%lld  loss %.4f  train %.2f %%%s  %.0f images/s", (long long)r->s.epoch + 1,
+                    (long long)r->p->recipe.epochs, mean_loss, 100 * epoch_accuracy(r), shown, images_per_s);
+    return rt_metrics_line(&r->metrics, r->error,
+                           "{\"epoch\": %lld, \"step\": %llu, \"loss\": %s, \"lr\": %s, \"images_per_s\": %s, "
+                           "\"train_accuracy\": %s, %s\"weights_sha256\": \"%s\"}",
+                           (long long)r->s.epoch, (unsigned long long)r->s.step, loss, lr, rate, train, of_test, hex);
 }
 
-static RtStatus finish_epoch(Run *r, bool run_ends) {
-    int64_t every = r->o->eval_every > 0 ? r->o->eval_every : 1;
-    RtStatus status = RT_OK;
-    if (run_ends || (r->s.epoch + 1) % every == 0) {
-        status = evaluate(r);
-        if (status == RT_OK) status = epoch_line(r);
-    }
+/* An epoch that --steps cuts short counts as one. */
+static RtStatus finish_epoch(Run *r) {
+    int64_t every = r->o->eval_every, epoch = r->s.epoch + 1;
+    bool due = every > 0 && (epoch % every == 0 || r->s.step == r->total_steps);
+    RtStatus status = due ? evaluate(r) : RT_OK;
+    if (status == RT_OK) status = epoch_line(r);
     if (r->s.batch_index < r->per_epoch) return status; /* --steps ended inside an epoch: keep its sums */
     r->s.epoch++;
     r->s.batch_index = 0;
@@ -311,7 +286,7 @@ static RtStatus interrupted(Run *r) {
     if (status != RT_OK) return status;
     stop_requested = 0;
     return rt_fail(r->error, RT_INTERRUPTED, "interrupted at step %llu; --resume continues from %s/last.safetensors",
-                   (unsigned long long)r->s.step, r->o->out_dir);
+                   (unsigned long long)r->s.step, rt_directory_path(r->o->directory));
 }
 
 static RtStatus loop(Run *r) {
@@ -323,7 +298,7 @@ static RtStatus loop(Run *r) {
         if (status == RT_OK) show(r, loss);
         if (status == RT_OK && r->s.step % (uint64_t)log_every == 0) status = log_step(r, loss);
         bool run_ends = r->s.step == r->stop_at, epoch_ends = r->s.batch_index == r->per_epoch;
-        if (status == RT_OK && (run_ends || epoch_ends)) status = finish_epoch(r, run_ends);
+        if (status == RT_OK && (run_ends || epoch_ends)) status = finish_epoch(r);
         bool due = save_every > 0 ? r->s.step % (uint64_t)save_every == 0 : epoch_ends;
         if (status == RT_OK && (run_ends || due)) status = save_last(r);
         if (status != RT_OK) return status;

@@ -1,6 +1,7 @@
 /* Tensors of a safetensors file into a machine's memory. Loading is all or nothing. */
 #include "runtime/weights.h"
 #include "runtime/machine.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +25,7 @@ static RtStatus load_tensor(const StFile *f, const RtProgram *p, const RtTensor 
         return rt_fail(error, RT_INPUT, "%s: tensor '%s' has the shape %s, %s needs %s", f->path, name, have, p->model, want);
     }
     float *logical = malloc((size_t)rt_tensor_elements(t) * sizeof *logical + 1);
-    if (!logical) return rt_fail(error, RT_INPUT, "not enough memory to read %s", f->path);
+    if (!logical) return rt_fail(error, RT_MEMORY, "out of memory: cannot read %s", f->path);
     RtStatus status = RT_OK;
     if (st_read(f, found, logical))
         rt_tensor_pack(p, t, logical, block);
@@ -41,33 +42,71 @@ RtStatus rt_parts_load(const StFile *f, const RtProgram *p, const RtPart *parts,
     RtStatus status = RT_OK;
     for (int i = 0; status == RT_OK && i < nparts; i++) {
         copy[i] = calloc(1, parts[i].bytes + 1);
-        if (!copy[i]) status = rt_fail(error, RT_INPUT, "not enough memory to read %s", f->path);
+        if (!copy[i]) status = rt_fail(error, RT_MEMORY, "out of memory: cannot read %s", f->path);
         for (uint32_t k = 0; status == RT_OK && k < parts[i].count; k++)
             status = load_tensor(f, p, &parts[i].tensors[k], parts[i].prefix, copy[i], error);
     }
     for (int i = 0; i < nparts; i++) {
-        if (status == RT_OK) memcpy(parts[i].block, copy[i], parts[i].bytes);
+        if (status == RT_OK && parts[i].block) memcpy(parts[i].block, copy[i], parts[i].bytes);
         free(copy[i]);
     }
     return status;
 }
 
-int rt_weights_parts(RtMachine *m, RtPart parts[RT_MAX_PARTS]) {
-    const RtProgram *p = rt_machine_program(m);
-    parts[0] = (RtPart){"", p->params, p->nparams, rt_machine_space(m, RT_PARAMS), p->params_bytes};
-    parts[1] = (RtPart){"", p->state, p->nstate, rt_machine_space(m, RT_STATE), p->state_bytes};
+/* Padding is zero. */
+static int64_t count_not_finite(const RtPart *part, const RtTensor *t) {
+    const float *number = (const float *)(const void *)(part->block + t->offset);
+    int64_t count = 0;
+    for (uint64_t i = 0; i < t->bytes / sizeof *number; i++) count += !isfinite(number[i]);
+    return count;
+}
+
+void rt_parts_warn(const char *path, const RtPart *parts, int nparts, RtSay say) {
+    enum { NAMED = 5 };
+    int64_t bad = 0;
+    char text[1024];
+    for (int i = 0; say && i < nparts; i++)
+        for (uint32_t k = 0; k < parts[i].count; k++) {
+            const RtTensor *t = &parts[i].tensors[k];
+            int64_t count = count_not_finite(&parts[i], t), all = rt_tensor_elements(t);
+            if (!count || ++bad > NAMED) continue;
+            snprintf(text, sizeof text, "%s: %lld of the %lld numbers of tensor '%s%s' %s NaN or infinite", path,
+                     (long long)count, (long long)all, parts[i].prefix, t->name, count == 1 ? "is" : "are");
+            say(RT_WARNING, text);
+        }
+    if (bad <= NAMED) return;
+    snprintf(text, sizeof text, "%s: %lld more tensors hold numbers that are NaN or infinite", path, (long long)(bad - NAMED));
+    say(RT_WARNING, text);
+}
+
+int rt_weights_parts(const RtProgram *p, RtMachine *m, RtPart parts[RT_MAX_PARTS]) {
+    char *params = m ? rt_machine_space(m, RT_PARAMS) : NULL, *state = m ? rt_machine_space(m, RT_STATE) : NULL;
+    parts[0] = (RtPart){"", p->params, p->nparams, params, p->params_bytes};
+    parts[1] = (RtPart){"", p->state, p->nstate, state, p->state_bytes};
     return 2;
 }
 
 RtStatus rt_weights_read(const StFile *file, RtMachine *m, RtError *error) {
+    const RtProgram *p = rt_machine_program(m);
     RtPart parts[RT_MAX_PARTS];
-    return rt_parts_load(file, rt_machine_program(m), parts, rt_weights_parts(m, parts), error);
+    return rt_parts_load(file, p, parts, rt_weights_parts(p, m, parts), error);
 }
 
-RtStatus rt_weights_load(const char *path, RtMachine *m, RtError *error) {
+RtStatus rt_weights_load(const char *path, RtMachine *m, RtSay say, RtError *error) {
     StFile f;
+    RtPart parts[RT_MAX_PARTS];
     RtStatus status = st_open(path, &f, error);
     if (status == RT_OK) status = rt_weights_read(&f, m, error);
+    if (status == RT_OK) rt_parts_warn(path, parts, rt_weights_parts(rt_machine_program(m), m, parts), say);
+    st_close(&f);
+    return status;
+}
+
+RtStatus rt_weights_check(const char *path, const RtProgram *p, RtError *error) {
+    StFile f;
+    RtPart parts[RT_MAX_PARTS];
+    RtStatus status = st_open(path, &f, error);
+    if (status == RT_OK) status = rt_parts_load(&f, p, parts, rt_weights_parts(p, NULL, parts), error);
     st_close(&f);
     return status;
 }

@@ -8,16 +8,18 @@ typedef struct RtPart {
     const char *prefix;
     const RtTensor *tensors;
     uint32_t count;
-    char *block;
+    char *block; /* NULL: what is read is only checked */
     uint64_t bytes;
 } RtPart;
 
 enum { RT_MAX_PARTS = 5 };
 
-/* Weights and running statistics; returns how many parts. */
-int rt_weights_parts(RtMachine *m, RtPart parts[RT_MAX_PARTS]);
+/* Weights and running statistics, in a machine if there is one; returns how many parts. */
+int rt_weights_parts(const RtProgram *p, RtMachine *m, RtPart parts[RT_MAX_PARTS]);
 /* Reads all parts; moves them into place only if every one is whole. */
 RtStatus rt_parts_load(const StFile *f, const RtProgram *p, const RtPart *parts, int nparts, RtError *error);
+/* Warns of numbers that are NaN or infinite in what `path` was read into. */
+void rt_parts_warn(const char *path, const RtPart *parts, int nparts, RtSay say);
 /* rt_weights_load of an open file. */
 RtStatus rt_weights_read(const StFile *file, RtMachine *m, RtError *error);
 #endif

@@ -12,48 +12,80 @@
 
 enum { MAX_THREADS = 1024 };
 
-static int with_machine(const Options *o, int (*run)(RtMachine *, const Options *)) {
-    const RtProgram *program;
-    int status = level_choose(o->cpu_level, &program);
-    if (status) return status;
-    RtPool *pool = rt_pool_new((int)o->threads);
-    if (!pool) return fail(EXIT_INTERNAL, "cannot start %" PRId64 " threads", o->threads);
+/* What an action runs on. Data and weights are looked at before memory is taken and threads are started. */
+typedef struct Task {
+    const Options *o;
+    Training training;
+    RtData data;
+} Task;
+
+static int with_machine(const RtProgram *program, Task *t, int (*run)(RtMachine *, const Task *)) {
+    RtPool *pool = rt_pool_new((int)t->o->threads);
+    if (!pool) return fail(EXIT_IO, "cannot start %" PRId64 " threads", t->o->threads);
     RtError error = {{0}};
     RtMachine *m = rt_machine_new(program, pool, &error);
-    status = m ? run(m, o) : fail(EXIT_INTERNAL, "%s", error.text);
+    int status = m ? run(m, t) : fail(EXIT_IO, "%s", error.text);
     if (m) rt_machine_free(m);
     rt_pool_free(pool);
     return status;
 }
 
-static int train_on(RtMachine *m, const Options *o) {
+static int train_on(RtMachine *m, const Task *t) {
     const RtProgram *program = rt_machine_program(m);
-    if (!o->quiet)
+    if (!t->o->quiet)
         printf("%s: %" PRId64 " parameters, for %s; batch %" PRId64 ", %d threads\n", program->model, count_parameters(program),
                program->target, program->batch, rt_pool_threads(rt_machine_pool(m)));
     fflush(stdout);
-    return run_train(m, o);
+    return run_train(m, t->o, &t->training);
 }
 
-static int predict_on(RtMachine *m, const Options *o) { return run_predict(m, o, 0, pnm_read); }
+static int eval_on(RtMachine *m, const Task *t) { return run_eval(m, t->o, &t->data); }
+static int predict_on(RtMachine *m, const Task *t) { return run_predict(m, t->o, 0, pnm_read, &t->data); }
+static int init_on(RtMachine *m, const Task *t) { return run_init(m, t->o); }
 
 static int train(const Options *o) {
-    if (o->resume && o->init) return usage_error("train", "'--resume' and '--init' exclude each other");
-    return with_machine(o, train_on);
+    const RtProgram *program;
+    Task t = {.o = o};
+    int status = training_options(o);
+    if (!status) status = level_choose(o->cpu_level, &program);
+    if (!status) status = training_open(&t.training, program, o);
+    if (!status) status = with_machine(program, &t, train_on);
+    training_close(&t.training);
+    return status;
 }
 
 static int eval(const Options *o) {
-    return o->weights ? with_machine(o, run_eval) : usage_error("eval", "no weights given: --weights=FILE");
+    const RtProgram *program;
+    Task t = {.o = o};
+    if (!o->weights) return usage_error("eval", "no weights given: --weights=FILE");
+    int status = level_choose(o->cpu_level, &program);
+    if (!status) status = check_weights(program, o);
+    if (!status) status = open_data(program, o, &t.data);
+    if (!status) status = with_machine(program, &t, eval_on);
+    rt_data_free(&t.data);
+    return status;
 }
 
 static int predict(const Options *o) {
+    const RtProgram *program;
+    Task t = {.o = o};
     if (!o->weights) return usage_error("predict", "no weights given: --weights=FILE");
     if (o->noperands == 0) return usage_error("predict", "no picture given");
-    return with_machine(o, predict_on);
+    int status = level_choose(o->cpu_level, &program);
+    if (!status) status = check_predict(program);
+    if (!status) status = check_weights(program, o);
+    if (!status) status = describe_data(program, o, &t.data);
+    if (!status) status = with_machine(program, &t, predict_on);
+    rt_data_free(&t.data);
+    return status;
 }
 
 static int init(const Options *o) {
-    return o->output ? with_machine(o, run_init) : usage_error("init", "no output file given: -o FILE.safetensors");
+    const RtProgram *program;
+    Task t = {.o = o};
+    if (!o->output) return usage_error("init", "no output file given: -o FILE.safetensors");
+    int status = level_choose(o->cpu_level, &program);
+    return status ? status : with_machine(program, &t, init_on);
 }
 
 static int check_data(const char *where) {

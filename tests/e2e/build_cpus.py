@@ -37,7 +37,7 @@ def check_bits(at, model, program):
             check("this machine cannot run the code" in done.stderr, done.stderr)
             continue
         check(f"for {level}," in done.stdout, done.stdout)
-        at.run("train", model, *STEPS, "--out", at("netc"), "--cpu", level)
+        at.run("train", model, *STEPS, "--out", at("netc"), "--overwrite", "--cpu", level)
         check(read_safetensors(at(level, "last.safetensors")) == read_safetensors(at("netc", "last.safetensors")),
               f"the bits of {level} are not those of netc --cpu {level}")
         ran.append(level)
@@ -52,7 +52,7 @@ def check_order(at, model):
     levels = levels_of(at, at("order"))
     check(levels == ["x86-64", "haswell", "znver5", "sapphirerapids"], f"levels in the order {levels}")
     # No machine has both what only znver5 has (sse4a) and what only sapphirerapids has (avx512fp16).
-    tried = [start(at, at("order"), *STEPS, "--out", at("tried"), "--cpu-level", level) for level in levels[2:]]
+    tried = [start(at, at("order"), *STEPS, "--out", at("tried"), "--overwrite", "--cpu-level", level) for level in levels[2:]]
     refused = [t.stderr for t in tried if t.returncode == 1]
     check(refused and all("its CPU lacks" in r for r in refused), f"a CPU that this machine is not was not refused: {tried}")
 

@@ -88,7 +88,7 @@ def metrics(directory):
 
 
 def step_losses(directory):
-    return {m["step"]: m["loss"] for m in metrics(directory) if "test_accuracy" not in m}
+    return {m["step"]: m["loss"] for m in metrics(directory) if "train_accuracy" not in m}
 
 
 def read_safetensors(path):

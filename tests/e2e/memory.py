@@ -9,7 +9,7 @@ def peak_kb(at, steps):
     """ru_maxrss of one run. It is a maximum over all children, so each run gets a process of its own to be the parent."""
     read, write = os.pipe()
     if os.fork() == 0:
-        at.run("train", SMALL, "--steps", steps, "--out", at(str(steps)), "--set", "train.epochs=100", "--eval-every", 1000, "--batch", 8,
+        at.run("train", SMALL, "--steps", steps, "--out", at(str(steps)), "--overwrite", "--set", "train.epochs=100", "--eval-every", 1000, "--batch", 8,
                "--threads", 2, "--quiet")
         os.write(write, str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss).encode())
         os._exit(0)

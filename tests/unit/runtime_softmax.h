@@ -258,6 +258,22 @@ static inline void bench_free(Bench *b) {
     rt_pool_free(b->pool);
 }
 
+/* A training and where it goes; what stands there already is replaced, unless it resumes. */
+typedef struct Run {
+    const char *out;
+    RtTrainOptions options;
+} Run;
+
+static inline RtStatus run_in(RtMachine *m, const RtData *data, const Run *r, RtError *error) {
+    RtDirectory *d;
+    RtTrainOptions options = r->options;
+    RtStatus status = rt_directory_take(r->out, options.resume ? RT_DIRECTORY_RESUME : RT_DIRECTORY_OVERWRITE, &d, error);
+    options.directory = d;
+    if (status == RT_OK) status = rt_train(m, data, &options, error);
+    rt_directory_release(d);
+    return status;
+}
+
 static inline int remove_entry(const char *path, const struct stat *s, int type, struct FTW *where) {
     (void)s;
     (void)type;

@@ -186,8 +186,8 @@ START_TEST(synthetic_defeats_a_linear_model) {
     softmax_optimizer(&x, RT_SGD, 0.003);
     Bench b = bench_new(&x, 2);
     char *directory = directory_new();
-    RtTrainOptions options = {.out_dir = directory, .seed = 1, .quiet = true, .eval_every = 100};
-    ck_assert_msg(rt_train(b.machine, &data, &options, &error) == RT_OK, "%s", error.text);
+    Run options = {directory, {.seed = 1, .quiet = true, .eval_every = 100}};
+    ck_assert_msg(run_in(b.machine, &data, &options, &error) == RT_OK, "%s", error.text);
     ck_assert_int_eq(rt_evaluate(b.machine, &data, false, &train, &error), RT_OK);
     ck_assert_int_eq(rt_evaluate(b.machine, &data, true, &test, &error), RT_OK);
     ck_assert_msg(test.accuracy < 0.6, "a linear model reaches %.3f", test.accuracy);

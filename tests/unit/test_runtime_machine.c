@@ -220,10 +220,10 @@ START_TEST(impossible_programs) {
     refuse(&bad, "version 99");
     bad = x.program;
     bad.arena_bytes = UINT64_MAX / 2;
-    refuse(&bad, "not enough memory");
+    refuse(&bad, "out of memory");
     bad = x.program;
     bad.height = bad.width = (int64_t)1 << 31; /* 4 * 8 * 3 * 2^62 bytes do not fit into 64 bits */
-    refuse(&bad, "not enough memory");
+    refuse(&bad, "out of memory");
     x.gradient_refs[2] = (RtRef){RT_ARENA, x.program.arena_bytes + 64};
     refuse(&x.program, "outside its memory");
 }

@@ -15,18 +15,18 @@ static void small_program(Softmax *x) {
     x->program.recipe.epochs = 4;
 }
 
-static RtTrainOptions options_for(const char *directory, int64_t steps) {
-    return (RtTrainOptions){.out_dir = directory, .seed = 11, .max_steps = steps, .log_every = 1, .quiet = true};
+static Run options_for(const char *directory, int64_t steps) {
+    return (Run){directory, {.seed = 11, .max_steps = steps, .log_every = 1, .eval_every = 1, .quiet = true}};
 }
 
-static RtStatus train(const Softmax *x, int threads, const RtTrainOptions *options, RtError *error) {
+static RtStatus train(const Softmax *x, int threads, const Run *options, RtError *error) {
     Bench b = bench_new(x, threads);
-    RtStatus status = rt_train(b.machine, &data, options, error);
+    RtStatus status = run_in(b.machine, &data, options, error);
     bench_free(&b);
     return status;
 }
 
-static void train_well(const Softmax *x, int threads, const RtTrainOptions *options) {
+static void train_well(const Softmax *x, int threads, const Run *options) {
     RtError error = {{0}};
     ck_assert_msg(train(x, threads, options, &error) == RT_OK, "%s", error.text);
 }
@@ -41,7 +41,7 @@ typedef struct Line {
 
 static const char *const names[] = {"epoch",         "step",      "loss",          "lr", "images_per_s", "train_accuracy",
                                     "test_accuracy", "test_loss", "weights_sha256"};
-enum { STEP_KEYS = 0x1f, EPOCH_KEYS = 0x1ff, MAX_LINES = 2000 };
+enum { STEP_KEYS = 0x1f, EPOCH_KEYS = 0x1ff, UNTESTED_KEYS = 0x13f, MAX_LINES = 2000 };
 
 static int read_metrics(const char *directory, Line *lines) {
     size_t length;
@@ -66,7 +66,7 @@ static int read_metrics(const char *directory, Line *lines) {
                 ck_abort_msg("'%s' has a value of the wrong kind", key);
         }
         ck_assert(json_end(&j));
-        ck_assert(l->keys == STEP_KEYS || l->keys == EPOCH_KEYS);
+        ck_assert(l->keys == STEP_KEYS || l->keys == EPOCH_KEYS || l->keys == UNTESTED_KEYS);
     }
     free(text);
     return n;
@@ -107,7 +107,7 @@ START_TEST(learns_and_reports) {
     small_program(&x);
     x.program.recipe.naugment = 0;
     softmax_optimizer(&x, RT_SGD, 0.002);
-    RtTrainOptions o = options_for(inner, 0);
+    Run o = options_for(inner, 0);
     train_well(&x, 2, &o);
     int n = read_metrics(inner, lines);
     ck_assert_int_eq(n, 4 * PER_EPOCH + 4);
@@ -137,13 +137,13 @@ START_TEST(same_bits_on_any_number_of_threads) {
     char *one = directory_new(), *more = directory_new();
     Softmax x;
     small_program(&x);
-    RtTrainOptions a = options_for(one, 25), b = options_for(more, 25);
+    Run a = options_for(one, 25), b = options_for(more, 25);
     train_well(&x, 1, &a);
     static const int threads[] = {2, 4, 16};
     train_well(&x, threads[_i], &b);
     same_losses(one, more, 25);
     ck_assert_str_eq(final_sha(one), final_sha(more));
-    b.seed = 12;
+    b.options.seed = 12;
     train_well(&x, 2, &b);
     ck_assert_str_ne(final_sha(one), final_sha(more));
     directory_free(one);
@@ -163,13 +163,13 @@ START_TEST(resuming_changes_nothing) {
     char *straight = directory_new(), *pieces = directory_new();
     Softmax x;
     make_kind(&x, _i);
-    RtTrainOptions a = options_for(straight, 35), b = options_for(pieces, 13);
+    Run a = options_for(straight, 35), b = options_for(pieces, 13);
     train_well(&x, 2, &a);
     train_well(&x, 1, &b);
-    b.resume = true;
-    b.seed = 999; /* the checkpoint's seed counts */
+    b.options.resume = true;
+    b.options.seed = 999; /* the checkpoint's seed counts */
     for (int64_t until = 20; until <= 35; until += 15) {
-        b.max_steps = until;
+        b.options.max_steps = until;
         train_well(&x, 2, &b);
     }
     same_losses(straight, pieces, 35);
@@ -190,14 +190,14 @@ START_TEST(metrics_are_not_repeated) {
     char *straight = directory_new(), *crashed = directory_new();
     Softmax x;
     small_program(&x);
-    RtTrainOptions a = options_for(straight, 20), b = options_for(crashed, 12);
+    Run a = options_for(straight, 20), b = options_for(crashed, 12);
     train_well(&x, 1, &a);
     train_well(&x, 1, &b);
     FILE *f = fopen(path_in(crashed, "metrics.jsonl"), "a");
     fputs("{\"epoch\": 1, \"step\": 13, \"loss\": 1, \"lr\": 1, \"images_per_s\": 1}\n{\"epoch\": 1, \"ste", f);
     fclose(f);
-    b.resume = true;
-    b.max_steps = 20;
+    b.options.resume = true;
+    b.options.max_steps = 20;
     train_well(&x, 1, &b);
     same_losses(straight, crashed, 20);
     directory_free(straight);
@@ -216,7 +216,7 @@ START_TEST(signals_save_a_checkpoint) {
     Softmax x;
     RtError error;
     small_program(&x);
-    RtTrainOptions a = options_for(straight, 30), b = options_for(stopped, 30);
+    Run a = options_for(straight, 30), b = options_for(stopped, 30);
     train_well(&x, 2, &a);
     rt_install_signal_handlers();
     x.shape.each_step = send_signal;
@@ -225,7 +225,7 @@ START_TEST(signals_save_a_checkpoint) {
     ck_assert_msg(strstr(error.text, "step 17") && strstr(error.text, "--resume"), "%s", error.text);
     ck_assert_int_eq(rt_exit_code(RT_INTERRUPTED), 130);
     x.shape.each_step = NULL;
-    b.resume = true;
+    b.options.resume = true;
     train_well(&x, 2, &b);
     same_losses(straight, stopped, 30);
     ck_assert_str_eq(final_sha(straight), final_sha(stopped));
@@ -241,15 +241,15 @@ START_TEST(divergence_keeps_the_checkpoint) {
     Softmax x;
     RtError error;
     small_program(&x);
-    RtTrainOptions o = options_for(directory, 5);
+    Run o = options_for(directory, 5);
     train_well(&x, 2, &o);
     char *before = slurp(path_in(directory, "last.safetensors"), &before_length);
     softmax_optimizer(&x, RT_SGD, 1e38);
-    o.resume = true;
-    o.max_steps = _i ? 6 : 10; /* one step: the loss is still finite, the weights are not */
+    o.options.resume = true;
+    o.options.max_steps = _i ? 6 : 10; /* one step: the loss is still finite, the weights are not */
     if (_i) softmax_optimizer(&x, RT_SGD, (double)INFINITY);
     ck_assert_int_eq(train(&x, 2, &o, &error), RT_DIVERGED);
-    ck_assert_msg(strstr(error.text, "not finite") && strstr(error.text, "step"), "%s", error.text);
+    ck_assert_msg(strstr(error.text, "not finite") && strstr(error.text, "the last checkpoint is kept"), "%s", error.text);
     ck_assert_int_eq(rt_exit_code(RT_DIVERGED), 1);
     char *after = slurp(path_in(directory, "last.safetensors"), &after_length);
     ck_assert_uint_eq(before_length, after_length);
@@ -259,21 +259,69 @@ START_TEST(divergence_keeps_the_checkpoint) {
 }
 END_TEST
 
+/* After every N-th epoch and the recipe's last, one that --steps cuts short among them; never for 0. Every epoch has its line. */
+START_TEST(evaluated_when_asked) {
+    static const struct {
+        int64_t every, steps;
+        unsigned tested; /* bit e: epoch e */
+        int epochs;
+    } table[] = {{1, 0, 15, 4}, {2, 0, 10, 4}, {3, 0, 12, 4},    {1000, 0, 8, 4}, {0, 0, 0, 4},    {1, 15, 3, 2},
+                 {2, 15, 2, 2}, {2, 25, 2, 3}, {1000, 15, 0, 2}, {0, 15, 0, 2},   {1000, 30, 0, 3}};
+    static Line lines[MAX_LINES];
+    char *directory = directory_new();
+    Softmax x;
+    small_program(&x);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        Run r = options_for(directory, table[i].steps);
+        r.options.eval_every = table[i].every;
+        train_well(&x, 1, &r);
+        unsigned tested = 0;
+        int n = read_metrics(directory, lines), epochs = 0;
+        for (int k = 0; k < n; k++) {
+            if (lines[k].keys != STEP_KEYS) ck_assert_int_eq(lines[k].epoch, epochs++);
+            if (lines[k].keys == EPOCH_KEYS) tested |= 1u << lines[k].epoch;
+        }
+        ck_assert_msg(tested == table[i].tested && epochs == table[i].epochs, "row %d: tested %x, %d epochs", (int)i, tested,
+                      epochs);
+        ck_assert(there(directory, "best.safetensors") == (tested != 0));
+    }
+    directory_free(directory);
+}
+END_TEST
+
+/* No checkpoint is promised where there is none. */
+START_TEST(divergence_before_a_checkpoint) {
+    char *directory = directory_new();
+    Softmax x;
+    RtError error;
+    small_program(&x);
+    softmax_optimizer(&x, RT_SGD, 1e38);
+    Run r = options_for(directory, 5);
+    ck_assert_int_eq(train(&x, 1, &r, &error), RT_DIVERGED);
+    ck_assert_msg(strstr(error.text, "not finite") && strstr(error.text, "no checkpoint yet"), "%s", error.text);
+    ck_assert(!there(directory, "last.safetensors"));
+    directory_free(directory);
+}
+END_TEST
+
 START_TEST(impossible_runs) {
     char *directory = directory_new();
     Softmax x;
     RtError error;
     small_program(&x);
-    RtTrainOptions o = options_for(directory, 5);
+    Run o = options_for(directory, 5);
     RtData tiny = data;
     tiny.ntrain = BATCH - 1;
     Bench b = bench_new(&x, 1);
-    ck_assert_int_eq(rt_train(b.machine, &tiny, &o, &error), RT_INPUT);
+    ck_assert_int_eq(run_in(b.machine, &tiny, &o, &error), RT_INPUT);
     ck_assert_ptr_nonnull(strstr(error.text, "a batch of 32 is more than the 31 training images"));
     tiny = data;
     tiny.height = 9;
-    ck_assert_int_eq(rt_train(b.machine, &tiny, &o, &error), RT_INPUT);
+    ck_assert_int_eq(run_in(b.machine, &tiny, &o, &error), RT_INPUT);
     ck_assert_ptr_nonnull(strstr(error.text, "3x9x8"));
+    o.options.max_steps = 4 * PER_EPOCH + 1;
+    ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_USAGE);
+    ck_assert_msg(strstr(error.text, "4 epochs, which have 40 steps"), "%s", error.text);
     bench_free(&b);
     directory_free(directory);
 }
@@ -281,22 +329,23 @@ END_TEST
 
 static size_t early_bytes, late_bytes;
 static void weigh(uint64_t step) {
-    if (step == 300) early_bytes = mallinfo2().uordblks;
-    if (step == 1299) late_bytes = mallinfo2().uordblks;
+    if (step == 1300) early_bytes = mallinfo2().uordblks;
+    if (step == 2299) late_bytes = mallinfo2().uordblks;
 }
 
 /* The smallest block of malloc, forgotten in each of 1,000 steps, would make 16,000 bytes and more; what malloc keeps in its
- * caches moves by a few thousand. */
+ * caches, once they are warm, moves by a few thousand. */
 START_TEST(memory_does_not_grow) {
     char *directory = directory_new();
     Softmax x;
     small_program(&x);
     x.shape.each_step = weigh;
-    RtTrainOptions o = options_for(directory, 1300);
-    o.log_every = 10;
-    o.checkpoint_every = 100;
+    x.program.recipe.epochs = 230;
+    Run o = options_for(directory, 2300);
+    o.options.log_every = 10;
+    o.options.checkpoint_every = 100;
     train_well(&x, 2, &o);
-    ck_assert_msg(late_bytes < early_bytes + 16000, "%zu bytes in use after 300 steps, %zu after 1,300", early_bytes, late_bytes);
+    ck_assert_msg(late_bytes < early_bytes + 16000, "%zu bytes in use after 1,300 steps, %zu after 2,300", early_bytes, late_bytes);
     directory_free(directory);
 }
 END_TEST
@@ -341,14 +390,14 @@ START_TEST(progress_is_plain_in_a_pipe) {
     size_t length;
     Softmax x;
     small_program(&x);
-    RtTrainOptions o = options_for(directory, 0);
-    o.quiet = false;
-    o.progress = tmpfile();
+    Run o = options_for(directory, 0);
+    o.options.quiet = false;
+    o.options.progress = tmpfile();
     train_well(&x, 1, &o);
-    rewind(o.progress);
+    rewind(o.options.progress);
     text = calloc(1, 65536);
-    length = fread(text, 1, 65535, o.progress);
-    fclose(o.progress);
+    length = fread(text, 1, 65535, o.options.progress);
+    fclose(o.options.progress);
     int count = 0;
     for (size_t i = 0; i < length; i++) {
         count += text[i] == '\n';
@@ -373,6 +422,8 @@ int main(void) {
     tcase_add_test(cases, metrics_are_not_repeated);
     tcase_add_loop_test(cases, signals_save_a_checkpoint, 0, 2);
     tcase_add_loop_test(cases, divergence_keeps_the_checkpoint, 0, 2);
+    tcase_add_test(cases, evaluated_when_asked);
+    tcase_add_test(cases, divergence_before_a_checkpoint);
     tcase_add_test(cases, impossible_runs);
     tcase_add_test(cases, memory_does_not_grow);
     tcase_add_test(cases, evaluation);

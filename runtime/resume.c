@@ -1,0 +1,188 @@
+/* What may change when a training is resumed, in one table; docs/cli.md has it in words.
+ *
+ * A resumed run continues the same training. What its state or its position in the data mean nothing without is refused; what can
+ * be another from the next step on is done, and said; what decides no bit (threads, how often is saved) is neither. */
+#include "runtime/resume.h"
+#include "runtime/checkpoint.h"
+#include "runtime/directory.h"
+#include "runtime/sha256.h"
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum Change {
+    CHANGE_ELSEWHERE, /* the recipe's word does not count: --batch and --data may say otherwise, and are looked at themselves */
+    CHANGE_SAID,
+    CHANGE_ARGUMENTS, /* the form stays, its arguments may change and are said: sgd(...) */
+    CHANGE_NONZERO,   /* from one number to another, but neither from 0 nor to it */
+    CHANGE_REFUSED
+} Change;
+
+static const struct {
+    const char *key;
+    Change change;
+} table[] = {
+    {"data", CHANGE_ELSEWHERE},      {"normalize", CHANGE_REFUSED}, {"augment", CHANGE_SAID}, {"loss", CHANGE_SAID},
+    {"optimizer", CHANGE_ARGUMENTS}, {"schedule", CHANGE_SAID},     {"epochs", CHANGE_SAID},  {"batch", CHANGE_ELSEWHERE},
+    {"shuffle", CHANGE_REFUSED},     {"ema", CHANGE_NONZERO},
+};
+enum { KEYS = sizeof table / sizeof *table };
+
+/* A piece of a text. */
+typedef struct Piece {
+    const char *at;
+    size_t length;
+} Piece;
+
+static bool same(Piece a, Piece b) { return a.length == b.length && !memcmp(a.at, b.at, a.length); }
+
+/* The value of a key in a recipe's canonical text, a key a line; length 0: none. */
+static Piece value_of(const char *recipe, const char *key) {
+    size_t length = strlen(key);
+    for (const char *line = recipe; line; line = strchr(line, '\n'), line += line != NULL) {
+        const char *at = line + strspn(line, " ");
+        if (strncmp(at, key, length) || at[length] != ' ') continue;
+        at += length + strspn(at + length, " ");
+        if (*at != '=') continue;
+        at += 1 + strspn(at + 1, " ");
+        return (Piece){at, strcspn(at, "\n")};
+    }
+    return (Piece){"", 0};
+}
+
+static Piece form_of(Piece value) {
+    const char *bracket = memchr(value.at, '(', value.length);
+    return bracket ? (Piece){value.at, (size_t)(bracket - value.at)} : value;
+}
+
+static bool is_zero(Piece value) { return value.length == 1 && *value.at == '0'; }
+
+static bool is_refused(Change change, Piece old, Piece now) {
+    switch (change) {
+    case CHANGE_ELSEWHERE:
+    case CHANGE_SAID: return false;
+    case CHANGE_ARGUMENTS: return !same(form_of(old), form_of(now));
+    case CHANGE_NONZERO: return is_zero(old) != is_zero(now);
+    case CHANGE_REFUSED: return true;
+    }
+    return true;
+}
+
+static RtStatus refuse(RtError *error, const char *path, const char *key, Piece old, Piece now) {
+    return rt_fail(error, RT_INPUT,
+                   "%s was trained with %s = %.*s, not %.*s, and cannot be resumed so; --init with it begins a new training from "
+                   "its weights",
+                   path, key, (int)old.length, old.at, (int)now.length, now.at);
+}
+
+static void say(const RtTrainOptions *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(const RtTrainOptions *o, const char *format, ...) {
+    char text[1024];
+    va_list args;
+    if (!o->say) return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    o->say(RT_NOTE, text);
+}
+
+/* Goes through the keys of both recipes; *changed counts what was said. */
+static RtStatus compare_recipes(const char *path, const char *old, const RtProgram *p, const RtTrainOptions *o, bool quiet,
+                                int *changed, RtError *error) {
+    for (int i = 0; i < KEYS && old && p->recipe_text; i++) {
+        Piece was = value_of(old, table[i].key), now = value_of(p->recipe_text, table[i].key);
+        if (!was.length || !now.length || table[i].change == CHANGE_ELSEWHERE || same(was, now)) continue;
+        if (is_refused(table[i].change, was, now)) return refuse(error, path, table[i].key, was, now);
+        ++*changed;
+        if (!quiet)
+            say(o, "resumed with %s = %.*s, where the checkpoint has %.*s", table[i].key, (int)now.length, now.at,
+                (int)was.length, was.at);
+    }
+    return RT_OK;
+}
+
+/* What the recipe does not say. An older checkpoint may not know it; then nothing is compared. */
+static RtStatus compare_run(const char *path, const RtCheckpointHead *head, const RtProgram *p, const RtData *data,
+                            const RtTrainOptions *o, RtError *error) {
+    char now[160];
+    rt_data_identity(data, now);
+    if (*head->state.data && strcmp(head->state.data, now))
+        return refuse(error, path, "data", (Piece){head->state.data, strlen(head->state.data)}, (Piece){now, strlen(now)});
+    if (head->batch && head->batch != p->batch) {
+        char old[32];
+        snprintf(old, sizeof old, "%lld", (long long)head->batch);
+        snprintf(now, sizeof now, "%lld", (long long)p->batch);
+        return refuse(error, path, "batch", (Piece){old, strlen(old)}, (Piece){now, strlen(now)});
+    }
+    if (o->seed_given && o->seed != head->state.seed)
+        return rt_fail(error, RT_INPUT, "%s was trained with the seed %llu, not %llu; --resume needs no --seed", path,
+                       (unsigned long long)head->state.seed, (unsigned long long)o->seed);
+    return RT_OK;
+}
+
+/* The position must be one that this data set and batch size have. */
+static RtStatus check_position(const char *path, const RtTrainState *s, int64_t per_epoch, RtError *error) {
+    bool inside = s->epoch >= 0 && s->batch_index >= 0 && s->batch_index < per_epoch;
+    if (inside && s->step / (uint64_t)per_epoch == (uint64_t)s->epoch &&
+        s->step % (uint64_t)per_epoch == (uint64_t)s->batch_index)
+        return RT_OK;
+    return rt_fail(
+        error, RT_INPUT,
+        "%s was made with another batch size or data set: step %llu is not batch %lld of epoch %lld at %lld batches an "
+        "epoch",
+        path, (unsigned long long)s->step, (long long)s->batch_index, (long long)s->epoch, (long long)per_epoch);
+}
+
+RtStatus rt_resume(const RtProgram *p, RtMachine *m, const RtData *data, const RtTrainOptions *o, RtTrainState *s,
+                   RtError *error) {
+    char path[RT_PATH], code[65];
+    RtCheckpointHead head;
+    int changed = 0;
+    rt_directory_file(o->directory, "last.safetensors", path);
+    RtStatus status = rt_checkpoint_head(path, &head, error);
+    if (status != RT_OK) return status;
+    status = compare_run(path, &head, p, data, o, error);
+    if (status == RT_OK) status = compare_recipes(path, head.recipe, p, o, !m, &changed, error);
+    if (status == RT_OK) status = check_position(path, &head.state, data->ntrain / p->batch, error);
+    if (status == RT_OK && !o->rechoose) status = rt_check_choices(head.choices, p, error);
+    if (status == RT_OK) status = m ? rt_checkpoint_load(path, m, s, error) : rt_checkpoint_check(path, p, error);
+    if (status == RT_OK && m) {
+        rt_code_identity(p, code);
+        if (!changed && *head.code && strcmp(head.code, code))
+            say(o, "a step is computed otherwise than when the checkpoint was made (CPU, precision, passes, what is computed "
+                   "again, or netc "
+                   "itself): the bits are not those of an uninterrupted run");
+    }
+    rt_checkpoint_head_free(&head);
+    return status;
+}
+
+/* ---- identities ---- */
+
+/* Size and kind, and a hash of the labels and of the first bytes of every image: the same set in another place is the same. */
+void rt_data_identity(const RtData *data, char text[160]) {
+    enum { SOME = 32 };
+    size_t image = (size_t)(data->channels * data->height * data->width), some = image < SOME ? image : SOME;
+    RtSha256 sum;
+    char hex[65];
+    rt_sha256_init(&sum);
+    rt_sha256_update(&sum, data->train_labels, (size_t)data->ntrain);
+    for (int64_t i = 0; i < data->ntrain; i++) rt_sha256_update(&sum, data->train_images + (size_t)i * image, some);
+    rt_sha256_final(&sum, hex);
+    snprintf(text, 160, "%.64s (%lld images of %lldx%lldx%lld, %.16s)", data->name, (long long)data->ntrain,
+             (long long)data->channels, (long long)data->height, (long long)data->width, hex);
+}
+
+/* A kernel's name holds a hash of what it computes. */
+void rt_code_identity(const RtProgram *p, char text[65]) {
+    const RtEntry *entries[] = {&p->train_step, &p->apply_update};
+    RtSha256 sum;
+    rt_sha256_init(&sum);
+    rt_sha256_update(&sum, p->target, strlen(p->target));
+    rt_sha256_update(&sum, &p->arena_bytes, sizeof p->arena_bytes);
+    for (int e = 0; e < 2; e++)
+        for (uint32_t c = 0; c < entries[e]->ncalls; c++)
+            rt_sha256_update(&sum, entries[e]->calls[c].name, strlen(entries[e]->calls[c].name) + 1);
+    rt_sha256_update(&sum, NETC_VERSION, sizeof NETC_VERSION);
+    rt_sha256_final(&sum, text);
+}
