@@ -2,6 +2,7 @@
 #include "cli/run.h"
 #include "cli/report.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 int64_t count_parameters(const RtProgram *program) {
@@ -152,6 +153,10 @@ int run_eval(RtMachine *m, const Options *o, const RtData *data) {
     if (status == RT_OK) status = rt_evaluate(m, data, true, &result, &error);
     if (status) return fail_rt(status, &error);
     print_result(rt_machine_program(m)->model, o, data, &result);
+    if (!isfinite(result.loss))
+        fprintf(stderr,
+                "netc: warning: the loss is not finite: for some image the net puts out NaN or infinity, from weights that are "
+                "so or grow too large\n");
     return EXIT_OK;
 }
 

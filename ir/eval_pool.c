@@ -1,5 +1,6 @@
 /* Pools, and ops that only move data: channel padding with subsampling, concatenation, slices, reshapes. */
 #include "ir/eval_rules.h"
+#include <math.h>
 #include <string.h>
 
 /* Calls visit(context, output index, input index) for every pair of output and tap inside the image, taps of one output in
@@ -18,7 +19,8 @@ static void visit_taps(const Attrs *a, Type x, Type y, VisitTap visit, void *con
     }
 }
 
-/* The input index of each output's first maximum, -1 where a window (a dilated one) holds nothing but padding. */
+/* The input index of each output's first maximum, or of the last NaN if there are any, as in PyTorch; -1 where a window (a
+ * dilated one) holds nothing but padding. */
 typedef struct ArgMax {
     const double *x;
     double *index; /* a Tensor's data: indices below 2^40 are exact */
@@ -26,7 +28,7 @@ typedef struct ArgMax {
 
 static void visit_max(void *context, int64_t y, int64_t x) {
     ArgMax *m = context;
-    if (m->index[y] < 0 || m->x[x] > m->x[(int64_t)m->index[y]]) m->index[y] = (double)x;
+    if (m->index[y] < 0 || m->x[x] > m->x[(int64_t)m->index[y]] || isnan(m->x[x])) m->index[y] = (double)x;
 }
 
 static Tensor arg_max(const Attrs *a, const Tensor *x, Type y) {

@@ -172,10 +172,12 @@ bool eval_CORRECT(const EvalOp *op) {
     for (int64_t n = 0; n < N; n++) {
         const double *x = op->arg[0]->data + n * K;
         int64_t best = 0;
-        for (int64_t k = 1; k < K; k++) {
+        bool nan = false;
+        for (int64_t k = 0; k < K; k++) {
+            nan |= isnan(x[k]);
             if (x[k] > x[best]) best = k;
         }
-        op->result[0].data[0] += (double)best == op->arg[1]->data[n];
+        op->result[0].data[0] += !nan && (double)best == op->arg[1]->data[n];
     }
     return true;
 }

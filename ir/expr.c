@@ -92,7 +92,7 @@ double expr_eval(const Expr *e, const double *args, double acc, double out) {
         case X_RSQRT: v[i] = 1 / sqrt(a); break;
         case X_TANH: v[i] = tanh(a); break;
         case X_SIGMOID: v[i] = 1 / (1 + exp(-a)); break;
-        case X_SELECT: v[i] = a > 0 ? b : v[n->arg[2]]; break;
+        case X_SELECT: v[i] = a <= 0 ? v[n->arg[2]] : b; break;
         case EXPR_OP_COUNT: break;
         }
     }

@@ -34,7 +34,7 @@
     X(X_RSQRT, "rsqrt", 1) /* 1 / sqrt(a), correctly rounded operations, never the estimate instruction */                       \
     X(X_TANH, "tanh", 1)                                                                                                         \
     X(X_SIGMOID, "sigmoid", 1) /* 1 / (1 + exp(-a)) */                                                                           \
-    X(X_SELECT, "select", 3)   /* a > 0 ? b : c */
+    X(X_SELECT, "select", 3)   /* a <= 0 ? c : b; so a NaN chooses b, as relu's gradient does in PyTorch */
 
 typedef enum ExprOp {
 #define X(id, text, n) id,

@@ -125,7 +125,7 @@ uint16_t expr_binary(ExprBuilder *b, ExprOp op, uint16_t a, uint16_t c) {
 uint16_t expr_select(ExprBuilder *b, uint16_t condition, uint16_t yes, uint16_t no) {
     double value;
     if (yes == no) return yes;
-    if (is_const(b, condition, &value)) return value > 0 ? yes : no;
+    if (is_const(b, condition, &value)) return value <= 0 ? no : yes;
     return share(b, (ExprNode){.op = X_SELECT, .arg = {condition, yes, no}});
 }
 
@@ -187,8 +187,13 @@ typedef struct Dual {
 
 enum { NONE = UINT16_MAX };
 
+/* What a mask leaves out stays zero, whatever it is multiplied by: infinity too. */
 static uint16_t scaled(ExprBuilder *b, uint16_t tangent, uint16_t factor) {
-    return tangent == NONE ? NONE : expr_binary(b, X_MUL, tangent, factor);
+    if (tangent == NONE) return NONE;
+    ExprNode n = b->node[tangent];
+    if (n.op == X_SELECT && is_exactly(b, n.arg[2], 0.0)) return expr_select(b, n.arg[0], scaled(b, n.arg[1], factor), n.arg[2]);
+    if (n.op == X_SELECT && is_exactly(b, n.arg[1], 0.0)) return expr_select(b, n.arg[0], n.arg[1], scaled(b, n.arg[2], factor));
+    return expr_binary(b, X_MUL, tangent, factor);
 }
 
 static uint16_t sum(ExprBuilder *b, uint16_t a, uint16_t c) {
@@ -235,7 +240,10 @@ static uint16_t binary_tangent(ExprBuilder *b, ExprOp op, uint16_t y, Dual l, Du
         bool flip = b->node[l.value].op == X_CONST;
         Dual first = flip ? r : l, second = flip ? l : r;
         if (op == X_MAX) return chosen(b, expr_binary(b, X_SUB, first.value, second.value), first.tangent, second.tangent);
-        return chosen(b, expr_binary(b, X_SUB, second.value, first.value), first.tangent, second.tangent);
+        /* a NaN takes the second, as where PyTorch clamps: first if second > first, but not if nobody can tell */
+        uint16_t below = expr_binary(b, X_SUB, second.value, first.value),
+                 above = expr_binary(b, X_SUB, first.value, second.value);
+        return chosen(b, below, chosen(b, above, second.tangent, first.tangent), second.tangent);
     }
     }
 }

@@ -16,7 +16,7 @@ static LLVMValueRef load_argument(Emitter *e, const ElementSite *site, uint32_t 
 }
 
 static LLVMValueRef select_positive(Emitter *e, LLVMValueRef condition, LLVMValueRef yes, LLVMValueRef no) {
-    LLVMValueRef positive = LLVMBuildFCmp(e->b, LLVMRealOGT, condition, emit_vec(e, 0), "");
+    LLVMValueRef positive = LLVMBuildFCmp(e->b, LLVMRealUGT, condition, emit_vec(e, 0), ""); /* or NaN */
     return LLVMBuildSelect(e->b, positive, yes, no, "");
 }
 

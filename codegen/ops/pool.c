@@ -62,28 +62,53 @@ static LLVMValueRef tap_value(const Pool *p, Tap tap, LLVMValueRef plane, LLVMVa
     return LLVMBuildSelect(e->b, tap.inside, emit_load(e, plane, safe), outside, "");
 }
 
-typedef LLVMValueRef (*Combine)(Emitter *e, LLVMValueRef sum, LLVMValueRef value);
-static LLVMValueRef combine_add(Emitter *e, LLVMValueRef sum, LLVMValueRef value) { return LLVMBuildFAdd(e->b, sum, value, ""); }
-static LLVMValueRef combine_max(Emitter *e, LLVMValueRef sum, LLVMValueRef value) {
-    return LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, LLVMRealOGT, value, sum, ""), value, sum, "");
-}
-
-/* Folds all taps of the window of output pixel (y, x). */
-static LLVMValueRef fold_window(const Pool *p, LLVMValueRef plane, LLVMValueRef y, LLVMValueRef x, Combine combine,
-                                double outside) {
+/* The sum of all taps of the window of output pixel (y, x). */
+static LLVMValueRef window_sum(const Pool *p, LLVMValueRef plane, LLVMValueRef y, LLVMValueRef x) {
     Emitter *e = p->e;
-    LLVMValueRef start = emit_vec(e, outside), next;
-    Loop ky = loop_begin(e, emit_int(e, 0), emit_int(e, p->v->attrs.window.kernel[0]), 1, 1, &start);
+    LLVMValueRef zero = emit_vec(e, 0), next;
+    Loop ky = loop_begin(e, emit_int(e, 0), emit_int(e, p->v->attrs.window.kernel[0]), 1, 1, &zero);
     Loop kx = loop_begin(e, emit_int(e, 0), emit_int(e, p->v->attrs.window.kernel[1]), 1, 1, &ky.carry[0]);
-    next = combine(e, kx.carry[0], tap_value(p, tap_at(p, y, x, ky.iv, kx.iv), plane, start));
+    next = LLVMBuildFAdd(e->b, kx.carry[0], tap_value(p, tap_at(p, y, x, ky.iv, kx.iv), plane, zero), "");
     loop_end(e, &kx, &next);
     loop_end(e, &ky, &kx.carry[0]);
     return ky.carry[0];
 }
 
+/* The number of tap (ky, kx), in all lanes. */
+static LLVMValueRef tap_number(const Pool *p, LLVMValueRef ky, LLVMValueRef kx) {
+    Emitter *e = p->e;
+    LLVMValueRef number = emit_offset(e, ky, p->v->attrs.window.kernel[1], kx);
+    return emit_int_splat(e, LLVMBuildTrunc(e->b, number, e->i32, ""));
+}
+
+/* The maximum of the window of output pixel (y, x), minus infinity if the window is all padding; and, unless `tap` is NULL, by
+ * lane the tap that has it: the first that does, but the last NaN if there is one, as in PyTorch; -1 if there is none. */
+static LLVMValueRef window_maximum(const Pool *p, LLVMValueRef plane, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *tap) {
+    Emitter *e = p->e;
+    LLVMValueRef start[2] = {emit_vec(e, -INFINITY), emit_int_vec(e, -1)}, next[2];
+    int carry = tap ? 2 : 1;
+    Loop ky = loop_begin(e, emit_int(e, 0), emit_int(e, p->v->attrs.window.kernel[0]), 1, carry, start);
+    Loop kx = loop_begin(e, emit_int(e, 0), emit_int(e, p->v->attrs.window.kernel[1]), 1, carry, ky.carry);
+    Tap at = tap_at(p, y, x, ky.iv, kx.iv);
+    LLVMValueRef value = tap_value(p, at, plane, start[0]), maximum = kx.carry[0];
+    LLVMValueRef nan = LLVMBuildFCmp(e->b, LLVMRealUNO, value, value, "");
+    LLVMValueRef taken = LLVMBuildOr(e->b, nan, LLVMBuildFCmp(e->b, LLVMRealOGT, value, maximum, ""), "");
+    next[0] = LLVMBuildSelect(e->b, taken, value, maximum, "");
+    if (tap) {
+        LLVMValueRef first = LLVMBuildICmp(e->b, LLVMIntSLT, kx.carry[1], emit_int_vec(e, 0), "");
+        LLVMValueRef chosen =
+            LLVMBuildSelect(e->b, LLVMBuildOr(e->b, taken, first, ""), tap_number(p, ky.iv, kx.iv), kx.carry[1], "");
+        next[1] = LLVMBuildSelect(e->b, at.inside, chosen, kx.carry[1], "");
+    }
+    loop_end(e, &kx, next);
+    loop_end(e, &ky, kx.carry);
+    if (tap) *tap = ky.carry[1];
+    return ky.carry[0];
+}
+
 static double taps(const Pool *p) { return (double)(p->v->attrs.window.kernel[0] * p->v->attrs.window.kernel[1]); }
 
-static void lower_forward(Lowering *l, Val id, const char *name, Combine combine, double outside, bool divide) {
+static void lower_forward(Lowering *l, Val id, const char *name, bool maximum) {
     const Graph *g = lowering_graph(l);
     Type x = g->value[g->value[id].args[0]].type, y = g->value[id].type;
     Pool p = pool_of(l, id, x, y);
@@ -96,8 +121,9 @@ static void lower_forward(Lowering *l, Val id, const char *name, Combine combine
         LLVMValueRef source = emit_address(e, emit_buffer(e, 0), p.in_plane), target = emit_buffer(e, 1);
         Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, p.out[0]), 1, 0, NULL);
         Loop column = loop_begin(e, emit_int(e, 0), emit_int(e, p.out[1]), 1, 0, NULL);
-        LLVMValueRef value = fold_window(&p, source, row.iv, column.iv, combine, outside);
-        if (divide) value = LLVMBuildFMul(e->b, value, emit_vec(e, 1 / taps(&p)), "");
+        LLVMValueRef value = maximum
+                                 ? window_maximum(&p, source, row.iv, column.iv, NULL)
+                                 : LLVMBuildFMul(e->b, window_sum(&p, source, row.iv, column.iv), emit_vec(e, 1 / taps(&p)), "");
         emit_store(e, emit_mask_channels(e, value, p.cb, p.channels), target, out_element(&p, row.iv, column.iv));
         loop_end(e, &column, NULL);
         loop_end(e, &row, NULL);
@@ -107,8 +133,8 @@ static void lower_forward(Lowering *l, Val id, const char *name, Combine combine
     kernel_call(l, kernel, id, places, 2, x.dim[0] * p.blocks, n * taps(&p), 4 * (n + (double)type_elements(x)));
 }
 
-void lower_max_pool(Lowering *l, Val v) { lower_forward(l, v, "max_pool", combine_max, -INFINITY, false); }
-void lower_avg_pool(Lowering *l, Val v) { lower_forward(l, v, "avg_pool", combine_add, 0, true); }
+void lower_max_pool(Lowering *l, Val v) { lower_forward(l, v, "max_pool", true); }
+void lower_avg_pool(Lowering *l, Val v) { lower_forward(l, v, "avg_pool", false); }
 
 static void zero_plane(const Pool *p, LLVMValueRef plane) {
     Emitter *e = p->e;
@@ -132,20 +158,18 @@ static void accumulate(const Pool *p, LLVMValueRef plane, Tap tap, LLVMValueRef 
     guard_end(e, &guard);
 }
 
-/* Gives dy to the first tap of the window that holds its maximum, lane by lane. */
+/* Gives dy to the tap of the window that holds its maximum, lane by lane. */
 static void max_window(const Pool *p, LLVMValueRef x_plane, LLVMValueRef dx_plane, LLVMValueRef dy, LLVMValueRef y,
                        LLVMValueRef x) {
     Emitter *e = p->e;
-    LLVMValueRef outside = emit_vec(e, -INFINITY), zero = emit_vec(e, 0);
-    LLVMValueRef maximum = fold_window(p, x_plane, y, x, combine_max, -INFINITY), left = dy;
-    Loop ky = loop_begin(e, emit_int(e, 0), emit_int(e, p->v->attrs.window.kernel[0]), 1, 1, &left);
-    Loop kx = loop_begin(e, emit_int(e, 0), emit_int(e, p->v->attrs.window.kernel[1]), 1, 1, &ky.carry[0]);
-    Tap tap = tap_at(p, y, x, ky.iv, kx.iv);
-    LLVMValueRef hit = LLVMBuildFCmp(e->b, LLVMRealOEQ, tap_value(p, tap, x_plane, outside), maximum, "");
-    accumulate(p, dx_plane, tap, LLVMBuildSelect(e->b, hit, kx.carry[0], zero, ""));
-    LLVMValueRef next = LLVMBuildSelect(e->b, hit, zero, kx.carry[0], ""); /* what is left for later taps */
-    loop_end(e, &kx, &next);
-    loop_end(e, &ky, &kx.carry[0]);
+    LLVMValueRef chosen;
+    window_maximum(p, x_plane, y, x, &chosen);
+    Loop ky = loop_begin(e, emit_int(e, 0), emit_int(e, p->v->attrs.window.kernel[0]), 1, 0, NULL);
+    Loop kx = loop_begin(e, emit_int(e, 0), emit_int(e, p->v->attrs.window.kernel[1]), 1, 0, NULL);
+    LLVMValueRef hit = LLVMBuildICmp(e->b, LLVMIntEQ, tap_number(p, ky.iv, kx.iv), chosen, "");
+    accumulate(p, dx_plane, tap_at(p, y, x, ky.iv, kx.iv), LLVMBuildSelect(e->b, hit, dy, emit_vec(e, 0), ""));
+    loop_end(e, &kx, NULL);
+    loop_end(e, &ky, NULL);
 }
 
 static void average_window(const Pool *p, LLVMValueRef dx_plane, LLVMValueRef dy, LLVMValueRef y, LLVMValueRef x) {

@@ -92,11 +92,57 @@ START_TEST(constant_outputs) {
 }
 END_TEST
 
+/* A NaN in one pixel of one image: after all passes it is where the evaluator has it, in logits, loss and gradients, and nowhere
+ * else. (Winograd's tiles share their inputs: there it may be in more pixels, but not in other images.) */
+static const char *const diverged[] = {
+    "x = max_pool(conv2d(image, 16, 3), 3, stride = 2, pad = 1)\nx = relu(x)",
+    "x = relu(conv2d(relu(conv2d(image, 8, 3)), 8, 3) + conv2d(image, 8, 1))",
+    "x = relu(batch_norm(conv2d(image, 8, 3)))\nx = x * sigmoid(dense(relu(dense(global_avg_pool(x), 4)), 8))",
+    "x = hard_swish(conv2d(image, 8, 3, stride = 2))\nx = avg_pool(silu(x), 2)",
+    "x = dropout(tanh(conv2d(image, 8, 3)), 0.5)\nx = hard_sigmoid(x) - x",
+    "x = conv2d(image, 8, 3)\nx = x - x + x * 0",
+};
+
+static void check_diverged(const char *body, const CodegenOptions *options) {
+    char text[1000], why[400];
+    snprintf(text, sizeof text, "net n() {\n    input image: f32[3, 12, 10]\n%s\n    output dense(flatten(x), 4)\n}\n", body);
+    Graph *plain = net_graph(text, MODE_TRAIN, 3, false), *fused = net_graph(text, MODE_TRAIN, 3, true);
+    Both both = {.g = fused};
+    add_variances(plain, &both.leaves);
+    leaves_add(&both.leaves, "image", type_feature(3, 3, 12, 10))->data[360 + 47] = NAN;
+    EvalOptions eval = {.seed = 11, .step = 3};
+    ck_assert_msg(graph_eval(plain, both_tensor, &both, &eval, both.want, NULL, why, sizeof why), "%s", why);
+    both_compile(&both, options, 1);
+    int found = 0;
+    for (uint32_t i = 0; i < fused->noutputs; i++)
+        for (int64_t k = 0, n = output_elements(fused, i); k < n; k++) {
+            bool want = isnan(both.want[i].data[k]), got = isnan(both.got[i][k]);
+            found += want;
+            if (want != got)
+                ck_abort_msg("%s: output %u (%s), element %lld: got %g, want %g", text, i, fused->output[i].name, (long long)k,
+                             both.got[i][k], both.want[i].data[k]);
+        }
+    ck_assert_int_gt(found, 0);
+    both_free(&both);
+    graph_free(plain);
+    graph_free(fused);
+}
+
+START_TEST(nan_stays_where_it_is) {
+    CodegenOptions ways[] = {{.conv = CONV_DIRECT}, {.conv = CONV_GEMM}, {.conv = CONV_AUTO}};
+    for (int i = 0; i < 3; i++) {
+        ways[i].cpu = cpu_of(_i + i);
+        check_diverged(diverged[_i], &ways[i]);
+    }
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("nets");
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, image_read_twice, 0, (int)(sizeof images / sizeof images[0]));
     tcase_add_loop_test(tests, constant_values, 0, (int)(sizeof constants / sizeof constants[0]));
     tcase_add_test(tests, constant_outputs);
+    tcase_add_loop_test(tests, nan_stays_where_it_is, 0, (int)(sizeof diverged / sizeof diverged[0]));
     return run_cases("codegen_nets", tests);
 }

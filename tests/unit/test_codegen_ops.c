@@ -310,6 +310,73 @@ START_TEST(threads_do_not_change_a_bit) {
 }
 END_TEST
 
+/* ---- NaN and infinity: one leaf's element at a time, through every op ---- */
+
+static void check_class(const Both *both, const char *what) {
+    const Graph *g = both->g;
+    for (uint32_t i = 0; i < g->noutputs; i++) {
+        double largest = 0;
+        int64_t n = output_elements(g, i);
+        for (int64_t k = 0; k < n; k++)
+            if (isfinite(both->want[i].data[k])) largest = fmax(largest, fabs(both->want[i].data[k]));
+        for (int64_t k = 0; k < n; k++) {
+            double want = both->want[i].data[k], got = both->got[i][k];
+            bool same = isnan(want)   ? isnan(got)
+                        : isinf(want) ? got == want
+                                      : fabs(got - want) <= 0x1p-24 * 32 * (fabs(want) + largest);
+            if (!same)
+                ck_abort_msg("%s: output %u (%s), element %lld: got %g, want %g", what, i, g->output[i].name, (long long)k, got,
+                             want);
+        }
+    }
+}
+
+/* Every leaf of the graph with `value` at one place, and nowhere else. */
+static void poison_leaves(const Graph *g, double value, int place, const CodegenOptions *options, const char *what) {
+    for (int leaf = 0, leaves = 1; leaf < leaves; leaf++) {
+        Both both = {.g = g};
+        for (Val v = 0; v < g->count; v++)
+            if (op_attr_kind(g->value[v].op) == ATTR_PARAM && g->value[v].op != OP_CONSTANT)
+                leaves_add(&both.leaves, g->value[v].attrs.param.name, g->value[v].type);
+        leaves = both.leaves.count;
+        if (leaf < leaves && both.leaves.tensor[leaf].type.dtype == DT_F32) {
+            Tensor *t = &both.leaves.tensor[leaf];
+            int64_t n = type_elements(t->type);
+            t->data[place == 0 ? 0 : place == 1 ? n / 2 : n - 1] = value;
+            both_run(&both, g, options);
+            char text[200];
+            snprintf(text, sizeof text, "%s, %g in '%s', place %d", what, value, both.leaves.name[leaf], place);
+            check_class(&both, text);
+        }
+        both_free(&both);
+    }
+}
+
+START_TEST(nan_and_infinity) {
+    static const double values[] = {NAN, INFINITY, -INFINITY};
+    static const char *const cpus[] = {"native", "x86-64-v3", "x86-64"};
+    if (!cases[_i]) return;
+    char cache[] = "/tmp/netc-ops-XXXXXX", remove[100];
+    ck_assert_ptr_nonnull(mkdtemp(cache)); /* the same kernels run on many leaves */
+    Graph *g = graph_new("op", MODE_TRAIN);
+    cases[_i](g, (Shape){2, 17, 4, 3}, (Op)_i);
+    for (int c = 0; c < 3; c++) {
+        CodegenOptions options = {.cpu = cpus[c], .cache = cache};
+#if defined(__x86_64__)
+        if (c == 1 && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) continue;
+#else
+        if (c) break;
+#endif
+        char what[100];
+        snprintf(what, sizeof what, "%s on %s", op_text((Op)_i), cpus[c]);
+        for (int k = 0; k < 3; k++) poison_leaves(g, values[k], (k + c) % 3, &options, what);
+    }
+    graph_free(g);
+    snprintf(remove, sizeof remove, "rm -r %s", cache);
+    ck_assert_int_eq(system(remove), 0);
+}
+END_TEST
+
 /* ---- bf16: any f32 as a vector's element, times a feature map of ones, is stored to the nearest, ties to even ---- */
 
 static const uint32_t bf16_words[] = {
@@ -391,6 +458,7 @@ int main(void) {
     tcase_add_loop_test(tests, agrees_with_fewer_lanes, 3, 5);
     tcase_add_test(tests, large_dense);
     tcase_add_loop_test(tests, threads_do_not_change_a_bit, 0, 2);
+    tcase_add_loop_test(tests, nan_and_infinity, 0, OP_COUNT);
     tcase_add_test(tests, bf16_is_the_nearest);
     tcase_add_test(tests, unknown_cpu_is_refused);
     tcase_add_test(tests, op_that_should_be_gone_is_refused);

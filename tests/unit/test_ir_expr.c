@@ -37,7 +37,7 @@ static double expected_value(ExprOp op, double a, double b, double c) {
     case X_RSQRT: return 1 / sqrt(a);
     case X_TANH: return tanh(a);
     case X_SIGMOID: return 1 / (1 + exp(-a));
-    case X_SELECT: return a > 0 ? b : c;
+    case X_SELECT: return a <= 0 ? c : b;
     default: ck_abort_msg("the operation %s has no case", expr_op_text(op)); return 0;
     }
 }
