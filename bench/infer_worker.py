@@ -68,31 +68,53 @@ def netc(given, n):
     yield "netc", lambda: library.net_run(context, pixels, n, scores), lambda: bytes(scores)
 
 
+def spread(helper, arg, name, rank, to):
+    """(nodes, name) that make an operand of lower rank broadcast: [N,C] and [C] over feature maps, [C] over either."""
+    axes = {(2, 4): "axes23", (1, 4): "axes12"}.get((rank, to))
+    return ([helper.make_node("Unsqueeze", [arg, axes], [name])], name) if axes else ([], arg)
+
+
 def onnx_node(helper, value, shapes):
-    """The ONNX nodes of one value of the graph; operands of rank 2 over feature maps get two dimensions more."""
+    """The ONNX nodes of one value of the graph. Pads have the same order: top, left, bottom, right."""
     op, a = value["op"], value.get("attrs", {})
-    args, out, before = [f"v{i}" for i in value["args"]], f"v{value['id']}", []
+    args, out = [f"v{i}" for i in value["args"]], f"v{value['id']}"
+    node, rank = helper.make_node, len(value["type"]["shape"])
     window = {"kernel_shape": a.get("kernel"), "strides": a.get("stride"), "pads": a["pad"]} if "kernel" in a else {}
     if op == "conv2d":
-        return [helper.make_node("Conv", args, [out], dilations=a["dilation"], group=a["groups"], **window)]
+        return [node("Conv", args, [out], dilations=a["dilation"], group=a["groups"], **window)]
     if op == "max_pool":
-        return [helper.make_node("MaxPool", args, [out], **window)]
+        return [node("MaxPool", args, [out], **window)]
+    if op == "avg_pool":
+        return [node("AveragePool", args, [out], count_include_pad=1, **window)]
     if op == "batch_norm":
-        return [helper.make_node("BatchNormalization", args, [out], epsilon=a["eps"])]
+        return [node("BatchNormalization", args, [out], epsilon=a["eps"])]
     if op == "global_avg_pool":
-        return [helper.make_node("GlobalAveragePool", args, [out + "p"]), helper.make_node("Flatten", [out + "p"], [out])]
+        return [node("GlobalAveragePool", args, [out + "p"]), node("Flatten", [out + "p"], [out])]
     if op == "dense":
-        return [helper.make_node("Gemm", args, [out], transB=1)]
-    if op in ("add", "mul"):
-        rank = len(value["type"]["shape"])
-        for i, arg in enumerate(value["args"]):
-            if rank == 4 and len(shapes[arg]) == 2:
-                before.append(helper.make_node("Unsqueeze", [args[i], "axes"], [f"{out}u{i}"]))
-                args[i] = f"{out}u{i}"
-        return [*before, helper.make_node(op.capitalize(), args, [out])]
-    if op in ("relu", "sigmoid"):
-        return [helper.make_node(op.capitalize(), args, [out])]
-    sys.exit(f"infer_worker.py does not know the op '{op}'")
+        return [node("Gemm", args, [out], transB=1)]
+    if op in ("add", "sub", "mul", "div"):
+        spreads = [spread(helper, arg, f"{out}u{k}", len(shapes[i]), rank) for k, (i, arg) in enumerate(zip(value["args"], args))]
+        return [*spreads[0][0], *spreads[1][0], node(op.capitalize(), [spreads[0][1], spreads[1][1]], [out])]
+    if op == "constant":
+        return [node("Constant", [], [out], value_float=float(a["value"]))]
+    if op == "pad_channels":
+        stride, appended = a["stride"], rank * [0] + [0, a["count"] - shapes[value["args"][0]][1], 0, 0]
+        constants = [node("Constant", [], [f"{out}{name}"], value_ints=ints) for name, ints in
+                     (("from", [0, 0]), ("to", [2**31 - 1] * 2), ("step", [stride, stride]), ("pads", appended))]
+        return [*constants, node("Slice", [args[0], out + "from", out + "to", "axes23", out + "step"], [out + "s"]),
+                node("Pad", [out + "s", out + "pads"], [out])]
+    if op == "silu":
+        return [node("Sigmoid", args, [out + "s"]), node("Mul", [args[0], out + "s"], [out])]
+    if op == "hard_sigmoid":
+        return [node("HardSigmoid", args, [out], alpha=1 / 6, beta=0.5)]
+    if op in ("identity", "dropout"):
+        return [node("Identity", args, [out])]
+    if op in ("concat", "softmax", "flatten"):
+        return [node(op.capitalize(), args, [out], axis=1)]
+    names = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "hard_swish": "HardSwish"}
+    if op not in names:
+        sys.exit(f"infer_worker.py does not know the op '{op}'")
+    return [node(names[op], args, [out])]
 
 
 def onnx_model(given, n):
@@ -100,7 +122,7 @@ def onnx_model(given, n):
     from onnx import TensorProto, helper, numpy_helper
 
     tensors = read_tensors(given.weights, lambda shape, data: numpy.frombuffer(data, numpy.float32).reshape(shape))
-    nodes, constants = [], [numpy_helper.from_array(numpy.array([2, 3], numpy.int64), "axes")]
+    nodes, constants = [], [numpy_helper.from_array(numpy.array(axes, numpy.int64), name) for name, axes in (("axes23", [2, 3]), ("axes12", [1, 2]))]
     shapes = {v["id"]: v["type"]["shape"] for v in given.graph["values"]}
     for value in given.graph["values"]:
         if value["op"] in ("param", "state"):
@@ -133,41 +155,16 @@ def onnxruntime(given, n):
 
 
 def torch_net(given):
+    import peer
     import torch
-    import torch.nn.functional as F
+    import torch.fx
+    import torch_train
 
     tensors = read_tensors(given.weights, lambda shape, data: torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(shape))
-
-    class Net(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            for value in given.graph["values"]:
-                if value["op"] in ("param", "state"):
-                    self.register_buffer(f"v{value['id']}", tensors[value["attrs"]["name"]])
-
-        def forward(self, images):
-            v = {}
-            for value in given.graph["values"]:
-                x, a = [v[i] for i in value["args"]], value.get("attrs", {})
-                if value["op"] in ("add", "mul") and len(value["type"]["shape"]) == 4:
-                    x = [t[:, :, None, None] if t.dim() == 2 else t for t in x]
-                v[value["id"]] = {
-                    "input": lambda: images,
-                    "param": lambda: getattr(self, f"v{value['id']}"),
-                    "state": lambda: getattr(self, f"v{value['id']}"),
-                    "conv2d": lambda: F.conv2d(x[0], x[1], None, a["stride"], a["pad"][:2], a["dilation"], a["groups"]),
-                    "max_pool": lambda: F.max_pool2d(x[0], a["kernel"], a["stride"], a["pad"][:2]),
-                    "batch_norm": lambda: F.batch_norm(x[0], x[3], x[4], x[1], x[2], False, 0.0, a["eps"]),
-                    "global_avg_pool": lambda: x[0].mean((2, 3)),
-                    "dense": lambda: F.linear(x[0], x[1]),
-                    "add": lambda: x[0] + x[1],
-                    "mul": lambda: x[0] * x[1],
-                    "relu": lambda: F.relu(x[0]),
-                    "sigmoid": lambda: torch.sigmoid(x[0]),
-                }[value["op"]]()
-            return v[given.logits]
-
-    return Net().eval()
+    net = peer.Net(json.dumps(given.graph))
+    leaves = [(value, tensors[value["attrs"]["name"]]) for value in net.leaves]
+    leaves = [(value, torch.nn.Parameter(tensor) if value["op"] == "param" else tensor) for value, tensor in leaves]
+    return torch.fx.symbolic_trace(torch_train.load().module(net, leaves, False)).eval()
 
 
 def torch(given, n):

@@ -23,8 +23,13 @@ def load():
             out[self.space[0]], out[self.space[1]] = values
             return tuple(out)
 
+        @staticmethod
+        def pairs(pad):
+            """Pads top, left, bottom, right as JAX has them."""
+            return ((pad[0], pad[2]), (pad[1], pad[3]))
+
         def conv2d(self, x, w, stride, pad, dilation, groups, **_):
-            return jax.lax.conv_general_dilated(x, w.astype(x.dtype), tuple(stride), [tuple(pad[:2]), tuple(pad[2:])], rhs_dilation=tuple(dilation),
+            return jax.lax.conv_general_dilated(x, w.astype(x.dtype), tuple(stride), self.pairs(pad), rhs_dilation=tuple(dilation),
                                                 dimension_numbers=(self.layout, "OIHW", self.layout), feature_group_count=groups)
 
         def spread(self, x, rank, to):
@@ -51,8 +56,8 @@ def load():
             return x * spread(scale).astype(x.dtype) + spread(beta - now_mean * scale).astype(x.dtype), mean, var
 
         def pool(self, x, start, reduce, kernel, stride, pad):
-            pads = self.per_space((tuple(pad[:2]), tuple(pad[2:])), (0, 0))
-            return jax.lax.reduce_window(x, jnp.asarray(start, x.dtype), reduce, self.per_space(kernel, 1), self.per_space(stride, 1), pads)
+            pads = self.per_space(self.pairs(pad), (0, 0))
+            return jax.lax.reduce_window(x, numpy.asarray(start, x.dtype), reduce, self.per_space(kernel, 1), self.per_space(stride, 1), pads)
 
         def max_pool(self, x, kernel, stride, pad, **_):
             return self.pool(x, -numpy.inf, jax.lax.max, kernel, stride, pad)
@@ -69,42 +74,78 @@ def load():
         relu, sigmoid, tanh, silu = (staticmethod(f) for f in (jax.nn.relu, jax.nn.sigmoid, jnp.tanh, jax.nn.silu))
         hard_sigmoid, hard_swish = staticmethod(jax.nn.hard_sigmoid), staticmethod(jax.nn.hard_swish)
 
+        def softmax(self, x):
+            return jax.nn.softmax(x, 1)
+
+        def dropout(self, x, rate, stream):
+            kept = jax.random.bernoulli(jax.random.fold_in(self.key, stream), 1 - rate, x.shape)
+            return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+
+        def flatten(self, x):
+            x = x if self.layout == "NCHW" else x.transpose(0, 3, 1, 2)  # the order of the graph's, whatever the layout
+            return x.reshape(len(x), -1)
+
+        def pad_channels(self, x, count, stride):
+            pads = [(0, 0)] * 4
+            pads[self.channel] = (0, count - x.shape[self.channel])
+            return jnp.pad(x[tuple(slice(None, None, step) for step in self.per_space((stride, stride), 1))], pads)
+
         def concat(self, *x):
             return jnp.concatenate(x, self.channel if x[0].ndim == 4 else 1)
+
+    def updated(job, value, w, grad, moments, t):
+        """One parameter after step t, which counts from 1, and its moments: as PyTorch does it."""
+        o, decay = job.optimizer, job.decay(value)
+        if o["kind"] == "sgd":
+            grad = grad + decay * w
+            moment = o["momentum"] * moments[0] + grad
+            return w - o["lr"] * (grad + o["momentum"] * moment if o["nesterov"] else moment), (moment,)
+        if o["kind"] == "adam":
+            grad = grad + decay * w
+        else:
+            w = w * (1 - o["lr"] * decay)
+        first = o["beta1"] * moments[0] + (1 - o["beta1"]) * grad
+        second = o["beta2"] * moments[1] + (1 - o["beta2"]) * grad * grad
+        root = jnp.sqrt(second / (1 - o["beta2"] ** t)) + o["eps"]
+        return w - o["lr"] / (1 - o["beta1"] ** t) * first / root, (first, second)
 
     class Jax:
         name, version = "jax", jax.__version__
         modes = ["nchw", "nhwc", "nchw-bf16", "nhwc-bf16"]
-        compiles_late = False
 
-        def __init__(self, net, mode, threads, training, inference):
+        def __init__(self, job, net, mode, threads, training, inference):
             ops, dtype = Ops(mode[:4].upper()), jnp.bfloat16 if mode.endswith("-bf16") else jnp.float32
-            random = numpy.random.default_rng(0)
-            leaf = {v["attrs"]["name"]: jnp.asarray(peer.initial(v, lambda s: random.standard_normal(s, dtype="f4")), jnp.float32) for v in net.leaves}
-            params = {v["attrs"]["name"]: leaf.pop(v["attrs"]["name"]) for v in net.params}
-            images = random.standard_normal(net.image_shape, dtype="f4")
-            images = jnp.asarray(images if ops.layout == "NCHW" else images.transpose(0, 2, 3, 1))
-            labels = jnp.asarray(random.integers(0, net.classes, net.image_shape[0]))
-            decayed = {v["attrs"]["name"] for v in net.params if v["attrs"]["decay"]}
+            values = {v["attrs"]["name"]: v for v in net.params}
 
-            def loss_of(params, state, images, labels):
+            def tensor(words, value):
+                return numpy.array(words, "f4").reshape(value["type"]["shape"])
+
+            leaf = {v["attrs"]["name"]: jnp.asarray(tensor(job.leaf[v["attrs"]["name"]], v)) for v in net.leaves}
+            params = {name: leaf.pop(name) for name in values}
+            images = tensor(job.images, net.images)
+            images = jnp.asarray(images if ops.layout == "NCHW" else images.transpose(0, 2, 3, 1))
+            labels = jnp.asarray(numpy.array(job.labels or [], "i4"))
+
+            def loss_of(params, state, images, labels, t):
+                ops.key = jax.random.fold_in(jax.random.key(0), t)  # of dropout
                 logits, new = net.forward(ops, {**params, **state}, images.astype(dtype), True)
                 log = jax.nn.log_softmax(logits.astype(jnp.float32))
                 target = jax.nn.one_hot(labels, net.classes) * (1 - net.smoothing) + net.smoothing / net.classes
                 return -(target * log).sum(1).mean(), new
 
-            def step(params, state, moments, images, labels):
-                (loss, state), grads = jax.value_and_grad(loss_of, has_aux=True)(params, state, images, labels)
+            def step(params, state, moments, t, images, labels):
+                t = t + 1
+                (loss, state), grads = jax.value_and_grad(loss_of, has_aux=True)(params, state, images, labels, t)
                 for name, w in params.items():
-                    grad = grads[name] + peer.WEIGHT_DECAY * w if name in decayed else grads[name]
-                    moments[name] = peer.MOMENTUM * moments[name] + grad
-                    params[name] = w - peer.LR * moments[name]
-                return params, state, moments, loss
+                    params[name], moments[name] = updated(job, values[name], w, grads[name], moments[name], t)
+                return params, state, moments, t, loss
 
             def scores(params, state, images):
                 return net.forward(ops, {**params, **state}, images.astype(dtype), False)[0]
 
-            self.now = (params, leaf, jax.tree.map(jnp.zeros_like, params))
+            each = 0 if not training else 1 if job.optimizer["kind"] == "sgd" else 2  # moments of a parameter
+            moments = {name: tuple(jnp.zeros_like(w) for _ in range(each)) for name, w in params.items()}
+            self.now = (params, leaf, moments, jnp.zeros((), jnp.int32))
             if training:
                 compiled_step = jax.jit(step, donate_argnums=(0, 1, 2)).lower(*self.now, images, labels).compile()
             if inference:
@@ -116,9 +157,10 @@ def load():
                 return float(loss)
 
             def infer():
-                jax.block_until_ready(compiled_scores(*self.now[:2], images))
+                return jax.block_until_ready(compiled_scores(*self.now[:2], images))
 
             self.train, self.infer = train, infer
+            self.held = lambda: images.nbytes + sum(array.nbytes for array in jax.tree.leaves(self.now))
 
     return Jax
 

@@ -4,21 +4,36 @@ A peer is a script that trains and runs a net in another framework. netc starts 
 and then once for each mode, with the net's graph (netc ir --format=json) on standard input. So every peer computes the same
 network, from any .net file, and none of them knows a ResNet. The conversation is lines:
 
-    netc                             peer
-    (--list)                         peer torch 2.15.0
-                                     modes eager channels_last compile eager-bf16 ...
-    (--mode=eager) the graph, `go`   ready PARAMETERS BYTES     parameters of the net; peak memory of a training step, 0: unknown
-    train SECONDS                    ms MEDIAN                  of the steps that fit into that time, three at least
-    infer SECONDS                    ms MEDIAN
+    netc                              peer
+    (--list)                          peer torch 2.15.0
+                                      modes eager channels_last compile eager-bf16 ...
+    (--mode=eager) a job, the graph,  ready PARAMETERS BYTES    parameters of the net; memory of a training step, 0: unknown
+      and `go`                        losses L1 L2 L3           (if it trains) of the first steps
+                                      scores S1 S2 ...          (if it infers) some of the logits
+    train SECONDS                     ms MEDIAN                 of the steps that fit into that time, three at least
+    infer SECONDS                     ms MEDIAN
     (end of file)                                               the peer ends
 
-or, instead of any answer, `error SENTENCE`.
+or, instead of any answer, `error SENTENCE`. The job is one line of JSON:
 
-A framework is a class with `name`, `version`, `modes`, and a constructor (net, mode, threads, training, inference) that leaves
-`train` and `infer`, functions of no argument that do one step to its very end, and `compiles_late`, true if the first step also
-compiles, so that its memory says nothing about training.
+    inputs       path of a file of 32-bit words: the images, the labels (if it trains), then every `param` and `state` in the graph's
+                 order, all in logical row-major order
+    optimizer    kind, lr, momentum, nesterov, weight_decay, decay_bn, beta1, beta2, eps
+    steps        how many losses are asked for: of that many training steps from the weights given
+    scores       how many logits are asked for, evenly spread over [batch, classes]: element i * total / scores, in inference; of the
+                 weights after those steps, or of those given if it does not train or the net has dropout
+
+netc holds losses and scores against its own and refuses to time a peer that computes another function. A peer that cannot say
+answers `losses unknown` and `scores unknown`. Losses of a net with dropout are not compared: masks are each framework's own.
+
+A framework is a class with `name`, `version`, `modes`, and a constructor (job, net, mode, threads, training, inference) that leaves
+`train` and `infer`, functions of no argument that do one step to its very end and return the loss (a number) and the logits (rows of
+an array); and `held`, a function: the bytes of the tensors that live between steps, images, weights, and what training keeps for them.
+What it cannot do it says by raising Missing.
 """
 import argparse
+import array
+import ctypes
 import json
 import os
 import statistics
@@ -28,8 +43,6 @@ import time
 # Set where netc is developed; a peer's OpenBLAS shall choose for itself. Before any framework is imported.
 for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(name, None)
-
-LR, MOMENTUM, WEIGHT_DECAY = 1e-3, 0.9, 1e-4  # one SGD step costs the same whatever they are; these do not diverge
 
 
 class Missing(Exception):
@@ -44,21 +57,24 @@ class Net:
         self.name, self.values = graph["name"], graph["values"]
         self.leaves = [v for v in self.values if v["op"] in ("param", "state")]
         self.params = [v for v in self.leaves if v["op"] == "param"]
-        self.image_shape = next(v["type"]["shape"] for v in self.values if v["op"] == "input" and v["type"]["dtype"] == "f32")
+        self.images = next(v for v in self.values if v["op"] == "input" and v["type"]["dtype"] == "f32")
+        self.image_shape = self.images["type"]["shape"]
         self.logits = next(o["value"] for o in graph["outputs"] if o["kind"] == "logits")
         self.classes = self.values[self.logits]["type"]["shape"][1]
         self.smoothing = next((v["attrs"]["smoothing"] for v in self.values if v["op"] == "cross_entropy"), 0)
+        self.drops = any(v["op"] == "dropout" and v["attrs"]["rate"] > 0 for v in self.values)
 
     def parameters(self):
         return sum(elements(v) for v in self.params)
 
     def forward(self, ops, leaf, images, training):
-        """The logits, and what batch norms and the like return as next state; `leaf` maps names to tensors, `ops` is the framework.
+        """The logits, and what batch norms return as next state; `leaf` maps names to tensors, `ops` is the framework.
 
-        Elementwise ops broadcast by rank: [N,C] over feature maps, [C] over either; ops.spread makes of them what broadcasts."""
+        Windows have pads top, left, bottom, right. Elementwise ops broadcast by rank: [N,C] over feature maps, [C] over either;
+        ops.spread makes of them what broadcasts. A constant is a number."""
         result, state = {}, {}
         for value in self.values[: self.logits + 1]:
-            op, attrs = value["op"], value.get("attrs")
+            op, attrs = value["op"], value.get("attrs", {})
             args = [result.get(a) for a in value["args"]]
             if op == "input":
                 out = images
@@ -73,13 +89,15 @@ class Net:
                 left, right = (a if r == rank or r == 0 else ops.spread(a, r, rank) for a, r in zip(args, ranks))
                 out = left + right if op == "add" else left - right if op == "sub" else left * right if op == "mul" else left / right
             elif op == "constant":
-                out = value["attrs"]["constant"] if isinstance(attrs, dict) else attrs
-            elif op in ("identity", "dropout"):
+                out = float(attrs["value"])
+            elif op == "identity" or op == "dropout" and not (training and attrs["rate"]):
                 out = args[0]
-            elif op == "result":
-                continue
+            elif op == "dropout":
+                out = ops.dropout(args[0], attrs["rate"], attrs["stream"])
+            elif op == "result":  # of a batch norm: its next statistics, which `state` has
+                out = None
             elif hasattr(ops, op):
-                out = getattr(ops, op)(*args, **(attrs or {}))
+                out = getattr(ops, op)(*args, **attrs)
             else:
                 raise Missing(f"this peer does not know the op '{op}'")
             result[value["id"]] = out
@@ -93,12 +111,26 @@ def elements(value):
     return count
 
 
-def initial(value, random):
-    """Roughly netc's initial weights; only their size matters here. `random` makes normal numbers of a shape."""
-    shape, init = value["type"]["shape"], value["attrs"]["init"]
-    if init["kind"] == "constant":
-        return init["value"] + 0 * random(shape)
-    return random(shape) * (2 * shape[0] / elements(value)) ** 0.5  # He et al. 2015, fan in
+class Job:
+    """What netc wants computed; see above. `images`, `labels` (None without training) and `leaf`, by name, are arrays of numbers."""
+
+    def __init__(self, line, net, training):
+        job = json.loads(line)
+        self.steps, self.scores, self.optimizer = job["steps"], job["scores"], job["optimizer"]
+        with open(job["inputs"], "rb") as file:
+            self.images = read_words(file, "f", net.images)
+            self.labels = read_words(file, "i", {"type": {"shape": net.image_shape[:1]}}) if training else None
+            self.leaf = {v["attrs"]["name"]: read_words(file, "f", v) for v in net.leaves}
+
+    def decay(self, param):
+        """Of weights, for one parameter."""
+        return self.optimizer["weight_decay"] if param["attrs"]["decay"] or self.optimizer["decay_bn"] else 0
+
+
+def read_words(file, kind, value):
+    words = array.array(kind)
+    words.fromfile(file, elements(value))
+    return words
 
 
 # ---- measuring ----
@@ -109,13 +141,12 @@ def status_bytes(key):
         return next(1024 * int(line.split()[1]) for line in file if line.startswith(key))
 
 
-def peak_of(step):
-    """Peak memory while `step` runs, less what was there before."""
+def watch_peak():
+    """The peak starts afresh; what there is now."""
+    ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak starts afresh
-    before = status_bytes("VmRSS")
-    step()
-    return status_bytes("VmHWM") - before
+        file.write("5")
+    return status_bytes("VmRSS")
 
 
 def median_ms(step, seconds):
@@ -130,19 +161,36 @@ def median_ms(step, seconds):
 # ---- the conversation ----
 
 
+def some_scores(job, logits):
+    rows, classes = len(logits), len(logits[0])
+    places = (i * rows * classes // job.scores for i in range(job.scores))
+    return [float(logits[place // classes][place % classes]) for place in places]
+
+
 def converse(framework, args, say):
+    job_line = sys.stdin.readline()
     net = Net("".join(iter(sys.stdin.readline, "go\n")))
     if args.mode not in framework.modes:
         raise Missing(f"there is no mode '{args.mode}'")
     training, inference = args.what != "infer", args.what != "train"
-    runs = framework(net, args.mode, args.threads, training, inference)
-    memory = 0
+    job = Job(job_line, net, training)
+    runs = framework(job, net, args.mode, args.threads, training, inference)
+    job.images = job.labels = job.leaf = None  # the framework has them
+    losses, scores, memory = [], [], 0
+    if inference and (net.drops or not training):
+        scores = some_scores(job, runs.infer())
     if training:
-        memory = peak_of(runs.train)
+        losses = [runs.train() for _ in range(job.steps)]
+    if inference and not scores:
+        scores = some_scores(job, runs.infer())
+    if training:  # a step when all is compiled and every library's code is in memory: neither is what a net needs
+        before = watch_peak()
         runs.train()
-    if inference:
-        runs.infer()
-    say(f"ready {net.parameters()} {0 if runs.compiles_late else memory}")
+        memory = runs.held() + status_bytes("VmHWM") - before
+    say(f"ready {net.parameters()} {memory}")
+    for name, numbers in ("losses", losses), ("scores", scores):
+        if numbers:
+            say(f"{name} " + " ".join(f"{number:.9g}" for number in numbers))
     for line in sys.stdin:
         what, seconds = line.split()
         say(f"ms {median_ms(runs.train if what == 'train' else runs.infer, float(seconds)):.6g}")
@@ -176,3 +224,5 @@ def main(load):
         say(f"error {sys.executable} cannot import {error.name or error}")
     except Missing as error:
         say(f"error {error}")
+    except Exception as error:  # the framework's own refusals, which come in many shapes
+        say(f"error {framework.name} fails: {type(error).__name__}: " + " ".join(str(error).split())[:300])

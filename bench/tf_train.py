@@ -17,10 +17,12 @@ def load():
         """How TensorFlow says the ops of a graph; feature maps are NHWC, filters [kh, kw, I, O]."""
 
         def padded(self, x, pad, value=0):
-            return tf.pad(x, [[0, 0], pad[:2], pad[2:], [0, 0]], constant_values=value) if any(pad) else x
+            """x with pads top, left, bottom, right."""
+            top, left, bottom, right = pad
+            return tf.pad(x, [[0, 0], [top, bottom], [left, right], [0, 0]], constant_values=value) if any(pad) else x
 
         def conv2d(self, x, w, kernel, stride, pad, dilation, groups):
-            same = list(stride) == [1, 1] and list(dilation) == [1, 1] and list(pad) == [kernel[0] // 2] * 2 + [kernel[1] // 2] * 2
+            same = list(stride) == [1, 1] and list(dilation) == [1, 1] and list(pad) == 2 * [kernel[0] // 2, kernel[1] // 2] and kernel[0] % 2 == kernel[1] % 2 == 1
             if groups != 1:
                 raise peer.Missing("TensorFlow has no grouped convolution on a CPU")
             return tf.nn.conv2d(x if same else self.padded(x, pad), w, stride, "SAME" if same else "VALID", dilations=dilation)
@@ -47,7 +49,22 @@ def load():
         def dense(self, x, w):
             return tf.matmul(x, w, transpose_b=True)
 
-        relu, sigmoid, tanh, silu = (staticmethod(f) for f in (tf.nn.relu, tf.sigmoid, tf.tanh, tf.nn.silu))
+        relu, sigmoid, tanh, silu, softmax = (staticmethod(f) for f in (tf.nn.relu, tf.sigmoid, tf.tanh, tf.nn.silu, tf.nn.softmax))
+
+        def hard_sigmoid(self, x):
+            return tf.nn.relu6(x + 3) / 6
+
+        def hard_swish(self, x):
+            return x * self.hard_sigmoid(x)
+
+        def dropout(self, x, rate, stream):
+            return tf.nn.dropout(x, rate)
+
+        def flatten(self, x):
+            return tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (x.shape[0], -1))  # the order of the graph's, NCHW
+
+        def pad_channels(self, x, count, stride):
+            return tf.pad(x[:, ::stride, ::stride, :], [[0, 0]] * 3 + [[0, count - x.shape[3]]])
 
         def concat(self, *x):
             return tf.concat(x, -1)
@@ -55,29 +72,37 @@ def load():
     class TensorFlow:
         name, version, modes = "tensorflow", tf.__version__, ["graph", "xla"]
 
-        def __init__(self, net, mode, threads, training, inference):
+        def __init__(self, job, net, mode, threads, training, inference):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
-            self.compiles_late, ops, random = mode == "xla", Ops(), numpy.random.default_rng(0)
+            ops, sgd = Ops(), job.optimizer
+            if training and sgd["kind"] != "sgd":
+                raise peer.Missing(f"this peer has no optimizer '{sgd['kind']}', only sgd: --set 'train.optimizer=sgd(lr = 0.1, momentum = 0.9)'")
+
+            def tensor(words, value):
+                return numpy.array(words, "f4").reshape(value["type"]["shape"])
 
             def variable(value):
-                array = peer.initial(value, lambda shape: random.standard_normal(shape, dtype="f4")).astype("f4")
+                array = tensor(job.leaf[value["attrs"]["name"]], value)
                 return tf.Variable(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array, trainable=value["op"] == "param")
 
             leaf = {v["attrs"]["name"]: variable(v) for v in net.leaves}
             params = [leaf[v["attrs"]["name"]] for v in net.params]
-            decays = [peer.WEIGHT_DECAY if v["attrs"]["decay"] else 0 for v in net.params]
+            decays = [job.decay(v) for v in net.params]
             moments = [tf.Variable(tf.zeros_like(w), trainable=False) for w in params] if training else []
-            images = tf.constant(random.standard_normal(net.image_shape, dtype="f4").transpose(0, 2, 3, 1))
-            labels = tf.constant(random.integers(0, net.classes, net.image_shape[0]))
+            images = tf.constant(tensor(job.images, net.images).transpose(0, 2, 3, 1))
+            labels = tf.constant(numpy.array(job.labels or [], "i4"))
+            self.held = lambda: 4 * sum(int(tf.size(array)) for array in (images, *leaf.values(), *moments))
 
             def step(images, labels):
                 with tf.GradientTape() as tape:
                     logits, state = net.forward(ops, leaf, images, True)
                     target = tf.one_hot(labels, net.classes) * (1 - net.smoothing) + net.smoothing / net.classes
                     loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
-                for w, moment, grad, decay in zip(params, moments, tape.gradient(loss, params), decays):
-                    tf.raw_ops.ResourceApplyMomentum(var=w.handle, accum=moment.handle, lr=peer.LR, grad=grad + decay * w, momentum=peer.MOMENTUM)
+                grads = tape.gradient(loss, params, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+                for w, moment, grad, decay in zip(params, moments, grads, decays):
+                    tf.raw_ops.ResourceApplyMomentum(var=w.handle, accum=moment.handle, lr=sgd["lr"], grad=grad + decay * w if decay else grad,
+                                                     momentum=sgd["momentum"], use_nesterov=sgd["nesterov"])
                 for name, value in state.items():
                     leaf[name].assign(value)
                 return loss

@@ -13,10 +13,16 @@ def load():
     class Ops:
         """How PyTorch says the ops of a graph."""
 
+        @staticmethod
+        def padded(x, pad, value=0.0):
+            """x with pads top, left, bottom, right."""
+            top, left, bottom, right = pad
+            return F.pad(x, (left, right, top, bottom), value=value)
+
         def conv2d(self, x, w, stride, pad, dilation, groups, **_):
-            if pad[0] != pad[1] or pad[2] != pad[3]:
-                x, pad = F.pad(x, (pad[2], pad[3], pad[0], pad[1])), (0, 0, 0, 0)
-            return F.conv2d(x, w, None, stride, (pad[0], pad[2]), dilation, groups)
+            if pad[:2] != pad[2:]:
+                x, pad = self.padded(x, pad), (0, 0)
+            return F.conv2d(x, w, None, stride, pad[:2], dilation, groups)
 
         def batch_norm(self, x, gamma, beta, mean, var, eps, momentum, training):
             return F.batch_norm(x, mean, var, gamma, beta, training, momentum, eps), None, None  # the state is updated in place
@@ -24,11 +30,16 @@ def load():
         def spread(self, x, rank, to):
             return x[:, :, None, None] if (rank, to) == (2, 4) else x[:, None, None] if (rank, to) == (1, 4) else x
 
+        def pool(self, function, x, kernel, stride, pad, value):
+            if pad[:2] != pad[2:] or any(2 * p > k for p, k in zip(pad, kernel)):  # PyTorch's pools pad at most half of the kernel
+                x, pad = self.padded(x, pad, value), (0, 0)
+            return function(x, kernel, stride, pad[:2])
+
         def max_pool(self, x, kernel, stride, pad, **_):
-            return F.max_pool2d(x, kernel, stride, (pad[0], pad[2]))
+            return self.pool(F.max_pool2d, x, kernel, stride, pad, float("-inf"))
 
         def avg_pool(self, x, kernel, stride, pad, **_):
-            return F.avg_pool2d(x, kernel, stride, (pad[0], pad[2]))
+            return self.pool(F.avg_pool2d, x, kernel, stride, pad, 0.0)
 
         def global_avg_pool(self, x):
             return x.mean((2, 3))
@@ -37,13 +48,26 @@ def load():
         relu, sigmoid, tanh, silu = (staticmethod(f) for f in (F.relu, torch.sigmoid, torch.tanh, F.silu))
         hard_sigmoid, hard_swish = staticmethod(F.hardsigmoid), staticmethod(F.hardswish)
 
+        def softmax(self, x):
+            return F.softmax(x, 1)
+
+        def dropout(self, x, rate, stream):
+            return F.dropout(x, rate)
+
         def flatten(self, x):
             return x.flatten(1)
 
         def concat(self, *x):
             return torch.cat(x, 1)
 
+        def pad_channels(self, x, count, stride):
+            channels = x.shape[1]
+            x = x[:, :, ::stride, ::stride]
+            return F.pad(x, (0, 0, 0, 0, 0, count - channels))
+
     class Module(torch.nn.Module):
+        """A net whose leaves are (value, tensor)s."""
+
         def __init__(self, net, leaves, training):
             super().__init__()
             self.net, self.leaf_names, self.is_training = net, {}, training
@@ -56,58 +80,70 @@ def load():
             leaf = {name: getattr(self, attribute) for name, attribute in self.leaf_names.items()}
             return self.net.forward(Ops(), leaf, images, self.is_training)[0]
 
-    def optimiser(parameters):
+    def optimiser(job, parameters):
+        """`parameters` are (value, tensor)s."""
+        o = job.optimizer
+        groups = [{"params": [p for v, p in parameters if job.decay(v) == decay], "weight_decay": decay} for decay in {job.decay(v) for v, _ in parameters}]
+        make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[o["kind"]]
+        options = {"momentum": o["momentum"], "nesterov": o["nesterov"]} if o["kind"] == "sgd" else {"betas": (o["beta1"], o["beta2"]), "eps": o["eps"]}
         for fast in ({"fused": True}, {"foreach": True}):
             try:
-                return torch.optim.SGD(parameters, peer.LR, peer.MOMENTUM, weight_decay=peer.WEIGHT_DECAY, **fast)
+                return make(groups, lr=o["lr"], **options, **fast)
             except (TypeError, RuntimeError):  # this version does not have it on a CPU
                 pass
-        raise peer.Missing("torch.optim.SGD is too old")
+        raise peer.Missing(f"torch.optim of this version is too old for {o['kind']}")
 
     class Torch:
         name, version = "torch", torch.__version__
         modes = ["eager", "channels_last"] + (["compile"] if hasattr(torch, "compile") else [])
         modes += [mode + "-bf16" for mode in modes]
+        module, ops = Module, Ops  # for whoever wants the net alone (infer_worker.py, tests/random_nets.py)
 
-        def __init__(self, net, mode, threads, training, inference):
+        def __init__(self, job, net, mode, threads, training, inference):
             torch.set_num_threads(threads)
             torch.manual_seed(0)
             kind, bf16 = mode.split("-")[0], mode.endswith("-bf16")
-            self.compiles_late = kind == "compile"
             layout = torch.contiguous_format if kind == "eager" else torch.channels_last
 
+            def tensor(words, value):
+                made = torch.frombuffer(words, dtype=torch.float32).reshape(value["type"]["shape"])
+                return made.clone(memory_format=layout if made.dim() == 4 else torch.contiguous_format)
+
             def leaf(value):
-                tensor = peer.initial(value, torch.randn)
-                if tensor.dim() == 4:
-                    tensor = tensor.contiguous(memory_format=layout)
-                return torch.nn.Parameter(tensor) if value["op"] == "param" else tensor
+                made = tensor(job.leaf[value["attrs"]["name"]], value)
+                return torch.nn.Parameter(made) if value["op"] == "param" else made
 
             def module(is_training):  # traced, so that what runs is straight-line code, as if written by hand
                 traced = torch.fx.symbolic_trace(Module(net, leaves, is_training))
                 return torch.compile(traced) if kind == "compile" else traced
 
             leaves = [(value, leaf(value)) for value in net.leaves]
-            images = torch.randn(net.image_shape).contiguous(memory_format=layout)
-            labels = torch.randint(0, net.classes, (net.image_shape[0],))
+            images = tensor(job.images, net.images)
             if training:
+                labels = torch.frombuffer(job.labels, dtype=torch.int32).long()
                 forward = module(True)
-                sgd = optimiser([tensor for value, tensor in leaves if value["op"] == "param"])
+                updates = optimiser(job, [(value, made) for value, made in leaves if value["op"] == "param"])
             if inference:
                 predict = module(False)
 
             def train():
-                sgd.zero_grad(set_to_none=True)
+                updates.zero_grad(set_to_none=True)
                 with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                     loss = F.cross_entropy(forward(images), labels, label_smoothing=net.smoothing)
                 loss.backward()
-                sgd.step()
+                updates.step()
                 return loss.item()
 
             def infer():
                 with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                    predict(images)
+                    return predict(images)
 
-            self.train, self.infer = train, infer
+            def held():
+                made = [images, *(tensor for _, tensor in leaves), *(tensor.grad for _, tensor in leaves if tensor.grad is not None)]
+                made += [state for states in updates.state.values() for state in states.values() if torch.is_tensor(state)]
+                return sum(tensor.numel() * tensor.element_size() for tensor in made)
+
+            self.train, self.infer, self.held = train, infer, held
 
     return Torch
 

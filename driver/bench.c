@@ -7,6 +7,7 @@
 #include "driver/probe.h"
 #include "driver/tune.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,6 +47,19 @@ double bench_median(double *values, size_t count) {
 
 /* ---- measuring ---- */
 
+/* One step costs the same whatever the rate; this one does not diverge. */
+const double bench_lr = 1e-3;
+
+void bench_set_step(RtMachine *machine, uint64_t seed, uint64_t step, double lr) {
+    const RtOptimizer *o = &rt_machine_program(machine)->recipe.optimizer;
+    double t = (double)step + 1;
+    *rt_machine_env(machine) = (RtStepEnv){.seed = seed,
+                                           .step = step,
+                                           .lr = (float)lr,
+                                           .bias1 = (float)(1 - pow(o->beta1, t)),
+                                           .bias2 = (float)(1 - pow(o->beta2, t))};
+}
+
 void bench_random_inputs(RtMachine *machine, uint64_t seed) {
     const RtProgram *program = rt_machine_program(machine);
     float *images = rt_machine_space(machine, RT_IMAGES);
@@ -54,7 +68,7 @@ void bench_random_inputs(RtMachine *machine, uint64_t seed) {
     for (int64_t i = 0; i < count; i++) images[i] = (float)(4 * rt_uniform(seed, RT_STREAM_SYNTHETIC, (uint64_t)i, 0) - 2);
     for (int64_t i = 0; i < program->batch; i++) labels[i] = (int32_t)(i % program->classes);
     rt_machine_init_params(machine, seed);
-    *rt_machine_env(machine) = (RtStepEnv){.seed = seed, .lr = 1e-4f, .bias1 = 1, .bias2 = 1};
+    bench_set_step(machine, seed, 0, bench_lr);
     rt_machine_run(machine, &program->prepare_eval);
 }
 

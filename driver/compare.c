@@ -1,7 +1,10 @@
 /* netc bench --compare: netc and a peer in turn. A round times netc's training step, then the peer's, then inference likewise,
  * each as the median of the steps that fit into some seconds; the ratio is taken within the round, so that both saw the same
- * machine. Each mode of the peer is a process of its own that lives through all its rounds. The memory of a training step is the
- * growth of each process's peak, from the moment before its memory is allocated (netc) or its first step is run (the peer). */
+ * machine. Each mode of the peer is a process of its own that lives through all its rounds, and is timed only if it computes the
+ * same numbers as netc (agree.h). The memory of a training step is all that it needs on either side, weights, gradients, the
+ * optimiser's state, images and activations: the growth of netc's peak from the moment before its memory is allocated, and that
+ * of the peer's in its first steps with what it had allocated for them before. */
+#include "driver/agree.h"
 #include "driver/bench.h"
 #include "driver/peer.h"
 #include "driver/probe.h"
@@ -10,6 +13,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_ROUNDS = 100, MAX_STEPS = 4096, TRAIN = 0, INFER = 1 };
 static const char *const what_name[] = {[TRAIN] = "train", [INFER] = "infer"};
@@ -32,7 +36,12 @@ typedef struct Comparison {
     char version[PEER_LINE], modes[PEER_LINE]; /* "torch 2.15.0"; "eager channels_last" */
     bool timed[2];
     int64_t rounds, parameters;
-    double memory; /* bytes; 0: unknown */
+    Model whole;           /* inference with the whole batch, if that is all that is timed; netc itself compiles a group of it */
+    const Graph *graph;    /* the peer's */
+    char *inputs;          /* path of its weights and images; NULL: not written */
+    Numbers numbers;       /* netc's */
+    bool watched;          /* the kernel counts the peak of memory anew */
+    double before, memory; /* bytes; memory 0: unknown */
     Best best[2];
     Rates rates[2];
 } Comparison;
@@ -65,20 +74,43 @@ static void run_once(Comparison *c, int what) {
     rt_machine_run(c->session->machine, &program->apply_update);
 }
 
-/* The machine again, this time watched. */
+static void steps_done(void *context) {
+    Comparison *c = context;
+    if (c->watched) c->memory = status_bytes("VmHWM") - c->before;
+}
+
+/* The machine again, this time watched, and what it computes. */
 static int measure_memory(Comparison *c) {
     Session *s = c->session;
     RtError error = {{0}};
     rt_machine_free(s->machine);
     malloc_trim(0);
-    bool watched = reset_peak();
-    double before = status_bytes("VmRSS");
+    c->watched = reset_peak();
+    c->before = status_bytes("VmRSS");
     s->machine = rt_machine_new(jit_program(s->jit), s->pool, &error);
     if (!s->machine) return fail(EXIT_IO, "%s", error.text);
     bench_random_inputs(s->machine, (uint64_t)c->o->seed);
-    if (!c->timed[TRAIN]) return EXIT_OK;
-    run_once(c, TRAIN);
-    if (watched) c->memory = status_bytes("VmHWM") - before;
+    int status = agree_write_inputs(s->machine, c->graph, &c->inputs);
+    if (!status) agree_compute(s->machine, (uint64_t)c->o->seed, &c->numbers, steps_done, c);
+    return status;
+}
+
+/* The graph that the peer gets. */
+static int choose_graph(Comparison *c) {
+    const Options *o = c->o;
+    c->graph = c->session->train.graph;
+    if (!c->graph) {
+        FrontendOptions front = {
+            .mode = MODE_INFER, .batch = o->batch, .net = o->net, .sets = o->sets.item, .nsets = o->sets.count};
+        if (!frontend_compile(c->session->path, &front, c->session->diag, &c->whole)) {
+            session_print_diagnostics(c->session);
+            return EXIT_INPUT;
+        }
+        c->graph = c->whole.graph;
+    }
+    c->numbers = (Numbers){.trains = c->timed[TRAIN], .infers = c->timed[INFER]};
+    for (Val v = 0; v < c->graph->count; v++)
+        if (c->graph->value[v].op == OP_DROPOUT && c->graph->value[v].attrs.dropout.rate > 0) c->numbers.drops = true;
     return EXIT_OK;
 }
 
@@ -156,16 +188,15 @@ static int run_rounds(Comparison *c, Peer *peer) {
 }
 
 /* Starts the peer in this mode; *memory is what it needs for a training step. */
-static int start_mode(Comparison *c, Peer *peer, const char *mode, double *memory) {
-    const Model *model = c->timed[TRAIN] ? &c->session->train : &c->session->infer;
+static int start_mode(Comparison *c, Peer *peer, const char *mode, double *memory, Agreement *agreement) {
+    bool bf16 = strstr(mode, "-bf16") || session_precision(c->o) == PRECISION_BF16;
     char line[PEER_LINE], *rest, *end;
     char *mode_argument = join("--mode=%s", mode), *threads = join("--threads=%d", rt_pool_threads(c->session->pool));
     char *what = join("--what=%s", c->timed[TRAIN] && c->timed[INFER] ? "both" : what_name[c->timed[INFER]]);
     char *const arguments[] = {mode_argument, threads, what, NULL};
     int status = peer_start(peer, c->peer_name, c->o->compare, c->script, arguments);
     if (!status) {
-        graph_print_json(model->graph, NULL, peer->to);
-        fputs("\ngo\n", peer->to);
+        agree_send_job(peer, c->graph, &jit_program(c->session->jit)->recipe.optimizer, c->numbers.lr, c->inputs);
         status = peer_hear(peer, "ready", line, &rest);
     }
     if (!status) {
@@ -175,6 +206,7 @@ static int start_mode(Comparison *c, Peer *peer, const char *mode, double *memor
             status = fail(EXIT_INPUT, "the peer '%s' has a net of %" PRId64 " parameters, netc one of %" PRId64, c->peer_name,
                           parameters, c->parameters);
     }
+    if (!status) status = agree_hear(peer, &c->numbers, bf16, agreement);
     free(mode_argument);
     free(threads);
     free(what);
@@ -189,8 +221,17 @@ static void print_rounds(const char *name, const double *values, int64_t count) 
     printf("]");
 }
 
-static void print_json_mode(const Comparison *c, const char *mode, double memory) {
+static void print_json_difference(const char *name, double value) {
+    if (value < 0)
+        printf(", \"%s\": null", name);
+    else
+        printf(", \"%s\": %.3g", name, value);
+}
+
+static void print_json_mode(const Comparison *c, const char *mode, double memory, const Agreement *agreement) {
     printf("{\"mode\": \"%s\", \"memory_bytes\": %.0f", mode, memory);
+    print_json_difference("loss_difference", agreement->loss);
+    print_json_difference("score_difference", agreement->score);
     for (int what = TRAIN; what <= INFER; what++) {
         if (!c->timed[what]) continue;
         printf(", \"%s\": {", what_name[what]);
@@ -213,11 +254,13 @@ static void print_row(Comparison *c, const char *mode, int what) {
     snprintf(c->best[what].mode, sizeof c->best[what].mode, "%s", mode);
 }
 
-static void print_text_mode(Comparison *c, const char *mode, double memory) {
+static void print_text_mode(Comparison *c, const char *mode, double memory, const Agreement *agreement) {
     for (int what = TRAIN; what <= INFER; what++)
         if (c->timed[what]) print_row(c, mode, what);
     if (memory > 0 && c->memory > 0)
         printf("  %-6s %-20s %6.0f MB %6.0f MB  %6.2fx\n", "memory", mode, 1e-6 * c->memory, 1e-6 * memory, memory / c->memory);
+    if (agreement->loss >= 0) printf("  %-6s %-20s losses within %.1e\n", "same", mode, agreement->loss);
+    if (agreement->score >= 0) printf("  %-6s %-20s scores within %.1e\n", "same", mode, agreement->score);
     fflush(stdout);
 }
 
@@ -257,16 +300,17 @@ static int compare_modes(Comparison *c) {
     for (char *mode = strtok_r(modes, " ", &state); mode; mode = strtok_r(NULL, " ", &state)) {
         Peer peer;
         double memory = 0;
-        int status = start_mode(c, &peer, mode, &memory);
+        Agreement agreement;
+        int status = start_mode(c, &peer, mode, &memory, &agreement);
         if (!status) status = run_rounds(c, &peer);
         peer_stop(&peer);
         if (status) return status;
         if (c->o->json) {
             fputs(comma, stdout);
-            print_json_mode(c, mode, memory);
+            print_json_mode(c, mode, memory, &agreement);
             comma = ", ";
         } else
-            print_text_mode(c, mode, memory);
+            print_text_mode(c, mode, memory, &agreement);
     }
     print_end(c);
     return EXIT_OK;
@@ -285,9 +329,13 @@ int bench_compare(Session *session) {
     if (!status) {
         const RtProgram *program = jit_program(session->jit);
         for (uint32_t i = 0; i < program->nparams; i++) c->parameters += rt_tensor_elements(&program->params[i]);
-        status = measure_memory(c);
+        status = choose_graph(c);
     }
+    if (!status) status = measure_memory(c);
     if (!status) status = compare_modes(c);
+    if (c->inputs) unlink(c->inputs);
+    if (c->whole.graph) graph_free(c->whole.graph);
+    free(c->inputs);
     free(c->script);
     free(c);
     return status;

@@ -14,6 +14,12 @@ foreach(name learns same_bits tune bf16 compile_cache bench build_cross failures
   add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
   set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
 endforeach()
+# Every model of models/ against PyTorch and what other frameworks there are, and nets drawn at random.
+add_test(NAME e2e_peers COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/peers.py $<TARGET_FILE:netc>)
+set_tests_properties(e2e_peers PROPERTIES LABELS e2e TIMEOUT 1800 SKIP_RETURN_CODE 77)
+add_test(NAME random_nets COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/random_nets.py $<TARGET_FILE:netc> $<TARGET_FILE:check_net> --count 30
+         --keep ${CMAKE_BINARY_DIR}/random-nets)
+set_tests_properties(random_nets PROPERTIES LABELS e2e TIMEOUT 900)
 # Every include and every call between files, against the table in ARCHITECTURE.md.
 add_test(NAME rooms COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/rooms.py ${CMAKE_BINARY_DIR})
 if(NOT NETC_SANITIZE) # the archive of a sanitized build needs the sanitizer's runtime

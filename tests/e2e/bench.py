@@ -52,6 +52,7 @@ with Workspace() as at:
     check([m["mode"] for m in result["modes"]] == ["fast", "slow"], f"modes {result['modes']}")
     for mode, slower in zip(result["modes"], (1, 2)):
         check(mode["memory_bytes"] == 1000000000, f"memory {mode['memory_bytes']}")
+        check(mode["loss_difference"] is None and mode["score_difference"] is None, f"the fake peer agrees: {mode}")
         for what, ms in (("train", 1000), ("infer", 500)):
             check(mode[what]["peer"] == [8000 / ms / slower] * 2, f"{mode['mode']} {what}: peer's rates {mode[what]['peer']}")
             check(len(mode[what]["netc"]) == 2 and min(mode[what]["netc"]) > 0, f"{mode['mode']} {what}: netc's rates {mode[what]['netc']}")
@@ -64,6 +65,7 @@ with Workspace() as at:
     check("x the best mode, fast\n" in text and "memory" in text, f"no best mode, or no memory, in\n{text}")
 
     for mode, says in (("dies", "ended without an answer"), ("lies", "20601 parameters, netc one of 20600"), ("babbles", "but said: hello"),
+                       ("errs", "computes another net: the first 3 losses differ"), ("stops", "differ"),
                        ("none", "fake 1.0 has no mode 'none'; it has: fast slow")):
         at.refuses(*SMALL_AND_FAKE, "--set", "se=true", "--json", "--peer-modes", mode, status=1, says=says)
     at.refuses("bench", SMALL, "--compare", "no-such-python", status=1, says="cannot run the interpreter 'no-such-python'")

@@ -2,7 +2,7 @@
 import json
 import sys
 
-MODES = "fast slow fast-bf16 dies lies babbles"
+MODES = "fast slow fast-bf16 dies lies babbles errs stops"
 
 if "--list" in sys.argv:
     print(f"peer fake 1.0\nmodes {MODES}", flush=True)
@@ -10,6 +10,7 @@ if "--list" in sys.argv:
 mode = next(a.split("=")[1] for a in sys.argv if a.startswith("--mode="))
 if mode == "dies":
     sys.exit(1)
+job = json.loads(sys.stdin.readline())
 graph = json.loads("".join(iter(sys.stdin.readline, "go\n")))
 parameters = 0
 for value in graph["values"]:
@@ -19,6 +20,10 @@ for value in graph["values"]:
             count *= d
         parameters += count
 print("hello" if mode == "babbles" else f"ready {parameters + (mode == 'lies')} 1000000000", flush=True)
+what = next(a.split("=")[1] for a in sys.argv if a.startswith("--what="))
+for kind, wanted, count in ("losses", what != "infer", job["steps"]), ("scores", what != "train", job["scores"]):
+    if wanted:
+        print(kind, " ".join(["1e9"] * count) if mode == "errs" else "1" if mode == "stops" else "unknown", flush=True)
 for line in sys.stdin:
     what, seconds = line.split()
     print("ms", {"train": 1000, "infer": 500}[what] * (2 if mode == "slow" else 1), flush=True)
