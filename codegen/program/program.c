@@ -230,10 +230,15 @@ void program_kernel_end(ProgramBuilder *p, uint64_t scratch_bytes) {
 }
 
 void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call) {
-    uint32_t refs = kernel->nbuffers * (p->options->check_bounds ? 2 : 1);
-    if (call.nrefs != refs || call.pieces < 1) abort(); /* an emitter broke its own kernel's contract */
+    uint32_t expected = kernel->nbuffers * (p->options->check_bounds ? 2 : 1);
+    if (call.nrefs != expected || call.pieces < 1) abort(); /* an emitter broke its own kernel's contract */
     ARENA_GROW(p->arena, list->call, list->count, &list->capacity);
     call.name = kernel->name;
-    call.refs = arena_copy(p->arena, call.refs, call.nrefs * sizeof *call.refs);
+    RtRef *refs = ARENA_ARRAY(p->arena, RtRef, call.nrefs);
+    for (uint32_t i = 0; i < call.nrefs; i++) { /* member by member: an object has the padding too, which is to stay zero */
+        refs[i].space = call.refs[i].space;
+        refs[i].offset = call.refs[i].offset;
+    }
+    call.refs = refs;
     list->call[list->count++] = (Call){kernel, call, p->choice};
 }
