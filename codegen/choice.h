@@ -1,6 +1,5 @@
-/* How a convolution is computed: the algorithm and its sizes, for one convolution in one direction, and tables of such choices as
- * text. The choice is made once per graph (choose.h), before anything is lowered; plans and emitters only obey it. No llvm-c
- * here.
+/* How a convolution is computed: the method and its sizes, for one convolution in one direction, and tables of such choices as
+ * text. The choice is made once per graph (conv/choose.h), before anything is lowered; emitters only obey it. No llvm-c here.
  *
  * A table is a text file, one choice a line, written for people to read and change:
  *
@@ -17,17 +16,20 @@
 #include <stdint.h>
 #include <stdio.h>
 
-typedef enum ConvAlgorithm { CONV_AUTO, CONV_DIRECT, CONV_GEMM, CONV_WINOGRAD } ConvAlgorithm;
+typedef struct ConvMethod ConvMethod; /* a row of conv/methods.c */
+enum { CONV_SIZES = 3 };
 
 /* Sizes that are 0 follow the kernel's own rule. */
 typedef struct ConvChoice {
-    ConvAlgorithm algorithm; /* never AUTO once chosen */
-    bool sweep;              /* backward data and weights in one kernel; then both values have it */
-    int64_t block;           /* Winograd: tiles transformed and multiplied together */
-    int64_t tile[3];         /* direct forward and data: rows, columns and output blocks of the register tile */
+    const ConvMethod *method;
+    bool pair;                 /* backward data and weights in one kernel; then both values have it. "sweep" in texts */
+    int64_t sizes[CONV_SIZES]; /* what the method says; Winograd's: tiles of a block; direct's: the register tile */
 } ConvChoice;
 
-const char *conv_algorithm_text(ConvAlgorithm algorithm);
+const ConvMethod *conv_method(const char *name); /* NULL: there is none */
+const ConvMethod *conv_method_at(uint32_t i);    /* in the order of the list; NULL behind its end */
+const char *conv_method_name(const ConvMethod *method);
+
 /* "winograd block 16 sweep", "direct tile 1x8x2", "direct sweep", "gemm" */
 char *choice_text(Arena *arena, const ConvChoice *choice);
 bool choice_read(const char *text, ConvChoice *choice); /* false: not such a text */

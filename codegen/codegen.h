@@ -19,7 +19,7 @@ typedef enum Precision { PRECISION_F32, PRECISION_BF16 } Precision;
 typedef struct CodegenOptions {
     const char *target;    /* of an object: one of codegen_targets(); NULL: this machine's */
     const char *cpu;       /* LLVM CPU name; NULL or "native": this machine; for another target, NULL: its least */
-    ConvAlgorithm conv;    /* --conv= */
+    const ConvMethod *conv; /* --conv=: where it applies; NULL: free */
     bool no_openblas;      /* matrix products are generated instead: other bits, and no rt_sgemm */
     Precision precision;   /* --precision= */
     bool check_bounds;     /* every load and store of a kernel is compared with its buffer's bounds: slow, for debugging */
@@ -28,7 +28,7 @@ typedef struct CodegenOptions {
     const char *dump_llvm; /* write optimised LLVM IR to this path; NULL */
     const char *dump_asm;  /* likewise assembly */
 
-    /* choices of convolutions (choose.h) */
+    /* choices of convolutions (conv/choose.h) */
     const ChoiceTable *pinned;                                  /* of every convolution; NULL: free */
     const ChoiceTable *measured;                                /* preferred to the cost model's, where there are any; NULL */
     void (*remark)(void *context, Span span, const char *text); /* told of every choice; NULL */
@@ -64,7 +64,7 @@ Jit *codegen_jit(const CodegenInput *input, const CodegenOptions *options, Diag 
 const RtProgram *jit_program(const Jit *jit);
 const CodegenStats *jit_stats(const Jit *jit);
 /* The choices that were made, each kernel's once; and for each call of train_step or eval_step which of them it belongs to
- * (NO_CHOICE: not to a convolution; a sweep belongs to its backward data). */
+ * (NO_CHOICE: not to a convolution; a pair belongs to its backward data). */
 enum { NO_CHOICE = UINT32_MAX };
 const ChoiceTable *jit_choices(const Jit *jit);
 const uint32_t *jit_call_choices(const Jit *jit, const RtEntry *entry);

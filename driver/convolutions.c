@@ -32,7 +32,7 @@ static uint32_t best(const Convolution *v, const double *seconds) {
     uint32_t at = CONV_CANDIDATES;
     for (uint32_t i = 0; i < v->nlisted; i++) {
         uint32_t k = v->listed[i];
-        if (v->site.candidate[k].sweep || v->seconds[k] <= 0) continue;
+        if (v->site.candidate[k].pair || v->seconds[k] <= 0) continue;
         if (at == CONV_CANDIDATES || seconds[k] < seconds[at]) at = k;
     }
     return at;

@@ -1,7 +1,7 @@
 /* Candidates measured in place (measure.h).
  *
- * Program k computes every convolution by the k-th of its listed candidates, counted around from its first that is no sweep.
- * Where backward data is swept its weights have no time of their own, so theirs are counted from the first program without sweeps
+ * Program k computes every convolution by the k-th of its listed candidates, counted around from its first that is no pair.
+ * Where backward data is one of a pair its weights have no time of their own, so theirs are counted from the first program without pairs
  * on. */
 #include "driver/measure.h"
 #include "driver/bench.h"
@@ -81,10 +81,10 @@ void convolutions_promising(Convolutions *c, const ChoiceTable *known) {
     for (int64_t i = 0; i < c->count; i++) {
         Convolution *v = &c->item[i];
         if (choices_find(known, c->cpu, v->site.key)) continue;
-        for (int sweep = 1; sweep >= 0; sweep--) {
-            uint32_t best = conv_site_best(&v->site, v->site.predicted, sweep);
+        for (int pair = 1; pair >= 0; pair--) {
+            uint32_t best = conv_site_best(&v->site, v->site.predicted, pair);
             for (uint32_t k = 0; k < v->site.ncandidates; k++)
-                if (v->site.candidate[k].sweep == sweep && v->site.predicted[k] <= hopeless * v->site.predicted[best])
+                if (v->site.candidate[k].pair == pair && v->site.predicted[k] <= hopeless * v->site.predicted[best])
                     v->listed[v->nlisted++] = k;
         }
     }
@@ -94,22 +94,22 @@ void convolutions_free(Convolutions *c) { arena_free(c->arena); }
 
 /* ---- programs ---- */
 
-static uint32_t sweeps_of(const Convolution *v) {
+static uint32_t pairs_of(const Convolution *v) {
     uint32_t n = 0;
-    while (n < v->nlisted && v->site.candidate[v->listed[n]].sweep) n++;
+    while (n < v->nlisted && v->site.candidate[v->listed[n]].pair) n++;
     return n;
 }
 
 static uint32_t offset_of(const Convolutions *c, const Convolution *v) {
-    return v->weights && v->partner >= 0 ? sweeps_of(&c->item[v->partner]) : 0;
+    return v->weights && v->partner >= 0 ? pairs_of(&c->item[v->partner]) : 0;
 }
 
 /* The candidate of v in program k; CONV_CANDIDATES: it has no time of its own there, or is not to be measured. */
 static uint32_t candidate_of(const Convolutions *c, const Convolution *v, uint32_t k) {
-    uint32_t offset = offset_of(c, v), sweeps = sweeps_of(v);
+    uint32_t offset = offset_of(c, v), pairs = pairs_of(v);
     if (!v->nlisted || k < offset) return CONV_CANDIDATES;
     k -= offset;
-    return v->listed[k < v->nlisted ? k : sweeps + (k - sweeps) % (v->nlisted - sweeps)];
+    return v->listed[k < v->nlisted ? k : pairs + (k - pairs) % (v->nlisted - pairs)];
 }
 
 static uint32_t count_programs(const Convolutions *c) {

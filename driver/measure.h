@@ -12,10 +12,10 @@ typedef struct Convolution {
     ConvSite site;
     const char *label;
     int64_t uses[2];                           /* in train and infer */
-    int64_t partner;                           /* index of the other one of a pair that can be swept, or -1 */
+    int64_t partner;                           /* index of the other one of a pair that one kernel can compute, or -1 */
     bool weights;                              /* the second one of such a pair, or its only one */
-    uint32_t listed[CONV_CANDIDATES], nlisted; /* candidates to measure, sweeps first */
-    double seconds[CONV_CANDIDATES];           /* medians of one call; of a sweep: of both; 0: not measured */
+    uint32_t listed[CONV_CANDIDATES], nlisted; /* candidates to measure, pairs first */
+    double seconds[CONV_CANDIDATES];           /* medians of one call; of a pair: of both; 0: not measured */
 } Convolution;
 
 typedef struct Convolutions {

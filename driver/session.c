@@ -34,8 +34,24 @@ static char *shipped_model(const char *name) {
     return path;
 }
 
+/* --conv names a method of codegen's, or auto. */
+static int check_method(const Options *options, const char *command_name) {
+    if (!options->conv || !strcmp(options->conv, "auto") || conv_method(options->conv)) return EXIT_OK;
+    char *names = join("auto");
+    for (uint32_t i = 0; conv_method_at(i); i++) {
+        char *longer = join("%s|%s", names, conv_method_name(conv_method_at(i)));
+        free(names);
+        names = longer;
+    }
+    int status = usage_error(command_name, "'--conv' is one of %s, found '%s'", names, options->conv);
+    free(names);
+    return status;
+}
+
 int session_find_model(Session *session, const Options *options, const char *command_name) {
     session->options = options;
+    int status = check_method(options, command_name);
+    if (status) return status;
     if (options->noperands == 0) return usage_error(command_name, "no model given");
     if (options->threads > MAX_THREADS) return usage_error(command_name, "'--threads' is at most %d", MAX_THREADS);
     const char *name = options->operand[0];
@@ -200,13 +216,6 @@ int session_infer(Session *session) {
 
 /* ---- machine ---- */
 
-static ConvAlgorithm conv_algorithm(const Options *o) {
-    const char *text = o->conv;
-    if (text && !strcmp(text, "direct")) return CONV_DIRECT;
-    if (text && !strcmp(text, "gemm")) return CONV_GEMM;
-    return CONV_AUTO;
-}
-
 Precision session_precision(const Options *o) {
     return o->precision && !strcmp(o->precision, "bf16") ? PRECISION_BF16 : PRECISION_F32;
 }
@@ -215,7 +224,7 @@ CodegenOptions session_code_for(const Session *session, const char *target, cons
     const Options *o = session->options;
     return (CodegenOptions){.target = target,
                             .cpu = cpu,
-                            .conv = conv_algorithm(o),
+                            .conv = o->conv ? conv_method(o->conv) : NULL, /* auto is none */
                             .no_openblas = o->no_openblas,
                             .check_bounds = o->check_bounds,
                             .precision = session_precision(o)};

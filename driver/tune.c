@@ -103,12 +103,12 @@ static double seconds_of(const Convolution *v, uint32_t candidate) {
     return candidate < v->site.ncandidates && v->seconds[candidate] > 0 ? v->seconds[candidate] : 1e30;
 }
 
-/* The fastest listed candidate that is a sweep, or is none; the first one unless another is clearly faster. */
-static uint32_t fastest(const Convolution *v, bool sweep) {
+/* The fastest listed candidate that is a pair, or is none; the first one unless another is clearly faster. */
+static uint32_t fastest(const Convolution *v, bool pair) {
     uint32_t best = CONV_CANDIDATES;
     for (uint32_t i = 0; i < v->nlisted; i++) {
         uint32_t k = v->listed[i];
-        if (v->site.candidate[k].sweep != sweep) continue;
+        if (v->site.candidate[k].pair != pair) continue;
         if (best == CONV_CANDIDATES || seconds_of(v, k) < margin * seconds_of(v, best)) best = k;
     }
     return best;
@@ -122,13 +122,13 @@ static void keep_fastest(const Convolutions *c, ChoiceTable *table) {
     for (int64_t i = 0; i < c->count; i++) {
         const Convolution *v = &c->item[i], *w = v->partner >= 0 ? &c->item[v->partner] : NULL;
         if (!v->nlisted || (v->weights && w && w->nlisted)) continue;
-        uint32_t alone = fastest(v, false), swept = fastest(v, true),
+        uint32_t alone = fastest(v, false), paired = fastest(v, true),
                  weights = w && w->nlisted ? fastest(w, false) : CONV_CANDIDATES;
         if (!w || weights == CONV_CANDIDATES) {
             keep(c, v, alone, table);
-        } else if (swept < CONV_CANDIDATES && seconds_of(v, swept) < seconds_of(v, alone) + seconds_of(w, weights)) {
-            keep(c, v, swept, table);
-            choices_put(table, c->cpu, w->site.key, &v->site.candidate[swept], 0);
+        } else if (paired < CONV_CANDIDATES && seconds_of(v, paired) < seconds_of(v, alone) + seconds_of(w, weights)) {
+            keep(c, v, paired, table);
+            choices_put(table, c->cpu, w->site.key, &v->site.candidate[paired], 0);
         } else {
             keep(c, v, alone, table);
             keep(c, w, weights, table);

@@ -163,3 +163,14 @@ Val graph_find_output(const Graph *g, OutputKind kind, const char *name) {
     }
     return NO_VAL;
 }
+
+bool *graph_reads(Arena *arena, const Graph *g) {
+    bool *read = ARENA_ARRAY(arena, bool, g->count);
+    for (Val v = 0; v < g->count; v++) {
+        const Value *value = &g->value[v];
+        for (uint32_t i = 0; i < value->nargs; i++)
+            if (value->op != OP_RESULT) read[value->args[i]] = true;
+    }
+    for (uint32_t i = 0; i < g->noutputs; i++) read[g->output[i].value] = true;
+    return read;
+}

@@ -208,6 +208,8 @@ Val graph_copy_value(Graph *g, const Graph *from, Val v, const Val *map);
 /* ---- reading a graph ---- */
 /* Result count and types of a value, regions included. */
 uint32_t value_results(const Graph *g, Val v);
+/* By value id: does anybody read this very result? In the arena. */
+bool *graph_reads(Arena *arena, const Graph *g);
 Type value_result_type(const Graph *g, Val v, uint32_t result);
 /* The value and result index that `v` denotes: RESULT values are looked through. */
 Val value_source(const Graph *g, Val v, uint32_t *result);

@@ -129,17 +129,17 @@ class Rooms:
 
     # ---- symbols: what a header's declaration hides from a look at includes ----
 
-    def may_need(self, path, definer):
-        """May code in `path` call what `definer` defines? A header promises its folder and what lies below it: codegen.h declares what
-        codegen/link/ defines."""
-        own, other = self.room(path), self.room(definer)
+    def may_need(self, own, other, seen=()):
+        """May code in the room `own` call what a file of the room `other` defines? A header promises its folder and what lies below it
+        (codegen.h declares what codegen/link/ defines), and brings along what its own room may include."""
         if own == other:
             return True
-        if own in self.may and other is not None:
-            for item in self.may[own]:
-                room = item if item in self.may else self.room(item)
-                if room == other or (room and other.startswith(room + "/") and not own.startswith(room + "/")):
-                    return True
+        for item in self.may.get(own, []):
+            room = item if item in self.may else self.room(item)
+            if room is None or room in seen:
+                continue
+            if room == other or (other.startswith(room + "/") and not own.startswith(room + "/")) or self.may_need(room, other, (*seen, own)):
+                return True
         return False
 
     def check_symbols(self, build):
@@ -152,7 +152,7 @@ class Rooms:
                     continue
                 count += 1
                 needs[path].add(definer)
-                if self.room(path) and not self.may_need(path, definer):
+                if self.room(path) and not self.may_need(self.room(path), self.room(definer)):
                     self.faults.append(f"{path}: {self.room(path)}/ may not call {symbol} of {definer}")
         return count, needs
 

@@ -1,14 +1,12 @@
 /* The choosing pass (choose.h). */
 #include "codegen/conv/choose.h"
+#include "codegen/conv/methods.h"
+#include "codegen/conv/shared/cost.h"
+#include "codegen/conv/shared/pairs.h"
 #include "codegen/program/key.h"
-#include "codegen/program/lowering.h"
-#include "codegen/conv/winograd/winograd.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-
-static const int64_t winograd_blocks[] = {16, 8, 32};
-enum { BLOCKS = sizeof winograd_blocks / sizeof winograd_blocks[0], TILES = 3, MAX_BLOCK = 256 };
 
 typedef struct Chooser {
     Arena *arena;
@@ -18,199 +16,146 @@ typedef struct Chooser {
     Diag *diag;
     const char *cpu;
     const bool *read;
+    Arena *scratch; /* for plans that nobody keeps */
     ConvSite *site;
-    uint32_t count;
+    uint32_t count, *at; /* by value id, its site's index + 1; 0: not a convolution */
 } Chooser;
 
-bool *graph_reads(Arena *arena, const Graph *g) {
-    bool *read = ARENA_ARRAY(arena, bool, g->count);
-    for (Val v = 0; v < g->count; v++) {
-        const Value *value = &g->value[v];
-        for (uint32_t i = 0; i < value->nargs; i++)
-            if (value->op != OP_RESULT) read[value->args[i]] = true;
-    }
-    for (uint32_t i = 0; i < g->noutputs; i++) read[g->output[i].value] = true;
-    return read;
-}
-
-char *choice_cpu(Arena *arena, const Target *t) {
-    return arena_printf(arena, "%s/%d%s", t->cpu, t->lanes, t->map_bytes == 2 ? "/bf16" : "");
-}
-
-const ConvSite *conv_sites_find(const ConvSites *sites, Val v) {
-    for (uint32_t i = 0; i < sites->count; i++)
-        if (sites->site[i].value == v) return &sites->site[i];
-    return NULL;
-}
-
-static ConvSite *find(const Chooser *c, Val v) {
-    for (uint32_t i = 0; i < c->count; i++)
-        if (c->site[i].value == v) return &c->site[i];
-    return NULL;
-}
-
-static bool is_conv(Op op) { return op == OP_CONV2D || op == OP_CONV2D_BWD_DATA || op == OP_CONV2D_BWD_WEIGHTS; }
+/* NULL: not a convolution. */
+static ConvSite *find(const Chooser *c, Val v) { return v != NO_VAL && c->at[v] ? &c->site[c->at[v] - 1] : NULL; }
 
 /* ---- keys ---- */
 
-/* The readable part says direction, input and filters; the hash the rest, such as fused regions, and for weights that a sweep
- * could compute, the backward data of that sweep: the same weights are decided anew beside other data. */
+/* The readable part says direction, input and filters; the hash the rest, such as fused regions, and for weights that a pair
+ * could compute, the backward data of that pair: the same weights are decided anew beside other data. */
 static char *site_key(const Chooser *c, const ConvSite *site) {
-    const Value *v = &c->g->value[site->value];
-    const char *direction = v->op == OP_CONV2D ? "forward" : v->op == OP_CONV2D_BWD_DATA ? "data" : "weights";
-    ConvShape s = conv_shape(c->g, v, c->t->lanes);
+    static const char *const directions[] = {[CONV_FORWARD] = "forward", [CONV_DATA] = "data", [CONV_WEIGHTS] = "weights"};
+    const Value *v = site->problem->v;
+    const ConvShape *s = &site->problem->s;
     uint32_t n = value_results(c->g, site->value);
-    bool *wanted = ARENA_ARRAY(c->arena, bool, n);
+    bool *wanted = ARENA_ARRAY(c->scratch, bool, n);
     wanted[0] = c->read[site->value];
     for (Val r = v->results; r; r = c->g->value[r].results) wanted[c->g->value[r].attrs.index] = c->read[r];
-    char *structure = key_of_value(c->arena, c->g, site->value, wanted);
-    if (v->op == OP_CONV2D_BWD_WEIGHTS && site->partner != NO_VAL)
-        structure = arena_printf(c->arena, "%s beside %s", structure, find(c, site->partner)->key);
+    char *structure = key_of_value(c->scratch, c->g, site->value, wanted);
+    if (site->problem->direction == CONV_WEIGHTS && site->partner != NO_VAL)
+        structure = arena_printf(c->scratch, "%s beside %s", structure, find(c, site->partner)->key);
     return arena_printf(c->arena,
                         "%s,%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 ",o%" PRId64 ",%" PRId64 "x%" PRId64 "s%" PRId64
                         "%s#%016" PRIx64,
-                        direction, s.N, s.I, s.in[0], s.in[1], s.O, s.kernel[0], s.kernel[1], s.stride[0],
-                        site->partner != NO_VAL ? "+sweep" : "", key_hash(structure));
+                        directions[site->problem->direction], s->N, s->I, s->in[0], s->in[1], s->O, s->kernel[0], s->kernel[1],
+                        s->stride[0], site->partner != NO_VAL ? "+sweep" : "", key_hash(structure));
 }
 
 /* ---- candidates ---- */
 
-/* A tile that does not fit would be replaced by one that does. */
-static bool tile_fits(const Chooser *c, const Value *v, const ConvChoice *choice) {
-    if (!choice->tile[0]) return true;
-    if (v->op == OP_CONV2D_BWD_WEIGHTS) return false; /* has none */
-    TileShape tile = correlation_plan(c->t, choice, c->g, v).tile;
-    return tile.rows == choice->tile[0] && tile.columns == choice->tile[1] && tile.blocks == choice->tile[2];
+/* By a choice, if it can be; of data, by a pair, of both. */
+static const void *plan_of(const Chooser *c, Arena *arena, const ConvSite *site, const ConvChoice *choice) {
+    const ConvMethod *m = choice->method;
+    const ConvProblem *p = site->problem;
+    if (m->applies && !m->applies(p)) return NULL;
+    if (!choice->pair) return m->plan(arena, p, choice);
+    if (p->direction != CONV_DATA || site->partner == NO_VAL) return NULL;
+    return m->pair->plan(arena, p, find(c, site->partner)->problem, choice);
 }
 
-static bool applies(const Chooser *c, const ConvSite *site, const ConvChoice *choice) {
-    const Value *v = &c->g->value[site->value];
-    ConvShape s = conv_shape(c->g, v, c->t->lanes);
-    if (choice->algorithm == CONV_GEMM) return true;
-    bool alone = choice->algorithm == CONV_DIRECT ? conv_direct_applies(&s) && tile_fits(c, v, choice)
-                 : v->op == OP_CONV2D_BWD_WEIGHTS ? wino_weights_applies(&s)
-                                                  : wino_applies(&s, v->op);
-    if (!alone || choice->block > MAX_BLOCK) return false;
-    if (!choice->sweep) return true;
-    Val data = v->op == OP_CONV2D_BWD_DATA ? site->value : site->partner;
-    return data != NO_VAL && site->partner != NO_VAL && conv_backward_partner(c->t, choice, c->g, data) != NO_VAL;
+static void add(const Chooser *c, ConvSite *site, const ConvChoice *choice) {
+    const void *plan = site->ncandidates < CONV_CANDIDATES ? plan_of(c, c->arena, site, choice) : NULL;
+    if (!plan) return;
+    site->candidate_plan[site->ncandidates] = plan;
+    site->candidate[site->ncandidates++] = *choice;
 }
 
-static void add(const Chooser *c, ConvSite *site, ConvChoice choice) {
-    if (site->ncandidates < CONV_CANDIDATES && applies(c, site, &choice)) site->candidate[site->ncandidates++] = choice;
-}
-
-/* The kernel's own block first. */
-static void add_winograd(const Chooser *c, ConvSite *site, bool sweep) {
-    const Value *v = &c->g->value[site->value];
-    ConvChoice choice = {.algorithm = CONV_WINOGRAD, .sweep = sweep};
-    if (!applies(c, site, &choice)) return;
-    int64_t own = v->op == OP_CONV2D_BWD_WEIGHTS ? wino_weights_plan(c->t, &choice, c->g, v).tiles.block
-                                                 : wino_plan(c->t, &choice, c->g, v).tiles.block;
-    choice.block = own;
-    add(c, site, choice);
-    for (int i = 0; i < BLOCKS; i++) {
-        choice.block = winograd_blocks[i];
-        if (choice.block != own) add(c, site, choice);
+/* Of one method. The kernel's own sizes first. */
+static void list_method(const Chooser *c, ConvSite *site, const ConvMethod *method, bool pair) {
+    if (pair && !method->pair) return;
+    ConvChoice choice = {.method = method, .pair = pair}, sized[CONV_MAX_SIZES] = {{0}};
+    const void *own = plan_of(c, c->scratch, site, &choice);
+    uint32_t (*sizes)(const ConvProblem *, const void *, ConvChoice *) = pair ? method->pair->candidates : method->candidates;
+    uint32_t n = own && sizes ? sizes(site->problem, own, sized) : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        memcpy(choice.sizes, sized[i].sizes, sizeof choice.sizes);
+        add(c, site, &choice);
     }
+    if (own && !n) add(c, site, &choice);
 }
 
-static void add_direct(const Chooser *c, ConvSite *site, bool sweep) {
-    const Value *v = &c->g->value[site->value];
-    ConvChoice choice = {.algorithm = CONV_DIRECT, .sweep = sweep};
-    if (!applies(c, site, &choice)) return;
-    if (v->op == OP_CONV2D_BWD_WEIGHTS) {
-        add(c, site, choice);
-        return;
-    }
-    CorrelationPlan p = correlation_plan(c->t, &choice, c->g, v);
-    TileShape tile[TILES];
-    int n = tile_shapes(c->t, &p.c, correlation_lines(&p.c, 1, 0), p.band_rows, tile, TILES);
-    for (int i = 0; i < n; i++) {
-        choice.tile[0] = tile[i].rows, choice.tile[1] = tile[i].columns, choice.tile[2] = tile[i].blocks;
-        add(c, site, choice);
-    }
-}
-
-static void list_candidates(const Chooser *c, ConvSite *site) {
-    ConvAlgorithm only = c->options->conv;
-    const ConvChoice by_winograd = {.algorithm = CONV_WINOGRAD};
-    bool winograd = (only == CONV_AUTO || only == CONV_WINOGRAD) && applies(c, site, &by_winograd);
-    bool direct = only != CONV_GEMM && !(only == CONV_WINOGRAD && winograd);
-    for (int sweep = c->g->value[site->value].op == OP_CONV2D_BWD_DATA; sweep >= 0; sweep--) {
-        if (winograd) add_winograd(c, site, sweep);
-        if (direct) add_direct(c, site, sweep);
-    }
-    if (only == CONV_AUTO || site->ncandidates == 0) add(c, site, (ConvChoice){.algorithm = CONV_GEMM});
+/* only: NULL, or the one method that is wanted. */
+static void list_candidates(const Chooser *c, ConvSite *site, const ConvMethod *only) {
+    for (int pair = site->problem->direction == CONV_DATA; pair >= 0; pair--)
+        for (uint32_t i = 0; conv_methods[i]; i++)
+            if (!only || only == conv_methods[i]) list_method(c, site, conv_methods[i], pair);
 }
 
 /* ---- the pass ---- */
 
+static bool pairs_up(const Chooser *c, const ConvSite *data) {
+    bool pairs = false;
+    for (uint32_t i = 0; conv_methods[i] && !pairs; i++)
+        pairs = conv_methods[i]->pair && plan_of(c, c->scratch, data, &(ConvChoice){.method = conv_methods[i], .pair = true});
+    return pairs;
+}
+
 static void find_partners(const Chooser *c) {
     for (uint32_t i = 0; i < c->count; i++) {
-        ConvSite *data = &c->site[i], *weights = NULL;
-        static const ConvChoice sweeps[] = {{.algorithm = CONV_WINOGRAD, .sweep = true},
-                                            {.algorithm = CONV_DIRECT, .sweep = true}};
-        if (c->g->value[data->value].op != OP_CONV2D_BWD_DATA) continue;
-        Val w = NO_VAL;
-        for (int s = 0; s < 2 && w == NO_VAL; s++) w = conv_backward_partner(c->t, &sweeps[s], c->g, data->value);
-        if (w != NO_VAL) weights = find(c, w);
-        if (!weights || !c->read[data->value] || !c->read[w]) continue;
-        data->partner = w;
+        ConvSite *data = &c->site[i];
+        if (data->problem->direction != CONV_DATA) continue;
+        ConvSite *weights = find(c, pair_weights(c->g, data->value));
+        if (!weights || !c->read[data->value] || !c->read[weights->value]) continue;
+        data->partner = weights->value;
+        if (!pairs_up(c, data)) data->partner = NO_VAL;
+        if (data->partner == NO_VAL) continue;
         weights->partner = data->value;
+        data->keeps_dy = weights->keeps_dy = pair_keeps_dy(c->g, weights->value);
     }
 }
 
 static void predict(const Chooser *c, ConvSite *site) {
+    const ConvProblem *p = site->problem, *partner = site->partner == NO_VAL ? NULL : find(c, site->partner)->problem;
     for (uint32_t i = 0; i < site->ncandidates; i++) {
-        const ConvChoice *choice = &site->candidate[i];
-        site->predicted[i] = choice->sweep ? conv_sweep_cost(c->t, choice, c->g, c->read, site->value, site->partner)
-                                           : conv_cost(c->t, choice, c->g, c->read, site->value);
+        const ConvMethod *m = site->candidate[i].method;
+        const void *plan = site->candidate_plan[i];
+        ConvWork w = site->candidate[i].pair ? m->pair->work(p, partner, plan) : m->work(p, plan);
+        double memory = site->candidate[i].pair ? cost_pair_memory(p, partner, c->read, site->keeps_dy) : cost_memory(p, c->read);
+        site->predicted[i] = cost_seconds(&w, memory);
     }
 }
 
-uint32_t conv_site_best(const ConvSite *site, const double *seconds, bool sweep) {
-    uint32_t best = site->ncandidates;
-    for (uint32_t i = 0; i < site->ncandidates; i++)
-        if (site->candidate[i].sweep == sweep && (best == site->ncandidates || seconds[i] < seconds[best])) best = i;
-    return best;
-}
-
-bool conv_site_own_sizes(const ConvSite *site, uint32_t candidate) {
-    const ConvChoice *a = &site->candidate[candidate], *before = a - 1;
-    return candidate == 0 || a->algorithm != before->algorithm || a->sweep != before->sweep;
-}
-
-/* The same by the cost model, which ranks algorithms only: their sizes are the kernels' own, or measured. Matrix products are
- * left to convolutions that nothing else computes, and to who asks or measures: they need OpenBLAS, which executables should
- * not, and which cannot be linked for another machine. */
-static uint32_t predicted_best(const ConvSite *site, bool sweep) {
+/* The best by the cost model, which ranks methods only: their sizes are the kernels' own, or measured. */
+static uint32_t predicted_best(const ConvSite *site, bool pair) {
     double seconds[CONV_CANDIDATES];
     for (uint32_t i = 0; i < site->ncandidates; i++) {
-        bool passed_over = site->candidate[i].algorithm == CONV_GEMM && site->ncandidates > 1;
+        bool passed_over = site->candidate[i].method->last_resort && site->ncandidates > 1;
         seconds[i] = conv_site_own_sizes(site, i) && !passed_over ? site->predicted[i] : HUGE_VAL;
     }
-    return conv_site_best(site, seconds, sweep);
+    return conv_site_best(site, seconds, pair);
 }
 
-static bool is_swept_weights(const Chooser *c, const ConvSite *site) {
-    return c->g->value[site->value].op == OP_CONV2D_BWD_WEIGHTS && site->partner != NO_VAL;
+static bool is_paired_weights(const ConvSite *site) {
+    return site->problem->direction == CONV_WEIGHTS && site->partner != NO_VAL;
 }
 
-static ConvChoice cheapest(const Chooser *c, const ConvSite *site) {
-    const ConvSite *partner = site->partner == NO_VAL ? NULL : find(c, site->partner);
-    uint32_t alone = predicted_best(site, false), swept = predicted_best(site, true);
-    if (swept == site->ncandidates || !partner) return site->candidate[alone];
+static uint32_t cheapest(const Chooser *c, const ConvSite *site) {
+    const ConvSite *partner = find(c, site->partner);
+    uint32_t alone = predicted_best(site, false), paired = predicted_best(site, true);
+    if (paired == site->ncandidates || !partner) return alone;
     double weights = partner->predicted[predicted_best(partner, false)];
-    return site->candidate[site->predicted[swept] < site->predicted[alone] + weights ? swept : alone];
+    return site->predicted[paired] < site->predicted[alone] + weights ? paired : alone;
 }
 
-/* What a table says, if it can be done. Of a pair, data's entry decides whether it is swept. */
-static bool look_up(const Chooser *c, const ConvSite *site, const ChoiceTable *table, ConvChoice *choice) {
+/* Takes a choice, if it can be: a candidate's, with its plan, or another one. */
+static bool take(const Chooser *c, ConvSite *site, const ConvChoice *choice) {
+    site->plan = NULL;
+    for (uint32_t i = 0; i < site->ncandidates && !site->plan; i++)
+        if (choice_equal(&site->candidate[i], choice)) site->plan = site->candidate_plan[i];
+    if (!site->plan) site->plan = plan_of(c, c->arena, site, choice);
+    if (site->plan) site->choice = *choice;
+    return site->plan != NULL;
+}
+
+/* What a table says, if it can be done. Of a pair, data's entry decides whether it is one. */
+static bool look_up(const Chooser *c, ConvSite *site, const ChoiceTable *table) {
     const ChoiceEntry *entry = choices_find(table, c->cpu, site->key);
-    if (!entry || !applies(c, site, &entry->choice)) return false;
-    *choice = entry->choice;
-    return true;
+    return entry && take(c, site, &entry->choice);
 }
 
 static void refuse(const Chooser *c, const ConvSite *site) {
@@ -227,19 +172,19 @@ static void refuse(const Chooser *c, const ConvSite *site) {
 }
 
 static bool choose(const Chooser *c, ConvSite *site) {
-    const ConvSite *partner = is_swept_weights(c, site) ? find(c, site->partner) : NULL;
-    if (partner && partner->choice.sweep) {
+    const ConvSite *partner = is_paired_weights(site) ? find(c, site->partner) : NULL;
+    if (partner && partner->choice.pair) {
         site->choice = partner->choice;
         return true;
     }
     if (c->options->pinned) {
-        bool found = look_up(c, site, c->options->pinned, &site->choice) && !(partner && site->choice.sweep);
+        bool found = look_up(c, site, c->options->pinned);
         if (!found) refuse(c, site);
         return found;
     }
     const ChoiceTable *table = c->options->measured;
-    bool measured = table && look_up(c, site, table, &site->choice) && !(partner && site->choice.sweep);
-    if (!measured) site->choice = cheapest(c, site);
+    bool measured = table && look_up(c, site, table);
+    if (!measured) take(c, site, &site->candidate[cheapest(c, site)]);
     site->passed_over = !measured && table && choices_find(table, c->cpu, site->key);
     return true;
 }
@@ -250,7 +195,7 @@ static void remark(const Chooser *c, const ConvSite *site) {
     const Value *v = &c->g->value[site->value];
     char *text = arena_printf(c->arena, "%s %.*s: %s", v->name ? v->name : "convolution", (int)strcspn(site->key, ","), site->key,
                               choice_text(c->arena, &site->choice));
-    if (is_swept_weights(c, site) && site->choice.sweep) text = arena_printf(c->arena, "%s, with data", text);
+    if (is_paired_weights(site) && site->choice.pair) text = arena_printf(c->arena, "%s, with data", text);
     const char *separator = "; instead of";
     for (int pass = 0; pass < 2; pass++)
         for (uint32_t i = 0; i < site->ncandidates; i++) {
@@ -264,24 +209,38 @@ static void remark(const Chooser *c, const ConvSite *site) {
     c->options->remark(c->options->remark_context, v->span, text);
 }
 
+static void list_sites(Chooser *c) {
+    const Graph *g = c->g;
+    for (Val v = 0; v < g->count; v++) c->count += op_is_convolution(g->value[v].op);
+    c->site = ARENA_ARRAY(c->arena, ConvSite, c->count);
+    c->at = ARENA_ARRAY(c->arena, uint32_t, g->count);
+    c->count = 0;
+    for (Val v = 0; v < g->count; v++) {
+        if (!op_is_convolution(g->value[v].op)) continue;
+        ConvProblem problem = conv_problem(c->t, g, v);
+        c->site[c->count++] = (ConvSite){.value = v, .partner = NO_VAL, .problem = CONV_PLAN(c->arena, problem)};
+        c->at[v] = c->count;
+    }
+}
+
 bool choose_convolutions(Arena *arena, const Target *t, const CodegenOptions *options, const Graph *g, Diag *diag,
                          ConvSites *out) {
-    Chooser c = {.arena = arena, .t = t, .options = options, .g = g, .diag = diag};
+    Chooser c = {.arena = arena, .t = t, .options = options, .g = g, .diag = diag, .scratch = arena_new()};
     c.cpu = choice_cpu(arena, t);
     c.read = graph_reads(arena, g);
-    c.site = ARENA_ARRAY(arena, ConvSite, g->count);
-    for (Val v = 0; v < g->count; v++)
-        if (is_conv(g->value[v].op)) c.site[c.count++] = (ConvSite){.value = v, .partner = NO_VAL};
+    list_sites(&c);
     find_partners(&c);
     for (uint32_t i = 0; i < c.count; i++) {
         c.site[i].key = site_key(&c, &c.site[i]);
-        list_candidates(&c, &c.site[i]);
+        list_candidates(&c, &c.site[i], options->conv);
+        if (!c.site[i].ncandidates) list_candidates(&c, &c.site[i], NULL); /* where --conv's does not apply, others are as good */
     }
     for (uint32_t i = 0; i < c.count; i++) predict(&c, &c.site[i]);
     bool chosen = true;
     for (uint32_t i = 0; i < c.count; i++) chosen &= choose(&c, &c.site[i]); /* data before its weights */
     for (uint32_t i = 0; i < c.count && chosen; i++) remark(&c, &c.site[i]);
     *out = (ConvSites){c.site, c.count};
+    arena_free(c.scratch);
     return chosen;
 }
 

@@ -1,6 +1,6 @@
 /* How work is cut into pieces: by its size alone, never by the number of threads, so that the bits do not depend on them. A
  * piece is large enough (PIECE_BYTES of memory traffic) that handing it to a thread costs little beside it. */
-#include "codegen/program/lowering.h"
+#include "codegen/emit/pieces.h"
 
 enum { PIECE_BYTES = 65536 };
 
@@ -17,4 +17,9 @@ Loop split_begin(Emitter *e, const Split *split) {
     LLVMValueRef hi = emit_add_int(e, lo, emit_int(e, split->per_piece));
     if (split->units % split->per_piece) hi = emit_min_int(e, hi, emit_int(e, split->units));
     return loop_begin(e, lo, hi, 1, 0, NULL);
+}
+
+LLVMValueRef emit_cut(Emitter *e, LLVMValueRef part, int64_t total, int64_t parts) {
+    LLVMValueRef scaled = emit_mul_int(e, part, total);
+    return parts == 1 ? scaled : LLVMBuildUDiv(e->b, scaled, emit_int(e, parts), "");
 }

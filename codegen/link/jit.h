@@ -1,7 +1,7 @@
 /* Inside codegen/: a finished ProgramBuilder becomes a Jit. */
 #ifndef NETC_CODEGEN_JIT_H
 #define NETC_CODEGEN_JIT_H
-#include "codegen/program/lowering.h"
+#include "codegen/program/program.h"
 
 /* Opens target and builder for code that will run here. False with a diagnostic. */
 bool jit_open(Target *target, ProgramBuilder *p, const char *name, const CodegenOptions *options, Diag *diag);

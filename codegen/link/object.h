@@ -1,7 +1,7 @@
 /* Finished modules as machine code. */
 #ifndef NETC_CODEGEN_OBJECT_H
 #define NETC_CODEGEN_OBJECT_H
-#include "codegen/program/lowering.h"
+#include "codegen/program/program.h"
 
 /* Verifies, optimises and compiles the emitter's module, whatever it holds. Writes the dumps that the options ask for. The object
  * is the caller's. False with a diagnostic. */

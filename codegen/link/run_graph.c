@@ -1,5 +1,6 @@
 /* The test door: one graph compiled whole, every leaf given and every output returned in logical order. */
 #include "codegen/link/jit.h"
+#include "codegen/lower/lower.h"
 #include "runtime/rt.h"
 #include <stdlib.h>
 #include <string.h>

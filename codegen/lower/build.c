@@ -1,5 +1,7 @@
 /* Lowering of a whole input, and the Program's members that do not depend on how it is linked. */
 #include "codegen/lower/build.h"
+#include "codegen/lower/lower.h"
+#include "codegen/ops/ops.h"
 #include <stdlib.h>
 
 /* What the runtime must know of inputs and outputs. */

@@ -4,7 +4,7 @@
  * put together from constant shuffles of at most a few source blocks; a run of blocks that are plain copies of consecutive
  * source blocks becomes one loop. One piece is one image.
  */
-#include "codegen/emit/emit.h"
+#include "codegen/ops/ops.h"
 
 /* Channel `channel` of argument `arg`, or a zero channel (arg < 0). */
 typedef struct Source {
@@ -138,8 +138,8 @@ static void lower_move(Lowering *l, Val id, const char *name, int64_t in_stride,
     Type smaller = out_stride > 1 ? g->value[v->args[0]].type : v->type;
     m.pixels[0] = height(smaller);
     m.pixels[1] = width(smaller);
-    m.base = ARENA_ARRAY(g->arena, LLVMValueRef, v->nargs);
-    Place *places = ARENA_ARRAY(g->arena, Place, v->nargs + 1);
+    m.base = ARENA_ARRAY(lowering_arena(l), LLVMValueRef, v->nargs);
+    Place *places = ARENA_ARRAY(lowering_arena(l), Place, v->nargs + 1);
     double bytes = 4 * (double)type_elements(v->type);
     for (uint32_t i = 0; i < v->nargs; i++) {
         places[i] = lowering_place(l, v->args[i]);
@@ -157,12 +157,12 @@ static void lower_move(Lowering *l, Val id, const char *name, int64_t in_stride,
     kernel_call(l, kernel, id, places, v->nargs + 1, v->type.dim[0], 0, bytes);
 }
 
-void lower_concat(Lowering *l, Val v) { lower_move(l, v, "concat", 1, 1); }
-void lower_slice_channels(Lowering *l, Val v) { lower_move(l, v, "slice_channels", 1, 1); }
-void lower_pad_channels(Lowering *l, Val v) {
+void lower_CONCAT(Lowering *l, Val v) { lower_move(l, v, "concat", 1, 1); }
+void lower_SLICE_CHANNELS(Lowering *l, Val v) { lower_move(l, v, "slice_channels", 1, 1); }
+void lower_PAD_CHANNELS(Lowering *l, Val v) {
     lower_move(l, v, "pad_channels", lowering_graph(l)->value[v].attrs.channels.stride, 1);
 }
-void lower_pad_channels_bwd(Lowering *l, Val v) {
+void lower_PAD_CHANNELS_BWD(Lowering *l, Val v) {
     lower_move(l, v, "pad_channels_bwd", 1, lowering_graph(l)->value[v].attrs.channels.stride);
 }
 
@@ -210,5 +210,5 @@ static void lower_reshape(Lowering *l, Val id, bool flatten) {
     kernel_call(l, kernel, id, places, 2, feature.dim[0], 0, 8 * (double)type_elements(feature));
 }
 
-void lower_flatten(Lowering *l, Val v) { lower_reshape(l, v, true); }
-void lower_unflatten(Lowering *l, Val v) { lower_reshape(l, v, false); }
+void lower_FLATTEN(Lowering *l, Val v) { lower_reshape(l, v, true); }
+void lower_UNFLATTEN(Lowering *l, Val v) { lower_reshape(l, v, false); }

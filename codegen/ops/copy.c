@@ -1,9 +1,11 @@
 /* Moving tensors between places and layouts: images into channel blocks, padded rows into dense ones, plain copies. */
-#include "codegen/program/lowering.h"
+#include "codegen/emit/pieces.h"
+#include "codegen/ops/ops.h"
 
 /* f32[N,C,H,W] dense -> [N][C/V][H][W][V]. A unit is one row of one channel block: for each pixel the lanes are gathered from
  * their planes, and lanes beyond the channels are zero. */
-void lower_pack_images(Lowering *l, Val id) {
+void lower_INPUT(Lowering *l, Val id) {
+    if (lowering_place(l, id).space != RT_ARENA) return; /* it is read as the runtime makes it */
     Emitter *e = lowering_emitter(l);
     Type x = lowering_graph(l)->value[id].type;
     int64_t C = x.dim[1], H = x.dim[2], W = x.dim[3], blocks = layout_pad(e->target, C) / e->V;

@@ -7,6 +7,7 @@
  * The classifier and the SE gates of CIFAR nets are generated here, so that an executable needs no BLAS; layers with more
  * than GEMM_WEIGHTS weights are matrix products (gemm.h), one per piece. */
 #include "codegen/emit/product.h"
+#include "codegen/ops/ops.h"
 
 enum { GEMM_WEIGHTS = 1 << 18, PIECE_WORK = 1 << 16, TILE = 4 };
 
@@ -157,7 +158,7 @@ static void lower(Dense *d, const char *name, Val a, Val b, void (*emit)(const D
     kernel_call(d->l, kernel, d->id, places, 3, d->pieces, 2 * n * k * o, 4 * (n * k + k * o + n * o));
 }
 
-void lower_dense(Lowering *l, Val id) {
+void lower_DENSE(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Type x = g->value[v->args[0]].type;
@@ -165,7 +166,7 @@ void lower_dense(Lowering *l, Val id) {
     lower(&d, "dense", v->args[0], v->args[1], emit_forward);
 }
 
-void lower_dense_bwd_data(Lowering *l, Val id) {
+void lower_DENSE_BWD_DATA(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Type dy = g->value[v->args[0]].type;
@@ -173,7 +174,7 @@ void lower_dense_bwd_data(Lowering *l, Val id) {
     lower(&d, "dense_bwd_data", v->args[0], v->args[1], emit_data);
 }
 
-void lower_dense_bwd_weights(Lowering *l, Val id) {
+void lower_DENSE_BWD_WEIGHTS(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Type x = g->value[v->args[0]].type;

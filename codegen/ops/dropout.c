@@ -1,6 +1,6 @@
 /* dropout_mask: Philox4x32-10 in vector code, one stream element per lane, counted by the logical index, so that the mask
  * does not depend on the layout and equals dropout_keeps (ir/eval.h) bit for bit. One piece is one image. */
-#include "codegen/emit/emit.h"
+#include "codegen/ops/ops.h"
 #include <math.h>
 #include <stddef.h>
 
@@ -73,7 +73,7 @@ static LLVMValueRef mask_vector(const Lanes *v, const Value *value, LLVMValueRef
     return LLVMBuildSelect(e->b, keep, emit_vec(e, 1 / (1 - rate)), emit_vec(e, 0), "");
 }
 
-void lower_dropout_mask(Lowering *l, Val id) {
+void lower_DROPOUT_MASK(Lowering *l, Val id) {
     const Value *value = &lowering_graph(l)->value[id];
     Emitter *e = lowering_emitter(l);
     Type t = value->type;

@@ -1,8 +1,8 @@
 /* scale_filters: w[O,I,kh,kw] * a[O], how batch norm's scale enters the weights in inference. Output channels are the lanes of
  * a filter vector, so each block of output channels is scaled by one vector. */
-#include "codegen/program/lowering.h"
+#include "codegen/ops/ops.h"
 
-void lower_scale_filters(Lowering *l, Val id) {
+void lower_SCALE_FILTERS(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Emitter *e = lowering_emitter(l);

@@ -4,7 +4,7 @@
  * With label smoothing s the target is q = (1 - s) onehot + s / K, so that
  *     loss = logsumexp(z) - (1 - s) z[y] - s/K sum z,    dz = (softmax(z) - q) dloss / N.
  * A row with a NaN gives a NaN loss and counts as wrong. */
-#include "codegen/emit/emit.h"
+#include "codegen/ops/ops.h"
 #include <math.h>
 
 enum { SMALL_WORK = 32768 };
@@ -98,7 +98,7 @@ static void call(const Rows *r, Kernel *kernel, double flops) {
                 4.0 * (double)(r->N * r->Kp));
 }
 
-void lower_softmax(Lowering *l, Val id) {
+void lower_SOFTMAX(Lowering *l, Val id) {
     Rows r = rows_of(l, id, false);
     Emitter *e = r.e;
     Kernel *kernel;
@@ -115,7 +115,7 @@ void lower_softmax(Lowering *l, Val id) {
     call(&r, kernel, 4);
 }
 
-void lower_softmax_bwd(Lowering *l, Val id) { /* y, dy: dx = y * (dy - sum y dy) */
+void lower_SOFTMAX_BWD(Lowering *l, Val id) { /* y, dy: dx = y * (dy - sum y dy) */
     Rows r = rows_of(l, id, false);
     Emitter *e = r.e;
     Kernel *kernel;
@@ -154,7 +154,7 @@ static LLVMValueRef row_loss(const Rows *r, LLVMValueRef z, LLVMValueRef label) 
     return LLVMBuildFSub(e->b, loss, all, "");
 }
 
-void lower_cross_entropy(Lowering *l, Val id) {
+void lower_CROSS_ENTROPY(Lowering *l, Val id) {
     Rows r = rows_of(l, id, true);
     Emitter *e = r.e;
     Kernel *kernel;
@@ -171,7 +171,7 @@ void lower_cross_entropy(Lowering *l, Val id) {
     call(&r, kernel, 4);
 }
 
-void lower_cross_entropy_bwd(Lowering *l, Val id) {
+void lower_CROSS_ENTROPY_BWD(Lowering *l, Val id) {
     Rows r = rows_of(l, id, false);
     Emitter *e = r.e;
     Kernel *kernel;
@@ -215,7 +215,7 @@ static LLVMValueRef row_correct(const Rows *r, LLVMValueRef z, LLVMValueRef labe
     return LLVMBuildUIToFP(e->b, best, e->f64, "");
 }
 
-void lower_correct(Lowering *l, Val id) {
+void lower_CORRECT(Lowering *l, Val id) {
     Rows r = rows_of(l, id, true);
     Emitter *e = r.e;
     Kernel *kernel;

@@ -6,7 +6,8 @@
  *     rows, vectors   one vector of channels
  *     filters         one vector of output channels for one input channel and tap
  * At each site all regions are computed before any is stored, so an operand may be updated in place. */
-#include "codegen/program/lowering.h"
+#include "codegen/emit/pieces.h"
+#include "codegen/ops/ops.h"
 
 enum { UNROLL = 4, UNROLL_MAX_NODES = 64, MAP_MAX_REGIONS = MAX_REGIONS, MAP_MAX_ARGS = MAX_ARGS, NO_BUFFER = UINT16_MAX };
 
@@ -198,7 +199,7 @@ static LayoutKind space_layout(const Graph *g, Val id) {
     return v->regions[0].role == REGION_OUTPUT ? layout_of(g, id) : LAYOUT_FEATURE;
 }
 
-void lower_map(Lowering *l, Val id) {
+void lower_MAP(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     MapKernel k = {.l = l, .e = lowering_emitter(l), .v = v, .layout = space_layout(g, id)};

@@ -1,7 +1,8 @@
 /* apply_update: the recipe's optimiser as one sweep over the block of parameters, exactly as PyTorch writes the formulas.
  * Parameters, gradients and moments share one layout, so tensors need not be told apart; those with weight decay come first
  * in the block, which makes two sweeps if the rest has none. Padding is zero in parameters and gradients and stays zero. */
-#include "codegen/program/lowering.h"
+#include "codegen/emit/pieces.h"
+#include "codegen/ops/ops.h"
 #include <stddef.h>
 
 enum { BUF_PARAM, BUF_GRAD, BUF_MOMENT1, BUF_MOMENT2 };

@@ -1,6 +1,6 @@
 /* Pooling, lanes along channels. One piece is one channel block of one image, so every kernel owns the plane it writes and
  * the gradients can add into it tap by tap, in a fixed order, without a scatter. */
-#include "codegen/emit/emit.h"
+#include "codegen/ops/ops.h"
 #include <math.h>
 
 typedef struct Pool {
@@ -133,8 +133,8 @@ static void lower_forward(Lowering *l, Val id, const char *name, bool maximum) {
     kernel_call(l, kernel, id, places, 2, x.dim[0] * p.blocks, n * taps(&p), 4 * (n + (double)type_elements(x)));
 }
 
-void lower_max_pool(Lowering *l, Val v) { lower_forward(l, v, "max_pool", true); }
-void lower_avg_pool(Lowering *l, Val v) { lower_forward(l, v, "avg_pool", false); }
+void lower_MAX_POOL(Lowering *l, Val v) { lower_forward(l, v, "max_pool", true); }
+void lower_AVG_POOL(Lowering *l, Val v) { lower_forward(l, v, "avg_pool", false); }
 
 static void zero_plane(const Pool *p, LLVMValueRef plane) {
     Emitter *e = p->e;
@@ -218,5 +218,5 @@ static void lower_backward(Lowering *l, Val id, const char *name, bool maximum) 
     kernel_call(l, kernel, id, places, nargs + 1, v->type.dim[0] * p.blocks, n * taps(&p), 4 * (n + m * nargs));
 }
 
-void lower_max_pool_bwd(Lowering *l, Val v) { lower_backward(l, v, "max_pool_bwd", true); }
-void lower_avg_pool_bwd(Lowering *l, Val v) { lower_backward(l, v, "avg_pool_bwd", false); }
+void lower_MAX_POOL_BWD(Lowering *l, Val v) { lower_backward(l, v, "max_pool_bwd", true); }
+void lower_AVG_POOL_BWD(Lowering *l, Val v) { lower_backward(l, v, "avg_pool_bwd", false); }

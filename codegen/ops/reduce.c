@@ -1,6 +1,6 @@
 /* Reductions: image_sum over the pixels of a channel block; batch_sum, channel_sum and moments, which add few numbers from
  * many places and therefore do so in double, images in order. */
-#include "codegen/emit/emit.h"
+#include "codegen/ops/ops.h"
 
 enum { SMALL_WORK = 32768, SUM_WAYS = 4 }; /* elements below which a reduction is one piece; independent partial sums */
 
@@ -13,7 +13,7 @@ static LLVMValueRef wide_constant(Emitter *e, double value) {
     return LLVMConstVector(lane, (unsigned)e->V);
 }
 
-void lower_image_sum(Lowering *l, Val id) {
+void lower_IMAGE_SUM(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Emitter *e = lowering_emitter(l);
@@ -60,7 +60,7 @@ static Loop block_loop(Emitter *e, int64_t blocks, int64_t pieces) {
     return loop_begin(e, e->piece, emit_add_int(e, e->piece, emit_int(e, 1)), 1, 0, NULL);
 }
 
-void lower_batch_sum(Lowering *l, Val id) {
+void lower_BATCH_SUM(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Emitter *e = lowering_emitter(l);
@@ -79,7 +79,7 @@ void lower_batch_sum(Lowering *l, Val id) {
     kernel_call(l, kernel, id, places, 2, pieces, n, 4 * n);
 }
 
-void lower_channel_sum(Lowering *l, Val id) {
+void lower_CHANNEL_SUM(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Emitter *e = lowering_emitter(l);
@@ -100,7 +100,7 @@ void lower_channel_sum(Lowering *l, Val id) {
 
 /* mean = sum s1 / count, variance = sum s2 / count - mean^2, clamped at zero: a constant channel can come out a rounding below.
  */
-void lower_moments(Lowering *l, Val id) {
+void lower_MOMENTS(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Emitter *e = lowering_emitter(l);

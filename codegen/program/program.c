@@ -1,7 +1,7 @@
 /* The tables of a Program in the making: kernels deduplicated by structural key, calls, tensors with their offsets and
  * initial values, constants. */
 #include "codegen/program/key.h"
-#include "codegen/program/lowering.h"
+#include "codegen/program/program.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -54,12 +54,11 @@ enum { CANCELLING = 20 };
 /* Every output within `tolerance` of the evaluator's on the graph that no optional pass has touched, relative to the output's
  * largest element, or to a CANCELLING-th of the largest gradient. */
 static inline void net_check(const char *text, Mode mode, int64_t batch, const CodegenOptions *options, double tolerance) {
-    static const char *const algorithms[] = {"auto", "direct", "gemm", "winograd"};
     Graph *plain = net_graph(text, mode, batch, false), *fused = net_graph(text, mode, batch, true);
     Both both = {0};
     char what[2000], why[400];
     snprintf(what, sizeof what, "%s, batch %d, %s%s on %s: %s", mode == MODE_TRAIN ? "training" : "inference", (int)batch,
-             algorithms[options->conv], options->no_openblas ? " generated" : "", options->cpu ? options->cpu : "native", text);
+             options->conv ? conv_method_name(options->conv) : "auto", options->no_openblas ? " generated" : "", options->cpu ? options->cpu : "native", text);
     ck_assert_uint_eq(plain->noutputs, fused->noutputs);
     ck_assert_uint_le(fused->noutputs, BOTH_MAX_OUTPUTS);
     EvalOptions eval = {.seed = 11, .step = 3};

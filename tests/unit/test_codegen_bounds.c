@@ -69,13 +69,10 @@ static const char *cpu_of(int which) {
 #endif
 }
 
-static CodegenOptions option(int algorithm, int cpu) {
-    static const CodegenOptions ways[] = {
-        {.conv = CONV_AUTO}, {.conv = CONV_DIRECT}, {.conv = CONV_GEMM}, {.conv = CONV_GEMM, .no_openblas = true}};
-    CodegenOptions o = ways[algorithm % 4];
-    o.cpu = cpu_of(cpu);
-    o.check_bounds = true;
-    return o;
+static CodegenOptions option(int method, int cpu) {
+    static const char *const methods[] = {"auto", "direct", "gemm", "gemm"};
+    return (CodegenOptions){
+        .conv = conv_method(methods[method % 4]), .no_openblas = method % 4 == 3, .cpu = cpu_of(cpu), .check_bounds = true};
 }
 
 /* Backward data in several bands, of which the last has no row of some phase. */

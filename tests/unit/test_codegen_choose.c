@@ -38,10 +38,11 @@ static char *written(const ChoiceTable *table) {
 START_TEST(tables_round_trip) {
     ChoiceTable *table = choices_new(), *again = choices_new();
     uint32_t bad;
-    const ConvChoice sweep = {.algorithm = CONV_WINOGRAD, .sweep = true, .block = 8}, gemm = {.algorithm = CONV_GEMM};
+    const ConvChoice pair = {.method = conv_method("winograd"), .pair = true, .sizes = {8}};
+    const ConvChoice gemm = {.method = conv_method("gemm")};
     choices_put(table, "znver5/16", "data#1", &gemm, 0);
     choices_put(table, "znver4/16", "data#1", &gemm, 0.25e-3);
-    choices_put(table, "znver5/16", "data#1", &sweep, 1.5e-3); /* replaces the first */
+    choices_put(table, "znver5/16", "data#1", &pair, 1.5e-3); /* replaces the first */
     char *text = written(table), *copy;
     ck_assert_str_eq(text, "netc choices 1\nznver5/16 data#1 winograd block 8 sweep; 1.5 ms\nznver4/16 data#1 gemm; 0.25 ms\n");
     ck_assert(choices_read(again, text, &bad));
@@ -113,14 +114,14 @@ static ChoiceTable *table_of(const Chosen *c, uint32_t k) {
 
 START_TEST(every_candidate_agrees) {
     Chosen c = chosen_open();
-    uint32_t most = 0, sweeps = 0;
+    uint32_t most = 0, pairs = 0;
     for (uint32_t i = 0; i < c.sites[0].count; i++) {
         const ConvSite *site = &c.sites[0].site[i];
         if (site->ncandidates > most) most = site->ncandidates;
-        sweeps += site->candidate[0].sweep;
+        pairs += site->candidate[0].pair;
     }
     ck_assert_uint_ge(most, 5);
-    ck_assert_uint_ge(sweeps, 1);
+    ck_assert_uint_ge(pairs, 1);
     Both both = {0};
     both_run(&both, c.fused.graph, &(CodegenOptions){0});
     for (uint32_t k = 0; k < most; k++) {
@@ -142,7 +143,7 @@ START_TEST(pinned) {
     const ConvSite *before = c.sites[0].site;
     ChoiceTable *table = choices_new();
     for (uint32_t i = 0; i < n; i++) {
-        const ConvChoice *choice = before[i].choice.sweep ? &before[i].choice : &before[i].candidate[before[i].ncandidates - 1];
+        const ConvChoice *choice = before[i].choice.pair ? &before[i].choice : &before[i].candidate[before[i].ncandidates - 1];
         choices_put(table, c.cpu, before[i].key, choice, 0);
     }
     CodegenOptions options = {.pinned = table};
@@ -153,9 +154,9 @@ START_TEST(pinned) {
     table->count--;
     ck_assert(!list(&c, &options, diag));
     table->count++;
-    table->entry[0].choice = (ConvChoice){.algorithm = CONV_WINOGRAD, .sweep = true}; /* the stem forward */
+    table->entry[0].choice = (ConvChoice){.method = conv_method("winograd"), .pair = true}; /* the stem forward */
     ck_assert(!list(&c, &options, diag));
-    table->entry[0].choice = (ConvChoice){.algorithm = CONV_DIRECT, .tile = {1, 4096, 1}}; /* wider than the image */
+    table->entry[0].choice = (ConvChoice){.method = conv_method("direct"), .sizes = {1, 4096, 1}}; /* wider than the image */
     ck_assert(!list(&c, &options, diag));
     ck_assert_int_eq(diag_error_count(diag), 3);
     diag_free(diag);
@@ -169,7 +170,7 @@ START_TEST(measured) {
     Chosen c = chosen_open();
     const ConvSite *before = c.sites[0].site;
     ChoiceTable *table = choices_new();
-    const ConvChoice impossible = {.algorithm = CONV_WINOGRAD, .sweep = true}, gemm = {.algorithm = CONV_GEMM};
+    const ConvChoice impossible = {.method = conv_method("winograd"), .pair = true}, gemm = {.method = conv_method("gemm")};
     choices_put(table, c.cpu, before[0].key, &impossible, 0);
     choices_put(table, c.cpu, before[1].key, &gemm, 0);
     CodegenOptions options = {.measured = table};

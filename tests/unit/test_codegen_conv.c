@@ -365,13 +365,11 @@ static void run(const Graph *g, const CodegenOptions *options, Leaves *l, int th
     ck_assert_msg(codegen_run_graph(g, options, run_leaf, l, 1, 0, threads, out, why, sizeof why), "%s", why);
 }
 
-static const char *const algorithm_text[] = {"auto", "direct", "gemm", "winograd"};
-
 static char *case_text(const Case *c, const CodegenOptions *o) {
     static char text[200];
     snprintf(text, sizeof text, "n%d %dx%dx%d -> %d, %dx%d stride %d,%d dilation %d groups %d, %s%s on %s", (int)c->N, (int)c->I,
              (int)c->H, (int)c->W, (int)c->O, (int)c->kernel[0], (int)c->kernel[1], (int)c->stride[0], (int)c->stride[1],
-             (int)c->dilation[0], (int)c->groups, algorithm_text[o->conv], o->precision == PRECISION_BF16 ? " bf16" : "", o->cpu);
+             (int)c->dilation[0], (int)c->groups, o->conv ? conv_method_name(o->conv) : "auto", o->precision == PRECISION_BF16 ? " bf16" : "", o->cpu);
     return text;
 }
 
@@ -384,7 +382,7 @@ static void compare(const Graph *g, const Case *c, const Reference *r, float *co
         if (!strcmp(g->output[i].name, "weights")) terms = (double)(c->N * c->H * c->W);
         if (y.rank == 2) terms += (double)(c->H * c->W);
         double gate = unit * (16 + 2 * sqrt(terms));
-        if (options->conv == CONV_AUTO || options->conv == CONV_WINOGRAD) gate = fmax(gate, 128 * unit);
+        if (!options->conv || options->conv == conv_method("winograd")) gate = fmax(gate, 128 * unit);
         if (options->precision == PRECISION_BF16) gate += 5 * bf16_unit;
         for (int64_t k = 0, n = type_elements(y); k < n; k++) {
             double error = fabs(out[i][k] - r->value[i].data[k]);
@@ -416,29 +414,29 @@ static void check_graph(Graph *g, const Case *c, CodegenOptions options, const i
     graph_free(g);
 }
 
-static void check_case(const Case *c, const char *cpu, ConvAlgorithm algorithm, const int *threads) {
-    check_graph(conv_graph(c), c, (CodegenOptions){.cpu = cpu, .conv = algorithm}, threads);
+static void check_case(const Case *c, const char *cpu, const ConvMethod *method, const int *threads) {
+    check_graph(conv_graph(c), c, (CodegenOptions){.cpu = cpu, .conv = method}, threads);
 }
 
 static const int one_thread[] = {1, 0}, all_threads[] = {1, 2, 4, 0};
 
-START_TEST(native_direct) { check_case(&cases[_i], "native", CONV_DIRECT, _i % 4 == 1 ? all_threads : one_thread); }
+START_TEST(native_direct) { check_case(&cases[_i], "native", conv_method("direct"), _i % 4 == 1 ? all_threads : one_thread); }
 END_TEST
 /* Where Winograd does not apply, the case is the direct one again. */
 START_TEST(native_winograd) {
     const Case *c = &cases[_i];
     bool applies = c->kernel[0] == 3 && c->kernel[1] == 3 && c->stride[0] <= 2 && c->stride[1] == c->stride[0] && c->groups == 1;
-    if (applies) check_case(c, "native", CONV_WINOGRAD, _i % 4 == 1 ? all_threads : one_thread);
+    if (applies) check_case(c, "native", conv_method("winograd"), _i % 4 == 1 ? all_threads : one_thread);
 }
 END_TEST
 START_TEST(backward_in_one_sweep) {
     const Case *c = &pairs[_i];
     for (int keep = 0; keep < 2; keep++) {
         check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "native"}, all_threads);
-        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "native", .conv = CONV_DIRECT}, all_threads);
+        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "native", .conv = conv_method("direct")}, all_threads);
         check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "native", .precision = PRECISION_BF16}, all_threads);
 #if defined(__x86_64__)
-        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "x86-64-v2", .conv = keep ? CONV_DIRECT : CONV_AUTO},
+        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "x86-64-v2", .conv = keep ? conv_method("direct") : NULL},
                     one_thread);
 #endif
     }
@@ -455,14 +453,14 @@ START_TEST(inference) {
 END_TEST
 START_TEST(images_as_they_come) {
     const Case *c = &images[_i];
-    static const ConvAlgorithm algorithms[] = {CONV_AUTO, CONV_DIRECT, CONV_GEMM};
+    const ConvMethod *const methods[] = {NULL, conv_method("direct"), conv_method("gemm")};
     for (int i = 0; i < 3; i++) {
-        check_graph(plain_graph(c, MODE_TRAIN), c, (CodegenOptions){.cpu = "native", .conv = algorithms[i]}, all_threads);
+        check_graph(plain_graph(c, MODE_TRAIN), c, (CodegenOptions){.cpu = "native", .conv = methods[i]}, all_threads);
         check_graph(plain_graph(c, MODE_TRAIN), c,
-                    (CodegenOptions){.cpu = "native", .conv = algorithms[i], .precision = PRECISION_BF16}, one_thread);
+                    (CodegenOptions){.cpu = "native", .conv = methods[i], .precision = PRECISION_BF16}, one_thread);
     }
 #if defined(__x86_64__)
-    check_graph(plain_graph(c, MODE_TRAIN), c, (CodegenOptions){.cpu = "x86-64-v2", .conv = CONV_WINOGRAD}, one_thread);
+    check_graph(plain_graph(c, MODE_TRAIN), c, (CodegenOptions){.cpu = "x86-64-v2", .conv = conv_method("winograd")}, one_thread);
 #endif
 }
 END_TEST
@@ -470,19 +468,19 @@ END_TEST
 START_TEST(bf16) {
     const Case *c = &cases[_i];
     if (c->H > 90 || (c->N == 5 && c->H > 30)) return;
-    CodegenOptions options = {.cpu = "native", .conv = _i % 3 ? CONV_DIRECT : CONV_AUTO, .precision = PRECISION_BF16};
+    CodegenOptions options = {.cpu = "native", .conv = _i % 3 ? conv_method("direct") : NULL, .precision = PRECISION_BF16};
     check_graph(conv_graph(c), c, options, _i % 4 == 1 ? all_threads : one_thread);
 #if defined(__x86_64__)
     bool wide = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     options.cpu = wide && _i % 2 ? "x86-64-v3" : "x86-64-v2";
-    if (_i % 3 == 0) options.conv = CONV_GEMM;
+    if (_i % 3 == 0) options.conv = conv_method("gemm");
     if (_i % 4 == 0) check_graph(conv_graph(c), c, options, one_thread);
 #endif
-    options = (CodegenOptions){.cpu = "native", .conv = CONV_WINOGRAD, .precision = PRECISION_BF16};
+    options = (CodegenOptions){.cpu = "native", .conv = conv_method("winograd"), .precision = PRECISION_BF16};
     if (c->kernel[0] == 3 && c->stride[0] == 2 && c->stride[1] == 2) check_graph(conv_graph(c), c, options, one_thread);
 }
 END_TEST
-START_TEST(native_gemm) { check_case(&cases[_i], "native", CONV_GEMM, _i % 8 == 1 ? all_threads : one_thread); }
+START_TEST(native_gemm) { check_case(&cases[_i], "native", conv_method("gemm"), _i % 8 == 1 ? all_threads : one_thread); }
 END_TEST
 /* The same products without OpenBLAS; on x86 in turn for 16 lanes (or what there is), 8 and 4. */
 START_TEST(generated_gemm) {
@@ -491,7 +489,7 @@ START_TEST(generated_gemm) {
     static const char *const lesser[] = {"native", "x86-64-v2", "x86-64-v3"};
     if (_i % 3 == 1 || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) cpu = lesser[_i % 3];
 #endif
-    CodegenOptions options = {.cpu = cpu, .conv = CONV_GEMM, .no_openblas = true};
+    CodegenOptions options = {.cpu = cpu, .conv = conv_method("gemm"), .no_openblas = true};
     check_graph(conv_graph(&cases[_i]), &cases[_i], options, _i % 8 == 0 ? all_threads : one_thread);
 }
 END_TEST
@@ -500,8 +498,8 @@ START_TEST(narrower_targets) {
 #if defined(__x86_64__)
     bool wide = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const char *cpu = wide && _i % 2 ? "x86-64-v3" : "x86-64-v2";
-    check_case(&cases[_i], cpu, CONV_WINOGRAD, one_thread);
-    if (_i % 3 == 0) check_case(&cases[_i], cpu, CONV_DIRECT, one_thread);
+    check_case(&cases[_i], cpu, conv_method("winograd"), one_thread);
+    if (_i % 3 == 0) check_case(&cases[_i], cpu, conv_method("direct"), one_thread);
 #endif
 }
 END_TEST

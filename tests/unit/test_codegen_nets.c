@@ -67,7 +67,7 @@ static void check_body(const Body *body, int which, bool flat) {
     char text[1000];
     snprintf(text, sizeof text, "net n() {\n    input image: f32[%d, 12, 10]\n%s\n    output dense(%s(x), 4)\n}\n",
              body->channels, body->text, flat ? "flatten" : "global_avg_pool");
-    CodegenOptions o = {.cpu = cpu_of(which), .conv = which % 2 ? CONV_DIRECT : CONV_AUTO, .check_bounds = true};
+    CodegenOptions o = {.cpu = cpu_of(which), .conv = which % 2 ? conv_method("direct") : NULL, .check_bounds = true};
     net_check(text, MODE_TRAIN, 3, &o, tolerance);
     o = (CodegenOptions){.cpu = cpu_of(which + 1), .check_bounds = true};
     net_check(text, MODE_INFER, 1 + which % 2, &o, tolerance);
@@ -129,7 +129,7 @@ static void check_diverged(const char *body, const CodegenOptions *options) {
 }
 
 START_TEST(nan_stays_where_it_is) {
-    CodegenOptions ways[] = {{.conv = CONV_DIRECT}, {.conv = CONV_GEMM}, {.conv = CONV_AUTO}};
+    CodegenOptions ways[] = {{.conv = conv_method("direct")}, {.conv = CONV_GEMM}, {.conv = NULL}};
     for (int i = 0; i < 3; i++) {
         ways[i].cpu = cpu_of(_i + i);
         check_diverged(diverged[_i], &ways[i]);

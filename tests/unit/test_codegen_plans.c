@@ -5,7 +5,11 @@
  * What a piece, a band, a phase is, is asked of the functions that emit it: LLVM's builder folds constants, so with a constant
  * piece they return numbers. */
 #include "codegen/codegen.h"
+#include "codegen/conv/direct/direct.h"
+#include "codegen/conv/gemm/gemm.h"
+#include "codegen/conv/methods.h"
 #include "codegen/conv/winograd/winograd.h"
+#include "codegen/emit/pieces.h"
 #include "ir/eval.h"
 #include "run_cases.h"
 #include <check.h>
@@ -163,10 +167,10 @@ static void read_line(const StagePlan *p, int axis, int64_t band, int64_t line, 
 /* ---- forward and backward data, direct and by matrix products ---- */
 
 /* The rows of a phase that the piece writes, in tiles of several rows. */
-static void count_phase(Bench *b, const CorrelationPlan *p, const CorrelationSite *site, const int64_t phase[2], int64_t n,
-                        const int64_t blocks[2], Written *w, const char *what) {
+static void count_phase(Bench *b, const CorrelationPlan *p, int64_t height, const CorrelationSite *site, const int64_t phase[2],
+                        int64_t n, const int64_t blocks[2], Written *w, const char *what) {
     const Correlation *c = &p->c;
-    int64_t rows = number(correlation_rows(b->e, p, site, phase[0])), height = p->gemm ? 1 : p->tile.rows;
+    int64_t rows = number(correlation_rows(b->e, p, site, phase[0]));
     int64_t width = correlation_lines(c, 1, phase[1]), band = number(site->band);
     Taps taps[2] = {correlation_taps(c, 0, phase[0]), correlation_taps(c, 1, phase[1])};
     MUST(rows >= 0 && rows <= p->band_rows, "%s: %d rows in a band", what, (int)rows);
@@ -186,10 +190,11 @@ static void count_phase(Bench *b, const CorrelationPlan *p, const CorrelationSit
         }
 }
 
-static void check_correlation(Bench *b, const CorrelationPlan *p, const char *what) {
+/* By tiles of so many rows and output blocks. */
+static void check_correlation(Bench *b, const CorrelationPlan *p, int64_t height, int64_t per_tile, const char *what) {
     const Correlation *c = &p->c;
     Written w = written_new(c->N, c->out_blocks, c->out[0] * c->out[1]);
-    int64_t per_tile = p->gemm ? c->out_blocks : p->tile.blocks, tiles = c->out_blocks / per_tile;
+    int64_t tiles = c->out_blocks / per_tile;
     MUST(c->out_blocks % per_tile == 0, "%s: tiles of %d blocks", what, (int)per_tile);
     for (int64_t piece = 0; piece < correlation_pieces(p); piece++) {
         b->e->piece = emit_int(b->e, piece);
@@ -201,7 +206,7 @@ static void check_correlation(Bench *b, const CorrelationPlan *p, const char *wh
                 blocks[end] = per_tile * number(emit_cut(b->e, emit_int(b->e, split + end), tiles, p->splits));
             for (phase[0] = 0; phase[0] < c->phases[0]; phase[0]++)
                 for (phase[1] = 0; phase[1] < c->phases[1]; phase[1]++)
-                    count_phase(b, p, &site, phase, number(site.n), blocks, &w, what);
+                    count_phase(b, p, height, &site, phase, number(site.n), blocks, &w, what);
         }
     }
     written_check(&w, what);
@@ -211,7 +216,7 @@ static void check_correlation(Bench *b, const CorrelationPlan *p, const char *wh
 
 /* Tile `tile` of a group of images or of a band, as blocks.c places it. */
 static void count_tile(const WinoPlan *p, int64_t first_image, int64_t band, int64_t tile, Written *w, const char *what) {
-    const Correlation *c = &p->direct.c;
+    const Correlation *c = &p->c;
     int64_t row = tile / p->tiles.tile_columns, column = tile % p->tiles.tile_columns, image = row / p->tiles.tile_rows;
     MUST(image < p->tiles.images, "%s: tile %d is in image %d of the group", what, (int)tile, (int)image);
     row = band * p->tiles.tile_rows + row % p->tiles.tile_rows;
@@ -233,7 +238,7 @@ static void check_blocks(const WinoBlocks *b, const char *what) {
 }
 
 static void check_winograd(Bench *b, const WinoPlan *p, const char *what) {
-    const Correlation *c = &p->direct.c;
+    const Correlation *c = &p->c;
     Written w = written_new(c->N, 1, c->out[0] * c->out[1]);
     check_blocks(&p->tiles, what);
     for (int64_t piece = 0; piece < wino_pieces(p); piece++) {
@@ -289,37 +294,50 @@ static void check_weights(Bench *b, const WeightsPlan *p, const char *what) {
 
 /* ---- the shapes ---- */
 
-static void check_shape(Bench *b, const Convolution *c) {
-    static const char *const names[] = {"auto", "direct", "gemm", "winograd"};
-    for (ConvAlgorithm a = CONV_DIRECT; a <= CONV_WINOGRAD; a++) {
-        ConvChoice choice = {.algorithm = a};
-        ConvShape s = conv_shape(c->g, &c->g->value[c->forward], b->target.lanes);
-        if (a == CONV_DIRECT && !conv_direct_applies(&s)) continue;
-        for (int direction = 0; direction < 2; direction++) {
-            Val v = direction ? c->data : c->forward;
-            char what[300];
-            snprintf(what, sizeof what, "%s, %s %s, %d lanes", c->text, names[a], direction ? "data" : "forward",
-                     b->target.lanes);
-            if (a == CONV_WINOGRAD) {
-                if (!wino_applies(&s, c->g->value[v].op)) continue;
-                WinoPlan p = wino_plan(&b->target, &choice, c->g, &c->g->value[v]);
-                check_winograd(b, &p, what);
-            } else {
-                CorrelationPlan p = correlation_plan(&b->target, &choice, c->g, &c->g->value[v]);
-                check_correlation(b, &p, what);
-            }
-        }
+static void check_plan(Bench *b, const ConvMethod *method, ConvDirection direction, const void *plan, const char *what) {
+    if (method == &conv_winograd && direction == CONV_WEIGHTS) {
+        const WinoWeightsPlan *p = plan;
+        check_blocks(&p->tiles, what);
+        check_weights(b, &p->partials, what);
+    } else if (method == &conv_winograd) {
+        check_winograd(b, plan, what);
+    } else if (direction == CONV_WEIGHTS) {
+        check_weights(b, method == &conv_direct ? &((const DirectWeights *)plan)->w : plan, what);
+    } else if (method == &conv_direct) {
+        const DirectPlan *p = plan;
+        check_correlation(b, &p->frame, p->tile.rows, p->tile.blocks, what);
+    } else {
+        const CorrelationPlan *p = plan;
+        check_correlation(b, p, 1, p->c.out_blocks, what);
+    }
+}
+
+/* By its own sizes, and by each that it would try. */
+static void check_method(Bench *b, const Convolution *c, const ConvMethod *method, Val v) {
+    static const char *const directions[] = {"forward", "data", "weights"};
+    ConvProblem p = conv_problem(&b->target, c->g, v);
+    ConvChoice choice = {.method = method}, sizes[CONV_MAX_SIZES] = {{0}};
+    if (method->applies && !method->applies(&p)) return;
+    Arena *arena = arena_new();
+    const void *own = method->plan(arena, &p, &choice);
+    uint32_t n = own && method->candidates ? method->candidates(&p, own, sizes) : 0;
+    for (uint32_t i = 0; i <= n; i++) {
+        if (i) memcpy(choice.sizes, sizes[i - 1].sizes, sizeof choice.sizes);
         char what[300];
-        snprintf(what, sizeof what, "%s, %s weights, %d lanes", c->text, names[a], b->target.lanes);
-        if (a == CONV_WINOGRAD && !wino_weights_applies(&s)) continue;
-        if (a == CONV_WINOGRAD) {
-            WinoWeightsPlan p = wino_weights_plan(&b->target, &choice, c->g, &c->g->value[c->weights]);
-            check_blocks(&p.tiles, what);
-            check_weights(b, &p.direct, what);
-        } else {
-            WeightsPlan p = weights_plan(&b->target, &choice, c->g, &c->g->value[c->weights]);
-            check_weights(b, &p, what);
-        }
+        snprintf(what, sizeof what, "%s, %s %s, %d lanes", c->text, choice_text(arena, &choice), directions[p.direction],
+                 b->target.lanes);
+        const void *plan = i ? method->plan(arena, &p, &choice) : own;
+        MUST(plan || i > 1, "%s: its own sizes cannot be planned", what); /* others may be refused */
+        if (plan) check_plan(b, method, p.direction, plan, what);
+    }
+    arena_free(arena);
+}
+
+static void check_shape(Bench *b, const Convolution *c) {
+    for (uint32_t i = 0; conv_methods[i]; i++) {
+        check_method(b, c, conv_methods[i], c->forward);
+        check_method(b, c, conv_methods[i], c->data);
+        check_method(b, c, conv_methods[i], c->weights);
     }
 }
 

@@ -11,8 +11,11 @@
  * With bf16 the same tile takes two channels at a time: staged input and filters are then 32-bit words of a pair of channels,
  * half as many, and a multiply-add is the dot product of two pairs (vdpbf16ps).
  */
+#include "codegen/conv/direct/direct.h"
+#include "codegen/conv/shared/pack.h"
+#include "codegen/conv/shared/prefetch.h"
 #include "codegen/emit/bf16.h"
-#include "codegen/conv/conv.h"
+#include "codegen/emit/pieces.h"
 
 enum { MIN_STEP_FMAS = 32 };
 
@@ -20,6 +23,7 @@ enum { MIN_STEP_FMAS = 32 };
 typedef struct Tile {
     ConvKernel *k;
     const CorrelationPlan *p;
+    int64_t hold; /* filter columns in registers */
     Taps taps[2];
     int64_t rows, columns, blocks;
     LLVMValueRef x; /* staged pixel (0, 0) of the tile at input line offset 0 */
@@ -71,8 +75,8 @@ static void tile_taps(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t cha
 }
 
 static void tile_step(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t channel, LLVMValueRef *acc) {
-    for (int64_t first = 0; first < t->taps[1].count; first += t->p->tile.hold)
-        tile_taps(t, x, w, channel, first, min_i64(t->p->tile.hold, t->taps[1].count - first), acc);
+    for (int64_t first = 0; first < t->taps[1].count; first += t->hold)
+        tile_taps(t, x, w, channel, first, min_i64(t->hold, t->taps[1].count - first), acc);
 }
 
 /* Input block `block` of `blocks`, of `channels` words of channels. */
@@ -134,6 +138,7 @@ static void tile_accumulate(const Tile *t, LLVMValueRef *acc) {
 typedef struct Sweep {
     ConvKernel *k;
     const CorrelationPlan *p;
+    TileShape tile;
     LLVMValueRef staged, filters, group; /* group: first output block / tile.blocks */
     CorrelationSite site;
     int64_t phase[2];
@@ -144,9 +149,9 @@ static void fetch_ahead(const Sweep *s, Tile *t, LLVMValueRef row, LLVMValueRef 
     Emitter *e = s->k->e;
     const CorrelationPlan *p = s->p;
     if (p->images == 1) return;
-    int64_t rows = correlation_lines(&p->c, 0, 0) / p->tile.rows, groups = p->c.out_blocks / p->tile.blocks;
+    int64_t rows = correlation_lines(&p->c, 0, 0) / s->tile.rows, groups = p->c.out_blocks / s->tile.blocks;
     int64_t phases = p->c.phases[0] * p->c.phases[1], phase = s->phase[0] * p->c.phases[1] + s->phase[1];
-    LLVMValueRef line = emit_offset(e, s->group, rows, LLVMBuildUDiv(e->b, row, emit_int(e, p->tile.rows), ""));
+    LLVMValueRef line = emit_offset(e, s->group, rows, LLVMBuildUDiv(e->b, row, emit_int(e, s->tile.rows), ""));
     t->image = s->site.n;
     t->step = emit_offset(e, emit_offset(e, line, phases, emit_int(e, phase)), parts, tile);
     t->steps = groups * phases * rows * parts;
@@ -163,13 +168,13 @@ static void sweep_segment(Sweep *s, LLVMValueRef row, const Segment *g, int64_t 
     Emitter *e = s->k->e;
     const CorrelationPlan *p = s->p;
     const Correlation *c = &p->c;
-    Tile t = {.k = s->k, .p = p, .rows = p->tile.rows, .columns = g->columns, .blocks = p->tile.blocks};
+    Tile t = {.k = s->k, .p = p, .hold = s->tile.hold, .rows = s->tile.rows, .columns = g->columns, .blocks = s->tile.blocks};
     for (int axis = 0; axis < 2; axis++) t.taps[axis] = correlation_taps(c, axis, s->phase[axis]);
     Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, g->count), 1, 0, NULL);
     LLVMValueRef x0 = emit_offset(e, loop.iv, g->columns, emit_int(e, g->first));
     LLVMValueRef line = emit_offset(e, row, c->in_stride[0], emit_int(e, -p->stage.origin[0]));
     LLVMValueRef start = emit_offset(e, x0, c->in_stride[1] * block_words(p), emit_int(e, -p->stage.origin[1] * block_words(p)));
-    LLVMValueRef first_block = emit_mul_int(e, s->group, p->tile.blocks), block = emit_int(e, 0);
+    LLVMValueRef first_block = emit_mul_int(e, s->group, s->tile.blocks), block = emit_int(e, 0);
     if (c->groups > 1)
         block = emit_mul_int(e, LLVMBuildUDiv(e->b, first_block, emit_int(e, c->group_out_blocks), ""), c->group_in_blocks);
     t.x = emit_address(e, s->staged, emit_offset(e, line, row_words(p), emit_offset(e, block, block_stride_words(p), start)));
@@ -193,7 +198,7 @@ static void sweep_segment(Sweep *s, LLVMValueRef row, const Segment *g, int64_t 
 static void sweep_row(Sweep *s, LLVMValueRef row) {
     int64_t width = correlation_lines(&s->p->c, 1, s->phase[1]);
     if (width == 0) return;
-    int64_t parts = divide_up(width, s->p->tile.columns), narrow = width / parts, wide = width % parts;
+    int64_t parts = divide_up(width, s->tile.columns), narrow = width / parts, wide = width % parts;
     Segment first = {0, narrow + 1, wide, 0}, rest = {wide * (narrow + 1), narrow, parts - wide, wide};
     if (wide) sweep_segment(s, row, &first, parts);
     sweep_segment(s, row, &rest, parts);
@@ -204,26 +209,27 @@ static void sweep_row(Sweep *s, LLVMValueRef row) {
 static void sweep_phases(Sweep *s, int64_t from, int64_t to) {
     Emitter *e = s->k->e;
     const Correlation *c = &s->p->c;
-    Loop row = loop_begin(e, emit_int(e, 0), correlation_rows(e, s->p, &s->site, from), s->p->tile.rows, 0, NULL);
+    Loop row = loop_begin(e, emit_int(e, 0), correlation_rows(e, s->p, &s->site, from), s->tile.rows, 0, NULL);
     for (s->phase[0] = from; s->phase[0] < to; s->phase[0]++)
         for (s->phase[1] = 0; s->phase[1] < c->phases[1]; s->phase[1]++) sweep_row(s, row.iv);
     loop_end(e, &row, NULL);
 }
 
-LLVMValueRef correlation_image(ConvKernel *k, const CorrelationPlan *p, const CorrelationSite *site, LLVMValueRef scratch) {
+LLVMValueRef direct_image(ConvKernel *k, const DirectPlan *plan, const CorrelationSite *site, LLVMValueRef scratch) {
     Emitter *e = k->e;
+    const CorrelationPlan *p = &plan->frame;
     const Correlation *c = &p->c;
-    Sweep s = {.k = k, .p = p, .site = *site};
+    Sweep s = {.k = k, .p = p, .tile = plan->tile, .site = *site};
     s.filters = k->filters_buffer != NO_BUFFER ? emit_buffer(e, k->filters_buffer) : k->arg_base[1];
     LLVMValueRef first_split = p->splits > 1 ? LLVMBuildICmp(e->b, LLVMIntEQ, s.site.split, emit_int(e, 0), "") : NULL;
     s.staged = stage_emit(k, &p->stage, 0, s.site.n, s.site.band, scratch, first_split);
     if (p->pair == 2) s.staged = emit_view(e, s.staged, false);
-    int64_t groups = c->out_blocks / p->tile.blocks;
+    int64_t groups = c->out_blocks / plan->tile.blocks;
     Loop group = loop_begin(e, emit_cut(e, s.site.split, groups, p->splits),
                             emit_cut(e, emit_add_int(e, s.site.split, emit_int(e, 1)), groups, p->splits), 1, 0, NULL);
     s.group = group.iv;
-    for (int64_t q = 0; q < p->tile.blocks; q++) {
-        Finish f = correlation_finish(p, &s.site, emit_offset(e, group.iv, p->tile.blocks, emit_int(e, q)));
+    for (int64_t q = 0; q < plan->tile.blocks; q++) {
+        Finish f = correlation_finish(p, &s.site, emit_offset(e, group.iv, plan->tile.blocks, emit_int(e, q)));
         finish_clear_sums(k, &f);
     }
     for (int64_t from = 0, to; from < c->phases[0]; from = to) {
@@ -234,25 +240,26 @@ LLVMValueRef correlation_image(ConvKernel *k, const CorrelationPlan *p, const Co
     return s.staged;
 }
 
-static void emit_correlation(ConvKernel *k, const CorrelationPlan *p) {
+static void emit_correlation(ConvKernel *k, const DirectPlan *p) {
     Emitter *e = k->e;
-    Loop image = loop_begin(e, emit_int(e, 0), correlation_images(e, p), 1, 0, NULL);
-    CorrelationSite site = correlation_site(e, p, image.iv);
-    correlation_image(k, p, &site, e->scratch);
+    Loop image = loop_begin(e, emit_int(e, 0), correlation_images(e, &p->frame), 1, 0, NULL);
+    CorrelationSite site = correlation_site(e, &p->frame, image.iv);
+    direct_image(k, p, &site, e->scratch);
     loop_end(e, &image, NULL);
 }
 
-void lower_correlation(ConvKernel *k, const CorrelationPlan *p) {
+void direct_lower(Lowering *l, Val v, const DirectPlan *plan) {
+    const CorrelationPlan *p = &plan->frame;
+    ConvKernel kernel_of = conv_kernel(l, v, p->sums_bytes > 0), *k = &kernel_of;
     Kernel *kernel;
-    const Correlation *c = &p->c;
-    if (c->transposed || p->pair == 2) {
+    if (p->c.transposed || p->pair == 2) {
         conv_kernel_filters(k, p->sums_bytes, p->packed_bytes);
-        lower_pack_tiles(k, p, k->places[k->filters_buffer]);
+        lower_pack_tiles(k, &p->c, p->pair, k->places[k->filters_buffer]);
         lowering_resume(k->l);
     }
     if (kernel_begin(k->l, conv_name(k, &p->s, ""), conv_key(k, "direct"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
-        emit_correlation(k, p);
+        emit_correlation(k, plan);
         kernel_end(k->l, p->stage.bytes);
     }
     correlation_call(k, kernel, p);

@@ -11,50 +11,20 @@
  * the pair of the two images' values, and a multiply-add the dot product of two pairs. Lanes of padding: dy's are zero, rows of i
  * >= I are never touched after being cleared.
  */
-#include "codegen/conv/conv.h"
+#include "codegen/conv/direct/direct.h"
+#include "codegen/conv/shared/prefetch.h"
+#include "codegen/emit/pieces.h"
 #include <stdio.h>
 #include <string.h>
 
-enum { STAGE_BYTES = 512 * 1024, SLAB_BYTES = 40 * 1024, MAX_PARTIALS = 16, FEW_PIECES = 4, SUM_VECTORS = 64 };
-static const int64_t partial_limit = 64 << 20; /* bytes of all partials */
+enum { SLAB_BYTES = 40 * 1024 };
 
-WeightsPlan weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
-    WeightsPlan p = {.s = conv_shape(g, v, t->lanes)};
-    const ConvShape *s = &p.s;
-    const int64_t F = (int64_t)sizeof(float), V = s->V;
-    p.gemm = choice->algorithm == CONV_GEMM;
-    p.pair = choice->algorithm == CONV_DIRECT && t->map_bytes == 2 && t->bf16 ? 2 : 1;
-    int64_t taps = s->kernel[0] * s->kernel[1], group_in = s->I / s->groups;
-    p.dw_floats = p.gemm ? s->O * group_in * taps : s->out_blocks * divide_up(group_in, V) * taps * V * V;
-    p.dw_floats = divide_up(p.dw_floats, 16) * 16;
-    int64_t halo = (s->kernel[0] - 1) * s->dilation[0] + 1 - s->stride[0];
-    int64_t columns = (s->out[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1;
-    int64_t x_row = s->in_blocks * columns * V * F, dy_row = s->out_blocks * s->out[1] * V * F;
-    int64_t row_bytes = s->stride[0] * x_row + dy_row + (p.gemm ? s->out[1] * (taps * group_in * F) + dy_row : 0);
-    int64_t limit = p.gemm ? 4 * STAGE_BYTES : STAGE_BYTES;
-    int64_t most = max_i64(1, min_i64(s->out[0], (limit - max_i64(0, halo) * x_row) / row_bytes));
-    p.band_rows = divide_up(s->out[0], divide_up(s->out[0], most));
-    p.bands = divide_up(s->out[0], p.band_rows);
-    int64_t slab_row = (s->stride[0] * columns + s->out[1]) * V * F;
-    int64_t slab = max_i64(1, min_i64(p.band_rows, SLAB_BYTES / slab_row));
-    p.slab_rows = divide_up(p.band_rows, divide_up(p.band_rows, slab));
-    StageWindow xw = {.first = {-s->pad[0], -s->pad[1]},
-                      .lines = {(p.band_rows - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1, columns},
-                      .last_row = (s->out[0] - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] - s->pad[0],
-                      .advance = p.band_rows * s->stride[0],
-                      .bands = p.bands,
-                      .form = p.pair == 2 ? STAGE_IMAGES : stage_form(t)};
-    StageWindow dw = {.lines = {p.band_rows, s->out[1]},
-                      .last_row = s->out[0] - 1,
-                      .advance = p.band_rows,
-                      .bands = p.bands,
-                      .form = p.pair == 2 ? STAGE_IMAGES : STAGE_AS_IS};
-    p.x = stage_plan(g, v, 0, V, &xw);
-    p.dy = stage_plan(g, v, 1, V, &dw);
-    p.image_groups = min_i64(divide_up(s->N, p.pair), p.dw_floats * F <= 128 * 1024 ? MAX_PARTIALS : MAX_PARTIALS / 2);
-    p.image_groups = max_i64(1, min_i64(p.image_groups, partial_limit / (p.dw_floats * F)));
-    p.block_groups = p.gemm ? 1 : min_i64(s->out_blocks, divide_up(FEW_PIECES, p.image_groups));
-    p.partial_bytes = (uint64_t)(p.image_groups * p.dw_floats * F);
+DirectWeights direct_weights_plan(const ConvProblem *problem) {
+    DirectWeights p = {weights_plan(problem, &(WeightsWay){.pair = direct_pair(problem), .stage_bytes = STAGE_BOTH_BYTES}), 0};
+    const ConvShape *s = &problem->s;
+    int64_t slab_row = (s->stride[0] * weights_columns(s) + s->out[1]) * s->V * (int64_t)sizeof(float);
+    int64_t slab = max_i64(1, min_i64(p.w.band_rows, SLAB_BYTES / slab_row));
+    p.slab_rows = divide_up(p.w.band_rows, divide_up(p.w.band_rows, slab));
     return p;
 }
 
@@ -62,6 +32,7 @@ WeightsPlan weights_plan(const Target *t, const ConvChoice *choice, const Graph 
 typedef struct Gradient {
     ConvKernel *k;
     const WeightsPlan *p;
+    int64_t slab_rows;
     LLVMValueRef x, dy, partial; /* staged operands at (slab row 0, blocks 0); the piece's partial gradient */
     LLVMValueRef n, slab;        /* image; first row of the slab */
     LLVMValueRef rows, ob;       /* rows of the slab; output block */
@@ -110,16 +81,16 @@ static void fetch_ahead(Gradient *d, LLVMValueRef row, LLVMValueRef turn, int64_
     const WeightsPlan *p = d->p;
     const ConvShape *s = &p->s;
     if (p->bands > 1 || p->block_groups > 1) return;
-    int64_t chunks[3], blocks = divide_up(s->I / s->groups, s->V), slabs = divide_up(s->out[0], p->slab_rows);
+    int64_t chunks[3], blocks = divide_up(s->I / s->groups, s->V), slabs = divide_up(s->out[0], d->slab_rows);
     for (int axis = 0; axis < 3; axis++) chunks[axis] = divide_up(d->total[axis], d->chunk[axis]);
     int64_t steps = slabs * s->out_blocks * blocks * chunks[0] * chunks[1] * chunks[2];
-    bool by_row = prefetch_bursts(d->k, steps), by_turn = prefetch_bursts(d->k, steps * p->slab_rows);
+    bool by_row = prefetch_bursts(d->k, steps), by_turn = prefetch_bursts(d->k, steps * d->slab_rows);
     if (by_row != (row != NULL) || by_turn != (turn != NULL)) return;
-    LLVMValueRef slab = LLVMBuildUDiv(e->b, d->slab, emit_int(e, p->slab_rows), "");
+    LLVMValueRef slab = LLVMBuildUDiv(e->b, d->slab, emit_int(e, d->slab_rows), "");
     LLVMValueRef step = emit_offset(e, emit_offset(e, slab, s->out_blocks, d->ob), blocks, d->ib);
     for (int axis = 0; axis < 3; axis++)
         step = emit_offset(e, step, chunks[axis], LLVMBuildUDiv(e->b, d->at[axis], emit_int(e, d->chunk[axis]), ""));
-    if (row) step = emit_offset(e, step, p->slab_rows, row), steps *= p->slab_rows;
+    if (row) step = emit_offset(e, step, d->slab_rows, row), steps *= d->slab_rows;
     for (int64_t i = 0; i < p->pair; i++)
         prefetch_part(d->k, emit_add_int(e, d->n, emit_int(e, p->pair - 1 + i)), step, steps, turn ? turn : emit_int(e, 0),
                       turns);
@@ -222,19 +193,6 @@ static void emit_slab(Gradient *d, LLVMValueRef first_ob, LLVMValueRef end_ob) {
     loop_end(e, &ob, NULL);
 }
 
-void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi) {
-    Emitter *e = k->e;
-    Loop clear = loop_begin(e, lo, hi, e->V, 0, NULL);
-    emit_store(e, emit_vec(e, 0), partial, clear.iv);
-    loop_end(e, &clear, NULL);
-}
-
-LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band) {
-    if (p->s.out[0] % p->band_rows == 0) return emit_int(e, p->band_rows);
-    LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, p->s.out[0]), emit_mul_int(e, band, p->band_rows), "");
-    return emit_min_int(e, left, emit_int(e, p->band_rows));
-}
-
 /* A band of image d->n (and, in pairs, the next); dy: element 0 of its dY if that is staged, else NULL. */
 static void emit_band(Gradient *d, LLVMValueRef band, LLVMValueRef dy, LLVMValueRef scratch, LLVMValueRef first_split,
                       LLVMValueRef first_ob, LLVMValueRef end_ob) {
@@ -246,26 +204,27 @@ static void emit_band(Gradient *d, LLVMValueRef band, LLVMValueRef dy, LLVMValue
     if (!dy) dy = stage_emit(d->k, &p->dy, 1, d->n, band, dy_scratch, first_split);
     LLVMValueRef rows = weights_rows(e, p, band);
     x = emit_address(e, x, emit_int(e, (-s->pad[0] - p->x.origin[0]) * p->x.row_stride + (-s->pad[1] - p->x.origin[1]) * s->V));
-    Loop slab = loop_begin(e, emit_int(e, 0), rows, p->slab_rows, 0, NULL);
+    Loop slab = loop_begin(e, emit_int(e, 0), rows, d->slab_rows, 0, NULL);
     d->slab = slab.iv;
     d->x = emit_address(e, x, emit_mul_int(e, slab.iv, s->stride[0] * p->x.row_stride));
     d->dy = emit_address(e, dy, emit_mul_int(e, slab.iv, p->dy.row_stride));
-    d->rows = emit_int(e, p->slab_rows);
-    if (s->out[0] % p->band_rows || p->band_rows % p->slab_rows)
+    d->rows = emit_int(e, d->slab_rows);
+    if (s->out[0] % p->band_rows || p->band_rows % d->slab_rows)
         d->rows = emit_min_int(e, d->rows, LLVMBuildSub(e->b, rows, slab.iv, ""));
     emit_slab(d, first_ob, end_ob);
     loop_end(e, &slab, NULL);
 }
 
-void weights_image(ConvKernel *k, const WeightsPlan *p, LLVMValueRef n, LLVMValueRef dy, LLVMValueRef partial,
-                   LLVMValueRef scratch) {
-    Gradient d = {.k = k, .p = p, .n = n, .partial = partial};
+void direct_weights_image(ConvKernel *k, const DirectWeights *p, LLVMValueRef n, LLVMValueRef dy, LLVMValueRef partial,
+                          LLVMValueRef scratch) {
+    Gradient d = {.k = k, .p = &p->w, .slab_rows = p->slab_rows, .n = n, .partial = partial};
     LLVMValueRef zero = emit_int(k->e, 0);
-    emit_band(&d, zero, dy, scratch, NULL, zero, emit_int(k->e, p->s.out_blocks));
+    emit_band(&d, zero, dy, scratch, NULL, zero, emit_int(k->e, p->w.s.out_blocks));
 }
 
-static void emit_weights(ConvKernel *k, const WeightsPlan *p) {
+static void emit_weights(ConvKernel *k, const DirectWeights *plan) {
     Emitter *e = k->e;
+    const WeightsPlan *p = &plan->w;
     const ConvShape *s = &p->s;
     LLVMValueRef split = emit_int(e, 0), images = e->piece, first_split = NULL;
     if (p->block_groups > 1) {
@@ -275,7 +234,7 @@ static void emit_weights(ConvKernel *k, const WeightsPlan *p) {
     }
     LLVMValueRef one = emit_int(e, 1), ob_lo = emit_cut(e, split, s->out_blocks, p->block_groups);
     LLVMValueRef ob_hi = emit_cut(e, emit_add_int(e, split, one), s->out_blocks, p->block_groups);
-    Gradient d = {.k = k, .p = p};
+    Gradient d = {.k = k, .p = p, .slab_rows = plan->slab_rows};
     d.partial = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, images, p->dw_floats));
     int64_t block_floats = divide_up(s->I / s->groups, s->V) * s->kernel[0] * s->kernel[1] * s->V * s->V;
     weights_clear(k, d.partial, emit_mul_int(e, ob_lo, block_floats), emit_mul_int(e, ob_hi, block_floats));
@@ -289,35 +248,13 @@ static void emit_weights(ConvKernel *k, const WeightsPlan *p) {
     loop_end(e, &image, NULL);
 }
 
-/* The partial gradients added up in a fixed tree, SUM_VECTORS vectors a piece. */
-void lower_sum_partials(ConvKernel *k, const WeightsPlan *p) {
-    Emitter *e = k->e;
-    int64_t vectors = p->dw_floats / e->V;
-    Kernel *kernel;
-    char *key = arena_printf(lowering_graph(k->l)->arena, "sum-partials %lld of %lld", (long long)p->image_groups,
-                             (long long)p->dw_floats);
-    if (kernel_begin(k->l, "conv_sum_partials", key, 2, &kernel)) {
-        LLVMValueRef lo = emit_mul_int(e, e->piece, SUM_VECTORS), workspace = emit_buffer(e, 0);
-        LLVMValueRef hi = emit_min_int(e, emit_add_int(e, lo, emit_int(e, SUM_VECTORS)), emit_int(e, vectors));
-        Loop vector = loop_begin(e, lo, hi, 1, 0, NULL);
-        LLVMValueRef sum[MAX_PARTIALS], element = emit_mul_int(e, vector.iv, e->V);
-        for (int64_t i = 0; i < p->image_groups; i++)
-            sum[i] = emit_load(e, workspace, emit_add_int(e, element, emit_int(e, i * p->dw_floats)));
-        for (int64_t n = p->image_groups; n > 1; n = (n + 1) / 2)
-            for (int64_t i = 0; i < n / 2; i++) sum[i] = LLVMBuildFAdd(e->b, sum[i], sum[n - 1 - i], "");
-        emit_store(e, sum[0], emit_buffer(e, 1), element);
-        loop_end(e, &vector, NULL);
-        kernel_end(k->l, 0);
-    }
-    Place places[] = {k->places[k->workspace_buffer], k->places[k->result_buffer[0]]};
-    kernel_call(k->l, kernel, k->id, places, 2, divide_up(vectors, SUM_VECTORS), 0, (double)p->partial_bytes);
-}
-
-void lower_weights(ConvKernel *k, const WeightsPlan *p) {
+void direct_lower_weights(Lowering *l, Val v, const DirectWeights *plan) {
+    ConvKernel kernel_of = conv_kernel(l, v, true), *k = &kernel_of;
+    const WeightsPlan *p = &plan->w;
     Kernel *kernel;
     if (kernel_begin(k->l, conv_name(k, &p->s, ""), conv_key(k, "weights"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
-        emit_weights(k, p);
+        emit_weights(k, plan);
         kernel_end(k->l, p->x.bytes + p->dy.bytes);
     }
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->image_groups * p->block_groups, conv_flops(&p->s), conv_bytes(k));

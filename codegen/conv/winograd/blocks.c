@@ -4,13 +4,14 @@
  * L1 when its tiles are transformed, and fetches those of the next block while it multiplies. Else a group is staged as a whole,
  * and the next one is fetched: a block that is an image or several, or that ends within a row of tiles.
  */
-#include "codegen/conv/winograd/winograd.h"
+#include "codegen/conv/winograd/blocks.h"
+#include "codegen/conv/shared/prefetch.h"
 
 enum { WIDE_CHANNELS = 64 };
 
 /* Planes of 16 tiles of many channels leave L2 no room. */
 int64_t wino_block(const ConvChoice *choice, int64_t channels) {
-    if (choice->block) return choice->block;
+    if (choice->sizes[0]) return choice->sizes[0];
     return channels >= WIDE_CHANNELS ? 8 : 16;
 }
 

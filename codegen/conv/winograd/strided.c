@@ -16,7 +16,7 @@
  *          [ 0 -1  0  1  0 ]       [ 1/6  1/3 ]        [ 0  1 -1  8  1 ]
  *          [ 0  2 -1 -2  1 ]       [  0    1  ]
  */
-#include "codegen/conv/winograd/winograd.h"
+#include "codegen/conv/winograd/transform.h"
 
 enum { ODD = 5, EVEN = 4, SIDE = ODD + EVEN };
 

@@ -2,11 +2,12 @@
  *
  *     dg = G' [ sum over tiles (B' d B) o (A dY A') ] G
  *
- * A piece is a group of images, as in the direct kernel (conv/direct/weights.c), whose partial gradients and their sum it shares.
+ * A piece is a group of images, whose partial gradients are summed as all are (shared/partials.h).
  * It keeps the sum over its tiles in the transformed domain, 36 values a filter, in scratch, and transforms it once at its end:
  * so the partials that cross threads are 9 values a filter. Tiles that cross the border read staged zeros of dY.
  */
 #include "codegen/conv/winograd/winograd.h"
+#include "codegen/emit/pieces.h"
 
 enum { MAX_SUM_BYTES = 1536 * 1024 }; /* the sum must stay in L2 beside the planes */
 
@@ -14,26 +15,24 @@ uint64_t wino_sum_bytes(const ConvShape *s) {
     return (uint64_t)(WINO_POINTS * s->in_blocks * s->out_blocks * s->V * s->V) * sizeof(float);
 }
 
-bool wino_weights_applies(const ConvShape *s) {
-    return wino_applies(s, OP_CONV2D_BWD_DATA) && wino_sum_bytes(s) <= MAX_SUM_BYTES;
-}
+bool wino_weights_applies(const ConvProblem *p) { return wino_applies(p) && wino_sum_bytes(&p->s) <= MAX_SUM_BYTES; }
 
-WinoWeightsPlan wino_weights_plan(const Target *t, const ConvChoice *choice, const Graph *g, const Value *v) {
-    WinoWeightsPlan p = {.direct = weights_plan(t, choice, g, v)};
-    const ConvShape *s = &p.direct.s;
+WinoWeightsPlan wino_weights_plan(const ConvProblem *problem, const ConvChoice *choice) {
+    WinoWeightsPlan p = {.partials = weights_plan(problem, &(WeightsWay){.pair = 1, .stage_bytes = STAGE_BOTH_BYTES})};
+    const ConvShape *s = &p.partials.s;
     int64_t tile_rows = divide_up(s->out[0], WINO_OUT), tile_columns = divide_up(s->out[1], WINO_OUT);
     int64_t block = wino_block(choice, max_i64(s->in_blocks, s->out_blocks) * s->V);
-    p.direct.block_groups = 1;
-    int64_t group = divide_up(s->N, p.direct.image_groups);
+    p.partials.block_groups = 1;
+    int64_t group = divide_up(s->N, p.partials.image_groups);
     int64_t images = max_i64(1, min_i64(group, block / (tile_rows * tile_columns)));
     p.tiles = wino_blocks(images, tile_rows, tile_columns, &wino_plain, block);
     int64_t rows = tile_rows * WINO_OUT, columns = tile_columns * WINO_OUT;
     StageWindow xw = {.first = {-1, -1}, .lines = {rows + 2, columns + 2}, .last_row = rows, .advance = rows, .bands = 1};
     StageWindow dw = {.lines = {rows, columns}, .last_row = rows - 1, .advance = rows, .bands = 1};
-    p.x = stage_plan(g, v, 0, s->V, &xw);
-    p.dy = stage_plan(g, v, 1, s->V, &dw);
-    p.in_plane = wino_plane(t, s->in_blocks, p.tiles.block);
-    p.out_plane = wino_plane(t, s->out_blocks, p.tiles.block);
+    p.x = stage_plan(problem, 0, &xw);
+    p.dy = stage_plan(problem, 1, &dw);
+    p.in_plane = wino_plane(problem->t, s->in_blocks, p.tiles.block);
+    p.out_plane = wino_plane(problem->t, s->out_blocks, p.tiles.block);
     p.scratch_bytes = (uint64_t)p.tiles.images * (p.x.bytes + p.dy.bytes) +
                       (uint64_t)(WINO_POINTS * (p.in_plane + p.out_plane)) * sizeof(float) + wino_sum_bytes(s);
     return p;
@@ -112,7 +111,7 @@ static void stage_images(WinoGradient *s) {
 /* dg = G' u G of every filter, into the piece's partial gradient [ob][ib][3][3][i][V]. */
 void wino_finish_gradient(const WinoGradient *s, LLVMValueRef partial) {
     Emitter *e = s->k->e;
-    const ConvShape *c = &s->p->direct.s;
+    const ConvShape *c = &s->p->partials.s;
     int64_t tap = e->V * e->V, plane = c->out_blocks * c->in_blocks * tap;
     Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, c->out_blocks * c->in_blocks), 1, 0, NULL);
     Loop i = loop_begin(e, emit_int(e, 0), emit_int(e, e->V), 1, 0, NULL);
@@ -128,7 +127,7 @@ void wino_finish_gradient(const WinoGradient *s, LLVMValueRef partial) {
 
 void wino_gradient_block(WinoGradient *s, LLVMValueRef count, bool whole, WinoAside aside) {
     const WinoWeightsPlan *p = s->p;
-    const ConvShape *c = &p->direct.s;
+    const ConvShape *c = &p->partials.s;
     if (!whole) clear_missing(s, count);
     if (p->tiles.rows) wino_stage_block(s->k, &p->tiles, &p->x, 0, &s->at, emit_int(s->k->e, 0), s->x);
     transform(s, false, count);
@@ -138,7 +137,7 @@ void wino_gradient_block(WinoGradient *s, LLVMValueRef count, bool whole, WinoAs
 
 static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
     Emitter *e = k->e;
-    const ConvShape *c = &p->direct.s;
+    const ConvShape *c = &p->partials.s;
     WinoGradient s = {.k = k, .p = p};
     LLVMValueRef x_scratch = e->scratch, one = emit_int(e, 1);
     LLVMValueRef dy_scratch = emit_address(e, x_scratch, emit_int(e, p->tiles.images * (int64_t)(p->x.bytes / sizeof(float))));
@@ -146,14 +145,14 @@ static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
     s.planes_dy = emit_address(e, s.planes_x, emit_int(e, WINO_POINTS * p->in_plane));
     s.sum = emit_address(e, s.planes_dy, emit_int(e, WINO_POINTS * p->out_plane));
     weights_clear(k, s.sum, emit_int(e, 0), emit_int(e, (int64_t)(wino_sum_bytes(c) / sizeof(float))));
-    LLVMValueRef lo = emit_cut(e, e->piece, c->N, p->direct.image_groups);
-    LLVMValueRef hi = emit_cut(e, emit_add_int(e, e->piece, one), c->N, p->direct.image_groups);
+    LLVMValueRef lo = emit_cut(e, e->piece, c->N, p->partials.image_groups);
+    LLVMValueRef hi = emit_cut(e, emit_add_int(e, e->piece, one), c->N, p->partials.image_groups);
     int64_t tiles = p->tiles.tile_rows * p->tiles.tile_columns;
-    bool whole = c->N % (p->direct.image_groups * p->tiles.images) == 0 && p->tiles.images * tiles % p->tiles.block == 0;
+    bool whole = c->N % (p->partials.image_groups * p->tiles.images) == 0 && p->tiles.images * tiles % p->tiles.block == 0;
     Loop group = loop_begin(e, lo, hi, p->tiles.images, 0, NULL);
     s.at.first_image = group.iv;
     s.images = emit_int(e, p->tiles.images);
-    if (c->N % (p->direct.image_groups * p->tiles.images))
+    if (c->N % (p->partials.image_groups * p->tiles.images))
         s.images = emit_min_int(e, s.images, LLVMBuildSub(e->b, hi, group.iv, ""));
     s.x = x_scratch;
     s.dy = dy_scratch;
@@ -169,16 +168,17 @@ static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
     loop_end(e, &block, NULL);
     loop_end(e, &group, NULL);
     wino_finish_gradient(&s,
-                         emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, e->piece, p->direct.dw_floats)));
+                         emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, e->piece, p->partials.dw_floats)));
 }
 
-void lower_winograd_weights(ConvKernel *k, const WinoWeightsPlan *p) {
+void wino_lower_weights(Lowering *l, Val v, const WinoWeightsPlan *p) {
+    ConvKernel kernel_of = conv_kernel(l, v, true), *k = &kernel_of;
     Kernel *kernel;
-    if (kernel_begin(k->l, conv_name(k, &p->direct.s, "_winograd"), conv_key(k, "winograd-weights"), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, conv_name(k, &p->partials.s, "_winograd"), conv_key(k, "winograd-weights"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         emit_gradient(k, p);
         kernel_end(k->l, p->scratch_bytes);
     }
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->direct.image_groups, conv_flops(&p->direct.s), conv_bytes(k));
-    if (k->result_buffer[0] != NO_BUFFER) lower_sum_partials(k, &p->direct);
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->partials.image_groups, conv_flops(&p->partials.s), conv_bytes(k));
+    if (k->result_buffer[0] != NO_BUFFER) lower_sum_partials(k, &p->partials);
 }

@@ -1,7 +1,7 @@
 /* The arithmetic of convolution windows: which filter taps meet in which output lines. No code is emitted here. */
-#include "codegen/conv/conv.h"
+#include "codegen/conv/shared/shape.h"
 
-ConvShape conv_shape(const Graph *g, const Value *v, int64_t V) {
+static ConvShape shape_of(const Graph *g, const Value *v, int64_t V) {
     const Type a = g->value[v->args[0]].type, b = g->value[v->args[1]].type;
     Type x = a, y = v->type;
     if (v->op == OP_CONV2D_BWD_DATA) x = v->type, y = a;
@@ -19,6 +19,16 @@ ConvShape conv_shape(const Graph *g, const Value *v, int64_t V) {
     s.out_blocks = divide_up(s.O, V);
     return s;
 }
+
+ConvProblem conv_problem(const Target *t, const Graph *g, Val id) {
+    const Value *v = &g->value[id];
+    ConvDirection direction = v->op == OP_CONV2D            ? CONV_FORWARD
+                              : v->op == OP_CONV2D_BWD_DATA ? CONV_DATA
+                                                            : CONV_WEIGHTS;
+    return (ConvProblem){.t = t, .g = g, .id = id, .v = v, .direction = direction, .s = shape_of(g, v, t->lanes)};
+}
+
+int64_t conv_few_pieces(const ConvProblem *p) { return p->g->mode == MODE_INFER && p->s.N > 1 ? 1 : CONV_FEW_PIECES; }
 
 Correlation correlation_forward(const ConvShape *s) {
     Correlation c = {.N = s->N, .channels_in = s->I, .channels_out = s->O, .groups = s->groups, .V = s->V};
@@ -38,8 +48,10 @@ Correlation correlation_forward(const ConvShape *s) {
     return c;
 }
 
-Correlation correlation_data(const ConvShape *s) {
+Correlation correlation_of(const ConvProblem *p) {
+    const ConvShape *s = &p->s;
     Correlation c = correlation_forward(s);
+    if (p->direction == CONV_FORWARD) return c;
     c.transposed = true;
     c.channels_in = s->O;
     c.channels_out = s->I;

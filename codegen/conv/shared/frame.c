@@ -1,7 +1,49 @@
-/* What the direct and the matrix-product correlation kernels share: the meaning of a piece, where a pixel of a phase lies, and
- * the call. Piece = (image group * bands + band) * splits + split; groups of more than one image
- * come with one band and one split only. */
-#include "codegen/conv/conv.h"
+/* The frame of a correlation kernel (frame.h). Everything follows from the problem and the target, nothing from the number of
+ * threads. */
+#include "codegen/conv/shared/frame.h"
+
+/* All numbers of rows per band equal but the last. */
+static int64_t balanced(int64_t rows, int64_t most) { return divide_up(rows, divide_up(rows, most)); }
+
+CorrelationPlan frame_open(const ConvProblem *p, int64_t pair) {
+    CorrelationPlan f = {.s = p->s, .c = correlation_of(p), .pair = pair, .images = 1, .bands = 1, .splits = 1};
+    const Correlation *c = &f.c;
+    for (int axis = 0; axis < 2; axis++) correlation_reach(c, axis, &f.first[axis], &f.last[axis]);
+    f.columns = (correlation_lines(c, 1, 0) - 1) * c->in_stride[1] + f.last[1] - f.first[1] + 1;
+    f.row_bytes = c->in_blocks * f.columns * c->V * (int64_t)sizeof(float) / pair;
+    f.band_rows = correlation_lines(c, 0, 0);
+    return f;
+}
+
+void frame_bands(CorrelationPlan *f, int64_t bytes, int64_t row_extra) {
+    const Correlation *c = &f->c;
+    int64_t rows = correlation_lines(c, 0, 0), halo = f->last[0] - f->first[0];
+    int64_t fixed = max_i64(0, halo + 1 - c->in_stride[0]) * f->row_bytes, row = c->in_stride[0] * f->row_bytes + row_extra;
+    f->band_rows = balanced(rows, max_i64(1, min_i64(rows, (bytes - fixed) / row)));
+    f->bands = divide_up(rows, f->band_rows);
+}
+
+void frame_narrow(CorrelationPlan *f, int64_t parts) {
+    int64_t rows = correlation_lines(&f->c, 0, 0);
+    f->band_rows = balanced(rows, divide_up(f->band_rows, min_i64(parts, f->band_rows)));
+    f->bands = divide_up(rows, f->band_rows);
+}
+
+int64_t frame_wanted(const CorrelationPlan *f, const ConvProblem *p) {
+    return divide_up(conv_few_pieces(p), f->c.N * f->bands);
+}
+
+void frame_stage(CorrelationPlan *f, const ConvProblem *p) {
+    const Correlation *c = &f->c;
+    StageWindow w = {.first = {f->first[0], f->first[1]},
+                     .lines = {(f->band_rows - 1) * c->in_stride[0] + f->last[0] - f->first[0] + 1, f->columns},
+                     .last_row = (correlation_lines(c, 0, 0) - 1) * c->in_stride[0] + f->last[0],
+                     .advance = f->band_rows * c->in_stride[0],
+                     .bands = f->bands,
+                     .form = f->pair == 2 ? STAGE_CHANNELS : stage_form(p->t)};
+    f->stage = stage_plan(p, 0, &w);
+    f->sums_bytes = finish_sums_bytes(p->v, c, f->bands);
+}
 
 LLVMValueRef correlation_images(Emitter *e, const CorrelationPlan *p) {
     if (p->c.N % p->images == 0) return emit_int(e, p->images);
@@ -21,11 +63,6 @@ CorrelationSite correlation_site(Emitter *e, const CorrelationPlan *p, LLVMValue
         s.n = LLVMBuildUDiv(e->b, s.n, emit_int(e, p->bands), "");
     }
     return s;
-}
-
-LLVMValueRef emit_cut(Emitter *e, LLVMValueRef part, int64_t total, int64_t parts) {
-    LLVMValueRef scaled = emit_mul_int(e, part, total);
-    return parts == 1 ? scaled : LLVMBuildUDiv(e->b, scaled, emit_int(e, parts), "");
 }
 
 LLVMValueRef correlation_rows(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, int64_t phase) {
@@ -53,27 +90,6 @@ Finish correlation_finish(const CorrelationPlan *p, const CorrelationSite *s, LL
                     .sums_row = s->sums_row,
                     .banded = p->bands > 1,
                     .sums_rows = p->c.N * p->bands};
-}
-
-double conv_flops(const ConvShape *s) {
-    double taps = (double)s->kernel[0] * (double)s->kernel[1], pixels = (double)s->out[0] * (double)s->out[1];
-    return 2.0 * (double)s->N * (double)s->O * (double)s->I / (double)s->groups * taps * pixels;
-}
-
-double conv_bytes(const ConvKernel *k) {
-    const Graph *g = lowering_graph(k->l);
-    double total = 0;
-    for (uint32_t i = 0; i < k->v->nargs; i++) total += place_bytes(k->places[i], k->arg_type[i]);
-    uint32_t results = value_results(g, k->id);
-    for (uint32_t r = 0; r < results; r++)
-        if (k->result_buffer[r] != NO_BUFFER)
-            total += place_bytes(k->places[k->result_buffer[r]], value_result_type(g, k->id, r));
-    return total;
-}
-
-char *conv_name(const ConvKernel *k, const ConvShape *s, const char *suffix) {
-    return arena_printf(lowering_graph(k->l)->arena, "%s_%dx%d_c%d_%d%s", op_text(k->v->op), (int)s->kernel[0], (int)s->kernel[1],
-                        (int)s->I, (int)s->O, suffix);
 }
 
 int64_t correlation_pieces(const CorrelationPlan *p) { return divide_up(p->c.N, p->images) * p->bands * p->splits; }

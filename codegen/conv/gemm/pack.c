@@ -1,63 +1,5 @@
-/* Filters in the orders that kernels want them. Stored: [O block][I block][kh][kw][I in V][O in V], I counted per group. */
-#include "codegen/emit/bf16.h"
-#include "codegen/conv/conv.h"
-
-enum { MAX_LANES = 16 };
-
-/* The V x V matrix of the rows transposed, in log2(V) rounds of interleaving row i with row i + V/2. */
-static void transpose_tile(Emitter *e, LLVMValueRef *row) {
-    LLVMValueRef next[MAX_LANES], low[MAX_LANES], high[MAX_LANES];
-    int V = e->V;
-    for (int i = 0; i < V; i++) {
-        low[i] = LLVMConstInt(e->i32, (uint64_t)(i / 2 + i % 2 * V), false);
-        high[i] = LLVMConstInt(e->i32, (uint64_t)(V / 2 + i / 2 + i % 2 * V), false);
-    }
-    for (int round = 1; round < V; round *= 2) {
-        for (int i = 0; i < V / 2; i++) {
-            next[2 * i] = LLVMBuildShuffleVector(e->b, row[i], row[i + V / 2], LLVMConstVector(low, (unsigned)V), "");
-            next[2 * i + 1] = LLVMBuildShuffleVector(e->b, row[i], row[i + V / 2], LLVMConstVector(high, (unsigned)V), "");
-        }
-        for (int i = 0; i < V; i++) row[i] = next[i];
-    }
-}
-
-/* One tap of one block in and one block out. */
-static void pack_tile(Emitter *e, const CorrelationPlan *p, LLVMValueRef src, LLVMValueRef dst) {
-    LLVMValueRef row[MAX_LANES];
-    for (int i = 0; i < e->V; i++) row[i] = emit_load(e, src, emit_int(e, i * e->V));
-    if (p->c.transposed) transpose_tile(e, row);
-    for (int i = 0; i < e->V / p->pair; i++)
-        emit_store(e, p->pair == 2 ? bf16_pair(e, row[2 * i], row[2 * i + 1]) : row[i], dst, emit_int(e, i * e->V));
-}
-
-/* To [block out of all groups][block in of the group][kh][kw][channels in, or pairs of them][channels out], one block out a
- * piece. In and out are those of the correlation: for backward data every tile is transposed. */
-void lower_pack_tiles(ConvKernel *k, const CorrelationPlan *p, Place to) {
-    Emitter *e = k->e;
-    const Correlation *c = &p->c;
-    int64_t taps = c->kernel[0] * c->kernel[1], tile = c->V * c->V, inner = c->group_in_blocks, outer = c->group_out_blocks;
-    Kernel *kernel;
-    char *key = arena_printf(lowering_graph(k->l)->arena, "pack-tiles %s %lld taps, blocks %lld %lld, pairs of %lld",
-                             c->transposed ? "transposed" : "plain", (long long)taps, (long long)inner, (long long)outer,
-                             (long long)p->pair);
-    if (kernel_begin(k->l, c->transposed ? "conv_pack_transposed" : "conv_pack_pairs", key, 2, &kernel)) {
-        LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, outer), "");
-        LLVMValueRef ib = LLVMBuildURem(e->b, e->piece, emit_int(e, outer), "");
-        Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, inner), 1, 0, NULL);
-        Loop tap = loop_begin(e, emit_int(e, 0), emit_int(e, taps), 1, 0, NULL);
-        LLVMValueRef target = emit_offset(e, e->piece, inner, ob.iv);
-        LLVMValueRef from = c->transposed ? emit_offset(e, emit_offset(e, group, inner, ob.iv), outer, ib) : target;
-        from = emit_mul_int(e, emit_offset(e, from, taps, tap.iv), tile);
-        target = emit_mul_int(e, emit_offset(e, target, taps, tap.iv), tile / p->pair);
-        pack_tile(e, p, emit_address(e, emit_buffer(e, 0), from), emit_address(e, emit_buffer(e, 1), target));
-        loop_end(e, &tap, NULL);
-        loop_end(e, &ob, NULL);
-        kernel_end(k->l, 0);
-    }
-    double bytes = 2.0 * (double)(c->out_blocks * inner * taps * tile) * sizeof(float);
-    Place places[] = {k->places[1], to};
-    kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, bytes);
-}
+/* Filters as dense matrices, and gradients back (gemm.h). Stored: [O block][I block][kh][kw][I in V][O in V], I per group. */
+#include "codegen/conv/gemm/gemm.h"
 
 /* Element of the stored filters: o of all output channels, i of the group's input channels. */
 static LLVMValueRef filter_element(Emitter *e, const ConvShape *s, LLVMValueRef o, LLVMValueRef i, LLVMValueRef ky,
@@ -69,7 +11,7 @@ static LLVMValueRef filter_element(Emitter *e, const ConvShape *s, LLVMValueRef 
     return emit_offset(e, emit_offset(e, tap, V, LLVMBuildURem(e->b, i, lanes, "")), V, LLVMBuildURem(e->b, o, lanes, ""));
 }
 
-int64_t packed_phase_floats(const Correlation *c, const int64_t phase[2]) {
+int64_t gemm_phase_floats(const Correlation *c, const int64_t phase[2]) {
     return correlation_taps(c, 0, phase[0]).count * correlation_taps(c, 1, phase[1]).count * (c->channels_in / c->groups) *
            c->channels_out;
 }
@@ -97,7 +39,7 @@ static void pack_phase(ConvKernel *k, const CorrelationPlan *p, const int64_t ph
     loop_end(e, &row, NULL);
 }
 
-void lower_pack_dense(ConvKernel *k, const CorrelationPlan *p) {
+void gemm_pack(ConvKernel *k, const CorrelationPlan *p) {
     Emitter *e = k->e;
     const Correlation *c = &p->c;
     int64_t ins = c->channels_in / c->groups, base = 0;
@@ -109,7 +51,7 @@ void lower_pack_dense(ConvKernel *k, const CorrelationPlan *p) {
         for (phase[0] = 0; phase[0] < c->phases[0]; phase[0]++)
             for (phase[1] = 0; phase[1] < c->phases[1]; phase[1]++) {
                 pack_phase(k, p, phase, base, group, in);
-                base += packed_phase_floats(c, phase);
+                base += gemm_phase_floats(c, phase);
             }
         kernel_end(k->l, 0);
     }
@@ -119,7 +61,7 @@ void lower_pack_dense(ConvKernel *k, const CorrelationPlan *p) {
 
 /* The inverse: sums dense partial gradients [group][kh][kw][I][O] and scatters them into filters; one (O block, I block) a piece.
  */
-void lower_scatter_dense(ConvKernel *k, const WeightsPlan *p) {
+void gemm_scatter(ConvKernel *k, const WeightsPlan *p) {
     Emitter *e = k->e;
     const ConvShape *s = &p->s;
     int64_t V = s->V, group_in = s->I / s->groups, group_out = s->O / s->groups, in_blocks = divide_up(group_in, V);

@@ -9,13 +9,16 @@
  * The loops behind it then need no bounds checks. It costs a few per cent, and the prologue comes free with it.
  */
 #include "codegen/emit/bf16.h"
-#include "codegen/conv/conv.h"
+#include "codegen/conv/shared/stage.h"
 
 enum { STAGE_UNROLL = 4 };
 
 StageForm stage_form(const Target *t) { return t->map_bytes == sizeof(float) ? STAGE_AS_IS : STAGE_COPY; }
 
-StagePlan stage_plan(const Graph *g, const Value *v, int operand, int64_t V, const StageWindow *w) {
+StagePlan stage_plan(const ConvProblem *problem, int operand, const StageWindow *w) {
+    const Graph *g = problem->g;
+    const Value *v = problem->v;
+    const int64_t V = problem->s.V;
     Type type = g->value[v->args[operand]].type;
     StagePlan p = {.store = value_region(v, REGION_STORE, operand) != NULL,
                    .planar = layout_of(g, v->args[operand]) == LAYOUT_IMAGES,
@@ -177,7 +180,7 @@ static void add_second_image(Copy *c) {
     LLVMValueRef n = emit_add_int(e, c->site[0].n, emit_int(e, 1));
     c->images = 2;
     c->site[1] = c->site[0];
-    c->site[1].preloaded = ARENA_ARRAY(lowering_graph(c->k->l)->arena, LLVMValueRef, c->k->v->nargs);
+    c->site[1].preloaded = ARENA_ARRAY(lowering_arena(c->k->l), LLVMValueRef, c->k->v->nargs);
     if (N % 2) c->second = LLVMBuildICmp(e->b, LLVMIntSLT, n, emit_int(e, N), "");
     c->site[1].n = N % 2 ? emit_min_int(e, n, emit_int(e, N - 1)) : n;
 }
@@ -201,7 +204,7 @@ LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMVal
               .type = k->arg_type[operand],
               .prologue = prologue ? prologue->expr : NULL,
               .images = 1,
-              .site = {conv_site(k, k->arg_type[operand])},
+              .site = {conv_elements(k, k->arg_type[operand])},
               .source = k->arg_base[operand],
               .scratch = p->form == STAGE_CHANNELS ? emit_view(e, scratch, true) : scratch,
               .store_if = store_if,

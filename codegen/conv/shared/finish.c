@@ -1,5 +1,5 @@
 /* Finishing accumulators: epilogue, further outputs and per-image channel sums, while the values are still in registers. */
-#include "codegen/conv/conv.h"
+#include "codegen/conv/shared/finish.h"
 
 enum { SUM_CHAINS = 4 };
 
@@ -54,7 +54,7 @@ static void emit_sums(ConvKernel *k, const Finish *f, ElementSite *site, uint32_
 
 void finish_emit(ConvKernel *k, const Finish *f, int count, const LLVMValueRef *acc, const LLVMValueRef *pixel) {
     Emitter *e = k->e;
-    ElementSite site = conv_site(k, k->v->type);
+    ElementSite site = conv_elements(k, k->v->type);
     site.n = f->n;
     site.cb = f->cb;
     LLVMValueRef plane = emit_mul_int(e, emit_offset(e, f->n, site.channel_blocks, f->cb), site.pixels), out[LOOP_MAX_CARRY];
@@ -104,4 +104,10 @@ void finish_combine_sums(ConvKernel *k, int64_t N, int64_t channels, int64_t ban
         kernel_end(k->l, 0);
     }
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, N, 0, 0);
+}
+
+uint64_t finish_sums_bytes(const Value *v, const Correlation *c, int64_t bands) {
+    int64_t sums = 0;
+    for (uint32_t i = 0; i < v->nregions && bands > 1; i++) sums += v->regions[i].role == REGION_REDUCE;
+    return (uint64_t)(sums * c->N * bands * c->out_blocks * c->V) * sizeof(float);
 }

@@ -1,0 +1,125 @@
+/* The row of the direct method (direct.h).
+ *
+ * Pieces are groups of images, so that the next one can be fetched while one is computed. Few images are cut further, so that two
+ * cores find work in one: into ranges of output blocks where the filters outweigh the image, else into bands of rows. Images too
+ * large for L2 are cut into bands too.
+ */
+#include "codegen/conv/direct/direct.h"
+#include "codegen/conv/shared/cost.h"
+#include "codegen/conv/shared/pack.h"
+
+enum {
+    MIN_PIECES = 16,
+    MAX_IMAGES = 8, /* of a piece */
+    TILES = 3,      /* worth trying */
+};
+static const double weights_rate = 1.75; /* multiply-adds a cycle, of two */
+
+bool direct_applies(const ConvProblem *p) {
+    const ConvShape *s = &p->s;
+    return s->groups == 1 || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
+}
+
+int64_t direct_pair(const ConvProblem *p) { return p->t->map_bytes == 2 && p->t->bf16 ? 2 : 1; }
+
+/* ---- forward and data ---- */
+
+static void plan_pieces(DirectPlan *d, const ConvProblem *p, const ConvChoice *choice) {
+    CorrelationPlan *f = &d->frame;
+    const Correlation *c = &f->c;
+    frame_bands(f, STAGE_BYTES, 0);
+    d->tile = tile_of(p->t, choice, c, f->band_rows);
+    f->images = f->bands > 1 ? 1 : max_i64(1, min_i64(MAX_IMAGES, c->N / MIN_PIECES));
+    int64_t wanted = frame_wanted(f, p), rows = correlation_lines(c, 0, 0);
+    if (wanted <= 1) return;
+    if ((int64_t)pack_tiles_bytes(c, f->pair) > f->row_bytes * c->in[0] || rows < wanted) {
+        f->splits = min_i64(wanted, c->out_blocks / d->tile.blocks);
+    } else if (rows >= 2) {
+        frame_narrow(f, wanted);
+        d->tile = tile_of(p->t, choice, c, f->band_rows);
+    }
+}
+
+/* A tile that does not fit would be replaced by one that does. */
+static bool has_tile(const DirectPlan *plan, const ConvChoice *choice) {
+    const TileShape *tile = &plan->tile;
+    return !choice->sizes[0] ||
+           (tile->rows == choice->sizes[0] && tile->columns == choice->sizes[1] && tile->blocks == choice->sizes[2]);
+}
+
+bool direct_plan(const ConvProblem *p, const ConvChoice *choice, DirectPlan *plan) {
+    *plan = (DirectPlan){.frame = frame_open(p, direct_pair(p))};
+    CorrelationPlan *f = &plan->frame;
+    plan_pieces(plan, p, choice);
+    frame_stage(f, p);
+    if (f->c.transposed || f->pair == 2) f->packed_bytes = pack_tiles_bytes(&f->c, f->pair);
+    return has_tile(plan, choice);
+}
+
+uint32_t direct_candidates(const ConvProblem *p, const DirectPlan *own, ConvChoice *out) {
+    const Correlation *c = &own->frame.c;
+    TileShape tile[TILES];
+    int n = tile_shapes(p->t, c, correlation_lines(c, 1, 0), own->frame.band_rows, tile, TILES);
+    for (int i = 0; i < n; i++)
+        out[i].sizes[0] = tile[i].rows, out[i].sizes[1] = tile[i].columns, out[i].sizes[2] = tile[i].blocks;
+    return (uint32_t)n;
+}
+
+ConvWork direct_work(const ConvProblem *p, const DirectPlan *plan) {
+    const CorrelationPlan *f = &plan->frame;
+    double pieces = (double)(f->c.N * f->bands);
+    return (ConvWork){.fma_cycles = tile_cycles(p->t, plan) / cost_pair_rate(f->pair),
+                      .copied = (f->stage.copied ? 2 * pieces * (double)f->stage.bytes : 0) + 2 * (double)f->packed_bytes};
+}
+
+/* ---- weights ---- */
+
+ConvWork direct_weights_work(const ConvProblem *p, const DirectWeights *plan) {
+    const WeightsPlan *w = &plan->w;
+    return (ConvWork){.fma_cycles = cost_vector_fmas(&p->s) / (weights_rate * cost_pair_rate(w->pair)),
+                      .copied = 2 * (double)(p->s.N * w->bands) * (double)(w->x.bytes + w->dy.bytes) +
+                                2 * (double)w->partial_bytes};
+}
+
+/* ---- the row ---- */
+
+static const void *plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
+    if (p->direction == CONV_WEIGHTS) {
+        DirectWeights weights = direct_weights_plan(p);
+        return choice->sizes[0] ? NULL : CONV_PLAN(arena, weights);
+    }
+    DirectPlan correlation;
+    return direct_plan(p, choice, &correlation) ? CONV_PLAN(arena, correlation) : NULL;
+}
+
+static uint32_t candidates(const ConvProblem *p, const void *own, ConvChoice *out) {
+    return p->direction == CONV_WEIGHTS ? 0 : direct_candidates(p, own, out);
+}
+
+static ConvWork work(const ConvProblem *p, const void *plan) {
+    return p->direction == CONV_WEIGHTS ? direct_weights_work(p, plan) : direct_work(p, plan);
+}
+
+static uint64_t workspace(const ConvProblem *p, const void *plan, bool fixed_filters) {
+    if (p->direction == CONV_WEIGHTS) return ((const DirectWeights *)plan)->w.partial_bytes;
+    const CorrelationPlan *f = &((const DirectPlan *)plan)->frame;
+    return f->sums_bytes + (fixed_filters ? 0 : f->packed_bytes);
+}
+
+static void lower(Lowering *l, Val v, const void *plan) {
+    if (lowering_graph(l)->value[v].op == OP_CONV2D_BWD_WEIGHTS)
+        direct_lower_weights(l, v, plan);
+    else
+        direct_lower(l, v, plan);
+}
+
+const ConvMethod conv_direct = {.name = "direct",
+                                .sizes = "tile",
+                                .nsizes = 3,
+                                .applies = direct_applies,
+                                .plan = plan,
+                                .candidates = candidates,
+                                .work = work,
+                                .workspace = workspace,
+                                .lower = lower,
+                                .pair = &direct_pair_method};

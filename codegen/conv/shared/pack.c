@@ -1,0 +1,64 @@
+/* Filters in the orders that kernels want them. Stored: [O block][I block][kh][kw][I in V][O in V], I counted per group. */
+#include "codegen/emit/bf16.h"
+#include "codegen/conv/shared/pack.h"
+
+enum { MAX_LANES = 16 };
+
+/* The V x V matrix of the rows transposed, in log2(V) rounds of interleaving row i with row i + V/2. */
+static void transpose_tile(Emitter *e, LLVMValueRef *row) {
+    LLVMValueRef next[MAX_LANES], low[MAX_LANES], high[MAX_LANES];
+    int V = e->V;
+    for (int i = 0; i < V; i++) {
+        low[i] = LLVMConstInt(e->i32, (uint64_t)(i / 2 + i % 2 * V), false);
+        high[i] = LLVMConstInt(e->i32, (uint64_t)(V / 2 + i / 2 + i % 2 * V), false);
+    }
+    for (int round = 1; round < V; round *= 2) {
+        for (int i = 0; i < V / 2; i++) {
+            next[2 * i] = LLVMBuildShuffleVector(e->b, row[i], row[i + V / 2], LLVMConstVector(low, (unsigned)V), "");
+            next[2 * i + 1] = LLVMBuildShuffleVector(e->b, row[i], row[i + V / 2], LLVMConstVector(high, (unsigned)V), "");
+        }
+        for (int i = 0; i < V; i++) row[i] = next[i];
+    }
+}
+
+/* One tap of one block in and one block out. */
+static void pack_tile(Emitter *e, const Correlation *c, int64_t pair, LLVMValueRef src, LLVMValueRef dst) {
+    LLVMValueRef row[MAX_LANES];
+    for (int i = 0; i < e->V; i++) row[i] = emit_load(e, src, emit_int(e, i * e->V));
+    if (c->transposed) transpose_tile(e, row);
+    for (int i = 0; i < e->V / pair; i++)
+        emit_store(e, pair == 2 ? bf16_pair(e, row[2 * i], row[2 * i + 1]) : row[i], dst, emit_int(e, i * e->V));
+}
+
+/* To [block out of all groups][block in of the group][kh][kw][channels in, or pairs of them][channels out], one block out a
+ * piece. In and out are those of the correlation: for backward data every tile is transposed. */
+void lower_pack_tiles(ConvKernel *k, const Correlation *c, int64_t pair, Place to) {
+    Emitter *e = k->e;
+    int64_t taps = c->kernel[0] * c->kernel[1], tile = c->V * c->V, inner = c->group_in_blocks, outer = c->group_out_blocks;
+    Kernel *kernel;
+    char *key = arena_printf(lowering_arena(k->l), "pack-tiles %s %lld taps, blocks %lld %lld, pairs of %lld",
+                             c->transposed ? "transposed" : "plain", (long long)taps, (long long)inner, (long long)outer,
+                             (long long)pair);
+    if (kernel_begin(k->l, c->transposed ? "conv_pack_transposed" : "conv_pack_pairs", key, 2, &kernel)) {
+        LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, outer), "");
+        LLVMValueRef ib = LLVMBuildURem(e->b, e->piece, emit_int(e, outer), "");
+        Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, inner), 1, 0, NULL);
+        Loop tap = loop_begin(e, emit_int(e, 0), emit_int(e, taps), 1, 0, NULL);
+        LLVMValueRef target = emit_offset(e, e->piece, inner, ob.iv);
+        LLVMValueRef from = c->transposed ? emit_offset(e, emit_offset(e, group, inner, ob.iv), outer, ib) : target;
+        from = emit_mul_int(e, emit_offset(e, from, taps, tap.iv), tile);
+        target = emit_mul_int(e, emit_offset(e, target, taps, tap.iv), tile / pair);
+        pack_tile(e, c, pair, emit_address(e, emit_buffer(e, 0), from), emit_address(e, emit_buffer(e, 1), target));
+        loop_end(e, &tap, NULL);
+        loop_end(e, &ob, NULL);
+        kernel_end(k->l, 0);
+    }
+    double bytes = 2.0 * (double)(c->out_blocks * inner * taps * tile) * sizeof(float);
+    Place places[] = {k->places[1], to};
+    kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, bytes);
+}
+
+uint64_t pack_tiles_bytes(const Correlation *c, int64_t pair) {
+    int64_t floats = c->out_blocks * c->group_in_blocks * c->kernel[0] * c->kernel[1] * c->V * c->V / pair;
+    return (uint64_t)align_bytes(floats * (int64_t)sizeof(float));
+}

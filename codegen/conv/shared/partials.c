@@ -1,0 +1,84 @@
+/* Partial gradients of the filters (partials.h). */
+#include "codegen/conv/shared/partials.h"
+
+enum { MAX_PARTIALS = 16, SUM_VECTORS = 64 };
+static const int64_t partial_limit = 64 << 20; /* bytes of all partials */
+
+int64_t weights_columns(const ConvShape *s) {
+    return (s->out[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1;
+}
+
+/* Bands of rows that both operands find room for. */
+static void plan_bands(WeightsPlan *p, const WeightsWay *way) {
+    const ConvShape *s = &p->s;
+    const int64_t F = (int64_t)sizeof(float), halo = (s->kernel[0] - 1) * s->dilation[0] + 1 - s->stride[0];
+    int64_t x_row = s->in_blocks * weights_columns(s) * s->V * F, dy_row = s->out_blocks * s->out[1] * s->V * F;
+    int64_t row_bytes = s->stride[0] * x_row + dy_row + way->row_extra;
+    int64_t most = max_i64(1, min_i64(s->out[0], (way->stage_bytes - max_i64(0, halo) * x_row) / row_bytes));
+    p->band_rows = divide_up(s->out[0], divide_up(s->out[0], most));
+    p->bands = divide_up(s->out[0], p->band_rows);
+}
+
+WeightsPlan weights_plan(const ConvProblem *problem, const WeightsWay *way) {
+    WeightsPlan p = {.s = problem->s, .pair = way->pair};
+    const ConvShape *s = &p.s;
+    const int64_t F = (int64_t)sizeof(float), V = s->V, taps = s->kernel[0] * s->kernel[1];
+    int64_t stored = s->out_blocks * divide_up(s->I / s->groups, V) * taps * V * V;
+    p.dw_floats = divide_up(way->dw_floats ? way->dw_floats : stored, 16) * 16;
+    plan_bands(&p, way);
+    StageWindow xw = {.first = {-s->pad[0], -s->pad[1]},
+                      .lines = {(p.band_rows - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1, weights_columns(s)},
+                      .last_row = (s->out[0] - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] - s->pad[0],
+                      .advance = p.band_rows * s->stride[0],
+                      .bands = p.bands,
+                      .form = p.pair == 2 ? STAGE_IMAGES : stage_form(problem->t)};
+    StageWindow dw = {.lines = {p.band_rows, s->out[1]},
+                      .last_row = s->out[0] - 1,
+                      .advance = p.band_rows,
+                      .bands = p.bands,
+                      .form = p.pair == 2 ? STAGE_IMAGES : STAGE_AS_IS};
+    p.x = stage_plan(problem, 0, &xw);
+    p.dy = stage_plan(problem, 1, &dw);
+    p.image_groups = min_i64(divide_up(s->N, p.pair), p.dw_floats * F <= 128 * 1024 ? MAX_PARTIALS : MAX_PARTIALS / 2);
+    p.image_groups = max_i64(1, min_i64(p.image_groups, partial_limit / (p.dw_floats * F)));
+    p.block_groups = min_i64(s->out_blocks, divide_up(CONV_FEW_PIECES, p.image_groups));
+    p.partial_bytes = (uint64_t)(p.image_groups * p.dw_floats * F);
+    return p;
+}
+
+void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi) {
+    Emitter *e = k->e;
+    Loop clear = loop_begin(e, lo, hi, e->V, 0, NULL);
+    emit_store(e, emit_vec(e, 0), partial, clear.iv);
+    loop_end(e, &clear, NULL);
+}
+
+LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band) {
+    if (p->s.out[0] % p->band_rows == 0) return emit_int(e, p->band_rows);
+    LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, p->s.out[0]), emit_mul_int(e, band, p->band_rows), "");
+    return emit_min_int(e, left, emit_int(e, p->band_rows));
+}
+
+/* The partial gradients added up in a fixed tree, SUM_VECTORS vectors a piece. */
+void lower_sum_partials(ConvKernel *k, const WeightsPlan *p) {
+    Emitter *e = k->e;
+    int64_t vectors = p->dw_floats / e->V;
+    Kernel *kernel;
+    char *key = arena_printf(lowering_arena(k->l), "sum-partials %lld of %lld", (long long)p->image_groups,
+                             (long long)p->dw_floats);
+    if (kernel_begin(k->l, "conv_sum_partials", key, 2, &kernel)) {
+        LLVMValueRef lo = emit_mul_int(e, e->piece, SUM_VECTORS), workspace = emit_buffer(e, 0);
+        LLVMValueRef hi = emit_min_int(e, emit_add_int(e, lo, emit_int(e, SUM_VECTORS)), emit_int(e, vectors));
+        Loop vector = loop_begin(e, lo, hi, 1, 0, NULL);
+        LLVMValueRef sum[MAX_PARTIALS], element = emit_mul_int(e, vector.iv, e->V);
+        for (int64_t i = 0; i < p->image_groups; i++)
+            sum[i] = emit_load(e, workspace, emit_add_int(e, element, emit_int(e, i * p->dw_floats)));
+        for (int64_t n = p->image_groups; n > 1; n = (n + 1) / 2)
+            for (int64_t i = 0; i < n / 2; i++) sum[i] = LLVMBuildFAdd(e->b, sum[i], sum[n - 1 - i], "");
+        emit_store(e, sum[0], emit_buffer(e, 1), element);
+        loop_end(e, &vector, NULL);
+        kernel_end(k->l, 0);
+    }
+    Place places[] = {k->places[k->workspace_buffer], k->places[k->result_buffer[0]]};
+    kernel_call(k->l, kernel, k->id, places, 2, divide_up(vectors, SUM_VECTORS), 0, (double)p->partial_bytes);
+}

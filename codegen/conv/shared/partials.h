@@ -1,0 +1,30 @@
+/* The gradient of the filters as partial gradients of groups of images, and their sum in a fixed tree. */
+#ifndef NETC_CODEGEN_CONV_PARTIALS_H
+#define NETC_CODEGEN_CONV_PARTIALS_H
+#include "codegen/conv/shared/stage.h"
+
+typedef struct WeightsPlan {
+    ConvShape s;
+    int64_t pair;                       /* images in a 32-bit word: 1 (f32), or 2 (bf16) */
+    int64_t image_groups, block_groups; /* pieces: image groups x ranges of output blocks */
+    int64_t band_rows, bands;
+    StagePlan x, dy;
+    int64_t dw_floats;      /* of one partial gradient */
+    uint64_t partial_bytes; /* workspace: one partial gradient per image group */
+} WeightsPlan;
+
+/* What a method wants of the plan. */
+typedef struct WeightsWay {
+    int64_t pair;        /* as above */
+    int64_t dw_floats;   /* 0: those of the stored filters */
+    int64_t stage_bytes; /* of scratch */
+    int64_t row_extra;   /* bytes that a row of output takes of it beside the staged operands */
+} WeightsWay;
+WeightsPlan weights_plan(const ConvProblem *p, const WeightsWay *way);
+int64_t weights_columns(const ConvShape *s); /* of x that a row of the output reads */
+
+void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi);
+LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band); /* output rows of the band */
+/* Adds the partial gradients in the workspace up, into result 0. */
+void lower_sum_partials(ConvKernel *k, const WeightsPlan *p);
+#endif

@@ -1,0 +1,45 @@
+/* Staging an operand. The operand's rows that a band of output rows needs, with its prologue applied and its padding written out
+ * as zeros, copied to scratch as [block][row][column][V]. Without padding and prologue the tensor is read in place. */
+#ifndef NETC_CODEGEN_CONV_STAGE_H
+#define NETC_CODEGEN_CONV_STAGE_H
+#include "codegen/conv/shared/kernel.h"
+
+enum {
+    STAGE_BYTES = 384 * 1024,      /* what a band of one operand may take of a 1 MB L2 */
+    STAGE_BOTH_BYTES = 512 * 1024, /* of two operands */
+};
+
+typedef enum StageForm {
+    STAGE_AS_IS,    /* f32 if copied, in place whatever the tensor's elements are */
+    STAGE_COPY,     /* f32, always copied */
+    STAGE_CHANNELS, /* bf16: 32-bit words of two channels; in place if the tensor need not be copied */
+    STAGE_IMAGES    /* 32-bit words of the bf16 of two images, the second of which is zero if there is none; always copied */
+} StageForm;
+typedef struct StagePlan {
+    bool copied, store, planar; /* planar: LAYOUT_IMAGES */
+    StageForm form;
+    int64_t channels, blocks, in[2];
+    int64_t origin[2]; /* line of the tensor that staged line 0 of band 0 is; negative in the padding */
+    int64_t lines[2];  /* staged rows and columns */
+    int64_t advance;   /* rows of the tensor from one band to the next */
+    int64_t bands;
+    int64_t row_stride, block_stride; /* elements of the copy or of the tensor */
+    uint64_t bytes;                   /* of scratch */
+} StagePlan;
+/* What the loops read of the operand: `lines` lines from `first` on in band 0, `advance` rows further in each next band;
+ * last_row is the last row that any band reads. */
+typedef struct StageWindow {
+    int64_t first[2], lines[2], last_row, advance, bands;
+    StageForm form;
+} StageWindow;
+StagePlan stage_plan(const ConvProblem *p, int operand, const StageWindow *w);
+StageForm stage_form(const Target *t); /* for loops that want f32 */
+
+/* Emits the copy for image n (STAGE_IMAGES: and n + 1), band b into scratch and returns the address of staged element 0. If the
+ * prologue's value is also stored, it is so where `store_if` holds (NULL: always). */
+LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef scratch,
+                        LLVMValueRef store_if);
+/* The same for the lines from <= line < to of the copy only. */
+LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef from,
+                         LLVMValueRef to, LLVMValueRef scratch, LLVMValueRef store_if);
+#endif

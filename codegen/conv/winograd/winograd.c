@@ -1,0 +1,95 @@
+/* The row of Winograd's method (winograd.h). */
+#include "codegen/conv/winograd/winograd.h"
+#include "codegen/conv/shared/cost.h"
+
+static const int64_t blocks[] = {16, 8, 32}; /* worth trying, in tiles */
+enum { BLOCKS = sizeof blocks / sizeof blocks[0], MAX_BLOCK = 256 };
+static const double rate = 1.7; /* multiply-adds a cycle, of two */
+/* Vector instructions to transform a tile of one channel block of dY for the weights' gradient; one filter. */
+enum { GRADIENT_TRANSFORM = 150, FILTER_TRANSFORM = 120 };
+
+static bool applies(const ConvProblem *p) {
+    return p->direction == CONV_WEIGHTS ? wino_weights_applies(p) : wino_applies(p);
+}
+
+bool wino_block_fits(const ConvChoice *choice) { return choice->sizes[0] <= MAX_BLOCK; }
+
+static const void *plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
+    if (!wino_block_fits(choice)) return NULL;
+    if (p->direction == CONV_WEIGHTS) {
+        WinoWeightsPlan weights = wino_weights_plan(p, choice);
+        return CONV_PLAN(arena, weights);
+    }
+    WinoPlan correlation = wino_plan(p, choice);
+    return CONV_PLAN(arena, correlation);
+}
+
+uint32_t wino_candidates(const ConvProblem *p, int64_t own, ConvChoice *out) {
+    (void)p;
+    uint32_t n = 0;
+    out[n++].sizes[0] = own;
+    for (int i = 0; i < BLOCKS; i++)
+        if (blocks[i] != own) out[n++].sizes[0] = blocks[i];
+    return n;
+}
+
+static uint32_t candidates(const ConvProblem *p, const void *own, ConvChoice *out) {
+    int64_t block = p->direction == CONV_WEIGHTS ? ((const WinoWeightsPlan *)own)->tiles.block
+                                                 : ((const WinoPlan *)own)->tiles.block;
+    return wino_candidates(p, block, out);
+}
+
+static double tiles_of(const ConvShape *s, const int64_t out[2]) {
+    return (double)(s->N * divide_up(out[0], WINO_OUT) * divide_up(out[1], WINO_OUT));
+}
+
+ConvWork wino_work(const ConvProblem *problem, const WinoPlan *p) {
+    const Correlation *c = &p->c;
+    const WinoForm *form = p->tiles.form;
+    double tiles = tiles_of(&problem->s, c->out), filter_bytes = (double)p->filter_bytes;
+    ConvWork w = {.copied = p->in_place ? 0 : 2 * (double)(c->N * p->bands) * (double)p->stage.bytes};
+    w.fma_cycles = (double)wino_points(form) * tiles * (double)c->channels_in * (double)c->out_blocks / rate;
+    w.transforms = tiles * (double)(form->input_cost * c->in_blocks + form->output_cost * c->out_blocks) +
+                   FILTER_TRANSFORM * cost_filters(&p->s);
+    w.copied += 0.5 * filter_bytes * (tiles / (double)p->tiles.block); /* read anew for each block of tiles */
+    return w;
+}
+
+ConvWork wino_weights_work(const ConvProblem *problem, const WinoWeightsPlan *plan) {
+    const ConvShape *s = &problem->s;
+    const WeightsPlan *p = &plan->partials;
+    double tiles = tiles_of(s, s->out);
+    ConvWork w = {.copied = 2 * (double)(s->N * p->bands) * (double)(p->x.bytes + p->dy.bytes) + 2 * (double)p->partial_bytes};
+    w.fma_cycles = WINO_POINTS * tiles * (double)s->I * (double)s->out_blocks / rate;
+    w.transforms = tiles * (double)(wino_plain.input_cost * s->in_blocks + GRADIENT_TRANSFORM * s->out_blocks) +
+                   FILTER_TRANSFORM * cost_filters(s) * (double)p->image_groups;
+    w.copied += (double)wino_sum_bytes(s) * tiles / (double)plan->tiles.block; /* read and written for each block of tiles */
+    return w;
+}
+
+static ConvWork work(const ConvProblem *p, const void *plan) {
+    return p->direction == CONV_WEIGHTS ? wino_weights_work(p, plan) : wino_work(p, plan);
+}
+
+static uint64_t workspace(const ConvProblem *p, const void *plan, bool fixed_filters) {
+    if (p->direction == CONV_WEIGHTS) return ((const WinoWeightsPlan *)plan)->partials.partial_bytes;
+    return fixed_filters ? ((const WinoPlan *)plan)->sums_bytes : wino_workspace(plan);
+}
+
+static void lower(Lowering *l, Val v, const void *plan) {
+    if (lowering_graph(l)->value[v].op == OP_CONV2D_BWD_WEIGHTS)
+        wino_lower_weights(l, v, plan);
+    else
+        wino_lower(l, v, plan);
+}
+
+const ConvMethod conv_winograd = {.name = "winograd",
+                                  .sizes = "block",
+                                  .nsizes = 1,
+                                  .applies = applies,
+                                  .plan = plan,
+                                  .candidates = candidates,
+                                  .work = work,
+                                  .workspace = workspace,
+                                  .lower = lower,
+                                  .pair = &wino_pair_method};

@@ -1,0 +1,11 @@
+/* Emitters beside those of the ops (lower_ID, program/lowering.h). */
+#ifndef NETC_CODEGEN_OPS_H
+#define NETC_CODEGEN_OPS_H
+#include "codegen/program/lowering.h"
+
+/* copy.c */
+void lower_copy(Lowering *l, const char *label, Place from, Place to, uint64_t bytes);
+void lower_unpad_rows(Lowering *l, const char *label, Place from, Place to, Type rows); /* padded rows -> dense rows */
+/* optimizer.c: apply_update of the recipe's optimiser over the whole block of parameters */
+void lower_optimizer(ProgramBuilder *p);
+#endif

@@ -1,0 +1,24 @@
+/* What a Lowering is made of, for the walk that fills it (lower/); emitters ask lowering.h. */
+#ifndef NETC_CODEGEN_LOWERING_STATE_H
+#define NETC_CODEGEN_LOWERING_STATE_H
+#include "codegen/program/lowering.h"
+
+struct Lowering {
+    ProgramBuilder *p;
+    const Graph *g;
+    CallList *entry;       /* where calls go */
+    CallList *prepare;     /* where calls go that need to be made once; NULL */
+    CallList *interrupted; /* the entry to return to */
+    Place *place;          /* by value id; RT_SPACE_COUNT: none */
+    Place *workspace;      /* by value id */
+    bool *read;            /* by value id: does anybody read this very result? */
+    bool *fixed;           /* by value id: depends on parameters and states alone */
+    const ConvSite **site; /* by value id; NULL: not a convolution */
+    bool whole;            /* codegen_run_graph */
+};
+
+static const Place nowhere = {RT_SPACE_COUNT, 0, false, 0};
+
+/* The RESULT value of v's result, v itself for 0, or NO_VAL. */
+Val lowering_result_value(const Graph *g, Val v, uint32_t result);
+#endif
