@@ -129,7 +129,7 @@ static void check_diverged(const char *body, const CodegenOptions *options) {
 }
 
 START_TEST(nan_stays_where_it_is) {
-    CodegenOptions ways[] = {{.conv = conv_method("direct")}, {.conv = CONV_GEMM}, {.conv = NULL}};
+    CodegenOptions ways[] = {{.conv = conv_method("direct")}, {.conv = conv_method("gemm")}, {.conv = NULL}};
     for (int i = 0; i < 3; i++) {
         ways[i].cpu = cpu_of(_i + i);
         check_diverged(diverged[_i], &ways[i]);
