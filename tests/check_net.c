@@ -221,7 +221,7 @@ static bool parse_run(Run *r, const char *spec) {
         if (!strcmp(word, "cpu") && value)
             r->code.cpu = value;
         else if (!strcmp(word, "conv") && value)
-            r->code.conv = !strcmp(value, "direct") ? CONV_DIRECT : !strcmp(value, "gemm") ? CONV_GEMM : CONV_AUTO;
+            r->code.conv = conv_method(value); /* NULL for auto */
         else if (!strcmp(word, "precision") && value)
             r->code.precision = !strcmp(value, "bf16") ? PRECISION_BF16 : PRECISION_F32;
         else if (!strcmp(word, "no-openblas"))
