@@ -87,9 +87,12 @@ def load():
         make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[o["kind"]]
         options = {"momentum": o["momentum"], "nesterov": o["nesterov"]} if o["kind"] == "sgd" else {"betas": (o["beta1"], o["beta2"]), "eps": o["eps"]}
         for fast in ({"fused": True}, {"foreach": True}):
-            try:
+            try:  # in one step of a spare weight: some versions refuse only there what they do not have on a CPU
+                spare = torch.zeros(1, requires_grad=True)
+                spare.grad = torch.zeros(1)
+                make([spare], lr=o["lr"], **options, **fast).step()
                 return make(groups, lr=o["lr"], **options, **fast)
-            except (TypeError, RuntimeError):  # this version does not have it on a CPU
+            except (TypeError, RuntimeError):
                 pass
         raise peer.Missing(f"torch.optim of this version is too old for {o['kind']}")
 

@@ -32,6 +32,23 @@ static const Zoo zoo[] = {
     {"se_preact_resnet164", 1905362, 0},
     {"resnet50", 25557032, 53120},
     {"se_resnet50", 28088024, 53120},
+    /* as kuangliu/pytorch-cifar, xternalz/WideResNet-pytorch and torchvision have them */
+    {"resnet18", 11173962, 9600},
+    {"resnet34", 21282122, 17024},
+    {"preact_resnet18", 11171146, 0},
+    {"senet18", 11260354, 0},
+    {"vgg16", 14728266, 8448},
+    {"mobilenet", 3217226, 21888},
+    {"mobilenetv2", 2296922, 0},
+    {"resnext29_2x64d", 9128778, 0},
+    {"regnetx_200mf", 2321946, 0},
+    {"densenet_cifar", 1000618, 0},
+    {"wrn_16_4", 2748890, 0},
+    {"wrn_28_10", 36479194, 17952},
+    {"lenet", 62006, 0},
+    {"alexnet", 61100840, 0},
+    {"squeezenet", 1235496, 0},
+    {"mobilenetv3_small", 2542856, 12112},
 };
 
 static Model compile(const char *name, Mode mode, int64_t batch) {
