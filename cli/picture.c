@@ -1,5 +1,6 @@
-/* Resizing, one axis after the other. */
+/* Which kind of picture a file is, and resizing, one axis after the other. */
 #include "cli/picture.h"
+#include "runtime/file.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -8,44 +9,96 @@ void picture_free(Picture *picture) {
     picture->rgb = NULL;
 }
 
-/* One axis: out[o][c] = sum of in[i][c] * triangle((i - centre) / support), normalised. Strides are in elements. */
+#ifdef NETC_WITHOUT_PNG
+bool png_read(FILE *file, Picture *picture, char *why, size_t why_size) {
+    (void)file, (void)picture;
+    snprintf(why, why_size, "this executable reads PPM and PGM alone: there was no libpng for its machine when netc was built");
+    return false;
+}
+#endif
+
+bool picture_read(const char *path, Picture *picture, char *why, size_t why_size) {
+    int64_t size;
+    const char *reason;
+    unsigned char magic[8] = {0};
+    *picture = (Picture){0};
+    FILE *file = file_open(path, &size, &reason);
+    if (!file) return snprintf(why, why_size, "%s", reason), false;
+    size_t n = fread(magic, 1, sizeof magic, file);
+    bool ok = !fseek(file, 0, SEEK_SET) && n >= 2;
+    if (ok && magic[0] == 'P' && (magic[1] == '5' || magic[1] == '6'))
+        ok = pnm_read(file, size, picture, why, why_size);
+    else if (ok && !memcmp(magic, "\x89PNG\r\n\x1a\n", sizeof magic))
+        ok = png_read(file, picture, why, why_size);
+    else
+        ok = false,
+        snprintf(why, why_size, "%s", ferror(file) ? strerror(errno) : "it is neither a PNG nor a binary PPM (P6) or PGM (P5)");
+    fclose(file);
+    if (!ok) picture_free(picture);
+    return ok;
+}
+
+/* ---- resizing ---- */
+
+/* out[o] = sum of in[i] * triangle((i - centre(o)) / support), normalised. */
 typedef struct Axis {
-    int64_t in, out, in_stride, out_stride;
+    int64_t in, out;
+    double scale, support;
 } Axis;
 
-static void resample_line(const Axis *axis, const float *in, float *out) {
-    double scale = (double)axis->in / (double)axis->out, support = scale > 1 ? scale : 1;
-    for (int64_t o = 0; o < axis->out; o++) {
-        double centre = ((double)o + 0.5) * scale - 0.5, total = 0, sum[3] = {0};
-        int64_t first = (int64_t)ceil(centre - support), last = (int64_t)floor(centre + support);
-        for (int64_t i = first < 0 ? 0 : first; i <= last && i < axis->in; i++) {
-            double weight = 1 - fabs((double)i - centre) / support;
+static Axis axis_make(int64_t in, int64_t out) {
+    double scale = (double)in / (double)out;
+    return (Axis){in, out, scale, scale > 1 ? scale : 1};
+}
+
+static double axis_centre(const Axis *a, int64_t o) { return ((double)o + 0.5) * a->scale - 0.5; }
+
+/* How much element i counts in output o; at most 0: not. */
+static double axis_weight(const Axis *a, int64_t o, int64_t i) { return 1 - fabs((double)i - axis_centre(a, o)) / a->support; }
+
+/* A row of pixels to out[width][3]. */
+static void resample_row(const Axis *a, const uint8_t *in, float *out) {
+    for (int64_t o = 0; o < a->out; o++) {
+        double centre = axis_centre(a, o), total = 0, sum[3] = {0};
+        int64_t first = (int64_t)ceil(centre - a->support), last = (int64_t)floor(centre + a->support);
+        for (int64_t i = first < 0 ? 0 : first; i <= last && i < a->in; i++) {
+            double weight = axis_weight(a, o, i);
             if (weight <= 0) continue;
             total += weight;
-            for (int c = 0; c < 3; c++) sum[c] += weight * in[i * axis->in_stride + c];
+            for (int c = 0; c < 3; c++) sum[c] += weight * in[i * 3 + c];
         }
-        for (int c = 0; c < 3; c++) out[o * axis->out_stride + c] = (float)(sum[c] / total);
+        for (int c = 0; c < 3; c++) out[o * 3 + c] = (float)(sum[c] / total);
+    }
+}
+
+/* Adds row i to the sums of the output rows that it counts in, sum[height][1 + line]: the weights, then the row. */
+static void add_row(const Axis *a, int64_t i, const float *row, int64_t line, double *sum) {
+    int64_t first = (int64_t)floor(((double)i - a->support + 0.5) / a->scale - 0.5) - 1;
+    int64_t last = (int64_t)ceil(((double)i + a->support + 0.5) / a->scale - 0.5) + 1;
+    for (int64_t o = first < 0 ? 0 : first; o <= last && o < a->out; o++) {
+        double weight = axis_weight(a, o, i), *to = sum + o * (1 + line);
+        if (weight <= 0) continue;
+        to[0] += weight;
+        for (int64_t k = 0; k < line; k++) to[1 + k] += weight * row[k];
     }
 }
 
 bool picture_resize(const Picture *picture, int64_t width, int64_t height, uint8_t *planes) {
-    int64_t in_w = picture->width, in_h = picture->height;
-    float *row = malloc((size_t)in_w * 3 * sizeof *row);
-    float *narrow = malloc((size_t)in_h * (size_t)width * 3 * sizeof *narrow);
-    float *column = malloc((size_t)height * 3 * sizeof *column);
-    bool ok = row && narrow && column;
-    Axis across = {in_w, width, 3, 3}, down = {in_h, height, width * 3, 3};
-    for (int64_t y = 0; ok && y < in_h; y++) {
-        for (int64_t i = 0; i < in_w * 3; i++) row[i] = picture->rgb[y * in_w * 3 + i];
-        resample_line(&across, row, narrow + y * width * 3);
+    Axis across = axis_make(picture->width, width), down = axis_make(picture->height, height);
+    int64_t line = width * 3;
+    float *row = malloc((size_t)line * sizeof *row);
+    double *sum = calloc((size_t)(height * (1 + line)), sizeof *sum);
+    bool ok = row && sum;
+    for (int64_t y = 0; ok && y < picture->height; y++) {
+        resample_row(&across, picture->rgb + y * picture->width * 3, row);
+        add_row(&down, y, row, line, sum);
     }
-    for (int64_t x = 0; ok && x < width; x++) {
-        resample_line(&down, narrow + x * 3, column);
-        for (int64_t y = 0; y < height; y++)
-            for (int c = 0; c < 3; c++) planes[((int64_t)c * height + y) * width + x] = (uint8_t)lrintf(column[y * 3 + c]);
-    }
+    for (int64_t y = 0; ok && y < height; y++)
+        for (int64_t k = 0; k < line; k++) {
+            const double *from = sum + y * (1 + line);
+            planes[(k % 3 * height + y) * width + k / 3] = (uint8_t)lrintf((float)(from[1 + k] / from[0]));
+        }
     free(row);
-    free(narrow);
-    free(column);
+    free(sum);
     return ok;
 }

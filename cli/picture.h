@@ -1,20 +1,34 @@
-/* Pictures as 8-bit RGB, interleaved, and their resizing. Who reads files of which kind is the program's affair. */
+/* Pictures as 8-bit RGB, interleaved: reading PNG, PPM and PGM, and resizing. */
 #ifndef NETC_CLI_PICTURE_H
 #define NETC_CLI_PICTURE_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 typedef struct Picture {
     int64_t width, height;
     uint8_t *rgb; /* [height][width][3], malloc'd */
 } Picture;
 
-/* False with a reason in why. */
-typedef bool (*PictureReader)(const char *path, Picture *picture, char *why, size_t why_size);
+enum { PICTURE_PIXELS = 1 << 26 }; /* the most that are read: 64 megapixels, 192 MB */
+
+/* A file of any of these kinds, told apart by their first bytes:
+ *     PNG        every kind, by libpng: gray, palette, 1 to 16 bits, interlaced. Levels are brought from the file's gAMA to 1/2.2; without
+ *                one they stand as they are, those of 16 bits too, of which the upper 8 are kept (rounded). Colour profiles (iCCP, cHRM)
+ *                are not applied. Transparency is laid on white, in linear light.
+ *     PPM, PGM   binary (P6, P5), up to 8 bits, scaled to 255.
+ * False with a reason in why. */
+bool picture_read(const char *path, Picture *picture, char *why, size_t why_size);
 void picture_free(Picture *picture);
 
 /* Resized to planes[3][height][width]. Shrinking averages over the area that a pixel covers (a triangle filter as wide as
- * the scale, so nothing aliases), growing is bilinear. A picture of that very size is copied unchanged. */
+ * the scale, so nothing aliases), growing is bilinear. A picture of that very size is copied unchanged. Memory beyond the
+ * picture: a row of it, and the result. */
 bool picture_resize(const Picture *picture, int64_t width, int64_t height, uint8_t *planes);
+
+/* Inside picture_read: one kind, from its first byte on; the file has `size` bytes. After a failure picture->rgb may still need
+ * picture_free. */
+bool pnm_read(FILE *file, int64_t size, Picture *picture, char *why, size_t why_size);
+bool png_read(FILE *file, Picture *picture, char *why, size_t why_size);
 #endif

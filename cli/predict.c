@@ -1,4 +1,5 @@
 /* The most likely classes of pictures. */
+#include "cli/picture.h"
 #include "cli/report.h"
 #include "cli/run.h"
 #include <inttypes.h>
@@ -49,17 +50,17 @@ static void print_scores(const Options *o, const RtData *data, const char *file,
 }
 
 /* One file into its place in the batch of planes. */
-static int load_picture(PictureReader read, const char *file, const RtProgram *program, uint8_t *planes) {
+static int load_picture(const char *file, const RtProgram *program, uint8_t *planes) {
     Picture picture;
     char why[256];
-    if (!read(file, &picture, why, sizeof why)) return fail(EXIT_INPUT, "cannot read the picture '%s': %s", file, why);
+    if (!picture_read(file, &picture, why, sizeof why)) return fail(EXIT_INPUT, "cannot read the picture '%s': %s", file, why);
     bool resized = picture_resize(&picture, program->width, program->height, planes);
     picture_free(&picture);
     return resized ? EXIT_OK : fail(EXIT_IO, "out of memory");
 }
 
 /* The batch of a compiled net is fixed, so pictures go through in groups; a bad file is reported and the others still run. */
-static int predict_all(RtMachine *m, const Options *o, uint32_t first, PictureReader read, const RtData *data) {
+static int predict_all(RtMachine *m, const Options *o, uint32_t first, const RtData *data) {
     const RtProgram *program = rt_machine_program(m);
     int64_t plane = program->channels * program->height * program->width;
     uint8_t *images = malloc((size_t)(program->batch * plane));
@@ -70,7 +71,7 @@ static int predict_all(RtMachine *m, const Options *o, uint32_t first, PictureRe
     for (uint32_t next = first; next < o->noperands;) {
         int64_t n = 0;
         for (; next < o->noperands && n < program->batch; next++) {
-            int loaded = load_picture(read, o->operand[next], program, images + n * plane);
+            int loaded = load_picture(o->operand[next], program, images + n * plane);
             if (loaded)
                 status = loaded;
             else
@@ -95,8 +96,8 @@ int check_predict(const RtProgram *program) {
     return fail(EXIT_INPUT, "%s takes %" PRId64 " channels, but pictures have 3", program->model, program->channels);
 }
 
-int run_predict(RtMachine *m, const Options *o, uint32_t first, PictureReader read, const RtData *data) {
+int run_predict(RtMachine *m, const Options *o, uint32_t first, const RtData *data) {
     RtError error = {{0}};
     RtStatus loaded = rt_weights_load(o->weights, m, say, &error);
-    return loaded ? fail_rt(loaded, &error) : predict_all(m, o, first, read, data);
+    return loaded ? fail_rt(loaded, &error) : predict_all(m, o, first, data);
 }

@@ -1,11 +1,11 @@
 /* Messages, small texts and files for the subcommands. They speak in the name of the program that runs: netc, or an executable.
  */
 #include "cli/report.h"
+#include "runtime/file.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 int fail(int status, const char *format, ...) {
@@ -61,22 +61,23 @@ void print_json_string(FILE *out, const char *text) {
 enum { FILE_LIMIT = 1 << 30 };
 
 char *read_file(const char *path, size_t *length, int *status) {
-    FILE *file = fopen(path, "rb");
-    struct stat info;
+    int64_t size;
+    const char *why;
+    FILE *file = file_open(path, &size, &why);
     char *text = NULL;
-    if (!file || fstat(fileno(file), &info)) {
-        *status = fail(errno == ENOENT ? EXIT_INPUT : EXIT_IO, "cannot open '%s': %s", path, strerror(errno));
-    } else if (!S_ISREG(info.st_mode) || info.st_size > FILE_LIMIT) {
-        *status = fail(EXIT_INPUT, "'%s' is not a file that can be read whole", path);
-    } else if (!(text = malloc((size_t)info.st_size + 1))) {
+    if (!file) {
+        *status = fail(file_misnamed() ? EXIT_INPUT : EXIT_IO, "cannot open '%s': %s", path, why);
+    } else if (size > FILE_LIMIT) {
+        *status = fail(EXIT_INPUT, "'%s' is too large to be read whole: it has %lld bytes", path, (long long)size);
+    } else if (!(text = malloc((size_t)size + 1))) {
         *status = fail(EXIT_IO, "out of memory");
-    } else if (fread(text, 1, (size_t)info.st_size, file) != (size_t)info.st_size) {
+    } else if (fread(text, 1, (size_t)size, file) != (size_t)size) {
         *status = fail(EXIT_IO, "cannot read '%s': %s", path, ferror(file) ? strerror(errno) : "the file became shorter");
         free(text);
         text = NULL;
     } else {
-        text[info.st_size] = 0;
-        *length = (size_t)info.st_size;
+        text[size] = 0;
+        *length = (size_t)size;
     }
     if (file) fclose(file);
     return text;

@@ -3,7 +3,6 @@
 #ifndef NETC_CLI_RUN_H
 #define NETC_CLI_RUN_H
 #include "cli/options.h"
-#include "cli/picture.h"
 #include "runtime/rt.h"
 
 /* What a training needs besides a machine. Opened before anything is compiled: what cannot be is said then. */
@@ -20,8 +19,8 @@ int run_train(RtMachine *m, const Options *o, const Training *t);
 int check_weights(const RtProgram *program, const Options *o); /* do --weights fit it? */
 int run_eval(RtMachine *m, const Options *o, const RtData *data);
 int run_init(RtMachine *m, const Options *o);
-/* The pictures are o's operands from `first` on, read by `read`; data is of describe_data. */
-int run_predict(RtMachine *m, const Options *o, uint32_t first, PictureReader read, const RtData *data);
+/* The pictures are o's operands from `first` on; data is of describe_data. */
+int run_predict(RtMachine *m, const Options *o, uint32_t first, const RtData *data);
 int check_predict(const RtProgram *program); /* does it take pictures? */
 
 int64_t count_parameters(const RtProgram *program); /* trainable numbers */

@@ -8,8 +8,8 @@ static const Command commands[] = {
      "and SIGTERM save a checkpoint and exit with 130; --resume then continues with the same bits as if nothing had\n"
      "happened. A directory that holds a training is used again only with --resume or --overwrite.\n"},
     {"eval", CMD_EVAL, command_eval, "netc eval MODEL --weights FILE [options]", "measure a trained model on the test set", ""},
-    {"predict", CMD_PREDICT, command_predict, "netc predict MODEL --weights FILE PICTURE.png... [options]",
-     "classify pictures (PNG of any size)", "Each picture is resized to the net's input.\n"},
+    {"predict", CMD_PREDICT, command_predict, "netc predict MODEL --weights FILE PICTURE... [options]",
+     "classify pictures (PNG, PPM or PGM of any size)", "Each picture is resized to the net's input.\n"},
     {"init", CMD_INIT, command_init, "netc init MODEL --seed S -o FILE.safetensors [options]", "write a model's initial weights",
      "The weights are those that 'netc train MODEL --seed S' starts from.\n"},
     {"ir", CMD_IR, command_ir, "netc ir MODEL [options]", "print a model's graph at any stage",

@@ -1,5 +1,4 @@
-/* netc predict: the most likely classes of PNG pictures. */
-#include "driver/picture.h"
+/* netc predict: the most likely classes of pictures. */
 #include "driver/shape.h"
 
 int command_predict(const Options *options) {
@@ -19,7 +18,7 @@ int command_predict(const Options *options) {
     if (!status) status = check_weights(&shape.program, &small);
     if (!status) status = describe_data(&shape.program, &small, &data);
     if (!status) status = session_machine(&session, false, true, "predict");
-    if (!status) status = run_predict(session.machine, &small, 1, picture_read, &data);
+    if (!status) status = run_predict(session.machine, &small, 1, &data);
     rt_data_free(&data);
     shape_free(&shape);
     session_close(&session);

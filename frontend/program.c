@@ -3,12 +3,12 @@
 #include "frontend/program.h"
 #include "frontend/builtin.h"
 #include "frontend/parser.h"
+#include "runtime/file.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct Source {
     const char *path, *real;
@@ -26,18 +26,14 @@ typedef struct Loader {
 
 /* The text of a regular file of at most MAX_FILE_BYTES, or NULL with a reason. */
 static char *read_source(Arena *arena, const char *path, size_t *length, const char **why) {
-    struct stat info;
-    FILE *file = fopen(path, "rb");
+    int64_t size;
+    FILE *file = file_open(path, &size, why);
     char *text = NULL;
-    if (!file || fstat(fileno(file), &info)) {
-        *why = strerror(errno);
-    } else if (!S_ISREG(info.st_mode)) {
-        *why = S_ISDIR(info.st_mode) ? "it is a directory" : "it is not a regular file";
-    } else if (info.st_size > MAX_FILE_BYTES) {
+    if (file && size > MAX_FILE_BYTES) {
         *why = "it is larger than 1 MB";
-    } else {
-        text = arena_alloc(arena, (size_t)info.st_size + 1);
-        *length = fread(text, 1, (size_t)info.st_size, file);
+    } else if (file) {
+        text = arena_alloc(arena, (size_t)size + 1);
+        *length = fread(text, 1, (size_t)size, file);
         if (ferror(file)) {
             *why = strerror(errno);
             text = NULL;

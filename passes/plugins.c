@@ -3,6 +3,7 @@
 #include "ir/nearest.h"
 #include "passes/driver.h"
 #include "passes/plugin.h"
+#include "runtime/file.h"
 #include <dlfcn.h>
 #include <string.h>
 
@@ -18,8 +19,12 @@ static bool refuse(Diag *diag, const char *format, ...) {
 static bool load(Plugins *p, Arena *arena, const char *path, Diag *diag) {
     /* A name without a slash would be searched for in the system's library path. */
     const char *file = strchr(path, '/') ? path : arena_printf(arena, "./%s", path);
-    void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-    if (!library) return refuse(diag, "cannot load the passes of '%s': %s", path, dlerror());
+    int64_t size;
+    const char *why;
+    FILE *regular = file_open(file, &size, &why); /* dlopen would wait for a pipe's writer */
+    if (regular) fclose(regular);
+    void *library = regular ? dlopen(file, RTLD_NOW | RTLD_LOCAL) : NULL;
+    if (!library) return refuse(diag, "cannot load the passes of '%s': %s", path, regular ? dlerror() : why);
     uint32_t i = p->count++;
     p->library[i] = library;
     p->path[i] = path;

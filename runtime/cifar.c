@@ -1,6 +1,7 @@
 /* CIFAR-10 and CIFAR-100, binary version (Krizhevsky, 2009): records of one or two label bytes and 3072 pixels, planes R, G, B.
  * Sizes and labels are checked, so that a truncated or mislabelled file ends in a sentence and not in a strange training. */
 #include "runtime/data.h"
+#include "runtime/file.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +52,7 @@ static RtStatus check_files(const Cifar *c, const char *directory, RtError *erro
         snprintf(path, sizeof path, "%s/%s", directory, c->file[i]);
         if (stat(path, &s) != 0)
             return rt_fail(error, errno == ENOENT ? RT_INPUT : RT_IO, "cannot open %s: %s", path, strerror(errno));
-        if (!S_ISREG(s.st_mode)) return rt_fail(error, RT_INPUT, "%s is not a file", path);
+        if (!S_ISREG(s.st_mode)) return rt_fail(error, RT_INPUT, "cannot open %s: it is not a regular file", path);
         if (s.st_size != expected)
             return rt_fail(error, RT_INPUT, "%s is %s: %lld bytes, a file of this name has %lld", path,
                            s.st_size < expected ? "truncated" : "too long", (long long)s.st_size, expected);
@@ -63,8 +64,10 @@ static RtStatus check_files(const Cifar *c, const char *directory, RtError *erro
 static RtStatus read_file(const Cifar *c, const char *directory, int index, uint8_t *images, uint8_t *labels, RtError *error) {
     char path[PATH_LENGTH];
     snprintf(path, sizeof path, "%s/%s", directory, c->file[index]);
-    FILE *f = fopen(path, "rb");
-    if (!f) return rt_fail(error, RT_IO, "cannot open %s: %s", path, strerror(errno));
+    int64_t size;
+    const char *why;
+    FILE *f = file_open(path, &size, &why);
+    if (!f) return rt_fail(error, file_misnamed() ? RT_INPUT : RT_IO, "cannot open %s: %s", path, why);
     RtStatus status = RT_OK;
     uint8_t head[2];
     for (int64_t i = 0; status == RT_OK && i < c->records[index]; i++) {

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The step that a line speaks of; false if it is not one of ours (a line cut short by a crash). */
@@ -40,6 +41,9 @@ static long kept_length(FILE *f, uint64_t step) {
 RtStatus rt_metrics_open(RtMetrics *m, const char *directory, bool resume, uint64_t step, RtError *error) {
     *m = (RtMetrics){0};
     if (asprintf(&m->path, "%s/metrics.jsonl", directory) < 0) return rt_fail(error, RT_MEMORY, "out of memory");
+    struct stat s;
+    if (!stat(m->path, &s) && !S_ISREG(s.st_mode)) /* a pipe would wait for its other end */
+        return rt_fail(error, RT_IO, "cannot write %s: it is not a regular file", m->path);
     m->file = resume ? fopen(m->path, "r+") : fopen(m->path, "w");
     if (!m->file && resume && errno == ENOENT) m->file = fopen(m->path, "w");
     if (!m->file) return rt_fail(error, RT_IO, "cannot write %s: %s", m->path, strerror(errno));

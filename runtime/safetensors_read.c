@@ -1,11 +1,11 @@
 /* Reading safetensors: every byte of the header is distrusted. See safetensors.h. */
+#include "runtime/file.h"
 #include "runtime/json.h"
 #include "runtime/safetensors.h"
 #include "runtime/sha256.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const int64_t max_header = 64 << 20, max_file = (int64_t)64 << 30;
 enum { MAX_TENSORS = 200000 };
@@ -149,19 +149,16 @@ static RtStatus check_sum(const StFile *f, RtError *error) {
 }
 
 static RtStatus read_whole(const char *path, StFile *file, int64_t *size, RtError *error) {
-    FILE *f = fopen(path, "rb");
-    struct stat s;
-    if (!f) return rt_fail(error, errno == ENOENT ? RT_INPUT : RT_IO, "cannot open %s: %s", path, strerror(errno));
+    const char *why;
+    FILE *f = file_open(path, size, &why);
+    if (!f) return rt_fail(error, file_misnamed() ? RT_INPUT : RT_IO, "cannot open %s: %s", path, why);
     RtStatus status = RT_OK;
-    if (fstat(fileno(f), &s) != 0 || !S_ISREG(s.st_mode))
-        status = rt_fail(error, RT_INPUT, "%s is not a file", path);
-    else if (s.st_size < 8 || s.st_size > max_file)
-        status = rt_fail(error, RT_INPUT, "%s is not a safetensors file: it has %lld bytes", path, (long long)s.st_size);
-    else if (!(file->bytes = file->owned = malloc((size_t)s.st_size)))
+    if (*size < 8 || *size > max_file)
+        status = rt_fail(error, RT_INPUT, "%s is not a safetensors file: it has %lld bytes", path, (long long)*size);
+    else if (!(file->bytes = file->owned = malloc((size_t)*size)))
         status = rt_fail(error, RT_INPUT, "not enough memory to read %s", path);
-    else if (fread(file->owned, (size_t)s.st_size, 1, f) != 1)
+    else if (fread(file->owned, (size_t)*size, 1, f) != 1)
         status = rt_fail(error, RT_IO, "cannot read %s: %s", path, ferror(f) ? strerror(errno) : "it ends early");
-    *size = status == RT_OK ? s.st_size : 0;
     fclose(f);
     return status;
 }

@@ -1,17 +1,12 @@
 /* A file: header, object code. The header holds a magic number, the length, and a checksum of all that follows it. */
 #include "codegen/program/cache.h"
+#include "runtime/file.h"
 #include "runtime/sha256.h"
 #include <dirent.h>
 #include <elf.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <link.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 typedef struct FileHeader {
     char magic[8];
@@ -85,15 +80,6 @@ static uint64_t file_checksum(const FileHeader *h, const void *object) {
     return checksum(hash, object, h->size);
 }
 
-static bool read_whole(int file, void *to, size_t size) {
-    for (size_t done = 0; done < size;) {
-        ssize_t n = read(file, (char *)to + done, size - done);
-        if (n <= 0) return false;
-        done += (size_t)n;
-    }
-    return true;
-}
-
 /* Code that another user can have written is not run. */
 static bool is_trusted(const struct stat *status) {
     return (status->st_uid == geteuid() || status->st_uid == 0) && !(status->st_mode & (S_IWGRP | S_IWOTH));
@@ -102,16 +88,18 @@ static bool is_trusted(const struct stat *status) {
 bool kernel_cache_read(const char *directory, const char *name, CachedKernel *kernel) {
     char path[4096];
     path_of(path, directory, name);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return false;
+    int64_t size;
+    const char *why;
+    FILE *file = file_open(path, &size, &why);
+    if (!file) return false;
     FileHeader h;
     struct stat status;
-    bool whole = !fstat(file, &status) && is_trusted(&status) && read_whole(file, &h, sizeof h) &&
-                 !memcmp(h.magic, magic, sizeof magic) && h.size <= MAX_OBJECT && (uint64_t)status.st_size == sizeof h + h.size;
+    bool whole = !fstat(fileno(file), &status) && is_trusted(&status) && fread(&h, sizeof h, 1, file) == 1 &&
+                 !memcmp(h.magic, magic, sizeof magic) && h.size <= MAX_OBJECT && (uint64_t)size == sizeof h + h.size;
     void *object = whole ? malloc(h.size + 1) : NULL;
-    whole = object && read_whole(file, object, h.size) && file_checksum(&h, object) == h.checksum;
-    if (whole && time(NULL) - status.st_mtime > USED_SECONDS) futimens(file, NULL); /* what is used is trimmed last */
-    close(file);
+    whole = object && fread(object, 1, h.size, file) == h.size && file_checksum(&h, object) == h.checksum;
+    if (whole && time(NULL) - status.st_mtime > USED_SECONDS) futimens(fileno(file), NULL); /* what is used is trimmed last */
+    fclose(file);
     if (!whole) {
         free(object);
         return false;

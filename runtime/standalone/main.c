@@ -4,7 +4,6 @@
 #include "cli/run.h"
 #include "ir/nearest.h"
 #include "runtime/standalone/level.h"
-#include "runtime/standalone/pnm.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -40,7 +39,7 @@ static int train_on(RtMachine *m, const Task *t) {
 }
 
 static int eval_on(RtMachine *m, const Task *t) { return run_eval(m, t->o, &t->data); }
-static int predict_on(RtMachine *m, const Task *t) { return run_predict(m, t->o, 0, pnm_read, &t->data); }
+static int predict_on(RtMachine *m, const Task *t) { return run_predict(m, t->o, 0, &t->data); }
 static int init_on(RtMachine *m, const Task *t) { return run_init(m, t->o); }
 
 static int train(const Options *o) {
@@ -124,7 +123,7 @@ typedef struct Action {
 static const Action actions[] = {
     {"train", RUN_TRAIN, train, "", "train the model (what is done without a command)"},
     {"eval", RUN_EVAL, eval, "--weights=FILE", "measure a trained model on the test set"},
-    {"predict", RUN_PREDICT, predict, "--weights=FILE PICTURE...", "classify pictures: binary PPM or PGM (P6, P5) of any size"},
+    {"predict", RUN_PREDICT, predict, "--weights=FILE PICTURE...", "classify pictures: PNG, or binary PPM or PGM, of any size"},
     {"init", RUN_INIT, init, "-o FILE.safetensors", "write the initial weights of a seed"},
     {"data", RUN_DATA, data, "check [DATA] | path", "check a data set, or print where data sets are looked up"},
     {"help", RUN_HELP, help, "[COMMAND]", "explain a command"},

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from e2e import SMALL, Workspace, check, fabricate_cifar10, metrics, read_safetensors, step_losses, recomputable
+from e2e import SMALL, Workspace, check, fabricate_cifar10, metrics, read_safetensors, step_losses, recomputable, write_png
 
 STEPS = 20
 MODEL = [SMALL, "--set", "se=true"]
@@ -67,6 +67,11 @@ def check_commands(at, program):
         file.write(b"P5\n20 10\n# comment\n100\n" + bytes(i % 101 for i in range(200)))
     out, _ = run(at, program, "predict", "--weights", weights, "picture.ppm", "gray.pgm")
     check([line.split(":")[0] for line in out.splitlines()] == ["picture.ppm", "gray.pgm"], f"predict printed:\n{out}")
+    write_png(at("picture.png"), 32, 32, kind=2, pixel=lambda x, y: [8 * x, 8 * y, 0])
+    write_png(at("gray16.png"), 9, 7, kind=0, depth=16, interlace=True, pixel=lambda x, y: [4000 * x + 5000 * y])
+    pictures = ["picture.png", "gray16.png", "picture.ppm", "gray.pgm"]
+    theirs = at.run("predict", *MODEL, "--weights", weights, *pictures)[0]
+    check(run(at, program, "predict", "--weights", weights, *pictures)[0] == theirs, f"predict differs from netc's:\n{theirs}")
     with open(at("short.ppm"), "wb") as file:
         file.write(b"P6 32 32 255\n")
     check("too short" in run(at, program, "predict", "--weights", weights, "short.ppm", status=1)[1], "a short picture")

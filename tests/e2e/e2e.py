@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SMALL = os.path.join(HERE, "small.net")
@@ -124,6 +125,47 @@ def lively_weights(at, model, path, seed):
             data = struct.pack(f"<{shape[0]}f", *(source.uniform(low, high) for _ in range(shape[0])))
         tensors[name] = (dtype, shape, data)
     write_safetensors(path, tensors)
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def write_png(path, width, height, pixel, kind, depth=8, palette=None, interlace=False, gamma=None, raw=None):
+    """pixel(x, y) gives the samples of one pixel, for depths under 8 a single one; or raw has them all, filter bytes too. kind is PNG's
+    colour type, gamma its gAMA chunk."""
+
+    def rows(xs, ys):
+        raw = b""
+        for y in ys:
+            samples = [s for x in xs for s in pixel(x, y)]
+            if depth == 16:
+                row = b"".join(struct.pack(">H", s) for s in samples)
+            elif depth == 8:
+                row = bytes(samples)
+            else:
+                bits = "".join(format(s, f"0{depth}b") for s in samples)
+                bits += "0" * (-len(bits) % 8)
+                row = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
+            raw += b"\0" + row
+        return raw
+
+    if raw is not None:
+        pass
+    elif interlace:
+        starts = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+        passes = [(range(x, width, dx), range(y, height, dy)) for x, y, dx, dy in starts]
+        raw = b"".join(rows(xs, ys) for xs, ys in passes if len(xs) and len(ys))
+    else:
+        raw = rows(range(width), range(height))
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlace)
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header))
+        if gamma:
+            file.write(png_chunk(b"gAMA", struct.pack(">I", gamma)))
+        if palette:
+            file.write(png_chunk(b"PLTE", bytes(palette)))
+        file.write(png_chunk(b"IDAT", zlib.compress(raw)) + png_chunk(b"IEND", b""))
 
 
 def fabricate_cifar10(directory, seed=1, distinct=1000):

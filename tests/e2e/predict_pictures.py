@@ -1,45 +1,10 @@
-"""netc predict on PNG files of every kind: gray, palette, alpha, 16 bits, interlaced, one pixel, wide; and on files that are none."""
+"""netc predict on pictures of every kind: PNG (gray, palette, alpha, 16 bits, gamma, interlaced, one pixel, wide), PPM and PGM; and on
+files that are none."""
 import json
-import struct
-import zlib
+import os
+import subprocess
 
-from e2e import SMALL, Workspace, check
-
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(path, width, height, pixel, kind, depth=8, palette=None, interlace=False):
-    """pixel(x, y) gives the samples of one pixel; for depths under 8 a single sample."""
-
-    def rows(xs, ys):
-        raw = b""
-        for y in ys:
-            samples = [s for x in xs for s in pixel(x, y)]
-            if depth == 16:
-                row = b"".join(struct.pack(">H", s) for s in samples)
-            elif depth == 8:
-                row = bytes(samples)
-            else:
-                bits = "".join(format(s, f"0{depth}b") for s in samples)
-                bits += "0" * (-len(bits) % 8)
-                row = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
-            raw += b"\0" + row
-        return raw
-
-    if interlace:
-        starts = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
-        passes = [(range(x, width, dx), range(y, height, dy)) for x, y, dx, dy in starts]
-        raw = b"".join(rows(xs, ys) for xs, ys in passes if len(xs) and len(ys))
-    else:
-        raw = rows(range(width), range(height))
-    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlace)
-    with open(path, "wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header))
-        if palette:
-            file.write(chunk(b"PLTE", bytes(palette)))
-        file.write(chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b""))
+from e2e import NETC, SMALL, Workspace, check, write_png
 
 
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
@@ -62,7 +27,7 @@ def write_pictures(at):
         "interlaced": dict(kind=RGB, pixel=lambda x, y: [shade(x, y)] * 3, interlace=True),
     }
     for name, options in same.items():
-        png(at(name + ".png"), 32, 32, **options)
+        write_png(at(name + ".png"), 32, 32, **options)
     other = {
         "one_pixel": (1, 1, dict(kind=RGB, pixel=lambda x, y: [10, 20, 30])),
         "wide": (301, 2, dict(kind=RGB, pixel=lambda x, y: [shade(x, y)] * 3)),
@@ -71,8 +36,50 @@ def write_pictures(at):
         "transparent": (40, 40, dict(kind=RGBA, pixel=lambda x, y: [shade(x, y), 0, 0, x])),
     }
     for name, (width, height, options) in other.items():
-        png(at(name + ".png"), width, height, **options)
-    return [at(n + ".png") for n in same], [at(n + ".png") for n in other]
+        write_png(at(name + ".png"), width, height, **options)
+    pixels = [(shade(x, y),) * 3 for y in range(32) for x in range(32)]
+    with open(at("same.ppm"), "wb") as file:
+        file.write(b"P6 32 32\n# a comment\n255\n" + bytes(s for p in pixels for s in p))
+    with open(at("same.pgm"), "wb") as file:
+        file.write(b"P5\n32 32 255\n" + bytes(p[0] for p in pixels))
+    return [at(n + ".png") for n in same] + [at("same.ppm"), at("same.pgm")], [at(n + ".png") for n in other]
+
+
+def check_levels(at, predict):
+    """What docs/cli.md says of gamma and transparency: each pair of pictures shows the same levels, so it is given the same scores."""
+    light = lambda x, y: 64 + shade(x, y) % 192  # libpng's tables are coarse for dark levels
+    pairs = {
+        "linear16": (dict(kind=GRAY, depth=16, gamma=100000, pixel=lambda x, y: [round(65535 * (light(x, y) / 255) ** 2.2)]),
+                     dict(kind=GRAY, pixel=lambda x, y: [light(x, y)])),
+        "same_gamma": (dict(kind=GRAY, gamma=45455, pixel=lambda x, y: [shade(x, y)]), dict(kind=GRAY, pixel=lambda x, y: [shade(x, y)])),
+        "on_white": (dict(kind=RGBA, pixel=lambda x, y: [shade(x, y), 9, 200, 0 if x < 16 else 255]),
+                     dict(kind=RGB, pixel=lambda x, y: [255] * 3 if x < 16 else [shade(x, y), 9, 200])),
+        "half": (dict(kind=GRAY_ALPHA, depth=8, pixel=lambda x, y: [0, 128]), # half of white's light is 186, not 128
+                 dict(kind=GRAY, pixel=lambda x, y: [186])),
+    }
+    for name, options in pairs.items():
+        files = [at(f"{name}{i}.png") for i in range(2)]
+        for file, option in zip(files, options):
+            write_png(file, 32, 32, **option)
+        tops = [json.loads(line)["top"] for line in at.run(*predict, "--json", "--top", 10, *files)[0].splitlines()]
+        check(tops[0] == tops[1], f"{name}: {tops}")
+
+
+def check_memory(at, predict):
+    """A picture of a million rows takes what a million pixels take, and not the rows of its resized copy."""
+    write_png(at("tall_rows.png"), 1, 1000000, pixel=None, kind=RGB, raw=b"\0" b"abc" * 1000000)
+    peak = []
+    for file in ("rgb.png", "tall_rows.png"):
+        child = subprocess.Popen([NETC, *map(str, predict), at(file)], stdout=subprocess.DEVNULL, env=at.environment())
+        _, status, usage = os.wait4(child.pid, 0)
+        check(status == 0, f"{file}: {status}")
+        peak.append(usage.ru_maxrss)
+    check(peak[1] - peak[0] < 40 << 10, f"a picture of 1x1000000 takes {peak[1] - peak[0]} kB more than one of 32x32")
+    with open(at("bomb.ppm"), "wb") as file:
+        file.write(b"P6 60000 1000 255\n" + bytes(10))
+    at.refuses(*predict, at("bomb.ppm"), status=1, says="too short")
+    write_png(at("bomb.png"), 9000, 9000, pixel=None, kind=GRAY, depth=1, raw=b"")
+    at.refuses(*predict, at("bomb.png"), status=1, says="too many")
 
 
 with Workspace() as at:
@@ -96,4 +103,6 @@ with Workspace() as at:
         file.write(open(same[0], "rb").read()[:120])
     for bad in ("not.png", "cut.png", "nowhere.png"):
         at.refuses(*predict, at(bad), status=1, says=bad)
+    check_levels(at, predict)
+    check_memory(at, predict)
     print(f"{len(lines)} pictures of all kinds")

@@ -108,7 +108,7 @@ START_TEST(damaged_cifar10) {
         remove(path);
         expect_refusal(directory, RT_INPUT, batches[f], "No such file");
         mkdir(path, 0777);
-        expect_refusal(directory, RT_INPUT, batches[f], "is not a file");
+        expect_refusal(directory, RT_INPUT, batches[f], "is not a regular file");
         rmdir(path);
         free(path);
     }

@@ -176,7 +176,7 @@ START_TEST(damaged_files) {
     refuse(path, RT_INPUT, "truncated");
     remove(path);
     mkdir(path, 0777);
-    refuse(path, RT_INPUT, "not a file");
+    refuse(path, RT_INPUT, "it is a directory");
     free(path);
     directory_free(directory);
 }

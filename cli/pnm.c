@@ -1,13 +1,9 @@
-/* The header is words split by white space, with comments from '#' to the end of the line; pixels follow the one byte after it.
- */
-#include "runtime/standalone/pnm.h"
+/* PPM and PGM in their binary forms. The header is words split by white space, with comments from '#' to the end of the line;
+ * pixels follow the one byte after it. */
+#include "cli/picture.h"
 #include <ctype.h>
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MAX_SIDE = 1 << 14 };
 
 /* The next number of the header, or -1. Consumes the one byte behind it. */
 static int64_t read_number(FILE *file) {
@@ -16,7 +12,7 @@ static int64_t read_number(FILE *file) {
     if (!isdigit(c)) return -1;
     int64_t value = 0;
     for (; isdigit(c); c = getc(file))
-        if (value <= MAX_SIDE) value = value * 10 + (c - '0');
+        if (value <= PICTURE_PIXELS) value = value * 10 + (c - '0');
     return isspace(c) ? value : -1;
 }
 
@@ -38,25 +34,20 @@ static const char *read_pixels(FILE *file, Picture *picture, int channels, int64
     return NULL;
 }
 
-static const char *read_open(FILE *file, Picture *picture) {
-    int magic = getc(file), kind = getc(file);
-    if (magic != 'P' || (kind != '5' && kind != '6')) return "it is neither a binary PPM (P6) nor a binary PGM (P5)";
-    picture->width = read_number(file);
-    picture->height = read_number(file);
-    int64_t white = read_number(file);
-    if (picture->width < 1 || picture->height < 1 || white < 1) return "its header is broken";
-    if (picture->width > MAX_SIDE || picture->height > MAX_SIDE) return "it is too large";
+static const char *read_any(FILE *file, int64_t size, Picture *picture) {
+    int magic = getc(file), channels = getc(file) == '6' ? 3 : 1;
+    int64_t width = read_number(file), height = read_number(file), white = read_number(file);
+    if (magic != 'P' || width < 1 || height < 1 || white < 1) return "its header is broken";
+    if (width > PICTURE_PIXELS || height > PICTURE_PIXELS || width * height > PICTURE_PIXELS) return "it is too large";
     if (white > 255) return "it has more than 8 bits";
-    return read_pixels(file, picture, kind == '6' ? 3 : 1, white);
+    if (width * height * channels > size) return "the file is too short"; /* before memory is taken for it */
+    picture->width = width;
+    picture->height = height;
+    return read_pixels(file, picture, channels, white);
 }
 
-bool pnm_read(const char *path, Picture *picture, char *why, size_t why_size) {
-    *picture = (Picture){0};
-    FILE *file = fopen(path, "rb");
-    const char *reason = file ? read_open(file, picture) : strerror(errno);
-    if (file) fclose(file);
-    if (!reason) return true;
-    snprintf(why, why_size, "%s", reason);
-    picture_free(picture);
-    return false;
+bool pnm_read(FILE *file, int64_t size, Picture *picture, char *why, size_t why_size) {
+    const char *reason = read_any(file, size, picture);
+    if (reason) snprintf(why, why_size, "%s", reason);
+    return !reason;
 }
