@@ -2,6 +2,7 @@
 #include "cli/picture.h"
 #include "cli/report.h"
 #include "cli/run.h"
+#include "runtime/json.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@ typedef struct Ranked {
 
 static int by_score(const void *a, const void *b) {
     const Ranked *x = a, *y = b;
-    if (x->score != y->score) return x->score < y->score ? 1 : -1;
+    if (x->score < y->score || x->score > y->score) return x->score < y->score ? 1 : -1; /* where all are NaN, by label */
     return x->label < y->label ? -1 : 1;
 }
 
@@ -39,7 +40,9 @@ static void print_scores(const Options *o, const RtData *data, const char *file,
         if (o->json) {
             printf("%s{\"class\": ", i ? ", " : "");
             print_json_string(stdout, name);
-            printf(", \"label\": %" PRId64 ", \"probability\": %.6g}", ranked[i].label, (double)ranked[i].score);
+            printf(", \"label\": %" PRId64, ranked[i].label);
+            json_write_member(stdout, "probability", (double)ranked[i].score);
+            putchar('}');
         } else {
             printf("%s %s %.1f %%", i ? "," : "", name, 100 * (double)ranked[i].score);
         }

@@ -1,6 +1,7 @@
 /* Training, evaluation and initial weights on a machine. */
 #include "cli/run.h"
 #include "cli/report.h"
+#include "runtime/json.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -141,9 +142,13 @@ static void print_result(const char *model, const Options *o, const RtData *data
     print_json_string(stdout, o->weights);
     printf(", \"data\": ");
     print_json_string(stdout, data->name);
-    printf(", \"images\": %" PRId64
-           ", \"accuracy\": %.9g, \"top5\": %.9g, \"loss\": %.9g, \"seconds\": %.6g, \"images_per_s\": %.6g}\n",
-           r->images, r->accuracy, r->top5, r->loss, r->seconds, (double)r->images / r->seconds);
+    printf(", \"images\": %" PRId64, r->images);
+    json_write_member(stdout, "accuracy", r->accuracy);
+    json_write_member(stdout, "top5", r->top5);
+    json_write_member(stdout, "loss", r->loss);
+    json_write_member(stdout, "seconds", r->seconds);
+    json_write_member(stdout, "images_per_s", (double)r->images / r->seconds);
+    puts("}");
 }
 
 int run_eval(RtMachine *m, const Options *o, const RtData *data) {

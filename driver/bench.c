@@ -6,6 +6,7 @@
 #include "driver/kinds.h"
 #include "driver/probe.h"
 #include "driver/tune.h"
+#include "runtime/json.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -169,20 +170,27 @@ static void print_text(const RtProgram *program, const Measured *m, const Peaks 
 }
 
 static void print_json(const RtProgram *program, const Measured *m) {
-    printf(", \"%s\": {\"ms\": %.6g, \"images_per_s\": %.6g, \"gflops\": %.6g, \"group\": %" PRId64 ", \"kernels\": [", m->name,
-           1e3 * m->seconds, (double)program->batch / m->seconds, 1e-9 * m->flops / m->seconds, m->images);
+    printf(", \"%s\": {\"group\": %" PRId64, m->name, m->images);
+    json_write_member(stdout, "ms", 1e3 * m->seconds);
+    json_write_member(stdout, "images_per_s", (double)program->batch / m->seconds);
+    json_write_member(stdout, "gflops", 1e-9 * m->flops / m->seconds);
+    printf(", \"kernels\": [");
     for (uint32_t k = 0; k < m->nkernels; k++) {
         const KernelTime *t = &m->kernel[k];
         printf("%s{\"name\": ", k ? ", " : "");
         print_json_string(stdout, t->name);
-        printf(", \"calls\": %" PRId64 ", \"ms\": %.6g, \"flops\": %.6g, \"bytes\": %.6g}", t->calls, 1e3 * t->seconds, t->flops,
-               t->bytes);
+        printf(", \"calls\": %" PRId64, t->calls);
+        json_write_member(stdout, "ms", 1e3 * t->seconds);
+        json_write_member(stdout, "flops", t->flops);
+        json_write_member(stdout, "bytes", t->bytes);
+        putchar('}');
     }
     printf("], \"kinds\": {");
     const char *comma = "";
     for (int k = 0; k < KERNEL_KINDS; k++) {
         if (m->kind[k] == 0) continue;
-        printf("%s\"%s\": %.6g", comma, kernel_kind_name((KernelKind)k), 1e3 * m->kind[k]);
+        printf("%s\"%s\": ", comma, kernel_kind_name((KernelKind)k));
+        json_write_number(stdout, 1e3 * m->kind[k]);
         comma = ", ";
     }
     printf("}}");
@@ -197,10 +205,13 @@ static void print_header(const Session *session, const Peaks *p) {
         print_json_string(stdout, program->model);
         printf(", \"target\": ");
         print_json_string(stdout, program->target);
-        printf(", \"threads\": %d, \"batch\": %" PRId64 ", \"compile_seconds\": %.4g, \"kernels\": %u, \"arena_bytes\": %" PRIu64
-               ", \"peak_gflops_one\": %.5g, \"peak_gflops\": %.5g, \"bandwidth_gb_one\": %.4g, \"bandwidth_gb\": %.4g",
-               threads, program->batch, stats->seconds, stats->kernels, program->arena_bytes, p->gflops_one, p->gflops_all,
-               p->gb_one, p->gb_all);
+        printf(", \"threads\": %d, \"batch\": %" PRId64 ", \"kernels\": %u, \"arena_bytes\": %" PRIu64, threads, program->batch,
+               stats->kernels, program->arena_bytes);
+        json_write_member(stdout, "compile_seconds", stats->seconds);
+        json_write_member(stdout, "peak_gflops_one", p->gflops_one);
+        json_write_member(stdout, "peak_gflops", p->gflops_all);
+        json_write_member(stdout, "bandwidth_gb_one", p->gb_one);
+        json_write_member(stdout, "bandwidth_gb", p->gb_all);
         return;
     }
     double activations = 1e-6 * (double)(program->arena_bytes + (uint64_t)threads * program->eval_arena_bytes);

@@ -9,8 +9,10 @@
 #include "driver/peer.h"
 #include "driver/probe.h"
 #include "runtime/machine.h"
+#include "runtime/json.h"
 #include <inttypes.h>
 #include <malloc.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -217,21 +219,18 @@ static int start_mode(Comparison *c, Peer *peer, const char *mode, double *memor
 
 static void print_rounds(const char *name, const double *values, int64_t count) {
     printf("\"%s\": [", name);
-    for (int64_t i = 0; i < count; i++) printf("%s%.6g", i ? ", " : "", values[i]);
+    for (int64_t i = 0; i < count; i++) {
+        fputs(i ? ", " : "", stdout);
+        json_write_number(stdout, values[i]);
+    }
     printf("]");
 }
 
-static void print_json_difference(const char *name, double value) {
-    if (value < 0)
-        printf(", \"%s\": null", name);
-    else
-        printf(", \"%s\": %.3g", name, value);
-}
-
 static void print_json_mode(const Comparison *c, const char *mode, double memory, const Agreement *agreement) {
-    printf("{\"mode\": \"%s\", \"memory_bytes\": %.0f", mode, memory);
-    print_json_difference("loss_difference", agreement->loss);
-    print_json_difference("score_difference", agreement->score);
+    printf("{\"mode\": \"%s\"", mode);
+    json_write_member(stdout, "memory_bytes", memory);
+    json_write_member(stdout, "loss_difference", agreement->loss < 0 ? NAN : agreement->loss); /* below 0: not compared */
+    json_write_member(stdout, "score_difference", agreement->score < 0 ? NAN : agreement->score);
     for (int what = TRAIN; what <= INFER; what++) {
         if (!c->timed[what]) continue;
         printf(", \"%s\": {", what_name[what]);

@@ -3,6 +3,7 @@
 #include "driver/bench.h"
 #include "driver/measure.h"
 #include "driver/tune.h"
+#include "runtime/json.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -74,9 +75,11 @@ static void print_text(const Convolutions *c, const Check *r) {
 }
 
 static void print_json(const Convolutions *c, const Check *r) {
-    printf("{\"scale\": %.6g, \"error\": %.6g, \"right\": %" PRId64 ", \"decided\": %" PRId64
-           ", \"lost_ms\": %.6g, \"convolutions\": [",
-           r->scale, r->error, r->right, r->decided, 1e3 * r->lost);
+    printf("{\"right\": %" PRId64 ", \"decided\": %" PRId64, r->right, r->decided);
+    json_write_member(stdout, "scale", r->scale);
+    json_write_member(stdout, "error", r->error);
+    json_write_member(stdout, "lost_ms", 1e3 * r->lost);
+    printf(", \"convolutions\": [");
     const char *separator = "";
     for (int64_t i = 0; i < c->count; i++) {
         const Convolution *v = &c->item[i];
@@ -87,7 +90,9 @@ static void print_json(const Convolutions *c, const Check *r) {
             print_json_string(stdout, v->site.key);
             printf(", \"calls\": %" PRId64 ", \"choice\": ", v->uses[0] + v->uses[1]);
             print_json_string(stdout, choice_text(c->arena, &v->site.candidate[k]));
-            printf(", \"predicted_ms\": %.6g, \"measured_ms\": %.6g}", 1e3 * v->site.predicted[k], 1e3 * v->seconds[k]);
+            json_write_member(stdout, "predicted_ms", 1e3 * v->site.predicted[k]);
+            json_write_member(stdout, "measured_ms", 1e3 * v->seconds[k]);
+            putchar('}');
             separator = ", ";
         }
     }

@@ -1,5 +1,6 @@
 /* A pull reader over JSON text. See json.h. */
 #include "runtime/json.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,15 +29,36 @@ bool json_begin(Json *j, char bracket) {
     return true;
 }
 
-bool json_next(Json *j, char bracket, bool first, char *key, size_t key_size) {
+typedef enum Fit { MUST_FIT, MAY_BE_CUT } Fit;
+static bool read_string(Json *j, char *out, size_t size, size_t *length, Fit fit);
+
+/* On to the next member or element; false at the closing bracket, or after a mistake. */
+static bool advance(Json *j, char bracket, bool first) {
     if (j->failed) return false;
     if (take(j, bracket == '{' ? '}' : ']')) {
         j->depth--;
         return false;
     }
-    if (!first && !take(j, ',')) return fail(j);
+    return first || take(j, ',') || fail(j);
+}
+
+bool json_next(Json *j, char bracket, bool first, char *key, size_t key_size) {
+    size_t length;
+    if (!advance(j, bracket, first)) return false;
     if (bracket == '[') return true;
-    return json_string(j, key, key_size) && (take(j, ':') || fail(j));
+    if (!read_string(j, key, key_size, &length, MAY_BE_CUT)) return false;
+    if (length < key_size && strlen(key) != length) return fail(j);
+    return take(j, ':') || fail(j);
+}
+
+bool json_member(Json *j, bool first, char **key, size_t *length) {
+    *key = NULL;
+    if (!advance(j, '{', first)) return false;
+    *key = json_copy(j, length);
+    if (*key && take(j, ':')) return true;
+    free(*key);
+    *key = NULL;
+    return fail(j);
 }
 
 static bool hex4(Json *j, unsigned *code) {
@@ -54,25 +76,38 @@ static bool hex4(Json *j, unsigned *code) {
     return true;
 }
 
-/* UTF-8 of a code point of the basic plane; surrogate halves become U+FFFD, since nothing of ours writes them. */
-static size_t utf8(unsigned code, char out[3]) {
+/* UTF-8 of a code point; a half of a surrogate pair without the other becomes U+FFFD. */
+static size_t utf8(unsigned code, char out[4]) {
     if (code >= 0xD800 && code < 0xE000) code = 0xFFFD;
     if (code < 0x80) return out[0] = (char)code, 1;
-    if (code < 0x800) return out[0] = (char)(0xC0 | code >> 6), out[1] = (char)(0x80 | (code & 63)), 2;
-    out[0] = (char)(0xE0 | code >> 12);
-    out[1] = (char)(0x80 | (code >> 6 & 63));
-    out[2] = (char)(0x80 | (code & 63));
-    return 3;
+    size_t n = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
+    for (size_t i = n - 1; i > 0; i--, code >>= 6) out[i] = (char)(0x80 | (code & 63));
+    out[0] = (char)(lead[n] | code);
+    return n;
 }
 
-static bool escaped(Json *j, char bytes[3], size_t *count) {
+/* The code behind a backslash and u, with that of the second half where the text goes on with one. */
+static bool unicode(Json *j, unsigned *code) {
+    if (!hex4(j, code)) return false;
+    if (*code >> 10 != 0xD800 >> 10 || j->end - j->at < 6 || j->at[0] != '\\' || j->at[1] != 'u') return true;
+    Json ahead = *j;
+    unsigned low;
+    ahead.at += 2;
+    if (!hex4(&ahead, &low) || low >> 10 != 0xDC00 >> 10) return true;
+    *code = 0x10000 + ((*code & 0x3FF) << 10 | (low & 0x3FF));
+    j->at = ahead.at;
+    return true;
+}
+
+static bool escaped(Json *j, char bytes[4], size_t *count) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     unsigned code;
     if (j->at == j->end) return false;
     char c = *j->at++;
     *count = 1;
     if (c == 'u') {
-        if (!hex4(j, &code)) return false;
+        if (!unicode(j, &code)) return false;
         *count = utf8(code, bytes);
         return true;
     }
@@ -81,24 +116,38 @@ static bool escaped(Json *j, char bytes[3], size_t *count) {
     return known != NULL;
 }
 
-/* out may be NULL: only the syntax is checked. */
-static bool read_string(Json *j, char *out, size_t size) {
+/* out may be NULL: only the syntax is checked. *length is that of the whole string, decoded. */
+static bool read_string(Json *j, char *out, size_t size, size_t *length, Fit fit) {
     if (!take(j, '"')) return fail(j);
     size_t used = 0;
+    *length = 0;
     while (j->at < j->end && *j->at != '"') {
-        char bytes[3] = {*j->at++};
+        char bytes[4] = {*j->at++};
         size_t count = 1;
         if ((unsigned char)bytes[0] < 0x20) return fail(j);
         if (bytes[0] == '\\' && !escaped(j, bytes, &count)) return fail(j);
-        if (out && used + count >= size) return fail(j);
-        if (out) memcpy(out + used, bytes, count);
+        *length += count;
+        if (!out || (fit == MAY_BE_CUT && *length >= size)) continue;
+        if (*length >= size) return fail(j);
+        memcpy(out + used, bytes, count);
         used += count;
     }
     if (out) out[used] = 0;
     return take(j, '"') || fail(j);
 }
 
-bool json_string(Json *j, char *out, size_t size) { return read_string(j, out, size); }
+bool json_string(Json *j, char *out, size_t size) {
+    size_t length;
+    return read_string(j, out, size, &length, MUST_FIT) && (strlen(out) == length || fail(j));
+}
+
+char *json_copy(Json *j, size_t *length) {
+    Json start = *j;
+    if (!read_string(j, NULL, 0, length, MUST_FIT)) return NULL;
+    char *text = malloc(*length + 1);
+    if (!text || !read_string(&start, text, *length + 1, length, MUST_FIT)) return fail(j), free(text), NULL;
+    return text;
+}
 
 bool json_integer(Json *j, int64_t *out) {
     skip_space(j);
@@ -150,23 +199,25 @@ static bool skip_word(Json *j, const char *word) {
 }
 
 static bool skip_container(Json *j, char bracket) {
+    size_t length;
     if (!json_begin(j, bracket)) return false;
     for (bool first = true;; first = false) {
         if (take(j, bracket == '{' ? '}' : ']')) return j->depth--, true;
         if (!first && !take(j, ',')) return fail(j);
-        if (bracket == '{' && (!read_string(j, NULL, 0) || !take(j, ':'))) return fail(j);
+        if (bracket == '{' && (!read_string(j, NULL, 0, &length, MUST_FIT) || !take(j, ':'))) return fail(j);
         if (!json_skip(j)) return false;
     }
 }
 
 bool json_skip(Json *j) {
     double number;
+    size_t length;
     skip_space(j);
     if (j->failed || j->at == j->end) return fail(j);
     switch (*j->at) {
     case '{':
     case '[': return skip_container(j, *j->at);
-    case '"': return read_string(j, NULL, 0);
+    case '"': return read_string(j, NULL, 0, &length, MUST_FIT);
     case 't': return skip_word(j, "true");
     case 'f': return skip_word(j, "false");
     case 'n': return skip_word(j, "null");
@@ -190,4 +241,16 @@ void json_write_string(FILE *out, const char *text) {
             fputc(*p, out);
     }
     fputc('"', out);
+}
+
+void json_write_number(FILE *out, double value) {
+    if (isfinite(value))
+        fprintf(out, "%.9g", value);
+    else
+        fputs("null", out);
+}
+
+void json_write_member(FILE *out, const char *key, double value) {
+    fprintf(out, ", \"%s\": ", key);
+    json_write_number(out, value);
 }

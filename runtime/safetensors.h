@@ -4,18 +4,18 @@
 #define NETC_RUNTIME_SAFETENSORS_H
 #include "runtime/status.h"
 
-enum { ST_NAME = 512, ST_RANK = 8, ST_VALUE = 16384 };
+enum { ST_NAME = 512, ST_RANK = 8 }; /* of the tensors that netc has; a file's others may have more */
 
 typedef struct StTensor {
-    char name[ST_NAME], dtype[8];
+    char *name;
+    char dtype[16]; /* cut where it is longer, which no known type is */
     uint32_t rank;
-    int64_t dim[ST_RANK];
-    int64_t begin, end; /* in the data */
+    int64_t dim[ST_RANK]; /* the first ones */
+    int64_t begin, end;   /* in the data */
 } StTensor;
 
 typedef struct StPair {
-    char key[64];
-    char *value;
+    char *key, *value;
 } StPair;
 
 /* A file read whole. */
@@ -30,8 +30,9 @@ typedef struct StFile {
     int64_t data_length;
 } StFile;
 
-/* Checks everything: lengths, JSON, ranges without overlap, dtype against shape. Free with st_close, also on failure. If the
- * metadata hold "data_sha256", the data must match it. */
+/* Checks everything: lengths, JSON, ranges without overlap, dtype against shape where the type is known. What netc does not need
+ * it does not judge: tensors of other types and ranks, metadata of any size. Free with st_close, also on failure. If the metadata
+ * hold "data_sha256", the data must match it. */
 RtStatus st_open(const char *path, StFile *file, RtError *error);
 /* The same for a file in memory, which must outlive it. */
 RtStatus st_open_bytes(const void *bytes, size_t size, StFile *file, RtError *error);

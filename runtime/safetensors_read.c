@@ -10,22 +10,32 @@
 static const int64_t max_header = 64 << 20, max_file = (int64_t)64 << 30;
 enum { MAX_TENSORS = 200000 };
 
-static int dtype_bytes(const char *dtype) {
+/* Bits of an element; 0 for a type that is not known. */
+static int dtype_bits(const char *dtype) {
     static const struct {
         const char *name;
-        int bytes;
-    } known[] = {{"F32", 4}, {"F16", 2}, {"BF16", 2}, {"F64", 8}, {"I64", 8},
-                 {"I32", 4}, {"I16", 2}, {"I8", 1},   {"U8", 1},  {"BOOL", 1}};
+        int bits;
+    } known[] = {{"F32", 32}, {"F16", 16}, {"BF16", 16},   {"F64", 64},    {"I64", 64},    {"I32", 32},
+                 {"I16", 16}, {"I8", 8},   {"U8", 8},      {"U16", 16},    {"U32", 32},    {"U64", 64},
+                 {"C64", 64}, {"BOOL", 8}, {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F4", 4}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (!strcmp(dtype, known[i].name)) return known[i].bytes;
+        if (!strcmp(dtype, known[i].name)) return known[i].bits;
     return 0;
 }
 
-static bool read_shape(Json *j, StTensor *t) {
+/* *elements: how many the shape has; -1 if the number does not fit. */
+static bool read_shape(Json *j, StTensor *t, int64_t *elements) {
     char key[1];
+    int64_t size;
+    *elements = 1;
+    t->rank = 0;
     if (!json_begin(j, '[')) return false;
-    for (bool first = true; json_next(j, '[', first, key, 0); first = false)
-        if (t->rank == ST_RANK || !json_integer(j, &t->dim[t->rank++])) return false;
+    for (bool first = true; json_next(j, '[', first, key, 0); first = false) {
+        if (!json_integer(j, &size)) return false;
+        if (t->rank < ST_RANK) t->dim[t->rank] = size;
+        t->rank++;
+        if (*elements >= 0 && __builtin_mul_overflow(*elements, size, elements)) *elements = -1;
+    }
     return !j->failed;
 }
 
@@ -38,16 +48,24 @@ static bool read_offsets(Json *j, StTensor *t) {
     return !j->failed && n == 2;
 }
 
-static bool read_tensor(Json *j, StTensor *t) {
+static bool read_dtype(Json *j, StTensor *t) {
+    size_t length;
+    char *text = json_copy(j, &length);
+    if (text) snprintf(t->dtype, sizeof t->dtype, "%s", text);
+    free(text);
+    return text != NULL;
+}
+
+static bool read_tensor(Json *j, StTensor *t, int64_t *elements) {
     char key[32];
     unsigned seen = 0;
     if (!json_begin(j, '{')) return false;
     for (bool first = true; json_next(j, '{', first, key, sizeof key); first = false) {
         bool ok;
         if (!strcmp(key, "dtype"))
-            ok = json_string(j, t->dtype, sizeof t->dtype), seen |= 1;
+            ok = read_dtype(j, t), seen |= 1;
         else if (!strcmp(key, "shape"))
-            ok = !(seen & 2) && read_shape(j, t), seen |= 2;
+            ok = read_shape(j, t, elements), seen |= 2;
         else if (!strcmp(key, "data_offsets"))
             ok = read_offsets(j, t), seen |= 4;
         else
@@ -57,59 +75,86 @@ static bool read_tensor(Json *j, StTensor *t) {
     return !j->failed && seen == 7;
 }
 
-static bool read_metadata(Json *j, StFile *f) {
-    char key[64], *value = malloc(ST_VALUE);
-    bool ok = value && json_begin(j, '{');
-    for (bool first = true; ok && json_next(j, '{', first, key, sizeof key); first = false) {
-        StPair *pair = realloc(f->pair, (f->npairs + 1) * sizeof *pair);
-        ok = pair && f->npairs < 256 && json_string(j, value, ST_VALUE);
-        if (pair) f->pair = pair;
-        if (!ok) break;
-        memcpy(f->pair[f->npairs].key, key, sizeof key);
-        ok = (f->pair[f->npairs++].value = strdup(value)) != NULL;
-    }
-    free(value);
-    return ok && !j->failed;
+/* One more place at the end of an array that doubles. */
+static bool make_room(void **array, uint32_t count, size_t size) {
+    if (count & (count - 1)) return true; /* full at powers of two only */
+    void *larger = realloc(*array, (count ? 2 * (size_t)count : 1) * size);
+    if (larger) *array = larger;
+    return larger != NULL;
 }
 
-/* Does the range lie in the data and hold exactly the elements of the shape? */
-static bool range_fits(const StFile *f, const StTensor *t) {
-    int64_t bytes = dtype_bytes(t->dtype);
-    for (uint32_t i = 0; i < t->rank; i++)
-        if (__builtin_mul_overflow(bytes, t->dim[i], &bytes)) return false;
-    return dtype_bytes(t->dtype) && t->begin <= t->end && t->end <= f->data_length && t->end - t->begin == bytes;
+/* Pairs with a zero byte in them are none of ours. */
+static bool read_metadata(Json *j, StFile *f) {
+    StPair pair;
+    size_t key_length, length;
+    if (!json_begin(j, '{')) return false;
+    for (bool first = true; json_member(j, first, &pair.key, &key_length); first = false) {
+        void *pairs = f->pair;
+        pair.value = json_copy(j, &length);
+        bool ours = pair.value && strlen(pair.key) == key_length && strlen(pair.value) == length;
+        bool room = ours && make_room(&pairs, f->npairs, sizeof pair);
+        f->pair = pairs;
+        if (room) {
+            f->pair[f->npairs++] = pair;
+        } else {
+            bool bad = ours || !pair.value;
+            free(pair.key);
+            free(pair.value);
+            if (bad) return false;
+        }
+    }
+    return !j->failed;
+}
+
+/* Does the range lie in the data, and hold exactly the elements of the shape, if their type is known? */
+static RtStatus check_range(const StFile *f, const StTensor *t, int64_t elements, RtError *error) {
+    int64_t bits = dtype_bits(t->dtype), all = 0;
+    if (t->end > f->data_length)
+        return rt_fail(error, RT_INPUT, "%s is truncated: tensor '%s' ends at byte %lld of the data, but there are %lld", f->path,
+                       t->name, (long long)t->end, (long long)f->data_length);
+    bool fits = t->begin <= t->end;
+    if (bits)
+        fits = fits && elements >= 0 && !__builtin_mul_overflow(bits, elements, &all) &&
+               t->end - t->begin == all / 8 + (all % 8 != 0);
+    return fits ? RT_OK : rt_fail(error, RT_INPUT, "%s: the data of tensor '%s' do not fit its type and shape", f->path, t->name);
+}
+
+static RtStatus read_entry(StFile *f, Json *j, char *name, size_t length, RtError *error) {
+    int64_t elements = -1;
+    void *tensors = f->tensor;
+    if (f->ntensors == MAX_TENSORS || !make_room(&tensors, f->ntensors, sizeof *f->tensor)) {
+        free(name);
+        return rt_fail(error, RT_INPUT, "%s names too many tensors", f->path);
+    }
+    f->tensor = tensors;
+    StTensor *t = &f->tensor[f->ntensors++];
+    *t = (StTensor){.name = name};
+    if (strlen(name) != length)
+        return rt_fail(error, RT_INPUT, "%s: the name of a tensor, '%.100s', goes on behind a zero byte", f->path, name);
+    if (read_tensor(j, t, &elements)) return check_range(f, t, elements, error);
+    return rt_fail(error, RT_INPUT,
+                   "%s is damaged: what its header says of tensor '%.100s' is not a dtype, a shape and data_offsets", f->path,
+                   name);
 }
 
 static RtStatus read_header(StFile *f, int64_t length, RtError *error) {
     Json j = json_open(f->bytes + 8, (size_t)length);
-    uint32_t capacity = 0;
-    char name[ST_NAME];
+    char *name;
+    size_t name_length;
     json_begin(&j, '{');
-    for (bool first = true; json_next(&j, '{', first, name, sizeof name); first = false) {
-        if (!strcmp(name, "__metadata__")) {
-            if (!read_metadata(&j, f)) break;
+    for (bool first = true; json_member(&j, first, &name, &name_length); first = false) {
+        if (strcmp(name, "__metadata__") != 0) {
+            RtStatus status = read_entry(f, &j, name, name_length, error);
+            if (status != RT_OK) return status;
             continue;
         }
-        if (f->ntensors == capacity) {
-            capacity = capacity ? 2 * capacity : 64;
-            StTensor *larger = capacity > MAX_TENSORS ? NULL : realloc(f->tensor, capacity * sizeof *larger);
-            if (!larger) return rt_fail(error, RT_INPUT, "%s names too many tensors", f->path);
-            f->tensor = larger;
-        }
-        StTensor *t = &f->tensor[f->ntensors];
-        *t = (StTensor){0};
-        memcpy(t->name, name, sizeof name);
-        if (!read_tensor(&j, t)) break;
-        f->ntensors++;
-        if (t->end > f->data_length)
-            return rt_fail(error, RT_INPUT, "%s is truncated: tensor '%s' ends at byte %lld of the data, but there are %lld",
-                           f->path, name, (long long)t->end, (long long)f->data_length);
-        if (!range_fits(f, t))
-            return rt_fail(error, RT_INPUT, "%s: the data of tensor '%s' do not fit its type and shape", f->path, name);
+        free(name);
+        if (!read_metadata(&j, f))
+            return rt_fail(error, RT_INPUT, "%s is damaged: the metadata in its header are not strings", f->path);
     }
-    if (j.failed || !json_end(&j))
-        return rt_fail(error, RT_INPUT, "%s is damaged: its header is not a safetensors header", f->path);
-    return RT_OK;
+    if (!j.failed && json_end(&j)) return RT_OK;
+    return rt_fail(error, RT_INPUT, "%s is damaged: its header is no JSON object from byte %lld on", f->path,
+                   (long long)(j.at - f->bytes));
 }
 
 static int by_begin(const void *a, const void *b) {
@@ -193,7 +238,8 @@ RtStatus st_open_bytes(const void *bytes, size_t size, StFile *file, RtError *er
 }
 
 void st_close(StFile *f) {
-    for (uint32_t i = 0; i < f->npairs; i++) free(f->pair[i].value);
+    for (uint32_t i = 0; i < f->npairs; i++) free(f->pair[i].key), free(f->pair[i].value);
+    for (uint32_t i = 0; i < f->ntensors; i++) free(f->tensor[i].name);
     free(f->pair);
     free(f->tensor);
     free(f->owned);
@@ -228,24 +274,18 @@ static float from_half(uint16_t h) {
 
 bool st_read(const StFile *f, const StTensor *t, float *out) {
     const char *from = f->data + t->begin;
-    int width = dtype_bytes(t->dtype);
-    int64_t count = (t->end - t->begin) / width;
-    for (int64_t i = 0; i < count; i++) {
-        uint16_t half;
-        double wide;
-        if (!strcmp(t->dtype, "F32")) {
-            memcpy(out, from, (size_t)(t->end - t->begin));
-            return true;
-        }
-        if (!strcmp(t->dtype, "F64")) {
-            memcpy(&wide, from + i * 8, 8);
-            out[i] = (float)wide;
-        } else if (!strcmp(t->dtype, "F16") || !strcmp(t->dtype, "BF16")) {
-            memcpy(&half, from + i * 2, 2);
-            out[i] = t->dtype[0] == 'B' ? from_bits((uint32_t)half << 16) : from_half(half);
-        } else {
-            return false;
-        }
-    }
+    int64_t bytes = t->end - t->begin;
+    uint16_t half;
+    double wide;
+    if (!strcmp(t->dtype, "F32"))
+        memcpy(out, from, (size_t)bytes);
+    else if (!strcmp(t->dtype, "F64"))
+        for (int64_t i = 0; i < bytes / 8; i++) memcpy(&wide, from + i * 8, 8), out[i] = (float)wide;
+    else if (!strcmp(t->dtype, "F16"))
+        for (int64_t i = 0; i < bytes / 2; i++) memcpy(&half, from + i * 2, 2), out[i] = from_half(half);
+    else if (!strcmp(t->dtype, "BF16"))
+        for (int64_t i = 0; i < bytes / 2; i++) memcpy(&half, from + i * 2, 2), out[i] = from_bits((uint32_t)half << 16);
+    else
+        return false;
     return true;
 }

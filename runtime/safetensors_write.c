@@ -32,7 +32,8 @@ float *st_add(StOut *o, const char *name, uint32_t rank, const int64_t *dim) {
     o->data = data;
     StTensor *t = &o->tensor[o->ntensors++];
     *t = (StTensor){.dtype = "F32", .rank = rank, .begin = (int64_t)o->length, .end = (int64_t)(o->length + bytes)};
-    snprintf(t->name, sizeof t->name, "%s", name);
+    t->name = strdup(name);
+    if (!t->name) o->failed = true;
     for (uint32_t i = 0; i < rank; i++) t->dim[i] = dim[i];
     o->length += bytes;
     return (float *)(void *)(o->data + t->begin);
@@ -47,19 +48,16 @@ void st_add_metadata(StOut *o, const char *key, const char *format, ...) {
     o->pair = pairs;
     o->pair_capacity = (uint32_t)capacity;
     va_start(args, format);
-    int length = vasprintf(&value, format, args);
+    if (vasprintf(&value, format, args) < 0) value = NULL;
     va_end(args);
-    if (length < 0) {
-        o->failed = true;
-        return;
-    }
-    StPair *p = &o->pair[o->npairs++];
-    snprintf(p->key, sizeof p->key, "%s", key);
-    p->value = value;
+    StPair pair = {.key = strdup(key), .value = value};
+    o->pair[o->npairs++] = pair;
+    if (!pair.key || !pair.value) o->failed = true;
 }
 
 void st_free(StOut *o) {
-    for (uint32_t i = 0; i < o->npairs; i++) free(o->pair[i].value);
+    for (uint32_t i = 0; i < o->npairs; i++) free(o->pair[i].key), free(o->pair[i].value);
+    for (uint32_t i = 0; i < o->ntensors; i++) free(o->tensor[i].name);
     free(o->pair);
     free(o->tensor);
     free(o->data);
@@ -87,14 +85,14 @@ static void write_header(const StOut *o, FILE *h) {
 }
 
 static bool write_file(const StOut *o, FILE *f) {
-    char *header = NULL, hex[65];
+    char *header = NULL, key[] = "data_sha256", hex[65];
     size_t length = 0;
     StOut with_sum = *o;
     StPair *pairs = malloc((o->npairs + 1) * sizeof *pairs);
     if (!pairs) return false;
     if (o->npairs) memcpy(pairs, o->pair, o->npairs * sizeof *pairs);
     rt_sha256_hex(o->data, o->length, hex);
-    pairs[o->npairs] = (StPair){.key = "data_sha256", .value = hex};
+    pairs[o->npairs] = (StPair){.key = key, .value = hex};
     with_sum.pair = pairs;
     with_sum.npairs++;
     FILE *h = open_memstream(&header, &length);

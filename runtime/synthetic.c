@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHAPES = 10, TRAIN_IMAGES = 10000, TEST_IMAGES = 2000, MIN_SIDE = 4, MAX_SIDE = 1024 };
+enum { SHAPES = 10, TRAIN_IMAGES = 10000, TEST_IMAGES = 2000, MAX_SIDE = 1024 };
 static const uint64_t data_seed = 0x6e657463, test_base = (uint64_t)1 << 40;
 static const int64_t split_bytes = (int64_t)128 << 20;
 
@@ -72,7 +72,7 @@ static void paint(const RtData *d, uint64_t image, uint8_t *pixels, uint8_t *lab
 }
 
 RtStatus rt_synthetic_open(int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data, RtError *error) {
-    if (channels < 1 || channels > 4 || height < MIN_SIDE || width < MIN_SIDE || height > MAX_SIDE || width > MAX_SIDE ||
+    if (channels < 1 || channels > 4 || height < 1 || width < 1 || height > MAX_SIDE || width > MAX_SIDE ||
         classes < 1)
         return rt_fail(error, RT_INPUT, "the synthetic data set cannot have images of %lldx%lldx%lld in %lld classes",
                        (long long)channels, (long long)height, (long long)width, (long long)classes);

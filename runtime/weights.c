@@ -7,9 +7,17 @@
 
 static void describe(char *text, size_t size, uint32_t rank, const int64_t *dim) {
     size_t n = (size_t)snprintf(text, size, "[");
-    for (uint32_t i = 0; i < rank && n < size; i++)
+    for (uint32_t i = 0; i < rank && i < ST_RANK && n < size; i++)
         n += (size_t)snprintf(text + n, size - n, "%s%lld", i ? "," : "", (long long)dim[i]);
-    if (n < size) snprintf(text + n, size - n, "]");
+    if (n < size) snprintf(text + n, size - n, rank > ST_RANK ? ",...]" : "]");
+}
+
+/* One shape but for ones at its end: a dense layer's [o,i] is a convolution's [o,i,1,1], as others write gates. */
+static bool same_shape(uint32_t arank, const int64_t *a, uint32_t brank, const int64_t *b) {
+    if (arank > ST_RANK || brank > ST_RANK) return false;
+    for (uint32_t i = 0; i < arank || i < brank; i++)
+        if ((i < arank ? a[i] : 1) != (i < brank ? b[i] : 1)) return false;
+    return true;
 }
 
 /* Reads one tensor of the model into `block`. */
@@ -20,7 +28,7 @@ static RtStatus load_tensor(const StFile *f, const RtProgram *p, const RtTensor 
     describe(want, sizeof want, t->rank, t->dim);
     const StTensor *found = st_find(f, name);
     if (!found) return rt_fail(error, RT_INPUT, "%s has no tensor '%s' %s, which %s needs", f->path, name, want, p->model);
-    if (found->rank != t->rank || memcmp(found->dim, t->dim, t->rank * sizeof *t->dim)) {
+    if (!same_shape(found->rank, found->dim, t->rank, t->dim)) {
         describe(have, sizeof have, found->rank, found->dim);
         return rt_fail(error, RT_INPUT, "%s: tensor '%s' has the shape %s, %s needs %s", f->path, name, have, p->model, want);
     }

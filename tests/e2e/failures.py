@@ -7,7 +7,7 @@ import stat
 import struct
 import subprocess
 
-from e2e import BATCHES, NETC, RECORD, SMALL, Workspace, check, fabricate_cifar10, read_safetensors
+from e2e import BATCHES, NETC, RECORD, SMALL, Workspace, check, fabricate_cifar10, read_safetensors, write_safetensors
 
 INPUT, IO = 1, 3
 
@@ -80,6 +80,24 @@ def checkpoints(at):
     at.refuses(*train(at("none"), "--resume"), status=INPUT, says="last.safetensors")
     at.refuses(*train(at("run"), "--resume", "--set", "width=4"), status=INPUT, says="last.safetensors")
     at.refuses(*train(at("x"), "--init", at("nowhere.safetensors")), status=INPUT, says="nowhere.safetensors")
+
+
+def foreign(at):
+    """Files that others write: gates as convolutions of 1x1, tensors of types and ranks that netc lacks, metadata of any size."""
+    print("others' checkpoints")
+    model = [SMALL, "--set", "se=true"]
+    at.run("init", *model, "--seed", 3, "-o", at("ours.safetensors"))
+    ours = read_safetensors(at("ours.safetensors"))
+    theirs = {n: (t, shape + [1, 1] if len(shape) == 2 else shape, data) for n, (t, shape, data) in ours.items()}
+    theirs.update({"a": ("F8_E4M3", [4], bytes(4)), "b": ("U16", [1] * 12, bytes(2)), "c": ("C64", [2], bytes(16))})
+    write_safetensors(at("theirs.safetensors"), theirs)
+    rewrite(at("theirs.safetensors"), at("theirs.safetensors"),
+            lambda d: edit_header(d, lambda h: {"__metadata__": {"k" * 100: "v" * 50000, **{f"{i}": "" for i in range(500)}}, **h}))
+    says = [at.run("eval", *model, "--weights", at(f))[0].split(";")[0] for f in ("ours.safetensors", "theirs.safetensors")]
+    check(says[0] == says[1], f"others' weights give another result: {says}")
+    theirs["dense.weight"] = ("U16", theirs["dense.weight"][1], theirs["dense.weight"][2][::2])
+    write_safetensors(at("theirs.safetensors"), theirs)
+    at.refuses("eval", *model, "--weights", at("theirs.safetensors"), status=INPUT, says="'dense.weight' is of type U16; F32, F16")
 
 
 def data(at):
@@ -197,6 +215,7 @@ def diverges(at):
 
 with Workspace() as at:
     checkpoints(at)
+    foreign(at)
     data(at)
     no_room(at)
     no_room_for_code(at)

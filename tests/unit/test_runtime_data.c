@@ -166,6 +166,12 @@ START_TEST(synthetic_of_other_shapes) {
     }
     ck_assert(ones > 4500 && ones < 5500);
     rt_data_free(&data);
+    static const int64_t small[][2] = {{1, 1}, {2, 3}, {1, 40}, {40, 1}, {3, 3}};
+    for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
+        ck_assert_int_eq(rt_data_open_shaped("synthetic", 3, small[i][0], small[i][1], 10, &data, &error), RT_OK);
+        for (int c = 0; c < 3; c++) ck_assert(data.std[c] > 0 && data.mean[c] > 0 && data.mean[c] < 1);
+        rt_data_free(&data);
+    }
     ck_assert_int_eq(rt_data_open_shaped("synthetic", 7, 32, 32, 10, &data, &error), RT_INPUT);
     ck_assert_int_eq(rt_data_open_shaped("synthetic", 3, (int64_t)1 << 40, (int64_t)1 << 40, 10, &data, &error), RT_INPUT);
     ck_assert_int_eq(rt_data_open_shaped("synthetic", 3, 0, 32, 10, &data, &error), RT_INPUT);

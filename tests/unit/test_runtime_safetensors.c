@@ -127,15 +127,21 @@ static const struct {
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", "header"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0]}}", "header"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}", "header"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", "header"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,2],\"data_offsets\":[0,4]}}", "'a' do not fit"},
+    {"{\"a\":{\"dtype\":\"F4\",\"shape\":[5],\"data_offsets\":[0,2]}}", "'a' do not fit"},
+    {"{\"a\\u0000b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "'a', goes on behind a zero byte"},
+    {"{\"a\":{\"dtype\\u0000\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "says of tensor 'a'"},
+    {"{\"__metadata__\":[]}", "metadata"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},}", "no JSON object from byte"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999],\"data_offsets\":[0,8]}}", "header"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}} x", "header"},
-    {"{\"__metadata__\":{\"k\":1}}", "header"},
+    {"{\"__metadata__\":{\"k\":1}}", "metadata in its header"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", "'a'"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", "'a'"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[5],\"data_offsets\":[0,20]}}",
      "truncated: tensor 'a' ends at byte 20 of the data, but there are 16"},
-    {"{\"a\":{\"dtype\":\"Q4\",\"shape\":[2],\"data_offsets\":[0,8]}}", "'a'"},
+    {"{\"a\":{\"dtype\":\"Q4\",\"shape\":[2],\"data_offsets\":[0,18]}}", "truncated: tensor 'a'"},
+    {"{\"a\":{\"dtype\":\"Q4\",\"shape\":[2],\"data_offsets\":[9,8]}}", "'a'"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,8],\"data_offsets\":[0,0]}}", "'a'"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],"
      "\"data_offsets\":[4,12]}}",
@@ -144,6 +150,58 @@ static const struct {
      "\"data_offsets\":[4,8]}}",
      "two tensors are called 'a'"},
 };
+
+/* What netc has no use for, and so does not judge: a file is read for the rest of it. */
+START_TEST(legal_and_unneeded) {
+    enum { LONG = 100000, PAIRS = 1000 };
+    char *directory = directory_new(), *path = strdup(path_in(directory, "x.safetensors")), *header = NULL,
+         *text = malloc(LONG + 1);
+    size_t length = 0;
+    float data[12] = {1, 2, 3, 4}, out[2];
+    StFile file;
+    RtError error;
+    memset(text, 'v', LONG);
+    text[LONG] = 0;
+    FILE *h = open_memstream(&header, &length);
+    fprintf(h, "{\"__metadata__\":{\"%s\":\"%s\",\"zero\":\"a\\u0000b\"", text, text);
+    for (int i = 0; i < PAIRS; i++) fprintf(h, ",\"key%d\":\"%d\"", i, i);
+    fprintf(h, "},\"%s\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}", text);
+    static const struct {
+        const char *dtype, *shape;
+        int bytes;
+    } others[] = {{"F8_E4M3", "[4]", 4},
+                  {"F8_E5M2", "[2,2]", 4},
+                  {"U16", "[2]", 4},
+                  {"U32", "[]", 4},
+                  {"C64", "[0]", 0},
+                  {"F4", "[7]", 4},
+                  {"F8_E4M3FNUZ", "[7]", 4},
+                  {"A type of the future", "[3]", 4},
+                  {"BOOL", "[1,1,1,1,1,1,1,1,1,1,1]", 1}};
+    for (size_t i = 0, at = 16; i < sizeof others / sizeof *others; at += (size_t)others[i++].bytes)
+        fprintf(h,
+                ",\"t%zu\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu],\"a member that is of no use to anybody "
+                "here\":[{}]}",
+                i, others[i].dtype, others[i].shape, at, at + (size_t)others[i].bytes);
+    fprintf(h, ",\"\\ud83d\\ude00\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[4,8]}");
+    fprintf(h, ",\"\\ud83d\\ude01\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[8,16]}}");
+    fclose(h);
+    write_raw(path, header, data, sizeof data);
+    ck_assert_msg(st_open(path, &file, &error) == RT_OK, "%s", error.text);
+    ck_assert_str_eq(st_metadata(&file, text), text);
+    ck_assert_str_eq(st_metadata(&file, "key999"), "999");
+    ck_assert_ptr_null(st_metadata(&file, "zero"));
+    ck_assert(st_find(&file, text) && st_read(&file, st_find(&file, text), out) && out[0] == 1);
+    ck_assert(st_read(&file, st_find(&file, "\xf0\x9f\x98\x80"), out) && out[0] == 2);
+    ck_assert(st_read(&file, st_find(&file, "\xf0\x9f\x98\x81"), out) && out[0] == 3 && out[1] == 4);
+    ck_assert(!st_read(&file, st_find(&file, "t7"), out));
+    st_close(&file);
+    free(header);
+    free(text);
+    free(path);
+    directory_free(directory);
+}
+END_TEST
 
 static void refuse(const char *path, RtStatus status, const char *says) {
     StFile file;
@@ -275,6 +333,7 @@ int main(void) {
     tcase_add_loop_test(cases, json_strict, 0, sizeof texts / sizeof *texts);
     tcase_add_test(cases, round_trip);
     tcase_add_test(cases, other_types);
+    tcase_add_test(cases, legal_and_unneeded);
     tcase_add_loop_test(cases, damaged_headers, 0, sizeof bad_headers / sizeof *bad_headers);
     tcase_add_test(cases, damaged_files);
     tcase_add_test(cases, fuzzed_files);
