@@ -134,6 +134,13 @@ static Datum tensor_binary(Eval *ev, Span span, TokenKind op, Datum a, Datum b) 
         arg[i] = side[i].kind == DATUM_TENSOR ? side[i].tensor : eval_add(ev, span, &constant);
         if (arg[i] == NO_VAL) return (Datum){DATUM_POISON};
     }
+    Type left = ev->graph->value[arg[0]].type, right = ev->graph->value[arg[1]].type;
+    if (!type_broadcasts(left, right) &&
+        !type_broadcasts(right, left)) { /* in the words of the language, where no tensor is [C] */
+        return eval_error(ev, span,
+                          "'%s' needs equal shapes, or a gate [N,C] beside [N,C,H,W], or a number; left is %s, right is %s",
+                          token_text(op), type_text(ev->arena, left), type_text(ev->arena, right));
+    }
     Val v = eval_add(ev, span, &(ValueSpec){.op = tensor_op[op], .args = arg, .nargs = 2});
     return v == NO_VAL ? (Datum){DATUM_POISON} : (Datum){DATUM_TENSOR, .tensor = v};
 }

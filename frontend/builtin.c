@@ -40,6 +40,8 @@ static Datum apply_pool(Eval *ev, const BuiltinCall *c) {
 
 static Datum apply_concat(Eval *ev, const BuiltinCall *c) {
     Val *x = ARENA_ARRAY(ev->arena, Val, c->count);
+    if (c->value[0].kind == DATUM_LIST)
+        return eval_error(ev, c->given[0]->span, "concat takes tensors, not a list of them: concat(a, b)");
     for (uint32_t i = 0; i < c->count; i++) {
         if (!arg_tensor(ev, c, i, 0, &x[i])) return tensor_datum(NO_VAL);
     }

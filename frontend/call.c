@@ -1,6 +1,7 @@
 /* Calls: binding arguments to parameters, the path of the naming rule, blocks and nets. */
 #include "frontend/builtin.h"
 #include "frontend/eval.h"
+#include "frontend/foreign.h"
 #include <string.h>
 
 static const Datum poison = {DATUM_POISON};
@@ -14,15 +15,26 @@ static int find_param(const Signature *s, const char *name) {
     return -1;
 }
 
-static bool unknown_argument(Eval *ev, const AstArg *arg, const Signature *s) {
-    const char *near = nearest_name(arg->name->text, s->param, s->nparams);
-    if (near) {
-        eval_error(ev, arg->name_span, "%s '%s' has no parameter '%s'; did you mean '%s'?", s->what, s->name, arg->name->text,
-                   near);
-    } else {
-        eval_error(ev, arg->name_span, "%s '%s' has no parameter '%s'", s->what, s->name, arg->name->text);
-    }
-    return false;
+/* "x, filters and kernel" */
+static const char *list_params(Eval *ev, const Signature *s) {
+    const char *text = s->nparams ? s->param[0] : "none";
+    for (uint32_t i = 1; i < s->nparams; i++)
+        text = arena_printf(ev->arena, "%s%s%s", text, i + 1 == s->nparams ? " and " : ", ", s->param[i]);
+    return text;
+}
+
+static void unknown_argument(Eval *ev, const AstArg *arg, const Signature *s) {
+    const char *remark, *text = arg->name->text, *near = foreign_param(s->name, text, &remark), *all = list_params(ev, s);
+    if (!near || find_param(s, near) < 0) near = nearest_name(text, s->param, s->nparams);
+    if (near && s->nparams == 1)
+        eval_error(ev, arg->name_span, "%s '%s' has no parameter '%s'; did you mean '%s'?", s->what, s->name, text, near);
+    else if (near)
+        eval_error(ev, arg->name_span, "%s '%s' has no parameter '%s'; did you mean '%s'? It has %s", s->what, s->name, text,
+                   near, all);
+    else if (remark && !strcmp(s->what, "operation"))
+        eval_error(ev, arg->name_span, "%s '%s' has no parameter '%s': %s; it has %s", s->what, s->name, text, remark, all);
+    else
+        eval_error(ev, arg->name_span, "%s '%s' has no parameter '%s'; it has %s", s->what, s->name, text, all);
 }
 
 /* The parameter that argument k is for, or -1 after a report. */
@@ -188,17 +200,18 @@ static Datum call_block(Eval *ev, const AstExpr *call, const AstCallable *c, con
 }
 
 static Datum unknown_callee(Eval *ev, const AstExpr *call) {
-    const char *text = call->call.callee->text, *near = NULL;
+    const char *remark, *text = call->call.callee->text, *near = foreign_operation(text, &remark);
     uint32_t count = 0;
     const char **candidate = ARENA_ARRAY(ev->arena, const char *, ev->names->count);
     for (uint32_t i = 0; i < ev->names->capacity; i++) {
         const Name *n = ev->names->slot[i];
         if (n && (n->builtin || (n->callable && !n->callable->net))) candidate[count++] = n->text;
     }
-    near = nearest_name(text, candidate, count);
-    if (near)
-        return eval_error(ev, call->call.callee_span, "there is no operation or block '%s'; did you mean '%s'?", text, near);
-    return eval_error(ev, call->call.callee_span, "there is no operation or block '%s'", text);
+    if (!near && !remark) near = nearest_name(text, candidate, count);
+    Span span = call->call.callee_span;
+    if (near) return eval_error(ev, span, "there is no operation or block '%s'; did you mean '%s'?", text, near);
+    if (remark) return eval_error(ev, span, "there is no operation or block '%s': %s", text, remark);
+    return eval_error(ev, span, "there is no operation or block '%s'", text);
 }
 
 Datum eval_call(Eval *ev, const AstExpr *call, const char *segment) {

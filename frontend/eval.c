@@ -36,6 +36,7 @@ Datum eval_error(Eval *ev, Span span, const char *format, ...) {
     note_callers(ev);
     ev->reported[ev->nreported++] = span;
     if (ev->nreported == MAX_SPANS) ev->stopped = true;
+    if (!ev->last_step) ev->last_step = ev->steps + MAX_STEPS_MORE;
     return (Datum){DATUM_POISON};
 }
 
@@ -48,11 +49,16 @@ void eval_note(Eval *ev, Span span, const char *format, ...) {
 }
 
 bool eval_charge(Eval *ev, Span span, int64_t steps) {
+    size_t bytes = arena_bytes(ev->arena) + (ev->graph ? arena_bytes(ev->graph->arena) : 0);
     ev->steps += steps;
-    if (ev->steps > MAX_STEPS && !ev->stopped) {
+    if (ev->stopped) return false;
+    if (ev->last_step)
+        ev->stopped = ev->steps > ev->last_step;
+    else if (ev->steps > MAX_STEPS)
         eval_error(ev, span, "the net takes more than %d steps to evaluate; is a loop too long?", MAX_STEPS);
-        ev->stopped = true;
-    }
+    else if (bytes >> 20 >= MAX_MEGABYTES)
+        eval_error(ev, span, "the net takes more than %d MB to evaluate; does a loop or a block run too often?", MAX_MEGABYTES);
+    if (bytes >> 20 >= MAX_MEGABYTES || ev->steps > MAX_STEPS) ev->stopped = true;
     return !ev->stopped;
 }
 

@@ -11,7 +11,9 @@
 
 enum EvalLimit {
     MAX_STEPS = 10000000, /* expressions, statements and loop iterations evaluated */
-    MAX_VALUES = 1000000, /* of the graph */
+    MAX_STEPS_MORE = 100000, /* after a report, in search of further mistakes */
+    MAX_MEGABYTES = 256,  /* of evaluation and graph together */
+    MAX_VALUES = 200000,  /* of the graph */
     MAX_CALL_DEPTH = 100, /* of blocks */
     MAX_RECURSION = 1000, /* nested expressions and statements over all calls */
     MAX_PATH_BYTES = 255, /* of a parameter name */
@@ -45,7 +47,7 @@ typedef struct Eval {
     int64_t batch;
     Frame *frame;
     uint32_t recursion, call_depth;
-    int64_t steps, streams;
+    int64_t steps, last_step, streams; /* last_step: of those after a report; 0: nothing is reported */
     double elements; /* of all values so far */
     bool stopped;    /* a limit was hit */
     Span reported[MAX_SPANS];

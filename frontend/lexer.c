@@ -180,6 +180,7 @@ Token *lex(Arena *arena, Diag *diag, uint32_t file, const char *text, size_t len
         diag_error(diag, span, "the file holds a zero byte; is it text?");
         lx.length = 0; /* nothing to be said about the rest */
     }
+    if (lx.length >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) lx.at = 3; /* a UTF-8 byte order mark */
     while (lx.at < lx.length) {
         char c = lx.text[lx.at];
         if (c == '\n') {

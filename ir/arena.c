@@ -16,7 +16,7 @@ typedef struct Chunk {
 
 struct Arena {
     Chunk *chunk; /* the newest; older ones hang behind it */
-    size_t next_size;
+    size_t next_size, bytes;
 };
 
 enum { HEADER = (sizeof(Chunk) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT };
@@ -48,6 +48,7 @@ static Chunk *add_chunk(Arena *arena, size_t bytes) {
     Chunk *chunk = size > SIZE_MAX - HEADER ? NULL : calloc(1, HEADER + size);
     if (!chunk) out_of_memory(bytes);
     chunk->size = size;
+    arena->bytes += size;
     if (arena->chunk && bytes > arena->next_size) {
         chunk->next = arena->chunk->next;
         arena->chunk->next = chunk;
@@ -58,6 +59,8 @@ static Chunk *add_chunk(Arena *arena, size_t bytes) {
     if (arena->next_size < LARGEST_CHUNK) arena->next_size *= 2;
     return chunk;
 }
+
+size_t arena_bytes(const Arena *arena) { return arena->bytes; }
 
 void *arena_alloc(Arena *arena, size_t bytes) {
     if (bytes > SIZE_MAX - ALIGNMENT) out_of_memory(bytes);

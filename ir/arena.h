@@ -9,6 +9,7 @@ typedef struct Arena Arena;
 
 Arena *arena_new(void);
 void arena_free(Arena *arena); /* NULL is allowed */
+size_t arena_bytes(const Arena *arena); /* that it has taken of the machine */
 
 /* Zeroed memory, aligned for any type. */
 void *arena_alloc(Arena *arena, size_t bytes);

@@ -314,6 +314,7 @@ Graph *graph_read(const char *text, size_t length, uint32_t file, Diag *diag) {
     Reader *r = ARENA_NEW(arena, Reader);
     r->s = (Scanner){.text = arena_strndup(arena, text, length), .end = length, .file = file, .diag = diag};
     Graph *g = NULL;
+    if (length >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) r->s.at = 3; /* a UTF-8 byte order mark */
     if (length >= UINT32_MAX)
         diag_error(diag, ((Span){.file = file}), "the text of a graph must be below 4 GiB");
     else if (read_graph(r, arena))

@@ -1,0 +1,85 @@
+/* Names that other frameworks have for what netc calls otherwise, or does not have: only messages know them. */
+#include "frontend/foreign.h"
+#include <string.h>
+
+typedef struct Foreign {
+    const char *of;   /* the operation; NULL: any */
+    const char *name; /* elsewhere */
+    const char *own;  /* here; NULL: there is none, and `remark` says why */
+    const char *remark;
+} Foreign;
+
+static const Foreign params[] = {
+    {NULL, "padding", "pad", NULL},
+    {NULL, "strides", "stride", NULL},
+    {NULL, "kernel_size", "kernel", NULL},
+    {NULL, "pool_size", "kernel", NULL},
+    {NULL, "out_channels", "filters", NULL},
+    {NULL, "num_filters", "filters", NULL},
+    {NULL, "out_features", "units", NULL},
+    {NULL, "dilation_rate", "dilation", NULL},
+    {NULL, "use_bias", "bias", NULL},
+    {NULL, "kernel_initializer", "init", NULL},
+    {NULL, "bias_initializer", "bias_init", NULL},
+    {NULL, "gamma_initializer", "gamma", NULL},
+    {NULL, "epsilon", "eps", NULL},
+    {NULL, "p", "rate", NULL},
+    {NULL, "learning_rate", "lr", NULL},
+    {NULL, "input", "x", NULL},
+    {NULL, "in_channels", NULL, "it follows from x"},
+    {NULL, "in_features", NULL, "it follows from x"},
+    {NULL, "padding_mode", NULL, "padding is by zeros"},
+    {NULL, "activation", NULL, "call the activation on the result: relu(...)"},
+    {NULL, "inplace", NULL, "values are never changed in place"},
+    {"batch_norm", "num_features", NULL, "it follows from x"},
+    {"batch_norm", "affine", NULL, "batch_norm always scales and shifts"},
+    {"batch_norm", "scale", NULL, "batch_norm always scales and shifts"},
+    {"batch_norm", "center", NULL, "batch_norm always scales and shifts"},
+    {"batch_norm", "track_running_stats", NULL, "batch_norm always keeps running statistics"},
+    {NULL, "ceil_mode", NULL, "sizes are rounded down"},
+    {NULL, "count_include_pad", NULL, "the padding is counted"},
+};
+
+static const Foreign operations[] = {
+    {NULL, "conv", "conv2d", NULL},
+    {NULL, "linear", "dense", NULL},
+    {NULL, "Linear", "dense", NULL},
+    {NULL, "Dense", "dense", NULL},
+    {NULL, "fc", "dense", NULL},
+    {NULL, "batch_norm2d", "batch_norm", NULL},
+    {NULL, "BatchNorm2d", "batch_norm", NULL},
+    {NULL, "bn", "batch_norm", NULL},
+    {NULL, "ReLU", "relu", NULL},
+    {NULL, "swish", "silu", NULL},
+    {NULL, "hardswish", "hard_swish", NULL},
+    {NULL, "hardsigmoid", "hard_sigmoid", NULL},
+    {NULL, "max_pool2d", "max_pool", NULL},
+    {NULL, "avg_pool2d", "avg_pool", NULL},
+    {NULL, "MaxPool2d", "max_pool", NULL},
+    {NULL, "AvgPool2d", "avg_pool", NULL},
+    {NULL, "adaptive_avg_pool2d", "global_avg_pool", NULL},
+    {NULL, "AdaptiveAvgPool2d", "global_avg_pool", NULL},
+    {NULL, "cat", "concat", NULL},
+    {NULL, "concatenate", "concat", NULL},
+    {NULL, "add", NULL, "a sum is written a + b"},
+    {NULL, "mul", NULL, "a product is written a * b"},
+    {NULL, "multiply", NULL, "a product is written a * b"},
+};
+
+static const char *find(const Foreign *table, size_t count, const char *of, const char *name, const char **remark) {
+    *remark = NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(table[i].name, name) || (table[i].of && strcmp(table[i].of, of))) continue;
+        *remark = table[i].remark;
+        return table[i].own;
+    }
+    return NULL;
+}
+
+const char *foreign_param(const char *operation, const char *name, const char **remark) {
+    return find(params, sizeof params / sizeof *params, operation, name, remark);
+}
+
+const char *foreign_operation(const char *name, const char **remark) {
+    return find(operations, sizeof operations / sizeof *operations, "", name, remark);
+}
