@@ -160,8 +160,15 @@ bool eval_CROSS_ENTROPY_BWD(const EvalOp *op) {
     double scale = op->arg[2]->data[0] / (double)N;
     for (int64_t n = 0; n < N; n++) {
         const double *x = op->arg[0]->data + n * K;
-        double total = log_sum_exp(x, K);
-        for (int64_t k = 0; k < K; k++) op->result[0].data[n * K + k] = scale * (exp(x[k] - total) - target(op, n, k));
+        double total = log_sum_exp(x, K), others = 0, *dx = op->result[0].data + n * K;
+        int64_t label = (int64_t)op->arg[1]->data[n];
+        for (int64_t k = 0; k < K; k++) {
+            double p = exp(x[k] - total);
+            if (k != label) others += p;
+            dx[k] = scale * (p - target(op, n, k));
+        }
+        /* p - 1, of which little is left where p is nearly 1 */
+        dx[label] = scale * (1 - target(op, n, label) - others);
     }
     return true;
 }

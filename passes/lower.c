@@ -9,9 +9,11 @@
  * network that has diverged shows it in the loss, as in PyTorch. */
 #include "passes/build.h"
 
+/* min(max(x + 3, 0), 6) / 6: x + 3 is exact near -3, where x/6 + 1/2 would be the rounding of x/6 and little else. */
 static uint16_t hard_sigmoid(ExprBuilder *b, uint16_t x) {
-    uint16_t line = expr_binary(b, X_ADD, expr_binary(b, X_MUL, x, expr_const(b, 1.0 / 6)), expr_const(b, 0.5));
-    return expr_binary(b, X_MIN, expr_const(b, 1), expr_binary(b, X_MAX, expr_const(b, 0), line));
+    uint16_t line = expr_binary(b, X_ADD, x, expr_const(b, 3));
+    uint16_t clamped = expr_binary(b, X_MIN, expr_const(b, 6), expr_binary(b, X_MAX, expr_const(b, 0), line));
+    return expr_binary(b, X_MUL, clamped, expr_const(b, 1.0 / 6));
 }
 
 /* The body of an elementwise op; false if op is none. One with a single operand ignores y. */

@@ -3,6 +3,9 @@
  *
  * With label smoothing s the target is q = (1 - s) onehot + s / K, so that
  *     loss = logsumexp(z) - (1 - s) z[y] - s/K sum z,    dz = (softmax(z) - q) dloss / N.
+ *
+ * Where a net is sure of the label both are small differences of large numbers. So the loss is summed up of distances from the
+ * largest logit, and p[y] - 1 is computed as minus the sum of the other probabilities.
  * A row with a NaN gives a NaN loss and counts as wrong. */
 #include "codegen/ops/ops.h"
 #include <math.h>
@@ -137,21 +140,38 @@ void lower_SOFTMAX_BWD(Lowering *l, Val id) { /* y, dy: dx = y * (dy - sum y dy)
     call(&r, kernel, 4);
 }
 
-/* Loss of one row, f32. */
+/* Loss of one row, f32: log(sum) + (1 - s) (maximum - z[y]) + s/K sum (maximum - z). */
 static LLVMValueRef row_loss(const Rows *r, LLVMValueRef z, LLVMValueRef label) {
     Emitter *e = r->e;
     LLVMValueRef maximum, sum;
     softmax_terms(r, z, &maximum, &sum);
-    LLVMValueRef lse = first_lane(e, LLVMBuildFAdd(e->b, maximum, emit_log(e, sum), ""));
     LLVMValueRef target = emit_load_scalar(e, z, LLVMBuildZExt(e->b, label, e->i64, ""));
-    LLVMValueRef loss = LLVMBuildFSub(e->b, lse, LLVMBuildFMul(e->b, emit_float(e, 1 - r->smoothing), target, ""), "");
+    LLVMValueRef distance = LLVMBuildFSub(e->b, first_lane(e, maximum), target, "");
+    if (r->smoothing != 0) distance = LLVMBuildFMul(e->b, emit_float(e, 1 - r->smoothing), distance, "");
+    LLVMValueRef loss = LLVMBuildFAdd(e->b, first_lane(e, emit_log(e, sum)), distance, "");
     if (r->smoothing == 0) return loss;
     LLVMValueRef zero = emit_vec(e, 0), next;
     Loop k = class_loop(r, 1, &zero);
-    next = LLVMBuildFAdd(e->b, k.carry[0], masked(r, emit_load(e, z, k.iv), k.iv, 0), "");
+    LLVMValueRef below = LLVMBuildFSub(e->b, maximum, emit_load(e, z, k.iv), "");
+    next = LLVMBuildFAdd(e->b, k.carry[0], masked(r, below, k.iv, 0), "");
     loop_end(e, &k, &next);
     LLVMValueRef all = LLVMBuildFMul(e->b, emit_float(e, r->smoothing / (double)r->K), emit_reduce_add(e, k.carry[0]), "");
-    return LLVMBuildFSub(e->b, loss, all, "");
+    return LLVMBuildFAdd(e->b, loss, all, "");
+}
+
+static LLVMValueRef is_label(const Rows *r, LLVMValueRef k, LLVMValueRef label) {
+    return LLVMBuildICmp(r->e->b, LLVMIntEQ, classes_at(r, k), label, "");
+}
+
+/* The probability that is not the label's, as a splat. */
+static LLVMValueRef other_probability(const Rows *r, LLVMValueRef z, LLVMValueRef label, LLVMValueRef maximum, LLVMValueRef sum) {
+    Emitter *e = r->e;
+    LLVMValueRef zero = emit_vec(e, 0), next;
+    Loop k = class_loop(r, 1, &zero);
+    LLVMValueRef p = probability(r, z, k.iv, maximum, sum);
+    next = LLVMBuildFAdd(e->b, k.carry[0], LLVMBuildSelect(e->b, is_label(r, k.iv, label), zero, p, ""), "");
+    loop_end(e, &k, &next);
+    return emit_splat(e, emit_reduce_add(e, k.carry[0]));
 }
 
 void lower_CROSS_ENTROPY(Lowering *l, Val id) {
@@ -178,16 +198,16 @@ void lower_CROSS_ENTROPY_BWD(Lowering *l, Val id) {
     if (kernel_begin(l, "cross_entropy_bwd", value_key(l, id), 4, &kernel)) {
         LLVMValueRef dloss = emit_load_splat(e, emit_buffer(e, 2), emit_int(e, 0));
         LLVMValueRef share = LLVMBuildFMul(e->b, dloss, emit_vec(e, 1.0 / (double)r.N), "");
-        LLVMValueRef rest = emit_vec(e, r.smoothing / (double)r.K),
-                     hot = emit_vec(e, 1 - r.smoothing + r.smoothing / (double)r.K);
+        double spread = r.smoothing / (double)r.K;
         Loop n = image_loop(&r, 0, NULL);
         LLVMValueRef z = row_at(&r, emit_buffer(e, 0), n.iv), dz = row_at(&r, emit_buffer(e, 3), n.iv), maximum, sum;
         LLVMValueRef label = emit_int_splat(e, label_at(&r, emit_buffer(e, 1), n.iv));
         softmax_terms(&r, z, &maximum, &sum);
+        LLVMValueRef others = other_probability(&r, z, label, maximum, sum);
+        LLVMValueRef hot = LLVMBuildFSub(e->b, emit_vec(e, r.smoothing - spread), others, "");
         Loop k = class_loop(&r, 0, NULL);
-        LLVMValueRef is_label = LLVMBuildICmp(e->b, LLVMIntEQ, classes_at(&r, k.iv), label, "");
-        LLVMValueRef target = LLVMBuildSelect(e->b, is_label, hot, rest, "");
-        LLVMValueRef error = LLVMBuildFSub(e->b, probability(&r, z, k.iv, maximum, sum), target, "");
+        LLVMValueRef rest = LLVMBuildFSub(e->b, probability(&r, z, k.iv, maximum, sum), emit_vec(e, spread), "");
+        LLVMValueRef error = LLVMBuildSelect(e->b, is_label(&r, k.iv, label), hot, rest, "");
         emit_store(e, masked(&r, LLVMBuildFMul(e->b, error, share, ""), k.iv, 0), dz, k.iv);
         loop_end(e, &k, NULL);
         loop_end(e, &n, NULL);

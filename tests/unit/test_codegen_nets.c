@@ -137,9 +137,36 @@ START_TEST(nan_stays_where_it_is) {
 }
 END_TEST
 
+/* hard_sigmoid(x) is small just above -3: it must be as exact there as elsewhere, gradients of gates hang on it. */
+START_TEST(hard_functions_at_their_foot) {
+    static const char *const functions[] = {"hard_sigmoid", "hard_swish"};
+    for (int i = 0; i < 6; i++) {
+        char text[300], why[400];
+        snprintf(text, sizeof text, "net n() {\n    input image: f32[1, 1, 20]\n    output flatten(%s(image))\n}\n",
+                 functions[i % 2]);
+        Graph *plain = net_graph(text, MODE_INFER, 1, false), *fused = net_graph(text, MODE_INFER, 1, true);
+        Both both = {.g = fused};
+        Tensor *image = leaves_add(&both.leaves, "image", type_feature(1, 1, 1, 20));
+        for (int k = 0; k < 20; k++) image->data[k] = ldexp(1 + 0.7 * leaf_element("image", DT_F32, k), -k) - 3;
+        EvalOptions eval = {0};
+        ck_assert_msg(graph_eval(plain, both_tensor, &both, &eval, both.want, NULL, why, sizeof why), "%s", why);
+        both_compile(&both, &(CodegenOptions){.cpu = cpu_of(i / 2)}, 1);
+        for (int k = 0; k < 20; k++) {
+            double want = both.want[0].data[k], got = both.got[0][k];
+            ck_assert_msg(fabs(got - want) <= 4 * 0x1p-24 * fabs(want), "%s(%.9g) on %s: got %.9g, want %.9g", functions[i % 2],
+                          image->data[k], cpu_of(i / 2), got, want);
+        }
+        both_free(&both);
+        graph_free(plain);
+        graph_free(fused);
+    }
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("nets");
     tcase_set_timeout(tests, 300);
+    tcase_add_test(tests, hard_functions_at_their_foot);
     tcase_add_loop_test(tests, image_read_twice, 0, (int)(sizeof images / sizeof images[0]));
     tcase_add_loop_test(tests, constant_values, 0, (int)(sizeof constants / sizeof constants[0]));
     tcase_add_test(tests, constant_outputs);
