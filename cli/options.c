@@ -125,6 +125,7 @@ static const OptionRow table[] = {
     {"choices", 0, KIND_TEXT, "FILE", AT(choices), COMPILES, "compute every convolution as this file says, for the same bits"},
     {"save-choices", 0, KIND_TEXT, "FILE", AT(save_choices), COMPILES, "write how convolutions are computed, for --choices"},
     {"rechoose", 0, KIND_FLAG, NULL, AT(rechoose), TRAIN, "--resume: compute convolutions otherwise than the checkpoint says"},
+    {"repass", 0, KIND_FLAG, NULL, AT(repass), TRAIN, "--resume: run other passes than the checkpoint says"},
     {"dump-llvm", 0, KIND_TEXT, "FILE", AT(dump_llvm), JITS, "write the optimised LLVM IR of the kernels"},
     {"dump-asm", 0, KIND_TEXT, "FILE", AT(dump_asm), JITS, "write the kernels' assembly"},
 

@@ -50,7 +50,7 @@ typedef struct Options {
     /* code generation */
     const char *cpu, *conv, *precision, *dump_llvm, *dump_asm;
     const char *tune_file, *choices, *save_choices;
-    bool tune, rechoose, convolutions;
+    bool tune, rechoose, repass, convolutions;
     const char *memory_limit;
     int64_t recompute;
     int64_t threads, seed;

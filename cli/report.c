@@ -2,6 +2,7 @@
  */
 #include "cli/report.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -45,18 +46,7 @@ char *join(const char *format, ...) {
     return text;
 }
 
-void print_json_string(FILE *out, const char *text) {
-    fputc('"', out);
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            fprintf(out, "\\%c", *c);
-        else if (*c < 0x20)
-            fprintf(out, "\\u%04x", *c);
-        else
-            fputc(*c, out);
-    }
-    fputc('"', out);
-}
+void print_json_string(FILE *out, const char *text) { json_write_string(out, text); }
 
 enum { FILE_LIMIT = 1 << 30 };
 

@@ -78,6 +78,7 @@ static RtTrainOptions train_options(const Options *o, const Training *t) {
                             .init_path = o->init,
                             .resume = o->resume,
                             .rechoose = o->rechoose,
+                            .repass = o->repass,
                             .seed_given = o->seed_given,
                             .seed = (uint64_t)o->seed,
                             .max_steps = o->steps,

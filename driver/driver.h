@@ -52,6 +52,8 @@ typedef struct Session {
     const char *target;    /* of netc build; NULL: this machine */
     const Levels *levels;  /* the CPUs of netc build; NULL: --cpu */
     char *cache;           /* directory of compiled kernels; NULL: none */
+    char *pipeline;        /* what made the graphs, with its hash (RtProgram); NULL before session_input */
+    char pipeline_sha256[65];
     ChoiceTable *choices;  /* pinned or measured ones, if any */
     ChoiceTable *made;     /* for --save-choices, of all CPUs so far */
     const char *run;       /* the directory whose checkpoint --resume continues */
@@ -91,7 +93,10 @@ int session_graphs(Session *session, bool train, bool infer, const char *command
 int session_machine(Session *session, bool train, bool infer, const char *command_name);
 int session_pool(Session *session); /* the threads, if they are not there yet */
 /* What codegen takes, from the graphs and options so far. */
-CodegenInput session_input(const Session *session);
+CodegenInput session_input(Session *session);
+/* The passes that ran, as --passes takes them and with the other options that decide about rewrites; and the SHA-256 of that and of
+ * the shared objects' contents. Into the session. */
+void session_describe_passes(Session *session);
 /* What the options say about code for a CPU of a target, both as in CodegenOptions: no files, no choices, no remarks. */
 CodegenOptions session_code_for(const Session *session, const char *target, const char *cpu);
 /* The same for --cpu of this machine, with cache, dumps and remarks; choices come from driver/tune.h. */

@@ -230,14 +230,17 @@ CodegenOptions session_code_for(const Session *session, const char *target, cons
                             .precision = session_precision(o)};
 }
 
-CodegenInput session_input(const Session *session) {
+CodegenInput session_input(Session *session) {
+    if (!session->pipeline) session_describe_passes(session);
     const Model *model = session->train.graph ? &session->train : &session->infer;
     return (CodegenInput){.name = model->name,
                           .train = session->train_passes.graph,
                           .infer = session->infer_passes.graph,
                           .batch = session->batch,
                           .recipe = &model->recipe,
-                          .recipe_text = model->recipe_text};
+                          .recipe_text = model->recipe_text,
+                          .pipeline = session->pipeline,
+                          .pipeline_sha256 = session->pipeline_sha256};
 }
 
 static void print_choice(void *context, Span span, const char *text) {
@@ -312,5 +315,6 @@ void session_close(Session *session) {
     if (session->infer.graph) graph_free(session->infer.graph);
     if (session->diag) diag_free(session->diag);
     free(session->cache);
+    free(session->pipeline);
     free(session->path);
 }

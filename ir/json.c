@@ -2,6 +2,7 @@
  * a string ("nan", "inf"). Operands of an expression are indices of its earlier nodes. */
 #include "ir/attrs.h"
 #include "ir/text.h"
+#include "ir/utf8.h"
 #include <inttypes.h>
 #include <math.h>
 
@@ -11,13 +12,17 @@ static void json_string(const char *text, FILE *out) {
         return;
     }
     fputc('"', out);
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            fprintf(out, "\\%c", *c);
-        else if (*c < 0x20 || *c == 0x7F)
-            fprintf(out, "\\u%04x", *c);
+    while (*text) {
+        size_t length = utf8_length(text);
+        if (*text == '"' || *text == '\\')
+            fprintf(out, "\\%c", *text);
+        else if ((unsigned char)*text < 0x20 || *text == 0x7F)
+            fprintf(out, "\\u%04x", *text);
+        else if (length == 0)
+            fputs("\\ufffd", out); /* what a byte that is no text becomes everywhere */
         else
-            fputc(*c, out);
+            fwrite(text, 1, length, out);
+        text += length ? length : 1;
     }
     fputc('"', out);
 }

@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RT_ABI_VERSION = 4 };
+enum { RT_ABI_VERSION = 5 };
 
 typedef enum RtSpace {
     RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only; eval_step has its own */
@@ -86,8 +86,8 @@ typedef struct RtTensor {
     uint32_t rank;
     int64_t dim[4]; /* logical */
     RtLayout layout;
-    uint64_t offset; /* bytes from the start of RT_PARAMS or RT_STATE */
-    uint64_t bytes;  /* physical size, a multiple of 64 */
+    uint64_t offset;   /* bytes from the start of RT_PARAMS or RT_STATE */
+    uint64_t bytes;    /* physical size, a multiple of 64 */
     uint32_t position; /* in the source among parameters, or states, from 1: the stream of its initial values */
     RtInitKind init;
     double init_value; /* CONSTANT: value; NORMAL: standard deviation; UNIFORM: bound of U(-b, b) */
@@ -115,6 +115,10 @@ typedef struct RtProgram {
     RtRecipe recipe;
     const char *recipe_text; /* the recipe as canonical .net text; stored in checkpoints */
     const char *choices;     /* how convolutions are computed, as text (codegen/choice.h); stored in checkpoints; may be NULL */
+    /* The passes that made the graphs, as text, and a SHA-256 of that and of the shared objects among them; stored in
+     * checkpoints.
+     * "" or NULL: not known. */
+    const char *pipeline, *pipeline_sha256;
 } RtProgram;
 
 /* What kernels may call: resolved by name, by the JIT from the netc binary, in an executable by the linker.

@@ -44,6 +44,8 @@ RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *
         char code[65];
         rt_code_identity(p, code);
         st_add_metadata(&out, "choices", "%s", p->choices ? p->choices : "");
+        st_add_metadata(&out, "pipeline", "%s", p->pipeline ? p->pipeline : "");
+        st_add_metadata(&out, "pipeline_sha256", "%s", p->pipeline_sha256 ? p->pipeline_sha256 : "");
         st_add_metadata(&out, "code", "%s", code);
         st_add_metadata(&out, "data", "%s", s->data);
         st_add_metadata(&out, "batch", "%lld", (long long)p->batch);
@@ -112,10 +114,12 @@ RtStatus rt_checkpoint_head(const char *path, RtCheckpointHead *head, RtError *e
     *head = (RtCheckpointHead){0};
     RtStatus status = open_checkpoint(path, &f, &head->state, error);
     if (status == RT_OK) {
-        const char *code = st_metadata(&f, "code");
+        const char *code = st_metadata(&f, "code"), *pipeline = st_metadata(&f, "pipeline_sha256");
         head->recipe = metadata_copy(&f, "recipe", &failed);
         head->choices = metadata_copy(&f, "choices", &failed);
+        head->pipeline = metadata_copy(&f, "pipeline", &failed);
         snprintf(head->code, sizeof head->code, "%s", code ? code : "");
+        snprintf(head->pipeline_sha256, sizeof head->pipeline_sha256, "%s", pipeline ? pipeline : "");
         if (!metadata_number(&f, "batch", false, &head->batch, NULL)) head->batch = 0;
         if (failed) status = rt_fail(error, RT_MEMORY, "out of memory: cannot read %s", path);
     }
@@ -127,6 +131,7 @@ RtStatus rt_checkpoint_head(const char *path, RtCheckpointHead *head, RtError *e
 void rt_checkpoint_head_free(RtCheckpointHead *head) {
     free(head->recipe);
     free(head->choices);
+    free(head->pipeline);
     *head = (RtCheckpointHead){0};
 }
 

@@ -1,5 +1,6 @@
 /* A pull reader over JSON text. See json.h. */
 #include "runtime/json.h"
+#include "ir/utf8.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -232,13 +233,17 @@ bool json_end(Json *j) {
 
 void json_write_string(FILE *out, const char *text) {
     fputc('"', out);
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        if (*p == '"' || *p == '\\')
-            fprintf(out, "\\%c", *p);
-        else if (*p < 0x20)
-            fprintf(out, "\\u%04x", *p);
+    while (*text) {
+        size_t length = utf8_length(text);
+        if (*text == '"' || *text == '\\')
+            fprintf(out, "\\%c", *text);
+        else if ((unsigned char)*text < 0x20 || *text == 0x7F)
+            fprintf(out, "\\u%04x", *text);
+        else if (length == 0)
+            fputs("\\ufffd", out); /* what a byte that is no text becomes everywhere */
         else
-            fputc(*p, out);
+            fwrite(text, 1, length, out);
+        text += length ? length : 1;
     }
     fputc('"', out);
 }

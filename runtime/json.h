@@ -28,7 +28,7 @@ bool json_number(Json *j, double *out);
 bool json_skip(Json *j); /* any value */
 bool json_end(Json *j);  /* nothing but white space is left */
 
-void json_write_string(FILE *out, const char *text); /* quoted and escaped */
+void json_write_string(FILE *out, const char *text); /* quoted and escaped; bytes that are no UTF-8 as U+FFFD */
 void json_write_number(FILE *out,
                        double value); /* 9 digits, enough for a float; null if it is not finite, for which JSON has no word */
 void json_write_member(FILE *out, const char *key, double value); /* , "key": value */

@@ -120,6 +120,26 @@ static RtStatus compare_run(const char *path, const RtCheckpointHead *head, cons
     return RT_OK;
 }
 
+/* From the first word on in which a text differs from another. */
+static const char *from_difference(const char *text, const char *other) {
+    size_t word = 0;
+    for (size_t i = 0; text[i] && text[i] == other[i]; i++)
+        if (strchr(",; ", text[i])) word = i + 1;
+    return text + word;
+}
+
+RtStatus rt_compare_pipelines(const RtCheckpointHead *head, const RtProgram *p, RtError *error) {
+    const char *saved = head->pipeline;
+    if (!saved || !*head->pipeline_sha256 || !p->pipeline || !p->pipeline_sha256 || !*p->pipeline_sha256) return RT_OK;
+    if (!strcmp(head->pipeline_sha256, p->pipeline_sha256)) return RT_OK;
+    const char *consequence = "so that the bits would not be those of an uninterrupted run; --repass resumes all the same";
+    if (!strcmp(saved, p->pipeline))
+        return rt_fail(error, RT_INPUT, "the passes that were loaded when the checkpoint was made had other contents, %s",
+                       consequence);
+    return rt_fail(error, RT_INPUT, "the checkpoint was made by other passes ('%.40s' there, '%.40s' here), %s",
+                   from_difference(saved, p->pipeline), from_difference(p->pipeline, saved), consequence);
+}
+
 /* The position must be one that this data set and batch size have. */
 static RtStatus check_position(const char *path, const RtTrainState *s, int64_t per_epoch, RtError *error) {
     bool inside = s->epoch >= 0 && s->batch_index >= 0 && s->batch_index < per_epoch;
@@ -144,6 +164,7 @@ RtStatus rt_resume(const RtProgram *p, RtMachine *m, const RtData *data, const R
     status = compare_run(path, &head, p, data, o, error);
     if (status == RT_OK) status = compare_recipes(path, head.recipe, p, o, !m, &changed, error);
     if (status == RT_OK) status = check_position(path, &head.state, data->ntrain / p->batch, error);
+    if (status == RT_OK && !o->repass) status = rt_compare_pipelines(&head, p, error);
     if (status == RT_OK && !o->rechoose) status = rt_check_choices(head.choices, p, error);
     if (status == RT_OK) status = m ? rt_checkpoint_load(path, m, s, error) : rt_checkpoint_check(path, p, error);
     if (status == RT_OK && m) {

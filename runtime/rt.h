@@ -145,6 +145,7 @@ typedef struct RtTrainOptions {
     const RtDirectory *directory; /* taken by rt_directory_take */
     const char *init_path;        /* start from these weights; NULL */
     bool resume;                  /* continue from the directory's last.safetensors */
+    bool repass;                  /* resume even if other passes made the program */
     bool rechoose;                /* resume even if convolutions are computed otherwise now */
     bool seed_given;              /* --resume refuses another seed than the checkpoint's, rather than take that */
     uint64_t seed;

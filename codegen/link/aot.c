@@ -104,6 +104,8 @@ static void add_program(const Tables *t, const RtProgram *shape, const char *fea
         {offsetof(RtProgram, eval_step.calls), add_calls(t, &p->eval_step)},
         {offsetof(RtProgram, recipe_text), add_text(t, program.recipe_text)},
         {offsetof(RtProgram, choices), add_text(t, program.choices)},
+        {offsetof(RtProgram, pipeline), add_text(t, program.pipeline)},
+        {offsetof(RtProgram, pipeline_sha256), add_text(t, program.pipeline_sha256)},
     };
     LLVMValueRef global =
         add_image(t, symbol, &program, sizeof program, alignof(RtProgram), pointer, sizeof pointer / sizeof pointer[0]);

@@ -20,7 +20,10 @@ static void describe(const Graph *g, RtProgram *shape) {
 
 void program_build(ProgramBuilder *p, const CodegenInput *input, RtProgram *shape) {
     p->recipe = input->recipe;
-    *shape = (RtProgram){.model = input->name, .recipe_text = input->recipe_text};
+    *shape = (RtProgram){.model = input->name,
+                         .recipe_text = input->recipe_text,
+                         .pipeline = input->pipeline,
+                         .pipeline_sha256 = input->pipeline_sha256};
     if (input->recipe) shape->recipe = *input->recipe;
     const Graph *graphs[2] = {input->train, input->infer};
     for (int i = 0; i < 2; i++)
@@ -59,6 +62,8 @@ void program_fill(ProgramBuilder *p, const RtProgram *shape, RtProgram *program)
     program->features = "";
     program->recipe_text = shape->recipe_text ? arena_strdup(p->arena, shape->recipe_text) : "";
     program->choices = choices_as_text(p);
+    program->pipeline = shape->pipeline ? arena_strdup(p->arena, shape->pipeline) : "";
+    program->pipeline_sha256 = shape->pipeline_sha256 ? arena_strdup(p->arena, shape->pipeline_sha256) : "";
     program->block = p->target->lanes;
     program->params = p->params.tensor;
     program->nparams = p->params.count;

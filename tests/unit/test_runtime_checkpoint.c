@@ -1,5 +1,6 @@
 /* Checkpoints as a run leaves and finds them: contents, foreign and damaged files, disks that are full. */
 #include "run_cases.h"
+#include "runtime/resume.h"
 #include "runtime/safetensors.h"
 #include "runtime_softmax.h"
 #include <dirent.h>
@@ -183,6 +184,51 @@ START_TEST(numbers_that_are_none) {
 }
 END_TEST
 
+/* What made the program is kept, and compared where both sides know it. */
+START_TEST(passes_are_compared) {
+    char *directory = directory_new(), *path = strdup(path_in(directory, "p.safetensors"));
+    static const struct {
+        const char *pipeline, *sha256, *message; /* NULL: fits */
+    } now[] = {
+        {"train:lower,cse,dce;infer:lower", "abc", NULL},
+        {"train:lower,cse,dce;infer:lower", "abd",
+         "the passes that were loaded when the checkpoint was made had other contents,"},
+        {"train:lower,cs2,dce;infer:lower", "ab3",
+         "made by other passes ('cse,dce;infer:lower' there, 'cs2,dce;infer:lower' here),"},
+        {"train:lower,cse", "ab4", "made by other passes ('cse,dce;infer:lower' there, 'cse' here),"},
+        {"", "", NULL},
+        {NULL, NULL, NULL},
+    };
+    RtError error;
+    Softmax x;
+    softmax_program(&x, BATCH, 3, 8, 8, 10);
+    x.program.pipeline = now[0].pipeline;
+    x.program.pipeline_sha256 = now[0].sha256;
+    Bench b = bench_new(&x, 1);
+    RtTrainState s = {0};
+    RtCheckpointHead head;
+    ck_assert_int_eq(rt_checkpoint_save(path, b.machine, &s, false, &error), RT_OK);
+    ck_assert_int_eq(rt_checkpoint_head(path, &head, &error), RT_OK);
+    for (size_t i = 0; i < sizeof now / sizeof *now; i++) {
+        x.program.pipeline = now[i].pipeline;
+        x.program.pipeline_sha256 = now[i].sha256;
+        RtStatus status = rt_compare_pipelines(&head, &x.program, &error);
+        ck_assert_int_eq(status, now[i].message ? RT_INPUT : RT_OK);
+        if (now[i].message) ck_assert_msg(strstr(error.text, now[i].message) != NULL, "found: %s", error.text);
+    }
+    ck_assert_int_eq(rt_checkpoint_save(path, b.machine, &s, false, &error), RT_OK); /* which does not say */
+    x.program.pipeline = now[0].pipeline;
+    x.program.pipeline_sha256 = now[0].sha256;
+    rt_checkpoint_head_free(&head);
+    ck_assert_int_eq(rt_checkpoint_head(path, &head, &error), RT_OK);
+    ck_assert_int_eq(rt_compare_pipelines(&head, &x.program, &error), RT_OK);
+    rt_checkpoint_head_free(&head);
+    bench_free(&b);
+    free(path);
+    directory_free(directory);
+}
+END_TEST
+
 START_TEST(starting_from_weights) {
     char *directory = directory_new(), *weights = strdup(path_in(directory, "w.safetensors")), first[65], second[65];
     RtError error;
@@ -343,6 +389,7 @@ int main(void) {
     if (rt_data_open_shaped("synthetic", 3, 8, 8, 10, &data, &error) != RT_OK) return 1;
     data.ntest = 100;
     TCase *cases = tcase_create("checkpoint");
+    tcase_add_test(cases, passes_are_compared);
     tcase_add_test(cases, round_trip);
     tcase_add_test(cases, contents);
     tcase_add_test(cases, foreign_files);
