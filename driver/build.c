@@ -115,7 +115,7 @@ static int emit(Build *b) {
     b->session.levels = &b->levels;
     int status = session_compiles(&b->session, PASS_TRAIN | PASS_INFER, "build");
     if (!status) status = session_graph(&b->session, MODE_TRAIN, true);
-    if (!status && strcmp(b->kind, "ir")) status = session_check_gradients(&b->session);
+    if (!status && strcmp(b->kind, "ir")) status = session_check_graph(b->session.train_passes.graph);
     bool as_printed = !strcmp(b->kind, "ir");
     if (!status) status = as_printed ? session_graph(&b->session, MODE_INFER, true) : session_infer(&b->session);
     if (status) return status;

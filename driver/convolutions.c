@@ -104,7 +104,7 @@ int bench_convolutions(Session *session, bool train, bool infer) {
     int status = session_pool(session);
     if (!status) status = session_compiles(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), "bench");
     if (!status && train) status = session_graph(session, MODE_TRAIN, true);
-    if (!status && train) status = session_check_gradients(session);
+    if (!status && train) status = session_check_graph(session->train_passes.graph);
     if (!status && infer) status = session_infer(session);
     if (status) return status;
     CodegenInput input = session_input(session);

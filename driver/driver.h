@@ -70,8 +70,8 @@ char *session_shipped_file(const char *folder, const char *file);
 /* What the command compiles (PASS_TRAIN, PASS_INFER), before it does. A mistake in the options of passes, or one that has no effect
  * in these modes, is EXIT_USAGE. */
 int session_compiles(Session *session, unsigned modes, const char *command_name);
-/* Whether the passes of training, which have run, left a gradient of every parameter. */
-int session_check_gradients(const Session *session);
+/* Whether passes left a graph that code can be made of, and, of training, a gradient of every parameter. */
+int session_check_graph(const Graph *g);
 /* One mode from text to the source graph; `through_passes` runs the passes too. Diagnostics are printed here. */
 int session_graph(Session *session, Mode mode, bool through_passes);
 /* The graph that a Program runs inference with: of a group of the batch's images (runtime/abi.h).

@@ -72,9 +72,10 @@ static int try(Fit *f, uint32_t recompute, uint64_t *bytes) {
         return EXIT_USAGE;
     }
     f->recomputable = result.recomputable;
-    *bytes = step_bytes(f->session, result.graph);
+    int status = session_check_graph(result.graph);
+    if (!status && !(*bytes = step_bytes(f->session, result.graph))) status = EXIT_INPUT;
     passes_result_free(&result);
-    return *bytes ? EXIT_OK : EXIT_INPUT;
+    return status;
 }
 
 enum { SHARES = 16 };

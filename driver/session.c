@@ -117,14 +117,17 @@ static int check_recompute(const Session *session, const PassResult *result) {
                 (long long)asked, result->recomputable, result->graph->name);
 }
 
-/* A parameter without one would only decay. */
-int session_check_gradients(const Session *session) {
-    const Graph *g = session->train_passes.graph;
+int session_check_graph(const Graph *g) {
     for (Val v = 0; v < g->count; v++) {
         const Value *value = &g->value[v];
-        if (value->op != OP_PARAM || graph_find_output(g, OUT_GRAD, value->attrs.param.name) != NO_VAL) continue;
-        return fail(EXIT_USAGE, "the passes leave no gradient of '%s', so it cannot be trained: 'autodiff' makes them",
-                    value->attrs.param.name);
+        if (op_tier(value->op) == TIER_SOURCE)
+            return fail(EXIT_USAGE,
+                        "the passes leave '%s', for which there is no code: 'lower' and 'split_batch_norm' take such away",
+                        op_text(value->op));
+        if (g->mode == MODE_INFER || value->op != OP_PARAM) continue;
+        if (graph_find_output(g, OUT_GRAD, value->attrs.param.name) == NO_VAL) /* it would only decay */
+            return fail(EXIT_USAGE, "the passes leave no gradient of '%s', so it cannot be trained: 'autodiff' makes them",
+                        value->attrs.param.name);
     }
     return EXIT_OK;
 }
@@ -211,7 +214,7 @@ int session_infer(Session *session) {
     session->options = &group;
     status = session_graph(session, MODE_INFER, true);
     session->options = options;
-    return status;
+    return status ? status : session_check_graph(session->infer_passes.graph);
 }
 
 /* ---- machine ---- */
@@ -288,8 +291,9 @@ int session_graphs(Session *session, bool train, bool infer, const char *command
     int status =
         train || infer ? session_compiles(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), command_name) : EXIT_OK;
     if (train && !status) status = session_graph(session, MODE_TRAIN, true);
-    if (train && !status) status = session_check_gradients(session);
+    if (train && !status) status = session_check_graph(session->train_passes.graph);
     if (!status && infer) status = session_infer(session);
+    if (!status && !session->pipeline) session_describe_passes(session);
     return status;
 }
 

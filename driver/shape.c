@@ -36,6 +36,8 @@ int shape_of(const Session *session, Shape *shape) {
     const Graph *g = trains ? session->train_passes.graph : session->infer_passes.graph;
     const Model *model = trains ? &session->train : &session->infer;
     *shape = (Shape){.program = {.model = model->name, .recipe = model->recipe, .recipe_text = model->recipe_text, .block = 1}};
+    shape->program.pipeline = session->pipeline;
+    shape->program.pipeline_sha256 = session->pipeline ? session->pipeline_sha256 : NULL;
     RtProgram *p = &shape->program;
     shape->tensor = calloc(2 * (size_t)g->count, sizeof *shape->tensor);
     if (!shape->tensor) return fail(EXIT_IO, "out of memory");

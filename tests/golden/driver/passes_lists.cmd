@@ -16,6 +16,9 @@
 # run: netc bench tiny.net --mode=infer --passes=lower,split_batch_norm,autodiff
 # run: netc train tiny.net --data synthetic --passes=
 # run: netc train tiny.net --data synthetic --passes=lower,split_batch_norm
+# run: netc bench tiny.net --passes=lower
+# run: netc bench tiny.net --mode=infer --passes=infer:dce
+# run: netc train tiny.net --data synthetic --passes=dce --memory-limit=1k
 # run: netc build tiny.net --passes=lower,split_batch_norm -o tiny.tmp
 # run: netc build --infer tiny.net --weights x -o tiny.a --memory-limit 1G
 # run: netc ir ../passes/autodiff_relu.ir --batch=3
