@@ -4,6 +4,7 @@
  * pass's name and its input graph. */
 #include "ir/text.h"
 #include "passes/driver.h"
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,17 +97,36 @@ static void report_crash(int number) {
 static const int crash_signals[] = {SIGABRT, SIGSEGV, SIGFPE, SIGBUS};
 enum { CRASH_SIGNALS = sizeof crash_signals / sizeof *crash_signals };
 
+/* Handlers belong to the process: the first pass at work brings them, the last one takes them away. */
+static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
+static struct sigaction handlers_before[CRASH_SIGNALS];
+static int guarded;
+
+static void guard_begin(void) {
+    struct sigaction new = {.sa_handler = report_crash};
+    pthread_mutex_lock(&guard);
+    for (int i = 0; i < CRASH_SIGNALS && guarded == 0; i++) sigaction(crash_signals[i], &new, &handlers_before[i]);
+    guarded++;
+    pthread_mutex_unlock(&guard);
+}
+
+static void guard_end(void) {
+    pthread_mutex_lock(&guard);
+    guarded--;
+    for (int i = 0; i < CRASH_SIGNALS && guarded == 0; i++) sigaction(crash_signals[i], &handlers_before[i], NULL);
+    pthread_mutex_unlock(&guard);
+}
+
 static Graph *run_guarded(const Pass *pass, const Graph *g, PassContext *context, double *seconds) {
-    struct sigaction old[CRASH_SIGNALS], new = {.sa_handler = report_crash};
     at_work.pass = pass;
     at_work.graph = g;
-    for (int i = 0; i < CRASH_SIGNALS; i++) sigaction(crash_signals[i], &new, &old[i]);
+    guard_begin();
     double start = now();
     Graph *next = pass->run(g, context);
     *seconds = now() - start;
     char *fault = pass_fault(pass, g, next); /* guarded too: a graph may be broken in any way */
     if (fault) report_bug(pass, fault, g, next);
-    for (int i = 0; i < CRASH_SIGNALS; i++) sigaction(crash_signals[i], &old[i], NULL);
+    guard_end();
     at_work.pass = NULL;
     return next;
 }
