@@ -14,11 +14,10 @@ typedef struct Picture {
 enum { PICTURE_PIXELS = 1 << 26 }; /* the most that are read: 64 megapixels, 192 MB */
 
 /* A file of any of these kinds, told apart by their first bytes:
- *     PNG        every kind, by libpng: gray, palette, 1 to 16 bits, interlaced. Levels are brought from the file's gAMA to 1/2.2; without
- *                one they stand as they are, those of 16 bits too, of which the upper 8 are kept (rounded). Colour profiles (iCCP, cHRM)
- *                are not applied. Transparency is laid on white, in linear light.
- *     PPM, PGM   binary (P6, P5), up to 8 bits, scaled to 255.
- * False with a reason in why. */
+ *     PNG        every kind, by libpng: gray, palette, 1 to 16 bits, interlaced. Levels are brought from the file's gAMA to
+ * 1/2.2; without one they stand as they are, those of 16 bits too, of which the upper 8 are kept (rounded). Colour profiles
+ * (iCCP, cHRM) are not applied. Transparency is laid on white, in linear light. PPM, PGM   binary (P6, P5), up to 8 bits, scaled
+ * to 255. False with a reason in why. */
 bool picture_read(const char *path, Picture *picture, char *why, size_t why_size);
 void picture_free(Picture *picture);
 

@@ -3,13 +3,11 @@
  * flat net does not move, so that nobody would see a wrong gradient. */
 #include "driver/agree.h"
 #include "driver/bench.h"
-#include "runtime/machine.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* f32 in another order of summation; where a ReLU falls on the other side in a net of 164 layers it is some 1e-4. Another
  * padding, a missing factor or a forgotten op moves losses and scores by per cents. In bf16 each side rounds where it likes. */

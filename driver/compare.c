@@ -8,8 +8,8 @@
 #include "driver/bench.h"
 #include "driver/peer.h"
 #include "driver/probe.h"
-#include "runtime/machine.h"
 #include "runtime/json.h"
+#include "runtime/machine.h"
 #include <inttypes.h>
 #include <malloc.h>
 #include <math.h>

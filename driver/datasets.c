@@ -1,7 +1,7 @@
 /* The table of data sets. The sums of CIFAR-10 are those of the official binary files; CIFAR-100's files are covered by the
  * MD5 sum that the official page prints for the archive. */
 #include "driver/datasets.h"
-#include "driver/driver.h"
+#include "cli/report.h"
 #include "runtime/sha256.h"
 #include <errno.h>
 #include <stdlib.h>

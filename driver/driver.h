@@ -45,7 +45,7 @@ typedef struct Session {
     unsigned modes;         /* PASS_TRAIN, PASS_INFER: what the command compiles */
     const char *stop_after; /* the pass after which the graph is wanted (PassOptions) */
     Model train, infer;     /* graph NULL where not compiled */
-    int64_t batch;      /* of inference, whose graph is for a group of its images */
+    int64_t batch;          /* of inference, whose graph is for a group of its images */
     PassResult train_passes, infer_passes;
     uint64_t memory_limit; /* of a training step's activations, bytes; 0: none (memory.c) */
     uint32_t recompute;    /* how many activations are computed again in backward (memory.c) */
@@ -54,9 +54,9 @@ typedef struct Session {
     char *cache;           /* directory of compiled kernels; NULL: none */
     char *pipeline;        /* what made the graphs, with its hash (RtProgram); NULL before session_input */
     char pipeline_sha256[65];
-    ChoiceTable *choices;  /* pinned or measured ones, if any */
-    ChoiceTable *made;     /* for --save-choices, of all CPUs so far */
-    const char *run;       /* the directory whose checkpoint --resume continues */
+    ChoiceTable *choices; /* pinned or measured ones, if any */
+    ChoiceTable *made;    /* for --save-choices, of all CPUs so far */
+    const char *run;      /* the directory whose checkpoint --resume continues */
     Jit *jit;
     RtPool *pool;
     RtMachine *machine;
@@ -67,8 +67,8 @@ int session_find_model(Session *session, const Options *options, const char *com
 /* A file that comes with netc, malloc'd: installed (bin/netc -> share/netc/FOLDER), or in the source tree; NULL if it is not
  * there. */
 char *session_shipped_file(const char *folder, const char *file);
-/* What the command compiles (PASS_TRAIN, PASS_INFER), before it does. A mistake in the options of passes, or one that has no effect
- * in these modes, is EXIT_USAGE. */
+/* What the command compiles (PASS_TRAIN, PASS_INFER), before it does. A mistake in the options of passes, or one that has no
+ * effect in these modes, is EXIT_USAGE. */
 int session_compiles(Session *session, unsigned modes, const char *command_name);
 /* Whether passes left a graph that code can be made of, and, of training, a gradient of every parameter. */
 int session_check_graph(const Graph *g);
@@ -94,8 +94,8 @@ int session_machine(Session *session, bool train, bool infer, const char *comman
 int session_pool(Session *session); /* the threads, if they are not there yet */
 /* What codegen takes, from the graphs and options so far. */
 CodegenInput session_input(Session *session);
-/* The passes that ran, as --passes takes them and with the other options that decide about rewrites; and the SHA-256 of that and of
- * the shared objects' contents. Into the session. */
+/* The passes that ran, as --passes takes them and with the other options that decide about rewrites; and the SHA-256 of that and
+ * of the shared objects' contents. Into the session. */
 void session_describe_passes(Session *session);
 /* What the options say about code for a CPU of a target, both as in CodegenOptions: no files, no choices, no remarks. */
 CodegenOptions session_code_for(const Session *session, const char *target, const char *cpu);

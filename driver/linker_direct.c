@@ -1,6 +1,6 @@
 /* Linking an executable without a compiler driver: by ld.lld or ld, told what cc would tell it. The C library's start files are
  * looked for in the usual multiarch directories, libgcc in GCC's; Debian's packages are libc6-dev and libgcc-12-dev. */
-#include "driver/driver.h"
+#include "cli/report.h"
 #include "driver/linker.h"
 #include "driver/process.h"
 #include <glob.h>

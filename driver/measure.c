@@ -1,8 +1,8 @@
 /* Candidates measured in place (measure.h).
  *
  * Program k computes every convolution by the k-th of its listed candidates, counted around from its first that is no pair.
- * Where backward data is one of a pair its weights have no time of their own, so theirs are counted from the first program without pairs
- * on. */
+ * Where backward data is one of a pair its weights have no time of their own, so theirs are counted from the first program
+ * without pairs on. */
 #include "driver/measure.h"
 #include "driver/bench.h"
 #include <stdlib.h>

@@ -1,6 +1,5 @@
 /* The table of operations, and those without parameters of their own. */
 #include "frontend/builtin.h"
-#include <math.h>
 #include <string.h>
 
 enum { LARGEST_COUNT = 1 << 20, LARGEST_SIDE = 65536 };

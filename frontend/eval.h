@@ -10,14 +10,14 @@
 #include "ir/nearest.h"
 
 enum EvalLimit {
-    MAX_STEPS = 10000000, /* expressions, statements and loop iterations evaluated */
+    MAX_STEPS = 10000000,    /* expressions, statements and loop iterations evaluated */
     MAX_STEPS_MORE = 100000, /* after a report, in search of further mistakes */
-    MAX_MEGABYTES = 256,  /* of evaluation and graph together */
-    MAX_VALUES = 200000,  /* of the graph */
-    MAX_CALL_DEPTH = 100, /* of blocks */
-    MAX_RECURSION = 1000, /* nested expressions and statements over all calls */
-    MAX_PATH_BYTES = 255, /* of a parameter name */
-    MAX_SPANS = 32        /* reported spans remembered */
+    MAX_MEGABYTES = 256,     /* of evaluation and graph together */
+    MAX_VALUES = 200000,     /* of the graph */
+    MAX_CALL_DEPTH = 100,    /* of blocks */
+    MAX_RECURSION = 1000,    /* nested expressions and statements over all calls */
+    MAX_PATH_BYTES = 255,    /* of a parameter name */
+    MAX_SPANS = 32           /* reported spans remembered */
 };
 
 /* Name -> value, by open addressing. */
@@ -48,8 +48,8 @@ typedef struct Eval {
     Frame *frame;
     uint32_t recursion, call_depth;
     int64_t steps, last_step, streams; /* last_step: of those after a report; 0: nothing is reported */
-    double elements; /* of all values so far */
-    bool stopped;    /* a limit was hit */
+    double elements;                   /* of all values so far */
+    bool stopped;                      /* a limit was hit */
     Span reported[MAX_SPANS];
     uint32_t nreported;
     bool spoke; /* the newest eval_error reported something */

@@ -8,7 +8,7 @@
 typedef struct Arena Arena;
 
 Arena *arena_new(void);
-void arena_free(Arena *arena); /* NULL is allowed */
+void arena_free(Arena *arena);          /* NULL is allowed */
 size_t arena_bytes(const Arena *arena); /* that it has taken of the machine */
 
 /* Zeroed memory, aligned for any type. */

@@ -255,6 +255,7 @@ static Dual derive_node(ExprBuilder *b, const ExprNode *n, const Dual *dual, uin
     case X_CONST: return (Dual){expr_const(b, n->value), NONE};
     case X_ACC:
     case X_OUT: return (Dual){expr_leaf(b, (ExprOp)n->op), NONE};
+    default: break;
     }
     Dual operand[3] = {{0, NONE}, {0, NONE}, {0, NONE}};
     uint16_t value[3] = {0, 0, 0};

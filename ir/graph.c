@@ -1,6 +1,6 @@
 /* The graph's builder and readers. Arrays grow by doubling inside the graph's arena: a pointer to a
  * value taken before graph_add stays readable, but may be an old copy. */
-#include "ir/shape.h"
+#include "ir/ir.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

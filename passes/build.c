@@ -2,7 +2,6 @@
 #include "passes/build.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 Graph *rebuild_begin(const Graph *in) { return graph_new(in->name, in->mode); }
 

@@ -41,7 +41,8 @@ static int node_rank(const Scope *s, const ExprNode *n) {
     }
     int rank = 0;
     for (int k = 0; k < expr_op_operands((ExprOp)n->op); k++) {
-        if (s->rank[n->arg[k]] > rank) rank = s->rank[n->arg[k]];
+        int operand = (int)s->rank[n->arg[k]];
+        if (operand > rank) rank = operand;
     }
     return rank;
 }

@@ -13,7 +13,7 @@
  *
  * Each step removes an argument place that reads a map, so it ends.
  */
-#include "passes/fuse.h"
+#include "passes/draft.h"
 
 /* One argument place that reads the map. */
 typedef struct Place {

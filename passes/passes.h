@@ -85,7 +85,7 @@ typedef struct PassResult {
     const char *pipeline;  /* what ran, as PassOptions.pipeline takes it for one mode */
     PassRun *runs;
     uint32_t nruns;
-    uint64_t steps;        /* PassContext.steps */
+    uint64_t steps; /* PassContext.steps */
 } PassResult;
 
 /* Runs the pipeline on `in` (which stays the caller's). A graph that fails verification after a pass, and a pass that crashes,

@@ -385,8 +385,8 @@ bool passes_check(const PassOptions *o, unsigned modes, Diag *diag) {
         if (o->pipeline && !strcmp(m->text, o->pipeline))
             ok = mistake(diag, "'%s' has no list of passes%s", m->text, in_modes(modes));
         else
-            ok =
-                mistake(diag, "the pass '%s' does not run%s: there is nothing to leave out or to print", m->text, in_modes(modes));
+            ok = mistake(diag, "the pass '%s' does not run%s: there is nothing to leave out or to print", m->text,
+                         in_modes(modes));
     }
     arena_free(arena);
     return ok;

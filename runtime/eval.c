@@ -2,8 +2,6 @@
  * the scores, in double, so that what is computed beyond the last image is simply not looked at. */
 #include "runtime/loader.h"
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 static double now(void) {

@@ -3,7 +3,8 @@
 #include <cblas.h>
 #include <pthread.h>
 
-/* At the first call, not in a constructor: linked statically, OpenBLAS sets itself up in a constructor that may run after ours. */
+/* At the first call, not in a constructor: linked statically, OpenBLAS sets itself up in a constructor that may run after ours.
+ */
 static void single_thread(void) { openblas_set_num_threads(1); }
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 

@@ -8,7 +8,6 @@
  * Nets with more than ten classes get the shape from label % 10 and the brightness of the first channel from label / 10. */
 #include "runtime/data.h"
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { SHAPES = 10, TRAIN_IMAGES = 10000, TEST_IMAGES = 2000, MAX_SIDE = 1024 };
@@ -72,8 +71,7 @@ static void paint(const RtData *d, uint64_t image, uint8_t *pixels, uint8_t *lab
 }
 
 RtStatus rt_synthetic_open(int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data, RtError *error) {
-    if (channels < 1 || channels > 4 || height < 1 || width < 1 || height > MAX_SIDE || width > MAX_SIDE ||
-        classes < 1)
+    if (channels < 1 || channels > 4 || height < 1 || width < 1 || height > MAX_SIDE || width > MAX_SIDE || classes < 1)
         return rt_fail(error, RT_INPUT, "the synthetic data set cannot have images of %lldx%lldx%lld in %lld classes",
                        (long long)channels, (long long)height, (long long)width, (long long)classes);
     int64_t image = channels * height * width, most = split_bytes / image;

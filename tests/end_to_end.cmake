@@ -22,6 +22,12 @@ add_test(NAME random_nets COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/random_
 set_tests_properties(random_nets PROPERTIES LABELS e2e TIMEOUT 900)
 # Every include and every call between files, against the table in ARCHITECTURE.md.
 add_test(NAME rooms COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/rooms.py ${CMAKE_BINARY_DIR})
+# Habits: few checks of clang-tidy, and clang-format. In one build only, since they look at text.
+if(NOT NETC_SANITIZE)
+  add_test(NAME tidy COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tidy.py ${CMAKE_BINARY_DIR})
+  add_test(NAME format COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tidy.py --format)
+  set_tests_properties(tidy format PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
+endif()
 if(NOT NETC_SANITIZE) # the archive of a sanitized build needs the sanitizer's runtime
   foreach(name build_executable build_cpus chroot_cifar10 build_library torch_library package)
     add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)

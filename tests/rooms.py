@@ -8,6 +8,7 @@ against the table of rooms in ARCHITECTURE.md, which is the one home of these ru
 A row is a room: a folder, with those below it that have no row of their own. Its last cell names, in backquotes, what its files may
 include beside their own room: other rooms, which must stand above it (so that nothing looks up), single headers (`runtime/abi.h`),
 headers of libraries (`<png.h>`) and headers that netc makes when it is used (`"libnet.h"`). A permission that nobody uses is an error too: the table says what is true."""
+import json
 import os
 import re
 import subprocess
@@ -159,15 +160,12 @@ class Rooms:
 
 def read_objects(build, files):
     """{symbol: source that defines it}, {source: symbols that it wants}."""
-    defines, wants = {}, defaultdict(set)
-    objects = {}
-    for folder, _, names in os.walk(build):
-        inside = re.match(r"(.*)/CMakeFiles/[^/]+\.dir(/.*)?$", folder)
-        for name in names:
-            if name.endswith(".c.o") and inside:
-                source = os.path.normpath(os.path.join(os.path.relpath(inside[1], build), (inside[2] or "/")[1:], name[:-2]))
-                if source in files and not source.startswith("tests/"):
-                    objects[os.path.join(folder, name)] = source
+    defines, wants, objects = {}, defaultdict(set), {}
+    with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as commands:
+        for entry in json.load(commands):  # not what happens to lie there: objects of files that have moved stay behind
+            source, output = os.path.relpath(entry["file"], ROOT), os.path.join(entry["directory"], re.search(r" -o (\S+)", entry["command"])[1])
+            if source in files and not source.startswith("tests/") and os.path.exists(output):
+                objects[output] = source
     if not objects:
         return defines, wants
     listing = subprocess.run(["nm", "-A", "--extern-only", *sorted(objects)], capture_output=True, text=True, check=True).stdout

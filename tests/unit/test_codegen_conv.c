@@ -369,7 +369,8 @@ static char *case_text(const Case *c, const CodegenOptions *o) {
     static char text[200];
     snprintf(text, sizeof text, "n%d %dx%dx%d -> %d, %dx%d stride %d,%d dilation %d groups %d, %s%s on %s", (int)c->N, (int)c->I,
              (int)c->H, (int)c->W, (int)c->O, (int)c->kernel[0], (int)c->kernel[1], (int)c->stride[0], (int)c->stride[1],
-             (int)c->dilation[0], (int)c->groups, o->conv ? conv_method_name(o->conv) : "auto", o->precision == PRECISION_BF16 ? " bf16" : "", o->cpu);
+             (int)c->dilation[0], (int)c->groups, o->conv ? conv_method_name(o->conv) : "auto",
+             o->precision == PRECISION_BF16 ? " bf16" : "", o->cpu);
     return text;
 }
 

@@ -345,7 +345,8 @@ START_TEST(memory_does_not_grow) {
     o.options.log_every = 10;
     o.options.checkpoint_every = 100;
     train_well(&x, 2, &o);
-    ck_assert_msg(late_bytes < early_bytes + 16000, "%zu bytes in use after 1,300 steps, %zu after 2,300", early_bytes, late_bytes);
+    ck_assert_msg(late_bytes < early_bytes + 16000, "%zu bytes in use after 1,300 steps, %zu after 2,300", early_bytes,
+                  late_bytes);
     directory_free(directory);
 }
 END_TEST
