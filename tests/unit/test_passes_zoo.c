@@ -49,6 +49,24 @@ static void expect_numbers(const Graph *from, const Graph *g, const char *what) 
     }
 }
 
+/* Every dropout of a training is a mask with its stream, and no other is there. */
+static void expect_dropouts(const Graph *from, const Graph *g, const char *what) {
+    for (int back = 0; back < 2; back++) {
+        const Graph *a = back ? g : from, *b = back ? from : g;
+        for (Val v = 0; v < a->count; v++) {
+            const Value *site = &a->value[v];
+            if (site->op != OP_DROPOUT && site->op != OP_DROPOUT_MASK) continue;
+            Val same = 0;
+            while (same < b->count && ((b->value[same].op != OP_DROPOUT && b->value[same].op != OP_DROPOUT_MASK) ||
+                                       b->value[same].attrs.dropout.stream != site->attrs.dropout.stream ||
+                                       b->value[same].attrs.dropout.rate != site->attrs.dropout.rate))
+                same++;
+            ck_assert_msg(same < b->count, "%s: dropout stream %lld is %s", what, (long long)site->attrs.dropout.stream,
+                          back ? "new" : "gone");
+        }
+    }
+}
+
 static void expect_reads_back(const Graph *g, const char *what) {
     char *text = graph_to_string(g), *again;
     Diag *diag = diag_new();
@@ -75,11 +93,13 @@ START_TEST(numbers_are_the_sources) {
             if (m == MODE_INFER && lists[i]) continue; /* where only tensors are looked up, by name */
             PassResult r = run(g, &(PassOptions){.pipeline = lists[i], .bisect_limit = -1});
             expect_numbers(g, r.graph, path);
+            if (m == MODE_TRAIN) expect_dropouts(g, r.graph, path);
             passes_result_free(&r);
         }
         if (m == MODE_TRAIN) {
             PassResult r = run(g, &(PassOptions){.bisect_limit = -1, .recompute = 5});
             expect_numbers(g, r.graph, path);
+            expect_dropouts(g, r.graph, path);
             passes_result_free(&r);
         }
         graph_free(g);
