@@ -220,10 +220,10 @@ static bool parse_run(Run *r, const char *spec) {
         if (value) *value++ = 0;
         if (!strcmp(word, "cpu") && value)
             r->code.cpu = value;
-        else if (!strcmp(word, "conv") && value)
-            r->code.conv = conv_method(value); /* NULL for auto */
-        else if (!strcmp(word, "precision") && value)
-            r->code.precision = !strcmp(value, "bf16") ? PRECISION_BF16 : PRECISION_F32;
+        else if (!strcmp(word, "conv") && value && conv_method(value))
+            r->code.conv = conv_method(value);
+        else if (!strcmp(word, "precision") && value && !strcmp(value, "bf16"))
+            r->code.precision = PRECISION_BF16;
         else if (!strcmp(word, "no-openblas"))
             r->code.no_openblas = true;
         else if (!strcmp(word, "recompute") && value)

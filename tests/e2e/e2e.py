@@ -49,10 +49,10 @@ class Workspace:
         return subprocess.Popen([NETC, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 env=environment, cwd=self.path, **options)
 
-    def run(self, *args, status=0, **options):
+    def run(self, *args, status=0, timeout=300, **options):
         """Runs netc; any other exit status fails the test. Returns (stdout, stderr)."""
         process = self.start(*args, **options)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=timeout)
         shown = " ".join(map(str, args))
         check(process.returncode == status, f"netc {shown}: exit status {process.returncode}, expected {status}\n{out}{err}")
         return out, err

@@ -45,7 +45,7 @@ def can_import(python, module):
 
 def compare(at, python, peer, model, *more, mode=None, batch=3):
     words = ["bench", model, "--batch", batch, "--compare", python, "--peer", peer, "--seconds", 0, "--rounds", 1, "--threads", 1, "--json"]
-    return json.loads(at.run(*words, *(["--peer-modes", mode] if mode else []), *more)[0])["modes"]
+    return json.loads(at.run(*words, *(["--peer-modes", mode] if mode else []), *more, timeout=1200)[0])["modes"]
 
 
 def agrees(modes, tolerance, what, training=True, losses=True):
