@@ -111,7 +111,7 @@ static const OptionRow table[] = {
      "compute N activations again in backward rather than keep them, the cheapest first"},
     {"cpu", 0, KIND_TEXT, "NAME", AT(cpu), JITS, "LLVM's name of the CPU to compile for (default: native)"},
     {"conv", 0, KIND_TEXT, "METHOD", AT(conv), COMPILES,
-     "compute convolutions by winograd, direct or gemm where it applies (default: auto)"},
+     "compute convolutions by winograd, wide, depthwise, direct or gemm where it applies (default: auto)"},
     {"no-openblas", 0, KIND_FLAG, NULL, AT(no_openblas), COMPILES,
      "generate the matrix products that OpenBLAS would do (large dense layers, some grouped convolutions)"},
     {"check-bounds", 0, KIND_FLAG, NULL, AT(check_bounds), JITS,

@@ -66,6 +66,43 @@ static const Case cases[] = {
     {1, 16, 131, 65, 48, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
 };
 
+/* Depthwise: a filter per channel. */
+static const Case depthwise[] = {
+    {2, 32, 16, 16, 32, 32, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {5, 17, 9, 11, 17, 17, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {2, 40, 16, 15, 40, 40, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
+    {1, 16, 7, 8, 16, 16, {3, 3}, {2, 1}, {0, 1, 1, 0}, {1, 1}},
+    {3, 48, 14, 14, 48, 48, {5, 5}, {1, 1}, {2, 2, 2, 2}, {1, 1}},
+    {2, 33, 13, 13, 33, 33, {5, 5}, {2, 2}, {2, 2, 2, 2}, {1, 1}},
+    {2, 16, 12, 31, 16, 16, {7, 7}, {1, 1}, {3, 3, 3, 3}, {1, 1}},
+    {1, 20, 12, 10, 20, 20, {9, 9}, {1, 1}, {4, 4, 4, 4}, {1, 1}},
+    {2, 16, 15, 15, 16, 16, {3, 3}, {1, 1}, {2, 2, 2, 2}, {2, 2}},
+    {2, 16, 15, 16, 16, 16, {3, 3}, {2, 2}, {2, 1, 2, 3}, {2, 3}},
+    {2, 16, 14, 15, 16, 16, {1, 7}, {1, 1}, {0, 3, 0, 3}, {1, 1}},
+    {2, 16, 14, 15, 16, 16, {3, 1}, {3, 2}, {1, 0, 1, 0}, {1, 1}},
+    {2, 16, 13, 13, 16, 16, {1, 1}, {3, 3}, {0, 0, 0, 0}, {1, 1}},
+    {2, 16, 13, 14, 16, 16, {2, 2}, {3, 3}, {0, 0, 0, 0}, {1, 1}},
+    {37, 32, 6, 5, 32, 32, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {4, 3, 12, 12, 3, 3, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {1, 16, 131, 65, 16, 16, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}}, /* too large for one band */
+    {1, 16, 132, 67, 16, 16, {5, 3}, {2, 2}, {2, 1, 1, 0}, {1, 1}},
+    {3, 24, 8, 8, 24, 24, {8, 8}, {1, 1}, {0, 0, 0, 0}, {1, 1}}, /* as large as the map */
+    {2, 16, 11, 30, 16, 16, {11, 30}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {2, 20, 7, 7, 20, 20, {7, 7}, {1, 1}, {3, 3, 3, 3}, {1, 1}},
+};
+
+/* Wide: many channels, few pixels. */
+static const Case wides[] = {
+    {5, 32, 4, 4, 48, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {3, 48, 8, 8, 32, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {7, 17, 2, 2, 33, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {2, 33, 7, 9, 20, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {37, 20, 9, 5, 64, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}}, /* several chunks, the last with fewer images */
+    {130, 16, 3, 4, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {2, 160, 4, 4, 160, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}}, /* filters in two parts */
+    {1, 64, 33, 18, 32, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+};
+
 /* ---- graphs ---- */
 
 static Attrs window_of(const Case *c) {
@@ -383,7 +420,8 @@ static void compare(const Graph *g, const Case *c, const Reference *r, float *co
         if (!strcmp(g->output[i].name, "weights")) terms = (double)(c->N * c->H * c->W);
         if (y.rank == 2) terms += (double)(c->H * c->W);
         double gate = unit * (16 + 2 * sqrt(terms));
-        if (!options->conv || options->conv == conv_method("winograd")) gate = fmax(gate, 128 * unit);
+        if (!options->conv || options->conv == conv_method("winograd") || options->conv == conv_method("wide"))
+            gate = fmax(gate, 128 * unit);
         if (options->precision == PRECISION_BF16) gate += 5 * bf16_unit;
         for (int64_t k = 0, n = type_elements(y); k < n; k++) {
             double error = fabs(out[i][k] - r->value[i].data[k]);
@@ -442,6 +480,23 @@ START_TEST(backward_in_one_sweep) {
 #endif
     }
 }
+END_TEST
+/* By one method: 16, 8 and 4 lanes, bf16, training and inference. */
+static void check_method(const Case *c, const char *name) {
+    const ConvMethod *method = conv_method(name);
+    check_case(c, "native", method, all_threads);
+    CodegenOptions options = {.cpu = "native", .conv = method, .precision = PRECISION_BF16};
+    check_graph(conv_graph(c), c, options, one_thread);
+    check_graph(plain_graph(c, MODE_INFER), c, (CodegenOptions){.cpu = "native", .conv = method}, all_threads);
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) check_case(c, "x86-64-v3", method, one_thread);
+    check_case(c, "x86-64-v2", method, one_thread);
+#endif
+}
+
+START_TEST(by_depthwise) { check_method(&depthwise[_i], "depthwise"); }
+END_TEST
+START_TEST(by_wide) { check_method(&wides[_i], "wide"); }
 END_TEST
 START_TEST(inference) {
     const Case *c = &inferred[_i];
@@ -512,6 +567,8 @@ int main(void) {
     tcase_add_loop_test(tests, native_direct, 0, count);
     tcase_add_loop_test(tests, native_winograd, 0, count);
     tcase_add_loop_test(tests, backward_in_one_sweep, 0, (int)(sizeof pairs / sizeof pairs[0]));
+    tcase_add_loop_test(tests, by_depthwise, 0, (int)(sizeof depthwise / sizeof depthwise[0]));
+    tcase_add_loop_test(tests, by_wide, 0, (int)(sizeof wides / sizeof wides[0]));
     tcase_add_loop_test(tests, images_as_they_come, 0, (int)(sizeof images / sizeof images[0]));
     tcase_add_loop_test(tests, inference, 0, (int)(sizeof inferred / sizeof inferred[0]));
     tcase_add_loop_test(tests, native_gemm, 0, count);

@@ -5,9 +5,11 @@
  * What a piece, a band, a phase is, is asked of the functions that emit it: LLVM's builder folds constants, so with a constant
  * piece they return numbers. */
 #include "codegen/codegen.h"
+#include "codegen/conv/depthwise/depthwise.h"
 #include "codegen/conv/direct/direct.h"
 #include "codegen/conv/gemm/gemm.h"
 #include "codegen/conv/methods.h"
+#include "codegen/conv/winograd/wide/wide.h"
 #include "codegen/conv/winograd/winograd.h"
 #include "codegen/emit/pieces.h"
 #include "ir/eval.h"
@@ -292,10 +294,106 @@ static void check_weights(Bench *b, const WeightsPlan *p, const char *what) {
     written_check(&w, what);
 }
 
+/* ---- depthwise ---- */
+
+/* A row of one phase, of channel block `block`. */
+static void count_depthwise_row(const DepthPlan *p, int64_t n, int64_t block, int64_t band, int64_t row, const int64_t phase[2],
+                                Written *w, const char *what) {
+    const Correlation *c = &p->c;
+    Taps taps[2] = {correlation_taps(c, 0, phase[0]), correlation_taps(c, 1, phase[1])};
+    int64_t line = band * p->band_rows + row, width = correlation_lines(c, 1, phase[1]);
+    for (int64_t m = 0; m < taps[0].count && taps[1].count && !p->spread; m++)
+        read_line(&p->stage, 0, band, c->in_stride[0] * line + taps[0].offset + m * taps[0].offset_step, what);
+    for (int64_t column = 0; column < width; column++) {
+        write_pixel(w, n, block, (line * c->phases[0] + phase[0]) * c->out[1] + column * c->phases[1] + phase[1], what);
+        for (int64_t m = 0; m < taps[1].count && taps[0].count && !p->spread; m++)
+            read_line(&p->stage, 1, 0, c->in_stride[1] * column + taps[1].offset + m * taps[1].offset_step, what);
+    }
+}
+
+static void check_depthwise(Bench *b, const DepthPlan *p, const char *what) {
+    const Correlation *c = &p->c;
+    Written w = written_new(c->N, c->out_blocks, c->out[0] * c->out[1]);
+    int64_t phases[2] = {p->spread ? 1 : c->phases[0], p->spread ? 1 : c->phases[1]}, phase[2];
+    for (int64_t piece = 0; piece < c->N * p->splits; piece++) {
+        b->e->piece = emit_int(b->e, piece);
+        DepthPiece at = depthwise_piece(b->e, p);
+        for (int64_t block = number(at.lo); block < number(at.hi); block++)
+            for (int64_t band = 0; band < p->bands; band++)
+                for (phase[0] = 0; phase[0] < phases[0]; phase[0]++) {
+                    int64_t rows = number(depthwise_rows(b->e, p, emit_int(b->e, band), phase[0]));
+                    MUST(rows >= 0 && rows <= p->band_rows, "%s: %d rows in a band", what, (int)rows);
+                    for (phase[1] = 0; phase[1] < phases[1]; phase[1]++)
+                        for (int64_t row = 0; row < rows; row++)
+                            count_depthwise_row(p, number(at.n), block, band, row, phase, &w, what);
+                }
+    }
+    written_check(&w, what);
+}
+
+static void check_depthwise_weights(Bench *b, const DepthWeightsPlan *p, const char *what) {
+    const ConvShape *s = &p->s;
+    Written w = written_new(s->N, s->in_blocks, s->out[0] * s->out[1]);
+    for (int64_t piece = 0; piece < p->image_groups * p->splits; piece++) {
+        b->e->piece = emit_int(b->e, piece);
+        DepthWeightsPiece at = depthwise_weights_piece(b->e, p);
+        for (int64_t block = number(at.lo); block < number(at.hi); block++)
+            for (int64_t n = number(at.first); n < number(at.end); n++)
+                for (int64_t band = 0; band < p->bands; band++)
+                    for (int64_t row = 0; row < number(depthwise_weights_rows(b->e, p, emit_int(b->e, band))); row++) {
+                        int64_t y = band * p->band_rows + row;
+                        for (int64_t k = 0; k < s->kernel[0]; k++)
+                            read_line(&p->x, 0, band, y * s->stride[0] + k * s->dilation[0] - s->pad[0], what);
+                        read_line(&p->dy, 0, band, y, what);
+                        for (int64_t x = 0; x < s->out[1]; x++) write_pixel(&w, n, block, y * s->out[1] + x, what);
+                    }
+    }
+    written_check(&w, what);
+}
+
+/* ---- wide ---- */
+
+/* Every tile of every image is a tile of one chunk, and its lines are staged. */
+static void check_wide_tiles(const WideTiles *t, const WidePlanes *planes, const ConvShape *s, const char *what) {
+    int64_t halo = planes->gradient ? 0 : 1, side = planes->gradient ? t->form->out : t->form->side;
+    MUST(t->chunks * t->images >= s->N && (t->chunks - 1) * t->images < s->N, "%s: %d chunks of %d images", what, (int)t->chunks,
+         (int)t->images);
+    MUST(t->images * t->rows * t->columns <= t->tiles, "%s: a chunk has more tiles than %d", what, (int)t->tiles);
+    MUST(t->rows * t->form->out >= s->out[0] && t->columns * t->form->out >= s->out[1], "%s: too few tiles", what);
+    for (int64_t i = 0; i < side; i++) {
+        read_line(&planes->stage, 0, 0, (t->rows - 1) * t->form->out + i - halo, what);
+        read_line(&planes->stage, 1, 0, (t->columns - 1) * t->form->out + i - halo, what);
+        read_line(&planes->stage, 0, 0, i - halo, what);
+    }
+}
+
+static void check_wide(Bench *b, const WidePlan *p, const char *what) {
+    Written w = written_new(p->tiles.N, p->c.out_blocks, 1);
+    check_wide_tiles(&p->tiles, &p->in, &p->s, what);
+    MUST(p->tiles.tiles % p->tile_rows == 0 && p->c.out_blocks % p->columns == 0, "%s: register tiles", what);
+    for (int64_t piece = 0; piece < wide_pieces(p); piece++) {
+        b->e->piece = emit_int(b->e, piece);
+        WidePiece at = wide_piece(b->e, p);
+        for (int64_t chunk = number(at.lo); chunk < number(at.hi); chunk++)
+            for (int64_t i = 0; i < number(wide_chunk_images(b->e, &p->tiles, emit_int(b->e, chunk))); i++)
+                for (int64_t j = 0; j < p->columns; j++)
+                    write_pixel(&w, chunk * p->tiles.images + i, number(at.group) * p->columns + j, 0, what);
+    }
+    written_check(&w, what);
+}
+
 /* ---- the shapes ---- */
 
 static void check_plan(Bench *b, const ConvMethod *method, ConvDirection direction, const void *plan, const char *what) {
-    if (method == &conv_winograd && direction == CONV_WEIGHTS) {
+    if (method == &conv_depthwise) {
+        direction == CONV_WEIGHTS ? check_depthwise_weights(b, plan, what) : check_depthwise(b, plan, what);
+    } else if (method == &conv_wide && direction == CONV_WEIGHTS) {
+        const WideWeightsPlan *p = plan;
+        check_wide_tiles(&p->tiles, &p->x, &p->s, what);
+        check_wide_tiles(&p->tiles, &p->dy, &p->s, what);
+    } else if (method == &conv_wide) {
+        check_wide(b, plan, what);
+    } else if (method == &conv_winograd && direction == CONV_WEIGHTS) {
         const WinoWeightsPlan *p = plan;
         check_blocks(&p->tiles, what);
         check_weights(b, &p->partials, what);

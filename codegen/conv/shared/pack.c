@@ -2,10 +2,8 @@
 #include "codegen/emit/bf16.h"
 #include "codegen/conv/shared/pack.h"
 
-enum { MAX_LANES = 16 };
-
 /* The V x V matrix of the rows transposed, in log2(V) rounds of interleaving row i with row i + V/2. */
-static void transpose_tile(Emitter *e, LLVMValueRef *row) {
+void pack_transpose(Emitter *e, LLVMValueRef *row) {
     LLVMValueRef next[MAX_LANES], low[MAX_LANES], high[MAX_LANES];
     int V = e->V;
     for (int i = 0; i < V; i++) {
@@ -25,7 +23,7 @@ static void transpose_tile(Emitter *e, LLVMValueRef *row) {
 static void pack_tile(Emitter *e, const Correlation *c, int64_t pair, LLVMValueRef src, LLVMValueRef dst) {
     LLVMValueRef row[MAX_LANES];
     for (int i = 0; i < e->V; i++) row[i] = emit_load(e, src, emit_int(e, i * e->V));
-    if (c->transposed) transpose_tile(e, row);
+    if (c->transposed) pack_transpose(e, row);
     for (int i = 0; i < e->V / pair; i++)
         emit_store(e, pair == 2 ? bf16_pair(e, row[2 * i], row[2 * i + 1]) : row[i], dst, emit_int(e, i * e->V));
 }

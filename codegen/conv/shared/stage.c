@@ -58,6 +58,7 @@ typedef struct Copy {
     int images;           /* 2: STAGE_IMAGES */
     ElementSite site[2];
     LLVMValueRef plane[2];                          /* first element of the channel block, in the tensor */
+    LLVMValueRef block;                             /* of the copy */
     LLVMValueRef second;                            /* is there a second image? NULL: yes */
     LLVMValueRef source, scratch, stored, store_if; /* stored: where STORE writes, or NULL */
     LLVMValueRef from, to;                          /* the staged lines that are wanted now */
@@ -84,7 +85,7 @@ static void zero_rows(Copy *c, LLVMValueRef lo, LLVMValueRef hi) {
     Emitter *e = c->k->e;
     if (LLVMIsConstant(lo) && LLVMIsConstant(hi) && LLVMConstIntGetSExtValue(lo) >= LLVMConstIntGetSExtValue(hi)) return;
     Loop row = loop_begin(e, lo, hi, 1, 0, NULL);
-    zero_run(c, emit_offset(e, row.iv, c->p->row_stride, emit_mul_int(e, c->site[0].cb, c->p->block_stride)), c->p->lines[1]);
+    zero_run(c, emit_offset(e, row.iv, c->p->row_stride, emit_mul_int(e, c->block, c->p->block_stride)), c->p->lines[1]);
     loop_end(e, &row, NULL);
 }
 
@@ -141,7 +142,7 @@ static void copy_row(Copy *c, LLVMValueRef row, LLVMValueRef band, LLVMValueRef 
     const StagePlan *p = c->p;
     int64_t left = max_i64(0, -p->origin[1]), x0 = p->origin[1] + left;
     int64_t count = max_i64(0, min_i64(p->in[1] - x0, p->lines[1] - left)), right = p->lines[1] - left - count;
-    LLVMValueRef to = emit_offset(e, row, p->row_stride, emit_mul_int(e, c->site[0].cb, p->block_stride));
+    LLVMValueRef to = emit_offset(e, row, p->row_stride, emit_mul_int(e, c->block, p->block_stride));
     LLVMValueRef y = emit_add_int(e, first_y, row), row_pixel = emit_mul_int(e, y, p->in[1]);
     for (int i = 0; i < c->images; i++)
         c->plane[i] = emit_mul_int(e, emit_offset(e, c->site[i].n, p->blocks, c->site[i].cb), p->in[0] * p->in[1] * e->V);
@@ -185,19 +186,18 @@ static void add_second_image(Copy *c) {
     c->site[1].n = N % 2 ? emit_min_int(e, n, emit_int(e, N - 1)) : n;
 }
 
-LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef scratch,
-                        LLVMValueRef store_if) {
-    return stage_lines(k, p, operand, n, band, emit_int(k->e, 0), emit_int(k->e, p->lines[0]), scratch, store_if);
+/* Where the operand lies in its tensor, for a plan that copies nothing. */
+static LLVMValueRef in_place(const ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef block,
+                             LLVMValueRef band) {
+    Emitter *e = k->e;
+    LLVMValueRef row = emit_offset(e, band, p->advance, emit_int(e, p->origin[0]));
+    LLVMValueRef start = emit_offset(e, row, p->row_stride, emit_int(e, p->origin[1] * e->V));
+    LLVMValueRef plane = emit_offset(e, n, p->blocks * p->block_stride, start);
+    return emit_address(e, k->arg_base[operand], block ? emit_offset(e, block, p->block_stride, plane) : plane);
 }
 
-LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef from,
-                         LLVMValueRef to, LLVMValueRef scratch, LLVMValueRef store_if) {
+static Copy copy_of(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef scratch, LLVMValueRef store_if) {
     Emitter *e = k->e;
-    if (!p->copied) {
-        LLVMValueRef row = emit_offset(e, band, p->advance, emit_int(e, p->origin[0]));
-        LLVMValueRef start = emit_offset(e, row, p->row_stride, emit_int(e, p->origin[1] * e->V));
-        return emit_address(e, k->arg_base[operand], emit_offset(e, n, p->blocks * p->block_stride, start));
-    }
     const Region *prologue = value_region(k->v, REGION_PROLOGUE, operand);
     Copy c = {.k = k,
               .p = p,
@@ -207,9 +207,7 @@ LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMVal
               .site = {conv_elements(k, k->arg_type[operand])},
               .source = k->arg_base[operand],
               .scratch = p->form == STAGE_CHANNELS ? emit_view(e, scratch, true) : scratch,
-              .store_if = store_if,
-              .from = from,
-              .to = to};
+              .store_if = store_if};
     for (uint32_t i = 0; i < k->v->nregions; i++) {
         const Region *r = &k->v->regions[i];
         uint32_t buffer = r->role == REGION_STORE && r->operand == operand ? k->result_buffer[region_result(k->v, i)] : NO_BUFFER;
@@ -217,9 +215,44 @@ LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMVal
     }
     c.site[0].n = n;
     if (p->form == STAGE_IMAGES) add_second_image(&c);
+    return c;
+}
+
+LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef scratch,
+                        LLVMValueRef store_if) {
+    return stage_lines(k, p, operand, n, band, emit_int(k->e, 0), emit_int(k->e, p->lines[0]), scratch, store_if);
+}
+
+LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef from,
+                         LLVMValueRef to, LLVMValueRef scratch, LLVMValueRef store_if) {
+    Emitter *e = k->e;
+    if (!p->copied) return in_place(k, p, operand, n, NULL, band);
+    Copy c = copy_of(k, p, operand, n, scratch, store_if);
+    c.from = from;
+    c.to = to;
     Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, p->blocks), 1, 0, NULL);
-    c.site[0].cb = c.site[1].cb = block.iv;
+    c.block = c.site[0].cb = c.site[1].cb = block.iv;
     copy_block(&c, band);
     loop_end(e, &block, NULL);
     return c.scratch;
+}
+
+uint64_t stage_block_bytes(const StagePlan *p) {
+    return p->copied ? (uint64_t)align_bytes((int64_t)p->bytes / p->blocks) : 0;
+}
+
+LLVMValueRef stage_block(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef block, LLVMValueRef band,
+                         LLVMValueRef scratch) {
+    return p->copied ? scratch : in_place(k, p, operand, n, block, band);
+}
+
+void stage_block_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef block, LLVMValueRef band,
+                       LLVMValueRef from, LLVMValueRef to, LLVMValueRef scratch) {
+    if (!p->copied) return;
+    Copy c = copy_of(k, p, operand, n, scratch, NULL);
+    c.from = from;
+    c.to = to;
+    c.block = emit_int(k->e, 0);
+    c.site[0].cb = c.site[1].cb = block;
+    copy_block(&c, band);
 }

@@ -42,4 +42,12 @@ LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValu
 /* The same for the lines from <= line < to of the copy only. */
 LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef from,
                          LLVMValueRef to, LLVMValueRef scratch, LLVMValueRef store_if);
+
+/* A single channel block at a time (f32): where its staged element 0 is, and the copy of some of its lines to there. Scratch
+ * holds stage_block_bytes. */
+uint64_t stage_block_bytes(const StagePlan *p);
+LLVMValueRef stage_block(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef block, LLVMValueRef band,
+                         LLVMValueRef scratch);
+void stage_block_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef block, LLVMValueRef band,
+                       LLVMValueRef from, LLVMValueRef to, LLVMValueRef scratch);
 #endif

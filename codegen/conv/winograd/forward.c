@@ -187,36 +187,34 @@ static void transform_in_place(const WinoKernel *s) {
 }
 
 /* Pixels of a tile that lies across the border of the image, one by one where they are inside. */
-static void finish_ragged(const WinoKernel *s, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out,
+static void finish_ragged(ConvKernel *k, const Correlation *c, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out,
                           LLVMValueRef *pixel) {
-    Emitter *e = s->k->e;
-    const Correlation *c = &s->p->c;
+    Emitter *e = k->e;
     for (int i = 0; i < 16; i++) {
         LLVMValueRef row = LLVMBuildICmp(e->b, LLVMIntSLT, emit_add_int(e, y, emit_int(e, i / 4)), emit_int(e, c->out[0]), "");
         LLVMValueRef column = LLVMBuildICmp(e->b, LLVMIntSLT, emit_add_int(e, x, emit_int(e, i % 4)), emit_int(e, c->out[1]), "");
         Guard guard = guard_begin(e, LLVMBuildAnd(e->b, row, column, ""));
-        finish_emit(s->k, f, 1, &out[i], &pixel[i]);
+        finish_emit(k, f, 1, &out[i], &pixel[i]);
         guard_end(e, &guard);
     }
 }
 
-static void finish_tile(const WinoKernel *s, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out) {
-    Emitter *e = s->k->e;
-    const Correlation *c = &s->p->c;
+void wino_finish_tile(ConvKernel *k, const Correlation *c, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out) {
+    Emitter *e = k->e;
     LLVMValueRef pixel[16], start = emit_offset(e, y, c->out[1], x);
     for (int i = 0; i < 16; i++) pixel[i] = emit_add_int(e, start, emit_int(e, i / 4 * c->out[1] + i % 4));
     if (c->out[0] % WINO_OUT == 0 && c->out[1] % WINO_OUT == 0) {
-        finish_emit(s->k, f, 16, out, pixel);
+        finish_emit(k, f, 16, out, pixel);
         return;
     }
     LLVMValueRef rows = LLVMBuildICmp(e->b, LLVMIntSLE, emit_add_int(e, y, emit_int(e, WINO_OUT)), emit_int(e, c->out[0]), "");
     LLVMValueRef columns = LLVMBuildICmp(e->b, LLVMIntSLE, emit_add_int(e, x, emit_int(e, WINO_OUT)), emit_int(e, c->out[1]), "");
     LLVMValueRef whole = LLVMBuildAnd(e->b, rows, columns, "");
     Guard full = guard_begin(e, whole);
-    finish_emit(s->k, f, 16, out, pixel);
+    finish_emit(k, f, 16, out, pixel);
     guard_end(e, &full);
     Guard ragged = guard_begin(e, LLVMBuildNot(e->b, whole, ""));
-    finish_ragged(s, f, y, x, out, pixel);
+    finish_ragged(k, c, f, y, x, out, pixel);
     guard_end(e, &ragged);
 }
 
@@ -240,7 +238,7 @@ static void transform_outputs(const WinoKernel *s) {
                  out[16];
     s->p->tiles.form->output(e, src, s->p->plane, out);
     Finish f = finish_of(s, t.image, ob.iv);
-    finish_tile(s, &f, emit_mul_int(e, tile_row(s, &t), WINO_OUT), emit_mul_int(e, t.column, WINO_OUT), out);
+    wino_finish_tile(s->k, &s->p->c, &f, emit_mul_int(e, tile_row(s, &t), WINO_OUT), emit_mul_int(e, t.column, WINO_OUT), out);
     wino_tiles_end(e, &t);
     loop_end(e, &ob, NULL);
 }

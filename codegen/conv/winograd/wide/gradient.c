@@ -1,0 +1,107 @@
+/* The gradient of the filters from the planes of x and dY: a piece owns some filters, sums over the tiles of the whole batch,
+ * chunk by chunk, and transforms back to 3x3. */
+#include "codegen/conv/shared/partials.h"
+#include "codegen/conv/winograd/wide/wide.h"
+
+typedef struct WideGradient {
+    ConvKernel *k;
+    const WideWeightsPlan *p;
+    LLVMValueRef group, first, end; /* output blocks / columns; input blocks */
+    LLVMValueRef x, dy;             /* planes of the chunk */
+    LLVMValueRef count;             /* tiles of the chunk that there are: a multiple of unroll */
+    int64_t unroll;
+} WideGradient;
+
+/* Adds the chunk's gradient of the piece's filters, in the transformed domain: [point][in block of the piece][i][column][V]. */
+static void add_chunk(const WideGradient *s) {
+    Emitter *e = s->k->e;
+    const WideWeightsPlan *p = s->p;
+    int64_t V = e->V, rows = min_i64(V, e->target->registers / (2 * p->columns)), tiles = p->tiles.tiles;
+    while (V % rows) rows--;
+    int64_t n = rows * p->columns;
+    Loop block = loop_begin(e, s->first, s->end, 1, 0, NULL);
+    LLVMValueRef ib = LLVMBuildSub(e->b, block.iv, s->first, "");
+    Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, p->tiles.points), 1, 0, NULL);
+    Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, V), rows, 0, NULL);
+    LLVMValueRef x = emit_address(e, s->x, emit_offset(e, point.iv, p->x.plane, emit_offset(e, block.iv, tiles * V, row.iv)));
+    LLVMValueRef dy =
+        emit_address(e, s->dy, emit_offset(e, point.iv, p->dy.plane, emit_mul_int(e, s->group, p->columns * tiles * V)));
+    LLVMValueRef zero[LOOP_MAX_CARRY], next[LOOP_MAX_CARRY], column[2];
+    for (int64_t i = 0; i < n; i++) zero[i] = emit_vec(e, 0);
+    Loop tile = loop_begin(e, emit_int(e, 0), s->count, s->unroll, (int)n, zero);
+    for (int64_t i = 0; i < n; i++) next[i] = tile.carry[i];
+    for (int64_t u = 0; u < s->unroll; u++) {
+        LLVMValueRef at = emit_offset(e, tile.iv, V, emit_int(e, u * V));
+        LLVMValueRef xt = emit_address(e, x, at), dt = emit_address(e, dy, at);
+        for (int64_t j = 0; j < p->columns; j++) column[j] = emit_load(e, dt, emit_int(e, j * tiles * V));
+        for (int64_t r = 0; r < rows; r++) {
+            LLVMValueRef splat = emit_load_splat(e, xt, emit_int(e, r));
+            for (int64_t j = 0; j < p->columns; j++)
+                next[r * p->columns + j] = emit_fma(e, splat, column[j], next[r * p->columns + j]);
+        }
+    }
+    loop_end(e, &tile, next);
+    LLVMValueRef to = emit_address(
+        e, e->scratch,
+        emit_offset(e, point.iv, wide_gradient_plane(p), emit_mul_int(e, emit_offset(e, ib, V, row.iv), p->columns * V)));
+    for (int64_t i = 0; i < n; i++)
+        emit_store(e, emit_add(e, emit_load(e, to, emit_int(e, i * V)), tile.carry[i]), to, emit_int(e, i * V));
+    loop_end(e, &row, NULL);
+    loop_end(e, &point, NULL);
+    loop_end(e, &block, NULL);
+}
+
+/* Back to 3x3 filters, into result 0. */
+static void store_gradient(const WideGradient *s) {
+    Emitter *e = s->k->e;
+    const WideWeightsPlan *p = s->p;
+    int64_t V = e->V;
+    Loop block = loop_begin(e, s->first, s->end, 1, 0, NULL);
+    Loop column = loop_begin(e, emit_int(e, 0), emit_int(e, p->columns), 1, 0, NULL);
+    Loop i = loop_begin(e, emit_int(e, 0), emit_int(e, V), 1, 0, NULL);
+    LLVMValueRef row = emit_offset(e, LLVMBuildSub(e->b, block.iv, s->first, ""), V, i.iv), u[WIDE_MAX_POINTS], g[9];
+    LLVMValueRef from = emit_address(e, e->scratch, emit_mul_int(e, emit_offset(e, row, p->columns, column.iv), V));
+    for (int n = 0; n < p->tiles.points; n++) u[n] = emit_load(e, from, emit_int(e, n * wide_gradient_plane(p)));
+    p->tiles.form->filter_gradient(e, u, g);
+    LLVMValueRef ob = emit_offset(e, s->group, p->columns, column.iv);
+    LLVMValueRef filter = emit_mul_int(e, emit_offset(e, ob, p->s.in_blocks, block.iv), 9 * V * V);
+    LLVMValueRef to = emit_address(e, emit_buffer(e, s->k->result_buffer[0]), emit_offset(e, i.iv, V, filter));
+    for (int n = 0; n < 9; n++) emit_store(e, g[n], to, emit_int(e, n * V * V));
+    loop_end(e, &i, NULL);
+    loop_end(e, &column, NULL);
+    loop_end(e, &block, NULL);
+}
+
+static void emit_gradient(ConvKernel *k, const WideWeightsPlan *p) {
+    Emitter *e = k->e;
+    const WideTiles *t = &p->tiles;
+    int64_t parts = divide_up(p->s.in_blocks, p->part);
+    WideGradient s = {.k = k, .p = p, .group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, parts), "")};
+    s.first = emit_mul_int(e, LLVMBuildURem(e->b, e->piece, emit_int(e, parts), ""), p->part);
+    s.end = emit_min_int(e, emit_add_int(e, s.first, emit_int(e, p->part)), emit_int(e, p->s.in_blocks));
+    weights_clear(k, e->scratch, emit_int(e, 0), emit_int(e, t->points * wide_gradient_plane(p)));
+    LLVMValueRef workspace = emit_buffer(e, k->workspace_buffer);
+    Loop chunk = loop_begin(e, emit_int(e, 0), emit_int(e, t->chunks), 1, 0, NULL);
+    s.x = emit_address(e, workspace, emit_mul_int(e, chunk.iv, t->points * p->x.plane));
+    s.dy = emit_address(e, workspace,
+                        emit_offset(e, chunk.iv, t->points * p->dy.plane, emit_int(e, (int64_t)(p->dy.offset / sizeof(float)))));
+    s.count = emit_mul_int(e, wide_chunk_images(e, t, chunk.iv), t->rows * t->columns);
+    s.unroll = t->rows * t->columns % 2 == 0 || (t->images % 2 == 0 && t->N % 2 == 0) ? 2 : 1;
+    add_chunk(&s);
+    loop_end(e, &chunk, NULL);
+    if (k->result_buffer[0] != NO_BUFFER) store_gradient(&s);
+}
+
+void wide_lower_weights(Lowering *l, Val v, const WideWeightsPlan *p) {
+    ConvKernel k = conv_kernel(l, v, true);
+    Kernel *kernel;
+    wide_lower_planes(&k, &p->tiles, &p->x);
+    wide_lower_planes(&k, &p->tiles, &p->dy);
+    if (kernel_begin(l, conv_name(&k, &p->s, "_wide"), conv_key(&k, "wide weights"), k.nplaces, &kernel)) {
+        conv_kernel_bind(&k);
+        emit_gradient(&k, p);
+        kernel_end(l, p->scratch);
+    }
+    int64_t pieces = p->s.out_blocks / p->columns * divide_up(p->s.in_blocks, p->part);
+    kernel_call(l, kernel, v, k.places, k.nplaces, pieces, conv_flops(&p->s), conv_bytes(&k));
+}

@@ -1,0 +1,101 @@
+/* The tiles of a batch, and an operand's planes: staged block by block, transformed tile by tile. A piece is an image. */
+#include "codegen/conv/winograd/transform.h"
+#include "codegen/conv/winograd/wide/wide.h"
+
+static void plain_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane) {
+    WinoTileSource source = wino_source(e, src, row_stride, WINO_IN);
+    wino_transform_input(e, &source, dst, plane);
+}
+
+static void plain_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef *out) {
+    wino_plain.output(e, src, plane, out);
+}
+
+static void plain_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef *points) {
+    wino_transform_filter(e, &wino_plain, g, points);
+}
+
+static const WideForm wide_plain = {.out = WINO_OUT,
+                                    .side = WINO_IN,
+                                    .input_cost = 180,
+                                    .output_cost = 150,
+                                    .input = plain_input,
+                                    .gradient = wino_transform_gradient,
+                                    .output = plain_output,
+                                    .filter = plain_filter,
+                                    .filter_gradient = wino_transform_filter_gradient};
+
+WideTiles wide_tiles(const ConvShape *s, int64_t most) {
+    const WideForm *form = s->out[0] == 2 && s->out[1] == 2 ? &wide_small : &wide_plain;
+    WideTiles t = {.form = form,
+                   .points = form->side * form->side,
+                   .N = s->N,
+                   .rows = divide_up(s->out[0], form->out),
+                   .columns = divide_up(s->out[1], form->out)};
+    t.images = max_i64(1, min_i64(s->N, most / (t.rows * t.columns)));
+    t.chunks = divide_up(s->N, t.images);
+    t.images = divide_up(s->N, t.chunks);
+    t.tiles = t.images * t.rows * t.columns;
+    return t;
+}
+
+WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, const WideTiles *tiles, uint64_t offset) {
+    int64_t halo = gradient ? 0 : 1, rows = tiles->rows * tiles->form->out, columns = tiles->columns * tiles->form->out,
+            V = problem->s.V;
+    StageWindow w = {.first = {-halo, -halo},
+                     .lines = {rows + 2 * halo, columns + 2 * halo},
+                     .last_row = rows + halo - 1,
+                     .advance = rows,
+                     .bands = 1,
+                     .form = stage_form(problem->t)};
+    WidePlanes p = {.gradient = gradient, .operand = operand, .stage = stage_plan(problem, operand, &w), .offset = offset};
+    p.blocks = p.stage.blocks;
+    p.plane = p.blocks * tiles->tiles * V + WIDE_LINE;
+    p.bytes = (uint64_t)(tiles->chunks * tiles->points * p.plane) * sizeof(float);
+    return p;
+}
+
+LLVMValueRef wide_chunk_images(Emitter *e, const WideTiles *t, LLVMValueRef chunk) {
+    if (t->N % t->images == 0) return emit_int(e, t->images);
+    LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, t->N), emit_mul_int(e, chunk, t->images), "");
+    return emit_min_int(e, left, emit_int(e, t->images));
+}
+
+/* Of image n. */
+static void transform_image(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p, LLVMValueRef n) {
+    Emitter *e = k->e;
+    LLVMValueRef zero = emit_int(e, 0), chunk = LLVMBuildUDiv(e->b, n, emit_int(e, tiles->images), "");
+    LLVMValueRef image = LLVMBuildURem(e->b, n, emit_int(e, tiles->images), "");
+    LLVMValueRef planes =
+        emit_address(e, emit_buffer(e, k->workspace_buffer),
+                     emit_offset(e, chunk, tiles->points * p->plane, emit_int(e, (int64_t)(p->offset / sizeof(float)))));
+    int64_t halo = p->gradient ? 0 : 1, out = tiles->form->out;
+    int64_t corner =
+        p->stage.copied ? (-halo - p->stage.origin[0]) * p->stage.row_stride + (-halo - p->stage.origin[1]) * e->V : 0;
+    Loop block = loop_begin(e, zero, emit_int(e, p->blocks), 1, 0, NULL);
+    LLVMValueRef staged = stage_block(k, &p->stage, p->operand, n, block.iv, zero, e->scratch);
+    stage_block_lines(k, &p->stage, p->operand, n, block.iv, zero, zero, emit_int(e, p->stage.lines[0]), e->scratch);
+    Loop row = loop_begin(e, zero, emit_int(e, tiles->rows), 1, 0, NULL);
+    Loop column = loop_begin(e, zero, emit_int(e, tiles->columns), 1, 0, NULL);
+    LLVMValueRef at =
+        emit_offset(e, row.iv, out * p->stage.row_stride, emit_offset(e, column.iv, out * e->V, emit_int(e, corner)));
+    LLVMValueRef tile = emit_offset(e, emit_offset(e, image, tiles->rows, row.iv), tiles->columns, column.iv);
+    LLVMValueRef src = emit_address(e, staged, at);
+    LLVMValueRef dst = emit_address(e, planes, emit_mul_int(e, emit_offset(e, block.iv, tiles->tiles, tile), e->V));
+    (p->gradient ? tiles->form->gradient : tiles->form->input)(e, src, p->stage.row_stride, dst, p->plane);
+    loop_end(e, &column, NULL);
+    loop_end(e, &row, NULL);
+    loop_end(e, &block, NULL);
+}
+
+void wide_lower_planes(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p) {
+    Kernel *kernel;
+    char *what = arena_printf(lowering_arena(k->l), "wide planes of %d", p->operand);
+    if (kernel_begin(k->l, "winograd_planes", conv_key(k, what), k->nplaces, &kernel)) {
+        conv_kernel_bind(k);
+        transform_image(k, tiles, p, k->e->piece);
+        kernel_end(k->l, stage_block_bytes(&p->stage));
+    }
+    double bytes = (double)p->bytes + place_bytes(k->places[p->operand], k->arg_type[p->operand]);
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, tiles->N, 0, bytes);
+}

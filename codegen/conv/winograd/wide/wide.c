@@ -1,0 +1,124 @@
+/* The row of the wide method (wide.h), and its plans. */
+#include "codegen/conv/winograd/wide/wide.h"
+#include "codegen/conv/shared/cost.h"
+#include "codegen/conv/winograd/transform.h"
+
+enum {
+    FILTER_BYTES = 640 * 1024, /* transformed filters of a piece, in L2 */
+    SUM_BYTES = 320 * 1024,    /* sums of a chunk, beside them */
+    MIN_PIECES = 16,
+    GRADIENT_TILES = 128,  /* of a chunk, for the gradient of the filters */
+    GRADIENT_BLOCKS = 4,   /* input blocks of its pieces */
+    FILTER_TRANSFORM = 120 /* vector instructions per filter */
+};
+static const double rate = 1.3;      /* multiply-adds a cycle, of two */
+static const double planes_cost = 4; /* a byte of planes, from the last cache, in bytes copied within a core's */
+
+static bool applies(const ConvProblem *p) {
+    const ConvShape *s = &p->s;
+    for (int axis = 0; axis < 2; axis++)
+        if (s->kernel[axis] != 3 || s->stride[axis] != 1 || s->dilation[axis] != 1 || s->pad[axis] != 1 ||
+            s->out[axis] != s->in[axis] || s->out[axis] < 2)
+            return false;
+    return s->groups == 1 && s->I >= s->V && s->O >= s->V;
+}
+
+/* Rows of a register tile, of at most `most`, that waste least of `tiles` tiles: a step multiplies rows x columns and loads rows
+ * + columns operands. */
+static int64_t rows_of(int64_t tiles, int64_t most) {
+    int64_t best = 1, best_cost = INT64_MAX;
+    for (int64_t rows = min_i64(most, tiles); rows >= 1; rows--) {
+        int64_t cost = divide_up(tiles, rows) * (4 * max_i64(rows, 4) + 3);
+        if (cost < best_cost) best = rows, best_cost = cost;
+    }
+    return best;
+}
+
+WidePlan wide_plan(const ConvProblem *problem) {
+    const Target *t = problem->t;
+    WidePlan p = {.s = problem->s, .c = correlation_of(problem)};
+    const Correlation *c = &p.c;
+    const int64_t V = c->V, F = (int64_t)sizeof(float);
+    p.columns = c->out_blocks % 2 == 0 ? 2 : 1;
+    int64_t accumulators = t->registers - t->registers / 4;
+    p.tiles = wide_tiles(&p.s, SUM_BYTES / (WINO_POINTS * p.columns * V * F));
+    p.tile_rows = rows_of(p.tiles.tiles, accumulators / p.columns);
+    p.tiles.tiles = divide_up(p.tiles.tiles, p.tile_rows) * p.tile_rows;
+    p.in = wide_planes(problem, 0, false, &p.tiles, 0);
+    p.part = max_i64(1, min_i64(c->in_blocks, FILTER_BYTES / (p.tiles.points * V * p.columns * V * F)));
+    p.part = divide_up(c->in_blocks, divide_up(c->in_blocks, p.part));
+    p.splits = min_i64(p.tiles.chunks, divide_up(MIN_PIECES, c->out_blocks / p.columns));
+    p.workspace = p.in.bytes;
+    p.scratch = (uint64_t)((p.tiles.points * (wide_filter_plane(&p) + wide_sum_plane(&p)) + 9 * V * V) * F);
+    return p;
+}
+
+WideWeightsPlan wide_weights_plan(const ConvProblem *problem) {
+    WideWeightsPlan p = {.s = problem->s};
+    const ConvShape *s = &p.s;
+    p.tiles = wide_tiles(s, GRADIENT_TILES);
+    p.x = wide_planes(problem, 0, false, &p.tiles, 0);
+    p.dy = wide_planes(problem, 1, true, &p.tiles, p.x.bytes);
+    p.columns = s->out_blocks % 2 == 0 ? 2 : 1;
+    p.part = min_i64(s->in_blocks, GRADIENT_BLOCKS);
+    p.workspace = p.x.bytes + p.dy.bytes;
+    p.scratch = (uint64_t)(p.tiles.points * wide_gradient_plane(&p)) * sizeof(float);
+    return p;
+}
+
+/* ---- the row ---- */
+
+static const void *plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
+    (void)choice;
+    if (p->direction == CONV_WEIGHTS) {
+        WideWeightsPlan weights = wide_weights_plan(p);
+        return CONV_PLAN(arena, weights);
+    }
+    WidePlan correlation = wide_plan(p);
+    return CONV_PLAN(arena, correlation);
+}
+
+/* The planes of the whole batch are written once and read anew for each few output blocks. */
+static ConvWork correlation_work(const WidePlan *p) {
+    const Correlation *c = &p->c;
+    const WideTiles *t = &p->tiles;
+    double tiles = (double)(t->N * t->rows * t->columns), padded = (double)(t->chunks * t->tiles);
+    double turns = (double)(p->part == c->in_blocks ? p->splits : t->chunks); /* filters are transformed so often */
+    ConvWork w = {.copied = 2 * (double)t->N * (double)p->in.stage.bytes};
+    w.fma_cycles = (double)t->points * padded * (double)(c->in_blocks * c->V) * (double)c->out_blocks / rate;
+    w.transforms = tiles * (double)(t->form->input_cost * c->in_blocks + t->form->output_cost * c->out_blocks) +
+                   (c->transposed ? 2 : 1) * FILTER_TRANSFORM * cost_filters(&p->s) * turns;
+    w.copied += (double)p->in.bytes * planes_cost * (1 + (double)(c->out_blocks / p->columns));
+    return w;
+}
+
+static ConvWork weights_work(const WideWeightsPlan *p) {
+    const ConvShape *s = &p->s;
+    const WideTiles *t = &p->tiles;
+    double tiles = (double)(t->N * t->rows * t->columns);
+    ConvWork w = {.copied = 2 * (double)s->N * (double)(p->x.stage.bytes + p->dy.stage.bytes)};
+    w.fma_cycles = (double)t->points * tiles * (double)(s->in_blocks * s->V) * (double)s->out_blocks / rate;
+    w.transforms = tiles * (double)(t->form->input_cost * s->in_blocks + t->form->output_cost * s->out_blocks) +
+                   FILTER_TRANSFORM * cost_filters(s);
+    w.copied += planes_cost * ((double)p->x.bytes * (1 + (double)(s->out_blocks / p->columns)) + 2 * (double)p->dy.bytes);
+    return w;
+}
+
+static ConvWork work(const ConvProblem *p, const void *plan) {
+    return p->direction == CONV_WEIGHTS ? weights_work(plan) : correlation_work(plan);
+}
+
+static uint64_t workspace(const ConvProblem *p, const void *plan, bool fixed_filters) {
+    (void)fixed_filters;
+    return p->direction == CONV_WEIGHTS ? ((const WideWeightsPlan *)plan)->workspace : ((const WidePlan *)plan)->workspace;
+}
+
+static void lower(Lowering *l, Val v, const void *plan) {
+    if (lowering_graph(l)->value[v].op == OP_CONV2D_BWD_WEIGHTS)
+        wide_lower_weights(l, v, plan);
+    else
+        wide_lower(l, v, plan);
+}
+
+const ConvMethod conv_wide = {
+    .name = "wide", .applies = applies, .plan = plan, .work = work, .workspace = workspace, .lower = lower};

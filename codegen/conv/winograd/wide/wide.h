@@ -1,0 +1,98 @@
+/* Winograd for wide convolutions, cut by output channels instead of by images.
+ *
+ * The kernels of forward.c keep all transformed filters in memory, 36 values a filter, and read them once per block of tiles:
+ * right where they fit the caches. With hundreds of channels they are tens of megabytes. Here the tiles of the whole batch are
+ * transformed first, into planes in the workspace, and a piece then takes a few blocks of output channels: it transforms their
+ * filters where it uses them, a part of the input channels at a time, and multiplies them with all the tiles. No transformed
+ * filter ever goes to memory.
+ *
+ *     transform ─► planes [chunk of images][36][in block][tile][V]              a piece an image
+ *     multiply  ─► U of a few output blocks in L2, sums in L2, transform back, finish      a piece a few output blocks
+ *
+ * The gradient of the filters likewise: a piece owns some filters, sums over the tiles of the whole batch, and transforms back:
+ * there are no partial gradients.
+ */
+#ifndef NETC_CODEGEN_WINOGRAD_WIDE_H
+#define NETC_CODEGEN_WINOGRAD_WIDE_H
+#include "codegen/conv/shared/finish.h"
+#include "codegen/conv/shared/method.h"
+#include "codegen/conv/shared/stage.h"
+
+extern const ConvMethod conv_wide;
+
+/* ---- private to wide/ ---- */
+/* The transforms of one size of tile: F(4x4, 3x3), or F(2x2, 3x3) where the map has no more. */
+typedef struct WideForm {
+    int64_t out, side; /* of a tile of the output; of the input, and as many points */
+    int input_cost, output_cost;
+    void (*input)(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane);    /* into planes at dst */
+    void (*gradient)(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane); /* dY likewise */
+    void (*output)(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef *out); /* planes into out[i*out + j] */
+    void (*filter)(Emitter *e, const LLVMValueRef g[9], LLVMValueRef *points);
+    void (*filter_gradient)(Emitter *e, const LLVMValueRef *points, LLVMValueRef g[9]);
+} WideForm;
+extern const WideForm wide_small;
+enum { WIDE_MAX_POINTS = 36, WIDE_LINE = 16 }; /* floats of a cache line, by which planes are apart from powers of two */
+
+/* The tiles of a batch, chunk by chunk of whole images. */
+typedef struct WideTiles {
+    const WideForm *form;
+    int64_t points;
+    int64_t N, rows, columns; /* images; tiles of an image */
+    int64_t images, chunks;   /* of a chunk, the last of which may have fewer; in all */
+    int64_t tiles;            /* of a chunk, rounded up to whole register tiles */
+} WideTiles;
+
+/* One operand's planes in the workspace. */
+typedef struct WidePlanes {
+    bool gradient; /* 4x4 tiles of dY rather than 6x6 tiles of the input */
+    int operand;
+    int64_t blocks;         /* channel blocks */
+    int64_t plane;          /* floats from one point to the next */
+    StagePlan stage;        /* of all blocks; scratch holds one */
+    uint64_t bytes, offset; /* in the workspace */
+} WidePlanes;
+
+/* ---- planes.c ---- */
+/* Chunks of at most `most` tiles where an image has no more. */
+WideTiles wide_tiles(const ConvShape *s, int64_t most);
+WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, const WideTiles *tiles, uint64_t offset);
+LLVMValueRef wide_chunk_images(Emitter *e, const WideTiles *t, LLVMValueRef chunk);
+void wide_lower_planes(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p);
+
+/* ---- the two kernels ---- */
+/* Forward and backward data. */
+typedef struct WidePlan {
+    ConvShape s;
+    Correlation c;
+    WideTiles tiles;
+    WidePlanes in;
+    int64_t tile_rows, columns; /* of a register tile: tiles, and output blocks, which a piece has too */
+    int64_t part;               /* input blocks whose filters are transformed at a time */
+    int64_t splits;             /* pieces that share output blocks, each a range of chunks */
+    uint64_t workspace, scratch;
+} WidePlan;
+WidePlan wide_plan(const ConvProblem *problem);
+/* Floats from one point to the next in scratch: of transformed filters, of sums. */
+static inline int64_t wide_filter_plane(const WidePlan *p) { return p->part * p->c.V * p->columns * p->c.V + WIDE_LINE; }
+static inline int64_t wide_sum_plane(const WidePlan *p) { return p->columns * p->tiles.tiles * p->c.V + WIDE_LINE; }
+/* What piece e->piece is: output blocks from group * columns on, chunks lo..hi - 1. */
+typedef struct WidePiece {
+    LLVMValueRef group, lo, hi;
+} WidePiece;
+int64_t wide_pieces(const WidePlan *p);
+WidePiece wide_piece(Emitter *e, const WidePlan *p);
+void wide_lower(Lowering *l, Val v, const WidePlan *p); /* multiply.c */
+
+typedef struct WideWeightsPlan {
+    ConvShape s;
+    WideTiles tiles;
+    WidePlanes x, dy;
+    int64_t columns; /* output blocks of a piece */
+    int64_t part;    /* input blocks of a piece, at most */
+    uint64_t workspace, scratch;
+} WideWeightsPlan;
+WideWeightsPlan wide_weights_plan(const ConvProblem *problem);
+static inline int64_t wide_gradient_plane(const WideWeightsPlan *p) { return p->part * p->s.V * p->columns * p->s.V + WIDE_LINE; }
+void wide_lower_weights(Lowering *l, Val v, const WideWeightsPlan *p); /* gradient.c */
+#endif
