@@ -45,7 +45,7 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
     bool compiled = codegen_object(&input, &code, symbol, path, &gemm, s->diag);
     if (gemm) b->gemm = gemm;
     if (compiled) return EXIT_OK;
-    return session_codegen_failed(s);
+    return session_compile_failed(s);
 }
 
 /* ---- linking ---- */

@@ -1,5 +1,6 @@
 /* netc fmt: .net files in canonical style: to standard output, in place (--write), or only checked (--check). */
 #include "driver/driver.h"
+#include "ir/stream.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,14 +8,14 @@
 #include <unistd.h>
 
 static char *read_stdin(size_t *length) {
-    char *text = NULL;
-    FILE *memory = open_memstream(&text, length);
+    TextStream memory;
     char block[4096];
     size_t n;
-    if (!memory) exit(fail(EXIT_IO, "out of memory"));
-    while ((n = fread(block, 1, sizeof block, stdin)) > 0) fwrite(block, 1, n, memory);
-    if (fclose(memory)) exit(fail(EXIT_IO, "out of memory"));
-    return text;
+    text_open(&memory);
+    while ((n = fread(block, 1, sizeof block, stdin)) > 0) fwrite(block, 1, n, memory.file);
+    text_close(&memory);
+    *length = memory.length;
+    return memory.text;
 }
 
 /* Written beside the file and renamed, so that an interruption leaves the old text or the new one. */

@@ -151,7 +151,7 @@ static int compile(Library *l, Session *s, int level, const char *symbol) {
     bool compiled = codegen_object(&input, &code, symbol, add_object(l, symbol), &gemm, s->diag);
     l->header.needs_gemm |= gemm == GEMM_OPENBLAS;
     if (compiled) return EXIT_OK;
-    return session_codegen_failed(s);
+    return session_compile_failed(s);
 }
 
 static int compile_programs(Library *l, char batch[][32], char single[][32]) {
@@ -199,7 +199,7 @@ static int compile_library(Library *l, char batch[][32], char single[][32]) {
     bool done = codegen_data(&code, "netc_infer_library", image, size, pointer, n, add_object(l, "library"), diag);
     free(image);
     if (done) return EXIT_OK;
-    return session_codegen_failed(l->session);
+    return session_compile_failed(l->session);
 }
 
 static int build_objects(Library *l) {

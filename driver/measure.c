@@ -138,7 +138,7 @@ static int compile(Measuring *m, uint32_t k) {
     m->jit[k] = codegen_jit(m->input, &code, m->session->diag);
     choices_free(table);
     if (m->jit[k]) return EXIT_OK;
-    return session_codegen_failed(m->session);
+    return session_compile_failed(m->session);
 }
 
 /* ---- running ---- */
@@ -169,7 +169,7 @@ static int visit(Measuring *m, uint32_t k) {
     bench_random_inputs(machine, 0);
     for (int e = 0; e < 2; e++) {
         double *seconds = calloc(entries[e]->ncalls + 1, sizeof *seconds);
-        if (!seconds) abort();
+        if (!seconds) out_of_memory("no room for measurements");
         for (int step = -1; step < STEPS && entries[e]->ncalls; step++) {
             memset(seconds, 0, entries[e]->ncalls * sizeof *seconds); /* times are added */
             rt_machine_run_timed(machine, entries[e], seconds);
@@ -195,7 +195,7 @@ int convolutions_measure(Session *session, const CodegenInput *input, const Code
     if (m.nprograms == 0) return EXIT_OK;
     m.samples = calloc((size_t)c->count, sizeof *m.samples);
     m.jit = calloc(m.nprograms, sizeof(Jit *));
-    if (!m.samples || !m.jit) abort();
+    if (!m.samples || !m.jit) out_of_memory("no room for measurements");
     for (uint32_t k = 0; k < m.nprograms && !status; k++) status = compile(&m, k);
     for (int round = 0; round < rounds; round++)
         for (uint32_t k = 0; k < m.nprograms && !status; k++) status = visit(&m, k);

@@ -71,9 +71,9 @@ void session_print_diagnostics(const Session *session) {
     diag_print(session->diag, stderr, use_color(stderr));
 }
 
-int session_codegen_failed(const Session *session) {
+int session_compile_failed(const Session *session) {
     session_print_diagnostics(session);
-    return diag_has_unwritten(session->diag) ? EXIT_IO : EXIT_INPUT;
+    return diag_system_failed(session->diag) ? EXIT_IO : EXIT_INPUT;
 }
 
 PassOptions session_pass_options(const Session *session) {
@@ -161,8 +161,7 @@ int session_graph(Session *session, Mode mode, bool through_passes) {
     if (!session->diag) session->diag = diag_new();
     if (!frontend_compile(session->path, &front, session->diag, model)) {
         *model = (Model){0};
-        session_print_diagnostics(session);
-        return EXIT_INPUT;
+        return session_compile_failed(session);
     }
     int status = through_passes && mode == MODE_TRAIN ? session_fit_memory(session, model->graph) : EXIT_OK;
     return status || !through_passes ? status : session_passes(session, model->graph, result);
@@ -277,7 +276,7 @@ static int session_jit(Session *session) {
     if (status) return status;
     session->jit = codegen_jit(&input, &code, session->diag);
     if (session->jit) return session_check_memory(session, jit_program(session->jit)->arena_bytes);
-    return session_codegen_failed(session);
+    return session_compile_failed(session);
 }
 
 int session_pool(Session *session) {

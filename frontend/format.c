@@ -9,6 +9,7 @@
  *   - at most one blank line; one behind imports and behind each declaration with a body. */
 #include "frontend/frontend.h"
 #include "frontend/parser.h"
+#include "ir/stream.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -324,13 +325,10 @@ static char *format_text(Arena *arena, uint32_t file, const char *text, size_t l
     f.out = arena_alloc(arena, length + f.count + 1); /* each token and a space at most */
     match_brackets(&f);
     format_tokens(&f);
-    char *result = NULL;
-    size_t size;
-    FILE *out = open_memstream(&result, &size);
-    if (!out) abort();
-    print_lines(&f, out);
-    if (fclose(out) || !result) abort();
-    return result;
+    TextStream out;
+    text_open(&out);
+    print_lines(&f, out.file);
+    return text_close(&out);
 }
 
 char *frontend_format(const char *path, const char *text, size_t length, Diag *diag) {

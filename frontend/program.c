@@ -25,7 +25,7 @@ typedef struct Loader {
 } Loader;
 
 /* The text of a regular file of at most MAX_FILE_BYTES, or NULL with a reason. */
-static char *read_source(Arena *arena, const char *path, size_t *length, const char **why) {
+static char *read_source(Arena *arena, const char *path, size_t *length, const char **why, bool *system) {
     int64_t size;
     FILE *file = file_open(path, &size, why);
     char *text = NULL;
@@ -36,8 +36,11 @@ static char *read_source(Arena *arena, const char *path, size_t *length, const c
         *length = fread(text, 1, (size_t)size, file);
         if (ferror(file)) {
             *why = strerror(errno);
+            *system = true;
             text = NULL;
         }
+    } else {
+        *system = !file_misnamed();
     }
     if (file) fclose(file);
     return text;
@@ -72,8 +75,11 @@ static void load_import(Loader *ld, Source *importer, const char *text_path, Spa
     }
     size_t length = 0;
     const char *why = real ? NULL : strerror(errno);
-    char *text = real ? read_source(pr->arena, path, &length, &why) : NULL;
-    if (!text) {
+    bool system = !real && !file_misnamed();
+    char *text = real ? read_source(pr->arena, path, &length, &why, &system) : NULL;
+    if (!text && system) {
+        diag_cannot_read(pr->diag, span, path, why);
+    } else if (!text) {
         diag_error(pr->diag, span, "cannot read '%s': %s", path, why);
     } else if (ld->nsources == MAX_FILES || ld->depth == MAX_IMPORT_DEPTH) {
         diag_error(pr->diag, span, "a program has at most %d files and imports nest at most %d deep", MAX_FILES,

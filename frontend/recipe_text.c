@@ -1,6 +1,7 @@
 /* Recipes as canonical text: every key, every argument, in the order of the tables; the same recipe always prints the same. */
 #include "frontend/recipe.h"
 #include "frontend/recipe_table.h"
+#include "ir/stream.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,13 +90,10 @@ static void print_recipe(FILE *out, const RtRecipe *r) {
 }
 
 char *recipe_text(Arena *arena, const RtRecipe *recipe) {
-    char *text = NULL;
-    size_t length;
-    FILE *out = open_memstream(&text, &length);
-    if (!out) abort();
-    print_recipe(out, recipe);
-    if (fclose(out) || !text) abort();
-    char *kept = arena_strndup(arena, text, length);
-    free(text);
+    TextStream out;
+    text_open(&out);
+    print_recipe(out.file, recipe);
+    char *kept = arena_strdup(arena, text_close(&out));
+    free(out.text);
     return kept;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { ALIGNMENT = 16, FIRST_CHUNK = 4096, LARGEST_CHUNK = 1 << 20 };
 
@@ -21,14 +22,21 @@ struct Arena {
 
 enum { HEADER = (sizeof(Chunk) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT };
 
-static _Noreturn void out_of_memory(size_t bytes) {
-    fprintf(stderr, "netc: out of memory: the compiler needs %zu more bytes\n", bytes);
-    exit(70);
+void out_of_memory(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("netc: error: out of memory: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    _exit(3); /* EXIT_IO; atexit handlers of libraries would run beside our threads */
 }
+
+static _Noreturn void needs(size_t bytes) { out_of_memory("the compiler needs %zu more bytes", bytes); }
 
 Arena *arena_new(void) {
     Arena *arena = calloc(1, sizeof *arena);
-    if (!arena) out_of_memory(sizeof *arena);
+    if (!arena) needs(sizeof *arena);
     arena->next_size = FIRST_CHUNK;
     return arena;
 }
@@ -46,7 +54,7 @@ void arena_free(Arena *arena) {
 static Chunk *add_chunk(Arena *arena, size_t bytes) {
     size_t size = bytes > arena->next_size ? bytes : arena->next_size;
     Chunk *chunk = size > SIZE_MAX - HEADER ? NULL : calloc(1, HEADER + size);
-    if (!chunk) out_of_memory(bytes);
+    if (!chunk) needs(bytes);
     chunk->size = size;
     arena->bytes += size;
     if (arena->chunk && bytes > arena->next_size) {
@@ -63,7 +71,7 @@ static Chunk *add_chunk(Arena *arena, size_t bytes) {
 size_t arena_bytes(const Arena *arena) { return arena->bytes; }
 
 void *arena_alloc(Arena *arena, size_t bytes) {
-    if (bytes > SIZE_MAX - ALIGNMENT) out_of_memory(bytes);
+    if (bytes > SIZE_MAX - ALIGNMENT) needs(bytes);
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (bytes == 0) bytes = ALIGNMENT; /* so that every allocation has its own address */
     Chunk *chunk = arena->chunk;
@@ -75,13 +83,13 @@ void *arena_alloc(Arena *arena, size_t bytes) {
 
 void *arena_array(Arena *arena, size_t count, size_t size) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes)) out_of_memory(SIZE_MAX);
+    if (__builtin_mul_overflow(count, size, &bytes)) needs(SIZE_MAX);
     return arena_alloc(arena, bytes);
 }
 
 void *arena_grow(Arena *arena, const void *array, size_t count, uint32_t *capacity, size_t size) {
     if (count < *capacity) return (void *)array;
-    if (*capacity > UINT32_MAX / 2) out_of_memory(SIZE_MAX);
+    if (*capacity > UINT32_MAX / 2) needs(SIZE_MAX);
     *capacity = *capacity ? 2 * *capacity : 8;
     void *grown = arena_array(arena, *capacity, size);
     if (count) memcpy(grown, array, count * size);
@@ -95,7 +103,7 @@ void *arena_copy(Arena *arena, const void *data, size_t bytes) {
 }
 
 char *arena_strndup(Arena *arena, const char *text, size_t length) {
-    if (length == SIZE_MAX) out_of_memory(length);
+    if (length == SIZE_MAX) needs(length);
     char *copy = arena_alloc(arena, length + 1);
     if (length) memcpy(copy, text, length);
     return copy;

@@ -1,5 +1,5 @@
 /* Bump allocator. Everything that hangs off a Graph, a parsed file or a diagnostic list lives in one Arena and is freed
- * with it. Allocation never returns NULL: an exhausted machine ends the compiler with a sentence and status 70. */
+ * with it. Allocation never returns NULL: an exhausted machine ends the compiler with a sentence and status 3 (out_of_memory). */
 #ifndef NETC_IR_ARENA_H
 #define NETC_IR_ARENA_H
 #include <stddef.h>
@@ -21,6 +21,10 @@ void *arena_array(Arena *arena, size_t count, size_t size); /* the product may o
  * stays in the arena, so that pointers into it can still be read. */
 void *arena_grow(Arena *arena, const void *array, size_t count, uint32_t *capacity, size_t size);
 #define ARENA_GROW(arena, array, count, capacity) ((array) = arena_grow((arena), (array), (count), (capacity), sizeof *(array)))
+
+/* The end of a process that has no memory left: "netc: error: out of memory: " and what it was for on stderr, exit status 3 at once,
+ * whatever other threads do. Whoever keeps something that must not be lost asks for memory in another way. */
+_Noreturn void out_of_memory(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 char *arena_strdup(Arena *arena, const char *text);
 char *arena_strndup(Arena *arena, const char *text, size_t length);

@@ -25,7 +25,7 @@ struct Diag {
     Message *message;
     uint32_t nmessages, message_capacity;
     int errors;
-    bool unwritten;
+    bool system_failed;
 };
 
 Diag *diag_new(void) {
@@ -100,10 +100,15 @@ void diag_report(Diag *diag, Severity severity, Span span, const char *format, .
 
 void diag_cannot_write(Diag *diag, const char *path, const char *reason) {
     diag_error(diag, (Span){0}, "cannot write '%s': %s", path, reason);
-    diag->unwritten = true;
+    diag->system_failed = true;
 }
 
-bool diag_has_unwritten(const Diag *diag) { return diag->unwritten; }
+void diag_cannot_read(Diag *diag, Span span, const char *path, const char *reason) {
+    diag_error(diag, span, "cannot read '%s': %s", path, reason);
+    diag->system_failed = true;
+}
+
+bool diag_system_failed(const Diag *diag) { return diag->system_failed; }
 
 int diag_error_count(const Diag *diag) { return diag->errors; }
 

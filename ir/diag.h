@@ -37,9 +37,10 @@ void diag_vreport(Diag *diag, Severity severity, Span span, const char *format, 
 #define diag_error(diag, span, ...) diag_report((diag), SEV_ERROR, (span), __VA_ARGS__)
 #define diag_note(diag, span, ...) diag_report((diag), SEV_NOTE, (span), __VA_ARGS__)
 
-/* An error that is no mistake of the input: a file cannot be written. `reason` is strerror's. */
+/* Errors that are no mistakes of the input: a file cannot be written, or, though it is there, read. `reason` is strerror's. */
 void diag_cannot_write(Diag *diag, const char *path, const char *reason);
-bool diag_has_unwritten(const Diag *diag); /* was there one? */
+void diag_cannot_read(Diag *diag, Span span, const char *path, const char *reason);
+bool diag_system_failed(const Diag *diag); /* was there one? */
 
 int diag_error_count(const Diag *diag);
 void diag_print(const Diag *diag, FILE *out, bool color);

@@ -12,8 +12,7 @@ static const int64_t LARGEST_TENSOR = INT64_C(1) << 32; /* elements; more is no 
 Tensor tensor_new(Type type) {
     Tensor t = {type, calloc((size_t)type_elements(type), sizeof(double))};
     if (t.data) return t;
-    fprintf(stderr, "netc: out of memory: the reference evaluator needs a tensor %s\n", type_format(type, (char[TYPE_TEXT]){0}));
-    exit(70);
+    out_of_memory("the reference evaluator needs a tensor %s", type_format(type, (char[TYPE_TEXT]){0}));
 }
 
 void tensor_free(Tensor *t) {
@@ -80,8 +79,7 @@ static void free_results(Walk *w, Val v) {
 
 static void *checked(void *memory) {
     if (memory) return memory;
-    fputs("netc: out of memory: no room for the tables of the reference evaluator\n", stderr);
-    exit(70);
+    out_of_memory("no room for the tables of the reference evaluator");
 }
 
 static void round_to_f32(Tensor *t) {

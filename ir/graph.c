@@ -145,10 +145,7 @@ const Region *value_region(const Value *v, RegionRole role, int operand) {
 
 uint32_t *graph_use_counts(const Graph *g) {
     uint32_t *uses = calloc(g->count ? g->count : 1, sizeof *uses);
-    if (!uses) {
-        fprintf(stderr, "netc: out of memory: no room for the use counts of %u values\n", g->count);
-        exit(70);
-    }
+    if (!uses) out_of_memory("no room for the use counts of %u values", g->count);
     for (Val v = 0; v < g->count; v++) {
         for (uint32_t i = 0; i < g->value[v].nargs; i++) uses[g->value[v].args[i]]++;
     }

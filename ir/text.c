@@ -13,6 +13,7 @@
 // clang-format on
 #include "ir/text.h"
 #include "ir/attrs.h"
+#include "ir/stream.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,13 +149,8 @@ void graph_print(const Graph *g, FILE *out) {
 }
 
 char *graph_to_string(const Graph *g) {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (out) {
-        graph_print(g, out);
-        if (fclose(out) == 0) return text;
-    }
-    fputs("netc: out of memory: no room for the text of a graph\n", stderr);
-    exit(70);
+    TextStream out;
+    text_open(&out);
+    graph_print(g, out.file);
+    return text_close(&out);
 }

@@ -16,8 +16,7 @@ static char *sentence(const char *format, ...) {
     int length = vasprintf(&text, format, args);
     va_end(args);
     if (length >= 0) return text;
-    fputs("netc: out of memory: no room for a message of the verifier\n", stderr);
-    exit(70);
+    out_of_memory("no room for a message of the verifier");
 }
 
 static char *check_value(const Graph *g, Val id, unsigned tiers) {
@@ -62,10 +61,7 @@ static int by_name(const void *a, const void *b) {
 
 static Names collect_names(const Graph *g) {
     Names names = {malloc((g->count ? g->count : 1) * sizeof *names.leaf), 0};
-    if (!names.leaf) {
-        fputs("netc: out of memory: no room for the names of a graph\n", stderr);
-        exit(70);
-    }
+    if (!names.leaf) out_of_memory("no room for the names of a graph");
     for (Val v = 0; v < g->count; v++) {
         if (op_attr_kind(g->value[v].op) == ATTR_PARAM) names.leaf[names.count++] = &g->value[v];
     }
@@ -147,7 +143,7 @@ static int by_kind_and_name(const void *a, const void *b) {
 
 static char *check_outputs_differ(const Graph *g) {
     Output *sorted = malloc((g->noutputs ? g->noutputs : 1) * sizeof *sorted);
-    if (!sorted) return sentence("out of memory while sorting %u outputs", g->noutputs);
+    if (!sorted) out_of_memory("no room to sort %u outputs", g->noutputs);
     if (g->noutputs) memcpy(sorted, g->output, g->noutputs * sizeof *sorted);
     qsort(sorted, g->noutputs, sizeof *sorted, by_kind_and_name);
     char *why = NULL;

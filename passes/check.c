@@ -23,8 +23,7 @@ static char *sentence(const char *format, ...) {
     int length = vasprintf(&text, format, args);
     va_end(args);
     if (length >= 0) return text;
-    fputs("netc: out of memory: no room for what is wrong with a graph\n", stderr);
-    exit(70);
+    out_of_memory("no room for what is wrong with a graph");
 }
 
 /* ---- outputs ---- */

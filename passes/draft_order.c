@@ -156,10 +156,7 @@ bool draft_depends(Draft *d, uint32_t node, uint32_t on) {
 /* Nodes by key, counted into place. */
 static uint32_t *by_key(const Draft *d) {
     uint32_t keys = d->in->count + 2, *start = calloc(keys, sizeof *start), *sorted = malloc(d->count * sizeof *sorted);
-    if (!start || !sorted) {
-        fprintf(stderr, "netc: out of memory: no room to order %u values\n", d->count);
-        exit(70);
-    }
+    if (!start || !sorted) out_of_memory("no room to order %u values", d->count);
     for (uint32_t i = 0; i < d->count; i++) start[d->node[i].key + 1]++;
     for (uint32_t k = 1; k < keys; k++) start[k] += start[k - 1];
     for (uint32_t i = 0; i < d->count; i++) sorted[start[d->node[i].key]++] = i;

@@ -21,8 +21,7 @@ typedef struct Buffer {
 static void *allocate(size_t count, size_t size) {
     void *memory = calloc(count ? count : 1, size);
     if (memory) return memory;
-    fprintf(stderr, "netc: out of memory: no room for a memory plan of %zu values\n", count);
-    exit(70);
+    out_of_memory("no room for a memory plan of %zu values", count);
 }
 
 static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }

@@ -169,7 +169,7 @@ static int by_name(const void *a, const void *b) {
 /* No two tensors share a name or a byte. */
 static RtStatus check_tensors(const StFile *f, RtError *error) {
     const StTensor **sorted = malloc((f->ntensors + 1) * sizeof *sorted);
-    if (!sorted) return rt_fail(error, RT_INPUT, "not enough memory to read %s", f->path);
+    if (!sorted) return rt_fail(error, RT_MEMORY, "out of memory: cannot read %s", f->path);
     RtStatus status = RT_OK;
     for (uint32_t i = 0; i < f->ntensors; i++) sorted[i] = &f->tensor[i];
     qsort(sorted, f->ntensors, sizeof *sorted, by_begin);
@@ -201,14 +201,14 @@ static RtStatus read_whole(const char *path, StFile *file, int64_t *size, RtErro
     if (*size < 8 || *size > max_file)
         status = rt_fail(error, RT_INPUT, "%s is not a safetensors file: it has %lld bytes", path, (long long)*size);
     else if (!(file->bytes = file->owned = malloc((size_t)*size)))
-        status = rt_fail(error, RT_INPUT, "not enough memory to read %s", path);
+        status = rt_fail(error, RT_MEMORY, "out of memory: cannot read %s", path);
     else if (fread(file->owned, (size_t)*size, 1, f) != 1)
         status = rt_fail(error, RT_IO, "cannot read %s: %s", path, ferror(f) ? strerror(errno) : "it ends early");
     fclose(f);
     return status;
 }
 
-static RtStatus parse(StFile *file, int64_t size, RtError *error) {
+static RtStatus parse_header(StFile *file, int64_t size, RtError *error) {
     int64_t length = 0;
     for (int i = 7; i >= 0; i--) {
         if (length >> 55) return rt_fail(error, RT_INPUT, "%s is not a safetensors file", file->path);
@@ -222,6 +222,14 @@ static RtStatus parse(StFile *file, int64_t size, RtError *error) {
     RtStatus status = read_header(file, length, error);
     if (status == RT_OK) status = check_tensors(file, error);
     return status == RT_OK ? check_sum(file, error) : status;
+}
+
+/* A header whose parts find no memory is not read, but not damaged either. */
+static RtStatus parse(StFile *file, int64_t size, RtError *error) {
+    errno = 0;
+    RtStatus status = parse_header(file, size, error);
+    if (status == RT_OK || errno != ENOMEM) return status;
+    return rt_fail(error, RT_MEMORY, "out of memory: cannot read %s", file->path);
 }
 
 RtStatus st_open(const char *path, StFile *file, RtError *error) {

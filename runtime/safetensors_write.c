@@ -84,30 +84,25 @@ static void write_header(const StOut *o, FILE *h) {
     fputc('}', h);
 }
 
+/* The header's length stands before it, and is known, and written, last. */
 static bool write_file(const StOut *o, FILE *f) {
-    char *header = NULL, key[] = "data_sha256", hex[65];
-    size_t length = 0;
+    char key[] = "data_sha256", hex[65], size[8] = {0};
     StOut with_sum = *o;
     StPair *pairs = malloc((o->npairs + 1) * sizeof *pairs);
-    if (!pairs) return false;
+    if (!pairs) return errno = ENOMEM, false;
     if (o->npairs) memcpy(pairs, o->pair, o->npairs * sizeof *pairs);
     rt_sha256_hex(o->data, o->length, hex);
     pairs[o->npairs] = (StPair){.key = key, .value = hex};
     with_sum.pair = pairs;
     with_sum.npairs++;
-    FILE *h = open_memstream(&header, &length);
-    if (h) {
-        write_header(&with_sum, h);
-        while (ftell(h) % 8) fputc(' ', h); /* tensors start at multiples of 8 */
-    }
-    bool ok = h && fclose(h) == 0;
-    uint8_t size[8];
-    for (int i = 0; i < 8; i++) size[i] = (uint8_t)((uint64_t)length >> (8 * i));
-    ok = ok && fwrite(size, 8, 1, f) == 1 && fwrite(header, length, 1, f) == 1 &&
-         (!o->length || fwrite(o->data, o->length, 1, f) == 1);
-    free(header);
+    fwrite(size, sizeof size, 1, f);
+    write_header(&with_sum, f);
+    while (ftell(f) % 8 > 0) fputc(' ', f); /* tensors start at multiples of 8 */
+    long end = ftell(f);
+    if (o->length) fwrite(o->data, o->length, 1, f);
+    for (int i = 0; i < 8; i++) size[i] = (char)((uint64_t)(end - 8) >> (8 * i));
     free(pairs);
-    return ok;
+    return end > 8 && fseek(f, 0, SEEK_SET) == 0 && fwrite(size, sizeof size, 1, f) == 1 && !ferror(f);
 }
 
 void rt_sync_directory(const char *path) {

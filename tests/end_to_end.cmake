@@ -33,6 +33,12 @@ if(NOT NETC_SANITIZE) # the archive of a sanitized build needs the sanitizer's r
     add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
     set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
   endforeach()
+  if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64") # every call that can fail does, a sample of them; all: tests/faults/run NETC LIBFAULTS
+    add_library(faults MODULE ${CMAKE_CURRENT_SOURCE_DIR}/faults/shim.c)
+    target_link_libraries(faults PRIVATE ${CMAKE_DL_LIBS})
+    add_test(NAME faults COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/faults/run $<TARGET_FILE:netc> $<TARGET_FILE:faults> --sample 45)
+    set_tests_properties(faults PROPERTIES LABELS e2e TIMEOUT 600)
+  endif()
 endif()
 option(NETC_FUZZ "Build the libFuzzer harnesses (clang)" OFF)
 if(NETC_FUZZ)

@@ -86,7 +86,7 @@ bool choices_read(ChoiceTable *table, const char *text, uint32_t *bad) {
     *bad = 0;
     if (length != sizeof head - 1 || strncmp(text, head, length)) return false;
     char *copy = strdup(text + length), *rest = copy;
-    if (!copy) abort();
+    if (!copy) out_of_memory("no room for a table of choices");
     for (char *line; (line = strsep(&rest, "\n"));)
         if (*line && *line != '#' && !read_line(table, line)) ++*bad;
     free(copy);

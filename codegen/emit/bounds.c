@@ -35,7 +35,7 @@ static Extent extent_of_select(Checks *c, LLVMValueRef select) {
                      LLVMBuildSelect(b, condition, yes.buffer, no.buffer, "")};
     c->seen = realloc(c->seen, (c->nseen + 1) * sizeof *c->seen);
     c->extent = realloc(c->extent, (c->nseen + 1) * sizeof *c->extent);
-    if (!c->seen || !c->extent) abort();
+    if (!c->seen || !c->extent) out_of_memory("no room for the bounds of a kernel");
     c->seen[c->nseen] = select;
     c->extent[c->nseen++] = either;
     return either;

@@ -90,7 +90,7 @@ static LLVMValueRef load_buffer(Emitter *e, uint32_t i) {
 
 static LLVMValueRef *room_for(LLVMValueRef *list, uint32_t count) {
     list = realloc(list, (count ? count : 1) * sizeof *list);
-    if (!list) abort();
+    if (!list) out_of_memory("no room for the values of a kernel");
     return list;
 }
 
@@ -283,7 +283,7 @@ static void add_view(Emitter *e, LLVMValueRef base, bool bf16) {
     if (e->nviews == e->view_capacity) {
         e->view_capacity = e->view_capacity ? 2 * e->view_capacity : 64;
         struct ElementView *view = realloc(e->view, e->view_capacity * sizeof *view);
-        if (!view) abort();
+        if (!view) out_of_memory("no room for the views of a kernel");
         e->view = view;
     }
     e->view[e->nviews++] = (struct ElementView){base, bf16};

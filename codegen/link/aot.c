@@ -172,9 +172,7 @@ static bool open_builder(Target *target, ProgramBuilder *p, const char *name, co
     }
     target_set_precision(target, options);
     if (program_open(p, target, options, name, diag)) return true;
-    diag_error(diag, (Span){0}, "out of memory");
-    target_close(target);
-    return false;
+    out_of_memory("no room for code");
 }
 
 /* Writes the object, if there is a path for it, and closes everything. */

@@ -55,7 +55,7 @@ bool jit_open(Target *target, ProgramBuilder *p, const char *name, const Codegen
             p->separate = separate;
             return true;
         }
-        diag_error(diag, (Span){0}, "out of memory");
+        out_of_memory("no room for code");
     }
     if (opened) target_close(target);
     return false;
@@ -122,10 +122,7 @@ static uint32_t *call_choices(ProgramBuilder *p, const CallList *list) {
 static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape, void *const *address) {
     uint64_t constant_bytes = (uint64_t)p->nconstants * RT_ALIGN;
     jit->constant = aligned_alloc(RT_ALIGN, constant_bytes ? constant_bytes : RT_ALIGN);
-    if (!jit->constant) {
-        diag_error(p->diag, (Span){0}, "out of memory");
-        return false;
-    }
+    if (!jit->constant) out_of_memory("no room for code");
     if (constant_bytes) memcpy(jit->constant, p->constant, constant_bytes);
     RtProgram *program = &jit->program;
     program_fill(p, shape, program);
@@ -144,10 +141,7 @@ static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape, vo
 static Jit *link_program(ProgramBuilder *p, const RtProgram *shape, double started) {
     double llvm_started = jit_clock();
     Jit *jit = calloc(1, sizeof *jit);
-    if (!jit) {
-        diag_error(p->diag, (Span){0}, "out of memory");
-        return NULL;
-    }
+    if (!jit) out_of_memory("no room for code");
     void **address = arena_array(p->arena, (size_t)p->nkernels + 1, sizeof *address);
     bool loaded = p->separate ? load_kernels(jit, p, address) : load_whole(jit, p, address);
     if (!loaded || !fill_program(jit, p, shape, address)) {

@@ -4,6 +4,7 @@
  *
  * Every offset of the file is checked before use, so a damaged object is refused. */
 #include "codegen/link/loader.h"
+#include "ir/arena.h"
 #include <elf.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,7 +92,7 @@ static bool place_sections(Loader *l) {
         if (!sound(o)) return refuse(l, "is damaged");
         uint32_t count = header_of(o)->e_shnum;
         l->place[i] = malloc((count + 1u) * sizeof **l->place);
-        if (!l->place[i]) return refuse(l, "does not fit into memory");
+        if (!l->place[i]) out_of_memory("no room for kernels");
         for (uint32_t k = 0; k < count; k++) {
             const Elf64_Shdr *s = &sections_of(o)[k];
             l->place[i][k] = NOWHERE;
@@ -105,7 +106,7 @@ static bool place_sections(Loader *l) {
     l->bytes += (size_t)MAX_STUBS * STUB_BYTES;
     l->memory = mmap(NULL, l->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (l->memory == MAP_FAILED) l->memory = NULL;
-    if (!l->memory) return refuse(l, "does not fit into memory");
+    if (!l->memory) out_of_memory("no room for %zu bytes of kernels", l->bytes);
     for (uint32_t i = 0; i < l->nobjects; i++)
         for (uint32_t k = 0; k < header_of(&l->object[i])->e_shnum; k++) {
             const Elf64_Shdr *s = &sections_of(&l->object[i])[k];
@@ -269,9 +270,8 @@ bool code_load(const CodeObject *object, uint32_t nobjects, void *(*resolve)(con
     *code = (LoadedCode){0};
     *why = 0;
     l.place = calloc(nobjects + 1u, sizeof *l.place);
-    bool loaded =
-        l.place ? place_sections(&l) && relocate_all(&l) && find_symbols(&l, symbol, nsymbols, address) && make_executable(&l)
-                : refuse(&l, "does not fit into memory");
+    if (!l.place) out_of_memory("no room for kernels");
+    bool loaded = place_sections(&l) && relocate_all(&l) && find_symbols(&l, symbol, nsymbols, address) && make_executable(&l);
     for (uint32_t i = 0; l.place && i < nobjects; i++) free(l.place[i]);
     free(l.place);
     if (loaded)

@@ -2,6 +2,7 @@
 #include "codegen/link/jit.h"
 #include "codegen/lower/lower.h"
 #include "runtime/rt.h"
+#include "ir/stream.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,14 +77,11 @@ static void read_output(RtMachine *m, const Graph *g, bool bf16, Val v, uint64_t
 
 /* The diagnostics as text, for `why`. */
 static void explain(const Diag *diag, char *why, size_t why_size) {
-    char *text = NULL;
-    size_t length = 0;
-    FILE *out = open_memstream(&text, &length);
-    if (!out) return;
-    diag_print(diag, out, false);
-    fclose(out);
-    snprintf(why, why_size, "%s", text);
-    free(text);
+    TextStream out;
+    text_open(&out);
+    diag_print(diag, out.file, false);
+    snprintf(why, why_size, "%s", text_close(&out));
+    free(out.text);
 }
 
 typedef struct Run {

@@ -2,6 +2,7 @@
 #include "codegen/lower/build.h"
 #include "codegen/lower/lower.h"
 #include "codegen/ops/ops.h"
+#include "ir/stream.h"
 #include <stdlib.h>
 
 /* What the runtime must know of inputs and outputs. */
@@ -43,14 +44,11 @@ void program_build(ProgramBuilder *p, const CodegenInput *input, RtProgram *shap
 }
 
 static char *choices_as_text(ProgramBuilder *p) {
-    char *text = NULL;
-    size_t length;
-    FILE *out = open_memstream(&text, &length);
-    if (!out) abort();
-    choices_write(p->choices, out);
-    if (fclose(out)) abort();
-    char *copy = arena_strdup(p->arena, text);
-    free(text);
+    TextStream out;
+    text_open(&out);
+    choices_write(p->choices, out.file);
+    char *copy = arena_strdup(p->arena, text_close(&out));
+    free(out.text);
     return copy;
 }
 

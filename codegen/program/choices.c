@@ -5,7 +5,7 @@
 
 ChoiceTable *choices_new(void) {
     ChoiceTable *table = calloc(1, sizeof *table);
-    if (!table) abort();
+    if (!table) out_of_memory("no room for choices");
     table->arena = arena_new();
     return table;
 }
@@ -34,7 +34,7 @@ void choices_put(ChoiceTable *table, const char *cpu, const char *key, const Con
     if (table->count == table->capacity) {
         table->capacity = table->capacity ? 2 * table->capacity : 64;
         table->entry = realloc(table->entry, table->capacity * sizeof *table->entry);
-        if (!table->entry) abort();
+        if (!table->entry) out_of_memory("no room for %u choices", table->capacity);
     }
     table->entry[table->count++] =
         (ChoiceEntry){arena_strdup(table->arena, cpu), arena_strdup(table->arena, key), *choice, seconds};

@@ -1,6 +1,7 @@
 /* Structural keys of values (key.h). */
 #include "codegen/program/key.h"
 #include "ir/ir.h"
+#include "ir/stream.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,10 +53,9 @@ static void print_region(FILE *out, const Region *region) {
 
 char *key_of_value(Arena *arena, const Graph *g, Val v, const bool *wanted) {
     const Value *value = &g->value[v];
-    char *text = NULL;
-    size_t length = 0;
-    FILE *out = open_memstream(&text, &length);
-    if (!out) abort();
+    TextStream stream;
+    text_open(&stream);
+    FILE *out = stream.file;
     fputs(op_text(value->op), out);
     print_attrs(out, value);
     print_type(out, value->op == OP_MAP ? value->space : value->type);
@@ -67,8 +67,7 @@ char *key_of_value(Arena *arena, const Graph *g, Val v, const bool *wanted) {
     for (uint32_t i = 0; i < value->nregions; i++) print_region(out, &value->regions[i]);
     fputs(" w", out);
     for (uint32_t i = 0; i < value_results(g, v); i++) fputc(wanted[i] ? '1' : '0', out);
-    if (fclose(out)) abort();
-    char *key = arena_strdup(arena, text);
-    free(text);
+    char *key = arena_strdup(arena, text_close(&stream));
+    free(stream.text);
     return key;
 }

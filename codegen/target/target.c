@@ -4,6 +4,7 @@
  * to date. */
 #include "codegen/target/target.h"
 #include "codegen/codegen.h"
+#include <dlfcn.h>
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Core.h>
 #include <llvm-c/Support.h>
@@ -27,13 +28,17 @@ LLVMTargetMachineRef target_machine(const Target *t) {
     return new_machine(LLVMGetTargetMachineTarget(t->machine), t->triple, t->cpu, t->features);
 }
 
+static int true_stderr = -1; /* while LLVM's is caught */
+
 /* Creates the machine. LLVM's only word on a CPU name that it does not know is a line on stderr, so that is caught. */
 static LLVMTargetMachineRef create_machine(LLVMTargetRef target, const char *triple, const char *cpu, const char *features,
                                            bool *unknown) {
     fflush(stderr);
     int saved = dup(STDERR_FILENO), caught = memfd_create("netc-stderr", MFD_CLOEXEC);
     bool catching = saved >= 0 && caught >= 0 && dup2(caught, STDERR_FILENO) >= 0;
+    true_stderr = catching ? saved : -1;
     LLVMTargetMachineRef machine = new_machine(target, triple, cpu, features);
+    true_stderr = -1;
     if (catching) {
         fflush(stderr);
         dup2(saved, STDERR_FILENO);
@@ -137,9 +142,24 @@ static void set_options(void) {
 }
 
 /* LLVM's code generator for a triple; with the assembler, for inline assembly. */
+static void no_memory(void) {
+    if (true_stderr >= 0) dup2(true_stderr, STDERR_FILENO);
+    out_of_memory("LLVM needs more");
+}
+
+/* LLVM, which is built without exceptions, would end in std::terminate; std::set_new_handler is C++, hence by its linker name. */
+static void say_no_memory(void) {
+    typedef void (*Handler)(void);
+    Handler (*set_new_handler)(Handler);
+    *(void **)(void *)&set_new_handler = dlsym(RTLD_DEFAULT, "_ZSt15set_new_handlerPFvvE");
+    if (set_new_handler) set_new_handler(no_memory);
+}
+
 static void initialise(const char *triple) {
     static pthread_once_t options = PTHREAD_ONCE_INIT;
+    static pthread_once_t memory = PTHREAD_ONCE_INIT;
     pthread_once(&options, set_options);
+    pthread_once(&memory, say_no_memory);
     if (!strncmp(triple, "aarch64", 7)) {
         LLVMInitializeAArch64TargetInfo();
         LLVMInitializeAArch64Target();
@@ -203,9 +223,8 @@ static bool set_names(Target *target, const char *name, const char *cpu, char *w
     }
     target->cpu = native ? copy_message(LLVMGetHostCPUName()) : strdup(cpu ? cpu : "generic");
     target->features = native ? copy_message(LLVMGetHostCPUFeatures()) : strdup("");
-    if (target->triple && target->cpu && target->features) return true;
-    snprintf(why, why_size, "out of memory");
-    return false;
+    if (!target->triple || !target->cpu || !target->features) out_of_memory("no room for the name of a target");
+    return true;
 }
 
 static bool open_machine(Target *target, char *why, size_t why_size) {
