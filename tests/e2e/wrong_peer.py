@@ -11,9 +11,9 @@ import torch_train
 def load():
     framework, wrong = torch_train.load(), os.environ["WRONG"]
     ops, decay = framework.ops, peer.Job.decay
-    if wrong == "pads":  # read as top, bottom, left, right
+    if wrong == "pads":  # the odd pixel at the top and left, so that the shapes are right
         conv2d = ops.conv2d
-        ops.conv2d = lambda self, x, w, pad, **more: conv2d(self, x, w, pad=[pad[0], pad[2], pad[1], pad[3]], **more)
+        ops.conv2d = lambda self, x, w, pad, **more: conv2d(self, x, w, pad=pad[2:] + pad[:2], **more)
     if wrong == "gradient":  # of a tanh, by half
         tanh = ops.tanh
         ops.tanh = lambda self, x: tanh(x / 2 + x.detach() / 2)
