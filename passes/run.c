@@ -62,9 +62,10 @@ static bool accepts(const Run *run, const Pass *pass, const Graph *g) {
     return false;
 }
 
-/* `netc ir` reads both graphs, so this is a reproducer. */
-static void report_bug(const Pass *pass, const char *why, const Graph *before, const Graph *after) {
+/* Frees `why`. `netc ir` reads both graphs, so this is a reproducer. */
+static void report_bug(const Pass *pass, char *why, const Graph *before, const Graph *after) {
     fprintf(stderr, "netc: internal error: after the pass '%s' the graph is unsound: %s\n", pass->name, why);
+    free(why);
     fprintf(stderr, "# the graph before %s\n", pass->name);
     graph_print(before, stderr);
     if (after && after != before) {
