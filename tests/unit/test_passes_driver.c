@@ -493,7 +493,9 @@ static const struct {
     {"initial_value", "netc: internal error: after the pass 'initial_value' the graph is unsound: the param \""},
     {"decay", "netc: internal error: after the pass 'decay' the graph is unsound: the param \""},
     {"position", "netc: internal error: after the pass 'position' the graph is unsound: the param \""},
+#ifndef __SANITIZE_ADDRESS__ /* UBSan sees the null pointer before the signal comes */
     {"wild", "netc: internal error: the pass 'wild' crashed (signal 11)"},
+#endif
     {"crash", "netc: internal error: the pass 'crash' crashed (signal 6)"},
 };
 enum { BUGS = sizeof bugs / sizeof *bugs };
