@@ -31,6 +31,19 @@ void say(RtSaying kind, const char *text) {
     fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, kind == RT_WARNING ? "warning" : "note", text);
 }
 
+int prepare_openblas(bool (*reserve)(int threads), int threads) {
+    const char *type = getenv("OPENBLAS_CORETYPE");
+    char text[256];
+    snprintf(text, sizeof text,
+             "OPENBLAS_CORETYPE=%.40s is set: this model calls OpenBLAS, which runs its code for that CPU, perhaps several times "
+             "slower",
+             type ? type : "");
+    if (type && *type) say(RT_NOTE, text);
+    if (reserve(threads)) return EXIT_OK;
+    return fail(EXIT_IO, "out of memory: OpenBLAS, which this model calls, needs 136 MB of addresses for each of %d threads",
+                threads);
+}
+
 bool use_color(FILE *stream) {
     const char *no_color = getenv("NO_COLOR"); /* no-color.org: set and not empty */
     return isatty(fileno(stream)) && !(no_color && *no_color);

@@ -10,7 +10,10 @@ enum { EXIT_OK = 0, EXIT_INPUT = 1, EXIT_USAGE = 2, EXIT_IO = 3, EXIT_INTERNAL =
 int fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int fail_rt(RtStatus status, const RtError *error);
 void say(RtSaying kind, const char *text); /* "netc: warning: ..." or "netc: note: ..." on stderr */
-bool use_color(FILE *stream);              /* a terminal, and NO_COLOR is not set */
+/* For a model that calls OpenBLAS, before it runs: says what in the environment changes its speed, and takes its memory by
+ * `reserve` (rt_gemm_reserve). Exit status. */
+int prepare_openblas(bool (*reserve)(int threads), int threads);
+bool use_color(FILE *stream);                                              /* a terminal, and NO_COLOR is not set */
 char *join(const char *format, ...) __attribute__((format(printf, 1, 2))); /* malloc'd text; ends the program if memory is out */
 void print_json_string(FILE *out, const char *text);
 /* Whole file into malloc'd memory with a zero behind it; NULL with the sentence already printed and *status set. */

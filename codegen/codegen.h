@@ -56,6 +56,7 @@ typedef struct CodegenStats {
     uint32_t kernels, calls, kernels_requested; /* distinct functions; calls in all entries; before deduplication */
     uint32_t kernels_cached;                    /* not compiled, but found in options->cache */
     uint64_t code_bytes;
+    bool openblas; /* kernels call it */
 } CodegenStats;
 
 /* A Program compiled into memory. The input graphs may be freed afterwards. */

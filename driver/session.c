@@ -301,6 +301,8 @@ int session_machine(Session *session, bool train, bool infer, const char *comman
     if (!status) status = session_pool(session);
     if (!status) status = session_jit(session);
     if (status) return status;
+    if (jit_stats(session->jit)->openblas) status = prepare_openblas(rt_gemm_reserve, rt_pool_threads(session->pool));
+    if (status) return status;
     RtError error = {{0}};
     session->machine = rt_machine_new(jit_program(session->jit), session->pool, &error);
     return session->machine ? EXIT_OK : fail(EXIT_IO, "%s", error.text);

@@ -31,8 +31,8 @@ static bool load(Plugins *p, Arena *arena, const char *path, Diag *diag) {
     p->plugin[i] = dlsym(library, "netc_plugin");
     if (!p->plugin[i]) return refuse(diag, "'%s' is no plugin for netc: it does not export 'netc_plugin'", path);
     if (p->plugin[i]->version != NETC_PLUGIN_VERSION)
-        return refuse(diag, "'%s' was built for version %u of netc's plugins, this is version %d", path, p->plugin[i]->version,
-                      NETC_PLUGIN_VERSION);
+        return refuse(diag, "'%s' was built for version %08x of netc's plugins, this is version %08x", path,
+                      p->plugin[i]->version, NETC_PLUGIN_VERSION);
     if (!p->plugin[i]->passes || p->plugin[i]->count == 0) return refuse(diag, "'%s' has no passes", path);
     return true;
 }

@@ -126,6 +126,11 @@ typedef struct RtProgram {
 /* Row-major C[m,n] = alpha*op(A)*op(B) + beta*C on one thread (OpenBLAS). */
 void rt_sgemm(int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
               const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+/* Of netc's own, before rt_sgemm is called: loads OpenBLAS. False with a reason. On one thread only. */
+bool rt_gemm_load(char *why, size_t why_size);
+/* Before the first rt_sgemm, while no thread calls it: OpenBLAS takes the memory that it needs to be called by so many threads at
+ * once, since it would ask for it forever where there is none. False: there is none. */
+bool rt_gemm_reserve(int threads);
 /* Code made with CodegenOptions.check_bounds calls it before every access: `bytes` from `at` on, in a buffer from `first` to
  * `end`. Outside of them it says so on stderr, with the kernel and the buffer's number (its scratch: -1), and ends with
  * status 70. */

@@ -149,8 +149,10 @@ static const char *same_convolution(const char *table, const char *line) {
     const char *space = strchr(line, ' '), *end = space ? strchr(space + 1, ' ') : NULL;
     if (!end) return NULL;
     size_t length = (size_t)(end + 1 - line);
-    for (const char *at = table; at; at = strchr(at, '\n'), at += at != NULL)
+    for (const char *at = table, *newline; at; at = newline ? newline + 1 : NULL) {
         if (!strncmp(at, line, length)) return at;
+        newline = strchr(at, '\n');
+    }
     return NULL;
 }
 

@@ -69,9 +69,25 @@ static void *resolve(const char *name) {
     return strcmp(name, "rt_sgemm") ? dlsym(RTLD_DEFAULT, name) : (void *)(uintptr_t)&rt_sgemm;
 }
 
+static bool needs_openblas(ProgramBuilder *p) {
+    Kernel **kernel = program_kernels(p);
+    for (uint32_t i = 0; i < p->nkernels; i++)
+        if (kernel[i]->gemm == GEMM_OPENBLAS) return true;
+    return false;
+}
+
+static bool load_openblas(ProgramBuilder *p) {
+    char why[400];
+    if (!needs_openblas(p) || rt_gemm_load(why, sizeof why)) return true;
+    diag_error(p->diag, (Span){0}, "OpenBLAS cannot be loaded: %s; --no-openblas generates its products", why);
+    p->failed = true;
+    return false;
+}
+
 static bool load_objects(Jit *jit, ProgramBuilder *p, const CodeObject *object, uint32_t count, void **address) {
     char why[400];
     Kernel **kernel = program_kernels(p);
+    if (!load_openblas(p)) return false;
     const char **symbol = arena_array(p->arena, (size_t)p->nkernels + 1, sizeof *symbol);
     for (uint32_t i = 0; i < p->nkernels; i++) symbol[i] = kernel[i]->symbol;
     if (code_load(object, count, resolve, symbol, p->nkernels, address, &jit->code, why, sizeof why)) return true;
@@ -157,6 +173,7 @@ static Jit *link_program(ProgramBuilder *p, const RtProgram *shape, double start
         .kernels_cached = p->ncached,
         .calls = p->train_step.count + p->apply_update.count + p->prepare_eval.count + p->eval_step.count,
         .code_bytes = jit->code.bytes,
+        .openblas = needs_openblas(p),
     };
     jit->arena = p->arena; /* names and references live on */
     p->arena = NULL;

@@ -1,6 +1,6 @@
 /* A pass of one's own for --load-pass: e + e becomes e * 2. A complete example of passes/plugin.h.
  *
- *     cc -shared -fPIC -I . -o /tmp/double.so docs/examples/pass_double.c
+ *     cc -shared -fPIC -I . -I build/release -o /tmp/double.so docs/examples/pass_double.c
  *     netc ir models/resnet20.net --stage=final --load-pass=/tmp/double.so --time-passes
  *
  * It runs behind the last canonicalise, and can be named, switched off and bisected like any other pass. */

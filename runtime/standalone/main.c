@@ -11,6 +11,11 @@
 
 enum { MAX_THREADS = 1024 };
 
+/* Where the model calls OpenBLAS it is linked in, and makes threads in a constructor unless it is told not to (runtime/gemm.c).
+ * This one has a priority and so runs before it. */
+__attribute__((constructor(101))) static void openblas_without_threads(void) { setenv("OPENBLAS_NUM_THREADS", "1", 1); }
+#pragma weak rt_gemm_reserve
+
 /* What an action runs on. Data and weights are looked at before memory is taken and threads are started. */
 typedef struct Task {
     const Options *o;
@@ -21,9 +26,14 @@ typedef struct Task {
 static int with_machine(const RtProgram *program, Task *t, int (*run)(RtMachine *, const Task *)) {
     RtPool *pool = rt_pool_new((int)t->o->threads);
     if (!pool) return fail(EXIT_IO, "cannot start %" PRId64 " threads", t->o->threads);
+    int status = rt_gemm_reserve ? prepare_openblas(rt_gemm_reserve, rt_pool_threads(pool)) : EXIT_OK;
+    if (status) {
+        rt_pool_free(pool);
+        return status;
+    }
     RtError error = {{0}};
     RtMachine *m = rt_machine_new(program, pool, &error);
-    int status = m ? run(m, t) : fail(EXIT_IO, "%s", error.text);
+    status = m ? run(m, t) : fail(EXIT_IO, "%s", error.text);
     if (m) rt_machine_free(m);
     rt_pool_free(pool);
     return status;

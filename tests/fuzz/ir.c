@@ -1,9 +1,6 @@
 /* Any bytes as textual IR: refused with a diagnostic, or a sound graph whose printed form reads back to the same text. */
 #include "ir/text.h"
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Diag *diag = diag_new();

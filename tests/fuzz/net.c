@@ -1,11 +1,6 @@
 /* Any bytes as a .net file: the compiler answers with a graph or with diagnostics, and canonical text formats to itself. */
 #include "frontend/frontend.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static void check_format(const uint8_t *data, size_t size) {
     Diag *diag = diag_new();
