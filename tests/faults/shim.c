@@ -7,10 +7,10 @@
  * FILE when it ends, however it ends; FAULTS_AT=0 lets all succeed. The process's children are left alone.
  *
  * Allocations are malloc, calloc, realloc, posix_memalign and aligned_alloc, told apart by who calls: of the program and of what
- * it calls of libc and libpng (FAULTS_KIND=memory), or of LLVM and other libraries in C++ and Fortran
- * (FAULTS_KIND=foreign-memory). System calls are caught in the kernel, by a seccomp filter that traps those made by libc's own
- * code: so those of fopen, fwrite or a large malloc are caught too. The trap's handler makes them from here, which the filter
- * does not trap. x86-64 Linux. */
+ * it calls of libc, of libpng and of the library under test (FAULTS_KIND=memory), or of LLVM and other libraries in C++ and
+ * Fortran (FAULTS_KIND=foreign-memory). System calls are caught in the kernel, by a seccomp filter that traps those made by
+ * libc's own code: so those of fopen, fwrite or a large malloc are caught too. The trap's handler makes them from here, which the
+ * filter does not trap. x86-64 Linux. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -176,7 +176,7 @@ static int look(struct dl_phdr_info *info, size_t size, void *first) {
         if (p->p_type != PT_LOAD || !(p->p_flags & PF_X)) continue;
         Range r = {info->dlpi_addr + p->p_vaddr, info->dlpi_addr + p->p_vaddr + p->p_memsz};
         if (is_libc) libc_code = r;
-        if ((is_main || is_libc || strstr(name, "/libpng") || strstr(name, "/libnet")) && nours < MAX_RANGES) ours[nours++] = r;
+        if ((is_main || is_libc || strstr(name, "/libpng") || strstr(name, "/libtiny")) && nours < MAX_RANGES) ours[nours++] = r;
     }
     return 0;
 }
