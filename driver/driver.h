@@ -106,5 +106,6 @@ void session_remarks(Session *session, CodegenOptions *code);
 Precision session_precision(const Options *o); /* --precision */
 void session_close(Session *session);
 void session_print_diagnostics(const Session *session);
-int session_compile_failed(const Session *session); /* likewise; EXIT_IO where a file could not be read or written, or EXIT_INPUT */
+int session_compile_failed(
+    const Session *session); /* likewise; EXIT_IO where a file could not be read or written, or EXIT_INPUT */
 #endif

@@ -22,8 +22,8 @@ void *arena_array(Arena *arena, size_t count, size_t size); /* the product may o
 void *arena_grow(Arena *arena, const void *array, size_t count, uint32_t *capacity, size_t size);
 #define ARENA_GROW(arena, array, count, capacity) ((array) = arena_grow((arena), (array), (count), (capacity), sizeof *(array)))
 
-/* The end of a process that has no memory left: "netc: error: out of memory: " and what it was for on stderr, exit status 3 at once,
- * whatever other threads do. Whoever keeps something that must not be lost asks for memory in another way. */
+/* The end of a process that has no memory left: "netc: error: out of memory: " and what it was for on stderr, exit status 3 at
+ * once, whatever other threads do. Whoever keeps something that must not be lost asks for memory in another way. */
 _Noreturn void out_of_memory(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 char *arena_strdup(Arena *arena, const char *text);

@@ -3,7 +3,6 @@
 #include "ir/arena.h"
 #include <stdlib.h>
 #include <string.h>
-#include <sys/types.h>
 
 static ssize_t append(void *cookie, const char *bytes, size_t count) {
     TextStream *s = cookie;

@@ -16,8 +16,6 @@
 #include "ir/stream.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static void print_string(const char *text, FILE *out) {
     fputc('"', out);
