@@ -63,7 +63,7 @@ const char *init_text(InitKind kind) {
 }
 
 const char *region_role_text(RegionRole role) {
-    static const char *const text[REGION_ROLES] = {"prologue", "store", "epilogue", "output", "reduce"};
+    static const char *const text[REGION_ROLES] = {"prologue", "store", "epilogue", "output", "reduce", "moments"};
     return text[role];
 }
 

@@ -24,7 +24,7 @@ enum { INIT_KINDS = INIT_UNIFORM + 1 };
 
 const char *region_role_text(RegionRole role);
 bool output_kind_named(OutputKind kind);
-enum { REGION_ROLES = REGION_REDUCE + 1, OUTPUT_KINDS = OUT_GRAD + 1 };
+enum { OUTPUT_KINDS = OUT_GRAD + 1 };
 
 /* The shortest decimal that reads back as exactly this double: "0.1", "-0", "inf", "nan". */
 enum { REAL_TEXT = 40 };

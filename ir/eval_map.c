@@ -20,7 +20,8 @@ View view_of(const Tensor *t, Type space) {
     return (View){t->data, 0, 0, 0};
 }
 
-void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *acc, const double *out, bool reduce, Tensor *to) {
+void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *acc, const double *out, RegionRole role,
+                    Tensor *to) {
     Space s = space_of(space);
     View view[MAX_ARGS];
     double value[MAX_ARGS] = {0};
@@ -32,18 +33,20 @@ void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *a
     double *target = to->data;
     for (int64_t n = 0, i = 0; n < s.n; n++) {
         for (int64_t c = 0; c < s.c; c++) {
-            double sum = 0;
+            long double sum = 0, squares = 0; /* of values with a large mean, whose variance moments will take from them */
             for (int64_t p = 0; p < s.p; p++, i++) {
                 for (uint32_t a = 0; a < op->v->nargs; a++) {
                     if (used[a]) value[a] = view[a].data[n * view[a].n + c * view[a].c + p * view[a].p];
                 }
                 double result = expr_eval(e, value, acc ? acc[i] : 0, out ? out[i] : 0);
-                if (reduce)
-                    sum += result;
-                else
-                    target[i] = result;
+                sum += result;
+                squares += (long double)result * result;
+                if (!region_sums(role)) target[i] = result;
             }
-            if (reduce) target[n * s.c + c] = sum;
+            if (role == REGION_REDUCE) target[n * s.c + c] = (double)sum;
+            if (role != REGION_MOMENTS) continue;
+            target[2 * n * s.c + c] = (double)sum;
+            target[(2 * n + 1) * s.c + c] = (double)squares;
         }
     }
 }
@@ -51,7 +54,7 @@ void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *a
 bool eval_MAP(const EvalOp *op) {
     for (uint32_t i = 0; i < op->v->nregions; i++) {
         const Region *r = &op->v->regions[i];
-        eval_expr_over(op, r->expr, op->v->space, NULL, NULL, r->role == REGION_REDUCE, &op->result[i]);
+        eval_expr_over(op, r->expr, op->v->space, NULL, NULL, r->role, &op->result[i]);
     }
     return true;
 }
@@ -62,7 +65,7 @@ bool eval_MAP(const EvalOp *op) {
 static Tensor *result_of_region(const EvalOp *op, const Region *wanted) {
     uint32_t index = 1;
     for (const Region *r = op->v->regions; r < wanted; r++) {
-        index += r->role == REGION_STORE || r->role == REGION_OUTPUT || r->role == REGION_REDUCE;
+        index += region_makes_result(r->role);
     }
     return &op->result[index];
 }
@@ -74,7 +77,7 @@ Tensor eval_prologue(const EvalOp *op, int operand) {
     Tensor loaded = tensor_new(x->type);
     size_t bytes = (size_t)type_elements(x->type) * sizeof *x->data;
     if (prologue)
-        eval_expr_over(op, prologue->expr, x->type, NULL, NULL, false, &loaded);
+        eval_expr_over(op, prologue->expr, x->type, NULL, NULL, REGION_PROLOGUE, &loaded);
     else
         memcpy(loaded.data, x->data, bytes);
     if (store) memcpy(result_of_region(op, store)->data, loaded.data, bytes);
@@ -87,12 +90,11 @@ void eval_epilogue(const EvalOp *op) {
     Tensor acc = tensor_new(space), *out = &op->result[0];
     memcpy(acc.data, out->data, (size_t)type_elements(space) * sizeof *acc.data);
     const Region *epilogue = value_region(op->v, REGION_EPILOGUE, 0);
-    if (epilogue) eval_expr_over(op, epilogue->expr, space, acc.data, NULL, false, out);
+    if (epilogue) eval_expr_over(op, epilogue->expr, space, acc.data, NULL, REGION_EPILOGUE, out);
     for (uint32_t i = 0; i < op->v->nregions; i++) {
         const Region *r = &op->v->regions[i];
-        bool reduce = r->role == REGION_REDUCE;
-        if (!reduce && r->role != REGION_OUTPUT) continue;
-        eval_expr_over(op, r->expr, space, acc.data, out->data, reduce, result_of_region(op, r));
+        if (r->role != REGION_OUTPUT && !region_sums(r->role)) continue;
+        eval_expr_over(op, r->expr, space, acc.data, out->data, r->role, result_of_region(op, r));
     }
     tensor_free(&acc);
 }

@@ -23,15 +23,16 @@ bool eval_GLOBAL_AVG_POOL(const EvalOp *op) {
     return true;
 }
 
-static double batch_sum(const Tensor *x, int64_t channel) {
+/* Of rows first, first + step, … */
+static double batch_sum(const Tensor *x, int64_t channel, int64_t first, int64_t step) {
     Space s = space_of(x->type);
     double sum = 0;
-    for (int64_t n = 0; n < s.n; n++) sum += x->data[n * s.c + channel];
+    for (int64_t n = first; n < s.n; n += step) sum += x->data[n * s.c + channel];
     return sum;
 }
 
 bool eval_BATCH_SUM(const EvalOp *op) {
-    for (int64_t c = 0; c < op->v->type.dim[0]; c++) op->result[0].data[c] = batch_sum(op->arg[0], c);
+    for (int64_t c = 0; c < op->v->type.dim[0]; c++) op->result[0].data[c] = batch_sum(op->arg[0], c, 0, 1);
     return true;
 }
 
@@ -41,11 +42,15 @@ bool eval_CHANNEL_SUM(const EvalOp *op) {
 }
 
 bool eval_MOMENTS(const EvalOp *op) {
+    const Tensor *sums = op->arg[0];
+    int64_t C = op->v->type.dim[0], N = sums->type.dim[0] / 2;
     double count = op->v->attrs.constant;
-    for (int64_t c = 0; c < op->v->type.dim[0]; c++) {
-        double mean = batch_sum(op->arg[0], c) / count, var = batch_sum(op->arg[1], c) / count - mean * mean;
+    for (int64_t c = 0; c < C; c++) {
+        double mean = batch_sum(sums, c, 0, 2) / count, var = batch_sum(sums, c, 1, 2) / count - mean * mean;
         op->result[0].data[c] = mean;
-        op->result[1].data[c] = var < 0 ? 0 : var; /* rounding of a constant channel; a NaN stays */
+        op->result[1].data[c] = var < 0 ? 0 : var;      /* rounding of a constant channel; a NaN stays */
+        if (op->options->round_f32) mean = (float)mean; /* deviations are those from the mean that others read */
+        for (int64_t n = 0; n < N; n++) op->result[2].data[n * C + c] = sums->data[2 * n * C + c] - count / (double)N * mean;
     }
     return true;
 }

@@ -32,7 +32,8 @@ typedef struct View {
 View view_of(const Tensor *t, Type space);
 
 /* to = e at each element of `space`, or (reduce) its sums over the pixels. acc and out are dense over the space or NULL. */
-void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *acc, const double *out, bool reduce, Tensor *to);
+void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *acc, const double *out, RegionRole role,
+                    Tensor *to);
 
 /* An operand of a convolution as its PROLOGUE computes it, in a fresh tensor; also makes its STORE result. */
 Tensor eval_prologue(const EvalOp *op, int operand);

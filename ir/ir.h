@@ -9,14 +9,15 @@
  *
  * Fusion. A value may carry regions, each an Expr (ir/expr.h) over the value's arguments:
  *     map              OUTPUT e: an element tensor of the iteration type; REDUCE e: sum of e over H, W, f32[N,C]
- *                      (iteration rank 4 only). Result i is region i. The iteration type is `space`.
+ *                      (iteration rank 4 only); MOMENTS e: sums of e and of e*e over H, W, both in double, f64[2N,C]: rows 2n
+ *                      and 2n + 1 are image n's (iteration rank 4 only). Result i is region i. The iteration type is `space`.
  *     conv2d and its   PROLOGUE j e: operand j is computed as e while it is loaded, args[j] being one of e's rank-4
  *     two gradients    arguments of the operand's own shape; STORE j: the prologue value of operand j is also written out;
  *                      EPILOGUE e: result 0 is e (over X_ACC and args) instead of the raw accumulator;
  *                      OUTPUT e: a further element tensor of result 0's type, over X_ACC, X_OUT and args;
- *                      REDUCE e: per-image channel sums f32[N,C] of e over X_ACC, X_OUT and args.
- *                      Result 0 is the op's own; STORE, OUTPUT and REDUCE regions are results 1, 2, … in region order.
- *                      (conv2d_bwd_weights has no EPILOGUE, OUTPUT or REDUCE.)
+ *                      REDUCE e, MOMENTS e: per-image channel sums as above, of e over X_ACC, X_OUT and args.
+ *                      Result 0 is the op's own; STORE, OUTPUT, REDUCE and MOMENTS regions are results 1, 2, … in region order.
+ *                      (conv2d_bwd_weights has no EPILOGUE, OUTPUT, REDUCE or MOMENTS.)
  * args[0..1] are the op's own operands; arguments behind them exist for the regions.
  */
 #ifndef NETC_IR_IR_H
@@ -30,8 +31,8 @@
 typedef uint32_t Val;
 #define NO_VAL UINT32_MAX
 
-typedef enum DType { DT_F32, DT_BF16, DT_I32, DT_U8 } DType;
-enum { MAX_RANK = 4, MAX_ARGS = 64, MAX_REGIONS = 64 }; /* of a type, of a value */
+typedef enum DType { DT_F32, DT_BF16, DT_I32, DT_U8, DT_F64, DTYPES } DType; /* f64: sums that `moments` combines */
+enum { MAX_RANK = 4, MAX_ARGS = 64, MAX_REGIONS = 64 };                      /* of a type, of a value */
 
 typedef struct Type {
     DType dtype;
@@ -95,7 +96,15 @@ typedef union Attrs {
     int64_t index;
 } Attrs;
 
-typedef enum RegionRole { REGION_PROLOGUE, REGION_STORE, REGION_EPILOGUE, REGION_OUTPUT, REGION_REDUCE } RegionRole;
+typedef enum RegionRole {
+    REGION_PROLOGUE,
+    REGION_STORE,
+    REGION_EPILOGUE,
+    REGION_OUTPUT,
+    REGION_REDUCE,
+    REGION_MOMENTS,
+    REGION_ROLES
+} RegionRole;
 typedef struct Region {
     RegionRole role;
     int operand;      /* PROLOGUE, STORE: which operand; else 0 */
@@ -156,9 +165,10 @@ bool op_takes_regions(Op op);
 
 /* ---- types ---- */
 Type type_make(DType dtype, int rank, const int64_t *dim);
-Type type_scalar(void);                 /* f32[] */
-Type type_vector(int64_t c);            /* f32[c] */
-Type type_matrix(int64_t n, int64_t c); /* f32[n,c] */
+Type type_scalar(void);                      /* f32[] */
+Type type_vector(int64_t c);                 /* f32[c] */
+Type type_matrix(int64_t n, int64_t c);      /* f32[n,c] */
+Type type_sums(RegionRole role, Type space); /* of a region of sums over space: f32[N,C], or f64[2N,C] */
 Type type_feature(int64_t n, int64_t c, int64_t h, int64_t w);
 bool type_equal(Type a, Type b);
 int64_t type_elements(Type t);
@@ -214,7 +224,8 @@ Type value_result_type(const Graph *g, Val v, uint32_t result);
 /* The value and result index that `v` denotes: RESULT values are looked through. */
 Val value_source(const Graph *g, Val v, uint32_t *result);
 const Region *value_region(const Value *v, RegionRole role, int operand); /* first match or NULL */
-bool region_makes_result(RegionRole role);                                /* STORE, OUTPUT, REDUCE */
+bool region_makes_result(RegionRole role);                                /* STORE, OUTPUT, REDUCE, MOMENTS */
+bool region_sums(RegionRole role);                                        /* per-image channel sums: REDUCE, MOMENTS */
 /* The result that region i of v makes; meaningless if it makes none. */
 uint32_t region_result(const Value *v, uint32_t region);
 /* users[v] = number of uses of value id v as argument or output. Caller frees with free(). */

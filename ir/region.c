@@ -10,10 +10,10 @@ static bool takes_prologue(Op op, int operand) {
 
 static bool role_allowed(const Infer *in, const Region *r) {
     Op op = in->spec->op;
-    if ((unsigned)r->role > REGION_REDUCE) return infer_refuse(in, "unknown kind of region");
+    if ((unsigned)r->role >= REGION_ROLES) return infer_refuse(in, "unknown kind of region");
     bool loads = r->role == REGION_PROLOGUE || r->role == REGION_STORE, ok;
     if (op == OP_MAP)
-        ok = r->role == REGION_OUTPUT || r->role == REGION_REDUCE;
+        ok = r->role == REGION_OUTPUT || region_sums(r->role);
     else if (op == OP_CONV2D_BWD_WEIGHTS)
         ok = loads;
     else
@@ -33,7 +33,7 @@ static const Region *find_before(const Infer *in, uint32_t end, RegionRole role,
 }
 
 static bool leaf_allowed(const Infer *in, const Region *r, const ExprNode *node, Type space) {
-    bool after = r->role == REGION_OUTPUT || r->role == REGION_REDUCE, kernel = in->spec->op != OP_MAP;
+    bool after = r->role == REGION_OUTPUT || region_sums(r->role), kernel = in->spec->op != OP_MAP;
     if (node->op == X_ACC && !(kernel && (after || r->role == REGION_EPILOGUE)))
         return infer_refuse(in, "the region '%s' cannot read the accumulator", region_role_text(r->role));
     if (node->op == X_OUT && !(kernel && after))
@@ -70,10 +70,10 @@ static bool expr_valid(const Infer *in, const Region *r, Type space) {
 static bool region_valid(const Infer *in, uint32_t i, Type space) {
     const Region *r = &in->spec->regions[i];
     if (!role_allowed(in, r)) return false;
-    bool single = r->role != REGION_OUTPUT && r->role != REGION_REDUCE;
+    bool single = r->role != REGION_OUTPUT && !region_sums(r->role);
     if (single && find_before(in, i, r->role, r->operand))
         return infer_refuse(in, "carries the region '%s' twice", region_role_text(r->role));
-    if (r->role == REGION_REDUCE && space.rank != 4)
+    if (region_sums(r->role) && space.rank != 4)
         return infer_refuse(in, "a sum over H and W needs an iteration space of rank 4, found %s", TEXT(space));
     if (r->role == REGION_STORE) {
         if (r->expr) return infer_refuse(in, "the region 'store' has no expression of its own");
@@ -96,11 +96,11 @@ bool infer_regions(const Infer *in, Type space) {
 
 /* ---- results ---- */
 
-Type region_type(const Region *r, Type space) {
-    return r->role == REGION_REDUCE ? type_matrix(space.dim[0], space.dim[1]) : space;
-}
+Type region_type(const Region *r, Type space) { return region_sums(r->role) ? type_sums(r->role, space) : space; }
 
-bool region_makes_result(RegionRole role) { return role == REGION_STORE || role == REGION_OUTPUT || role == REGION_REDUCE; }
+bool region_sums(RegionRole role) { return role == REGION_REDUCE || role == REGION_MOMENTS; }
+
+bool region_makes_result(RegionRole role) { return role == REGION_STORE || role == REGION_OUTPUT || region_sums(role); }
 
 /* Results that stand before those of regions: a map has none of its own. */
 static uint32_t own_results(Op op) { return op == OP_MAP ? 0 : 1; }

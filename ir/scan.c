@@ -180,15 +180,15 @@ bool scan_string(Scanner *s, const char **value) {
 }
 
 bool scan_type(Scanner *s, Type *type) {
-    static const char *const dtype[] = {"f32", "bf16", "i32", "u8"};
+    static const char *const dtype[DTYPES] = {"f32", "bf16", "i32", "u8", "f64"};
     scan_space(s);
     size_t begin = s->at;
     char word[SCAN_WORD];
     if (!scan_word(s, word, "a type")) return false;
     *type = (Type){.rank = 0};
     int d = 0;
-    while (d < 4 && strcmp(dtype[d], word) != 0) d++;
-    if (d == 4) return scan_refuse_from(s, begin, "there is no element type '%s'", word);
+    while (d < DTYPES && strcmp(dtype[d], word) != 0) d++;
+    if (d == DTYPES) return scan_refuse_from(s, begin, "there is no element type '%s'", word);
     type->dtype = (DType)d;
     if (!scan_expect(s, "[")) return false;
     while (!scan_accept(s, "]")) {

@@ -123,7 +123,7 @@ bool shape_MAP(const Infer *in) {
     if (in->spec->nregions == 0) return infer_refuse(in, "needs at least one region");
     Type space = *in->type;
     const Region *first = &in->spec->regions[0];
-    if (first->role == REGION_REDUCE && space.rank != 4)
+    if (region_sums(first->role) && space.rank != 4)
         return infer_refuse(in, "a sum over H and W needs an iteration space of rank 4, found %s", TEXT(space));
     return infer_accept(in, region_type(first, space));
 }
@@ -231,10 +231,12 @@ bool shape_BATCH_SUM(const Infer *in) {
 bool shape_CHANNEL_SUM(const Infer *in) { return infer_need_rank(in, 0, 1, "the input") && infer_accept(in, type_scalar()); }
 
 bool shape_MOMENTS(const Infer *in) {
-    if (!infer_need_rank(in, 0, 2, "the sum") || !need_equal(in, 1, infer_arg(in, 0), "the sum of squares")) return false;
+    Type sums = infer_arg(in, 0);
     double count = in->spec->attrs.constant;
+    if (sums.dtype != DT_F64 || sums.rank != 2 || sums.dim[0] % 2)
+        return infer_refuse(in, "needs the sums f64[2N,C] of a region 'moments', found %s", TEXT(sums));
     if (!(count >= 1) || !isfinite(count)) return infer_refuse(in, "the count must be finite and at least 1, found %g", count);
-    return infer_accept(in, type_vector(infer_arg(in, 0).dim[1]));
+    return infer_accept(in, type_vector(sums.dim[1]));
 }
 
 /* ---- rearranging channels ---- */
@@ -341,5 +343,9 @@ Type value_result_type(const Graph *g, Val v, uint32_t result) {
     if (result == 0) return value->type;
     if (op_takes_regions(value->op)) return region_result_type(g, value, result);
     if (value->op == OP_BATCH_NORM) return type_vector(value->type.dim[1]); /* the running statistics */
-    return value->type;                                                     /* moments: the variance */
+    if (value->op == OP_MOMENTS && result == 2) {                           /* what the images deviate; 1 is the variance */
+        Type sums = g->value[value->args[0]].type;
+        return type_matrix(sums.dim[0] / 2, sums.dim[1]);
+    }
+    return value->type;
 }

@@ -3,7 +3,7 @@
  *
  *     graph   = "graph" string ("train" | "infer") { value | return }
  *     value   = "%" id "=" op [ "%" id { "," "%" id } ] [ "{" field "=" ... "}" ] [ "over" type ] ":" type [ "@" string ] { region }
- *     region  = ("prologue" | "store" | "epilogue" | "output" | "reduce") [ operand ] [ "{" { let ";" } operand "}" ]
+ *     region  = ("prologue" | "store" | "epilogue" | "output" | "reduce" | "moments") [ operand ] [ "{" { let ";" } operand "}" ]
  *     let     = "t" id "=" op operand { "," operand }
  *     operand = "a" index | "acc" | "out" | number | "t" id
  *     return  = "return" kind [ string ] "%" id

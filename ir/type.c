@@ -15,6 +15,11 @@ Type type_vector(int64_t c) { return (Type){DT_F32, 1, {c}}; }
 
 Type type_matrix(int64_t n, int64_t c) { return (Type){DT_F32, 2, {n, c}}; }
 
+Type type_sums(RegionRole role, Type space) {
+    if (role == REGION_MOMENTS) return (Type){DT_F64, 2, {2 * space.dim[0], space.dim[1]}};
+    return type_matrix(space.dim[0], space.dim[1]);
+}
+
 Type type_feature(int64_t n, int64_t c, int64_t h, int64_t w) { return (Type){DT_F32, 4, {n, c, h, w}}; }
 
 bool type_equal(Type a, Type b) {
@@ -35,7 +40,7 @@ int64_t type_elements(Type t) {
 }
 
 bool type_valid(Type t) {
-    if (t.rank < 0 || t.rank > MAX_RANK || (unsigned)t.dtype > DT_U8) return false;
+    if (t.rank < 0 || t.rank > MAX_RANK || (unsigned)t.dtype >= DTYPES) return false;
     for (int i = 0; i < t.rank; i++) {
         if (t.dim[i] < 1 || t.dim[i] > MAX_ELEMENTS) return false;
     }
@@ -43,8 +48,8 @@ bool type_valid(Type t) {
 }
 
 const char *type_format(Type t, char buffer[TYPE_TEXT]) {
-    static const char *const dtype_text[] = {"f32", "bf16", "i32", "u8"};
-    int at = snprintf(buffer, TYPE_TEXT, "%s[", (unsigned)t.dtype <= DT_U8 ? dtype_text[t.dtype] : "?");
+    static const char *const dtype_text[DTYPES] = {"f32", "bf16", "i32", "u8", "f64"};
+    int at = snprintf(buffer, TYPE_TEXT, "%s[", (unsigned)t.dtype < DTYPES ? dtype_text[t.dtype] : "?");
     for (int i = 0; i < t.rank && i < MAX_RANK; i++) {
         at += snprintf(buffer + at, (size_t)(TYPE_TEXT - at), "%s%lld", i ? "," : "", (long long)t.dim[i]);
     }

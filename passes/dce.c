@@ -1,5 +1,5 @@
-/* dce: what no output needs is left out: values, but also single results of maps and fused convolutions (their STORE, OUTPUT and
- * REDUCE regions) and arguments that no region reads any more. Inputs, parameters and running statistics stay, since
+/* dce: what no output needs is left out: values, but also single results of maps and fused convolutions (their STORE, OUTPUT,
+ * REDUCE and MOMENTS regions) and arguments that no region reads any more. Inputs, parameters and running statistics stay, since
  * they are the model's interface.
  *
  * A backward sweep decides, a forward sweep rebuilds. A value that --opt-bisect-limit keeps alive keeps all it reads. */

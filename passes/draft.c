@@ -105,10 +105,14 @@ Ref draft_region_ref(const Draft *d, uint32_t node, uint32_t region) {
 Type draft_type(const Draft *d, Ref ref) {
     const Node *n = &d->node[ref.node];
     const DraftRegion *r = draft_region(d, ref);
-    if (!r) return n->type; /* both results of `moments` are alike; batch_norm is gone by now */
+    if (!r && n->op == OP_MOMENTS && ref.slot == 2) { /* the images' deviations */
+        Type sums = draft_type(d, n->args[0]);
+        return type_matrix(sums.dim[0] / 2, sums.dim[1]);
+    }
+    if (!r) return n->type; /* mean and variance are alike; batch_norm is gone by now */
     Type space = n->op == OP_MAP ? n->space : n->type;
     if (r->role == REGION_STORE) return draft_type(d, n->args[r->operand]);
-    return r->role == REGION_REDUCE ? type_matrix(space.dim[0], space.dim[1]) : space;
+    return region_sums(r->role) ? type_sums(r->role, space) : space;
 }
 
 uint32_t draft_uses(const Draft *d, Ref ref) {
@@ -139,7 +143,7 @@ const char *draft_label(const Draft *d, uint32_t node) {
     case OP_CONV2D_BWD_WEIGHTS: return arena_printf(d->arena, "%s (backward weights)", n->name ? n->name : "conv2d");
     case OP_MAP:
         for (uint32_t r = 0; r < n->nregions && !n->name; r++) {
-            if (n->regions[r].gone || n->regions[r].role != REGION_REDUCE || n->nargs == 0) continue;
+            if (n->regions[r].gone || !region_sums(n->regions[r].role) || n->nargs == 0) continue;
             return arena_printf(d->arena, "a sum over %s", draft_label(d, n->args[0].node));
         }
         break;

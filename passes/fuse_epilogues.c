@@ -1,6 +1,7 @@
 /* fuse_epilogues: what is done with a convolution's result moves into the loop that makes it.
  *
- *   REDUCE    a sum over H and W of an Expr of the result: Σc and Σc*c forward, Σdr and Σdr*c backward
+ *   REDUCE    a sum over H and W of an Expr of the result: Σdr and Σdr*(c - mean) backward
+ *   MOMENTS   the sums that batch statistics are made of: Σc and Σc*c forward
  *   EPILOGUE  the one element map that reads the raw result, if nobody else does: the raw result is never stored. Forward: bias,
  *             relu, the residual add. Backward: the relu mask and the shortcut's gradient
  *   OUTPUT    an element map, where the raw result is needed as well
@@ -77,7 +78,8 @@ static void set_epilogue(Draft *d, uint32_t kernel, const Expr *e) {
 
 /* Moves region `r` of `map` into the kernel. */
 static bool attach(Draft *d, uint32_t kernel, uint32_t map, uint32_t r, RegionRole role) {
-    static const char *const what[] = {[REGION_EPILOGUE] = "epilogue", [REGION_OUTPUT] = "output", [REGION_REDUCE] = "sum"};
+    static const char *const what[] = {
+        [REGION_EPILOGUE] = "epilogue", [REGION_OUTPUT] = "output", [REGION_REDUCE] = "sum", [REGION_MOMENTS] = "moments"};
     Scope s = scope_of(d, kernel);
     const Expr *e = over_kernel(&s, kernel, map, d->node[map].regions[r].expr);
     Span span = d->node[map].span;
@@ -139,8 +141,8 @@ static bool attach_sums(Draft *d, uint32_t kernel) {
     for (uint32_t i = 0; i < n; i++) {
         for (uint32_t r = 0; r < d->node[users[i]].nregions; r++) {
             const DraftRegion *region = &d->node[users[i]].regions[r];
-            if (region->gone || region->role != REGION_REDUCE) continue;
-            if (fuse_attaches(d, kernel, users[i], region->expr, &late)) moved |= attach(d, kernel, users[i], r, REGION_REDUCE);
+            if (region->gone || !region_sums(region->role)) continue;
+            if (fuse_attaches(d, kernel, users[i], region->expr, &late)) moved |= attach(d, kernel, users[i], r, region->role);
         }
     }
     return moved;

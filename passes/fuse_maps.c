@@ -3,7 +3,10 @@
  *   1. Masks of relu: where select(z, …) asks for the sign of z and r = max(0, z) exists, r is asked instead: r is what is
  *      stored, or what can be recomputed, in any case.
  *   2. Invariants: a map over feature maps becomes k1*p + k2*q + k3 as far as it is linear, each k a map of its own over [C] or
- *      [N,C], computed once instead of per pixel and shared by all loops that need it (linear.h).
+ *      [N,C], computed once instead of per pixel and shared by all loops that need it (linear.h). In forward also through
+ *      x - mean, what deviates from a batch's mean: normalised activations are one multiply-add, which may be off by what f32
+ *      makes of k*mean. In backward that stays a factor: there the same offset at every pixel would add up in the gradients of
+ *      filters.
  *   3. A map is inlined into a map that reads it
  *        - if nobody else reads it, or
  *        - if it reads at most one feature map: recomputing relu(a*c + b) from c costs the traffic of reading it. Except where it
@@ -91,6 +94,7 @@ static bool worth_lifting(const Scope *s, uint16_t k) {
 typedef struct Lifting {
     uint32_t node, count; /* the map whose coefficients are lifted, and how many */
     bool trial;           /* count only */
+    bool forward;         /* is the map part of forward? */
 } Lifting;
 
 static uint16_t lift(Linear *l, uint16_t k) {
@@ -106,17 +110,32 @@ static uint16_t lift(Linear *l, uint16_t k) {
     return scope_extract(s, k, type, REGION_OUTPUT, lifting->node, &ref) ? scope_leaf(s, ref) : k;
 }
 
+/* x - mean, a map of its own, as the sum that it is. */
+static bool look_through_deviation(Linear *l, Ref ref, Sum *sum) {
+    Draft *d = l->scope->d;
+    Ref x, mean;
+    if (!fuse_is_map_output(d, ref)) return false;
+    const Expr *e = draft_region(d, ref)->expr;
+    if (!linear_is_deviation(d, d->node[ref.node].args, e, e->count - 1, &x, &mean)) return false;
+    ExprBuilder *b = &l->scope->b;
+    uint16_t factor = scope_leaf(l->scope, x), constant = expr_unary(b, X_NEG, scope_leaf(l->scope, mean));
+    *sum = (Sum){.term = {{.coefficient = expr_const(b, 1), .factor = {factor}, .factors = 1}, {.coefficient = constant}},
+                 .terms = 2};
+    return true;
+}
+
 static const Expr *linear_form(Scope *s, const Expr *e, Lifting *lifting) {
     Linear l = {.scope = s, .degree = 1, .lift = lift, .context = lifting};
+    if (lifting->forward) l.look_through = look_through_deviation;
     Sum sum = linear_sum(&l, lifting->node, e);
     return expr_finish(&s->b, linear_node(&l, &sum));
 }
 
-static void lift_invariants(Draft *d, uint32_t node) {
+static void lift_invariants(Draft *d, uint32_t node, bool forward) {
     for (uint32_t r = 0; r < d->node[node].nregions; r++) {
         const DraftRegion *region = &d->node[node].regions[r];
         if (region->gone) continue;
-        Lifting trial = {.node = node, .trial = true}, lifting = {.node = node};
+        Lifting trial = {.node = node, .trial = true, .forward = forward}, lifting = {.node = node, .forward = forward};
         Scope s = scope_of(d, node);
         bool simpler = linear_form(&s, region->expr, &trial)->count < region->expr->count;
         if ((trial.count == 0 && !simpler) || !pass_allowed(d->context)) continue;
@@ -135,9 +154,11 @@ static void lift_invariants(Draft *d, uint32_t node) {
 
 static void lift_all(Draft *d) {
     uint32_t n, *order = draft_walk(d, &n);
+    bool forward = true;
     for (uint32_t i = 0; i < n; i++) {
         const Node *node = &d->node[order[i]];
-        if (!node->dead && node->op == OP_MAP && node->space.rank == 4) lift_invariants(d, order[i]);
+        forward &= op_tier(node->op) != TIER_BACKWARD;
+        if (!node->dead && node->op == OP_MAP && node->space.rank == 4) lift_invariants(d, order[i], forward);
     }
 }
 
@@ -155,7 +176,7 @@ static bool becomes_epilogue(Draft *d, Ref ref) {
             uint32_t user = d->node[kernel].users[u];
             const Node *other = &d->node[user];
             if (user == ref.node) continue;
-            if (other->op != OP_MAP || other->nregions != 1 || other->regions[0].role != REGION_REDUCE) return false;
+            if (other->op != OP_MAP || other->nregions != 1 || !region_sums(other->regions[0].role)) return false;
             if (!fuse_attaches(d, kernel, user, other->regions[0].expr, &late)) return false;
         }
         return true;

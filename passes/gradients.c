@@ -112,26 +112,41 @@ static void grad_IMAGE_SUM(Autodiff *a, Val y, Val dy) { autodiff_give(a, a->g->
 static void grad_BATCH_SUM(Autodiff *a, Val y, Val dy) { autodiff_give(a, a->g->value[y].args[0], dy); }
 static void grad_CHANNEL_SUM(Autodiff *a, Val y, Val dy) { autodiff_give(a, a->g->value[y].args[0], dy); }
 
-/* mean = S1/M and var = S2/M - mean^2 with S1, S2 the sums over images:
- * ds1 = (dmean - 2 mean dvar) / M and ds2 = dvar / M, the same for every image. */
+/* The adjoint of e, of which y is the moments: mean = Σe/M, var = Σ(e - mean)²/M and the images' sums of e - mean, so
+ *
+ *     de = dmean/M + 2/M * dvar * (e - mean) + dsum[image],    and dmean -= H*W * Σ dsum over images
+ *
+ * As a gradient of Σe and Σe*e it would be a difference of large terms wherever |mean| is large. */
+static Val moments_adjoint(Autodiff *a, Val y, const Value *sums, const Expr *e) {
+    Graph *g = a->g;
+    Value v = g->value[y];
+    Val dmean = result_adjoint(a, y, 0), dvar = result_adjoint(a, y, 1), dsum = result_adjoint(a, y, 2);
+    Val batch = dsum == NO_VAL ? NO_VAL : graph_unary(g, OP_BATCH_SUM, dsum, v.span);
+    double share = 1 / v.attrs.constant, pixels = (double)(sums->space.dim[2] * sums->space.dim[3]);
+    MapBuilder m = map_begin(g);
+    ExprBuilder *b = &m.expr;
+    uint16_t leaf[MAX_ARGS], de = expr_const(b, 0);
+    for (uint32_t i = 0; i < sums->nargs; i++) leaf[i] = map_read(&m, sums->args[i]);
+    if (dmean != NO_VAL) de = expr_binary(b, X_MUL, map_read(&m, dmean), expr_const(b, share));
+    if (dvar != NO_VAL) {
+        uint16_t deviation = expr_binary(b, X_SUB, expr_inline(b, e, leaf, 0, 0), map_read(&m, y));
+        uint16_t weight = expr_binary(b, X_MUL, map_read(&m, dvar), expr_const(b, 2 * share));
+        de = expr_binary(b, X_ADD, expr_binary(b, X_MUL, deviation, weight), de);
+    }
+    if (dsum != NO_VAL) {
+        uint16_t spread = expr_binary(b, X_MUL, map_read(&m, batch), expr_const(b, pixels * share));
+        de = expr_binary(b, X_ADD, de, expr_binary(b, X_SUB, map_read(&m, dsum), spread));
+    }
+    return map_finish(&m, de, type_summed(sums->space, map_rank(&m, de)), v.span, v.name);
+}
+
+/* Goes past the sums, which have no adjoint of their own, to what they are sums of. */
 static void grad_MOMENTS(Autodiff *a, Val y, Val dy) {
     (void)dy;
-    Value v = a->g->value[y];
-    Val dmean = result_adjoint(a, y, 0), dvar = result_adjoint(a, y, 1);
-    double share = 1 / v.attrs.constant;
-    MapBuilder m = map_begin(a->g);
-    ExprBuilder *b = &m.expr;
-    if (dvar == NO_VAL) {
-        autodiff_give(a, v.args[0],
-                      map_finish(&m, expr_binary(b, X_MUL, map_read(&m, dmean), expr_const(b, share)), v.type, v.span, v.name));
-        return;
-    }
-    uint16_t ds1 = expr_binary(b, X_MUL, expr_binary(b, X_MUL, map_read(&m, y), map_read(&m, dvar)), expr_const(b, -2 * share));
-    if (dmean != NO_VAL) ds1 = expr_binary(b, X_ADD, expr_binary(b, X_MUL, map_read(&m, dmean), expr_const(b, share)), ds1);
-    autodiff_give(a, v.args[0], map_finish(&m, ds1, v.type, v.span, v.name));
-    m = map_begin(a->g);
-    uint16_t ds2 = expr_binary(&m.expr, X_MUL, map_read(&m, dvar), expr_const(&m.expr, share));
-    autodiff_give(a, v.args[1], map_finish(&m, ds2, v.type, v.span, v.name));
+    uint32_t result = 0;
+    Value sums = a->g->value[value_source(a->g, a->g->value[y].args[0], &result)];
+    const Expr *e = sums.regions[result].expr;
+    grad_region(a, &sums, e, moments_adjoint(a, y, &sums, e));
 }
 
 /* ---- the head ---- */

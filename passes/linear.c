@@ -193,15 +193,27 @@ static Sum argument_sum(Linear *l, Ref ref) {
     return draft_is_element(l->scope->d, ref) ? factor_sum(l, leaf) : constant_sum(leaf);
 }
 
+bool linear_is_deviation(const Draft *d, const Ref *args, const Expr *e, uint32_t node, Ref *x, Ref *mean) {
+    const ExprNode *n = &e->node[node];
+    if (n->op != X_SUB || e->node[n->arg[0]].op != X_ARG || e->node[n->arg[1]].op != X_ARG) return false;
+    *x = args[e->node[n->arg[0]].arg[0]];
+    *mean = args[e->node[n->arg[1]].arg[0]];
+    return draft_is_element(d, *x) && d->node[mean->node].op == OP_MOMENTS && mean->slot == 0;
+}
+
 Sum linear_sum(Linear *l, uint32_t node, const Expr *e) {
-    Arena *arena = l->scope->d->arena;
+    Draft *d = l->scope->d;
+    Arena *arena = d->arena;
+    Ref x, mean;
     Sum *sum = ARENA_ARRAY(arena, Sum, e->count);
     for (uint32_t i = 0; i < e->count; i++) {
         const ExprNode *n = &e->node[i];
         const Sum *operand[3] = {NULL, NULL, NULL};
         for (int k = 0; k < expr_op_operands((ExprOp)n->op); k++) operand[k] = &sum[n->arg[k]];
-        if (n->op == X_ARG)
-            sum[i] = argument_sum(l, l->scope->d->node[node].args[n->arg[0]]);
+        if (linear_is_deviation(d, d->node[node].args, e, i, &x, &mean))
+            sum[i] = factor_sum(l, expr_binary(&l->scope->b, X_SUB, scope_leaf(l->scope, x), scope_leaf(l->scope, mean)));
+        else if (n->op == X_ARG)
+            sum[i] = argument_sum(l, d->node[node].args[n->arg[0]]);
         else if (n->op == X_CONST)
             sum[i] = constant_sum(expr_const(&l->scope->b, n->value));
         else

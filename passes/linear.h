@@ -3,6 +3,9 @@
  * Over an iteration space of rank 4 an Expr is taken apart into terms  k * p * q * …  where k does not change from pixel to
  * pixel (it reads arguments of rank <= 2) and p, q, … are *factors*: nodes that do, and that cannot be taken apart further
  * (arguments of rank 4, max, select, exp, …). Relies on ordinary real algebra, so results are reassociated.
+ *
+ * What deviates from a batch mean, x - mean, is a factor: multiplied out, k*x - k*mean would cancel in f32 as soon as
+ * |mean| exceeds the deviations, and so would sums of products with it.
  */
 #ifndef NETC_PASSES_LINEAR_H
 #define NETC_PASSES_LINEAR_H
@@ -37,6 +40,8 @@ Sum linear_sum(Linear *l, uint32_t node, const Expr *e);
 uint16_t linear_node(Linear *l, const Sum *sum);
 /* One term's product without its coefficient; the constant 1 without factors. */
 uint16_t linear_product(Linear *l, const Term *term);
+/* Is the node x - mean, with mean the batch's mean (of moments)? If so, *x and *mean are their Refs. */
+bool linear_is_deviation(const Draft *d, const Ref *args, const Expr *e, uint32_t node, Ref *x, Ref *mean);
 /* Is it one factor and nothing else? */
 bool linear_is_bare(const Linear *l, const Sum *sum);
 #endif

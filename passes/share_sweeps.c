@@ -25,7 +25,7 @@ static bool has_args_of(const Draft *d, uint32_t of, uint32_t other, uint32_t ex
 
 static bool only_sums(const Node *n) {
     for (uint32_t r = 0; r < n->nregions; r++) {
-        if (!n->regions[r].gone && n->regions[r].role != REGION_REDUCE) return false;
+        if (!n->regions[r].gone && !region_sums(n->regions[r].role)) return false;
     }
     return true;
 }

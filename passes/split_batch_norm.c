@@ -1,52 +1,70 @@
 /* split_batch_norm: batch normalisation (Ioffe and Szegedy, 2015) becomes sums and a per-channel affine map.
  *
- *     s1 = image_sum(x), s2 = image_sum(x*x)              per-image channel sums, by-products of the producer's loop
- *     mean, var = moments(s1, s2), M = N*H*W values per channel
- *     scale = gamma * rsqrt(var + eps), shift = beta - mean * scale
- *     y = x * scale + shift
+ *     sums = Σ x, Σ x*x per image and channel, in double   by-products of the producer's loop (region `moments`)
+ *     mean, var = moments(sums), M = N*H*W values per channel
+ *     scale = gamma * rsqrt(var + eps)
+ *     y = (x - mean) * scale + beta
  *     next running mean = (1 - momentum) * running mean + momentum * mean
  *     next running var  = (1 - momentum) * running var  + momentum * var * M / (M - 1)
  *
- * In inference scale and shift come from the running statistics, which stay as they are. A matrix [N,C] is its own sum. */
+ * What deviates from the mean, x - mean, is a value of its own and is never multiplied out (linear.h): where |mean| is large
+ * against the deviations, x * scale and mean * scale would cancel, and so would their sums and gradients.
+ *
+ * In inference the statistics are the running ones, which stay as they are; then y = x * scale + (beta - mean * scale), which
+ * folds into the weights of the convolution in front. */
 #include "passes/build.h"
 
 typedef struct Statistics {
     Val mean, var;
 } Statistics;
 
-static Val per_image(Graph *g, Val x, Span span) {
-    return g->value[x].type.rank == 4 ? graph_unary(g, OP_IMAGE_SUM, x, span) : x;
-}
-
 static double values_per_channel(Type x) { return (double)(type_elements(x) / x.dim[1]); }
 
 static Statistics batch_statistics(Graph *g, const Value *v, Val x) {
     Type type = g->value[x].type;
-    MapBuilder m = map_begin(g);
-    uint16_t a = map_read(&m, x);
-    Val square = map_finish(&m, expr_binary(&m.expr, X_MUL, a, a), type, v->span, v->name);
-    Val sums[2] = {per_image(g, x, v->span), per_image(g, square, v->span)};
+    ExprBuilder b = expr_builder(g->arena);
+    Region moments = {.role = REGION_MOMENTS, .expr = expr_finish(&b, expr_arg(&b, 0))};
+    Val sums = graph_add(g, &(ValueSpec){.op = OP_MAP,
+                                         .args = &x,
+                                         .nargs = 1,
+                                         .declared = type,
+                                         .regions = &moments,
+                                         .nregions = 1,
+                                         .span = v->span,
+                                         .name = v->name});
     Val mean = graph_add(g, &(ValueSpec){.op = OP_MOMENTS,
-                                         .args = sums,
-                                         .nargs = 2,
+                                         .args = &sums,
+                                         .nargs = 1,
                                          .attrs.constant = values_per_channel(type),
                                          .span = v->span,
                                          .name = v->name});
     return (Statistics){mean, graph_result(g, mean, 1)};
 }
 
-static Val normalise(Graph *g, const Value *v, Val x, Val gamma, Val beta, Statistics s) {
-    Type channels = g->value[gamma].type;
+static Val scale_of(Graph *g, const Value *v, Val gamma, Val var) {
     MapBuilder m = map_begin(g);
-    uint16_t variance = expr_binary(&m.expr, X_ADD, map_read(&m, s.var), expr_const(&m.expr, v->attrs.norm.eps));
+    uint16_t variance = expr_binary(&m.expr, X_ADD, map_read(&m, var), expr_const(&m.expr, v->attrs.norm.eps));
     uint16_t slope = expr_binary(&m.expr, X_MUL, map_read(&m, gamma), expr_unary(&m.expr, X_RSQRT, variance));
-    Val scale = map_finish(&m, slope, channels, v->span, v->name);
-    m = map_begin(g);
-    uint16_t centre = expr_binary(&m.expr, X_MUL, map_read(&m, s.mean), map_read(&m, scale));
-    Val shift = map_finish(&m, expr_binary(&m.expr, X_SUB, map_read(&m, beta), centre), channels, v->span, v->name);
-    m = map_begin(g);
+    return map_finish(&m, slope, g->value[gamma].type, v->span, v->name);
+}
+
+/* x * scale + shift */
+static Val affine(Graph *g, const Value *v, Val x, Val scale, Val shift) {
+    MapBuilder m = map_begin(g);
     uint16_t scaled = expr_binary(&m.expr, X_MUL, map_read(&m, x), map_read(&m, scale));
     return map_finish(&m, expr_binary(&m.expr, X_ADD, scaled, map_read(&m, shift)), v->type, v->span, v->name);
+}
+
+static Val normalise(Graph *g, const Value *v, Val x, Val gamma, Val beta, Statistics s) {
+    Val scale = scale_of(g, v, gamma, s.var);
+    MapBuilder m = map_begin(g);
+    if (g->mode == MODE_TRAIN) {
+        uint16_t deviation = expr_binary(&m.expr, X_SUB, map_read(&m, x), map_read(&m, s.mean));
+        return affine(g, v, map_finish(&m, deviation, v->type, v->span, v->name), scale, beta);
+    }
+    uint16_t centre = expr_binary(&m.expr, X_MUL, map_read(&m, s.mean), map_read(&m, scale));
+    uint16_t shift = expr_binary(&m.expr, X_SUB, map_read(&m, beta), centre);
+    return affine(g, v, x, scale, map_finish(&m, shift, g->value[gamma].type, v->span, v->name));
 }
 
 static Val next_running(Graph *g, const Value *v, Val running, Val batch, double correction) {

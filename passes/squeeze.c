@@ -1,11 +1,12 @@
 /* squeeze: sums over H and W of affine maps become arithmetic on sums that are made anyway.
  *
  *     Σ (k1*p*q + k2*p + k3)  =  k1 * Σ p*q  +  k2 * Σ p  +  H*W * k3          k constant over the pixels of an image
+ *     Σ (x - mean)            =  what `moments`, of which the mean is, knows of each image
  *
  * The left side must wait until k1, k2, k3 are known, and then sweeps over p and q. The sums on the right depend on p and q
  * alone, so the kernels that make p or q make them as by-products (fuse_epilogues), and equal ones are shared. That is how the
- * squeeze of an SE block, pooled through batch norm's affine map, follows from the Σc of the batch statistics, and how
- * in backward the gate's gradient and those of gamma and beta follow from Σ dr and Σ dr*c.
+ * squeeze of an SE block, pooled through batch norm's affine map, follows from the sums of the batch statistics, and how
+ * in backward the gate's gradient and those of gamma and beta follow from Σ dr and Σ dr*(c - mean).
  *
  * The rule. A sum is rewritten when its body, taken apart (linear.h), is more than one bare product. (A bare product of feature
  * maps becomes the body of its sum, where later sums find it.)
@@ -15,10 +16,8 @@
  * It never costs a sweep: every new sum reads a subset of what the old one read (through maps that are not stored), so at worst
  * all of them together are one sweep over the same operands (share_sweeps). Nonlinear parts (select, max, …) stay factors.
  *
- * Numerics. Σ dr*(c - mean) as Σ dr*c - mean * Σ dr cancels where |mean| exceeds the deviation of c; these sums run over one
- * image only (at most some thousand values) and are combined in small maps, so the error is that of c's own rounding times
- * |mean| / deviation, which batch-normalised nets keep near one. Squares of sums, where a variance would cancel, are
- * not multiplied out at all (linear.c). Running it twice changes nothing: the sums that it makes are bare.
+ * Numerics. Where terms would cancel they stay together: deviations c - mean are factors, and squares of sums are not
+ * multiplied out (linear.c). Running it twice changes nothing: the sums that it makes are bare.
  */
 #include "passes/fuse.h"
 #include "passes/linear.h"
@@ -53,12 +52,31 @@ static Sum take_apart(Scope *s, uint32_t node, Depth depth) {
     return linear_sum(&l, node, s->d->node[node].regions[0].expr);
 }
 
+/* Is the term, but for its coefficient, x - mean, of whose moments that mean is? Then those know its sum over each image. */
+static bool find_deviations(const Scope *s, const Term *t, Ref *sum) {
+    const Draft *d = s->d;
+    const ExprNode *factor = &s->b.node[t->factor[0]];
+    if (t->factors != 1 || factor->op != X_ARG || !fuse_is_map_output(d, s->leaf[factor->arg[0]])) return false;
+    Ref map = s->leaf[factor->arg[0]], x, mean;
+    const Expr *e = draft_region(d, map)->expr;
+    if (!linear_is_deviation(d, d->node[map.node].args, e, e->count - 1, &x, &mean)) return false;
+    Ref sums = d->node[mean.node].args[0];
+    const DraftRegion *region = draft_region(d, sums);
+    if (d->node[sums.node].op != OP_MAP || region->expr->count != 1 || region->expr->node[0].op != X_ARG) return false;
+    *sum = (Ref){mean.node, 2};
+    return ref_equal(d->node[sums.node].args[region->expr->node[0].arg[0]], x);
+}
+
+static bool find_sum(Scope *s, const Term *t, Type space, Ref *sum) {
+    Linear l = {.scope = s};
+    return find_deviations(s, t, sum) || scope_find(s, linear_product(&l, t), space, REGION_REDUCE, sum);
+}
+
 /* Do the sums of all terms exist already? */
 static bool all_exist(Scope *s, const Sum *sum, Type space) {
-    Linear l = {.scope = s};
     for (uint32_t i = 0; i < sum->terms; i++) {
         Ref found;
-        if (sum->term[i].factors && !scope_find(s, linear_product(&l, &sum->term[i]), space, REGION_REDUCE, &found)) return false;
+        if (sum->term[i].factors && !find_sum(s, &sum->term[i], space, &found)) return false;
     }
     return true;
 }
@@ -84,7 +102,8 @@ static bool combine(Scope *s, const Sum *sum, Type space, uint32_t like, uint16_
         uint16_t value = expr_const(b, pixels);
         if (t->factors) {
             Ref part;
-            if (!scope_extract(s, linear_product(&l, t), space, REGION_REDUCE, like, &part)) return false;
+            if (!find_deviations(s, t, &part) && !scope_extract(s, linear_product(&l, t), space, REGION_REDUCE, like, &part))
+                return false;
             value = scope_leaf(s, part);
         }
         value = expr_binary(b, X_MUL, value, t->coefficient);
@@ -117,14 +136,13 @@ static bool find_form(Scope *s, uint32_t node, Sum *sum) {
                     sum->terms);
         return false;
     }
-    if (!one_bare_product(s, sum)) return true;
+    Ref found;
+    if (!one_bare_product(s, sum) || find_deviations(s, &sum->term[0], &found)) return true;
     if (!product_of_arguments(s, sum)) {
         explain(d, node);
         return false;
     }
-    Linear l = {.scope = s}; /* p*q becomes the sum's own body, unless it is that already */
-    Ref found;
-    bool known = scope_find(s, linear_product(&l, &sum->term[0]), space, REGION_REDUCE, &found);
+    bool known = find_sum(s, &sum->term[0], space, &found); /* p*q becomes the sum's own body, unless it is that already */
     return !known || found.node != node;
 }
 

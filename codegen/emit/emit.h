@@ -100,6 +100,12 @@ void emit_store(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef 
  * store fence. An ordinary store where the target has no such instruction for whole lines. */
 void emit_store_stream(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
 void emit_store_scalar(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
+/* V doubles: from and to f32 lanes, a constant, and in buffers of f64, elements counting doubles there (wide.c). */
+LLVMValueRef emit_widen(Emitter *e, LLVMValueRef vec);
+LLVMValueRef emit_narrow(Emitter *e, LLVMValueRef wide);
+LLVMValueRef emit_wide_vec(Emitter *e, double value);
+LLVMValueRef emit_load_wide(Emitter *e, LLVMValueRef base, LLVMValueRef element);
+void emit_store_wide(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
 /* Vec with the lanes of channel block `cb` (i64) that lie beyond `channels` set to zero; v itself if channels % V == 0. */
 LLVMValueRef emit_mask_channels(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels);
 void emit_prefetch(Emitter *e, LLVMValueRef base, LLVMValueRef element, int locality);

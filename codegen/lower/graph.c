@@ -51,7 +51,7 @@ static void lower_value(Lowering *l, Val v) {
     const Value *value = &l->g->value[v];
     if (value->op == OP_RESULT || !anybody_reads(l, v)) return;
     enter_convolution(l, v);
-    if (!op_is_leaf(value->op) && value->type.rank && value->type.dtype != DT_F32)
+    if (!op_is_leaf(value->op) && value->type.rank && value->type.dtype != DT_F32 && value->type.dtype != DT_F64)
         lowering_error(l, v, "only f32 is compiled so far; '%s' is another type", op_text(value->op));
     else if (emitters[value->op])
         emitters[value->op](l, v);

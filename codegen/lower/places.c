@@ -44,9 +44,7 @@ static Val last_reader(const Graph *g, const char *name) {
 
 /* ---- places ---- */
 
-uint64_t places_bytes(const Lowering *l, Val v) {
-    return layout_bytes(l->p->target, layout_of(l->g, v), l->g->value[v].type);
-}
+uint64_t places_bytes(const Lowering *l, Val v) { return layout_bytes(l->p->target, layout_of(l->g, v), l->g->value[v].type); }
 
 static void place_leaf(Lowering *l, Val v) {
     const Value *value = &l->g->value[v];
@@ -115,10 +113,10 @@ static void place_fixed(Lowering *l) {
 
 static uint64_t plan_bytes(void *context, Type type) {
     const Lowering *l = context;
-    LayoutKind kind = type.dtype != DT_F32 ? LAYOUT_LABELS
-                      : type.rank == 4     ? LAYOUT_FEATURE
-                      : type.rank >= 2     ? LAYOUT_ROWS
-                                           : LAYOUT_VECTOR;
+    LayoutKind kind = type.dtype != DT_F32 && type.dtype != DT_F64 ? LAYOUT_LABELS
+                      : type.rank == 4                             ? LAYOUT_FEATURE
+                      : type.rank >= 2                             ? LAYOUT_ROWS
+                                                                   : LAYOUT_VECTOR;
     return layout_bytes(l->p->target, kind, type);
 }
 

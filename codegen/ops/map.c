@@ -2,7 +2,8 @@
  *
  * A sweep goes over units, which split_units cuts into pieces:
  *     feature maps    one channel block of one image; inside, a loop over its pixels, UNROLL of them at a time. Operands per
- *                     channel or per image are loaded once per unit. Each REDUCE has UNROLL partial sums, added as a tree.
+ *                     channel or per image are loaded once per unit. Each REDUCE has UNROLL partial sums, added as a tree,
+ *                     each MOMENTS twice as many in double.
  *     rows, vectors   one vector of channels
  *     filters         one vector of output channels for one input channel and tap
  * At each site all regions are computed before any is stored, so an operand may be updated in place. */
@@ -18,7 +19,7 @@ typedef struct MapKernel {
     LayoutKind layout;
     int64_t channels, blocks, pixels; /* of the iteration space */
     uint32_t buffer[MAP_MAX_REGIONS]; /* of each wanted region; NO_BUFFER */
-    int nreduce, unroll;
+    int nsums, unroll;                /* sums of all REDUCE and MOMENTS; partial ones of each */
     Split split;
     Type arg_type[MAP_MAX_ARGS];
     LLVMValueRef arg_base[MAP_MAX_ARGS], preloaded[MAP_MAX_ARGS];
@@ -40,6 +41,15 @@ static void evaluate(MapKernel *k, const ElementSite *site, LLVMValueRef *value)
     for (uint32_t r = 0; r < k->v->nregions; r++) value[r] = wanted(k, r) ? emit_expr(k->e, k->v->regions[r].expr, site) : NULL;
 }
 
+/* Adds v to the partial sums of a region, `to` and every unroll-th behind it; returns the next region's. */
+static LLVMValueRef *add_to_sums(const MapKernel *k, LLVMValueRef cb, RegionRole role, LLVMValueRef v, LLVMValueRef *to) {
+    if (role == REGION_MOMENTS) v = emit_widen(k->e, emit_mask_channels(k->e, v, cb, k->channels));
+    to[0] = emit_arith(k->e, LLVMFAdd, to[0], v);
+    if (role == REGION_REDUCE) return to + k->unroll;
+    to[k->unroll] = emit_fma(k->e, v, v, to[k->unroll]);
+    return to + 2 * k->unroll;
+}
+
 /* One step of the pixel loop: `count` pixels from `pixel` on. sum[] holds the partial sums, region by region. */
 static void sweep_pixels(MapKernel *k, ElementSite *site, LLVMValueRef pixel, int count, LLVMValueRef *sum) {
     Emitter *e = k->e;
@@ -47,12 +57,11 @@ static void sweep_pixels(MapKernel *k, ElementSite *site, LLVMValueRef pixel, in
         LLVMValueRef value[MAP_MAX_REGIONS];
         site->pixel = emit_add_int(e, pixel, emit_int(e, u));
         evaluate(k, site, value);
-        int reduce = 0;
+        LLVMValueRef *to = &sum[u];
         for (uint32_t r = 0; r < k->v->nregions; r++) {
             if (!wanted(k, r)) continue;
-            if (k->v->regions[r].role == REGION_REDUCE) {
-                LLVMValueRef *to = &sum[reduce++ * k->unroll + u];
-                *to = LLVMBuildFAdd(e->b, *to, value[r], "");
+            if (region_sums(k->v->regions[r].role)) {
+                to = add_to_sums(k, site->cb, k->v->regions[r].role, value[r], to);
                 continue;
             }
             LLVMValueRef plane = emit_offset(e, site->n, k->blocks, site->cb);
@@ -62,17 +71,41 @@ static void sweep_pixels(MapKernel *k, ElementSite *site, LLVMValueRef pixel, in
     }
 }
 
+static LLVMValueRef add_partial(const MapKernel *k, LLVMValueRef *part) {
+    for (int n = k->unroll / 2; n >= 1; n /= 2)
+        for (int i = 0; i < n; i++) part[i] = LLVMBuildFAdd(k->e->b, part[i], part[i + n], "");
+    return part[0];
+}
+
 static void store_sums(MapKernel *k, const ElementSite *site, LLVMValueRef *sum) {
     Emitter *e = k->e;
-    LLVMValueRef at = emit_mul_int(e, emit_offset(e, site->n, k->blocks, site->cb), e->V);
-    int reduce = 0;
+    LLVMValueRef block = emit_mul_int(e, site->cb, e->V);
     for (uint32_t r = 0; r < k->v->nregions; r++) {
-        if (!wanted(k, r) || k->v->regions[r].role != REGION_REDUCE) continue;
-        LLVMValueRef *part = &sum[reduce++ * k->unroll];
-        for (int n = k->unroll / 2; n >= 1; n /= 2)
-            for (int i = 0; i < n; i++) part[i] = LLVMBuildFAdd(e->b, part[i], part[i + n], "");
-        emit_store(e, emit_mask_channels(e, part[0], site->cb, k->channels), emit_buffer(e, k->buffer[r]), at);
+        if (!wanted(k, r) || !region_sums(k->v->regions[r].role)) continue;
+        LLVMValueRef base = emit_buffer(e, k->buffer[r]), total = add_partial(k, sum);
+        sum += k->unroll;
+        if (k->v->regions[r].role == REGION_REDUCE) {
+            total = emit_mask_channels(e, total, site->cb, k->channels);
+            emit_store(e, total, base, emit_offset(e, site->n, k->blocks * e->V, block));
+            continue;
+        }
+        LLVMValueRef row = emit_offset(e, site->n, 2 * k->blocks * e->V, block);
+        emit_store_wide(e, total, base, row);
+        emit_store_wide(e, add_partial(k, sum), base, emit_add_int(e, row, emit_int(e, k->blocks * e->V)));
+        sum += k->unroll;
     }
+}
+
+/* The partial sums at the start. */
+static int clear_sums(const MapKernel *k, LLVMValueRef *sum) {
+    int n = 0;
+    for (uint32_t r = 0; r < k->v->nregions; r++) {
+        RegionRole role = k->v->regions[r].role;
+        if (!wanted(k, r) || !region_sums(role)) continue;
+        bool wide = role == REGION_MOMENTS;
+        for (int i = 0; i < (wide ? 2 : 1) * k->unroll; i++) sum[n++] = wide ? emit_wide_vec(k->e, 0) : emit_vec(k->e, 0);
+    }
+    return n;
 }
 
 static void emit_feature_unit(MapKernel *k, LLVMValueRef unit) {
@@ -83,8 +116,7 @@ static void emit_feature_unit(MapKernel *k, LLVMValueRef unit) {
     for (uint32_t r = 0; r < k->v->nregions; r++)
         if (wanted(k, r)) emit_preload(e, k->v->regions[r].expr, &site, k->v->nargs);
     LLVMValueRef sum[LOOP_MAX_CARRY], next[LOOP_MAX_CARRY];
-    int nsums = k->nreduce * k->unroll;
-    for (int i = 0; i < nsums; i++) sum[i] = emit_vec(e, 0);
+    int nsums = clear_sums(k, sum);
     int64_t whole = k->pixels - k->pixels % k->unroll;
     if (whole) {
         Loop pixel = loop_begin(e, emit_int(e, 0), emit_int(e, whole), k->unroll, nsums, sum);
@@ -161,7 +193,7 @@ static void emit_map(MapKernel *k) {
 static bool filters_supported(const MapKernel *k) {
     for (uint32_t i = 0; i < k->v->nargs; i++)
         if (k->arg_type[i].rank != 4 && k->arg_type[i].rank != 0) return false;
-    return k->nreduce == 0;
+    return k->nsums == 0;
 }
 
 /* Sizes, unrolling and pieces; flops and bytes of one run. */
@@ -172,14 +204,14 @@ static void plan_map(MapKernel *k, double *flops, double *bytes) {
     for (uint32_t r = 0; r < k->v->nregions; r++) {
         if (!wanted(k, r)) continue;
         nodes += k->v->regions[r].expr->count;
-        k->nreduce += k->v->regions[r].role == REGION_REDUCE;
+        k->nsums += k->v->regions[r].role == REGION_REDUCE ? 1 : k->v->regions[r].role == REGION_MOMENTS ? 2 : 0;
         tensors += k->v->regions[r].role == REGION_OUTPUT;
     }
     for (uint32_t i = 0; i < k->v->nargs; i++) tensors += k->arg_type[i].rank == space.rank;
     k->channels = space.rank == 0 ? 1 : space.dim[space.rank >= 2 ? 1 : 0];
     k->blocks = layout_pad(k->e->target, k->channels) / V;
     k->pixels = space.rank == 4 ? space.dim[2] * space.dim[3] : 1;
-    k->unroll = nodes > UNROLL_MAX_NODES || k->nreduce * UNROLL > LOOP_MAX_CARRY ? 1 : UNROLL;
+    k->unroll = nodes > UNROLL_MAX_NODES || k->nsums * UNROLL > LOOP_MAX_CARRY ? 1 : UNROLL;
     int64_t images = space.rank >= 2 ? space.dim[0] : 1, units = images * k->blocks;
     double unit_bytes = (double)k->pixels * V * sizeof(float) * tensors;
     if (k->layout == LAYOUT_FILTERS) {
@@ -225,7 +257,7 @@ void lower_MAP(Lowering *l, Val id) {
         return;
     }
     Kernel *kernel;
-    if (kernel_begin(l, k.nreduce ? "map_reduce" : "map", value_key(l, id), nplaces, &kernel)) {
+    if (kernel_begin(l, k.nsums ? "map_reduce" : "map", value_key(l, id), nplaces, &kernel)) {
         kernel_elements(l, 0, places, nplaces);
         emit_map(&k);
         kernel_end(l, 0);

@@ -4,15 +4,6 @@
 
 enum { SMALL_WORK = 32768, SUM_WAYS = 4 }; /* elements below which a reduction is one piece; independent partial sums */
 
-static LLVMTypeRef wide_type(Emitter *e) { return LLVMVectorType(e->f64, (unsigned)e->V); }
-static LLVMValueRef widen(Emitter *e, LLVMValueRef v) { return LLVMBuildFPExt(e->b, v, wide_type(e), ""); }
-static LLVMValueRef narrow(Emitter *e, LLVMValueRef v) { return LLVMBuildFPTrunc(e->b, v, e->vec, ""); }
-static LLVMValueRef wide_constant(Emitter *e, double value) {
-    LLVMValueRef lane[64];
-    for (int i = 0; i < e->V; i++) lane[i] = LLVMConstReal(e->f64, value);
-    return LLVMConstVector(lane, (unsigned)e->V);
-}
-
 void lower_IMAGE_SUM(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
@@ -46,10 +37,10 @@ void lower_IMAGE_SUM(Lowering *l, Val id) {
 
 /* Sum over the images of channel block `cb` of rows [N][blocks * V], in double. */
 static LLVMValueRef sum_images(Emitter *e, LLVMValueRef rows, LLVMValueRef cb, int64_t images, int64_t blocks) {
-    LLVMValueRef zero = LLVMConstNull(wide_type(e)), next;
+    LLVMValueRef zero = emit_wide_vec(e, 0), next;
     Loop n = loop_begin(e, emit_int(e, 0), emit_int(e, images), 1, 1, &zero);
     LLVMValueRef row = emit_load(e, rows, emit_mul_int(e, emit_offset(e, n.iv, blocks, cb), e->V));
-    next = LLVMBuildFAdd(e->b, n.carry[0], widen(e, row), "");
+    next = LLVMBuildFAdd(e->b, n.carry[0], emit_widen(e, row), "");
     loop_end(e, &n, &next);
     return n.carry[0];
 }
@@ -70,7 +61,7 @@ void lower_BATCH_SUM(Lowering *l, Val id) {
     if (kernel_begin(l, "batch_sum", value_key(l, id), 2, &kernel)) {
         Loop block = block_loop(e, blocks, pieces);
         LLVMValueRef sum = sum_images(e, emit_buffer(e, 0), block.iv, x.dim[0], blocks);
-        emit_store(e, narrow(e, sum), emit_buffer(e, 1), emit_mul_int(e, block.iv, e->V));
+        emit_store(e, emit_narrow(e, sum), emit_buffer(e, 1), emit_mul_int(e, block.iv, e->V));
         loop_end(e, &block, NULL);
         kernel_end(l, 0);
     }
@@ -98,39 +89,65 @@ void lower_CHANNEL_SUM(Lowering *l, Val id) {
     kernel_call(l, kernel, id, places, 2, 1, (double)C, 4 * (double)C);
 }
 
-/* mean = sum s1 / count, variance = sum s2 / count - mean^2, clamped at zero: a constant channel can come out a rounding below.
- */
+/* The images' sums of channel block `at` / V: Σe in rows 2n, Σe*e in rows 2n + 1. */
+static LLVMValueRef load_sums(Emitter *e, LLVMValueRef n, int64_t row, LLVMValueRef at, int64_t which) {
+    return emit_load_wide(e, emit_buffer(e, 0), emit_offset(e, n, 2 * row, emit_add_int(e, at, emit_int(e, which * row))));
+}
+
+/* sum[0] = Σe, sum[1] = Σe*e over the batch. */
+static void sum_moments(Emitter *e, int64_t images, int64_t row, LLVMValueRef at, LLVMValueRef *sum) {
+    LLVMValueRef zero[2] = {emit_wide_vec(e, 0), emit_wide_vec(e, 0)}, next[2];
+    Loop n = loop_begin(e, emit_int(e, 0), emit_int(e, images), 1, 2, zero);
+    for (int i = 0; i < 2; i++) next[i] = LLVMBuildFAdd(e->b, n.carry[i], load_sums(e, n.iv, row, at, i), "");
+    loop_end(e, &n, next);
+    for (int i = 0; i < 2; i++) sum[i] = n.carry[i];
+}
+
+/* Each image's Σ(e - mean), with the mean that others read, which is an f32. */
+static void store_deviations(Emitter *e, int64_t images, int64_t row, LLVMValueRef at, LLVMValueRef mean, double pixels,
+                             LLVMValueRef to) {
+    LLVMValueRef share = LLVMBuildFMul(e->b, emit_widen(e, mean), emit_wide_vec(e, pixels), "");
+    Loop n = loop_begin(e, emit_int(e, 0), emit_int(e, images), 1, 0, NULL);
+    LLVMValueRef deviation = LLVMBuildFSub(e->b, load_sums(e, n.iv, row, at, 0), share, "");
+    emit_store(e, emit_narrow(e, deviation), to, emit_offset(e, n.iv, row, at));
+    loop_end(e, &n, NULL);
+}
+
+/* mean = Σe / count, variance = Σe*e / count - mean^2, clamped at zero: a constant channel can come out a rounding below. */
 void lower_MOMENTS(Lowering *l, Val id) {
+    enum { MEAN, VARIANCE, DEVIATIONS, RESULTS };
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Emitter *e = lowering_emitter(l);
-    Type s = g->value[v->args[0]].type;
-    int64_t blocks = layout_pad(e->target, s.dim[1]) / e->V, pieces = s.dim[0] * blocks * e->V >= SMALL_WORK ? blocks : 1;
-    Place places[4] = {lowering_place(l, v->args[0]), lowering_place(l, v->args[1])};
-    uint32_t nplaces = 2, buffer[2];
-    for (uint32_t i = 0; i < 2; i++) {
+    Type sums = g->value[v->args[0]].type;
+    int64_t images = sums.dim[0] / 2, row = layout_pad(e->target, sums.dim[1]), blocks = row / e->V;
+    int64_t pieces = images * row >= SMALL_WORK ? blocks : 1;
+    Place places[1 + RESULTS] = {lowering_place(l, v->args[0])};
+    uint32_t nplaces = 1, buffer[RESULTS];
+    for (uint32_t i = 0; i < RESULTS; i++) {
         Place p = lowering_result_place(l, id, i);
-        buffer[i] = nplaces;
-        if (p.space != RT_SPACE_COUNT)
-            places[nplaces++] = p;
-        else
-            buffer[i] = UINT32_MAX;
+        buffer[i] = p.space == RT_SPACE_COUNT ? 0 : nplaces; /* 0 is the sums */
+        if (buffer[i]) places[nplaces++] = p;
     }
     Kernel *kernel;
     if (kernel_begin(l, "moments", value_key(l, id), nplaces, &kernel)) {
-        LLVMValueRef share = wide_constant(e, 1 / v->attrs.constant), zero = LLVMConstNull(wide_type(e));
+        LLVMValueRef share = emit_wide_vec(e, 1 / v->attrs.constant), sum[2];
         Loop block = block_loop(e, blocks, pieces);
         LLVMValueRef at = emit_mul_int(e, block.iv, e->V);
-        LLVMValueRef mean = LLVMBuildFMul(e->b, sum_images(e, emit_buffer(e, 0), block.iv, s.dim[0], blocks), share, "");
-        LLVMValueRef square = LLVMBuildFMul(e->b, sum_images(e, emit_buffer(e, 1), block.iv, s.dim[0], blocks), share, "");
+        sum_moments(e, images, row, at, sum);
+        LLVMValueRef mean = LLVMBuildFMul(e->b, sum[0], share, ""), square = LLVMBuildFMul(e->b, sum[1], share, "");
         LLVMValueRef variance = LLVMBuildFSub(e->b, square, LLVMBuildFMul(e->b, mean, mean, ""), "");
-        LLVMValueRef negative = LLVMBuildFCmp(e->b, LLVMRealOLT, variance, zero, ""); /* false for NaN, which stays */
-        variance = LLVMBuildSelect(e->b, negative, zero, variance, "");
-        if (buffer[0] != UINT32_MAX) emit_store(e, narrow(e, mean), emit_buffer(e, buffer[0]), at);
-        if (buffer[1] != UINT32_MAX) emit_store(e, narrow(e, variance), emit_buffer(e, buffer[1]), at);
+        LLVMValueRef negative =
+            LLVMBuildFCmp(e->b, LLVMRealOLT, variance, emit_wide_vec(e, 0), ""); /* false for NaN, which stays */
+        variance = LLVMBuildSelect(e->b, negative, emit_wide_vec(e, 0), variance, "");
+        mean = emit_narrow(e, mean);
+        if (buffer[MEAN]) emit_store(e, mean, emit_buffer(e, buffer[MEAN]), at);
+        if (buffer[VARIANCE]) emit_store(e, emit_narrow(e, variance), emit_buffer(e, buffer[VARIANCE]), at);
+        if (buffer[DEVIATIONS])
+            store_deviations(e, images, row, at, mean, v->attrs.constant / (double)images, emit_buffer(e, buffer[DEVIATIONS]));
         loop_end(e, &block, NULL);
         kernel_end(l, 0);
     }
-    double n = 2 * (double)type_elements(s);
-    kernel_call(l, kernel, id, places, nplaces, pieces, n, 4 * n);
+    double n = (double)type_elements(sums);
+    kernel_call(l, kernel, id, places, nplaces, pieces, n, 8 * n);
 }

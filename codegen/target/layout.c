@@ -54,7 +54,7 @@ LayoutKind layout_of(const Graph *g, Val v) {
     Val source = value_source(g, v, &result);
     const Value *value = &g->value[source];
     Type type = g->value[v].type;
-    if (type.dtype != DT_F32) return LAYOUT_LABELS;
+    if (type.dtype != DT_F32 && type.dtype != DT_F64) return LAYOUT_LABELS;
     if (type.rank < 2) return LAYOUT_VECTOR;
     if (type.rank < 4) return LAYOUT_ROWS;
     if (value->op == OP_INPUT) return only_copied(g, source) ? LAYOUT_IMAGES : LAYOUT_FEATURE;
@@ -76,6 +76,6 @@ uint64_t layout_bytes(const Target *t, LayoutKind kind, Type type) {
     case LAYOUT_LABELS:
     case LAYOUT_IMAGES: elements = type_elements(type); break;
     }
-    int64_t bytes = kind == LAYOUT_FEATURE ? t->map_bytes : 4;
+    int64_t bytes = type.dtype == DT_F64 ? 8 : kind == LAYOUT_FEATURE ? t->map_bytes : 4;
     return ((uint64_t)(elements * bytes) + 63) / 64 * 64;
 }

@@ -152,9 +152,28 @@ static const Expr *out_expr(Arena *arena, uint32_t vector) {
     return expr_finish(&b, expr_binary(&b, X_ADD, expr_binary(&b, X_MUL, out, expr_arg(&b, vector)), acc));
 }
 
+/* Sums in double become mean, variance and, per image, the mean deviation. */
+static void output_moments(Graph *g, Val v, uint32_t r) {
+    Type y = g->value[v].type;
+    double pixels = (double)(y.dim[2] * y.dim[3]);
+    Val sums = graph_result(g, v, r);
+    Val m = graph_add(g, &(ValueSpec){.op = OP_MOMENTS, .args = &sums, .nargs = 1, .attrs.constant = (double)y.dim[0] * pixels});
+    Val deviations = graph_result(g, m, 2);
+    ExprBuilder b = expr_builder(g->arena);
+    const Expr *share = expr_finish(&b, expr_binary(&b, X_MUL, expr_arg(&b, 0), expr_const(&b, 1 / pixels)));
+    graph_output(g, OUT_GRAD, m, "mean");
+    graph_output(g, OUT_GRAD, graph_result(g, m, 1), "variance");
+    graph_output(g, OUT_GRAD, graph_map(g, g->value[deviations].type, &deviations, 1, share, (Span){0}, NULL), "deviation");
+}
+
 static void output_results(Graph *g, Val v, const char *name) {
     uint32_t n = value_results(g, v);
-    for (uint32_t r = 0; r < n; r++) graph_output(g, OUT_GRAD, graph_result(g, v, r), name);
+    for (uint32_t r = 0; r < n; r++) {
+        if (value_result_type(g, v, r).dtype == DT_F64)
+            output_moments(g, v, r);
+        else
+            graph_output(g, OUT_GRAD, graph_result(g, v, r), name);
+    }
 }
 
 /* Plain and fused forward, data or weights: operands a, b with their sides; `result` the side of the result (not for weights). */
@@ -165,7 +184,7 @@ static void add_variants(Graph *g, ValueSpec spec, Side a, const Side *b, const 
     args[6] = second->rows;
     args[7] = second->vector;
     output_results(g, graph_add(g, &spec), name);
-    Region regions[7] = {{REGION_PROLOGUE, 0, region_expr(g->arena, 0, 2)}, {REGION_STORE, 0, NULL}};
+    Region regions[8] = {{REGION_PROLOGUE, 0, region_expr(g->arena, 0, 2)}, {REGION_STORE, 0, NULL}};
     spec.args = args;
     spec.nargs = 8;
     spec.regions = regions;
@@ -178,7 +197,8 @@ static void add_variants(Graph *g, ValueSpec spec, Side a, const Side *b, const 
         regions[3] = (Region){REGION_OUTPUT, 0, out_expr(g->arena, 7)};
         regions[4] = (Region){REGION_REDUCE, 0, product_expr(g->arena, X_OUT, X_OUT)};
         regions[5] = (Region){REGION_REDUCE, 0, product_expr(g->arena, X_ACC, X_OUT)};
-        spec.nregions = 6;
+        regions[6] = (Region){REGION_MOMENTS, 0, out_expr(g->arena, 7)};
+        spec.nregions = 7;
     }
     output_results(g, graph_add(g, &spec), name);
 }
@@ -292,11 +312,12 @@ static Graph *plain_graph(const Case *c, Mode mode) {
     Val dy = leaf(g, OP_INPUT, "dy", y_type);
     Side ys = side_leaves(g, y_names, y_type);
     Region epilogue[] = {{REGION_EPILOGUE, 0, region_expr(g->arena, -1, 2)},
+                         {REGION_MOMENTS, 0, out_expr(g->arena, 4)},
                          {REGION_REDUCE, 0, product_expr(g->arena, X_OUT, X_OUT)}};
     forward.args = (Val[]){x, w, ys.tensor, ys.rows, ys.vector};
     forward.nargs = 5;
     forward.regions = epilogue;
-    forward.nregions = 2;
+    forward.nregions = 3;
     output_results(g, graph_add(g, &forward), "forward");
     if (mode == MODE_INFER) return g;
     Region prologue[] = {{REGION_PROLOGUE, 1, region_expr(g->arena, 1, 2)}, {REGION_STORE, 1, NULL}};
@@ -368,7 +389,7 @@ static const float *run_leaf(void *context, const Value *leaf) {
 
 /* ---- running and comparing ---- */
 
-enum { MAX_OUTPUTS = 32 };
+enum { MAX_OUTPUTS = 40 };
 
 typedef struct Reference {
     Tensor value[MAX_OUTPUTS], bound[MAX_OUTPUTS];
@@ -411,6 +432,15 @@ static char *case_text(const Case *c, const CodegenOptions *o) {
     return text;
 }
 
+/* The size of the terms that element k of output i is made of, by which its error is measured. A variance and the images'
+ * deviations are differences: there the mean counts, which stands in front of them. */
+static double bound_of(const Graph *g, const Reference *r, uint32_t i, int64_t k) {
+    double bound = fabs(r->bound[i].data[k]);
+    if (!strcmp(g->output[i].name, "variance")) return bound + pow(r->bound[i - 1].data[k], 2);
+    if (!strcmp(g->output[i].name, "deviation")) return bound + r->bound[i - 2].data[k % r->value[i].type.dim[1]];
+    return bound;
+}
+
 /* Winograd's bound is that of its transforms (kernels measured: F(4,3) stays within 128 units componentwise). */
 static void compare(const Graph *g, const Case *c, const Reference *r, float *const *out, const CodegenOptions *options) {
     const double unit = 0x1p-24;
@@ -425,7 +455,7 @@ static void compare(const Graph *g, const Case *c, const Reference *r, float *co
         if (options->precision == PRECISION_BF16) gate += 5 * bf16_unit;
         for (int64_t k = 0, n = type_elements(y); k < n; k++) {
             double error = fabs(out[i][k] - r->value[i].data[k]);
-            if (!(error <= gate * (r->bound[i].data[k] + 1e-6))) /* an assertion per element would take most of the time */
+            if (!(error <= gate * (bound_of(g, r, i, k) + 1e-6))) /* an assertion per element would take most of the time */
                 ck_abort_msg("%s: output %u (%s) element %ld is %g, should be %g", case_text(c, options), i, g->output[i].name,
                              (long)k, out[i][k], r->value[i].data[k]);
         }

@@ -70,7 +70,13 @@ static void case_dense(Graph *g, Shape s, Op op) {
     }
 }
 
-/* relu(x * vector + rows) * scalar: OUTPUT and two REDUCE; maps of every lower rank; a map over filters. */
+/* The moments of what `sums` are the sums of. A single image's deviations are what rounding leaves of zero. */
+static void out_moments(Graph *g, Op op, Shape s, Val sums) {
+    Val m = add(g, OP_MOMENTS, &sums, 1, (Attrs){.constant = (double)(s.n * s.h * s.w)}, none);
+    for (uint32_t r = 0; r < (s.n > 1 ? 3 : 2); r++) graph_output(g, OUT_GRAD, graph_result(g, m, r), op_text(op));
+}
+
+/* relu(x * vector + rows) * scalar: OUTPUT, two REDUCE and MOMENTS; maps of every lower rank; a map over filters. */
 static void case_map(Graph *g, Shape s, Op op) {
     Val args[4] = {map_x(g, s), leaf(g, OP_INPUT, "vector", type_vector(s.c)), rows_x(g, s),
                    leaf(g, OP_PARAM, "scalar", type_scalar())};
@@ -78,10 +84,12 @@ static void case_map(Graph *g, Shape s, Op op) {
     uint16_t affine = expr_binary(&b, X_ADD, expr_binary(&b, X_MUL, expr_arg(&b, 0), expr_arg(&b, 1)), expr_arg(&b, 2));
     uint16_t y = expr_binary(&b, X_MUL, expr_binary(&b, X_MAX, affine, expr_const(&b, 0)), expr_arg(&b, 3));
     const Expr *body = expr_finish(&b, y), *shifted = expr_finish(&b, expr_binary(&b, X_ADD, y, expr_const(&b, 1.5)));
-    Region regions[] = {{REGION_REDUCE, 0, body}, {REGION_OUTPUT, 0, shifted}, {REGION_REDUCE, 0, shifted}};
-    out(g, op,
-        graph_add(g,
-                  &(ValueSpec){.op = op, .args = args, .nargs = 4, .declared = feature(s), .regions = regions, .nregions = 3}));
+    Region regions[] = {
+        {REGION_REDUCE, 0, body}, {REGION_OUTPUT, 0, shifted}, {REGION_REDUCE, 0, shifted}, {REGION_MOMENTS, 0, shifted}};
+    ValueSpec spec = {.op = op, .args = args, .nargs = 4, .declared = feature(s), .regions = regions, .nregions = 3};
+    out(g, op, graph_add(g, &spec));
+    spec.nregions = 4;
+    out_moments(g, op, s, graph_result(g, graph_add(g, &spec), 3));
     ExprBuilder c = expr_builder(g->arena);
     const Expr *affine2 = expr_finish(&c, expr_binary(&c, X_ADD, expr_unary(&c, X_EXP, expr_arg(&c, 0)), expr_arg(&c, 1)));
     Val w = leaf(g, OP_PARAM, "filters", type_feature(s.c, s.n, 3, 2));
@@ -90,11 +98,19 @@ static void case_map(Graph *g, Shape s, Op op) {
 }
 
 static void case_reduce(Graph *g, Shape s, Op op) {
-    Val vector = leaf(g, OP_INPUT, "vector", type_vector(s.c)), square = leaf(g, OP_INPUT, "var", type_matrix(s.n, s.c));
-    Val args[2] = {op == OP_IMAGE_SUM ? map_x(g, s) : op == OP_CHANNEL_SUM ? vector : rows_x(g, s), square};
-    bool two = op == OP_MOMENTS;
-    out(g, op, add(g, op, args, two ? 2 : 1, (Attrs){.constant = two ? (double)(s.n * 2) : 0}, none));
+    Val vector = leaf(g, OP_INPUT, "vector", type_vector(s.c));
+    Val args[1] = {op == OP_IMAGE_SUM ? map_x(g, s) : op == OP_CHANNEL_SUM ? vector : rows_x(g, s)};
+    out(g, op, add(g, op, args, 1, (Attrs){0}, none));
 }
+
+static Val moments_of(Graph *g, Shape s, Val x) {
+    ExprBuilder b = expr_builder(g->arena);
+    Region region = {REGION_MOMENTS, 0, expr_finish(&b, expr_arg(&b, 0))};
+    return graph_add(
+        g, &(ValueSpec){.op = OP_MAP, .args = &x, .nargs = 1, .declared = feature(s), .regions = &region, .nregions = 1});
+}
+
+static void case_moments(Graph *g, Shape s, Op op) { out_moments(g, op, s, moments_of(g, s, map_x(g, s))); }
 
 static void case_softmax(Graph *g, Shape s, Op op) {
     Val args[2] = {rows_x(g, s), leaf(g, OP_INPUT, "other", type_matrix(s.n, s.c))};
@@ -161,9 +177,9 @@ static void case_dropout_mask(Graph *g, Shape s, Op op) {
     }
 }
 
-static void case_result(Graph *g, Shape s, Op op) { /* of two results, only the second is read */
-    Val args[2] = {rows_x(g, s), leaf(g, OP_INPUT, "var", type_matrix(s.n, s.c))};
-    Val moments = add(g, OP_MOMENTS, args, 2, (Attrs){.constant = 64}, none);
+static void case_result(Graph *g, Shape s, Op op) { /* of three results, only the second is read */
+    Val sums = moments_of(g, s, map_x(g, s));
+    Val moments = add(g, OP_MOMENTS, &sums, 1, (Attrs){.constant = (double)(s.n * s.h * s.w)}, none);
     graph_output(g, OUT_GRAD, graph_result(g, moments, 1), op_text(op));
 }
 
@@ -188,7 +204,7 @@ static const CaseFunction cases[OP_COUNT] = {
     [OP_IMAGE_SUM] = case_reduce,
     [OP_BATCH_SUM] = case_reduce,
     [OP_CHANNEL_SUM] = case_reduce,
-    [OP_MOMENTS] = case_reduce,
+    [OP_MOMENTS] = case_moments,
     [OP_SOFTMAX] = case_softmax,
     [OP_SOFTMAX_BWD] = case_softmax,
     [OP_CROSS_ENTROPY] = case_loss,

@@ -3,6 +3,7 @@
 #include "ir_helpers.h"
 
 #define X "%0 = input {name=\"x\"} : f32[2,3,5,4]\n"
+#define MOMENTS "%1 = map %0 over f32[2,3,5,4] : f64[4,3]\n  moments { a0 }\n%2 = moments %1 {count=40} : f32[3]\n"
 #define POOL "{kernel=[3,2], stride=[2,1], pad=[1,0,1,1], dilation=[1,2]}"
 
 /* t[v] is the value of %v; i the index of an element of the last value, v. */
@@ -60,9 +61,9 @@ static double image_sum(const Tensor *t, const Value *v, const int64_t *i) {
 CASE(global_avg_pool, image_sum(t, v, i) / 20)
 CASE(batch_sum, at2(&t[0], 0, i[0]) + at2(&t[0], 1, i[0]))
 CASE(channel_sum, t[0].data[0] + t[0].data[1] + t[0].data[2])
-CASE(moments_mean, batch_sum(t, v, i) / 40)
+CASE(moments_mean, (at2(&t[0], 0, i[0]) + at2(&t[0], 2, i[0])) / 40)
 
-/* E[(x - m)^2] over the values themselves; the graph under test gives moments the sums of x and x * x. */
+/* E[(x - m)^2] over the values themselves; the graph under test gives moments the sums. */
 static double channel_mean(const Tensor *x, int64_t c) {
     double sum = 0;
     for (int64_t k = 0; k < 40; k++) sum += at4(x, k / 20, c, k / 4 % 5, k % 4) / 40;
@@ -74,6 +75,7 @@ static double channel_var(const Tensor *x, int64_t c) {
     return sum;
 }
 CASE(moments_var, channel_var(&t[0], i[0]))
+CASE(deviations, image_sum(t, v, i) - 20 * channel_mean(&t[0], i[1]))
 CASE(norm_train,
      t[1].data[i[1]] * (x0(t, i) - channel_mean(&t[0], i[1])) / sqrt(channel_var(&t[0], i[1]) + 0.01) + t[2].data[i[1]])
 CASE(norm_next_mean, 0.75 * t[3].data[i[0]] + 0.25 * channel_mean(&t[0], i[0]))
@@ -275,11 +277,9 @@ static const struct {
     {OP_IMAGE_SUM, image_sum, T X "%1 = image_sum %0 : f32[2,3]\n"},
     {OP_BATCH_SUM, batch_sum, T "%0 = input {name=\"x\"} : f32[2,3]\n%1 = batch_sum %0 : f32[3]\n"},
     {OP_CHANNEL_SUM, channel_sum, T "%0 = input {name=\"x\"} : f32[3]\n%1 = channel_sum %0 : f32[]\n"},
-    {OP_MOMENTS, moments_mean,
-     T "%0 = input {name=\"x\"} : f32[2,3]\n%1 = input {name=\"y\"} : f32[2,3]\n%2 = moments %0, %1 {count=40} : f32[3]\n"},
-    {OP_RESULT, moments_var,
-     T X "%1 = mul %0, %0 : f32[2,3,5,4]\n%2 = image_sum %0 : f32[2,3]\n%3 = image_sum %1 : f32[2,3]\n"
-         "%4 = moments %2, %3 {count=40} : f32[3]\n%5 = result %4 {index=1} : f32[3]\n"},
+    {OP_MOMENTS, moments_mean, T "%0 = input {name=\"x\"} : f64[4,3]\n%1 = moments %0 {count=40} : f32[3]\n"},
+    {OP_RESULT, moments_var, T X MOMENTS "%3 = result %2 {index=1} : f32[3]\n"},
+    {OP_RESULT, deviations, T X MOMENTS "%3 = result %2 {index=2} : f32[2,3]\n"},
     {OP_DROPOUT_MASK, mask, T "%0 = dropout_mask {rate=0.2, stream=9} : f32[2,3,5,4]\n"},
     {OP_CONV2D_BWD_DATA, conv2d_bwd_data,
      T "%0 = input {name=\"dy\"} : " Y "%1 = input {name=\"w\"} : " W "%2 = conv2d_bwd_data %0, %1 " CONV " : f32[2,3,5,4]\n"},

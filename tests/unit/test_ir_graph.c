@@ -40,9 +40,9 @@ END_TEST
 
 START_TEST(results_are_reused) {
     Graph *g = graph_new("t", MODE_TRAIN);
-    Val x = add_input(g, "x", type_matrix(2, 3));
-    Val m = graph_add(g, &(ValueSpec){.op = OP_MOMENTS, .args = (Val[]){x, x}, .nargs = 2, .attrs.constant = 2});
-    Val n = graph_add(g, &(ValueSpec){.op = OP_MOMENTS, .args = (Val[]){x, x}, .nargs = 2, .attrs.constant = 4});
+    Val x = add_input(g, "x", type_make(DT_F64, 2, (int64_t[]){2, 3}));
+    Val m = graph_add(g, &(ValueSpec){.op = OP_MOMENTS, .args = &x, .nargs = 1, .attrs.constant = 2});
+    Val n = graph_add(g, &(ValueSpec){.op = OP_MOMENTS, .args = &x, .nargs = 1, .attrs.constant = 4});
     ck_assert_uint_eq(graph_result(g, m, 0), m);
     Val var = graph_result(g, m, 1), other = graph_result(g, n, 1);
     ck_assert_uint_ne(var, other);

@@ -153,9 +153,11 @@ static const Row table[] = {
     {"batch_sum", X, "", "f32[3]", "must be a matrix"},
     {"channel_sum", "f32[3]", "", "f32[]"},
     {"channel_sum", "f32[2,3]", "", "f32[]", "must be a vector"},
-    {"moments", "f32[2,3] f32[2,3]", "{count=128}", "f32[3]"},
-    {"moments", "f32[2,3] f32[2,4]", "{count=128}", "f32[3]", "the sum of squares must be f32[2,3], found f32[2,4]"},
-    {"moments", "f32[2,3] f32[2,3]", "{count=0}", "f32[3]", "the count must be"},
+    {"moments", "f64[4,3]", "{count=128}", "f32[3]"},
+    {"moments", "f32[4,3]", "{count=128}", "f32[3]", "needs the sums f64[2N,C] of a region 'moments', found f32[4,3]"},
+    {"moments", "f64[3,3]", "{count=128}", "f32[3]", "needs the sums f64[2N,C] of a region 'moments', found f64[3,3]"},
+    {"moments", "f64[4,3]", "{count=0}", "f32[3]", "the count must be"},
+    {"batch_sum", "f64[4,3]", "", "f32[3]", "must be a matrix"},
     {"dropout_mask", "", "{rate=0.5, stream=2}", X},
     {"dropout_mask", "", "{rate=-1, stream=2}", X, "the rate must be"},
     {"dropout_mask", "", "{rate=0, stream=2}", "i32[2]", "must be f32"},
@@ -275,11 +277,11 @@ START_TEST(results_of_regions) {
                          "%1 = input {name=\"w\"} : f32[4,3,3,3]\n"
                          "%2 = conv2d %0, %1 " CONV " : f32[2,4,8,8]\n"
                          "  reduce { acc } prologue 0 { a0 } output { out } epilogue { acc } store 0\n"
-                         "%3 = map %0 over f32[2,3,8,8] : f32[2,3]\n  reduce { a0 } output { a0 } reduce { a0 }\n"
+                         "%3 = map %0 over f32[2,3,8,8] : f32[2,3]\n  reduce { a0 } output { a0 } moments { a0 }\n"
                          "%4 = input {name=\"c\"} : f32[3]\n"
                          "%5 = batch_norm %0, %4, %4, %4, %4 " NORM " : f32[2,3,8,8]\n"
-                         "%6 = input {name=\"s\"} : f32[2,3]\n"
-                         "%7 = moments %6, %6 {count=128} : f32[3]\n");
+                         "%6 = input {name=\"s\"} : f64[4,3]\n"
+                         "%7 = moments %6 {count=128} : f32[3]\n");
     ck_assert_uint_eq(value_results(g, 2), 4);
     result_type_is(g, 2, 0, type_feature(2, 4, 8, 8));
     result_type_is(g, 2, 1, type_matrix(2, 4));
@@ -288,11 +290,12 @@ START_TEST(results_of_regions) {
     ck_assert_uint_eq(value_results(g, 3), 3);
     result_type_is(g, 3, 0, type_matrix(2, 3));
     result_type_is(g, 3, 1, type_feature(2, 3, 8, 8));
-    result_type_is(g, 3, 2, type_matrix(2, 3));
+    result_type_is(g, 3, 2, type_make(DT_F64, 2, (int64_t[]){4, 3}));
     ck_assert_uint_eq(value_results(g, 5), 3);
     result_type_is(g, 5, 2, type_vector(3));
-    ck_assert_uint_eq(value_results(g, 7), 2);
+    ck_assert_uint_eq(value_results(g, 7), 3);
     result_type_is(g, 7, 1, type_vector(3));
+    result_type_is(g, 7, 2, type_matrix(2, 3));
     uint32_t index;
     ck_assert_uint_eq(value_source(g, stored, &index), 2);
     ck_assert_uint_eq(index, 3);

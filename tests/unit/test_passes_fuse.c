@@ -121,7 +121,7 @@ static Kernels count_kernels(const Graph *g) {
         if (conv || v->op == OP_RESULT || !reads) continue;
         k.sweeps++;
         bool sums = true;
-        for (uint32_t r = 0; r < v->nregions; r++) sums &= v->regions[r].role == REGION_REDUCE;
+        for (uint32_t r = 0; r < v->nregions; r++) sums &= region_sums(v->regions[r].role);
         k.sums_only += sums;
     }
     return k;

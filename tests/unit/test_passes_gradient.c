@@ -126,11 +126,15 @@ static Val build_two_results(Zoo *z, const Case *c) {
     return zoo_binary(z, OP_MUL, y, graph_result(z->g, y, 1));
 }
 
-/* Moments whose mean or variance nobody reads. */
+/* Moments of which one result alone is read; of an Expr that is more than its argument. */
 static Val build_moment(Zoo *z, const Case *c) {
-    Val x = feature(z, c), square = zoo_binary(z, OP_MUL, x, x);
-    Val sums[] = {zoo_unary(z, OP_IMAGE_SUM, x), zoo_unary(z, OP_IMAGE_SUM, square)};
-    Val m = zoo_op(z, OP_MOMENTS, "moments", sums, 2, (Attrs){.constant = (double)(c->x.n * c->x.h * c->x.w)});
+    Val x = feature(z, c);
+    ExprBuilder b = expr_builder(z->g->arena);
+    uint16_t square = expr_binary(&b, X_MUL, expr_arg(&b, 0), expr_arg(&b, 0));
+    Region region = {.role = REGION_MOMENTS, .expr = expr_finish(&b, expr_binary(&b, X_ADD, square, expr_arg(&b, 0)))};
+    Val sums = graph_add(
+        z->g, &(ValueSpec){.op = OP_MAP, .args = &x, .nargs = 1, .declared = zoo_type(z, x), .regions = &region, .nregions = 1});
+    Val m = zoo_op(z, OP_MOMENTS, "moments", &sums, 1, (Attrs){.constant = (double)(c->x.n * c->x.h * c->x.w)});
     return zoo_binary(z, OP_MUL, x, graph_result(z->g, m, (uint32_t)c->out));
 }
 
@@ -229,6 +233,7 @@ static const Case cases[] = {
     {.name = "pooled_sum", .build = build_pooled_sum, .x = {2, 3, 4, 5}, .rank = 0},
     {.name = "mean", .build = build_moment, .x = {3, 2, 4, 4}, .out = 0},
     {.name = "variance", .build = build_moment, .x = {3, 2, 4, 4}, .out = 1},
+    {.name = "deviations", .build = build_moment, .x = {3, 2, 4, 4}, .out = 2},
     {.name = "block", .build = build_block, .x = {2, 3, 6, 6}, .out = 5, .stride = {2}},
     {.name = "block", .build = build_block, .x = {2, 4, 4, 4}, .out = 4},
 };

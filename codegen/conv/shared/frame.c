@@ -29,9 +29,7 @@ void frame_narrow(CorrelationPlan *f, int64_t parts) {
     f->bands = divide_up(rows, f->band_rows);
 }
 
-int64_t frame_wanted(const CorrelationPlan *f, const ConvProblem *p) {
-    return divide_up(conv_few_pieces(p), f->c.N * f->bands);
-}
+int64_t frame_wanted(const CorrelationPlan *f, const ConvProblem *p) { return divide_up(conv_few_pieces(p), f->c.N * f->bands); }
 
 void frame_stage(CorrelationPlan *f, const ConvProblem *p) {
     const Correlation *c = &f->c;
@@ -97,5 +95,5 @@ int64_t correlation_pieces(const CorrelationPlan *p) { return divide_up(p->c.N, 
 void correlation_call(ConvKernel *k, Kernel *kernel, const CorrelationPlan *p) {
     int64_t pieces = correlation_pieces(p);
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, pieces, conv_flops(&p->s), conv_bytes(k));
-    if (p->bands > 1 && value_region(k->v, REGION_REDUCE, 0)) finish_combine_sums(k, p->c.N, p->c.channels_out, p->bands);
+    if (p->bands > 1) finish_combine_sums(k, p->c.N, p->c.channels_out, p->bands);
 }

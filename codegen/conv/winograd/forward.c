@@ -64,8 +64,8 @@ WinoPlan wino_plan(const ConvProblem *problem, const ConvChoice *choice) {
                      .advance = p.tiles.tile_rows * lines,
                      .bands = p.bands};
     p.stage = stage_plan(problem, 0, &w);
-    p.in_place = !value_region(problem->v, REGION_PROLOGUE, 0) && !p.stage.store && !p.stage.planar && t->map_bytes == sizeof(float) &&
-                 wino_by_rows(&p.tiles);
+    p.in_place = !value_region(problem->v, REGION_PROLOGUE, 0) && !p.stage.store && !p.stage.planar &&
+                 t->map_bytes == sizeof(float) && wino_by_rows(&p.tiles);
     p.staged_bytes = p.in_place ? (uint64_t)(divide_up(c->in[1] * V * F, 64) * 64) : (uint64_t)p.tiles.images * p.stage.bytes;
     p.plane = wino_plane(t, max_i64(c->in_blocks, c->out_blocks), p.tiles.block);
     p.tile = wino_tile(t, points, c->out_blocks, p.tiles.block);
@@ -85,9 +85,9 @@ static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from)
     const Correlation *c = &p->c;
     int64_t V = e->V, columns = p->tile.columns, tap = V * V;
     Kernel *kernel;
-    char *key = arena_printf(lowering_arena(k->l), "winograd-filters %lld x %lld, columns %lld, %s, %s",
-                             (long long)c->in_blocks, (long long)c->out_blocks, (long long)columns,
-                             c->transposed ? "transposed" : "plain", p->tiles.form == &wino_plain ? "stride 1" : "stride 2");
+    char *key = arena_printf(lowering_arena(k->l), "winograd-filters %lld x %lld, columns %lld, %s, %s", (long long)c->in_blocks,
+                             (long long)c->out_blocks, (long long)columns, c->transposed ? "transposed" : "plain",
+                             p->tiles.form == &wino_plain ? "stride 1" : "stride 2");
     if (kernel_begin(k->l, "winograd_filters", key, 2, &kernel)) {
         LLVMValueRef source = emit_buffer(e, 0), target = emit_buffer(e, 1);
         LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, columns), "");
@@ -371,5 +371,5 @@ void wino_lower(Lowering *l, Val v, const WinoPlan *p) {
         kernel_end(k->l, p->scratch_bytes);
     }
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, wino_pieces(p), conv_flops(&p->s), conv_bytes(k));
-    if (p->bands > 1 && value_region(k->v, REGION_REDUCE, 0)) finish_combine_sums(k, c->N, c->channels_out, p->bands);
+    if (p->bands > 1) finish_combine_sums(k, c->N, c->channels_out, p->bands);
 }
