@@ -43,10 +43,9 @@ def check_program(at, what, *command):
     for environment in ({}, {"OPENBLAS_NUM_THREADS": "4"}):
         status, err, threads = run(at, *command, "--out", at(what + str(len(environment))), "--threads", 1, **environment)
         check(status == 0 and threads <= 2, f"{what} {environment}: status {status}, {threads} threads\n{err}")
-    for mega in (300, 240, 200, 160, 120, 80, 40):
+    for mega in (700, 400, 300):
         status, err, _ = run(at, *command, "--out", at(f"{what}{mega}"), "--threads", 2, limit=mega * 1000 << 10)
-        check(status in (0, 1, 70) or status == 127, f"{what} in {mega} MB: status {status}\n{err}")
-        print(f"  {what} in {mega} MB of addresses: status {status} {err.strip()[-90:]}")
+        check(status == 0 or (status == 3 and "out of memory" in err), f"{what} in {mega} MB: status {status}\n{err}")
     _, err, _ = run(at, *command, "--out", at(what + "core"), OPENBLAS_CORETYPE="Haswell")
     check(err.count("OPENBLAS_CORETYPE=Haswell is set") == 1, f"{what}: the core type is not said once:\n{err}")
 
