@@ -1,5 +1,7 @@
 """The peers of netc bench --compare compute netc's nets: the same first losses in training, which depend on the gradients, and the same
-scores after it; for every model that comes with netc and for small nets of everything the language says. A peer that errs is refused."""
+scores after it; for small nets of everything the language says, and for a model of each family. A peer that errs is refused.
+
+peers.py NETC [MODEL...]: these models alone; `all`: every model that comes with netc (some ten minutes)."""
 import glob
 import json
 import os
@@ -12,6 +14,8 @@ from e2e import HERE, NETC, Workspace, check, skip
 ROOT = os.path.join(HERE, "..", "..")
 # The nets' own sensitivity: f32 in another order, three steps. Small nets are smooth or nearly so; deep ones have ReLUs that fall on the other side.
 SMALL_TOLERANCE, MODEL_TOLERANCE = 1e-5, 1e-3
+
+FAMILIES = ["resnet20", "se_resnet20", "resnet18", "wrn_16_4", "mobilenetv2", "regnetx_200mf", "lenet"]  # in the suite
 
 SMALL = {
     "pads": "x = silu(conv2d(image, 6, [2, 4], stride = [2, 1]))\n x = conv2d(x, 4, [4, 2], pad = same)",
@@ -106,7 +110,7 @@ def models(at, python, wanted):
     large = {path for path, t in text.items() if "224, 224" in t or "resnet_imagenet.net" in t}
     for path, t in text.items():
         name = os.path.basename(path)
-        if name not in imported and (not wanted or name[:-4] in wanted):
+        if name not in imported and (wanted == ["all"] or name[:-4] in wanted):
             options = ["--set", "rate=0.0"] if "dropout(" in t else []
             agrees(compare(at, python, "torch", path, *options, mode="eager", batch=1 if path in large else 4), MODEL_TOLERANCE, name)
 
@@ -134,6 +138,6 @@ with Workspace() as at:
     if can_import(sys.executable, "torch"):
         wrong_peers(at, sys.executable)
         dropout_is_alike()
-        models(at, sys.executable, [])
+        models(at, sys.executable, FAMILIES)
     elif not ran:
         skip("PyTorch is not installed (apt-get install python3-torch)")
