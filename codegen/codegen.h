@@ -17,16 +17,16 @@ char *codegen_features(const char *target, const char *cpu, Diag *diag);
 typedef enum Precision { PRECISION_F32, PRECISION_BF16 } Precision;
 
 typedef struct CodegenOptions {
-    const char *target;    /* of an object: one of codegen_targets(); NULL: this machine's */
-    const char *cpu;       /* LLVM CPU name; NULL or "native": this machine; for another target, NULL: its least */
+    const char *target;     /* of an object: one of codegen_targets(); NULL: this machine's */
+    const char *cpu;        /* LLVM CPU name; NULL or "native": this machine; for another target, NULL: its least */
     const ConvMethod *conv; /* --conv=: where it applies; NULL: free */
-    bool no_openblas;      /* matrix products are generated instead: other bits, and no rt_sgemm */
-    Precision precision;   /* --precision= */
-    bool check_bounds;     /* every load and store of a kernel is compared with its buffer's bounds: slow, for debugging */
-    const char *cache;     /* directory in which compiled kernels are kept; NULL: none */
-    const char *parts;     /* of an object: directory in which its kernels become objects of their own; NULL: all in one */
-    const char *dump_llvm; /* write optimised LLVM IR to this path; NULL */
-    const char *dump_asm;  /* likewise assembly */
+    bool no_openblas;       /* matrix products are generated instead: other bits, and no rt_sgemm */
+    Precision precision;    /* --precision= */
+    bool check_bounds;      /* every load and store of a kernel is compared with its buffer's bounds: slow, for debugging */
+    const char *cache;      /* directory in which compiled kernels are kept; NULL: none */
+    const char *parts;      /* of an object: directory in which its kernels become objects of their own; NULL: all in one */
+    const char *dump_llvm;  /* write optimised LLVM IR to this path; NULL */
+    const char *dump_asm;   /* likewise assembly */
 
     /* choices of convolutions (conv/choose.h) */
     const ChoiceTable *pinned;                                  /* of every convolution; NULL: free */

@@ -27,7 +27,7 @@ typedef struct Measured {
     double seconds, flops; /* of a whole step, median */
     KernelTime *kernel;    /* sorted, slowest first */
     uint32_t nkernels;
-    double kind[KERNEL_KINDS], sum; /* seconds */
+    double kind[RT_KINDS], sum; /* seconds */
 } Measured;
 
 static void *zeroed(size_t count, size_t size) {
@@ -105,7 +105,7 @@ static void add_call(Measured *m, const RtCall *call, double seconds) {
     m->kernel[k].flops += call->flops;
     m->kernel[k].bytes += call->bytes;
     m->flops += call->flops;
-    m->kind[kernel_kind(call->name)] += seconds;
+    m->kind[call->kind] += seconds;
     m->sum += seconds;
 }
 
@@ -140,10 +140,10 @@ static void time_kernels(RtMachine *machine, Measured *m, int64_t repeats) {
 static void print_kinds(const Measured *m) {
     double small = 0;
     printf("  %-50s %5s %9s %6s\n", "kind", "", "ms", "share");
-    for (int k = 0; k < KERNEL_KINDS; k++) {
+    for (int k = 0; k < RT_KINDS; k++) {
         if (m->kind[k] == 0) continue;
-        printf("  %-50s %5s %9.3f %5.1f%%\n", kernel_kind_name((KernelKind)k), "", 1e3 * m->kind[k], 100 * m->kind[k] / m->sum);
-        if (kernel_kind_is_small((KernelKind)k)) small += m->kind[k];
+        printf("  %-50s %5s %9.3f %5.1f%%\n", kernel_kind_name((RtKind)k), "", 1e3 * m->kind[k], 100 * m->kind[k] / m->sum);
+        if (kernel_kind_is_small((RtKind)k)) small += m->kind[k];
     }
     if (m->entries < 2) return;
     printf("  %-56s %9.3f %5.1f%%\n", "weight reduction, optimiser, loss, pooling together", 1e3 * small, 100 * small / m->sum);
@@ -187,9 +187,9 @@ static void print_json(const RtProgram *program, const Measured *m) {
     }
     printf("], \"kinds\": {");
     const char *comma = "";
-    for (int k = 0; k < KERNEL_KINDS; k++) {
+    for (int k = 0; k < RT_KINDS; k++) {
         if (m->kind[k] == 0) continue;
-        printf("%s\"%s\": ", comma, kernel_kind_name((KernelKind)k));
+        printf("%s\"%s\": ", comma, kernel_kind_name((RtKind)k));
         json_write_number(stdout, 1e3 * m->kind[k]);
         comma = ", ";
     }

@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RT_ABI_VERSION = 5 };
+enum { RT_ABI_VERSION = 6 };
 
 typedef enum RtSpace {
     RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only; eval_step has its own */
@@ -55,12 +55,32 @@ typedef struct RtStepEnv {
 
 typedef void (*RtKernel)(char *const *buf, const RtStepEnv *env, int64_t piece, char *scratch);
 
+/* What a kernel is for: netc bench adds up the time of each kind. */
+typedef enum RtKind {
+    RT_KIND_OTHER,
+    RT_KIND_FORWARD, /* of convolutions, up to FILTERS */
+    RT_KIND_BACKWARD,
+    RT_KIND_BACKWARD_DATA,
+    RT_KIND_BACKWARD_WEIGHTS,
+    RT_KIND_FILTERS,
+    RT_KIND_DENSE,
+    RT_KIND_MAP,
+    RT_KIND_STATISTICS,
+    RT_KIND_LAYOUT,
+    RT_KIND_REDUCTION,
+    RT_KIND_OPTIMISER,
+    RT_KIND_LOSS,
+    RT_KIND_POOLING,
+    RT_KINDS
+} RtKind;
+
 typedef struct RtCall {
     RtKernel kernel;
     const char *name;  /* of the kernel: conv2d_3x3_c16_f1a2 (shared by calls of one structure) */
     const char *label; /* of this call: where in the model, "basic3.conv_bn1" */
     const RtRef *refs;
     uint32_t nrefs;
+    RtKind kind;
     int64_t pieces;
     double flops, bytes; /* useful work and least traffic, for the bench table */
 } RtCall;

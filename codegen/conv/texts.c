@@ -51,7 +51,8 @@ bool choice_read(const char *text, ConvChoice *choice) {
     ConvChoice c = {0};
     for (uint32_t i = 0; conv_methods[i] && !c.method; i++)
         if (skip_word(&text, conv_methods[i]->name)) c.method = conv_methods[i];
-    if (!c.method || (c.method->nsizes && skip_word(&text, c.method->sizes) && !read_sizes(&text, c.method, c.sizes))) return false;
+    if (!c.method || (c.method->nsizes && skip_word(&text, c.method->sizes) && !read_sizes(&text, c.method, c.sizes)))
+        return false;
     text += strspn(text, " ");
     c.pair = c.method->pair && skip_word(&text, "sweep");
     if (*text) return false;

@@ -35,15 +35,16 @@ static void enter_convolution(Lowering *l, Val v) {
     l->p->choice = entry ? (uint32_t)(entry - l->p->choices->entry) : NO_CHOICE;
 }
 
-static void choose(Lowering *l) {
+/* Sites and plans are of no use once all is lowered: they have an arena of their own. */
+static void choose(Lowering *l, Arena *arena) {
     ProgramBuilder *p = l->p;
     ConvSites convs;
-    p->failed |= !choose_convolutions(p->arena, p->target, p->options, l->g, p->diag, &convs);
-    l->site = ARENA_ARRAY(p->arena, const ConvSite *, l->g->count);
+    p->failed |= !choose_convolutions(arena, p->target, p->options, l->g, p->diag, &convs);
+    l->site = ARENA_ARRAY(arena, const ConvSite *, l->g->count);
     for (uint32_t i = 0; i < convs.count; i++) {
         const ConvSite *site = &convs.site[i];
         l->site[site->value] = site;
-        choices_put(p->choices, choice_cpu(p->arena, p->target), site->key, &site->choice, 0);
+        choices_put(p->choices, choice_cpu(arena, p->target), site->key, &site->choice, 0);
     }
 }
 
@@ -75,20 +76,29 @@ static void copy_outputs(Lowering *l, const Place *target) {
 
 uint64_t lower_arena_bytes(ProgramBuilder *p, const Graph *g) {
     Lowering l = {.p = p, .g = g};
-    choose(&l);
-    return !p->failed && places_find(&l, ARENA_ARRAY(p->arena, Place, g->noutputs)) ? p->arena_bytes : 0;
+    Arena *arena = arena_new();
+    choose(&l, arena);
+    bool placed = !p->failed && places_find(&l, ARENA_ARRAY(p->arena, Place, g->noutputs));
+    arena_free(arena);
+    return placed ? p->arena_bytes : 0;
+}
+
+static void lower_values(Lowering *l, const Place *target) {
+    for (Val v = 0; v < l->g->count && !l->p->failed; v++) {
+        CallList *dynamic = l->entry;
+        if (l->prepare && l->fixed[v]) l->entry = l->prepare;
+        lower_value(l, v);
+        l->entry = dynamic;
+    }
+    l->p->choice = NO_CHOICE;
+    if (!l->p->failed) copy_outputs(l, target);
 }
 
 void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList *prepare, Place *output_place) {
     Lowering l = {.p = p, .g = g, .entry = dynamic, .prepare = prepare, .whole = output_place != NULL};
     Place *target = output_place ? output_place : ARENA_ARRAY(p->arena, Place, g->noutputs);
-    choose(&l);
-    if (p->failed || !places_find(&l, target)) return;
-    for (Val v = 0; v < g->count && !p->failed; v++) {
-        l.entry = prepare && l.fixed[v] ? prepare : dynamic;
-        lower_value(&l, v);
-    }
-    l.entry = dynamic;
-    p->choice = NO_CHOICE;
-    if (!p->failed) copy_outputs(&l, target);
+    Arena *arena = arena_new();
+    choose(&l, arena);
+    if (!p->failed && places_find(&l, target)) lower_values(&l, target);
+    arena_free(arena);
 }

@@ -147,14 +147,14 @@ static void lower_move(Lowering *l, Val id, const char *name, int64_t in_stride,
     }
     places[v->nargs] = lowering_place(l, id);
     Kernel *kernel;
-    if (kernel_begin(l, name, value_key(l, id), v->nargs + 1, &kernel)) {
+    if (kernel_begin(l, RT_KIND_MAP, name, value_key(l, id), v->nargs + 1, &kernel)) {
         kernel_elements(l, 0, places, v->nargs + 1);
         for (uint32_t i = 0; i < v->nargs; i++) m.base[i] = emit_buffer(m.e, i);
         m.target = emit_buffer(m.e, v->nargs);
         emit_move(&m);
         kernel_end(l, 0);
     }
-    kernel_call(l, kernel, id, places, v->nargs + 1, v->type.dim[0], 0, bytes);
+    kernel_call(l, kernel, id, places, v->nargs + 1, v->type.dim[0], (KernelCost){0, bytes});
 }
 
 void lower_CONCAT(Lowering *l, Val v) { lower_move(l, v, "concat", 1, 1); }
@@ -201,13 +201,13 @@ static void lower_reshape(Lowering *l, Val id, bool flatten) {
     Type feature = flatten ? g->value[v->args[0]].type : v->type;
     Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
     Kernel *kernel;
-    if (kernel_begin(l, flatten ? "flatten" : "unflatten", value_key(l, id), 2, &kernel)) {
+    if (kernel_begin(l, RT_KIND_MAP, flatten ? "flatten" : "unflatten", value_key(l, id), 2, &kernel)) {
         kernel_elements(l, 0, places, 2);
         LLVMValueRef from = emit_buffer(e, 0), to = emit_buffer(e, 1);
         emit_reshape(e, feature, flatten ? from : to, flatten ? to : from, flatten);
         kernel_end(l, 0);
     }
-    kernel_call(l, kernel, id, places, 2, feature.dim[0], 0, 8 * (double)type_elements(feature));
+    kernel_call(l, kernel, id, places, 2, feature.dim[0], (KernelCost){0, 8 * (double)type_elements(feature)});
 }
 
 void lower_FLATTEN(Lowering *l, Val v) { lower_reshape(l, v, true); }

@@ -14,7 +14,7 @@ void lower_INPUT(Lowering *l, Val id) {
                              (long long)W);
     Place places[] = {{RT_IMAGES, 0, false, (uint64_t)type_elements(x) * sizeof(float)}, lowering_place(l, id)};
     Kernel *kernel;
-    if (kernel_begin(l, "pack_images", key, 2, &kernel)) {
+    if (kernel_begin(l, RT_KIND_LAYOUT, "pack_images", key, 2, &kernel)) {
         kernel_elements(l, 0, places, 2);
         Loop unit = split_begin(e, &split);
         LLVMValueRef n = LLVMBuildUDiv(e->b, unit.iv, emit_int(e, H), "n"), y = LLVMBuildURem(e->b, unit.iv, emit_int(e, H), "y");
@@ -30,7 +30,7 @@ void lower_INPUT(Lowering *l, Val id) {
         loop_end(e, &unit, NULL);
         kernel_end(l, 0);
     }
-    kernel_call(l, kernel, id, places, 2, split.pieces, 0, sizeof(float) * (double)type_elements(x));
+    kernel_call(l, kernel, id, places, 2, split.pieces, (KernelCost){0, sizeof(float) * (double)type_elements(x)});
 }
 
 /* Bytes, whatever they mean: as words. */
@@ -40,7 +40,8 @@ void lower_copy(Lowering *l, const char *label, Place from, Place to, uint64_t b
     int64_t vectors = scalar ? 1 : (int64_t)(bytes / ((uint64_t)e->V * sizeof(float)));
     Split split = split_units(vectors, 2 * (double)bytes / (double)vectors);
     Kernel *kernel;
-    if (kernel_begin(l, "copy", arena_printf(lowering_program(l)->arena, "%llu", (unsigned long long)bytes), 2, &kernel)) {
+    if (kernel_begin(l, RT_KIND_LAYOUT, "copy", arena_printf(lowering_program(l)->arena, "%llu", (unsigned long long)bytes), 2,
+                     &kernel)) {
         Loop unit = split_begin(e, &split);
         LLVMValueRef at = emit_mul_int(e, unit.iv, e->V);
         if (scalar)
@@ -50,7 +51,7 @@ void lower_copy(Lowering *l, const char *label, Place from, Place to, uint64_t b
         loop_end(e, &unit, NULL);
         kernel_end(l, 0);
     }
-    kernel_call_named(l, kernel, label, (Place[]){from, to}, 2, split.pieces, 0, 2 * (double)bytes);
+    kernel_call_named(l, kernel, label, (Place[]){from, to}, 2, split.pieces, (KernelCost){0, 2 * (double)bytes});
 }
 
 /* One row a unit: whole vectors (unaligned in the dense rows), then the rest element by element. */
@@ -60,7 +61,7 @@ void lower_unpad_rows(Lowering *l, const char *label, Place from, Place to, Type
     Split split = split_units(N, 8.0 * (double)C);
     char *key = arena_printf(lowering_program(l)->arena, "%lldx%lld", (long long)N, (long long)C);
     Kernel *kernel;
-    if (kernel_begin(l, "unpad_rows", key, 2, &kernel)) {
+    if (kernel_begin(l, RT_KIND_LAYOUT, "unpad_rows", key, 2, &kernel)) {
         Loop row = split_begin(e, &split);
         LLVMValueRef in = emit_address(e, emit_buffer(e, 0), emit_mul_int(e, row.iv, padded));
         LLVMValueRef out = emit_address(e, emit_buffer(e, 1), emit_mul_int(e, row.iv, C));
@@ -73,5 +74,5 @@ void lower_unpad_rows(Lowering *l, const char *label, Place from, Place to, Type
         loop_end(e, &row, NULL);
         kernel_end(l, 0);
     }
-    kernel_call_named(l, kernel, label, (Place[]){from, to}, 2, split.pieces, 0, 8 * (double)(N * C));
+    kernel_call_named(l, kernel, label, (Place[]){from, to}, 2, split.pieces, (KernelCost){0, 8 * (double)(N * C)});
 }

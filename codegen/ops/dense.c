@@ -144,7 +144,7 @@ static void emit_weights(const Dense *d) { /* a = dy, b = x, c = dw; a piece is 
 static void lower(Dense *d, const char *name, Val a, Val b, void (*emit)(const Dense *)) {
     Emitter *e = d->e;
     Kernel *kernel;
-    if (kernel_begin(d->l, name, value_key(d->l, d->id), 3, &kernel)) {
+    if (kernel_begin(d->l, RT_KIND_DENSE, name, value_key(d->l, d->id), 3, &kernel)) {
         d->a = emit_buffer(e, 0);
         d->b = emit_buffer(e, 1);
         d->c = emit_buffer(e, 2);
@@ -155,7 +155,7 @@ static void lower(Dense *d, const char *name, Val a, Val b, void (*emit)(const D
     }
     Place places[] = {lowering_place(d->l, a), lowering_place(d->l, b), lowering_place(d->l, d->id)};
     double n = (double)d->N, k = (double)d->K, o = (double)d->O;
-    kernel_call(d->l, kernel, d->id, places, 3, d->pieces, 2 * n * k * o, 4 * (n * k + k * o + n * o));
+    kernel_call(d->l, kernel, d->id, places, 3, d->pieces, (KernelCost){2 * n * k * o, 4 * (n * k + k * o + n * o)});
 }
 
 void lower_DENSE(Lowering *l, Val id) {

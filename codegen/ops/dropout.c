@@ -80,7 +80,7 @@ void lower_DROPOUT_MASK(Lowering *l, Val id) {
     int64_t C = t.dim[1], HW = t.rank == 4 ? t.dim[2] * t.dim[3] : 1, blocks = layout_pad(e->target, C) / e->V;
     Place places[] = {lowering_place(l, id)};
     Kernel *kernel;
-    if (kernel_begin(l, "dropout_mask", value_key(l, id), 1, &kernel)) {
+    if (kernel_begin(l, RT_KIND_MAP, "dropout_mask", value_key(l, id), 1, &kernel)) {
         Lanes v = {.e = e, .i32 = LLVMVectorType(e->i32, (unsigned)e->V), .i64 = LLVMVectorType(e->i64, (unsigned)e->V)};
         kernel_elements(l, 0, places, 1);
         LLVMValueRef target = emit_buffer(e, 0);
@@ -95,5 +95,5 @@ void lower_DROPOUT_MASK(Lowering *l, Val id) {
         loop_end(e, &block, NULL);
         kernel_end(l, 0);
     }
-    kernel_call(l, kernel, id, places, 1, t.dim[0], 0, 4 * (double)type_elements(t));
+    kernel_call(l, kernel, id, places, 1, t.dim[0], (KernelCost){0, 4 * (double)type_elements(t)});
 }

@@ -9,7 +9,7 @@ void lower_SCALE_FILTERS(Lowering *l, Val id) {
     int64_t blocks = layout_pad(e->target, v->type.dim[0]) / e->V;
     int64_t rows = layout_pad(e->target, v->type.dim[1]) * v->type.dim[2] * v->type.dim[3]; /* vectors per output block */
     Kernel *kernel;
-    if (kernel_begin(l, "scale_filters", value_key(l, id), 3, &kernel)) {
+    if (kernel_begin(l, RT_KIND_FILTERS, "scale_filters", value_key(l, id), 3, &kernel)) {
         LLVMValueRef scale = emit_load(e, emit_buffer(e, 1), emit_mul_int(e, e->piece, e->V));
         LLVMValueRef first = emit_mul_int(e, e->piece, rows * e->V);
         Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, rows), 1, 0, NULL);
@@ -20,5 +20,5 @@ void lower_SCALE_FILTERS(Lowering *l, Val id) {
     }
     Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, v->args[1]), lowering_place(l, id)};
     double n = (double)type_elements(v->type);
-    kernel_call(l, kernel, id, places, 3, blocks, n, 2 * sizeof(float) * n);
+    kernel_call(l, kernel, id, places, 3, blocks, (KernelCost){n, 2 * sizeof(float) * n});
 }

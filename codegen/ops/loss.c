@@ -97,15 +97,15 @@ static void call(const Rows *r, Kernel *kernel, double flops) {
     Place places[4];
     for (uint32_t i = 0; i < r->v->nargs; i++) places[i] = lowering_place(r->l, r->v->args[i]);
     places[r->v->nargs] = lowering_place(r->l, r->id);
-    kernel_call(r->l, kernel, r->id, places, r->v->nargs + 1, r->pieces, flops * (double)(r->N * r->K),
-                4.0 * (double)(r->N * r->Kp));
+    kernel_call(r->l, kernel, r->id, places, r->v->nargs + 1, r->pieces,
+                (KernelCost){flops * (double)(r->N * r->K), 4.0 * (double)(r->N * r->Kp)});
 }
 
 void lower_SOFTMAX(Lowering *l, Val id) {
     Rows r = rows_of(l, id, false);
     Emitter *e = r.e;
     Kernel *kernel;
-    if (kernel_begin(l, "softmax", value_key(l, id), 2, &kernel)) {
+    if (kernel_begin(l, RT_KIND_MAP, "softmax", value_key(l, id), 2, &kernel)) {
         Loop n = image_loop(&r, 0, NULL);
         LLVMValueRef z = row_at(&r, emit_buffer(e, 0), n.iv), y = row_at(&r, emit_buffer(e, 1), n.iv), maximum, sum;
         softmax_terms(&r, z, &maximum, &sum);
@@ -122,7 +122,7 @@ void lower_SOFTMAX_BWD(Lowering *l, Val id) { /* y, dy: dx = y * (dy - sum y dy)
     Rows r = rows_of(l, id, false);
     Emitter *e = r.e;
     Kernel *kernel;
-    if (kernel_begin(l, "softmax_bwd", value_key(l, id), 3, &kernel)) {
+    if (kernel_begin(l, RT_KIND_MAP, "softmax_bwd", value_key(l, id), 3, &kernel)) {
         Loop n = image_loop(&r, 0, NULL);
         LLVMValueRef y = row_at(&r, emit_buffer(e, 0), n.iv), dy = row_at(&r, emit_buffer(e, 1), n.iv);
         LLVMValueRef dx = row_at(&r, emit_buffer(e, 2), n.iv), zero = emit_vec(e, 0), next;
@@ -178,7 +178,7 @@ void lower_CROSS_ENTROPY(Lowering *l, Val id) {
     Rows r = rows_of(l, id, true);
     Emitter *e = r.e;
     Kernel *kernel;
-    if (kernel_begin(l, "cross_entropy", value_key(l, id), 3, &kernel)) {
+    if (kernel_begin(l, RT_KIND_LOSS, "cross_entropy", value_key(l, id), 3, &kernel)) {
         LLVMValueRef zero = LLVMConstReal(e->f64, 0), next;
         Loop n = image_loop(&r, 1, &zero);
         LLVMValueRef loss = row_loss(&r, row_at(&r, emit_buffer(e, 0), n.iv), label_at(&r, emit_buffer(e, 1), n.iv));
@@ -195,7 +195,7 @@ void lower_CROSS_ENTROPY_BWD(Lowering *l, Val id) {
     Rows r = rows_of(l, id, false);
     Emitter *e = r.e;
     Kernel *kernel;
-    if (kernel_begin(l, "cross_entropy_bwd", value_key(l, id), 4, &kernel)) {
+    if (kernel_begin(l, RT_KIND_LOSS, "cross_entropy_bwd", value_key(l, id), 4, &kernel)) {
         LLVMValueRef dloss = emit_load_splat(e, emit_buffer(e, 2), emit_int(e, 0));
         LLVMValueRef share = LLVMBuildFMul(e->b, dloss, emit_vec(e, 1.0 / (double)r.N), "");
         double spread = r.smoothing / (double)r.K;
@@ -239,7 +239,7 @@ void lower_CORRECT(Lowering *l, Val id) {
     Rows r = rows_of(l, id, true);
     Emitter *e = r.e;
     Kernel *kernel;
-    if (kernel_begin(l, "correct", value_key(l, id), 3, &kernel)) {
+    if (kernel_begin(l, RT_KIND_LOSS, "correct", value_key(l, id), 3, &kernel)) {
         LLVMValueRef zero = LLVMConstReal(e->f64, 0), next;
         Loop n = image_loop(&r, 1, &zero);
         LLVMValueRef hit = row_correct(&r, row_at(&r, emit_buffer(e, 0), n.iv), label_at(&r, emit_buffer(e, 1), n.iv));

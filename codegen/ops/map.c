@@ -257,10 +257,11 @@ void lower_MAP(Lowering *l, Val id) {
         return;
     }
     Kernel *kernel;
-    if (kernel_begin(l, k.nsums ? "map_reduce" : "map", value_key(l, id), nplaces, &kernel)) {
+    if (kernel_begin(l, k.nsums ? RT_KIND_POOLING : RT_KIND_MAP, k.nsums ? "map_reduce" : "map", value_key(l, id), nplaces,
+                     &kernel)) {
         kernel_elements(l, 0, places, nplaces);
         emit_map(&k);
         kernel_end(l, 0);
     }
-    kernel_call(l, kernel, id, places, nplaces, k.split.pieces, flops, bytes);
+    kernel_call(l, kernel, id, places, nplaces, k.split.pieces, (KernelCost){flops, bytes});
 }

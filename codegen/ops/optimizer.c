@@ -83,7 +83,7 @@ static void update_range(ProgramBuilder *p, uint64_t begin, uint64_t end, double
     char *key = arena_printf(p->arena, "%llu %a %a %a %a %a %d", (unsigned long long)(end - begin), decay, o->momentum, o->beta1,
                              o->beta2, o->eps, o->nesterov);
     Kernel *kernel;
-    if (program_kernel(p, names[o->kind], key, nbuffers, &kernel)) {
+    if (program_kernel(p, RT_KIND_OPTIMISER, names[o->kind], key, nbuffers, &kernel)) {
         emit_update(p, &split, decay);
         program_kernel_end(p, 0);
     }

@@ -115,7 +115,7 @@ static void lower_forward(Lowering *l, Val id, const char *name, bool maximum) {
     Emitter *e = p.e;
     Place places[] = {lowering_place(l, p.v->args[0]), lowering_place(l, id)};
     Kernel *kernel;
-    if (kernel_begin(l, name, value_key(l, id), 2, &kernel)) {
+    if (kernel_begin(l, RT_KIND_POOLING, name, value_key(l, id), 2, &kernel)) {
         kernel_elements(l, 0, places, 2);
         bind_piece(&p);
         LLVMValueRef source = emit_address(e, emit_buffer(e, 0), p.in_plane), target = emit_buffer(e, 1);
@@ -130,7 +130,7 @@ static void lower_forward(Lowering *l, Val id, const char *name, bool maximum) {
         kernel_end(l, 0);
     }
     double n = (double)type_elements(y);
-    kernel_call(l, kernel, id, places, 2, x.dim[0] * p.blocks, n * taps(&p), 4 * (n + (double)type_elements(x)));
+    kernel_call(l, kernel, id, places, 2, x.dim[0] * p.blocks, (KernelCost){n * taps(&p), 4 * (n + (double)type_elements(x))});
 }
 
 void lower_MAX_POOL(Lowering *l, Val v) { lower_forward(l, v, "max_pool", true); }
@@ -195,7 +195,7 @@ static void lower_backward(Lowering *l, Val id, const char *name, bool maximum) 
     places[nargs] = lowering_place(l, id);
     bool in_scratch = places[nargs].bf16;
     Kernel *kernel;
-    if (kernel_begin(l, name, value_key(l, id), nargs + 1, &kernel)) {
+    if (kernel_begin(l, RT_KIND_POOLING, name, value_key(l, id), nargs + 1, &kernel)) {
         kernel_elements(l, 0, places, nargs + 1);
         bind_piece(&p);
         LLVMValueRef x_plane = maximum ? emit_address(e, emit_buffer(e, 0), p.in_plane) : NULL;
@@ -215,7 +215,7 @@ static void lower_backward(Lowering *l, Val id, const char *name, bool maximum) 
         kernel_end(l, in_scratch ? (uint64_t)(p.in[0] * p.in[1] * e->V) * sizeof(float) : 0);
     }
     double n = (double)type_elements(dy_type), m = (double)type_elements(v->type);
-    kernel_call(l, kernel, id, places, nargs + 1, v->type.dim[0] * p.blocks, n * taps(&p), 4 * (n + m * nargs));
+    kernel_call(l, kernel, id, places, nargs + 1, v->type.dim[0] * p.blocks, (KernelCost){n * taps(&p), 4 * (n + m * nargs)});
 }
 
 void lower_MAX_POOL_BWD(Lowering *l, Val v) { lower_backward(l, v, "max_pool_bwd", true); }

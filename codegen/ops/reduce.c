@@ -12,7 +12,7 @@ void lower_IMAGE_SUM(Lowering *l, Val id) {
     int64_t blocks = layout_pad(e->target, x.dim[1]) / e->V, pixels = x.dim[2] * x.dim[3], whole = pixels - pixels % SUM_WAYS;
     Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
     Kernel *kernel;
-    if (kernel_begin(l, "image_sum", value_key(l, id), 2, &kernel)) {
+    if (kernel_begin(l, RT_KIND_POOLING, "image_sum", value_key(l, id), 2, &kernel)) {
         kernel_elements(l, 0, places, 2);
         LLVMValueRef plane = emit_address(e, emit_buffer(e, 0), emit_mul_int(e, e->piece, pixels * e->V));
         LLVMValueRef sum[SUM_WAYS], next[SUM_WAYS];
@@ -32,7 +32,7 @@ void lower_IMAGE_SUM(Lowering *l, Val id) {
         kernel_end(l, 0);
     }
     double n = (double)type_elements(x);
-    kernel_call(l, kernel, id, places, 2, x.dim[0] * blocks, n, 4 * n);
+    kernel_call(l, kernel, id, places, 2, x.dim[0] * blocks, (KernelCost){n, 4 * n});
 }
 
 /* Sum over the images of channel block `cb` of rows [N][blocks * V], in double. */
@@ -58,7 +58,7 @@ void lower_BATCH_SUM(Lowering *l, Val id) {
     Type x = g->value[v->args[0]].type;
     int64_t blocks = layout_pad(e->target, x.dim[1]) / e->V, pieces = x.dim[0] * blocks * e->V >= SMALL_WORK ? blocks : 1;
     Kernel *kernel;
-    if (kernel_begin(l, "batch_sum", value_key(l, id), 2, &kernel)) {
+    if (kernel_begin(l, RT_KIND_STATISTICS, "batch_sum", value_key(l, id), 2, &kernel)) {
         Loop block = block_loop(e, blocks, pieces);
         LLVMValueRef sum = sum_images(e, emit_buffer(e, 0), block.iv, x.dim[0], blocks);
         emit_store(e, emit_narrow(e, sum), emit_buffer(e, 1), emit_mul_int(e, block.iv, e->V));
@@ -67,7 +67,7 @@ void lower_BATCH_SUM(Lowering *l, Val id) {
     }
     Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
     double n = (double)type_elements(x);
-    kernel_call(l, kernel, id, places, 2, pieces, n, 4 * n);
+    kernel_call(l, kernel, id, places, 2, pieces, (KernelCost){n, 4 * n});
 }
 
 void lower_CHANNEL_SUM(Lowering *l, Val id) {
@@ -76,7 +76,7 @@ void lower_CHANNEL_SUM(Lowering *l, Val id) {
     Emitter *e = lowering_emitter(l);
     int64_t C = g->value[v->args[0]].type.dim[0];
     Kernel *kernel;
-    if (kernel_begin(l, "channel_sum", value_key(l, id), 2, &kernel)) {
+    if (kernel_begin(l, RT_KIND_STATISTICS, "channel_sum", value_key(l, id), 2, &kernel)) {
         LLVMValueRef zero = LLVMConstReal(e->f64, 0), next;
         Loop c = loop_begin(e, emit_int(e, 0), emit_int(e, C), 1, 1, &zero);
         next =
@@ -86,7 +86,7 @@ void lower_CHANNEL_SUM(Lowering *l, Val id) {
         kernel_end(l, 0);
     }
     Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
-    kernel_call(l, kernel, id, places, 2, 1, (double)C, 4 * (double)C);
+    kernel_call(l, kernel, id, places, 2, 1, (KernelCost){(double)C, 4 * (double)C});
 }
 
 /* The images' sums of channel block `at` / V: Σe in rows 2n, Σe*e in rows 2n + 1. */
@@ -130,7 +130,7 @@ void lower_MOMENTS(Lowering *l, Val id) {
         if (buffer[i]) places[nplaces++] = p;
     }
     Kernel *kernel;
-    if (kernel_begin(l, "moments", value_key(l, id), nplaces, &kernel)) {
+    if (kernel_begin(l, RT_KIND_STATISTICS, "moments", value_key(l, id), nplaces, &kernel)) {
         LLVMValueRef share = emit_wide_vec(e, 1 / v->attrs.constant), sum[2];
         Loop block = block_loop(e, blocks, pieces);
         LLVMValueRef at = emit_mul_int(e, block.iv, e->V);
@@ -149,5 +149,5 @@ void lower_MOMENTS(Lowering *l, Val id) {
         kernel_end(l, 0);
     }
     double n = (double)type_elements(sums);
-    kernel_call(l, kernel, id, places, nplaces, pieces, n, 8 * n);
+    kernel_call(l, kernel, id, places, nplaces, pieces, (KernelCost){n, 8 * n});
 }

@@ -44,8 +44,8 @@ char *value_key(Lowering *l, Val v) {
     return key_of_value(l->p->arena, l->g, v, wanted);
 }
 
-bool kernel_begin(Lowering *l, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel) {
-    return program_kernel(l->p, base, key, nbuffers, kernel);
+bool kernel_begin(Lowering *l, RtKind kind, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel) {
+    return program_kernel(l->p, kind, base, key, nbuffers, kernel);
 }
 void kernel_elements(Lowering *l, uint32_t first, const Place *places, uint32_t nplaces) {
     for (uint32_t i = 0; i < nplaces; i++) {
@@ -58,7 +58,7 @@ void kernel_elements(Lowering *l, uint32_t first, const Place *places, uint32_t 
 void kernel_end(Lowering *l, uint64_t scratch_bytes) { program_kernel_end(l->p, scratch_bytes); }
 
 void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Place *places, uint32_t nplaces, int64_t pieces,
-                       double flops, double bytes) {
+                       KernelCost cost) {
     RtRef *refs = ARENA_ARRAY(l->p->arena, RtRef, 2 * nplaces);
     for (uint32_t i = 0; i < nplaces; i++) {
         if (kernel->bf16 && places[i].bf16 != kernel->bf16[i]) abort(); /* an emitter forgot kernel_elements */
@@ -70,14 +70,13 @@ void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Pla
                           .refs = refs,
                           .nrefs = l->p->options->check_bounds ? 2 * nplaces : nplaces,
                           .pieces = pieces,
-                          .flops = flops,
-                          .bytes = bytes});
+                          .flops = cost.flops,
+                          .bytes = cost.bytes});
 }
 
-void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, double flops,
-                 double bytes) {
+void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, KernelCost cost) {
     const Value *value = &l->g->value[v];
-    kernel_call_named(l, kernel, value->name ? value->name : op_text(value->op), places, nplaces, pieces, flops, bytes);
+    kernel_call_named(l, kernel, value->name ? value->name : op_text(value->op), places, nplaces, pieces, cost);
 }
 
 void lowering_error(Lowering *l, Val v, const char *format, ...) {

@@ -29,18 +29,22 @@ void lowering_error(Lowering *l, Val v, const char *format, ...) __attribute__((
 
 /* Begins the kernel named by a structural key (everything that shapes its code: op, types, attributes, Exprs, which results
  * are wanted; never a value id, a name or an offset). True: the function is new and open: emit its body, then kernel_end.
- * False: it exists already. Either way *kernel is what kernel_call takes. `base` is the readable part of its name. */
-bool kernel_begin(Lowering *l, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel);
+ * False: it exists already. Either way *kernel is what kernel_call takes. `base` is the readable part of its name, `kind` what
+ * netc bench counts its time under. */
+bool kernel_begin(Lowering *l, RtKind kind, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel);
 void kernel_end(Lowering *l, uint64_t scratch_bytes);
 /* Which of the open kernel's buffers from `first` on hold bf16: every kernel on feature maps says so before it touches them, and
  * kernel_call checks it. */
 void kernel_elements(Lowering *l, uint32_t first, const Place *places, uint32_t nplaces);
+/* What a call does: floating-point operations, and bytes of buffers that it reads and writes. */
+typedef struct KernelCost {
+    double flops, bytes;
+} KernelCost;
 /* Appends a call. Label and span come from value v. */
-void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, double flops,
-                 double bytes);
+void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, KernelCost cost);
 /* The same under a label of its own. */
 void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Place *places, uint32_t nplaces, int64_t pieces,
-                       double flops, double bytes);
+                       KernelCost cost);
 /* A key for value v: op, attributes, argument types, regions, wanted results, in l's arena; emitters append what else matters. */
 char *value_key(Lowering *l, Val v);
 

@@ -1,7 +1,7 @@
 /* The tables of a Program in the making: kernels deduplicated by structural key, calls, tensors with their offsets and
  * initial values, constants. */
-#include "codegen/program/key.h"
 #include "codegen/program/program.h"
+#include "codegen/program/key.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,7 +193,7 @@ static bool find_cached(ProgramBuilder *p, Kernel *k) {
     return true;
 }
 
-bool program_kernel(ProgramBuilder *p, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel) {
+bool program_kernel(ProgramBuilder *p, RtKind kind, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel) {
     char *full = arena_printf(p->arena, "%s/%u/%s", base, nbuffers, key);
     uint64_t hash = key_hash(full);
     p->nrequested++;
@@ -206,7 +206,8 @@ bool program_kernel(ProgramBuilder *p, const char *base, const char *key, uint32
     Kernel *k = ARENA_NEW(p->arena, Kernel);
     char *name = arena_printf(p->arena, "%s_%08x", base, (unsigned)(hash >> 32));
     while (name_is_taken(p, name)) name = arena_printf(p->arena, "%s_", name);
-    *k = (Kernel){.next = *bucket, .key = full, .name = name, .symbol = name, .nbuffers = nbuffers, .index = p->nkernels++};
+    *k = (Kernel){
+        .next = *bucket, .key = full, .name = name, .symbol = name, .nbuffers = nbuffers, .index = p->nkernels++, .kind = kind};
     *bucket = *kernel = k;
     if (p->separate) {
         kernel_cache_name(decides(p, full), k->cache_name);
@@ -234,6 +235,7 @@ void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call
     if (call.nrefs != expected || call.pieces < 1) abort(); /* an emitter broke its own kernel's contract */
     ARENA_GROW(p->arena, list->call, list->count, &list->capacity);
     call.name = kernel->name;
+    call.kind = kernel->kind;
     RtRef *refs = ARENA_ARRAY(p->arena, RtRef, call.nrefs);
     for (uint32_t i = 0; i < call.nrefs; i++) { /* member by member: an object has the padding too, which is to stay zero */
         refs[i].space = call.refs[i].space;

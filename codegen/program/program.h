@@ -2,8 +2,8 @@
  * places. lower/ fills it, link/ turns it into memory or an object. */
 #ifndef NETC_CODEGEN_PROGRAM_H
 #define NETC_CODEGEN_PROGRAM_H
-#include "codegen/program/cache.h"
 #include "codegen/emit/emit.h"
+#include "codegen/program/cache.h"
 
 /* Where a value lives. */
 typedef struct Place {
@@ -29,6 +29,7 @@ struct Kernel {
     bool *bf16;   /* of each buffer; NULL: found in the cache */
     char *symbol; /* of its function in the object */
     uint32_t nbuffers, index;
+    RtKind kind;
     /* of a kernel with a module of its own: */
     char cache_name[CACHE_NAME];
     uint64_t scratch_bytes;
@@ -100,7 +101,7 @@ Place program_constant(ProgramBuilder *p, double value); /* one line of RT_CONST
 RtLayout program_layout(LayoutKind kind, Type type);
 
 /* As kernel_begin and kernel_call, without a graph. Where accesses are checked, the buffers' ends follow their beginnings. */
-bool program_kernel(ProgramBuilder *p, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel);
+bool program_kernel(ProgramBuilder *p, RtKind kind, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel);
 void program_kernel_end(ProgramBuilder *p, uint64_t scratch_bytes);
 void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call);
 #endif

@@ -19,7 +19,7 @@ static void access_vector(int64_t first, bool store, bool scratch) {
     ck_assert(jit_open(&target, &p, "access", &options, diag));
     uint64_t vector = (uint64_t)target.lanes * sizeof(float);
     Kernel *kernel;
-    ck_assert(program_kernel(&p, "access", "", 1, &kernel));
+    ck_assert(program_kernel(&p, RT_KIND_OTHER, "access", "", 1, &kernel));
     Emitter *e = p.emitter;
     LLVMValueRef base = scratch ? e->scratch : emit_buffer(e, 0), at = emit_mul_int(e, e->piece, e->V);
     at = emit_add_int(e, at, emit_int(e, first * e->V));

@@ -232,10 +232,10 @@ static void emit_depthwise(ConvKernel *k, const DepthPlan *p) {
 void depthwise_lower(Lowering *l, Val v, const DepthPlan *p) {
     ConvKernel k = conv_kernel(l, v, false);
     Kernel *kernel;
-    if (kernel_begin(l, conv_name(&k, &p->s, "_depthwise"), conv_key(&k, "depthwise"), k.nplaces, &kernel)) {
+    if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_depthwise"), conv_key(&k, "depthwise"), k.nplaces, &kernel)) {
         conv_kernel_bind(&k);
         emit_depthwise(&k, p);
         kernel_end(l, stage_block_bytes(&p->stage));
     }
-    kernel_call(l, kernel, v, k.places, k.nplaces, p->c.N * p->splits, conv_flops(&p->s), conv_bytes(&k));
+    kernel_call(l, kernel, v, k.places, k.nplaces, p->c.N * p->splits, (KernelCost){conv_flops(&p->s), conv_bytes(&k)});
 }

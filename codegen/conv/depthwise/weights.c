@@ -175,7 +175,7 @@ static void lower_sums(ConvKernel *k, const DepthWeightsPlan *p) {
     Kernel *kernel;
     char *key = arena_printf(lowering_arena(k->l), "sum-depthwise %lld of %lld blocks, %lld taps", (long long)p->image_groups,
                              (long long)s->in_blocks, (long long)taps);
-    if (kernel_begin(k->l, "conv_sum_depthwise", key, 2, &kernel)) {
+    if (kernel_begin(k->l, RT_KIND_REDUCTION, "conv_sum_depthwise", key, 2, &kernel)) {
         LLVMValueRef zero = emit_vec(e, 0);
         Loop tap = loop_begin(e, emit_int(e, 0), emit_int(e, taps), 1, 0, NULL);
         LLVMValueRef at = emit_mul_int(e, emit_offset(e, e->piece, taps, tap.iv), s->V);
@@ -190,17 +190,18 @@ static void lower_sums(ConvKernel *k, const DepthWeightsPlan *p) {
         kernel_end(k->l, 0);
     }
     Place places[] = {k->places[k->workspace_buffer], k->places[k->result_buffer[0]]};
-    kernel_call(k->l, kernel, k->id, places, 2, s->in_blocks, 0, (double)p->partial_bytes);
+    kernel_call(k->l, kernel, k->id, places, 2, s->in_blocks, (KernelCost){0, (double)p->partial_bytes});
 }
 
 void depthwise_lower_weights(Lowering *l, Val v, const DepthWeightsPlan *p) {
     ConvKernel k = conv_kernel(l, v, true);
     Kernel *kernel;
-    if (kernel_begin(l, conv_name(&k, &p->s, "_depthwise"), conv_key(&k, "depthwise weights"), k.nplaces, &kernel)) {
+    if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_depthwise"), conv_key(&k, "depthwise weights"), k.nplaces,
+                     &kernel)) {
         conv_kernel_bind(&k);
         emit_weights(&k, p);
         kernel_end(l, stage_block_bytes(&p->x) + stage_block_bytes(&p->dy));
     }
-    kernel_call(l, kernel, v, k.places, k.nplaces, p->image_groups * p->splits, conv_flops(&p->s), conv_bytes(&k));
+    kernel_call(l, kernel, v, k.places, k.nplaces, p->image_groups * p->splits, (KernelCost){conv_flops(&p->s), conv_bytes(&k)});
     if (k.result_buffer[0] != NO_BUFFER) lower_sums(&k, p);
 }

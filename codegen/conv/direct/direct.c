@@ -77,8 +77,8 @@ ConvWork direct_work(const ConvProblem *p, const DirectPlan *plan) {
 ConvWork direct_weights_work(const ConvProblem *p, const DirectWeights *plan) {
     const WeightsPlan *w = &plan->w;
     return (ConvWork){.fma_cycles = cost_vector_fmas(&p->s) / (weights_rate * cost_pair_rate(w->pair)),
-                      .copied = 2 * (double)(p->s.N * w->bands) * (double)(w->x.bytes + w->dy.bytes) +
-                                2 * (double)w->partial_bytes};
+                      .copied =
+                          2 * (double)(p->s.N * w->bands) * (double)(w->x.bytes + w->dy.bytes) + 2 * (double)w->partial_bytes};
 }
 
 /* ---- the row ---- */

@@ -40,7 +40,8 @@ static void emit_pair(ConvKernel *d, ConvKernel *w, const DirectPair *p) {
     const StagePlan *stage = &p->data.frame.stage;
     LLVMValueRef zero = emit_int(e, 0),
                  scratch_x = emit_address(e, e->scratch, emit_int(e, (int64_t)(stage->bytes / sizeof(float))));
-    LLVMValueRef partial = emit_address(e, emit_buffer(e, w->workspace_buffer), emit_mul_int(e, e->piece, p->weights.w.dw_floats));
+    LLVMValueRef partial =
+        emit_address(e, emit_buffer(e, w->workspace_buffer), emit_mul_int(e, e->piece, p->weights.w.dw_floats));
     weights_clear(w, partial, zero, emit_int(e, p->weights.w.dw_floats));
     LLVMValueRef lo = emit_cut(e, e->piece, p->weights.w.s.N, p->weights.w.image_groups);
     LLVMValueRef hi = emit_cut(e, emit_add_int(e, e->piece, emit_int(e, 1)), p->weights.w.s.N, p->weights.w.image_groups);
@@ -62,16 +63,17 @@ static void lower(Lowering *l, Val data, Val weights, const void *plan) {
     lowering_resume(l);
     Place *places = pair_places(&d, &w);
     Kernel *kernel;
-    char *name = arena_printf(lowering_arena(l), "conv2d_bwd_%dx%d_c%d_%d", (int)s->kernel[0], (int)s->kernel[1], (int)s->I,
-                              (int)s->O);
-    if (kernel_begin(l, name, pair_key(&d, weights), d.nplaces + w.nplaces, &kernel)) {
+    char *name =
+        arena_printf(lowering_arena(l), "conv2d_bwd_%dx%d_c%d_%d", (int)s->kernel[0], (int)s->kernel[1], (int)s->I, (int)s->O);
+    if (kernel_begin(l, RT_KIND_BACKWARD, name, pair_key(&d, weights), d.nplaces + w.nplaces, &kernel)) {
         ConvKernel behind = conv_kernel_behind(w, d.nplaces);
         conv_kernel_bind(&d);
         conv_kernel_bind(&behind);
         emit_pair(&d, &behind, p);
         kernel_end(l, f->stage.bytes + p->weights.w.x.bytes);
     }
-    kernel_call(l, kernel, data, places, d.nplaces + w.nplaces, p->weights.w.image_groups, 2 * conv_flops(s), pair_bytes(&d, &w));
+    kernel_call(l, kernel, data, places, d.nplaces + w.nplaces, p->weights.w.image_groups,
+                (KernelCost){2 * conv_flops(s), pair_bytes(&d, &w)});
     if (w.result_buffer[0] != NO_BUFFER) lower_sum_partials(&w, &p->weights.w);
 }
 

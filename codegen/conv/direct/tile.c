@@ -257,7 +257,7 @@ void direct_lower(Lowering *l, Val v, const DirectPlan *plan) {
         lower_pack_tiles(k, &p->c, p->pair, k->places[k->filters_buffer]);
         lowering_resume(k->l);
     }
-    if (kernel_begin(k->l, conv_name(k, &p->s, ""), conv_key(k, "direct"), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, conv_kind(k), conv_name(k, &p->s, ""), conv_key(k, "direct"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         emit_correlation(k, plan);
         kernel_end(k->l, p->stage.bytes);

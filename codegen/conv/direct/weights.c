@@ -252,11 +252,12 @@ void direct_lower_weights(Lowering *l, Val v, const DirectWeights *plan) {
     ConvKernel kernel_of = conv_kernel(l, v, true), *k = &kernel_of;
     const WeightsPlan *p = &plan->w;
     Kernel *kernel;
-    if (kernel_begin(k->l, conv_name(k, &p->s, ""), conv_key(k, "weights"), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, RT_KIND_BACKWARD_WEIGHTS, conv_name(k, &p->s, ""), conv_key(k, "weights"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         emit_weights(k, plan);
         kernel_end(k->l, p->x.bytes + p->dy.bytes);
     }
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->image_groups * p->block_groups, conv_flops(&p->s), conv_bytes(k));
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->image_groups * p->block_groups,
+                (KernelCost){conv_flops(&p->s), conv_bytes(k)});
     if (k->result_buffer[0] != NO_BUFFER) lower_sum_partials(k, p);
 }

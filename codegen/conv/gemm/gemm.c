@@ -48,8 +48,8 @@ static ConvWork correlation_work(const CorrelationPlan *f) {
     double taps = (double)(c->kernel[0] * c->kernel[1]), pixels = (double)(c->N * c->out[0] * c->out[1]);
     ConvWork w = {.copied = (f->stage.copied ? 2 * pieces * (double)f->stage.bytes : 0) + 2 * (double)f->packed_bytes};
     w.fma_cycles = cost_vector_fmas(&f->s) * narrow / rate;
-    w.copied += vector * pixels *
-                (2 * taps / (double)(c->phases[0] * c->phases[1]) * (double)c->in_blocks + 4 * (double)c->out_blocks);
+    w.copied +=
+        vector * pixels * (2 * taps / (double)(c->phases[0] * c->phases[1]) * (double)c->in_blocks + 4 * (double)c->out_blocks);
     return w;
 }
 
@@ -81,9 +81,5 @@ static void lower(Lowering *l, Val v, const void *plan) {
 
 /* Left to convolutions that nothing else computes, and to who asks or measures: it needs OpenBLAS, which executables should not,
  * and which cannot be linked for another machine. */
-const ConvMethod conv_gemm = {.name = "gemm",
-                              .last_resort = true,
-                              .plan = plan,
-                              .work = work,
-                              .workspace = workspace,
-                              .lower = lower};
+const ConvMethod conv_gemm = {
+    .name = "gemm", .last_resort = true, .plan = plan, .work = work, .workspace = workspace, .lower = lower};

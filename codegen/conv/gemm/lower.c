@@ -160,7 +160,7 @@ void gemm_lower(Lowering *l, Val v, const CorrelationPlan *p) {
     conv_kernel_filters(k, p->sums_bytes, p->packed_bytes);
     gemm_pack(k, p);
     lowering_resume(k->l);
-    if (kernel_begin(k->l, conv_name(k, &p->s, "_gemm"), conv_key(k, "gemm"), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, conv_kind(k), conv_name(k, &p->s, "_gemm"), conv_key(k, "gemm"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         CorrelationSite site = correlation_site(e, p, emit_int(e, 0));
         LLVMValueRef staged = stage_emit(k, &p->stage, 0, site.n, site.band, e->scratch, NULL);
@@ -251,7 +251,7 @@ void gemm_lower_weights(Lowering *l, Val v, const WeightsPlan *p) {
     Emitter *e = k->e;
     const ConvShape *s = &p->s;
     Kernel *kernel;
-    if (kernel_begin(k->l, conv_name(k, s, "_gemm"), conv_key(k, "weights-gemm"), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, conv_kind(k), conv_name(k, s, "_gemm"), conv_key(k, "weights-gemm"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         LLVMValueRef partial = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, e->piece, p->dw_floats));
         weights_clear(k, partial, emit_int(e, 0), emit_int(e, p->dw_floats));
@@ -265,6 +265,6 @@ void gemm_lower_weights(Lowering *l, Val v, const WeightsPlan *p) {
         weights_scratch(p, &columns, &matrix);
         kernel_end(k->l, p->x.bytes + p->dy.bytes + (uint64_t)(columns + matrix) * sizeof(float));
     }
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->image_groups, conv_flops(s), conv_bytes(k));
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->image_groups, (KernelCost){conv_flops(s), conv_bytes(k)});
     if (k->result_buffer[0] != NO_BUFFER) gemm_scatter(k, p);
 }

@@ -44,7 +44,7 @@ void gemm_pack(ConvKernel *k, const CorrelationPlan *p) {
     const Correlation *c = &p->c;
     int64_t ins = c->channels_in / c->groups, base = 0;
     Kernel *kernel;
-    if (kernel_begin(k->l, "conv_pack_dense", conv_key(k, "pack-dense"), 2, &kernel)) {
+    if (kernel_begin(k->l, RT_KIND_FILTERS, "conv_pack_dense", conv_key(k, "pack-dense"), 2, &kernel)) {
         LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, ins), "");
         LLVMValueRef in = LLVMBuildURem(e->b, e->piece, emit_int(e, ins), "");
         int64_t phase[2];
@@ -56,7 +56,7 @@ void gemm_pack(ConvKernel *k, const CorrelationPlan *p) {
         kernel_end(k->l, 0);
     }
     Place places[] = {k->places[1], k->places[k->filters_buffer]};
-    kernel_call(k->l, kernel, k->id, places, 2, c->channels_in, 0, 2.0 * (double)p->packed_bytes);
+    kernel_call(k->l, kernel, k->id, places, 2, c->channels_in, (KernelCost){0, 2.0 * (double)p->packed_bytes});
 }
 
 /* The inverse: sums dense partial gradients [group][kh][kw][I][O] and scatters them into filters; one (O block, I block) a piece.
@@ -66,7 +66,7 @@ void gemm_scatter(ConvKernel *k, const WeightsPlan *p) {
     const ConvShape *s = &p->s;
     int64_t V = s->V, group_in = s->I / s->groups, group_out = s->O / s->groups, in_blocks = divide_up(group_in, V);
     Kernel *kernel;
-    if (kernel_begin(k->l, "conv_scatter_dense", conv_key(k, "scatter-dense"), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, RT_KIND_REDUCTION, "conv_scatter_dense", conv_key(k, "scatter-dense"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         LLVMValueRef lanes = emit_int(e, V), zero = emit_int(e, 0), blocks = emit_int(e, in_blocks);
         LLVMValueRef ob = LLVMBuildUDiv(e->b, e->piece, blocks, ""), ib = LLVMBuildURem(e->b, e->piece, blocks, "");
@@ -96,5 +96,5 @@ void gemm_scatter(ConvKernel *k, const WeightsPlan *p) {
         loop_end(e, &tap, NULL);
         kernel_end(k->l, 0);
     }
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, s->out_blocks * in_blocks, 0, (double)p->partial_bytes);
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, s->out_blocks * in_blocks, (KernelCost){0, (double)p->partial_bytes});
 }

@@ -1,7 +1,7 @@
 /* The cost model (cost.h). */
 #include "codegen/conv/shared/cost.h"
 
-static const double clock_rate = 4e9;                /* nominal: it scales all alike */
+static const double clock_rate = 4e9;                 /* nominal: it scales all alike */
 static const double copy_rate = 40, memory_rate = 10; /* bytes a cycle */
 
 double cost_seconds(const ConvWork *w, double memory) {

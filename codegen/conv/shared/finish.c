@@ -164,7 +164,7 @@ void finish_combine_sums(ConvKernel *k, int64_t N, int64_t channels, int64_t ban
     Kernel *kernel;
     if (!sums_words(k->v, k->v->nregions)) return;
     char *key = conv_key(k, "combine");
-    if (kernel_begin(k->l, "conv_sums", key, k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, RT_KIND_STATISTICS, "conv_sums", key, k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         Finish f = {.channels = channels, .banded = true, .sums_rows = N * bands};
         for (uint32_t i = 0; i < k->v->nregions; i++) {
@@ -176,7 +176,7 @@ void finish_combine_sums(ConvKernel *k, int64_t N, int64_t channels, int64_t ban
         }
         kernel_end(k->l, 0);
     }
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, N, 0, 0);
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, N, (KernelCost){0, 0});
 }
 
 uint64_t finish_sums_bytes(const Value *v, const Correlation *c, int64_t bands) {

@@ -94,6 +94,6 @@ int64_t correlation_pieces(const CorrelationPlan *p) { return divide_up(p->c.N, 
 
 void correlation_call(ConvKernel *k, Kernel *kernel, const CorrelationPlan *p) {
     int64_t pieces = correlation_pieces(p);
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, pieces, conv_flops(&p->s), conv_bytes(k));
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, pieces, (KernelCost){conv_flops(&p->s), conv_bytes(k)});
     if (p->bands > 1) finish_combine_sums(k, p->c.N, p->c.channels_out, p->bands);
 }

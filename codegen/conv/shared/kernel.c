@@ -1,6 +1,6 @@
 /* A convolution kernel's buffers: its arguments, the results somebody reads, its workspace, its filters in another order. */
-#include "codegen/conv/shared/sites.h"
 #include "codegen/conv/shared/kernel.h"
+#include "codegen/conv/shared/sites.h"
 
 ConvKernel conv_kernel(Lowering *l, Val id, bool workspace) {
     const Graph *g = lowering_graph(l);
@@ -56,6 +56,12 @@ char *conv_key(const ConvKernel *k, const char *what) {
     const char *mode = lowering_graph(k->l)->mode == MODE_INFER ? "infer" : "train"; /* it shapes the pieces: conv_few_pieces */
     const char *choice = choice_text(arena, &lowering_site(k->l, k->id)->choice);
     return arena_printf(arena, "%s|%s|%s|%s", value_key(k->l, k->id), what, choice, mode);
+}
+
+RtKind conv_kind(const ConvKernel *k) {
+    return k->v->op == OP_CONV2D            ? RT_KIND_FORWARD
+           : k->v->op == OP_CONV2D_BWD_DATA ? RT_KIND_BACKWARD_DATA
+                                            : RT_KIND_BACKWARD_WEIGHTS;
 }
 
 double conv_flops(const ConvShape *s) {

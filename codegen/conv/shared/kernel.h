@@ -31,6 +31,7 @@ void conv_kernel_filters(ConvKernel *k, uint64_t offset, uint64_t bytes);
  */
 ConvKernel conv_kernel_behind(ConvKernel k, uint32_t first);
 char *conv_key(const ConvKernel *k, const char *what); /* value_key and which of the value's kernels */
+RtKind conv_kind(const ConvKernel *k);                 /* by the value's op */
 char *conv_name(const ConvKernel *k, const ConvShape *s, const char *suffix);
 double conv_flops(const ConvShape *s);
 double conv_bytes(const ConvKernel *k);                     /* arguments and wanted results once */

@@ -29,10 +29,10 @@ typedef struct ConvPairMethod {
 
 enum { CONV_MAX_SIZES = 8 };
 struct ConvMethod {
-    const char *name;  /* "winograd": what --conv and choice texts say */
-    const char *sizes; /* how choice texts call its sizes: "block"; NULL: it has none */
-    int nsizes;        /* "block 16", "tile 1x8x2" */
-    bool last_resort;  /* by itself the cost model only takes it where nothing else applies */
+    const char *name;                      /* "winograd": what --conv and choice texts say */
+    const char *sizes;                     /* how choice texts call its sizes: "block"; NULL: it has none */
+    int nsizes;                            /* "block 16", "tile 1x8x2" */
+    bool last_resort;                      /* by itself the cost model only takes it where nothing else applies */
     bool (*applies)(const ConvProblem *p); /* NULL: to everything */
     /* NULL: not by these sizes. Sizes of 0 are the method's own. */
     const void *(*plan)(Arena *arena, const ConvProblem *p, const ConvChoice *choice);

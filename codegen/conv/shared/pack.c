@@ -1,6 +1,6 @@
 /* Filters in the orders that kernels want them. Stored: [O block][I block][kh][kw][I in V][O in V], I counted per group. */
-#include "codegen/emit/bf16.h"
 #include "codegen/conv/shared/pack.h"
+#include "codegen/emit/bf16.h"
 
 /* The V x V matrix of the rows transposed, in log2(V) rounds of interleaving row i with row i + V/2. */
 void pack_transpose(Emitter *e, LLVMValueRef *row) {
@@ -37,7 +37,7 @@ void lower_pack_tiles(ConvKernel *k, const Correlation *c, int64_t pair, Place t
     char *key = arena_printf(lowering_arena(k->l), "pack-tiles %s %lld taps, blocks %lld %lld, pairs of %lld",
                              c->transposed ? "transposed" : "plain", (long long)taps, (long long)inner, (long long)outer,
                              (long long)pair);
-    if (kernel_begin(k->l, c->transposed ? "conv_pack_transposed" : "conv_pack_pairs", key, 2, &kernel)) {
+    if (kernel_begin(k->l, RT_KIND_FILTERS, c->transposed ? "conv_pack_transposed" : "conv_pack_pairs", key, 2, &kernel)) {
         LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, outer), "");
         LLVMValueRef ib = LLVMBuildURem(e->b, e->piece, emit_int(e, outer), "");
         Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, inner), 1, 0, NULL);
@@ -53,7 +53,7 @@ void lower_pack_tiles(ConvKernel *k, const Correlation *c, int64_t pair, Place t
     }
     double bytes = 2.0 * (double)(c->out_blocks * inner * taps * tile) * sizeof(float);
     Place places[] = {k->places[1], to};
-    kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, bytes);
+    kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, (KernelCost){0, bytes});
 }
 
 uint64_t pack_tiles_bytes(const Correlation *c, int64_t pair) {

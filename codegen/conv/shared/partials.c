@@ -4,9 +4,7 @@
 enum { MAX_PARTIALS = 16, SUM_VECTORS = 64 };
 static const int64_t partial_limit = 64 << 20; /* bytes of all partials */
 
-int64_t weights_columns(const ConvShape *s) {
-    return (s->out[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1;
-}
+int64_t weights_columns(const ConvShape *s) { return (s->out[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1; }
 
 /* Bands of rows that both operands find room for. */
 static void plan_bands(WeightsPlan *p, const WeightsWay *way) {
@@ -64,9 +62,9 @@ void lower_sum_partials(ConvKernel *k, const WeightsPlan *p) {
     Emitter *e = k->e;
     int64_t vectors = p->dw_floats / e->V;
     Kernel *kernel;
-    char *key = arena_printf(lowering_arena(k->l), "sum-partials %lld of %lld", (long long)p->image_groups,
-                             (long long)p->dw_floats);
-    if (kernel_begin(k->l, "conv_sum_partials", key, 2, &kernel)) {
+    char *key =
+        arena_printf(lowering_arena(k->l), "sum-partials %lld of %lld", (long long)p->image_groups, (long long)p->dw_floats);
+    if (kernel_begin(k->l, RT_KIND_REDUCTION, "conv_sum_partials", key, 2, &kernel)) {
         LLVMValueRef lo = emit_mul_int(e, e->piece, SUM_VECTORS), workspace = emit_buffer(e, 0);
         LLVMValueRef hi = emit_min_int(e, emit_add_int(e, lo, emit_int(e, SUM_VECTORS)), emit_int(e, vectors));
         Loop vector = loop_begin(e, lo, hi, 1, 0, NULL);
@@ -80,5 +78,5 @@ void lower_sum_partials(ConvKernel *k, const WeightsPlan *p) {
         kernel_end(k->l, 0);
     }
     Place places[] = {k->places[k->workspace_buffer], k->places[k->result_buffer[0]]};
-    kernel_call(k->l, kernel, k->id, places, 2, divide_up(vectors, SUM_VECTORS), 0, (double)p->partial_bytes);
+    kernel_call(k->l, kernel, k->id, places, 2, divide_up(vectors, SUM_VECTORS), (KernelCost){0, (double)p->partial_bytes});
 }

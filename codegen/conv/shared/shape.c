@@ -22,9 +22,7 @@ static ConvShape shape_of(const Graph *g, const Value *v, int64_t V) {
 
 ConvProblem conv_problem(const Target *t, const Graph *g, Val id) {
     const Value *v = &g->value[id];
-    ConvDirection direction = v->op == OP_CONV2D            ? CONV_FORWARD
-                              : v->op == OP_CONV2D_BWD_DATA ? CONV_DATA
-                                                            : CONV_WEIGHTS;
+    ConvDirection direction = v->op == OP_CONV2D ? CONV_FORWARD : v->op == OP_CONV2D_BWD_DATA ? CONV_DATA : CONV_WEIGHTS;
     return (ConvProblem){.t = t, .g = g, .id = id, .v = v, .direction = direction, .s = shape_of(g, v, t->lanes)};
 }
 

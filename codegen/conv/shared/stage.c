@@ -8,8 +8,8 @@
  *
  * The loops behind it then need no bounds checks. It costs a few per cent, and the prologue comes free with it.
  */
-#include "codegen/emit/bf16.h"
 #include "codegen/conv/shared/stage.h"
+#include "codegen/emit/bf16.h"
 
 enum { STAGE_UNROLL = 4 };
 

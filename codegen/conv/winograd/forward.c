@@ -88,7 +88,7 @@ static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from)
     char *key = arena_printf(lowering_arena(k->l), "winograd-filters %lld x %lld, columns %lld, %s, %s", (long long)c->in_blocks,
                              (long long)c->out_blocks, (long long)columns, c->transposed ? "transposed" : "plain",
                              p->tiles.form == &wino_plain ? "stride 1" : "stride 2");
-    if (kernel_begin(k->l, "winograd_filters", key, 2, &kernel)) {
+    if (kernel_begin(k->l, RT_KIND_FILTERS, "winograd_filters", key, 2, &kernel)) {
         LLVMValueRef source = emit_buffer(e, 0), target = emit_buffer(e, 1);
         LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, columns), "");
         LLVMValueRef column = LLVMBuildURem(e->b, e->piece, emit_int(e, columns), "");
@@ -108,7 +108,7 @@ static void lower_filter_transform(ConvKernel *k, const WinoPlan *p, Place from)
     }
     double weights = (double)(c->in_blocks * c->out_blocks * tap);
     Place places[] = {from, k->places[k->filters_buffer]};
-    kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, 0, (9 + WINO_FILTERS) * weights * sizeof(float));
+    kernel_call(k->l, kernel, k->id, places, 2, c->out_blocks, (KernelCost){0, (9 + WINO_FILTERS) * weights * sizeof(float)});
 }
 
 /* Between the tiles: asks for this share of what comes next. */
@@ -365,11 +365,11 @@ void wino_lower(Lowering *l, Val v, const WinoPlan *p) {
     const Correlation *c = &p->c;
     wino_lower_filters(k, p);
     Kernel *kernel;
-    if (kernel_begin(k->l, conv_name(k, &p->s, "_winograd"), conv_key(k, "winograd"), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, conv_kind(k), conv_name(k, &p->s, "_winograd"), conv_key(k, "winograd"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         emit_winograd(k, p);
         kernel_end(k->l, p->scratch_bytes);
     }
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, wino_pieces(p), conv_flops(&p->s), conv_bytes(k));
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, wino_pieces(p), (KernelCost){conv_flops(&p->s), conv_bytes(k)});
     if (p->bands > 1) finish_combine_sums(k, c->N, c->channels_out, p->bands);
 }

@@ -102,15 +102,15 @@ static void lower(Lowering *l, Val data, Val weights, const void *plan) {
     Place *places = pair_places(&d, &w);
     Kernel *kernel;
     char *name = arena_printf(lowering_arena(l), "conv2d_bwd_3x3_c%d_%d_winograd", (int)s->I, (int)s->O);
-    if (kernel_begin(l, name, pair_key(&d, weights), d.nplaces + w.nplaces, &kernel)) {
+    if (kernel_begin(l, RT_KIND_BACKWARD, name, pair_key(&d, weights), d.nplaces + w.nplaces, &kernel)) {
         ConvKernel behind = conv_kernel_behind(w, d.nplaces);
         conv_kernel_bind(&d);
         conv_kernel_bind(&behind);
         emit_backward(&d, &behind, p);
         kernel_end(l, p->weights.scratch_bytes);
     }
-    kernel_call(l, kernel, data, places, d.nplaces + w.nplaces, p->weights.partials.image_groups, 2 * conv_flops(s),
-                pair_bytes(&d, &w));
+    kernel_call(l, kernel, data, places, d.nplaces + w.nplaces, p->weights.partials.image_groups,
+                (KernelCost){2 * conv_flops(s), pair_bytes(&d, &w)});
     lower_sum_partials(&w, &p->weights.partials);
 }
 

@@ -1,5 +1,5 @@
-/* Winograd F(4x4, 3x3): the transforms of one tile over V channels (Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, eqs. 8, 12,
- * with the interpolation points 0, 1, -1, 2, -2, infinity).
+/* Winograd F(4x4, 3x3): the transforms of one tile over V channels (Lavin & Gray, "Fast Algorithms for Convolutional Neural
+ * Networks", 2016, eqs. 8, 12, with the interpolation points 0, 1, -1, 2, -2, infinity).
  *
  *     Y = A' [ (G g G') o (B' d B) ] A         d 6x6 input, g 3x3 filter, Y 4x4 output, o elementwise, summed over channels
  *

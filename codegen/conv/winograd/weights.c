@@ -174,11 +174,13 @@ static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
 void wino_lower_weights(Lowering *l, Val v, const WinoWeightsPlan *p) {
     ConvKernel kernel_of = conv_kernel(l, v, true), *k = &kernel_of;
     Kernel *kernel;
-    if (kernel_begin(k->l, conv_name(k, &p->partials.s, "_winograd"), conv_key(k, "winograd-weights"), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, RT_KIND_BACKWARD_WEIGHTS, conv_name(k, &p->partials.s, "_winograd"), conv_key(k, "winograd-weights"),
+                     k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         emit_gradient(k, p);
         kernel_end(k->l, p->scratch_bytes);
     }
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->partials.image_groups, conv_flops(&p->partials.s), conv_bytes(k));
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->partials.image_groups,
+                (KernelCost){conv_flops(&p->partials.s), conv_bytes(k)});
     if (k->result_buffer[0] != NO_BUFFER) lower_sum_partials(k, &p->partials);
 }

@@ -8,9 +8,7 @@ static const double rate = 1.7; /* multiply-adds a cycle, of two */
 /* Vector instructions to transform a tile of one channel block of dY for the weights' gradient; one filter. */
 enum { GRADIENT_TRANSFORM = 150, FILTER_TRANSFORM = 120 };
 
-static bool applies(const ConvProblem *p) {
-    return p->direction == CONV_WEIGHTS ? wino_weights_applies(p) : wino_applies(p);
-}
+static bool applies(const ConvProblem *p) { return p->direction == CONV_WEIGHTS ? wino_weights_applies(p) : wino_applies(p); }
 
 bool wino_block_fits(const ConvChoice *choice) { return choice->sizes[0] <= MAX_BLOCK; }
 
@@ -34,8 +32,8 @@ uint32_t wino_candidates(const ConvProblem *p, int64_t own, ConvChoice *out) {
 }
 
 static uint32_t candidates(const ConvProblem *p, const void *own, ConvChoice *out) {
-    int64_t block = p->direction == CONV_WEIGHTS ? ((const WinoWeightsPlan *)own)->tiles.block
-                                                 : ((const WinoPlan *)own)->tiles.block;
+    int64_t block =
+        p->direction == CONV_WEIGHTS ? ((const WinoWeightsPlan *)own)->tiles.block : ((const WinoPlan *)own)->tiles.block;
     return wino_candidates(p, block, out);
 }
 

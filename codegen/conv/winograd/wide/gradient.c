@@ -97,11 +97,11 @@ void wide_lower_weights(Lowering *l, Val v, const WideWeightsPlan *p) {
     Kernel *kernel;
     wide_lower_planes(&k, &p->tiles, &p->x);
     wide_lower_planes(&k, &p->tiles, &p->dy);
-    if (kernel_begin(l, conv_name(&k, &p->s, "_wide"), conv_key(&k, "wide weights"), k.nplaces, &kernel)) {
+    if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_wide"), conv_key(&k, "wide weights"), k.nplaces, &kernel)) {
         conv_kernel_bind(&k);
         emit_gradient(&k, p);
         kernel_end(l, p->scratch);
     }
     int64_t pieces = p->s.out_blocks / p->columns * divide_up(p->s.in_blocks, p->part);
-    kernel_call(l, kernel, v, k.places, k.nplaces, pieces, conv_flops(&p->s), conv_bytes(&k));
+    kernel_call(l, kernel, v, k.places, k.nplaces, pieces, (KernelCost){conv_flops(&p->s), conv_bytes(&k)});
 }

@@ -181,10 +181,10 @@ void wide_lower(Lowering *l, Val v, const WidePlan *p) {
     ConvKernel k = conv_kernel(l, v, true);
     Kernel *kernel;
     wide_lower_planes(&k, &p->tiles, &p->in);
-    if (kernel_begin(l, conv_name(&k, &p->s, "_wide"), conv_key(&k, "wide"), k.nplaces, &kernel)) {
+    if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_wide"), conv_key(&k, "wide"), k.nplaces, &kernel)) {
         conv_kernel_bind(&k);
         emit_wide(&k, p);
         kernel_end(l, p->scratch);
     }
-    kernel_call(l, kernel, v, k.places, k.nplaces, wide_pieces(p), conv_flops(&p->s), conv_bytes(&k));
+    kernel_call(l, kernel, v, k.places, k.nplaces, wide_pieces(p), (KernelCost){conv_flops(&p->s), conv_bytes(&k)});
 }

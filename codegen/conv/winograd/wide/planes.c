@@ -91,11 +91,11 @@ static void transform_image(ConvKernel *k, const WideTiles *tiles, const WidePla
 void wide_lower_planes(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p) {
     Kernel *kernel;
     char *what = arena_printf(lowering_arena(k->l), "wide planes of %d", p->operand);
-    if (kernel_begin(k->l, "winograd_planes", conv_key(k, what), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, conv_kind(k), "winograd_planes", conv_key(k, what), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         transform_image(k, tiles, p, k->e->piece);
         kernel_end(k->l, stage_block_bytes(&p->stage));
     }
     double bytes = (double)p->bytes + place_bytes(k->places[p->operand], k->arg_type[p->operand]);
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, tiles->N, 0, bytes);
+    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, tiles->N, (KernelCost){0, bytes});
 }
