@@ -6,7 +6,6 @@
  * netc links. Executables have told it then (standalone/main.c); in a library it may serve others too. */
 #include "runtime/abi.h"
 #include <cblas.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +43,8 @@ bool rt_gemm_load(char *why, size_t why_size) {
 
 static void prepare(void) {}
 #else
+#include <pthread.h>
+
 static __typeof__(&cblas_sgemm) const sgemm = cblas_sgemm;
 static __typeof__(&blas_memory_alloc) const memory_alloc = blas_memory_alloc;
 static __typeof__(&blas_memory_free) const memory_free = blas_memory_free;

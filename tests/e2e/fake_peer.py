@@ -1,5 +1,6 @@
 """A peer for tests/e2e/bench.py: speaks as bench/peer.py says, and computes nothing. Its modes are what it can do wrong."""
 import json
+import signal
 import sys
 
 MODES = "fast slow fast-bf16 dies lies babbles errs stops"
@@ -19,6 +20,7 @@ for value in graph["values"]:
         for d in value["type"]["shape"]:
             count *= d
         parameters += count
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # netc does not listen any more to one that it has found out
 print("hello" if mode == "babbles" else f"ready {parameters + (mode == 'lies')} 1000000000", flush=True)
 what = next(a.split("=")[1] for a in sys.argv if a.startswith("--what="))
 for kind, wanted, count in ("losses", what != "infer", job["steps"]), ("scores", what != "train", job["scores"]):
