@@ -29,7 +29,10 @@ static inline Graph *net_graph(const char *text, Mode mode, int64_t batch, bool 
     ck_assert_msg(done, "%s", text);
     graph_free(model.graph);
     diag_free(diag);
-    return result.graph;
+    Graph *g = result.graph;
+    result.graph = NULL;
+    passes_result_free(&result);
+    return g;
 }
 
 static inline double largest_element(const Tensor *t) {
