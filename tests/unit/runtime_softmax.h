@@ -197,12 +197,26 @@ static inline void softmax_program(Softmax *x, int64_t batch, int64_t channels, 
     memcpy(x->prepare_refs, ((RtRef[]){{RT_CONSTANT, 0}, {RT_PARAMS, 0}, {RT_FOLDED, 0}}), sizeof x->prepare_refs);
     memcpy(x->eval_refs, ((RtRef[]){{RT_CONSTANT, 0}, {RT_IMAGES, 0}, {RT_FOLDED, 0}, {RT_FOLDED, weight}, {RT_LOGITS, 0}}),
            sizeof x->eval_refs);
-    x->train[0] = (RtCall){softmax_forward, "forward", "forward", x->forward_refs, 8, batch, 0, 0};
-    x->train[1] = (RtCall){softmax_gradient, "gradient", "gradient", x->gradient_refs, 4, blocks, 0, 0};
-    x->train[2] = (RtCall){softmax_finish, "finish", "finish", x->finish_refs, 8, 1, 0, 0};
-    x->update[0] = (RtCall){softmax_sgd, "update", "update", x->update_refs, 5, (x->shape.params + 255) / 256, 0, 0};
-    x->prepare[0] = (RtCall){softmax_prepare, "prepare", "prepare", x->prepare_refs, 3, 1, 0, 0};
-    x->eval[0] = (RtCall){softmax_eval, "eval", "eval", x->eval_refs, 5, batch, 0, 0};
+    x->train[0] = (RtCall){
+        .kernel = softmax_forward, .name = "forward", .label = "forward", .refs = x->forward_refs, .nrefs = 8, .pieces = batch};
+    x->train[1] = (RtCall){.kernel = softmax_gradient,
+                           .name = "gradient",
+                           .label = "gradient",
+                           .refs = x->gradient_refs,
+                           .nrefs = 4,
+                           .pieces = blocks};
+    x->train[2] =
+        (RtCall){.kernel = softmax_finish, .name = "finish", .label = "finish", .refs = x->finish_refs, .nrefs = 8, .pieces = 1};
+    x->update[0] = (RtCall){.kernel = softmax_sgd,
+                            .name = "update",
+                            .label = "update",
+                            .refs = x->update_refs,
+                            .nrefs = 5,
+                            .pieces = (x->shape.params + 255) / 256};
+    x->prepare[0] = (RtCall){
+        .kernel = softmax_prepare, .name = "prepare", .label = "prepare", .refs = x->prepare_refs, .nrefs = 3, .pieces = 1};
+    x->eval[0] =
+        (RtCall){.kernel = softmax_eval, .name = "eval", .label = "eval", .refs = x->eval_refs, .nrefs = 5, .pieces = batch};
     x->program = (RtProgram){.abi_version = RT_ABI_VERSION,
                              .model = "softmax",
                              .target = "C, 16 lanes",
