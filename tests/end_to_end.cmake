@@ -10,7 +10,7 @@ foreach(folder ${golden_folders})
 endforeach()
 find_program(PYTHON3 python3 PATHS /usr/bin NO_DEFAULT_PATH) # the system's, which Debian's python3-torch belongs to
 find_program(PYTHON3 python3 REQUIRED)
-foreach(name learns same_bits tune bf16 compile_cache bench build_cross failures nonfinite input_files strict_json predict_pictures memory memory_limit passes trainings runs torch_trajectory torch_statistics)
+foreach(name learns same_bits tune bf16 compile_cache bench build_cross failures nonfinite input_files strict_json predict_pictures memory memory_limit passes trainings torch_trajectory torch_statistics)
   add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
   set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
 endforeach()
@@ -32,7 +32,7 @@ if(NOT NETC_SANITIZE) # what they compute is the frameworks' and the evaluator's
   set_tests_properties(random_nets PROPERTIES LABELS e2e TIMEOUT 900)
 endif()
 if(NOT NETC_SANITIZE) # the archive of a sanitized build needs the sanitizer's runtime, and a sanitizer terabytes of addresses
-  foreach(name openblas build_executable build_cpus chroot_cifar10 build_library torch_library package)
+  foreach(name runs openblas build_executable build_cpus chroot_cifar10 build_library torch_library package)
     add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
     set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
   endforeach()

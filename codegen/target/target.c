@@ -28,11 +28,13 @@ LLVMTargetMachineRef target_machine(const Target *t) {
     return new_machine(LLVMGetTargetMachineTarget(t->machine), t->triple, t->cpu, t->features);
 }
 
-static int true_stderr = -1; /* while LLVM's is caught */
+static pthread_mutex_t catching_one = PTHREAD_MUTEX_INITIALIZER; /* stderr is the process's: one thread at a time catches it */
+static int true_stderr = -1;                                     /* while LLVM's is caught */
 
 /* Creates the machine. LLVM's only word on a CPU name that it does not know is a line on stderr, so that is caught. */
 static LLVMTargetMachineRef create_machine(LLVMTargetRef target, const char *triple, const char *cpu, const char *features,
                                            bool *unknown) {
+    pthread_mutex_lock(&catching_one);
     fflush(stderr);
     int saved = dup(STDERR_FILENO), caught = memfd_create("netc-stderr", MFD_CLOEXEC);
     bool catching = saved >= 0 && caught >= 0 && dup2(caught, STDERR_FILENO) >= 0;
@@ -49,6 +51,7 @@ static LLVMTargetMachineRef create_machine(LLVMTargetRef target, const char *tri
     }
     if (saved >= 0) close(saved);
     if (caught >= 0) close(caught);
+    pthread_mutex_unlock(&catching_one);
     return machine;
 }
 
