@@ -164,9 +164,10 @@ static void patch32(char *at, uint32_t keep, uint32_t bits) {
     memcpy(at, &word, sizeof word);
 }
 
-/* One relocation: what the ABI calls S + A, and P. The mapping is far smaller than any reach within it. False: unknown. */
-static bool relocate(uint32_t type, char *at, int64_t value) {
-    int64_t distance = value - (int64_t)(intptr_t)at;
+/* One relocation: what the ABI calls S + A, and P. The mapping is far smaller than any reach within it. Addresses wrap around, as
+ * the ABI says: a damaged addend gives a wrong address, never undefined arithmetic. False: unknown. */
+static bool relocate(uint32_t type, char *at, uint64_t value) {
+    int64_t distance = (int64_t)(value - (uint64_t)(uintptr_t)at);
     (void)distance;
     switch (type) {
 #if defined(__x86_64__)
@@ -179,7 +180,7 @@ static bool relocate(uint32_t type, char *at, int64_t value) {
     case R_AARCH64_JUMP26:
     case R_AARCH64_CALL26: patch32(at, 0xfc000000, (uint32_t)(distance >> 2) & 0x03ffffff); return true;
     case R_AARCH64_ADR_PREL_PG_HI21: {
-        int64_t pages = (value >> 12) - ((int64_t)(intptr_t)at >> 12);
+        int64_t pages = ((int64_t)value >> 12) - ((int64_t)(intptr_t)at >> 12);
         patch32(at, 0x9f00001f, (uint32_t)(pages & 3) << 29 | (uint32_t)(pages >> 2 & 0x7ffff) << 5);
         return true;
     }
@@ -217,7 +218,7 @@ static bool relocate_section(Loader *l, uint32_t object, const Elf64_Shdr *table
         char *to = symbol_address(l, object, &symbols, ELF64_R_SYM(rela[i].r_info));
         if (!to) return *l->why ? false : refuse(l, "is damaged");
         char *at = l->memory + l->place[object][table->sh_info] + offset;
-        if (!relocate((uint32_t)ELF64_R_TYPE(rela[i].r_info), at, (int64_t)(intptr_t)to + rela[i].r_addend))
+        if (!relocate((uint32_t)ELF64_R_TYPE(rela[i].r_info), at, (uint64_t)(uintptr_t)to + (uint64_t)rela[i].r_addend))
             return refuse(l, "has a relocation of an unknown kind");
     }
     return true;
