@@ -16,6 +16,8 @@ foreach(name learns same_bits tune bf16 compile_cache bench build_cross failures
 endforeach()
 # Every include and every call between files, against the table in ARCHITECTURE.md.
 add_test(NAME plugin_version COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/plugin_version.py ${CMAKE_COMMAND} ${CMAKE_BINARY_DIR})
+# Faults that tests/mutants/run plants still find their text (the run itself takes hours).
+add_test(NAME mutants_apply COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/mutants/run --check ${CMAKE_BINARY_DIR})
 add_test(NAME rooms COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/rooms.py ${CMAKE_BINARY_DIR})
 # Habits: few checks of clang-tidy, and clang-format. In one build only, since they look at text.
 if(NOT NETC_SANITIZE)
