@@ -163,6 +163,7 @@ int session_graph(Session *session, Mode mode, bool through_passes) {
         *model = (Model){0};
         return session_compile_failed(session);
     }
+    session_print_diagnostics(session); /* warnings */
     int status = through_passes && mode == MODE_TRAIN ? session_fit_memory(session, model->graph) : EXIT_OK;
     return status || !through_passes ? status : session_passes(session, model->graph, result);
 }

@@ -179,6 +179,24 @@ static void state_outputs(Compiler *c) {
     }
 }
 
+/* A value is its own mean: what batch_norm gives is its bias. Said of the first; a net of many such has one cause. */
+static void warn_of_single_values(const Compiler *c) {
+    const Graph *g = c->ev.graph;
+    uint32_t found = 0;
+    Val first = NO_VAL;
+    for (uint32_t i = 0; i < c->ev.nbatch_norms; i++) {
+        Type type = g->value[c->ev.batch_norm[i]].type;
+        if (type_elements(type) == type.dim[1] && found++ == 0) first = c->ev.batch_norm[i];
+    }
+    if (!found) return;
+    const char *others = found == 1 ? "" : arena_printf(c->ev.arena, " (the first of %u such)", found);
+    diag_report(
+        c->ev.diag, SEV_WARNING, g->value[first].span,
+        "'batch_norm' of %s%s has a single value per channel: in training its result is its bias, whatever the input, and "
+        "nothing in front of it learns; a larger batch has more",
+        type_text(c->ev.arena, g->value[first].type), others);
+}
+
 static void train_outputs(Compiler *c) {
     Eval *ev = &c->ev;
     ValueSpec spec = {.op = OP_INPUT, .attrs.param.name = "labels", .declared = {DT_I32, 1, {ev->batch}}, .name = "labels"};
@@ -194,6 +212,7 @@ static void train_outputs(Compiler *c) {
     graph_output(ev->graph, OUT_LOSS, loss, NULL);
     graph_output(ev->graph, OUT_CORRECT, correct, NULL);
     state_outputs(c);
+    warn_of_single_values(c);
 }
 
 static void finish(Compiler *c) {

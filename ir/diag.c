@@ -23,7 +23,7 @@ struct Diag {
     Source *source;
     uint32_t nsources, source_capacity;
     Message *message;
-    uint32_t nmessages, message_capacity;
+    uint32_t nmessages, message_capacity, printed;
     int errors;
     bool system_failed;
 };
@@ -168,9 +168,9 @@ static void print_message(const Diag *diag, const Message *message, const Style 
     if (source && message->severity != SEV_NOTE) print_excerpt(source, message->span, line, style, out);
 }
 
-void diag_print(const Diag *diag, FILE *out, bool color) {
+void diag_print(Diag *diag, FILE *out, bool color) {
     const Style *style = color ? &colored : &plain;
-    for (uint32_t i = 0; i < diag->nmessages; i++) print_message(diag, &diag->message[i], style, out);
+    while (diag->printed < diag->nmessages) print_message(diag, &diag->message[diag->printed++], style, out);
     int dropped = diag->errors - MAX_ERRORS;
     if (dropped == 1) fprintf(out, "%serror:%s 1 more error is not shown\n", style->severity[SEV_ERROR], style->off);
     if (dropped > 1) {

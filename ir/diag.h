@@ -43,5 +43,7 @@ void diag_cannot_read(Diag *diag, Span span, const char *path, const char *reaso
 bool diag_system_failed(const Diag *diag); /* was there one? */
 
 int diag_error_count(const Diag *diag);
-void diag_print(const Diag *diag, FILE *out, bool color);
+/* What has been reported since the last time: a warning is printed where it is known, and not again with an error that follows.
+ */
+void diag_print(Diag *diag, FILE *out, bool color);
 #endif

@@ -76,7 +76,7 @@ static void read_output(RtMachine *m, const Graph *g, bool bf16, Val v, uint64_t
 }
 
 /* The diagnostics as text, for `why`. */
-static void explain(const Diag *diag, char *why, size_t why_size) {
+static void explain(Diag *diag, char *why, size_t why_size) {
     TextStream out;
     text_open(&out);
     diag_print(diag, out.file, false);

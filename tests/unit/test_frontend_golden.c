@@ -68,7 +68,7 @@ static void read_directives(const char *path, Directives *d) {
 
 /* ---- what each folder is held to ---- */
 
-static char *diagnostics(const Diag *diag) {
+static char *diagnostics(Diag *diag) {
     char *text = NULL;
     size_t length;
     FILE *memory = open_memstream(&text, &length);

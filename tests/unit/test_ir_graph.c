@@ -117,7 +117,7 @@ END_TEST
 
 /* ---- diagnostics ---- */
 
-static char *printed(const Diag *diag) {
+static char *printed(Diag *diag) {
     FILE *file = tmpfile();
     ck_assert_ptr_nonnull(file);
     diag_print(diag, file, false);

@@ -11,7 +11,7 @@
 
 static Graph *small(Mode mode) { return zoo_resnet(mode, 1, 2, 4, 1, 1, false); }
 
-static char *diagnostics(const Diag *diag) {
+static char *diagnostics(Diag *diag) {
     char *text;
     size_t size;
     FILE *out = open_memstream(&text, &size);
