@@ -6,8 +6,17 @@
 #include "ir/ir.h"
 #include "runtime/abi.h"
 
-/* The machines that code can be made for, "x86_64-linux-gnu" and the like; ends with NULL. */
-const char *const *codegen_targets(void);
+/* A machine that code can be made for (target/architectures.def). */
+typedef struct CodegenTarget {
+    const char *name;           /* "x86_64-linux-gnu": what --target says */
+    const char *levels;         /* CPUs that an executable gets code for unless it is told, least first: "x86-64-v3,x86-64-v4" */
+    const char *least;          /* CPU that can do what all of them can: "generic" */
+    const char *dynamic_linker; /* that its executables ask for */
+    const char *debian;         /* its name in Debian's packages */
+} CodegenTarget;
+const CodegenTarget *codegen_target_at(uint32_t i);    /* NULL behind the last */
+const CodegenTarget *codegen_target(const char *name); /* NULL: there is none */
+void codegen_target_names(char *text, size_t size);    /* of all, for a sentence: "a, b and c" */
 
 /* Which of the names in runtime/cpu_features.def code for this CPU may use, split by blanks. malloc'd; NULL with a diagnostic. */
 char *codegen_features(const char *target, const char *cpu, Diag *diag);
@@ -17,7 +26,7 @@ char *codegen_features(const char *target, const char *cpu, Diag *diag);
 typedef enum Precision { PRECISION_F32, PRECISION_BF16 } Precision;
 
 typedef struct CodegenOptions {
-    const char *target;     /* of an object: one of codegen_targets(); NULL: this machine's */
+    const char *target;     /* of an object: the name of a CodegenTarget; NULL: this machine's */
     const char *cpu;        /* LLVM CPU name; NULL or "native": this machine; for another target, NULL: its least */
     const ConvMethod *conv; /* --conv=: where it applies; NULL: free */
     bool no_openblas;       /* matrix products are generated instead: other bits, and no rt_sgemm */

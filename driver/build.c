@@ -176,10 +176,10 @@ static int check_output(const char *path) {
 
 static int choose_target(Build *b) {
     b->target = b->o->target ? b->o->target : NETC_TARGET;
-    for (const char *const *known = codegen_targets(); *known; known++)
-        if (!strcmp(*known, b->target)) return EXIT_OK;
-    return usage_error("build", "there is no target '%s': it is one of %s and %s", b->target, codegen_targets()[0],
-                       codegen_targets()[1]);
+    if (codegen_target(b->target)) return EXIT_OK;
+    char names[256];
+    codegen_target_names(names, sizeof names);
+    return usage_error("build", "there is no target '%s': it is one of %s", b->target, names);
 }
 
 static bool library_option(const Options *o) { return o->weights || o->embed_weights || o->prefix || o->header || o->data; }

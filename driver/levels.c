@@ -79,10 +79,17 @@ static int add_native(Levels *levels, const char *target) {
 
 int levels_choose(Levels *levels, const char *target, const char *list, bool one) {
     *levels = (Levels){0};
-    bool cross = target_is_cross(target), x86 = !strncmp(target, "x86_64", 6);
+    bool cross = target_is_cross(target);
+    const char *usual = codegen_target(target)->levels;
     if (list) return add_list(levels, target, list);
-    if (one) return add_list(levels, target, !cross ? "native" : x86 ? "x86-64-v3" : "generic");
-    int status = add_list(levels, target, x86 ? "x86-64-v3,x86-64-v4" : "generic");
+    if (one && !cross) return add_list(levels, target, "native");
+    if (one) {
+        char *least = join("%.*s", (int)strcspn(usual, ","), usual);
+        int status = add_list(levels, target, least);
+        free(least);
+        return status;
+    }
+    int status = add_list(levels, target, usual);
     return status || cross ? status : add_native(levels, target);
 }
 

@@ -2,6 +2,7 @@
  * driver: it knows where the C library is. For another target it is the cross compiler, or clang told the target. */
 #include "driver/linker.h"
 #include "cli/report.h"
+#include "codegen/codegen.h"
 #include "driver/process.h"
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@ static int no_linker(const char *target, const char *cross_gcc) {
                     "there is no linker: install gcc, clang, or lld and libc6-dev; or make an object with --emit=obj");
     return fail(EXIT_INPUT,
                 "there is no linker for '%s': install '%s' (Debian's package gcc-%s), or make an object with --emit=obj", target,
-                cross_gcc, !strncmp(target, "x86_64", 6) ? "x86-64-linux-gnu" : target);
+                cross_gcc, codegen_target(target)->debian);
 }
 
 int linker_run(const char *target, char **argument, int n, const char *hint) {

@@ -1,6 +1,7 @@
 /* Linking an executable without a compiler driver: by ld.lld or ld, told what cc would tell it. The C library's start files are
  * looked for in the usual multiarch directories, libgcc in GCC's; Debian's packages are libc6-dev and libgcc-12-dev. */
 #include "cli/report.h"
+#include "codegen/codegen.h"
 #include "driver/linker.h"
 #include "driver/process.h"
 #include <glob.h>
@@ -64,7 +65,6 @@ static void add_linker_words(Words *w, const char *list) {
 }
 
 static void begin(Words *w, const char *target, bool is_static, const char *libc, const char *gcc) {
-    bool x86 = !strncmp(target, "x86_64", 6);
     add(w, NULL); /* the linker's name */
     add(w, join("-pie"));
     add(w, join("--eh-frame-hdr"));
@@ -72,7 +72,7 @@ static void begin(Words *w, const char *target, bool is_static, const char *libc
         add_linker_words(w, "-static,--no-dynamic-linker,-z,text");
     } else {
         add(w, join("-dynamic-linker"));
-        add(w, join(x86 ? "/lib64/ld-linux-x86-64.so.2" : "/lib/ld-linux-aarch64.so.1"));
+        add(w, join("%s", codegen_target(target)->dynamic_linker));
     }
     add(w, join("%s/%s", libc, is_static ? "rcrt1.o" : "Scrt1.o"));
     add(w, join("%s/crti.o", libc));

@@ -1,6 +1,7 @@
-/* bf16 in vector code: one instruction where AVX512_BF16 is, else integer arithmetic on the bits of an f32, which every target
+/* bf16 in vector code: one instruction where the target has it, else integer arithmetic on the bits of an f32, which every target
  * has. */
 #include "codegen/emit/bf16.h"
+#include <string.h>
 
 /* `type` with elements of another kind: itself a scalar or a vector of `lanes`. */
 static LLVMTypeRef like(LLVMValueRef model, LLVMTypeRef element) {
@@ -49,8 +50,8 @@ LLVMValueRef bf16_pair(Emitter *e, LLVMValueRef low, LLVMValueRef high) {
 }
 
 LLVMValueRef bf16_dot(Emitter *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef acc) {
-    static const char name[] = "llvm.x86.avx512bf16.dpbf16ps.512";
-    unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
+    const char *name = e->target->vectors->bf16_dot;
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
     LLVMTypeRef halves = LLVMVectorType(LLVMBFloatTypeInContext(e->context), 2 * (unsigned)e->V);
     LLVMValueRef args[3] = {acc, LLVMBuildBitCast(e->b, a, halves, ""), LLVMBuildBitCast(e->b, b, halves, "")};
     LLVMTypeRef type = LLVMIntrinsicGetType(e->context, id, NULL, 0);

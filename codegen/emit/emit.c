@@ -102,9 +102,10 @@ void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers) {
     LLVMSetAlignment(e->fn, 64); /* where the code lies in memory then does not depend on what lies before it */
     add_attribute(e, whole, "target-cpu", e->target->cpu);
     add_attribute(e, whole, "target-features", e->target->features);
-    if (e->V == 16) { /* CPUs whose tuning prefers 256 bits still have the wider registers that the layout is made for */
-        add_attribute(e, whole, "prefer-vector-width", "512");
-        add_attribute(e, whole, "min-legal-vector-width", "512");
+    const char *width = e->target->vectors->tuning;
+    if (width) { /* CPUs whose tuning prefers 256 bits still have the wider registers that the layout is made for */
+        add_attribute(e, whole, "prefer-vector-width", width);
+        add_attribute(e, whole, "min-legal-vector-width", width);
     }
     for (LLVMAttributeIndex i = 1; i <= 4; i++)
         if (i != 3) add_enum_attribute(e, i, "noalias", 0);
@@ -124,8 +125,8 @@ void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers) {
 
 /* Streaming stores are not ordered before the release that tells other threads the piece is done: a fence makes them so. */
 static void fence_stores(Emitter *e) {
-    static const char name[] = "llvm.x86.sse.sfence";
-    unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
+    const char *name = e->target->vectors->store_fence;
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
     LLVMValueRef fence = LLVMGetIntrinsicDeclaration(e->module, id, NULL, 0);
     LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->context, id, NULL, 0), fence, NULL, 0, "");
     e->streams = false;
@@ -357,7 +358,7 @@ void emit_store(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef 
 
 void emit_store_stream(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
     LLVMValueRef store = store_vector(e, value, base, element);
-    if (e->V != 16 || strncmp(e->target->triple, "x86_64", 6) != 0) return;
+    if (!e->target->vectors->store_fence) return;
     LLVMMetadataRef one = LLVMValueAsMetadata(LLVMConstInt(e->i32, 1, false));
     LLVMValueRef hint = LLVMMetadataAsValue(e->context, LLVMMDNodeInContext2(e->context, &one, 1));
     LLVMSetMetadata(store, LLVMGetMDKindIDInContext(e->context, "nontemporal", 11), hint);

@@ -3,9 +3,9 @@
  *
  * A table is written as the bytes it has in netc's own memory, cut where pointers stand: the C compiler has laid the structs out,
  * so their layout is said once, in abi.h. It is the same on every target: 64 bits, little-endian, natural alignment. */
+#include "codegen/link/object.h"
 #include "codegen/lower/build.h"
 #include "codegen/lower/lower.h"
-#include "codegen/link/object.h"
 #include <errno.h>
 #include <stdalign.h>
 #include <stdlib.h>

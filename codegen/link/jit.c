@@ -1,7 +1,7 @@
-/* A Program in memory: kernels are compiled or found in the cache, loaded (loader.h), and tables are filled with their
+/* A Program in memory: kernels are compiled or found in the cache, loaded (elf.h), and tables are filled with their
  * addresses. The Jit owns everything that its RtProgram points to. */
 #include "codegen/link/jit.h"
-#include "codegen/link/loader.h"
+#include "codegen/link/elf.h"
 #include "codegen/link/object.h"
 #include "codegen/lower/build.h"
 #include "runtime/cpu.h"

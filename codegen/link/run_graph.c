@@ -1,8 +1,8 @@
 /* The test door: one graph compiled whole, every leaf given and every output returned in logical order. */
 #include "codegen/link/jit.h"
 #include "codegen/lower/lower.h"
-#include "runtime/rt.h"
 #include "ir/stream.h"
+#include "runtime/rt.h"
 #include <stdlib.h>
 #include <string.h>
 

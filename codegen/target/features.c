@@ -10,16 +10,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const x86_features[] = {
-#define X86(name, ...) name,
+/* An architecture, by LLVM's name of it, and one of its features. */
+typedef struct Candidate {
+    const char *llvm, *feature;
+} Candidate;
+static const Candidate candidates[] = {
+#define X86(name, ...) {"X86", name},
+#define ARM(name, ...) {"AArch64", name},
 #include "runtime/cpu_features.def"
-    NULL};
-static const char *const arm_features[] = {
-#define ARM(name, ...) name,
-#include "runtime/cpu_features.def"
-    NULL};
+};
+enum { COUNT = sizeof candidates / sizeof candidates[0] };
 
-static const char *const *candidates(const Target *t) { return strncmp(t->triple, "x86_64", 6) ? arm_features : x86_features; }
+/* Name of the i-th candidate; NULL: it is another architecture's. */
+static const char *candidate(const Target *t, size_t i) {
+    return strcmp(candidates[i].llvm, architecture_of(t->triple)->llvm) ? NULL : candidates[i].feature;
+}
 
 static void set_attribute(LLVMValueRef fn, const char *key, const char *value) {
     LLVMAttributeRef attribute = LLVMCreateStringAttribute(LLVMGetModuleContext(LLVMGetGlobalParent(fn)), key,
@@ -45,8 +50,10 @@ static LLVMValueRef add_function(const Target *t, LLVMModuleRef module, LLVMBuil
 static LLVMValueRef add_functions(const Target *t, LLVMModuleRef module) {
     LLVMBuilderRef b = LLVMCreateBuilderInContext(LLVMGetModuleContext(module));
     LLVMValueRef caller = add_function(t, module, b, "", NULL);
-    for (const char *const *feature = candidates(t); *feature; feature++) {
-        LLVMValueRef callee = add_function(t, module, b, *feature, *feature);
+    for (size_t i = 0; i < COUNT; i++) {
+        const char *feature = candidate(t, i);
+        if (!feature) continue;
+        LLVMValueRef callee = add_function(t, module, b, feature, feature);
         LLVMPositionBuilderBefore(b, LLVMGetBasicBlockTerminator(LLVMGetEntryBasicBlock(caller)));
         LLVMBuildCall2(b, LLVMGlobalGetValueType(callee), callee, NULL, 0, "");
     }
@@ -65,10 +72,11 @@ static bool calls(LLVMValueRef caller, const char *name) {
 /* The candidates that the inliner did away with. */
 static char *list_inlined(const Target *t, LLVMValueRef caller) {
     size_t size = 1;
-    for (const char *const *feature = candidates(t); *feature; feature++) size += strlen(*feature) + 1;
+    for (size_t i = 0; i < COUNT; i++) size += strlen(candidates[i].feature) + 1;
     char *list = calloc(size, 1), *end = list;
-    for (const char *const *feature = candidates(t); list && *feature; feature++)
-        if (!calls(caller, *feature)) end = stpcpy(stpcpy(end, end == list ? "" : " "), *feature);
+    for (size_t i = 0; list && i < COUNT; i++)
+        if (candidate(t, i) && !calls(caller, candidate(t, i)))
+            end = stpcpy(stpcpy(end, end == list ? "" : " "), candidate(t, i));
     return list;
 }
 

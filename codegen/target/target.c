@@ -1,14 +1,13 @@
 /* Which machine code is made for. LLVM's C API tells a CPU's name but not what it can do, so target_open asks the code
  * generator itself: it compiles one fused multiply-add of sixteen floats, and their rounding to bf16, and looks which registers
- * and instructions the assembly uses. The answer is right for every CPU name that LLVM knows, with no table of our own to keep up
- * to date. */
+ * and instructions the assembly uses. The answer is right for every CPU name that LLVM knows; what of it follows from the
+ * architecture is a row of architectures.def. */
 #include "codegen/target/target.h"
 #include "codegen/codegen.h"
 #include <dlfcn.h>
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Core.h>
 #include <llvm-c/Support.h>
-#include <llvm-c/Target.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,11 +98,14 @@ static void add_bf16_probe(LLVMModuleRef module) {
     LLVMDisposeBuilder(b);
 }
 
-static bool probe(Target *target, char *why, size_t why_size) {
+static bool has_fma(const Architecture *a, const char *assembly) {
+    return strstr(assembly, a->fma[0]) || (a->fma[1] && strstr(assembly, a->fma[1]));
+}
+
+static bool probe(Target *target, const Architecture *architecture, char *why, size_t why_size) {
     LLVMContextRef context = LLVMContextCreate();
     LLVMModuleRef module = probe_module(context, target);
-    bool arm = strncmp(target->triple, "aarch64", 7) == 0 || strncmp(target->triple, "arm64", 5) == 0;
-    if (!arm) add_bf16_probe(module);
+    if (architecture->vectors[0].bf16_shown) add_bf16_probe(module);
     LLVMMemoryBufferRef text = NULL;
     char *message = NULL;
     bool failed = LLVMTargetMachineEmitToMemoryBuffer(target->machine, module, LLVMAssemblyFile, &message, &text);
@@ -111,12 +113,12 @@ static bool probe(Target *target, char *why, size_t why_size) {
         snprintf(why, why_size, "LLVM cannot make code for CPU '%s': %s", target->cpu, message ? message : "no reason given");
     } else {
         const char *code = LLVMGetBufferStart(text); /* ends with a 0 byte */
-        bool x86_fma = strstr(code, "vfmadd") != NULL, arm_fma = strstr(code, "fmla") || strstr(code, "fmadd");
-        target->fma = arm ? arm_fma : x86_fma;
-        target->lanes = strstr(code, "zmm") ? 16 : strstr(code, "ymm") && x86_fma ? 8 : 4;
-        target->bf16 = target->lanes == 16 && strstr(code, "vcvtneps2bf16");
+        target->fma = has_fma(architecture, code);
+        target->vectors = architecture_vectors(architecture, code, target->fma);
+        target->lanes = target->vectors->lanes;
+        target->registers = target->vectors->registers;
+        target->bf16 = target->vectors->bf16_shown && strstr(code, target->vectors->bf16_shown);
         target->map_bytes = sizeof(float);
-        target->registers = arm || target->lanes == 16 ? 32 : 16;
         LLVMDisposeMemoryBuffer(text);
     }
     LLVMDisposeMessage(message);
@@ -133,10 +135,6 @@ static char *copy_message(char *message) {
 
 /* ---- names ---- */
 
-static const char *const names[] = {"x86_64-linux-gnu", "aarch64-linux-gnu", NULL};
-
-const char *const *codegen_targets(void) { return names; }
-
 /* Loop strength reduction took a third of the compile time, and finds little to do where emitters keep an index's constant apart
  * (emit_add_int). The C API has no other way to leave a pass of the code generator out. LLVM takes each option once a process. */
 static void set_options(void) {
@@ -144,7 +142,6 @@ static void set_options(void) {
     LLVMParseCommandLineOptions(2, arguments, NULL);
 }
 
-/* LLVM's code generator for a triple; with the assembler, for inline assembly. */
 static void no_memory(void) {
     if (true_stderr >= 0) dup2(true_stderr, STDERR_FILENO);
     out_of_memory("LLVM needs more");
@@ -158,61 +155,32 @@ static void say_no_memory(void) {
     if (set_new_handler) set_new_handler(no_memory);
 }
 
-static void initialise(const char *triple) {
+static void initialise(const Architecture *architecture) {
     static pthread_once_t options = PTHREAD_ONCE_INIT;
     static pthread_once_t memory = PTHREAD_ONCE_INIT;
     pthread_once(&options, set_options);
     pthread_once(&memory, say_no_memory);
-    if (!strncmp(triple, "aarch64", 7)) {
-        LLVMInitializeAArch64TargetInfo();
-        LLVMInitializeAArch64Target();
-        LLVMInitializeAArch64TargetMC();
-        LLVMInitializeAArch64AsmPrinter();
-        LLVMInitializeAArch64AsmParser();
-    } else {
-        LLVMInitializeX86TargetInfo();
-        LLVMInitializeX86Target();
-        LLVMInitializeX86TargetMC();
-        LLVMInitializeX86AsmPrinter();
-        LLVMInitializeX86AsmParser();
-    }
+    architecture->initialise();
 }
 
-/* Triples are equal here when their architectures are: "x86_64-pc-linux-gnu" is "x86_64-linux-gnu". */
-static bool same_architecture(const char *a, const char *b) {
-    size_t length = strcspn(a, "-");
-    return strcspn(b, "-") == length && !strncmp(a, b, length);
-}
-
-static bool is_known(const char *name) {
-    for (const char *const *known = names; *known; known++)
-        if (!strcmp(*known, name)) return true;
-    return false;
-}
-
-/* LLVM's names of x86 CPUs without a 64-bit mode. It ends the process when it is to make 64-bit code for one of them, and its C
- * API tells of none beforehand (the inliner, which features.c asks, leaves this feature out of account). There will be no more.
- */
-static bool is_32_bit(const char *cpu) {
-    static const char *const old[] = {"i386",        "i486",           "i586",       "i686",         "pentium",
-                                      "pentium-mmx", "pentium_mmx",    "pentiumpro", "pentium_pro",  "pentium2",
-                                      "pentium_ii",  "pentium3",       "pentium3m",  "pentium_iii",  "pentium_iii_no_xmm_regs",
-                                      "pentium-m",   "pentium_m",      "pentium4",   "pentium4m",    "pentium_4",
-                                      "prescott",    "pentium_4_sse3", "yonah",      "lakemont",     "k6",
-                                      "k6-2",        "k6-3",           "athlon",     "athlon-tbird", "athlon-4",
-                                      "athlon-xp",   "athlon-mp",      "geode",      "winchip-c6",   "winchip2",
-                                      "c3",          "c3-2",           NULL};
-    for (const char *const *name = old; *name; name++)
+static bool lacks_64_bits(const Architecture *architecture, const char *cpu) {
+    for (const char *const *name = architecture->without_64_bits; name && *name; name++)
         if (!strcmp(*name, cpu)) return true;
     return false;
+}
+
+static void refuse_target(const char *name, char *why, size_t why_size) {
+    char names[256];
+    codegen_target_names(names, sizeof names);
+    snprintf(why, why_size, "unknown target '%s'; netc knows %s", name, names);
 }
 
 /* Triple, CPU and features; the machine's own CPU is asked for what this very one can do. */
 static bool set_names(Target *target, const char *name, const char *cpu, char *why, size_t why_size) {
     target->triple = copy_message(LLVMGetDefaultTargetTriple());
-    bool foreign = name && !same_architecture(name, target->triple), native = !cpu || !strcmp(cpu, "native");
-    if (name && !is_known(name)) {
-        snprintf(why, why_size, "unknown target '%s'; netc knows %s and %s", name, names[0], names[1]);
+    bool foreign = name && architecture_of(name) != architecture_of(target->triple), native = !cpu || !strcmp(cpu, "native");
+    if (name && !codegen_target(name)) {
+        refuse_target(name, why, why_size);
         return false;
     }
     if (foreign && cpu && native) {
@@ -224,17 +192,17 @@ static bool set_names(Target *target, const char *name, const char *cpu, char *w
         target->triple = copy_message(LLVMNormalizeTargetTriple(name));
         native = false;
     }
-    target->cpu = native ? copy_message(LLVMGetHostCPUName()) : strdup(cpu ? cpu : "generic");
+    target->cpu = native ? copy_message(LLVMGetHostCPUName()) : strdup(cpu ? cpu : codegen_target(name)->least);
     target->features = native ? copy_message(LLVMGetHostCPUFeatures()) : strdup("");
     if (!target->triple || !target->cpu || !target->features) out_of_memory("no room for the name of a target");
     return true;
 }
 
-static bool open_machine(Target *target, char *why, size_t why_size) {
+static bool open_machine(Target *target, const Architecture *architecture, char *why, size_t why_size) {
     LLVMTargetRef found = NULL;
     char *message = NULL;
     bool unknown = false;
-    initialise(target->triple);
+    initialise(architecture);
     if (LLVMGetTargetFromTriple(target->triple, &found, &message)) {
         snprintf(why, why_size, "LLVM has no target for '%s': %s", target->triple, message ? message : "no reason given");
     } else {
@@ -244,14 +212,17 @@ static bool open_machine(Target *target, char *why, size_t why_size) {
     LLVMDisposeMessage(message);
     if (unknown)
         snprintf(why, why_size, "unknown CPU '%s'; 'llc-19 -mcpu=help -mtriple=%s' lists the names", target->cpu, target->triple);
-    bool narrow = target->machine && !unknown && is_32_bit(target->cpu);
+    bool narrow = target->machine && !unknown && lacks_64_bits(architecture, target->cpu);
     if (narrow) snprintf(why, why_size, "CPU '%s' cannot run the 64-bit code that netc makes", target->cpu);
     return target->machine && !unknown && !narrow;
 }
 
 bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size) {
     *target = (Target){0};
-    if (set_names(target, name, cpu, why, why_size) && open_machine(target, why, why_size) && probe(target, why, why_size))
+    bool named = set_names(target, name, cpu, why, why_size);
+    const Architecture *architecture = named ? architecture_of(target->triple) : NULL;
+    if (named && !architecture) refuse_target(target->triple, why, why_size);
+    if (architecture && open_machine(target, architecture, why, why_size) && probe(target, architecture, why, why_size))
         return true;
     target_close(target);
     return false;

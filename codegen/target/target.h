@@ -1,6 +1,7 @@
 /* The machine that code is made for, as far as kernels care. Everything follows from LLVM's target description; no #if. */
 #ifndef NETC_CODEGEN_TARGET_H
 #define NETC_CODEGEN_TARGET_H
+#include "codegen/target/architecture.h"
 #include "ir/ir.h"
 #include <llvm-c/TargetMachine.h>
 #include <stdbool.h>
@@ -8,14 +9,15 @@
 typedef struct Target {
     LLVMTargetMachineRef machine;
     char *triple, *cpu, *features;
-    int lanes;     /* V: f32 lanes of a vector register = the channel block: 16 (AVX-512), 8 (AVX2), 4 (NEON, SSE) */
-    int registers; /* vector registers: 32 (AVX-512, AArch64) or 16 */
-    bool fma;      /* fused multiply-add in hardware */
-    bool bf16;     /* AVX512_BF16: conversions and products of bf16 pairs, with 16 lanes */
+    int lanes;                  /* V: f32 lanes of a vector register = the channel block: 16 (AVX-512), 8 (AVX2), 4 (NEON, SSE) */
+    int registers;              /* vector registers: 32 (AVX-512, AArch64) or 16 */
+    bool fma;                   /* fused multiply-add in hardware */
+    bool bf16;                  /* conversions and products of bf16 pairs (AVX512_BF16): vectors->bf16_dot */
+    const VectorLevel *vectors; /* what else can be done with vectors of this width */
     int map_bytes; /* of an element of a feature map in memory: 4 (f32), or 2 (bf16) under --precision=bf16; target_open says 4 */
 } Target;
 
-/* `name` is one of codegen_targets(), or NULL for this machine's; `cpu` as in CodegenOptions. False with a sentence in why. */
+/* `name` is the name of a CodegenTarget, or NULL for this machine's; `cpu` as in CodegenOptions. False with a sentence in why. */
 bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size);
 void target_close(Target *target);
 /* Which of the names in runtime/cpu_features.def code for this CPU may use, split by blanks. malloc'd; NULL if LLVM fails. */

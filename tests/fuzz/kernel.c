@@ -1,6 +1,6 @@
 /* Any bytes as a file of the kernel cache, and as the object in one whose checksum is right: refused, or loaded as far as to run.
  */
-#include "codegen/link/loader.h"
+#include "codegen/link/elf.h"
 #include "codegen/program/cache.h"
 #include "tests/fuzz/fuzz.h"
 #include <sys/stat.h>

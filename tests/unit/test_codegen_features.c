@@ -2,6 +2,7 @@
 #include "codegen/codegen.h"
 #include "ir_helpers.h"
 #include "runtime/cpu.h"
+#include <unistd.h>
 
 static const char *const all[] = {
 #if defined(__x86_64__)
@@ -83,11 +84,50 @@ START_TEST(unknown_names_are_refused) {
 }
 END_TEST
 
+/* A row of architectures.def stands for a machine that LLVM makes code for: by its least CPU and its levels, and a kernel. */
+START_TEST(every_architecture_can_be_opened) {
+    const CodegenTarget *t = codegen_target_at((uint32_t)_i);
+    char *levels = strdup(t->levels), *least = features_of(t->name, t->least);
+    ck_assert_ptr_nonnull(least);
+    free(least);
+    for (char *cpu = strtok(levels, ","); cpu; cpu = strtok(NULL, ",")) {
+        char *features = features_of(t->name, cpu);
+        ck_assert_msg(features != NULL, "%s: no CPU '%s'", t->name, cpu);
+        free(features);
+    }
+    free(levels);
+    ck_assert_ptr_eq(codegen_target(t->name), t);
+    ck_assert(*t->dynamic_linker == '/' && *t->debian);
+    Graph *g = must_read("graph \"two\" infer\n"
+                         "%0 = input {name=\"image\"} : f32[2,5,3,3]\n"
+                         "%1 = map %0 : f32[2,5,3,3]\n"
+                         "  output { t0 = mul a0, 2; t0 }\n"
+                         "return logits %1\n");
+    CodegenInput input = {.name = "two", .infer = g, .recipe = &(RtRecipe){0}, .recipe_text = ""};
+    CodegenOptions options = {.target = t->name, .no_openblas = true};
+    char path[] = "/tmp/netc-architecture-XXXXXX";
+    int file = mkstemp(path);
+    ck_assert_int_ge(file, 0);
+    Diag *diag = diag_new();
+    GemmUse gemm;
+    bool made = codegen_object(&input, &options, "netc_program_0", path, &gemm, diag);
+    if (!made) diag_print(diag, stderr, false);
+    ck_assert(made);
+    diag_free(diag);
+    graph_free(g);
+    close(file);
+    unlink(path);
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("features");
     tcase_add_loop_test(tests, llvm_says_what_a_cpu_has, 0, 7);
     tcase_add_test(tests, this_machine_has_what_llvm_finds);
     tcase_add_test(tests, what_is_missing_is_named);
     tcase_add_test(tests, unknown_names_are_refused);
+    uint32_t targets = 0;
+    while (codegen_target_at(targets)) targets++;
+    tcase_add_loop_test(tests, every_architecture_can_be_opened, 0, (int)targets);
     return run_cases("codegen_features", tests);
 }

@@ -14,7 +14,6 @@
 #include "codegen/conv/direct/direct.h"
 #include "codegen/conv/shared/prefetch.h"
 #include "codegen/emit/pieces.h"
-#include <stdio.h>
 #include <string.h>
 
 enum { SLAB_BYTES = 40 * 1024 };
@@ -41,23 +40,20 @@ typedef struct Gradient {
     LLVMValueRef at[3];
 } Gradient;
 
-/* acc + x[element] * dy, x broadcast. The assembly's displacement is part of its text, so that all of a pixel's share one address
+/* acc + x[element] * dy, x broadcast. The assembly's displacement is a constant, so that all of a pixel's share one address
  * register: LLVM's strength reduction would give each a register of its own. The clobber says that it reads memory. */
 static LLVMValueRef multiply_add(const Gradient *d, LLVMValueRef x, int64_t element, LLVMValueRef dy, LLVMValueRef acc) {
     Emitter *e = d->k->e;
-    if (e->V != 16 || strncmp(e->target->triple, "x86_64", 6) != 0)
-        return emit_fma(e, emit_load_splat(e, x, emit_int(e, element)), dy, acc);
-    LLVMTypeRef params[3] = {e->vec, e->ptr, e->vec};
-    LLVMTypeRef type = LLVMFunctionType(e->vec, params, 3, false);
+    const VectorLevel *v = e->target->vectors;
+    if (!v->pinned_fma) return emit_fma(e, emit_load_splat(e, x, emit_int(e, element)), dy, acc);
+    LLVMTypeRef params[4] = {e->vec, e->ptr, e->vec, e->i64};
+    LLVMTypeRef type = LLVMFunctionType(e->vec, params, 4, false);
     if (e->check_bounds) emit_load_scalar(e, x, emit_int(e, element)); /* what the assembly reads is seen by nobody */
-    static const char constraints[] = "=v,v,r,0,~{memory}";
-    char text[80];
-    int length = snprintf(text, sizeof text, "%s %lld($2){1to16}, $1, $0", d->p->pair == 2 ? "vdpbf16ps" : "vfmadd231ps",
-                          (long long)element * 4);
-    LLVMValueRef code = LLVMGetInlineAsm(type, text, (size_t)length, constraints, sizeof constraints - 1, true, false,
-                                         LLVMInlineAsmDialectATT, false);
-    LLVMValueRef args[3] = {dy, x, acc};
-    return LLVMBuildCall2(e->b, type, code, args, 3, "");
+    const char *text = d->p->pair == 2 ? v->pinned_dot : v->pinned_fma;
+    LLVMValueRef code = LLVMGetInlineAsm(type, text, strlen(text), v->pinned_constraints, strlen(v->pinned_constraints), true,
+                                         false, LLVMInlineAsmDialectATT, false);
+    LLVMValueRef args[4] = {dy, x, acc, emit_int(e, element * (int64_t)sizeof(float))};
+    return LLVMBuildCall2(e->b, type, code, args, 4, "");
 }
 
 /* One pixel: every accumulator of the tile. */

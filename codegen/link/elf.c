@@ -3,7 +3,8 @@
  * a stub of three words at the end of the mapping.
  *
  * Every offset of the file is checked before use, so a damaged object is refused. */
-#include "codegen/link/loader.h"
+#include "codegen/link/elf.h"
+#include "codegen/link/relocation.h"
 #include "ir/arena.h"
 #include <elf.h>
 #include <stdio.h>
@@ -12,14 +13,22 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { SECTION_ALIGN = 64, MAX_STUBS = 64, STUB_BYTES = 24 };
+enum { SECTION_ALIGN = 64, MAX_STUBS = 64 };
+
+#if defined(__x86_64__)
+static const Relocations *const host = &relocations_x86_64;
+#elif defined(__aarch64__)
+static const Relocations *const host = &relocations_aarch64;
+#else
+#error "no code is loaded on this architecture"
+#endif
 
 typedef struct Stub {
     const char *name;
     void *target;
 } Stub;
 
-typedef struct Loader {
+typedef struct Loading {
     const CodeObject *object;
     uint32_t nobjects;
     void *(*resolve)(const char *name);
@@ -30,11 +39,11 @@ typedef struct Loader {
     size_t bytes, stubs_at;
     char *why;
     size_t why_size;
-} Loader;
+} Loading;
 
 #define NOWHERE SIZE_MAX
 
-static bool refuse(Loader *l, const char *what) {
+static bool refuse(Loading *l, const char *what) {
     snprintf(l->why, l->why_size, "an object of compiled kernels %s", what);
     return false;
 }
@@ -49,7 +58,9 @@ static const Elf64_Shdr *sections_of(const CodeObject *o) {
 static bool sound(const CodeObject *o) {
     const Elf64_Ehdr *h = o->data;
     if (o->size < sizeof *h || memcmp(h->e_ident, ELFMAG, SELFMAG) || h->e_ident[EI_CLASS] != ELFCLASS64) return false;
-    if (h->e_type != ET_REL || h->e_shentsize != sizeof(Elf64_Shdr) || h->e_shoff % 8 || h->e_shoff > o->size) return false;
+    if (h->e_type != ET_REL || h->e_machine != host->machine || h->e_shentsize != sizeof(Elf64_Shdr) || h->e_shoff % 8 ||
+        h->e_shoff > o->size)
+        return false;
     if ((o->size - h->e_shoff) / sizeof(Elf64_Shdr) < h->e_shnum) return false;
     for (uint32_t i = 0; i < h->e_shnum; i++) {
         const Elf64_Shdr *s = &sections_of(o)[i];
@@ -86,7 +97,7 @@ static const char *symbol_name(const Symbols *s, const Elf64_Sym *symbol) {
 
 static size_t align_up(size_t n, size_t alignment) { return (n + alignment - 1) / alignment * alignment; }
 
-static bool place_sections(Loader *l) {
+static bool place_sections(Loading *l) {
     for (uint32_t i = 0; i < l->nobjects; i++) {
         const CodeObject *o = &l->object[i];
         if (!sound(o)) return refuse(l, "is damaged");
@@ -117,22 +128,7 @@ static bool place_sections(Loader *l) {
 
 /* ---- relocating ---- */
 
-/* Jumps to any address. */
-static void write_stub(char *at, void *target) {
-#if defined(__x86_64__)
-    static const unsigned char jump[] = {0xff, 0x25, 2, 0, 0, 0, 0x90, 0x90}; /* jmp *2(%rip); the address follows */
-    memcpy(at, jump, sizeof jump);
-    memcpy(at + sizeof jump, &target, sizeof target);
-#elif defined(__aarch64__)
-    static const uint32_t jump[] = {0x58000050, 0xd61f0200}; /* ldr x16, .+8; br x16; the address follows */
-    memcpy(at, jump, sizeof jump);
-    memcpy(at + sizeof jump, &target, sizeof target);
-#else
-#error "no code is loaded on this architecture"
-#endif
-}
-
-static char *stub_for(Loader *l, const char *name) {
+static char *stub_for(Loading *l, const char *name) {
     uint32_t i = 0;
     while (i < l->nstubs && strcmp(l->stub[i].name, name)) i++;
     char *at = l->memory + l->stubs_at + (size_t)i * STUB_BYTES;
@@ -143,11 +139,11 @@ static char *stub_for(Loader *l, const char *name) {
         return NULL;
     }
     l->stub[l->nstubs++] = (Stub){name, target};
-    write_stub(at, target);
+    host->write_stub(at, target);
     return at;
 }
 
-static char *symbol_address(Loader *l, uint32_t object, const Symbols *s, size_t index) {
+static char *symbol_address(Loading *l, uint32_t object, const Symbols *s, size_t index) {
     if (index >= s->count) return NULL;
     const Elf64_Sym *symbol = &s->symbol[index];
     if (symbol->st_shndx == SHN_UNDEF) return stub_for(l, symbol_name(s, symbol));
@@ -157,53 +153,7 @@ static char *symbol_address(Loader *l, uint32_t object, const Symbols *s, size_t
     return l->memory + place + symbol->st_value;
 }
 
-static void patch32(char *at, uint32_t keep, uint32_t bits) {
-    uint32_t word;
-    memcpy(&word, at, sizeof word);
-    word = (word & keep) | bits;
-    memcpy(at, &word, sizeof word);
-}
-
-/* One relocation: what the ABI calls S + A, and P. The mapping is far smaller than any reach within it. Addresses wrap around, as
- * the ABI says: a damaged addend gives a wrong address, never undefined arithmetic. False: unknown. */
-static bool relocate(uint32_t type, char *at, uint64_t value) {
-    int64_t distance = (int64_t)(value - (uint64_t)(uintptr_t)at);
-    (void)distance;
-    switch (type) {
-#if defined(__x86_64__)
-    case R_X86_64_PC32:
-    case R_X86_64_PLT32: patch32(at, 0, (uint32_t)distance); return true;
-    case R_X86_64_64: memcpy(at, &value, sizeof value); return true;
-#elif defined(__aarch64__)
-    case R_AARCH64_PREL32: patch32(at, 0, (uint32_t)distance); return true;
-    case R_AARCH64_ABS64: memcpy(at, &value, sizeof value); return true;
-    case R_AARCH64_JUMP26:
-    case R_AARCH64_CALL26: patch32(at, 0xfc000000, (uint32_t)(distance >> 2) & 0x03ffffff); return true;
-    case R_AARCH64_ADR_PREL_PG_HI21: {
-        int64_t pages = ((int64_t)value >> 12) - ((int64_t)(intptr_t)at >> 12);
-        patch32(at, 0x9f00001f, (uint32_t)(pages & 3) << 29 | (uint32_t)(pages >> 2 & 0x7ffff) << 5);
-        return true;
-    }
-    case R_AARCH64_ADD_ABS_LO12_NC:
-    case R_AARCH64_LDST8_ABS_LO12_NC: patch32(at, 0xffc003ff, (uint32_t)(value & 0xfff) << 10); return true;
-    case R_AARCH64_LDST16_ABS_LO12_NC: patch32(at, 0xffc003ff, (uint32_t)(value & 0xfff) >> 1 << 10); return true;
-    case R_AARCH64_LDST32_ABS_LO12_NC: patch32(at, 0xffc003ff, (uint32_t)(value & 0xfff) >> 2 << 10); return true;
-    case R_AARCH64_LDST64_ABS_LO12_NC: patch32(at, 0xffc003ff, (uint32_t)(value & 0xfff) >> 3 << 10); return true;
-    case R_AARCH64_LDST128_ABS_LO12_NC: patch32(at, 0xffc003ff, (uint32_t)(value & 0xfff) >> 4 << 10); return true;
-#endif
-    default: return false;
-    }
-}
-
-static size_t patched_bytes(uint32_t type) {
-#if defined(__x86_64__)
-    return type == R_X86_64_64 ? sizeof(uint64_t) : sizeof(uint32_t);
-#else
-    return type == R_AARCH64_ABS64 ? sizeof(uint64_t) : sizeof(uint32_t);
-#endif
-}
-
-static bool relocate_section(Loader *l, uint32_t object, const Elf64_Shdr *table) {
+static bool relocate_section(Loading *l, uint32_t object, const Elf64_Shdr *table) {
     const CodeObject *o = &l->object[object];
     if (table->sh_info >= header_of(o)->e_shnum || l->place[object][table->sh_info] == NOWHERE) return true;
     if (table->sh_link >= header_of(o)->e_shnum || sections_of(o)[table->sh_link].sh_type != SHT_SYMTAB)
@@ -213,18 +163,18 @@ static bool relocate_section(Loader *l, uint32_t object, const Elf64_Shdr *table
     size_t size = sections_of(o)[table->sh_info].sh_size;
     for (size_t i = 0; i < table->sh_size / sizeof *rela; i++) {
         uint64_t offset = rela[i].r_offset;
-        if (offset > size || size - offset < patched_bytes((uint32_t)ELF64_R_TYPE(rela[i].r_info)))
+        if (offset > size || size - offset < host->patched_bytes((uint32_t)ELF64_R_TYPE(rela[i].r_info)))
             return refuse(l, "is damaged");
         char *to = symbol_address(l, object, &symbols, ELF64_R_SYM(rela[i].r_info));
         if (!to) return *l->why ? false : refuse(l, "is damaged");
         char *at = l->memory + l->place[object][table->sh_info] + offset;
-        if (!relocate((uint32_t)ELF64_R_TYPE(rela[i].r_info), at, (uint64_t)(uintptr_t)to + (uint64_t)rela[i].r_addend))
+        if (!host->apply((uint32_t)ELF64_R_TYPE(rela[i].r_info), at, (uint64_t)(uintptr_t)to + (uint64_t)rela[i].r_addend))
             return refuse(l, "has a relocation of an unknown kind");
     }
     return true;
 }
 
-static bool relocate_all(Loader *l) {
+static bool relocate_all(Loading *l) {
     for (uint32_t i = 0; i < l->nobjects; i++)
         for (uint32_t k = 0; k < header_of(&l->object[i])->e_shnum; k++) {
             const Elf64_Shdr *s = &sections_of(&l->object[i])[k];
@@ -235,7 +185,7 @@ static bool relocate_all(Loader *l) {
 
 /* ---- the symbols wanted ---- */
 
-static void find_in(Loader *l, uint32_t object, const Elf64_Shdr *table, const char *const *symbol, uint32_t nsymbols,
+static void find_in(Loading *l, uint32_t object, const Elf64_Shdr *table, const char *const *symbol, uint32_t nsymbols,
                     void **address) {
     Symbols s = symbols_of(&l->object[object], table);
     for (size_t k = 0; k < s.count; k++) {
@@ -248,7 +198,7 @@ static void find_in(Loader *l, uint32_t object, const Elf64_Shdr *table, const c
     }
 }
 
-static bool find_symbols(Loader *l, const char *const *symbol, uint32_t nsymbols, void **address) {
+static bool find_symbols(Loading *l, const char *const *symbol, uint32_t nsymbols, void **address) {
     memset(address, 0, nsymbols * sizeof *address);
     for (uint32_t i = 0; i < l->nobjects; i++)
         for (uint32_t k = 0; k < header_of(&l->object[i])->e_shnum; k++)
@@ -259,7 +209,7 @@ static bool find_symbols(Loader *l, const char *const *symbol, uint32_t nsymbols
     return true;
 }
 
-static bool make_executable(Loader *l) {
+static bool make_executable(Loading *l) {
     if (mprotect(l->memory, l->bytes, PROT_READ | PROT_EXEC)) return refuse(l, "may not be made executable here");
     __builtin___clear_cache(l->memory, l->memory + l->bytes);
     return true;
@@ -267,7 +217,7 @@ static bool make_executable(Loader *l) {
 
 bool code_load(const CodeObject *object, uint32_t nobjects, void *(*resolve)(const char *name), const char *const *symbol,
                uint32_t nsymbols, void **address, LoadedCode *code, char *why, size_t why_size) {
-    Loader l = {.object = object, .nobjects = nobjects, .resolve = resolve, .why = why, .why_size = why_size};
+    Loading l = {.object = object, .nobjects = nobjects, .resolve = resolve, .why = why, .why_size = why_size};
     *code = (LoadedCode){0};
     *why = 0;
     l.place = calloc(nobjects + 1u, sizeof *l.place);

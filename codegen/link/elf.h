@@ -1,6 +1,6 @@
 /* Machine code from ELF objects in memory, ready to run: what a linker does, for the few things that kernels need. */
-#ifndef NETC_CODEGEN_LOADER_H
-#define NETC_CODEGEN_LOADER_H
+#ifndef NETC_CODEGEN_ELF_H
+#define NETC_CODEGEN_ELF_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
