@@ -4,6 +4,7 @@
 #include "cli/options.h"
 #include "ir/nearest.h"
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@ typedef enum OptionKind {
     KIND_TEXT,  /* const char * */
     KIND_LIST,  /* TextList */
     KIND_COUNT, /* int64_t, 0 or more */
+    KIND_SIZE,  /* int64_t, bytes: 512M, 1.5Gi */
     KIND_CHOICE /* const char *, one of the words of `value`, split at '|' */
 } OptionKind;
 
@@ -105,7 +107,7 @@ static const OptionRow table[] = {
      "of --infer: data set of the statistics and class names in the header (default: the recipe's)"},
 
     {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | RUNS, "threads (default: one per CPU); the results do not depend on it"},
-    {"memory-limit", 0, KIND_TEXT, "SIZE", AT(memory_limit), CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES,
+    {"memory-limit", 0, KIND_SIZE, "SIZE", AT(memory_limit), CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES,
      "keep a training step's activations within SIZE (512M, 1.5G), by computing some again"},
     {"recompute", 0, KIND_COUNT, "N", AT(recompute), CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES,
      "compute N activations again in backward rather than keep them, the cheapest first"},
@@ -205,12 +207,35 @@ static bool store_count(const OptionRow *row, const char *command_name, const ch
     return true;
 }
 
+/* "512M": 512 000 000 bytes; "1.5Gi": 1.5 * 2^30. */
+static bool store_size(const OptionRow *row, const char *command_name, const char *text, int64_t *bytes) {
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    double value = strtod(text, &end);
+    bool digits = (text[0] == '.' || (text[0] >= '0' && text[0] <= '9')) && !strpbrk(text, "xX"); /* strtod reads hexadecimal */
+    const char *unit = *end ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
+    if (unit) {
+        bool binary = end[1] == 'i';
+        value *= pow(binary ? 1024 : 1000, (double)(unit - units + 1));
+        end += binary ? 2 : 1;
+    }
+    if (*end == 'B') end++;
+    if (!digits || *end || errno || !(value >= 1 && value < 1e18)) {
+        usage_error(command_name, "'--%s' needs a size like 512M, 1.5G or 700Mi, found '%s'", row->name, text);
+        return false;
+    }
+    *bytes = (int64_t)value;
+    return true;
+}
+
 static bool store(Options *options, const OptionRow *row, const char *command_name, const char *text) {
     void *member = (char *)options + row->offset;
     switch (row->kind) {
     case KIND_FLAG: *(bool *)member = true; return true;
     case KIND_TEXT: *(const char **)member = text; return true;
     case KIND_COUNT: return store_count(row, command_name, text, member);
+    case KIND_SIZE: return store_size(row, command_name, text, member);
     case KIND_LIST: {
         TextList *list = member; /* has room for every word of argv */
         list->item[list->count++] = text;

@@ -51,7 +51,7 @@ typedef struct Options {
     const char *cpu, *conv, *precision, *dump_llvm, *dump_asm;
     const char *tune_file, *choices, *save_choices;
     bool tune, rechoose, repass, convolutions;
-    const char *memory_limit;
+    int64_t memory_limit; /* bytes; 0: none */
     int64_t recompute;
     int64_t threads, seed;
     /* training */

@@ -30,7 +30,7 @@ static void print_scores(const Options *o, const RtData *data, const char *file,
     int64_t top = o->top < data->classes ? o->top : data->classes;
     if (o->json) {
         printf("{\"file\": ");
-        print_json_string(stdout, file);
+        json_write_string(stdout, file);
         printf(", \"top\": [");
     } else {
         printf("%s:", file);
@@ -39,7 +39,7 @@ static void print_scores(const Options *o, const RtData *data, const char *file,
         char *name = class_name(data, ranked[i].label);
         if (o->json) {
             printf("%s{\"class\": ", i ? ", " : "");
-            print_json_string(stdout, name);
+            json_write_string(stdout, name);
             printf(", \"label\": %" PRId64, ranked[i].label);
             json_write_member(stdout, "probability", (double)ranked[i].score);
             putchar('}');

@@ -2,7 +2,6 @@
  */
 #include "cli/report.h"
 #include "runtime/file.h"
-#include "runtime/json.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -58,8 +57,6 @@ char *join(const char *format, ...) {
     if (length < 0) exit(fail(EXIT_IO, "out of memory"));
     return text;
 }
-
-void print_json_string(FILE *out, const char *text) { json_write_string(out, text); }
 
 enum { FILE_LIMIT = 1 << 30 };
 

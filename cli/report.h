@@ -15,7 +15,6 @@ void say(RtSaying kind, const char *text); /* "netc: warning: ..." or "netc: not
 int prepare_openblas(bool (*reserve)(int threads), int threads);
 bool use_color(FILE *stream);                                              /* a terminal, and NO_COLOR is not set */
 char *join(const char *format, ...) __attribute__((format(printf, 1, 2))); /* malloc'd text; ends the program if memory is out */
-void print_json_string(FILE *out, const char *text);
 /* Whole file into malloc'd memory with a zero behind it; NULL with the sentence already printed and *status set. */
 char *read_file(const char *path, size_t *length, int *status);
 #endif

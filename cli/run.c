@@ -138,11 +138,11 @@ static void print_result(const char *model, const Options *o, const RtData *data
         return;
     }
     printf("{\"model\": ");
-    print_json_string(stdout, model);
+    json_write_string(stdout, model);
     printf(", \"weights\": ");
-    print_json_string(stdout, o->weights);
+    json_write_string(stdout, o->weights);
     printf(", \"data\": ");
-    print_json_string(stdout, data->name);
+    json_write_string(stdout, data->name);
     printf(", \"images\": %" PRId64, r->images);
     json_write_member(stdout, "accuracy", r->accuracy);
     json_write_member(stdout, "top5", r->top5);

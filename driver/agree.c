@@ -2,7 +2,9 @@
  * deep net whose gradients explode at first (PreAct-ResNet-164) leaps, and lands elsewhere for every order of summation, and a
  * flat net does not move, so that nobody would see a wrong gradient. */
 #include "driver/agree.h"
-#include "driver/bench.h"
+#include "driver/sample.h"
+#include "ir/text.h"
+#include "runtime/json.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -18,7 +20,7 @@ static const double rounding_f32 = 1e-3, rounding_bf16 = 0.1, first_change = 0.0
 void agree_send_job(Peer *peer, const Graph *graph, const RtOptimizer *o, double lr, const char *inputs) {
     static const char *const kind[] = {[RT_SGD] = "sgd", [RT_ADAM] = "adam", [RT_ADAMW] = "adamw"};
     fputs("{\"inputs\": ", peer->to);
-    print_json_string(peer->to, inputs);
+    json_write_string(peer->to, inputs);
     fprintf(
         peer->to,
         ", \"steps\": %d, \"scores\": %d, \"optimizer\": {\"kind\": \"%s\", \"lr\": %.9g, \"momentum\": %.9g, \"nesterov\": %s, "
@@ -81,7 +83,7 @@ static double choose_rate(RtMachine *machine, double loss) {
         slope += p->recipe.optimizer.kind == RT_SGD ? g * g : fabs(g);
     }
     double lr = first_change * fabs(loss) / slope;
-    return isfinite(lr) && lr > 0 ? (float)lr : bench_lr;
+    return isfinite(lr) && lr > 0 ? (float)lr : sample_lr;
 }
 
 static void compute_scores(RtMachine *machine, Numbers *n) {
@@ -98,7 +100,7 @@ void agree_compute(RtMachine *machine, uint64_t seed, Numbers *n, void (*trained
     const RtProgram *p = rt_machine_program(machine);
     const float *metrics = rt_machine_space(machine, RT_METRICS);
     for (int step = 0; n->trains && step < AGREE_STEPS; step++) {
-        bench_set_step(machine, seed, (uint64_t)step, n->lr);
+        sample_set_step(machine, seed, (uint64_t)step, n->lr);
         rt_machine_run(machine, &p->train_step);
         n->loss[step] = (double)metrics[0];
         if (step == 0) n->lr = choose_rate(machine, n->loss[0]);
@@ -107,7 +109,7 @@ void agree_compute(RtMachine *machine, uint64_t seed, Numbers *n, void (*trained
     }
     if (n->trains) trained(context);
     if (!n->infers) return;
-    if (n->trains && n->drops) bench_random_inputs(machine, seed);
+    if (n->trains && n->drops) sample_inputs(machine, seed);
     compute_scores(machine, n);
 }
 

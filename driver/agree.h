@@ -26,7 +26,7 @@ typedef struct Agreement {
 void agree_send_job(Peer *peer, const Graph *graph, const RtOptimizer *optimizer, double lr, const char *inputs);
 /* The job's file of inputs: images, labels and weights that the machine holds, in a new temporary file; *path is malloc'd. */
 int agree_write_inputs(RtMachine *machine, const Graph *graph, char **path);
-/* Netc's numbers, from the inputs of bench_random_inputs with this seed; n->trains, infers and drops are set. `trained`
+/* Netc's numbers, from the inputs of sample_inputs with this seed; n->trains, infers and drops are set. `trained`
  * is called between training and inference, if there is training. */
 void agree_compute(RtMachine *machine, uint64_t seed, Numbers *n, void (*trained)(void *context), void *context);
 /* Hears the peer's and compares; EXIT_INPUT if they differ by more than rounding explains in this mode. */

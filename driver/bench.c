@@ -3,12 +3,13 @@
  * A whole step is timed without looking inside; then the same step again with a clock around every call. Both are medians
  * over the repeats. Calls of one kernel are added up, and kernels of one kind. */
 #include "driver/bench.h"
+#include "driver/compile.h"
+#include "driver/driver.h"
 #include "driver/kinds.h"
 #include "driver/probe.h"
-#include "driver/tune.h"
+#include "driver/sample.h"
 #include "runtime/json.h"
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,42 +37,7 @@ static void *zeroed(size_t count, size_t size) {
     return memory;
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double bench_median(double *values, size_t count) {
-    qsort(values, count, sizeof *values, ascending);
-    return count % 2 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
-}
-
 /* ---- measuring ---- */
-
-/* One step costs the same whatever the rate; this one does not diverge. */
-const double bench_lr = 1e-3;
-
-void bench_set_step(RtMachine *machine, uint64_t seed, uint64_t step, double lr) {
-    const RtOptimizer *o = &rt_machine_program(machine)->recipe.optimizer;
-    double t = (double)step + 1;
-    *rt_machine_env(machine) = (RtStepEnv){.seed = seed,
-                                           .step = step,
-                                           .lr = (float)lr,
-                                           .bias1 = (float)(1 - pow(o->beta1, t)),
-                                           .bias2 = (float)(1 - pow(o->beta2, t))};
-}
-
-void bench_random_inputs(RtMachine *machine, uint64_t seed) {
-    const RtProgram *program = rt_machine_program(machine);
-    float *images = rt_machine_space(machine, RT_IMAGES);
-    int32_t *labels = rt_machine_space(machine, RT_LABELS);
-    int64_t count = program->batch * program->channels * program->height * program->width;
-    for (int64_t i = 0; i < count; i++) images[i] = (float)(4 * rt_uniform(seed, RT_STREAM_SYNTHETIC, (uint64_t)i, 0) - 2);
-    for (int64_t i = 0; i < program->batch; i++) labels[i] = (int32_t)(i % program->classes);
-    rt_machine_init_params(machine, seed);
-    bench_set_step(machine, seed, 0, bench_lr);
-    rt_machine_run(machine, &program->prepare_eval);
-}
 
 static bool is_inference(const RtMachine *machine, const Measured *m) {
     return m->entry[0] == &rt_machine_program(machine)->eval_step;
@@ -92,7 +58,7 @@ static void time_whole(RtMachine *machine, Measured *m, int64_t repeats) {
         run_whole(machine, m);
         if (r >= 0) seconds[r] = probe_seconds() - start;
     }
-    m->seconds = bench_median(seconds, (size_t)repeats);
+    m->seconds = sample_median(seconds, (size_t)repeats);
     free(seconds);
 }
 
@@ -110,7 +76,7 @@ static void add_call(Measured *m, const RtCall *call, double seconds) {
 }
 
 static int slowest_first(const void *a, const void *b) {
-    return ascending(&((const KernelTime *)b)->seconds, &((const KernelTime *)a)->seconds);
+    return sample_ascending(&((const KernelTime *)b)->seconds, &((const KernelTime *)a)->seconds);
 }
 
 static void time_kernels(RtMachine *machine, Measured *m, int64_t repeats) {
@@ -126,7 +92,7 @@ static void time_kernels(RtMachine *machine, Measured *m, int64_t repeats) {
         for (int64_t r = 0; r < repeats; r++) rt_machine_run_timed(machine, m->entry[e], seconds + r * n);
         for (uint32_t c = 0; c < n; c++) {
             for (int64_t r = 0; r < repeats; r++) column[r] = seconds[r * n + c];
-            add_call(m, &m->entry[e]->calls[c], bench_median(column, (size_t)repeats));
+            add_call(m, &m->entry[e]->calls[c], sample_median(column, (size_t)repeats));
         }
         free(seconds);
     }
@@ -178,7 +144,7 @@ static void print_json(const RtProgram *program, const Measured *m) {
     for (uint32_t k = 0; k < m->nkernels; k++) {
         const KernelTime *t = &m->kernel[k];
         printf("%s{\"name\": ", k ? ", " : "");
-        print_json_string(stdout, t->name);
+        json_write_string(stdout, t->name);
         printf(", \"calls\": %" PRId64, t->calls);
         json_write_member(stdout, "ms", 1e3 * t->seconds);
         json_write_member(stdout, "flops", t->flops);
@@ -202,9 +168,9 @@ static void print_header(const Session *session, const Peaks *p) {
     int threads = rt_pool_threads(session->pool);
     if (session->options->json) {
         printf("{\"model\": ");
-        print_json_string(stdout, program->model);
+        json_write_string(stdout, program->model);
         printf(", \"target\": ");
-        print_json_string(stdout, program->target);
+        json_write_string(stdout, program->target);
         printf(", \"threads\": %d, \"batch\": %" PRId64 ", \"kernels\": %u, \"arena_bytes\": %" PRIu64, threads, program->batch,
                stats->kernels, program->arena_bytes);
         json_write_member(stdout, "compile_seconds", stats->seconds);
@@ -228,7 +194,7 @@ static void bench(Session *session) {
     Peaks peaks = probe_machine(session->pool);
     Measured measured[] = {{.name = "train", .entry = {&program->train_step, &program->apply_update}, .entries = 2},
                            {.name = "infer", .entry = {&program->eval_step}, .entries = 1}};
-    bench_random_inputs(session->machine, (uint64_t)o->seed);
+    sample_inputs(session->machine, (uint64_t)o->seed);
     print_header(session, &peaks);
     for (int i = 0; i < 2; i++) {
         if (o->mode && strcmp(o->mode, measured[i].name) != 0) continue;
@@ -254,7 +220,7 @@ int command_bench(const Options *options) {
         status = bench_compare(&session);
     else if (!status && options->convolutions)
         status = bench_convolutions(&session, train, infer);
-    else if (!status && !(status = session_machine(&session, train, infer, "bench")))
+    else if (!status && !(status = compile_machine(&session, train, infer, "bench")))
         bench(&session);
     session_close(&session);
     return status;

@@ -1,19 +1,19 @@
 /* netc build: a model becomes an executable that trains, evaluates and predicts without netc. The objects, one per CPU level, are
  * linked by the system's compiler driver with the archive that netc finds relative to itself. */
 #include "driver/cache.h"
+#include "driver/compile.h"
 #include "driver/driver.h"
 #include "driver/levels.h"
 #include "driver/library.h"
 #include "driver/linker.h"
 #include "driver/process.h"
 #include "driver/tune.h"
+#include "ir/text.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { MAX_ARGUMENTS = 32 };
 
 typedef struct Build {
     Session session;
@@ -51,33 +51,22 @@ static int compile(Build *b, int level, const char *path, const char *dump_asm, 
 /* ---- linking ---- */
 
 static int link_objects(Build *b) {
-    char *standalone = target_archive(b->target, "netc_standalone"), *gemm = target_archive(b->target, "netc_gemm"),
-         *parts = join("@%s/objects", b->directory), *argument[MAX_ARGUMENTS];
     bool needs_gemm = b->gemm == GEMM_OPENBLAS;
-    int n = 1, status = EXIT_OK;
-    argument[n++] = b->o->link_static ? "-static-pie" : "-pie";
-    argument[n++] = "-s";
-    argument[n++] = "-Wl,-z,relro,-z,now,-z,noexecstack,--gc-sections";
-    argument[n++] = "-o";
-    argument[n++] = (char *)(uintptr_t)b->output;
-    for (int i = 0; i < b->levels.count; i++) argument[n++] = b->object[i];
-    argument[n++] = parts;
-    argument[n++] = standalone;
-    if (needs_gemm) argument[n++] = gemm, argument[n++] = "-l:libopenblas.a";
-    argument[n++] = "-lm";
-    argument[n++] = "-pthread";
-    argument[n + 1] = NULL;
-    if (access(standalone, R_OK))
-        status = target_archive_missing(b->target, standalone);
-    else if (needs_gemm && access(gemm, R_OK))
-        status =
-            fail(EXIT_INPUT, "the model calls OpenBLAS, which netc cannot link for '%s': build with --no-openblas", b->target);
-    else
-        status = linker_run(b->target, argument, n,
-                            needs_gemm ? "; the model calls OpenBLAS: install libopenblas.a, or build with --no-openblas" : "");
-    free(standalone);
-    free(gemm);
-    free(parts);
+    Words w = {0};
+    words_add(&w, "%s", b->o->link_static ? "-static-pie" : "-pie");
+    words_add(&w, "-s");
+    words_add(&w, LINK_FLAGS);
+    words_add(&w, "-o");
+    words_add(&w, "%s", b->output);
+    for (int i = 0; i < b->levels.count; i++) words_add(&w, "%s", b->object[i]);
+    words_add(&w, "@%s/objects", b->directory);
+    int status = words_add_runtime(&w, b->target, needs_gemm, ": build with --no-openblas");
+    if (needs_gemm) words_add(&w, "-l:libopenblas.a");
+    words_add(&w, "-lm");
+    words_add(&w, "-pthread");
+    const char *hint = needs_gemm ? "; the model calls OpenBLAS: install libopenblas.a, or build with --no-openblas" : "";
+    if (!status) status = linker_run(b->target, &w, hint);
+    words_free(&w);
     return status;
 }
 
@@ -114,10 +103,10 @@ static int emit(Build *b) {
     b->session.target = b->target;
     b->session.levels = &b->levels;
     int status = session_compiles(&b->session, PASS_TRAIN | PASS_INFER, "build");
-    if (!status) status = session_graph(&b->session, MODE_TRAIN, true);
+    if (!status) status = compile_graph(&b->session, MODE_TRAIN, true);
     if (!status && strcmp(b->kind, "ir")) status = session_check_graph(b->session.train_passes.graph);
     bool as_printed = !strcmp(b->kind, "ir");
-    if (!status) status = as_printed ? session_graph(&b->session, MODE_INFER, true) : session_infer(&b->session);
+    if (!status) status = as_printed ? compile_graph(&b->session, MODE_INFER, true) : compile_infer(&b->session);
     if (status) return status;
     if (!strcmp(b->kind, "exe")) status = build_executable(b);
     if (!strcmp(b->kind, "obj")) status = compile(b, 0, b->output, NULL, NULL);

@@ -1,5 +1,6 @@
 /* netc cache: what is kept, and its removal. */
 #include "driver/cache.h"
+#include "codegen/codegen.h"
 #include "codegen/program/cache.h"
 #include "driver/driver.h"
 #include "driver/process.h"

@@ -6,8 +6,10 @@
  * of the peer's in its first steps with what it had allocated for them before. */
 #include "driver/agree.h"
 #include "driver/bench.h"
+#include "driver/compile.h"
 #include "driver/peer.h"
 #include "driver/probe.h"
+#include "driver/sample.h"
 #include "runtime/json.h"
 #include "runtime/machine.h"
 #include <inttypes.h>
@@ -91,7 +93,7 @@ static int measure_memory(Comparison *c) {
     c->before = status_bytes("VmRSS");
     s->machine = rt_machine_new(jit_program(s->jit), s->pool, &error);
     if (!s->machine) return fail(EXIT_IO, "%s", error.text);
-    bench_random_inputs(s->machine, (uint64_t)c->o->seed);
+    sample_inputs(s->machine, (uint64_t)c->o->seed);
     int status = agree_write_inputs(s->machine, c->graph, &c->inputs);
     if (!status) agree_compute(s->machine, (uint64_t)c->o->seed, &c->numbers, steps_done, c);
     return status;
@@ -162,7 +164,7 @@ static double our_rate(Comparison *c, int what) {
         run_once(c, what);
         times[count++] = probe_seconds() - start;
     }
-    return (double)jit_program(c->session->jit)->batch / bench_median(times, count);
+    return (double)jit_program(c->session->jit)->batch / sample_median(times, count);
 }
 
 static int their_rate(Comparison *c, Peer *peer, int what, double *rate) {
@@ -245,7 +247,7 @@ static void print_json_mode(const Comparison *c, const char *mode, double memory
 static void print_row(Comparison *c, const char *mode, int what) {
     Rates *rates = &c->rates[what];
     size_t n = (size_t)c->rounds;
-    double ours = bench_median(rates->ours, n), theirs = bench_median(rates->theirs, n), ratio = bench_median(rates->ratio, n);
+    double ours = sample_median(rates->ours, n), theirs = sample_median(rates->theirs, n), ratio = sample_median(rates->ratio, n);
     printf("  %-6s %-20s %9.0f %9.0f  %6.2fx  %6.2f %6.2f\n", what_name[what], mode, ours, theirs, ratio, rates->ratio[0],
            rates->ratio[n - 1]);
     if (theirs <= c->best[what].theirs) return;
@@ -268,11 +270,11 @@ static void print_header(const Comparison *c) {
     int threads = rt_pool_threads(c->session->pool);
     if (c->o->json) {
         printf("{\"model\": ");
-        print_json_string(stdout, program->model);
+        json_write_string(stdout, program->model);
         printf(", \"peer\": ");
-        print_json_string(stdout, c->version);
+        json_write_string(stdout, c->version);
         printf(", \"target\": ");
-        print_json_string(stdout, program->target);
+        json_write_string(stdout, program->target);
         printf(", \"threads\": %d, \"batch\": %" PRId64 ", \"parameters\": %" PRId64 ", \"memory_bytes\": %.0f, \"modes\": [",
                threads, program->batch, c->parameters, c->memory);
         return;
@@ -324,7 +326,7 @@ int bench_compare(Session *session) {
     int status = peer_script(c->peer_name, &c->script);
     if (!status) status = list_peer(c);
     if (!status) status = choose_modes(c);
-    if (!status) status = session_machine(session, c->timed[TRAIN], c->timed[INFER], "bench");
+    if (!status) status = compile_machine(session, c->timed[TRAIN], c->timed[INFER], "bench");
     if (!status) {
         const RtProgram *program = jit_program(session->jit);
         for (uint32_t i = 0; i < program->nparams; i++) c->parameters += rt_tensor_elements(&program->params[i]);

@@ -1,7 +1,9 @@
 /* netc bench --convolutions: the cost model held against measurement. Every convolution of the model, each kernel once, by every
  * algorithm that is legal for it, in place in a whole step. */
 #include "driver/bench.h"
+#include "driver/compile.h"
 #include "driver/measure.h"
+#include "driver/sample.h"
 #include "driver/tune.h"
 #include "runtime/json.h"
 #include <inttypes.h>
@@ -26,7 +28,7 @@ static double median_ratio(const Convolutions *c, double scale, bool error) {
             double r = c->item[i].seconds[k] / (scale * c->item[i].site.predicted[k]);
             ratio[n++] = error ? exp(fabs(log(r))) : r;
         }
-    return n ? bench_median(ratio, n) : 1;
+    return n ? sample_median(ratio, n) : 1;
 }
 
 static uint32_t best(const Convolution *v, const double *seconds) {
@@ -87,9 +89,9 @@ static void print_json(const Convolutions *c, const Check *r) {
             uint32_t k = v->listed[n];
             if (v->seconds[k] <= 0) continue;
             printf("%s{\"key\": ", separator);
-            print_json_string(stdout, v->site.key);
+            json_write_string(stdout, v->site.key);
             printf(", \"calls\": %" PRId64 ", \"choice\": ", v->uses[0] + v->uses[1]);
-            print_json_string(stdout, choice_text(c->arena, &v->site.candidate[k]));
+            json_write_string(stdout, choice_text(c->arena, &v->site.candidate[k]));
             json_write_member(stdout, "predicted_ms", 1e3 * v->site.predicted[k]);
             json_write_member(stdout, "measured_ms", 1e3 * v->seconds[k]);
             putchar('}');
@@ -103,9 +105,9 @@ int bench_convolutions(Session *session, bool train, bool infer) {
     int rounds = (int)((session->options->repeats + 1) / 2); /* two steps each */
     int status = session_pool(session);
     if (!status) status = session_compiles(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), "bench");
-    if (!status && train) status = session_graph(session, MODE_TRAIN, true);
+    if (!status && train) status = compile_graph(session, MODE_TRAIN, true);
     if (!status && train) status = session_check_graph(session->train_passes.graph);
-    if (!status && infer) status = session_infer(session);
+    if (!status && infer) status = compile_infer(session);
     if (status) return status;
     CodegenInput input = session_input(session);
     CodegenOptions code = session_code(session);

@@ -3,6 +3,7 @@
 #include "driver/driver.h"
 #include "driver/picture.h"
 #include "driver/process.h"
+#include "ir/nearest.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* netc fmt: .net files in canonical style: to standard output, in place (--write), or only checked (--check). */
 #include "driver/driver.h"
+#include "frontend/frontend.h"
 #include "ir/stream.h"
 #include <errno.h>
 #include <stdlib.h>

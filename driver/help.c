@@ -1,5 +1,6 @@
 /* netc help: a command's help, or the table of passes. */
 #include "driver/driver.h"
+#include "passes/passes.h"
 #include <string.h>
 
 static void print_passes(void) {

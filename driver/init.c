@@ -1,11 +1,13 @@
 /* netc init: the weights that training with this seed starts from, as safetensors. */
+#include "cli/run.h"
+#include "driver/compile.h"
 #include "driver/driver.h"
 
 int command_init(const Options *options) {
     Session session = {0};
     if (!options->output) return usage_error("init", "no output file given: -o FILE.safetensors");
     int status = session_find_model(&session, options, "init");
-    if (!status) status = session_machine(&session, true, false, "init");
+    if (!status) status = compile_machine(&session, true, false, "init");
     if (!status) status = run_init(session.machine, options);
     session_close(&session);
     return status;

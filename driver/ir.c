@@ -2,7 +2,9 @@
  *
  * A file that ends in .ir is read as textual IR: its mode, batch size and net are what it says. This is how the tests hold
  * single passes against their expected output. */
+#include "driver/compile.h"
 #include "driver/driver.h"
+#include "ir/text.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +25,7 @@ static int write_graph(const Session *session, const Graph *graph) {
 
 static int print_model(Session *session, Mode mode, bool source) {
     int status = session_compiles(session, mode == MODE_TRAIN ? PASS_TRAIN : PASS_INFER, "ir");
-    if (!status) status = session_graph(session, mode, !source);
+    if (!status) status = compile_graph(session, mode, !source);
     const PassResult *passes = mode == MODE_TRAIN ? &session->train_passes : &session->infer_passes;
     const Model *model = mode == MODE_TRAIN ? &session->train : &session->infer;
     return status ? status : write_graph(session, source ? model->graph : passes->graph);

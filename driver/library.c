@@ -3,6 +3,8 @@
  * one relocatable object in which the library's seven functions get its prefix and everything else becomes local, so that
  * libraries of several models go into one program. That object is the .o, the one member of the .a, or linked into the .so. */
 #include "driver/library.h"
+#include "cli/run.h"
+#include "driver/compile.h"
 #include "driver/process.h"
 #include "driver/shape.h"
 #include "driver/tune.h"
@@ -81,9 +83,9 @@ static int describe(Library *l) {
     return EXIT_OK;
 }
 
-static int compile_graphs(Library *l) {
+static int make_graphs(Library *l) {
     int status = session_compiles(l->session, PASS_INFER, "build");
-    if (!status) status = session_infer(l->session);
+    if (!status) status = compile_infer(l->session);
     if (!status) status = describe(l);
     if (status) return status;
     if (l->header.shape.batch == 1) return EXIT_OK;
@@ -92,7 +94,7 @@ static int compile_graphs(Library *l) {
     one.remarks = one.time_passes = one.print_after_all = one.print_before_all = false;
     one.print_before.count = one.print_after.count = 0;
     l->single = (Session){.options = &one, .modes = PASS_INFER, .path = join("%s", l->session->path)};
-    status = session_infer(&l->single);
+    status = compile_infer(&l->single);
     l->single.options = l->o;
     return status;
 }
@@ -226,7 +228,7 @@ static int write_header(const Library *l) {
 int build_library(Session *session, const char *target, const Levels *levels) {
     Library l = {.session = session, .o = session->options, .target = target, .levels = levels};
     int status = check_options(&l);
-    if (!status) status = compile_graphs(&l);
+    if (!status) status = make_graphs(&l);
     if (!status) status = describe_images(&l);
     if (!status) status = read_weights(&l);
     if (!status && !(l.directory = directory_temporary())) status = EXIT_IO;

@@ -1,8 +1,8 @@
 /* `netc build --infer`: a C library for inference and the header of its users. */
 #ifndef NETC_DRIVER_LIBRARY_H
 #define NETC_DRIVER_LIBRARY_H
-#include "driver/driver.h"
 #include "driver/levels.h"
+#include "driver/session.h"
 
 /* What the header tells (library_header.c). */
 typedef struct LibraryHeader {

@@ -9,18 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_WORDS = 64 };
-
-typedef struct Words {
-    char *word[MAX_WORDS + 1];
-    int count;
-} Words;
-
-static void add(Words *w, char *word) {
-    if (w->count == MAX_WORDS) abort(); /* the caller's command lines are short */
-    w->word[w->count++] = word;
-}
-
 /* The first directory of the target's C library that holds `name`; NULL. */
 static char *library_directory(const char *target, const char *name) {
     char *place[] = {join("/usr/lib/%s", target), join("/lib/%s", target), join("/usr/%s/lib", target), join("/usr/lib64"),
@@ -61,44 +49,44 @@ static char *gcc_directory(const char *target) {
 
 /* The words between the commas of -Wl,... */
 static void add_linker_words(Words *w, const char *list) {
-    for (; *list; list += strcspn(list, ","), list += *list == ',') add(w, join("%.*s", (int)strcspn(list, ","), list));
+    for (; *list; list += strcspn(list, ","), list += *list == ',') words_add(w, "%.*s", (int)strcspn(list, ","), list);
 }
 
 static void begin(Words *w, const char *target, bool is_static, const char *libc, const char *gcc) {
-    add(w, NULL); /* the linker's name */
-    add(w, join("-pie"));
-    add(w, join("--eh-frame-hdr"));
+    words_add(w, "-pie");
+    words_add(w, "--eh-frame-hdr");
     if (is_static) {
         add_linker_words(w, "-static,--no-dynamic-linker,-z,text");
     } else {
-        add(w, join("-dynamic-linker"));
-        add(w, join("%s", codegen_target(target)->dynamic_linker));
+        words_add(w, "-dynamic-linker");
+        words_add(w, "%s", codegen_target(target)->dynamic_linker);
     }
-    add(w, join("%s/%s", libc, is_static ? "rcrt1.o" : "Scrt1.o"));
-    add(w, join("%s/crti.o", libc));
-    if (gcc) add(w, join("%s/crtbeginS.o", gcc));
-    if (gcc) add(w, join("-L%s", gcc));
-    add(w, join("-L%s", libc));
+    words_add(w, "%s/%s", libc, is_static ? "rcrt1.o" : "Scrt1.o");
+    words_add(w, "%s/crti.o", libc);
+    if (gcc) words_add(w, "%s/crtbeginS.o", gcc);
+    if (gcc) words_add(w, "-L%s", gcc);
+    words_add(w, "-L%s", libc);
 }
 
 static void end(Words *w, bool is_static, const char *libc, const char *gcc) {
-    add(w, join("--start-group"));
-    add(w, join("-lc"));
-    if (gcc) add(w, join("-lgcc"));
-    if (gcc && is_static) add(w, join("-lgcc_eh"));
-    add(w, join("--end-group"));
-    if (gcc) add(w, join("%s/crtendS.o", gcc));
-    add(w, join("%s/crtn.o", libc));
+    words_add(w, "--start-group");
+    words_add(w, "-lc");
+    if (gcc) words_add(w, "-lgcc");
+    if (gcc && is_static) words_add(w, "-lgcc_eh");
+    words_add(w, "--end-group");
+    if (gcc) words_add(w, "%s/crtendS.o", gcc);
+    words_add(w, "%s/crtn.o", libc);
 }
 
-/* A compiler driver's words as the linker's; argument[0] is the driver's name. */
-static void translate(Words *w, char *const *argument) {
-    for (int i = 1; argument[i]; i++) {
-        if (!strcmp(argument[i], "-pie") || !strcmp(argument[i], "-static-pie") || !strcmp(argument[i], "-pthread")) continue;
-        if (!strncmp(argument[i], "-Wl,", 4))
-            add_linker_words(w, argument[i] + 4);
+/* A compiler driver's words as the linker's. */
+static void translate(Words *w, const Words *driver) {
+    for (int i = 1; i < driver->count; i++) {
+        const char *word = driver->word[i];
+        if (!strcmp(word, "-pie") || !strcmp(word, "-static-pie") || !strcmp(word, "-pthread")) continue;
+        if (!strncmp(word, "-Wl,", 4))
+            add_linker_words(w, word + 4);
         else
-            add(w, join("%s", argument[i]));
+            words_add(w, "%s", word);
     }
 }
 
@@ -110,24 +98,23 @@ static int run_any(const char *target, Words *w, const char *hint) {
         status = process_run(w->word, NULL, false, NULL);
     }
     if (status != EXIT_OK && status != PROGRAM_MISSING) status = fail(EXIT_INPUT, "linking by '%s' failed%s", w->word[0], hint);
-    w->word[0] = NULL;
     free(cross);
     return status;
 }
 
-int linker_run_directly(const char *target, char *const *argument, const char *hint) {
-    bool is_static = !strcmp(argument[1], "-static-pie");
-    if (!is_static && strcmp(argument[1], "-pie") != 0) return PROGRAM_MISSING;
+int linker_run_directly(const char *target, const Words *driver, const char *hint) {
+    bool is_static = !strcmp(driver->word[1], "-static-pie");
+    if (!is_static && strcmp(driver->word[1], "-pie") != 0) return PROGRAM_MISSING;
     char *libc = library_directory(target, is_static ? "rcrt1.o" : "Scrt1.o"), *gcc = gcc_directory(target);
     Words w = {0};
     int status = PROGRAM_MISSING;
     if (libc) {
         begin(&w, target, is_static, libc, gcc);
-        translate(&w, argument);
+        translate(&w, driver);
         end(&w, is_static, libc, gcc);
         status = run_any(target, &w, hint);
     }
-    for (int i = 0; i < w.count; i++) free(w.word[i]);
+    words_free(&w);
     free(libc);
     free(gcc);
     return status;

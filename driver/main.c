@@ -1,5 +1,6 @@
 /* netc: the command. A table of subcommands, and the way into one of them. */
 #include "driver/driver.h"
+#include "ir/nearest.h"
 #include <string.h>
 
 static const Command commands[] = {

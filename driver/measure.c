@@ -4,7 +4,7 @@
  * Where backward data is one of a pair its weights have no time of their own, so theirs are counted from the first program
  * without pairs on. */
 #include "driver/measure.h"
-#include "driver/bench.h"
+#include "driver/sample.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,7 +166,7 @@ static int visit(Measuring *m, uint32_t k) {
     RtError error = {{0}};
     RtMachine *machine = rt_machine_new(program, m->session->pool, &error);
     if (!machine) return fail(EXIT_IO, "%s", error.text);
-    bench_random_inputs(machine, 0);
+    sample_inputs(machine, 0);
     for (int e = 0; e < 2; e++) {
         double *seconds = calloc(entries[e]->ncalls + 1, sizeof *seconds);
         if (!seconds) out_of_memory("no room for measurements");
@@ -185,7 +185,7 @@ static void take_medians(Measuring *m) {
     for (int64_t i = 0; i < m->c->count; i++)
         for (uint32_t k = 0; k < CONV_CANDIDATES; k++) {
             Samples *s = &m->samples[i];
-            m->c->item[i].seconds[k] = s->count[k] ? bench_median(s->second[k], (size_t)s->count[k]) : 0;
+            m->c->item[i].seconds[k] = s->count[k] ? sample_median(s->second[k], (size_t)s->count[k]) : 0;
         }
 }
 

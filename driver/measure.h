@@ -5,7 +5,7 @@
 #ifndef NETC_DRIVER_MEASURE_H
 #define NETC_DRIVER_MEASURE_H
 #include "codegen/conv/choose.h"
-#include "driver/driver.h"
+#include "driver/session.h"
 
 /* Convolutions of one kernel. */
 typedef struct Convolution {

@@ -4,11 +4,7 @@
  * compiled. The more is computed again the less is kept, nearly always, so the least number is found by halving. Where a row of
  * convolutions that are computed again grows longer, one more may keep more; so if all are too many, SHARES smaller numbers are
  * tried before it is said that none fits. The result fits in any case, as it is one that was tried. */
-#include "driver/driver.h"
-#include <errno.h>
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
+#include "driver/memory.h"
 
 typedef struct Fit {
     Session *session;
@@ -16,34 +12,6 @@ typedef struct Fit {
     uint64_t limit;
     uint32_t recomputable;
 } Fit;
-
-/* "512M": 512 000 000 bytes; "1.5Gi": 1.5 * 2^30. */
-static bool parse_size(const char *text, uint64_t *bytes) {
-    static const char units[] = "KMGT";
-    char *end;
-    errno = 0;
-    double value = strtod(text, &end);
-    bool digits = (text[0] == '.' || (text[0] >= '0' && text[0] <= '9')) && !strpbrk(text, "xX"); /* strtod reads hexadecimal */
-    const char *unit = *end ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
-    if (unit) {
-        bool binary = end[1] == 'i';
-        value *= pow(binary ? 1024 : 1000, (double)(unit - units + 1));
-        end += binary ? 2 : 1;
-    }
-    if (*end == 'B') end++;
-    if (!digits || *end || errno || !(value >= 1 && value < 1e18)) return false;
-    *bytes = (uint64_t)value;
-    return true;
-}
-
-int session_memory_options(Session *session) {
-    const Options *o = session->options;
-    session->recompute = o->recompute < UINT32_MAX ? (uint32_t)o->recompute : UINT32_MAX;
-    if (!o->memory_limit) return EXIT_OK;
-    if (o->recompute) return fail(EXIT_USAGE, "'--memory-limit' says how much '--recompute' must: give one of them");
-    if (parse_size(o->memory_limit, &session->memory_limit)) return EXIT_OK;
-    return fail(EXIT_USAGE, "'--memory-limit' needs a size like 512M, 1.5G or 700Mi, found '%s'", o->memory_limit);
-}
 
 /* The most that a step keeps, of all CPUs; 0 after printing why it cannot be said. */
 static uint64_t step_bytes(Session *s, const Graph *fused) {
@@ -115,14 +83,15 @@ static int fit(Fit *f) {
     return status;
 }
 
-int session_fit_memory(Session *session, const Graph *train) {
-    Fit f = {.session = session, .train = train, .limit = session->memory_limit};
+int memory_fit(Session *session, const Graph *train) {
+    Fit f = {.session = session, .train = train, .limit = (uint64_t)session->options->memory_limit};
     return f.limit ? fit(&f) : EXIT_OK;
 }
 
-int session_check_memory(const Session *session, uint64_t arena_bytes) {
-    if (!session->memory_limit || arena_bytes <= session->memory_limit) return EXIT_OK;
+int memory_check(const Session *session, uint64_t arena_bytes) {
+    uint64_t limit = (uint64_t)session->options->memory_limit;
+    if (!limit || arena_bytes <= limit) return EXIT_OK;
     return fail(EXIT_INPUT,
                 "as the convolutions are to be computed here, a training step keeps %.1f MB, and the limit is %.1f MB",
-                1e-6 * (double)arena_bytes, 1e-6 * (double)session->memory_limit);
+                1e-6 * (double)arena_bytes, 1e-6 * (double)limit);
 }

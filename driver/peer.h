@@ -3,7 +3,7 @@
  * Every failure is printed where it is found and comes back as an exit status. */
 #ifndef NETC_DRIVER_PEER_H
 #define NETC_DRIVER_PEER_H
-#include "driver/driver.h"
+#include "driver/session.h"
 #include <sys/types.h>
 
 enum { PEER_LINE = 512 };

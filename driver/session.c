@@ -1,8 +1,10 @@
-/* A model on its way: .net file → graphs → passes → machine code → a machine in memory. One place that all subcommands
- * share; each stops where it needs to. Mistakes are printed where they are found and come back as exit statuses. */
+/* Everything about a model but the way that it goes (compile.c): its file, the options of passes and of code, what was reached.
+ * Mistakes are printed where they are found and come back as exit statuses. */
+#include "driver/session.h"
 #include "driver/cache.h"
-#include "driver/tune.h"
+#include "runtime/sha256.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -54,17 +56,20 @@ int session_find_model(Session *session, const Options *options, const char *com
     if (status) return status;
     if (options->noperands == 0) return usage_error(command_name, "no model given");
     if (options->threads > MAX_THREADS) return usage_error(command_name, "'--threads' is at most %d", MAX_THREADS);
+    if (options->memory_limit && options->recompute)
+        return usage_error(command_name, "'--memory-limit' says how much '--recompute' must: give one of them");
+    session->recompute = options->recompute < UINT32_MAX ? (uint32_t)options->recompute : UINT32_MAX;
     const char *name = options->operand[0];
     bool is_path = strchr(name, '/') || strchr(name, '.');
     if (access(name, F_OK) && !is_path) session->path = shipped_model(name);
     if (!session->path) session->path = join("%s", name);
-    if (!access(session->path, R_OK)) return session_memory_options(session);
+    if (!access(session->path, R_OK)) return EXIT_OK;
     if (errno != ENOENT && errno != ENOTDIR) return fail(EXIT_IO, "cannot open '%s': %s", name, strerror(errno));
     if (is_path) return fail(EXIT_INPUT, "there is no model file '%s'", name);
     return fail(EXIT_INPUT, "there is no model file '%s', and no '%s.net' among the models that come with netc", name, name);
 }
 
-/* ---- graphs ---- */
+/* ---- passes ---- */
 
 void session_print_diagnostics(const Session *session) {
     fflush(stdout);
@@ -153,71 +158,45 @@ int session_passes(Session *session, const Graph *graph, PassResult *result) {
     return graph->mode == MODE_TRAIN ? check_recompute(session, result) : EXIT_OK;
 }
 
-int session_graph(Session *session, Mode mode, bool through_passes) {
-    const Options *o = session->options;
-    Model *model = mode == MODE_TRAIN ? &session->train : &session->infer;
-    PassResult *result = mode == MODE_TRAIN ? &session->train_passes : &session->infer_passes;
-    FrontendOptions front = {.mode = mode, .batch = o->batch, .net = o->net, .sets = o->sets.item, .nsets = o->sets.count};
-    if (!session->diag) session->diag = diag_new();
-    if (!frontend_compile(session->path, &front, session->diag, model)) {
-        *model = (Model){0};
-        return session_compile_failed(session);
-    }
-    session_print_diagnostics(session); /* warnings */
-    int status = through_passes && mode == MODE_TRAIN ? session_fit_memory(session, model->graph) : EXIT_OK;
-    return status || !through_passes ? status : session_passes(session, model->graph, result);
+/* ---- what ran, as a checkpoint keeps it ---- */
+
+/* Appends to a malloc'd text. */
+static void append(char **text, const char *separator, const char *what) {
+    char *longer = join("%s%s%s", *text, **text ? separator : "", what);
+    free(*text);
+    *text = longer;
 }
 
-/* ---- groups of images in inference ---- */
-
-/* A group's feature maps should stay in the caches from layer to layer, which wants few images; but each group reads all weights
- * again, which in a deep net are more than its feature maps: ResNet-110 is a fifth slower in groups of 4 than of 16, where
- * ResNet-20 does not care. So the largest map of a group may have GROUP_BYTES, and a batch has several groups, for the threads.
- */
-enum { GROUP_BYTES = 1024 * 1024, GROUP_IMAGES = 16, GROUPS = 4 };
-
-static int64_t image_bytes(const Graph *g) {
-    int64_t most = 1;
-    for (Val v = 0; v < g->count; v++) {
-        const Type *t = &g->value[v].type;
-        bool feature = t->rank == 4 && g->value[v].op != OP_PARAM && t->dim[0] > 0;
-        int64_t bytes = feature ? type_elements(*t) / t->dim[0] * (int64_t)sizeof(float) : 0;
-        if (bytes > most) most = bytes;
-    }
-    return most;
+static void append_list(char **text, const char *mode, const PassResult *result) {
+    if (!result->graph) return;
+    char *list = join("%s:%s", mode, result->pipeline);
+    append(text, ";", list);
+    free(list);
 }
 
-static int64_t graph_batch(const Graph *g) {
-    for (Val v = 0; v < g->count; v++)
-        if (g->value[v].op == OP_INPUT && g->value[v].type.rank == 4) return g->value[v].type.dim[0];
-    return 1;
+static void hash_file(RtSha256 *sum, const char *path) {
+    char block[4096];
+    FILE *file = fopen(path, "rb"); /* it was loaded, so it is there */
+    for (size_t n; file && (n = fread(block, 1, sizeof block, file)) > 0;) rt_sha256_update(sum, block, n);
+    if (file) fclose(file);
 }
 
-/* A power of two. */
-static int64_t group_images(const Graph *g, int64_t batch) {
-    int64_t images = 1;
-    while (2 * images <= GROUP_IMAGES && 2 * images * GROUPS <= batch && 2 * images * image_bytes(g) <= GROUP_BYTES) images *= 2;
-    return images;
+void session_describe_passes(Session *s) {
+    const Options *o = s->options;
+    RtSha256 sum;
+    s->pipeline = join("%s", "");
+    append_list(&s->pipeline, "train", &s->train_passes);
+    append_list(&s->pipeline, "infer", &s->infer_passes);
+    char *limit = join("opt-bisect-limit=%" PRId64, o->bisect_limit);
+    if (o->bisect_limit >= 0) append(&s->pipeline, " ", limit);
+    free(limit);
+    rt_sha256_init(&sum);
+    rt_sha256_update(&sum, s->pipeline, strlen(s->pipeline) + 1);
+    for (uint32_t i = 0; i < o->load_pass.count; i++) hash_file(&sum, o->load_pass.item[i]);
+    rt_sha256_final(&sum, s->pipeline_sha256);
 }
 
-int session_infer(Session *session) {
-    const Graph *whole = session->train.graph;
-    int status = whole ? EXIT_OK : session_graph(session, MODE_INFER, false);
-    if (status) return status;
-    if (!whole) whole = session->infer.graph;
-    session->batch = graph_batch(whole);
-    Options group = *session->options;
-    group.batch = group_images(whole, session->batch);
-    graph_free(session->infer.graph);
-    session->infer = (Model){0};
-    const Options *options = session->options;
-    session->options = &group;
-    status = session_graph(session, MODE_INFER, true);
-    session->options = options;
-    return status ? status : session_check_graph(session->infer_passes.graph);
-}
-
-/* ---- machine ---- */
+/* ---- code ---- */
 
 Precision session_precision(const Options *o) {
     return o->precision && !strcmp(o->precision, "bf16") ? PRECISION_BF16 : PRECISION_F32;
@@ -270,43 +249,9 @@ CodegenOptions session_code(Session *session) {
     return code;
 }
 
-static int session_jit(Session *session) {
-    CodegenInput input = session_input(session);
-    CodegenOptions code = session_code(session);
-    int status = tuning_choose(session, &input, &code);
-    if (status) return status;
-    session->jit = codegen_jit(&input, &code, session->diag);
-    if (session->jit) return session_check_memory(session, jit_program(session->jit)->arena_bytes);
-    return session_compile_failed(session);
-}
-
 int session_pool(Session *session) {
     if (!session->pool) session->pool = rt_pool_new((int)session->options->threads);
     return session->pool ? EXIT_OK : fail(EXIT_IO, "cannot start %lld threads", (long long)session->options->threads);
-}
-
-int session_graphs(Session *session, bool train, bool infer, const char *command_name) {
-    train = train && !session->train_passes.graph;
-    infer = infer && !session->infer_passes.graph;
-    int status =
-        train || infer ? session_compiles(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), command_name) : EXIT_OK;
-    if (train && !status) status = session_graph(session, MODE_TRAIN, true);
-    if (train && !status) status = session_check_graph(session->train_passes.graph);
-    if (!status && infer) status = session_infer(session);
-    if (!status && !session->pipeline) session_describe_passes(session);
-    return status;
-}
-
-int session_machine(Session *session, bool train, bool infer, const char *command_name) {
-    int status = session_graphs(session, train, infer, command_name);
-    if (!status) status = session_pool(session);
-    if (!status) status = session_jit(session);
-    if (status) return status;
-    if (jit_stats(session->jit)->openblas) status = prepare_openblas(rt_gemm_reserve, rt_pool_threads(session->pool));
-    if (status) return status;
-    RtError error = {{0}};
-    session->machine = rt_machine_new(jit_program(session->jit), session->pool, &error);
-    return session->machine ? EXIT_OK : fail(EXIT_IO, "%s", error.text);
 }
 
 void session_close(Session *session) {

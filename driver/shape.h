@@ -2,7 +2,7 @@
  * checked against it. */
 #ifndef NETC_DRIVER_SHAPE_H
 #define NETC_DRIVER_SHAPE_H
-#include "driver/driver.h"
+#include "driver/session.h"
 
 typedef struct Shape {
     RtProgram program; /* model, batch, sizes, recipe, tensors: all dense, a block of one */

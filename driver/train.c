@@ -1,4 +1,7 @@
 /* netc train: compile and hand over. */
+#include "cli/run.h"
+#include "driver/compile.h"
+#include "driver/driver.h"
 #include "driver/shape.h"
 #include <inttypes.h>
 
@@ -23,11 +26,11 @@ int command_train(const Options *options) {
     Training training = {0};
     int status = training_options(options);
     if (!status) status = session_find_model(&session, options, "train");
-    if (!status) status = session_graphs(&session, true, true, "train");
+    if (!status) status = compile_graphs(&session, true, true, "train");
     if (!status) status = shape_of(&session, &shape);
     if (!status) status = training_open(&training, &shape.program, options);
     session.run = training.directory ? rt_directory_path(training.directory) : NULL;
-    if (!status) status = session_machine(&session, true, true, "train");
+    if (!status) status = compile_machine(&session, true, true, "train");
     if (!status && !options->quiet) print_compiled(&session);
     if (!status) status = run_train(session.machine, options, &training);
     training_close(&training);

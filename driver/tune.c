@@ -3,6 +3,7 @@
  * A tuning file is only ever used when the command line asks for it, so that bits never change because of an earlier run. What it
  * does not hold is measured (--tune) or left to the cost model (--tune-file alone). */
 #include "driver/tune.h"
+#include "driver/linker.h"
 #include "driver/measure.h"
 #include "driver/probe.h"
 #include "driver/process.h"
@@ -148,7 +149,7 @@ static int measure_missing(Session *session, const CodegenInput *input, const Co
     int status = convolutions_list(session, input, code, &c);
     if (!status) convolutions_promising(&c, session->choices);
     *measured = status ? 0 : count_listed(&c);
-    if (*measured && code->target && strcmp(code->target, NETC_TARGET))
+    if (*measured && code->target && target_is_cross(code->target))
         return convolutions_free(&c), fail(EXIT_USAGE, "'--tune' cannot measure code for '%s' on this machine", code->target);
     if (*measured) {
         fprintf(stderr, "tuning: measuring %" PRId64 " convolutions\n", *measured);

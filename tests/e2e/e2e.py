@@ -58,11 +58,12 @@ class Workspace:
         return out, err
 
     def refuses(self, *args, status, says, **options):
-        """netc must end with this status and exactly one sentence on stderr, which contains `says`."""
+        """netc must end with this status and exactly one sentence on stderr, which contains `says`: an error, or one of usage."""
         _, err = self.run(*args, status=status, **options)
         lines = err.strip().split("\n")
         shown = " ".join(map(str, args))
-        check(len(lines) == 1 and lines[0].startswith("netc: error: "), f"netc {shown}: not one sentence:\n{err}")
+        usage = status == 2 and lines[0].endswith(" --help'")
+        check(len(lines) == 1 and (lines[0].startswith("netc: error: ") or usage), f"netc {shown}: not one sentence:\n{err}")
         check(says in lines[0], f"netc {shown}: '{says}' is not in:\n{err}")
         print(f"  ok: {lines[0]}")
 

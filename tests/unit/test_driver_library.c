@@ -1,5 +1,6 @@
 /* A library of `netc build --infer`, loaded into this process: the bits of the JIT's program, and the reference evaluator's
  * scores. */
+#include "driver/compile.h"
 #include "driver/driver.h"
 #include "ir/eval.h"
 #include "run_cases.h"
@@ -45,7 +46,7 @@ static void compile_model(const struct Case *c) {
                     c->gemm ? "--conv=gemm" : "--conv=auto"};
     ck_assert(options_parse(&f.options, CMD_PREDICT, "predict", 6, argv, 0));
     ck_assert_int_eq(session_find_model(&f.session, &f.options, "predict"), 0);
-    ck_assert_int_eq(session_machine(&f.session, false, true, "eval"), 0);
+    ck_assert_int_eq(compile_machine(&f.session, false, true, "eval"), 0);
     const RtProgram *p = rt_machine_program(f.session.machine);
     for (uint32_t i = 0; i < p->nparams; i++) randomise(&p->params[i], rt_machine_space(f.session.machine, RT_PARAMS), i);
     for (uint32_t i = 0; i < p->nstate; i++) randomise(&p->state[i], rt_machine_space(f.session.machine, RT_STATE), 1000 + i);

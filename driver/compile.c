@@ -1,0 +1,106 @@
+/* The driver's one road: compile.h says how far each function goes. */
+#include "driver/compile.h"
+#include "driver/memory.h"
+#include "driver/tune.h"
+
+/* ---- graphs ---- */
+
+int compile_graph(Session *session, Mode mode, bool through_passes) {
+    const Options *o = session->options;
+    Model *model = mode == MODE_TRAIN ? &session->train : &session->infer;
+    PassResult *result = mode == MODE_TRAIN ? &session->train_passes : &session->infer_passes;
+    FrontendOptions front = {.mode = mode, .batch = o->batch, .net = o->net, .sets = o->sets.item, .nsets = o->sets.count};
+    if (!session->diag) session->diag = diag_new();
+    if (!frontend_compile(session->path, &front, session->diag, model)) {
+        *model = (Model){0};
+        return session_compile_failed(session);
+    }
+    session_print_diagnostics(session); /* warnings */
+    int status = through_passes && mode == MODE_TRAIN ? memory_fit(session, model->graph) : EXIT_OK;
+    return status || !through_passes ? status : session_passes(session, model->graph, result);
+}
+
+/* ---- groups of images in inference ---- */
+
+/* A group's feature maps should stay in the caches from layer to layer, which wants few images; but each group reads all weights
+ * again, which in a deep net are more than its feature maps: ResNet-110 is a fifth slower in groups of 4 than of 16, where
+ * ResNet-20 does not care. So the largest map of a group may have GROUP_BYTES, and a batch has several groups, for the threads.
+ */
+enum { GROUP_BYTES = 1024 * 1024, GROUP_IMAGES = 16, GROUPS = 4 };
+
+static int64_t image_bytes(const Graph *g) {
+    int64_t most = 1;
+    for (Val v = 0; v < g->count; v++) {
+        const Type *t = &g->value[v].type;
+        bool feature = t->rank == 4 && g->value[v].op != OP_PARAM && t->dim[0] > 0;
+        int64_t bytes = feature ? type_elements(*t) / t->dim[0] * (int64_t)sizeof(float) : 0;
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+static int64_t graph_batch(const Graph *g) {
+    for (Val v = 0; v < g->count; v++)
+        if (g->value[v].op == OP_INPUT && g->value[v].type.rank == 4) return g->value[v].type.dim[0];
+    return 1;
+}
+
+/* A power of two. */
+static int64_t group_images(const Graph *g, int64_t batch) {
+    int64_t images = 1;
+    while (2 * images <= GROUP_IMAGES && 2 * images * GROUPS <= batch && 2 * images * image_bytes(g) <= GROUP_BYTES) images *= 2;
+    return images;
+}
+
+int compile_infer(Session *session) {
+    const Graph *whole = session->train.graph;
+    int status = whole ? EXIT_OK : compile_graph(session, MODE_INFER, false);
+    if (status) return status;
+    if (!whole) whole = session->infer.graph;
+    session->batch = graph_batch(whole);
+    Options group = *session->options;
+    group.batch = group_images(whole, session->batch);
+    graph_free(session->infer.graph);
+    session->infer = (Model){0};
+    const Options *options = session->options;
+    session->options = &group;
+    status = compile_graph(session, MODE_INFER, true);
+    session->options = options;
+    return status ? status : session_check_graph(session->infer_passes.graph);
+}
+
+/* ---- both modes, and a machine ---- */
+
+int compile_graphs(Session *session, bool train, bool infer, const char *command_name) {
+    train = train && !session->train_passes.graph;
+    infer = infer && !session->infer_passes.graph;
+    int status =
+        train || infer ? session_compiles(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), command_name) : EXIT_OK;
+    if (train && !status) status = compile_graph(session, MODE_TRAIN, true);
+    if (train && !status) status = session_check_graph(session->train_passes.graph);
+    if (!status && infer) status = compile_infer(session);
+    if (!status && !session->pipeline) session_describe_passes(session);
+    return status;
+}
+
+static int jit(Session *session) {
+    CodegenInput input = session_input(session);
+    CodegenOptions code = session_code(session);
+    int status = tuning_choose(session, &input, &code);
+    if (status) return status;
+    session->jit = codegen_jit(&input, &code, session->diag);
+    if (session->jit) return memory_check(session, jit_program(session->jit)->arena_bytes);
+    return session_compile_failed(session);
+}
+
+int compile_machine(Session *session, bool train, bool infer, const char *command_name) {
+    int status = compile_graphs(session, train, infer, command_name);
+    if (!status) status = session_pool(session);
+    if (!status) status = jit(session);
+    if (status) return status;
+    if (jit_stats(session->jit)->openblas) status = prepare_openblas(rt_gemm_reserve, rt_pool_threads(session->pool));
+    if (status) return status;
+    RtError error = {{0}};
+    session->machine = rt_machine_new(jit_program(session->jit), session->pool, &error);
+    return session->machine ? EXIT_OK : fail(EXIT_IO, "%s", error.text);
+}

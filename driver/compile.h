@@ -1,0 +1,15 @@
+/* The whole way of a model: .net file → graphs → passes → machine code → a machine in memory. Each command stops where it needs
+ * to. Mistakes are printed where they are found and come back as exit statuses. */
+#ifndef NETC_DRIVER_COMPILE_H
+#define NETC_DRIVER_COMPILE_H
+#include "driver/session.h"
+
+/* One mode from text to the source graph; `through_passes` runs the passes too. */
+int compile_graph(Session *session, Mode mode, bool through_passes);
+/* The graph that a Program runs inference with: of a group of the batch's images (runtime/abi.h). */
+int compile_infer(Session *session);
+/* Both modes or one, through the passes; what is there already stays. */
+int compile_graphs(Session *session, bool train, bool infer, const char *command_name);
+/* And machine code, threads, memory. */
+int compile_machine(Session *session, bool train, bool infer, const char *command_name);
+#endif
