@@ -1,8 +1,8 @@
 /* The graph as JSON, for scripts: one object with "name", "mode", "values" and "outputs". A number that JSON cannot say is
  * a string ("nan", "inf"). Operands of an expression are indices of its earlier nodes. */
 #include "ir/attrs.h"
+#include "ir/json_string.h"
 #include "ir/text.h"
-#include "ir/utf8.h"
 #include <inttypes.h>
 #include <math.h>
 
@@ -11,20 +11,7 @@ static void json_string(const char *text, FILE *out) {
         fputs("null", out);
         return;
     }
-    fputc('"', out);
-    while (*text) {
-        size_t length = utf8_length(text);
-        if (*text == '"' || *text == '\\')
-            fprintf(out, "\\%c", *text);
-        else if ((unsigned char)*text < 0x20 || *text == 0x7F)
-            fprintf(out, "\\u%04x", *text);
-        else if (length == 0)
-            fputs("\\ufffd", out); /* what a byte that is no text becomes everywhere */
-        else
-            fwrite(text, 1, length, out);
-        text += length ? length : 1;
-    }
-    fputc('"', out);
+    json_write_string(out, text);
 }
 
 static void json_real(double value, FILE *out) {

@@ -1,5 +1,5 @@
 /* Augmentations on bytes, one image at a time, and normalisation by table. */
-#include "runtime/loader.h"
+#include "runtime/augment.h"
 #include <math.h>
 #include <string.h>
 

@@ -2,8 +2,8 @@
  * have their logical shapes, in the order of the source; the position stands in the metadata, real numbers in hexadecimal so that
  * they come back exactly. Loading is all or nothing. */
 #include "runtime/checkpoint.h"
+#include "runtime/identity.h"
 #include "runtime/machine.h"
-#include "runtime/resume.h"
 #include "runtime/sha256.h"
 #include "runtime/weights.h"
 #include <stdlib.h>

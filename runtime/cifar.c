@@ -1,7 +1,8 @@
 /* CIFAR-10 and CIFAR-100, binary version (Krizhevsky, 2009): records of one or two label bytes and 3072 pixels, planes R, G, B.
  * Sizes and labels are checked, so that a truncated or mislabelled file ends in a sentence and not in a strange training. */
-#include "runtime/data.h"
+#include "runtime/cifar.h"
 #include "runtime/file.h"
+#include "runtime/images.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Evaluation of a split, and prediction of single images, with the compiled eval_step. Loss and accuracy are computed here from
  * the scores, in double, so that what is computed beyond the last image is simply not looked at. */
-#include "runtime/loader.h"
+#include "runtime/augment.h"
 #include <math.h>
 #include <time.h>
 

@@ -4,7 +4,7 @@
  * header that netc generates (driver/library_header.c): keep it in step. */
 #ifndef NETC_RUNTIME_INFER_H
 #define NETC_RUNTIME_INFER_H
-#include "runtime/loader.h"
+#include "runtime/augment.h"
 
 enum { RT_INFER_LEVELS = 4, RT_INFER_THREADS = 1024, RT_INFER_MESSAGE = 512 };
 

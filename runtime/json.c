@@ -1,6 +1,5 @@
 /* A pull reader over JSON text. See json.h. */
 #include "runtime/json.h"
-#include "ir/utf8.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,23 +228,6 @@ bool json_skip(Json *j) {
 bool json_end(Json *j) {
     skip_space(j);
     return !j->failed && (j->at == j->end || fail(j));
-}
-
-void json_write_string(FILE *out, const char *text) {
-    fputc('"', out);
-    while (*text) {
-        size_t length = utf8_length(text);
-        if (*text == '"' || *text == '\\')
-            fprintf(out, "\\%c", *text);
-        else if ((unsigned char)*text < 0x20 || *text == 0x7F)
-            fprintf(out, "\\u%04x", *text);
-        else if (length == 0)
-            fputs("\\ufffd", out); /* what a byte that is no text becomes everywhere */
-        else
-            fwrite(text, 1, length, out);
-        text += length ? length : 1;
-    }
-    fputc('"', out);
 }
 
 void json_write_number(FILE *out, double value) {

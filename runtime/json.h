@@ -1,6 +1,7 @@
 /* Inside runtime/: just enough JSON for safetensors headers and our own metrics lines. Strict (RFC 8259), bounded in depth. */
 #ifndef NETC_RUNTIME_JSON_H
 #define NETC_RUNTIME_JSON_H
+#include "ir/json_string.h" // IWYU pragma: export
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,7 +29,7 @@ bool json_number(Json *j, double *out);
 bool json_skip(Json *j); /* any value */
 bool json_end(Json *j);  /* nothing but white space is left */
 
-void json_write_string(FILE *out, const char *text); /* quoted and escaped; bytes that are no UTF-8 as U+FFFD */
+/* And json_write_string, of ir/json_string.h. */
 void json_write_number(FILE *out,
                        double value); /* 9 digits, enough for a float; null if it is not finite, for which JSON has no word */
 void json_write_member(FILE *out, const char *key, double value); /* , "key": value */

@@ -9,8 +9,4 @@ RtStatus rt_resume(const RtProgram *p, RtMachine *m, const RtData *data, const R
                    RtError *error);
 /* RT_INPUT if other passes made the program than the checkpoint says; where either does not say, nothing is compared. */
 RtStatus rt_compare_pipelines(const RtCheckpointHead *head, const RtProgram *p, RtError *error);
-/* What a checkpoint says of the training's surroundings, 65 bytes each with a hash: the data set, and the code of a training
- * step. */
-void rt_data_identity(const RtData *data, char text[160]);
-void rt_code_identity(const RtProgram *p, char text[65]);
 #endif

@@ -25,6 +25,7 @@ typedef struct StFile {
     uint32_t ntensors;
     StPair *pair;
     uint32_t npairs;
+    size_t tensor_capacity, pair_capacity;
     char *owned; /* the file's bytes, if st_open read them */
     const char *bytes, *data;
     int64_t data_length;
@@ -45,11 +46,13 @@ bool st_read(const StFile *file, const StTensor *t, float *out);
 /* A file being written: tensors as F32, in order. */
 typedef struct StOut {
     StTensor *tensor;
-    uint32_t ntensors, capacity;
+    uint32_t ntensors;
+    size_t capacity;
     char *data;
     size_t length, data_capacity;
     StPair *pair;
-    uint32_t npairs, pair_capacity;
+    uint32_t npairs;
+    size_t pair_capacity;
     bool failed; /* out of memory */
 } StOut;
 /* Room for the elements of a tensor; NULL when memory is exhausted. Valid until the next call. */

@@ -1,5 +1,6 @@
 /* Reading safetensors: every byte of the header is distrusted. See safetensors.h. */
 #include "runtime/file.h"
+#include "runtime/grow.h"
 #include "runtime/json.h"
 #include "runtime/safetensors.h"
 #include "runtime/sha256.h"
@@ -75,26 +76,17 @@ static bool read_tensor(Json *j, StTensor *t, int64_t *elements) {
     return !j->failed && seen == 7;
 }
 
-/* One more place at the end of an array that doubles. */
-static bool make_room(void **array, uint32_t count, size_t size) {
-    if (count & (count - 1)) return true; /* full at powers of two only */
-    void *larger = realloc(*array, (count ? 2 * (size_t)count : 1) * size);
-    if (larger) *array = larger;
-    return larger != NULL;
-}
-
 /* Pairs with a zero byte in them are none of ours. */
 static bool read_metadata(Json *j, StFile *f) {
     StPair pair;
     size_t key_length, length;
     if (!json_begin(j, '{')) return false;
     for (bool first = true; json_member(j, first, &pair.key, &key_length); first = false) {
-        void *pairs = f->pair;
         pair.value = json_copy(j, &length);
         bool ours = pair.value && strlen(pair.key) == key_length && strlen(pair.value) == length;
-        bool room = ours && make_room(&pairs, f->npairs, sizeof pair);
-        f->pair = pairs;
-        if (room) {
+        StPair *pairs = ours ? rt_grow(f->pair, f->npairs + 1u, &f->pair_capacity, sizeof pair) : NULL;
+        if (pairs) {
+            f->pair = pairs;
             f->pair[f->npairs++] = pair;
         } else {
             bool bad = ours || !pair.value;
@@ -121,8 +113,9 @@ static RtStatus check_range(const StFile *f, const StTensor *t, int64_t elements
 
 static RtStatus read_entry(StFile *f, Json *j, char *name, size_t length, RtError *error) {
     int64_t elements = -1;
-    void *tensors = f->tensor;
-    if (f->ntensors == MAX_TENSORS || !make_room(&tensors, f->ntensors, sizeof *f->tensor)) {
+    StTensor *tensors =
+        f->ntensors < MAX_TENSORS ? rt_grow(f->tensor, f->ntensors + 1u, &f->tensor_capacity, sizeof *tensors) : NULL;
+    if (!tensors) {
         free(name);
         return rt_fail(error, RT_INPUT, "%s names too many tensors", f->path);
     }

@@ -1,4 +1,5 @@
 /* Writing safetensors: in memory first, then to disk so that no moment leaves a half-written file under the final name. */
+#include "runtime/grow.h"
 #include "runtime/json.h"
 #include "runtime/safetensors.h"
 #include "runtime/sha256.h"
@@ -11,25 +12,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool grow(StOut *o, void **array, size_t needed, size_t *capacity, size_t size) {
-    if (needed <= *capacity) return true;
-    size_t next = *capacity * 2 > needed ? *capacity * 2 : needed;
-    void *larger = next > SIZE_MAX / size ? NULL : realloc(*array, next * size);
-    if (!larger) return o->failed = true, false;
-    *array = larger;
-    *capacity = next;
-    return true;
-}
-
 float *st_add(StOut *o, const char *name, uint32_t rank, const int64_t *dim) {
-    size_t capacity = o->capacity, bytes = sizeof(float);
+    size_t bytes = sizeof(float);
     for (uint32_t i = 0; i < rank; i++) bytes *= (size_t)dim[i];
-    void *tensors = o->tensor, *data = o->data;
-    if (!grow(o, &tensors, o->ntensors + 1u, &capacity, sizeof *o->tensor)) return NULL;
-    o->tensor = tensors;
-    o->capacity = (uint32_t)capacity;
-    if (!grow(o, &data, o->length + bytes, &o->data_capacity, 1)) return NULL;
-    o->data = data;
+    StTensor *tensors = rt_grow(o->tensor, o->ntensors + 1u, &o->capacity, sizeof *tensors);
+    if (tensors) o->tensor = tensors;
+    char *data = rt_grow(o->data, o->length + bytes, &o->data_capacity, 1);
+    if (data) o->data = data;
+    if (!tensors || !data) return o->failed = true, NULL;
     StTensor *t = &o->tensor[o->ntensors++];
     *t = (StTensor){.dtype = "F32", .rank = rank, .begin = (int64_t)o->length, .end = (int64_t)(o->length + bytes)};
     t->name = strdup(name);
@@ -40,13 +30,14 @@ float *st_add(StOut *o, const char *name, uint32_t rank, const int64_t *dim) {
 }
 
 void st_add_metadata(StOut *o, const char *key, const char *format, ...) {
-    size_t capacity = o->pair_capacity;
-    void *pairs = o->pair;
+    StPair *pairs = rt_grow(o->pair, o->npairs + 1u, &o->pair_capacity, sizeof *pairs);
     va_list args;
     char *value = NULL;
-    if (!grow(o, &pairs, o->npairs + 1u, &capacity, sizeof *o->pair)) return;
+    if (!pairs) {
+        o->failed = true;
+        return;
+    }
     o->pair = pairs;
-    o->pair_capacity = (uint32_t)capacity;
     va_start(args, format);
     if (vasprintf(&value, format, args) < 0) value = NULL;
     va_end(args);

@@ -6,7 +6,8 @@
  * checks
  *
  * Nets with more than ten classes get the shape from label % 10 and the brightness of the first channel from label / 10. */
-#include "runtime/data.h"
+#include "runtime/synthetic.h"
+#include "runtime/images.h"
 #include <math.h>
 #include <string.h>
 

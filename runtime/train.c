@@ -10,6 +10,7 @@
  * --steps is refused. With ema, evaluation and best.safetensors use the averaged weights, beside the running statistics of the
  * trained ones. */
 #include "runtime/directory.h"
+#include "runtime/identity.h"
 #include "runtime/loader.h"
 #include "runtime/metrics.h"
 #include "runtime/progress.h"

@@ -1,0 +1,10 @@
+/* Inside runtime/: CIFAR-10 and CIFAR-100. */
+#ifndef NETC_RUNTIME_CIFAR_H
+#define NETC_RUNTIME_CIFAR_H
+#include "runtime/status.h"
+
+/* From a directory of the official binary files (or the folder of that name inside it). */
+RtStatus rt_cifar_open(const char *directory, RtData *data, RtError *error);
+/* Shape, statistics and class names of CIFAR-10, which are known without its files. */
+void rt_cifar10_describe(RtData *data);
+#endif
