@@ -2,6 +2,7 @@
  * gradients, passes and compiled code are held against; it is meant to be read, not to be fast. */
 #ifndef NETC_IR_EVAL_H
 #define NETC_IR_EVAL_H
+#include "ir/expr.h"
 #include "ir/ir.h"
 
 /* A dense tensor in logical row-major order. Integers are held as doubles. */
@@ -19,6 +20,7 @@ typedef const Tensor *(*EvalLookup)(void *context, const Value *leaf);
 typedef struct EvalOptions {
     uint64_t seed, step; /* for DROPOUT and DROPOUT_MASK */
     bool round_f32;      /* round every value to float after each op (to mimic storage) */
+    ExprNoise *noise;    /* of the sums in Exprs (to mimic arithmetic); NULL: none */
 } EvalOptions;
 
 /* Evaluates the whole graph. out[i] is the value of output i (freshly allocated, caller frees). If `all` is not NULL it

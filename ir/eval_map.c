@@ -38,7 +38,7 @@ void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *a
                 for (uint32_t a = 0; a < op->v->nargs; a++) {
                     if (used[a]) value[a] = view[a].data[n * view[a].n + c * view[a].c + p * view[a].p];
                 }
-                double result = expr_eval(e, value, acc ? acc[i] : 0, out ? out[i] : 0);
+                double result = expr_eval_noisy(e, value, acc ? acc[i] : 0, out ? out[i] : 0, op->options->noise);
                 sum += result;
                 squares += (long double)result * result;
                 if (!region_sums(role)) target[i] = result;

@@ -65,7 +65,23 @@ bool expr_uses_op(const Expr *e, ExprOp op) {
     return false;
 }
 
-double expr_eval(const Expr *e, const double *args, double acc, double out) {
+/* From -1 to 1: splitmix64 (Steele, Lea and Flood, 2014). */
+static double random_sign(uint64_t *state) {
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (double)((z ^ z >> 31) >> 11) * 0x1p-52 - 1;
+}
+
+/* The sum or difference of a and b, of which n is the node. x - x is zero in any form. */
+static double noisy(ExprNoise *noise, const ExprNode *n, double sum, double a, double b) {
+    if (!noise || n->arg[0] == n->arg[1]) return sum;
+    return sum + noise->unit * (fabs(a) + fabs(b)) * random_sign(&noise->state);
+}
+
+double expr_eval(const Expr *e, const double *args, double acc, double out) { return expr_eval_noisy(e, args, acc, out, NULL); }
+
+double expr_eval_noisy(const Expr *e, const double *args, double acc, double out, ExprNoise *noise) {
     double v[EXPR_MAX_NODES];
     uint32_t count = e->count <= EXPR_MAX_NODES ? e->count : EXPR_MAX_NODES;
     for (uint32_t i = 0; i < count; i++) {
@@ -79,8 +95,8 @@ double expr_eval(const Expr *e, const double *args, double acc, double out) {
         case X_CONST: v[i] = n->value; break;
         case X_ACC: v[i] = acc; break;
         case X_OUT: v[i] = out; break;
-        case X_ADD: v[i] = a + b; break;
-        case X_SUB: v[i] = a - b; break;
+        case X_ADD: v[i] = noisy(noise, n, a + b, a, b); break;
+        case X_SUB: v[i] = noisy(noise, n, a - b, a, b); break;
         case X_MUL: v[i] = a * b; break;
         case X_DIV: v[i] = a / b; break;
         case X_MAX: v[i] = a > b ? a : b; break;

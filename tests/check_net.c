@@ -11,11 +11,13 @@
  * a line "KIND NAME ELEMENTS", and the elements as doubles. Exit status: 0 all agree, 1 some run does not, 2 the net or a SPEC is
  * no good.
  *
- * The tolerance is measured, not chosen. The evaluator runs again with every value rounded to float and every leaf moved by some
- * units of rounding, which stands for the rounding of compiled code; a few such runs say how far rounding alone can move an
- * output, and compiled code may be FACTOR times as far off. An ill-conditioned net (batch norm over two values, a ReLU at zero)
- * so has a wide tolerance of its own and a smooth one a narrow one. Where a ReLU or a maximum falls on the other side in compiled
- * code only, an output may be off by more for one set of inputs: a run fails if it does for two of three. */
+ * The tolerance is measured, not chosen. The evaluator runs again with every value rounded to float, every leaf moved by some
+ * units of rounding, and every elementwise sum by a unit of its operands, which stands for the rounding of compiled code; a few
+ * such runs say how far rounding alone can move an output, and compiled code may be FACTOR times as far off. (Of the operands,
+ * not of the result: a*x + (b - a*mean), as batch norm is computed here and in PyTorch, is off by that where a channel is
+ * constant and x - mean is zero.) An ill-conditioned net (batch norm over two values, a ReLU at zero) so has a wide tolerance of
+ * its own and a smooth one a narrow one. Where a ReLU or a maximum falls on the other side in compiled code only, an output may
+ * be off by more for one set of inputs: a run fails if it does for two of three. */
 #include "codegen/codegen.h"
 #include "frontend/frontend.h"
 #include "ir/eval.h"
@@ -158,9 +160,9 @@ typedef struct Wanted {
     double tolerance[MAX_OUTPUTS]; /* of the norm of the difference */
 } Wanted;
 
-static bool evaluate(const Graph *g, Leaves *leaves, bool round_f32, Tensor *out) {
+static bool evaluate(const Graph *g, Leaves *leaves, ExprNoise *noise, Tensor *out) {
     char why[400] = "";
-    EvalOptions options = {.seed = DROPOUT_SEED, .step = DROPOUT_STEP, .round_f32 = round_f32};
+    EvalOptions options = {.seed = DROPOUT_SEED, .step = DROPOUT_STEP, .round_f32 = noise != NULL, .noise = noise};
     if (graph_eval(g, look_up, leaves, &options, out, NULL, why, sizeof why)) return true;
     fprintf(stderr, "check_net: %s\n", why);
     return false;
@@ -183,7 +185,7 @@ static int64_t classes_of(const Graph *g) {
 
 static bool wanted_new(const Graph *g, uint64_t seed, bool bf16, Wanted *w) {
     *w = (Wanted){.leaves = {.seed = seed, .bf16 = bf16, .classes = classes_of(g)}};
-    if (g->noutputs > MAX_OUTPUTS || !evaluate(g, &w->leaves, false, w->out)) return false;
+    if (g->noutputs > MAX_OUTPUTS || !evaluate(g, &w->leaves, NULL, w->out)) return false;
     double largest = 0; /* norm of a gradient */
     for (uint32_t i = 0; i < g->noutputs; i++)
         if (g->output[i].kind == OUT_GRAD) largest = fmax(largest, norm(w->out[i].data, NULL, type_elements(w->out[i].type)));
@@ -193,7 +195,8 @@ static bool wanted_new(const Graph *g, uint64_t seed, bool bf16, Wanted *w) {
         Leaves moved = {
             .seed = seed, .bf16 = bf16, .classes = w->leaves.classes, .move = bf16 ? move_bf16 : move_f32, .draw = draw};
         Tensor out[MAX_OUTPUTS];
-        if (!evaluate(g, &moved, true, out)) return false;
+        ExprNoise noise = {.unit = bf16 ? unit_bf16 : unit_f32, .state = (uint64_t)draw};
+        if (!evaluate(g, &moved, &noise, out)) return false;
         for (uint32_t i = 0; i < g->noutputs; i++) {
             int64_t n = type_elements(out[i].type);
             w->tolerance[i] =
@@ -385,7 +388,7 @@ static int check_passes(Check *c, const Wanted *w) {
     Tensor out[MAX_OUTPUTS];
     const Graph *source = c->model.graph, *g = c->reference.graph;
     int status = AGREES;
-    if (!evaluate(source, (Leaves *)&w->leaves, false, out)) return NO_GOOD;
+    if (!evaluate(source, (Leaves *)&w->leaves, NULL, out)) return NO_GOOD;
     for (uint32_t i = 0; i < source->noutputs; i++) {
         uint32_t at = find_output(g, &source->output[i]);
         int64_t n = type_elements(out[i].type);

@@ -16,6 +16,8 @@ import array
 import os
 import random
 import re
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,7 @@ KINKED = ["relu", "relu", "hard_sigmoid", "hard_swish"]
 MAX_ELEMENTS, MAX_MULTIPLICATIONS = 6000, 1500000  # of a value per image; of a convolution for the batch: the evaluator is naive
 OPTIMISED = {"cpu": ["", "", "", "x86-64", "x86-64", "x86-64-v3", "x86-64-v4"], "conv": ["", "", "", "direct", "gemm"],
              "recompute": ["", "", "", "1", "3", "1000"], "threads": ["", "", "", "2", "3", "5"], "precision": [""] * 9 + ["bf16"]}
+MAX_SECONDS = 300  # of CPU time for a net
 AGREES, DIFFERS, NO_GOOD = 0, 1, 2  # exit statuses of check_net
 
 
@@ -327,6 +330,11 @@ class Torch:
 # ---- checking ----
 
 
+def limit_cpu():
+    """Of CPU time: a busy machine is no fault."""
+    resource.setrlimit(resource.RLIMIT_CPU, (MAX_SECONDS, MAX_SECONDS + 5))
+
+
 class Checker:
     def __init__(self, args):
         self.args, self.work = args, tempfile.mkdtemp(prefix="netc-random-")
@@ -347,10 +355,9 @@ class Checker:
         """What is wrong, with the status, or None: (status, text)."""
         path, values = os.path.join(self.work, "random.net"), os.path.join(self.work, "values")
         command = self.command(net, path, seed, mode, runs, *(["--write", values] if self.torch else []))
-        try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
-        except subprocess.TimeoutExpired:
-            return DIFFERS, "no end after 300 s"
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=limit_cpu)
+        if done.returncode == -signal.SIGXCPU:
+            return DIFFERS, f"no end after {MAX_SECONDS} s"
         if done.returncode != AGREES:
             return done.returncode, done.stdout.strip() + (f"\nended by signal {-done.returncode}" if done.returncode < 0 else "")
         if self.torch:

@@ -211,8 +211,31 @@ START_TEST(derivative_reads_mapped_arguments) {
 }
 END_TEST
 
+/* Of a - b a unit of |a| + |b|, though they cancel; of a - a nothing; the same from the same state. */
+START_TEST(noise_is_of_the_operands) {
+    Arena *arena = arena_new();
+    ExprBuilder b = expr_builder(arena);
+    uint16_t difference = expr_binary(&b, X_SUB, expr_arg(&b, 0), expr_arg(&b, 1));
+    const Expr *e = expr_finish(&b, expr_unary(&b, X_NEG, difference));
+    const Expr zero = {2, (ExprNode[]){{.op = X_ARG, .arg = {0}}, {.op = X_SUB, .arg = {0, 0}}}};
+    ExprNoise noise = {0x1p-24, 1}, again = noise;
+    double args[2] = {1000, 1000}, unit = 0x1p-24 * 2000, low = 0, high = 0;
+    for (int i = 0; i < 1000; i++) {
+        double error = expr_eval_noisy(e, args, 0, 0, &noise);
+        ck_assert(error == expr_eval_noisy(e, args, 0, 0, &again) && fabs(error) <= unit);
+        low = fmin(low, error), high = fmax(high, error);
+        ck_assert(expr_eval_noisy(&zero, args, 0, 0, &noise) == 0);
+        ck_assert(expr_eval_noisy(&zero, args, 0, 0, NULL) == 0);
+    }
+    ck_assert(low < -0.9 * unit && high > 0.9 * unit);
+    ck_assert(expr_eval(e, args, 0, 0) == 0);
+    arena_free(arena);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("expr");
+    tcase_add_test(cases, noise_is_of_the_operands);
     tcase_add_test(cases, every_operation_computes);
     tcase_add_test(cases, folding_is_exact);
     tcase_add_test(cases, nested_folding_is_exact);
