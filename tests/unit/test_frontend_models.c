@@ -9,6 +9,7 @@
 typedef struct Zoo {
     const char *name;
     int64_t params, states; /* elements */
+    int64_t products;       /* multiply-adds of convolutions and dense layers, forward, an image; 0: not known from elsewhere */
 } Zoo;
 
 /* He et al. 2016 give 0.27 M, 0.46 M, 0.66 M, 0.85 M and 1.7 M for 20 to 110 with parameter-free shortcuts (269 722 and
@@ -32,20 +33,29 @@ static const Zoo zoo[] = {
     {"se_preact_resnet164", 1905362, 0},
     {"resnet50", 25557032, 53120},
     {"se_resnet50", 28088024, 53120},
-    /* as kuangliu/pytorch-cifar, xternalz/WideResNet-pytorch and torchvision have them */
-    {"resnet18", 11173962, 9600},
-    {"resnet34", 21282122, 17024},
-    {"preact_resnet18", 11171146, 0},
-    {"senet18", 11260354, 0},
-    {"vgg16", 14728266, 8448},
-    {"mobilenet", 3217226, 21888},
-    {"mobilenetv2", 2296922, 0},
-    {"resnext29_2x64d", 9128778, 0},
-    {"regnetx_200mf", 2321946, 0},
-    {"densenet_cifar", 1000618, 0},
+    /* as kuangliu/pytorch-cifar, xternalz/WideResNet-pytorch and torchvision have them; multiply-adds counted in those of PyTorch
+     */
+    {"resnet18", 11173962, 9600, 555422720},
+    {"resnet34", 21282122, 17024, 1159402496},
+    {"preact_resnet18", 11171146, 0, 555422720},
+    {"senet18", 11260354, 0, 555509760},
+    {"vgg16", 14728266, 8448, 313201664},
+    {"mobilenet", 3217226, 21888, 46354432},
+    {"mobilenetv2", 2296922, 0, 91154944},
+    {"resnext29_2x64d", 9128778, 0, 1409492992},
+    {"regnetx_200mf", 2321946, 0, 223317600},
+    {"densenet_cifar", 1000618, 0, 125341440},
     {"wrn_16_4", 2748890, 0},
     {"wrn_28_10", 36479194, 17952},
-    {"lenet", 62006, 0},
+    {"lenet", 62006, 0, 651720},
+    {"googlenet", 6166250, 0, 1521756160},
+    {"resnet50_cifar", 23520842, 0, 1297829888},
+    {"simpledla", 15142970, 0, 913495040},
+    {"efficientnet_b0", 3599686 - 32 * 32 - 2 * 32, 0,
+     30331392}, /* theirs has an expansion in its first block that it does not use */
+    {"regnety_400mf", 5714362, 0, 467089152},
+    {"resnet9", 6573120, 0, 0},
+    {"mlp", 14706698, 0, 3072 * 2048 + 2 * 2048 * 2048 + 20480},
     {"alexnet", 61100840, 0},
     {"squeezenet", 1235496, 0},
     {"mobilenetv3_small", 2542856, 12112},
@@ -72,6 +82,18 @@ static int64_t elements(const Graph *g, Op op) {
     return sum;
 }
 
+/* Of one image: an output of a convolution or dense layer takes as many multiply-adds as its filter has weights. */
+static int64_t products(const Graph *g) {
+    int64_t sum = 0;
+    for (uint32_t i = 0; i < g->count; i++) {
+        const Value *v = &g->value[i];
+        if (v->op != OP_CONV2D && v->op != OP_DENSE) continue;
+        Type weight = g->value[v->args[1]].type;
+        sum += type_elements(v->type) / v->type.dim[0] * (type_elements(weight) / weight.dim[0]);
+    }
+    return sum;
+}
+
 static uint32_t outputs(const Graph *g, OutputKind kind) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < g->noutputs; i++) n += g->output[i].kind == kind;
@@ -89,6 +111,7 @@ START_TEST(parameter_counts) {
     ck_assert_str_eq(model.name, zoo[_i].name);
     ck_assert_int_eq(elements(model.graph, OP_PARAM), zoo[_i].params);
     if (zoo[_i].states) ck_assert_int_eq(elements(model.graph, OP_STATE), zoo[_i].states);
+    if (zoo[_i].products) ck_assert_int_eq(products(model.graph), zoo[_i].products);
     graph_free(model.graph);
 }
 END_TEST

@@ -1,5 +1,5 @@
 /* The cost model of convolutions: how long one will take by a given plan, on one core. It ranks choices; absolute times are
- * good to some tens of per cent (netc bench --convolutions prints it beside measurement, docs/performance.md has the table).
+ * good to some tens of per cent (netc bench --convolutions prints it beside measurement, docs/measurements.md has the table).
  *
  *     cycles = multiply-adds / rate + transforms / 2 + bytes copied within caches / 40 + bytes of feature maps / 10
  *
