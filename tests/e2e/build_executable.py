@@ -131,6 +131,23 @@ def check_recompute(at):
     check("at least" in said and not os.path.exists(at("never")), f"a limit that cannot be met: {said}")
 
 
+def check_image_read_again(at):
+    """A fused region that reads the image beside the convolution of it: the image's layout is another, in every program alike."""
+    for name, norm in ("plain", "{0}"), ("normed", "batch_norm({0})"):
+        model, weights = at(name + ".net"), at(name + "-netc", "last.safetensors")
+        with open(model, "w") as file:
+            file.write("net again() {\n    input image: f32[3, 32, 32]\n    output dense(global_avg_pool(relu(" + norm.format("conv2d(image, 3, 3)") +
+                       " + image)), 10)\n}\ntrain { data = synthetic }\n")
+        at.run("build", model, "-o", at(name))
+        at.run("train", model, *train(8, at(name + "-netc")))
+        run(at, at(name), *train(8, at(name + "-exe"), "--threads", 3))
+        same(at, name + "-netc", name + "-exe")
+        said = {run(at, at(name), "eval", "--weights", weights, "--threads", threads)[0].split(";")[0] for threads in (1, 2, 2, 3)}
+        theirs = at.run("eval", model, "--weights", weights)[0].split(";")[0]
+        check(said == {theirs}, f"{name}: the executable's eval says {said}, netc's {theirs}")
+        check(not re.search("nan|inf", theirs), theirs)
+
+
 def check_emit(at):
     model = at("tiny.net")
     shutil.copy(SMALL, model)
@@ -219,6 +236,7 @@ with Workspace() as at:
     check_no_openblas(at)
     check_bf16(at)
     check_recompute(at)
+    check_image_read_again(at)
     check_emit(at)
     check_bare_linker(at)
     check_files(at)
