@@ -355,15 +355,14 @@ static void check_depthwise_weights(Bench *b, const DepthWeightsPlan *p, const c
 
 /* Every tile of every image is a tile of one chunk, and its lines are staged. */
 static void check_wide_tiles(const WideTiles *t, const WidePlanes *planes, const ConvShape *s, const char *what) {
-    int64_t halo = planes->gradient ? 0 : 1, side = planes->gradient ? t->form->out : t->form->side;
     MUST(t->chunks * t->images >= s->N && (t->chunks - 1) * t->images < s->N, "%s: %d chunks of %d images", what, (int)t->chunks,
          (int)t->images);
     MUST(t->images * t->rows * t->columns <= t->tiles, "%s: a chunk has more tiles than %d", what, (int)t->tiles);
     MUST(t->rows * t->form->out >= s->out[0] && t->columns * t->form->out >= s->out[1], "%s: too few tiles", what);
-    for (int64_t i = 0; i < side; i++) {
-        read_line(&planes->stage, 0, 0, (t->rows - 1) * t->form->out + i - halo, what);
-        read_line(&planes->stage, 1, 0, (t->columns - 1) * t->form->out + i - halo, what);
-        read_line(&planes->stage, 0, 0, i - halo, what);
+    for (int64_t i = 0; i < planes->reach; i++) {
+        read_line(&planes->stage, 0, 0, planes->first + (t->rows - 1) * planes->advance + i, what);
+        read_line(&planes->stage, 1, 0, planes->first + (t->columns - 1) * planes->advance + i, what);
+        read_line(&planes->stage, 0, 0, planes->first + i, what);
     }
 }
 

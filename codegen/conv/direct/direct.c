@@ -14,6 +14,13 @@ enum {
     TILES = 3,      /* worth trying */
 };
 static const double weights_rate = 1.75; /* multiply-adds a cycle, of two */
+/* Filters, or their gradient, that outgrow a core's cache by so many bytes come from the last one with every image anew; each of
+ * those costs so many bytes copied within a core's. */
+static const double kept_filters = 1 << 20, filter_cost = 4;
+
+static double filters_again(double bytes, const ConvShape *s) {
+    return bytes > kept_filters ? filter_cost * (bytes - kept_filters) * (double)s->N : 0;
+}
 
 bool direct_applies(const ConvProblem *p) {
     const ConvShape *s = &p->s;
@@ -69,7 +76,8 @@ ConvWork direct_work(const ConvProblem *p, const DirectPlan *plan) {
     const CorrelationPlan *f = &plan->frame;
     double pieces = (double)(f->c.N * f->bands);
     return (ConvWork){.fma_cycles = tile_cycles(p->t, plan) / cost_pair_rate(f->pair),
-                      .copied = (f->stage.copied ? 2 * pieces * (double)f->stage.bytes : 0) + 2 * (double)f->packed_bytes};
+                      .copied = (f->stage.copied ? 2 * pieces * (double)f->stage.bytes : 0) + 2 * (double)f->packed_bytes +
+                                filters_again((double)pack_tiles_bytes(&f->c, f->pair), &p->s) * (double)f->bands};
 }
 
 /* ---- weights ---- */
@@ -77,8 +85,9 @@ ConvWork direct_work(const ConvProblem *p, const DirectPlan *plan) {
 ConvWork direct_weights_work(const ConvProblem *p, const DirectWeights *plan) {
     const WeightsPlan *w = &plan->w;
     return (ConvWork){.fma_cycles = cost_vector_fmas(&p->s) / (weights_rate * cost_pair_rate(w->pair)),
-                      .copied =
-                          2 * (double)(p->s.N * w->bands) * (double)(w->x.bytes + w->dy.bytes) + 2 * (double)w->partial_bytes};
+                      .copied = 2 * (double)(p->s.N * w->bands) * (double)(w->x.bytes + w->dy.bytes) +
+                                2 * (double)w->partial_bytes +
+                                2 * filters_again((double)w->dw_floats * sizeof(float), &p->s) * (double)w->bands / w->pair};
 }
 
 /* ---- the row ---- */

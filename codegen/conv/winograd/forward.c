@@ -187,34 +187,39 @@ static void transform_in_place(const WinoKernel *s) {
 }
 
 /* Pixels of a tile that lies across the border of the image, one by one where they are inside. */
-static void finish_ragged(ConvKernel *k, const Correlation *c, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out,
-                          LLVMValueRef *pixel) {
+static void finish_ragged(ConvKernel *k, const Correlation *c, const Finish *f, LLVMValueRef y, LLVMValueRef x, int64_t spread,
+                          LLVMValueRef *out, LLVMValueRef *pixel) {
     Emitter *e = k->e;
     for (int i = 0; i < 16; i++) {
-        LLVMValueRef row = LLVMBuildICmp(e->b, LLVMIntSLT, emit_add_int(e, y, emit_int(e, i / 4)), emit_int(e, c->out[0]), "");
-        LLVMValueRef column = LLVMBuildICmp(e->b, LLVMIntSLT, emit_add_int(e, x, emit_int(e, i % 4)), emit_int(e, c->out[1]), "");
+        LLVMValueRef row =
+            LLVMBuildICmp(e->b, LLVMIntSLT, emit_add_int(e, y, emit_int(e, i / 4 * spread)), emit_int(e, c->out[0]), "");
+        LLVMValueRef column =
+            LLVMBuildICmp(e->b, LLVMIntSLT, emit_add_int(e, x, emit_int(e, i % 4 * spread)), emit_int(e, c->out[1]), "");
         Guard guard = guard_begin(e, LLVMBuildAnd(e->b, row, column, ""));
         finish_emit(k, f, 1, &out[i], &pixel[i]);
         guard_end(e, &guard);
     }
 }
 
-void wino_finish_tile(ConvKernel *k, const Correlation *c, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out) {
+void wino_finish_tile(ConvKernel *k, const Correlation *c, const Finish *f, LLVMValueRef y, LLVMValueRef x, int64_t spread,
+                      LLVMValueRef *out) {
     Emitter *e = k->e;
     LLVMValueRef pixel[16], start = emit_offset(e, y, c->out[1], x);
-    for (int i = 0; i < 16; i++) pixel[i] = emit_add_int(e, start, emit_int(e, i / 4 * c->out[1] + i % 4));
-    if (c->out[0] % WINO_OUT == 0 && c->out[1] % WINO_OUT == 0) {
+    for (int i = 0; i < 16; i++) pixel[i] = emit_add_int(e, start, emit_int(e, (i / 4 * c->out[1] + i % 4) * spread));
+    if (c->out[0] % (WINO_OUT * spread) == 0 && c->out[1] % (WINO_OUT * spread) == 0) {
         finish_emit(k, f, 16, out, pixel);
         return;
     }
-    LLVMValueRef rows = LLVMBuildICmp(e->b, LLVMIntSLE, emit_add_int(e, y, emit_int(e, WINO_OUT)), emit_int(e, c->out[0]), "");
-    LLVMValueRef columns = LLVMBuildICmp(e->b, LLVMIntSLE, emit_add_int(e, x, emit_int(e, WINO_OUT)), emit_int(e, c->out[1]), "");
+    LLVMValueRef rows =
+        LLVMBuildICmp(e->b, LLVMIntSLE, emit_add_int(e, y, emit_int(e, 3 * spread + 1)), emit_int(e, c->out[0]), "");
+    LLVMValueRef columns =
+        LLVMBuildICmp(e->b, LLVMIntSLE, emit_add_int(e, x, emit_int(e, 3 * spread + 1)), emit_int(e, c->out[1]), "");
     LLVMValueRef whole = LLVMBuildAnd(e->b, rows, columns, "");
     Guard full = guard_begin(e, whole);
     finish_emit(k, f, 16, out, pixel);
     guard_end(e, &full);
     Guard ragged = guard_begin(e, LLVMBuildNot(e->b, whole, ""));
-    finish_ragged(k, c, f, y, x, out, pixel);
+    finish_ragged(k, c, f, y, x, spread, out, pixel);
     guard_end(e, &ragged);
 }
 
@@ -238,7 +243,7 @@ static void transform_outputs(const WinoKernel *s) {
                  out[16];
     s->p->tiles.form->output(e, src, s->p->plane, out);
     Finish f = finish_of(s, t.image, ob.iv);
-    wino_finish_tile(s->k, &s->p->c, &f, emit_mul_int(e, tile_row(s, &t), WINO_OUT), emit_mul_int(e, t.column, WINO_OUT), out);
+    wino_finish_tile(s->k, &s->p->c, &f, emit_mul_int(e, tile_row(s, &t), WINO_OUT), emit_mul_int(e, t.column, WINO_OUT), 1, out);
     wino_tiles_end(e, &t);
     loop_end(e, &ob, NULL);
 }

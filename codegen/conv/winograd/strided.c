@@ -18,14 +18,13 @@
  */
 #include "codegen/conv/winograd/transform.h"
 
-enum { ODD = 5, EVEN = 4, SIDE = ODD + EVEN };
+enum { ODD = WINO_STRIDED_POINTS, EVEN = WINO_OUT, SIDE = ODD + EVEN };
 
 /* Pixel of the tile's side that odd line i, or even line i, is. */
 static int64_t odd_line(int i) { return 2 * i; }
 static int64_t even_line(int i) { return 2 * i + 1; }
 
-/* B' d. What of it is not used costs nothing. */
-static void input_line(Emitter *e, const LLVMValueRef d[ODD], LLVMValueRef o[ODD]) {
+void wino_strided_input_line(Emitter *e, const LLVMValueRef d[WINO_STRIDED_POINTS], LLVMValueRef o[WINO_STRIDED_POINTS]) {
     LLVMValueRef u = emit_sub(e, d[3], d[1]), w = emit_sub(e, d[2], d[3]);
     o[0] = wino_axpy(e, 2, emit_sub(e, d[0], d[2]), u);
     o[1] = wino_axpy(e, 2, d[1], w);
@@ -38,7 +37,7 @@ static void input_line(Emitter *e, const LLVMValueRef d[ODD], LLVMValueRef o[ODD
 static void store_row(Emitter *e, const LLVMValueRef t[SIDE], LLVMValueRef dst, int point, int64_t plane) {
     LLVMValueRef odd[ODD], o[ODD];
     for (int i = 0; i < ODD; i++) odd[i] = t[odd_line(i)];
-    input_line(e, odd, o);
+    wino_strided_input_line(e, odd, o);
     for (int i = 0; i < ODD; i++) emit_store(e, o[i], dst, emit_int(e, (point * SIDE + i) * plane));
     for (int i = 0; i < EVEN; i++) emit_store(e, t[even_line(i)], dst, emit_int(e, (point * SIDE + ODD + i) * plane));
 }
@@ -51,7 +50,7 @@ static void transform_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef
         for (int j = 0; j < SIDE; j++) {
             LLVMValueRef d[ODD], o[ODD];
             for (int i = 0; i < ODD; i++) d[i] = wino_pixel(e, tile, odd_line(i), j);
-            input_line(e, d, o);
+            wino_strided_input_line(e, d, o);
             for (int i = 0; i < 2; i++) t[i][j] = o[turn[part][i]];
         }
         for (int i = 0; i < (part < 2 ? 2 : 1); i++) store_row(e, t[i], dst, turn[part][i], plane);
@@ -63,8 +62,7 @@ static void transform_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef
     }
 }
 
-/* A' m. */
-static void output_line(Emitter *e, const LLVMValueRef m[ODD], LLVMValueRef o[WINO_OUT]) {
+void wino_strided_output_line(Emitter *e, const LLVMValueRef m[WINO_STRIDED_POINTS], LLVMValueRef o[WINO_OUT]) {
     LLVMValueRef s = emit_add(e, m[1], m[2]), d = emit_sub(e, m[1], m[2]);
     o[0] = emit_add(e, emit_add(e, m[0], m[3]), s);
     o[1] = wino_axpy(e, 2, m[3], d);
@@ -76,7 +74,7 @@ static void output_line(Emitter *e, const LLVMValueRef m[ODD], LLVMValueRef o[WI
 static void output_column(Emitter *e, LLVMValueRef src, int64_t plane, int point, LLVMValueRef o[WINO_OUT]) {
     LLVMValueRef m[SIDE];
     for (int i = 0; i < SIDE; i++) m[i] = emit_load(e, src, emit_int(e, (i * SIDE + point) * plane));
-    output_line(e, m, o);
+    wino_strided_output_line(e, m, o);
     for (int i = 0; i < EVEN; i++) o[i] = emit_add(e, o[i], m[ODD + i]);
 }
 
@@ -86,7 +84,7 @@ static void transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMVa
         output_column(e, src, plane, j, o);
         for (int i = 0; i < WINO_OUT; i++) t[i][j] = o[i];
     }
-    for (int i = 0; i < WINO_OUT; i++) output_line(e, t[i], out + i * WINO_OUT);
+    for (int i = 0; i < WINO_OUT; i++) wino_strided_output_line(e, t[i], out + i * WINO_OUT);
     for (int j = 0; j < EVEN; j++) {
         output_column(e, src, plane, ODD + j, o);
         for (int i = 0; i < WINO_OUT; i++) out[i * WINO_OUT + j] = emit_add(e, out[i * WINO_OUT + j], o[i]);

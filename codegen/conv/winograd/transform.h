@@ -48,6 +48,10 @@ typedef struct WinoForm {
     void (*filter_line)(Emitter *e, LLVMValueRef g0, LLVMValueRef g1, LLVMValueRef g2, LLVMValueRef o[6]);
 } WinoForm;
 extern const WinoForm wino_plain, wino_strided;
+/* F(4, 2) of strided.c along one axis: B' d, of which what is not used costs nothing, and A' m. */
+enum { WINO_STRIDED_POINTS = 5 };
+void wino_strided_input_line(Emitter *e, const LLVMValueRef d[WINO_STRIDED_POINTS], LLVMValueRef o[WINO_STRIDED_POINTS]);
+void wino_strided_output_line(Emitter *e, const LLVMValueRef m[WINO_STRIDED_POINTS], LLVMValueRef o[WINO_OUT]);
 static inline int64_t wino_points(const WinoForm *f) { return f->side * f->side; }
 /* The nine vectors g[ky*3 + kx] into 36 filters, row by row. */
 void wino_transform_filter(Emitter *e, const WinoForm *form, const LLVMValueRef g[9], LLVMValueRef out[WINO_FILTERS]);

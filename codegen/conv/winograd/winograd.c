@@ -38,7 +38,7 @@ static uint32_t candidates(const ConvProblem *p, const void *own, ConvChoice *ou
 }
 
 /* Of a byte of transformed filters, more where they outgrow L2. */
-static double filter_cost(double bytes) { return bytes <= 2 << 20 ? 0.5 : 3; }
+static double filter_cost(double bytes) { return bytes <= 2 << 20 ? 0.5 : 4; }
 
 static double tiles_of(const ConvShape *s, const int64_t out[2]) {
     return (double)(s->N * divide_up(out[0], WINO_OUT) * divide_up(out[1], WINO_OUT));
@@ -52,7 +52,9 @@ ConvWork wino_work(const ConvProblem *problem, const WinoPlan *p) {
     w.fma_cycles = (double)wino_points(form) * tiles * (double)c->channels_in * (double)c->out_blocks / rate;
     w.transforms = tiles * (double)(form->input_cost * c->in_blocks + form->output_cost * c->out_blocks) +
                    FILTER_TRANSFORM * cost_filters(&p->s);
-    w.copied += filter_cost(filter_bytes) * filter_bytes * (tiles / (double)p->tiles.block); /* read anew for each block of tiles */
+    w.copied +=
+        filter_cost(filter_bytes) * filter_bytes * (tiles / (double)p->tiles.block); /* read anew for each block of tiles */
+    if (problem->g->mode == MODE_TRAIN) w.copied += 2 * filter_cost(filter_bytes) * filter_bytes; /* made at every step */
     return w;
 }
 

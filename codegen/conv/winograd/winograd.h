@@ -59,8 +59,9 @@ WinoPiece wino_piece(Emitter *e, const WinoPlan *p);
 LLVMValueRef wino_images(Emitter *e, const WinoPlan *p, LLVMValueRef first_image); /* of the group that starts there */
 LLVMValueRef wino_rows(Emitter *e, const WinoPlan *p, LLVMValueRef band);          /* rows of tiles of the band */
 void wino_lower(Lowering *l, Val v, const WinoPlan *p);
-/* The 4x4 pixels out[i*4 + j] of the tile whose first is (y, x), finished where they are inside the output. */
-void wino_finish_tile(ConvKernel *k, const Correlation *c, const Finish *f, LLVMValueRef y, LLVMValueRef x, LLVMValueRef *out);
+/* The 4x4 pixels out[i*4 + j] of the tile whose first is (y, x), `spread` apart, finished where they are inside the output. */
+void wino_finish_tile(ConvKernel *k, const Correlation *c, const Finish *f, LLVMValueRef y, LLVMValueRef x, int64_t spread,
+                      LLVMValueRef *out);
 /* What the kernels share while they are emitted. */
 typedef struct WinoKernel {
     ConvKernel *k;

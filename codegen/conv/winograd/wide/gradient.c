@@ -6,13 +6,13 @@
 typedef struct WideGradient {
     ConvKernel *k;
     const WideWeightsPlan *p;
-    LLVMValueRef group, first, end; /* output blocks / columns; input blocks */
-    LLVMValueRef x, dy;             /* planes of the chunk */
+    LLVMValueRef group, first, end; /* output blocks / columns; input blocks of their group of channels */
+    LLVMValueRef x, dy;             /* planes of the chunk; x from the group's first block on */
     LLVMValueRef count;             /* tiles of the chunk that there are: a multiple of unroll */
     int64_t unroll;
 } WideGradient;
 
-/* Adds the chunk's gradient of the piece's filters, in the transformed domain: [point][in block of the piece][i][column][V]. */
+/* Adds the chunk's gradient of the piece's filters, in the transformed domain: [filter][in block of the piece][i][column][V]. */
 static void add_chunk(const WideGradient *s) {
     Emitter *e = s->k->e;
     const WideWeightsPlan *p = s->p;
@@ -41,9 +41,9 @@ static void add_chunk(const WideGradient *s) {
         }
     }
     loop_end(e, &tile, next);
-    LLVMValueRef to = emit_address(
-        e, e->scratch,
-        emit_offset(e, point.iv, wide_gradient_plane(p), emit_mul_int(e, emit_offset(e, ib, V, row.iv), p->columns * V)));
+    LLVMValueRef to = emit_address(e, e->scratch,
+                                   emit_offset(e, wide_filter_of(e, p->tiles.form, point.iv), wide_gradient_plane(p),
+                                               emit_mul_int(e, emit_offset(e, ib, V, row.iv), p->columns * V)));
     for (int64_t i = 0; i < n; i++)
         emit_store(e, emit_add(e, emit_load(e, to, emit_int(e, i * V)), tile.carry[i]), to, emit_int(e, i * V));
     loop_end(e, &row, NULL);
@@ -59,12 +59,12 @@ static void store_gradient(const WideGradient *s) {
     Loop block = loop_begin(e, s->first, s->end, 1, 0, NULL);
     Loop column = loop_begin(e, emit_int(e, 0), emit_int(e, p->columns), 1, 0, NULL);
     Loop i = loop_begin(e, emit_int(e, 0), emit_int(e, V), 1, 0, NULL);
-    LLVMValueRef row = emit_offset(e, LLVMBuildSub(e->b, block.iv, s->first, ""), V, i.iv), u[WIDE_MAX_POINTS], g[9];
+    LLVMValueRef row = emit_offset(e, LLVMBuildSub(e->b, block.iv, s->first, ""), V, i.iv), u[WIDE_MAX_FILTERS], g[9];
     LLVMValueRef from = emit_address(e, e->scratch, emit_mul_int(e, emit_offset(e, row, p->columns, column.iv), V));
-    for (int n = 0; n < p->tiles.points; n++) u[n] = emit_load(e, from, emit_int(e, n * wide_gradient_plane(p)));
+    for (int n = 0; n < wide_filters(p->tiles.form); n++) u[n] = emit_load(e, from, emit_int(e, n * wide_gradient_plane(p)));
     p->tiles.form->filter_gradient(e, u, g);
     LLVMValueRef ob = emit_offset(e, s->group, p->columns, column.iv);
-    LLVMValueRef filter = emit_mul_int(e, emit_offset(e, ob, p->s.in_blocks, block.iv), 9 * V * V);
+    LLVMValueRef filter = emit_mul_int(e, emit_offset(e, ob, wide_group_blocks(&p->s), block.iv), 9 * V * V);
     LLVMValueRef to = emit_address(e, emit_buffer(e, s->k->result_buffer[0]), emit_offset(e, i.iv, V, filter));
     for (int n = 0; n < 9; n++) emit_store(e, g[n], to, emit_int(e, n * V * V));
     loop_end(e, &i, NULL);
@@ -75,14 +75,16 @@ static void store_gradient(const WideGradient *s) {
 static void emit_gradient(ConvKernel *k, const WideWeightsPlan *p) {
     Emitter *e = k->e;
     const WideTiles *t = &p->tiles;
-    int64_t parts = divide_up(p->s.in_blocks, p->part);
+    int64_t blocks = wide_group_blocks(&p->s), parts = divide_up(blocks, p->part);
     WideGradient s = {.k = k, .p = p, .group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, parts), "")};
     s.first = emit_mul_int(e, LLVMBuildURem(e->b, e->piece, emit_int(e, parts), ""), p->part);
-    s.end = emit_min_int(e, emit_add_int(e, s.first, emit_int(e, p->part)), emit_int(e, p->s.in_blocks));
-    weights_clear(k, e->scratch, emit_int(e, 0), emit_int(e, t->points * wide_gradient_plane(p)));
+    s.end = emit_min_int(e, emit_add_int(e, s.first, emit_int(e, p->part)), emit_int(e, blocks));
+    LLVMValueRef channels = LLVMBuildUDiv(e->b, s.group, emit_int(e, p->s.out_blocks / p->s.groups / p->columns), "");
+    weights_clear(k, e->scratch, emit_int(e, 0), emit_int(e, wide_filters(t->form) * wide_gradient_plane(p)));
     LLVMValueRef workspace = emit_buffer(e, k->workspace_buffer);
     Loop chunk = loop_begin(e, emit_int(e, 0), emit_int(e, t->chunks), 1, 0, NULL);
-    s.x = emit_address(e, workspace, emit_mul_int(e, chunk.iv, t->points * p->x.plane));
+    LLVMValueRef in = emit_mul_int(e, channels, blocks * t->tiles * e->V);
+    s.x = emit_address(e, workspace, emit_offset(e, chunk.iv, t->points * p->x.plane, in));
     s.dy = emit_address(e, workspace,
                         emit_offset(e, chunk.iv, t->points * p->dy.plane, emit_int(e, (int64_t)(p->dy.offset / sizeof(float)))));
     s.count = emit_mul_int(e, wide_chunk_images(e, t, chunk.iv), t->rows * t->columns);
@@ -102,6 +104,6 @@ void wide_lower_weights(Lowering *l, Val v, const WideWeightsPlan *p) {
         emit_gradient(&k, p);
         kernel_end(l, p->scratch);
     }
-    int64_t pieces = p->s.out_blocks / p->columns * divide_up(p->s.in_blocks, p->part);
+    int64_t pieces = p->s.out_blocks / p->columns * divide_up(wide_group_blocks(&p->s), p->part);
     kernel_call(l, kernel, v, k.places, k.nplaces, pieces, (KernelCost){conv_flops(&p->s), conv_bytes(&k)});
 }

@@ -11,9 +11,10 @@ typedef struct Wide {
     ConvKernel *k;
     const WidePlan *p;
     LLVMValueRef group;                 /* first output block / columns */
-    LLVMValueRef chunk, planes;         /* of the chunk */
+    LLVMValueRef channels;              /* group of channels that those are in */
+    LLVMValueRef chunk, planes;         /* of the chunk, from the group's first input block on */
     LLVMValueRef filters, sums, turned; /* scratch: U; M; a transposed block of filters */
-    LLVMValueRef first, end;            /* input blocks of this part */
+    LLVMValueRef first, end;            /* input blocks of this part, in their group */
 } Wide;
 
 /* The nine filters between input block ib and output block ob, transposed for backward data, tap by tap to s->turned. */
@@ -29,7 +30,7 @@ static void turn_filters(const Wide *s, LLVMValueRef filters) {
     loop_end(e, &tap, NULL);
 }
 
-/* U of the input blocks from s->first to s->end: [point][in block of the part][i][column][V]. */
+/* U of the input blocks from s->first to s->end: [filter][in block of the part][i][column][V]. */
 static void transform_filters(const Wide *s) {
     Emitter *e = s->k->e;
     const WidePlan *p = s->p;
@@ -38,17 +39,22 @@ static void transform_filters(const Wide *s) {
     Loop ib = loop_begin(e, s->first, s->end, 1, 0, NULL);
     Loop column = loop_begin(e, emit_int(e, 0), emit_int(e, p->columns), 1, 0, NULL);
     LLVMValueRef ob = emit_offset(e, s->group, p->columns, column.iv);
-    LLVMValueRef block = c->transposed ? emit_offset(e, ib.iv, c->out_blocks, ob) : emit_offset(e, ob, c->in_blocks, ib.iv);
+    LLVMValueRef block = emit_offset(e, ob, c->group_in_blocks, ib.iv);
+    if (c->transposed) {
+        LLVMValueRef dy = emit_offset(e, s->channels, c->group_in_blocks, ib.iv);
+        block = emit_offset(e, dy, c->group_out_blocks,
+                            LLVMBuildSub(e->b, ob, emit_mul_int(e, s->channels, c->group_out_blocks), ""));
+    }
     LLVMValueRef stored = emit_address(e, s->k->arg_base[1], emit_mul_int(e, block, 9 * V * V));
     if (c->transposed) turn_filters(s, stored);
     LLVMValueRef source = c->transposed ? s->turned : stored;
     Loop i = loop_begin(e, emit_int(e, 0), emit_int(e, V), 1, 0, NULL);
-    LLVMValueRef taps[9], points[WIDE_MAX_POINTS], from = emit_address(e, source, emit_mul_int(e, i.iv, V));
+    LLVMValueRef taps[9], points[WIDE_MAX_FILTERS], from = emit_address(e, source, emit_mul_int(e, i.iv, V));
     for (int n = 0; n < 9; n++) taps[n] = emit_load(e, from, emit_int(e, n * V * V));
     p->tiles.form->filter(e, taps, points);
     LLVMValueRef row = emit_offset(e, LLVMBuildSub(e->b, ib.iv, s->first, ""), V, i.iv);
     LLVMValueRef to = emit_address(e, s->filters, emit_mul_int(e, emit_offset(e, row, p->columns, column.iv), V));
-    for (int n = 0; n < p->tiles.points; n++) emit_store(e, points[n], to, emit_int(e, n * wide_filter_plane(p)));
+    for (int n = 0; n < wide_filters(p->tiles.form); n++) emit_store(e, points[n], to, emit_int(e, n * wide_filter_plane(p)));
     loop_end(e, &i, NULL);
     loop_end(e, &column, NULL);
     loop_end(e, &ib, NULL);
@@ -83,12 +89,13 @@ static void multiply(const Wide *s) {
     Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, p->tiles.points), 1, 0, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, p->tiles.tiles), p->tile_rows, 0, NULL);
     LLVMValueRef w = emit_address(e, s->planes, emit_offset(e, point.iv, p->in.plane, emit_mul_int(e, row.iv, V)));
-    LLVMValueRef u = emit_address(e, s->filters, emit_mul_int(e, point.iv, wide_filter_plane(p)));
+    LLVMValueRef filter = wide_filter_of(e, p->tiles.form, point.iv);
+    LLVMValueRef u = emit_address(e, s->filters, emit_mul_int(e, filter, wide_filter_plane(p)));
     LLVMValueRef m = emit_address(e, s->sums, emit_offset(e, point.iv, wide_sum_plane(p), emit_mul_int(e, row.iv, V))),
                  acc[LOOP_MAX_CARRY];
     for (int64_t i = 0; i < n; i++) {
         acc[i] = emit_vec(e, 0);
-        if (p->part == p->c.in_blocks) continue;
+        if (p->part == p->c.group_in_blocks) continue;
         LLVMValueRef before = emit_load(e, m, emit_int(e, (i % p->columns * p->tiles.tiles + i / p->columns) * V));
         acc[i] = LLVMBuildSelect(e->b, begun, before, acc[i], "");
     }
@@ -124,11 +131,16 @@ static void finish_column(const Wide *s, LLVMValueRef column) {
     Loop at = loop_begin(e, emit_int(e, 0), emit_int(e, t->columns), 1, 0, NULL);
     LLVMValueRef tile = emit_offset(e, emit_offset(e, image.iv, t->rows, row.iv), t->columns, at.iv);
     LLVMValueRef src = emit_address(e, s->sums, emit_mul_int(e, emit_offset(e, column, t->tiles, tile), e->V));
-    t->form->output(e, src, wide_sum_plane(p), out);
-    if (t->form->out == 2)
-        finish_small(s, &f, out);
-    else
-        wino_finish_tile(s->k, &p->c, &f, emit_mul_int(e, row.iv, WINO_OUT), emit_mul_int(e, at.iv, WINO_OUT), out);
+    const int64_t spread = t->form->spread;
+    for (int64_t phase = 0; phase < spread * spread; phase++) {
+        int64_t first[2] = {phase / spread, phase % spread};
+        t->form->output(e, src, wide_sum_plane(p), first, out);
+        if (t->form->out == 2)
+            finish_small(s, &f, out);
+        else
+            wino_finish_tile(s->k, &p->c, &f, emit_offset(e, row.iv, WINO_OUT * spread, emit_int(e, first[0])),
+                             emit_offset(e, at.iv, WINO_OUT * spread, emit_int(e, first[1])), spread, out);
+    }
     loop_end(e, &at, NULL);
     loop_end(e, &row, NULL);
     loop_end(e, &image, NULL);
@@ -148,10 +160,11 @@ WidePiece wide_piece(Emitter *e, const WidePlan *p) {
 
 static void emit_wide(ConvKernel *k, const WidePlan *p) {
     Emitter *e = k->e;
-    int64_t blocks = p->c.in_blocks;
+    int64_t blocks = p->c.group_in_blocks;
     WidePiece at = wide_piece(e, p);
     Wide s = {.k = k, .p = p, .filters = e->scratch, .group = at.group};
-    s.sums = emit_address(e, s.filters, emit_int(e, p->tiles.points * wide_filter_plane(p)));
+    s.channels = LLVMBuildUDiv(e->b, at.group, emit_int(e, p->c.group_out_blocks / p->columns), "");
+    s.sums = emit_address(e, s.filters, emit_int(e, wide_filters(p->tiles.form) * wide_filter_plane(p)));
     s.turned = emit_address(e, s.sums, emit_int(e, p->tiles.points * wide_sum_plane(p)));
     LLVMValueRef zero = emit_int(e, 0);
     s.first = zero;
@@ -159,7 +172,8 @@ static void emit_wide(ConvKernel *k, const WidePlan *p) {
     if (p->part == blocks) transform_filters(&s); /* once for all chunks */
     Loop chunk = loop_begin(e, at.lo, at.hi, 1, 0, NULL);
     s.chunk = chunk.iv;
-    s.planes = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, chunk.iv, p->tiles.points * p->in.plane));
+    LLVMValueRef in = emit_mul_int(e, s.channels, blocks * p->tiles.tiles * e->V);
+    s.planes = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_offset(e, chunk.iv, p->tiles.points * p->in.plane, in));
     if (p->part == blocks) {
         multiply(&s);
     } else {

@@ -7,7 +7,8 @@ static void plain_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMVa
     wino_transform_input(e, &source, dst, plane);
 }
 
-static void plain_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef *out) {
+static void plain_output(Emitter *e, LLVMValueRef src, int64_t plane, const int64_t phase[2], LLVMValueRef *out) {
+    (void)phase;
     wino_plain.output(e, src, plane, out);
 }
 
@@ -16,7 +17,12 @@ static void plain_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef *poin
 }
 
 static const WideForm wide_plain = {.out = WINO_OUT,
+                                    .first = -1,
+                                    .reach = WINO_IN,
+                                    .advance = WINO_OUT,
                                     .side = WINO_IN,
+                                    .filters = WINO_IN,
+                                    .spread = 1,
                                     .input_cost = 180,
                                     .output_cost = 150,
                                     .input = plain_input,
@@ -25,8 +31,21 @@ static const WideForm wide_plain = {.out = WINO_OUT,
                                     .filter = plain_filter,
                                     .filter_gradient = wino_transform_filter_gradient};
 
-WideTiles wide_tiles(const ConvShape *s, int64_t most) {
-    const WideForm *form = s->out[0] == 2 && s->out[1] == 2 ? &wide_small : &wide_plain;
+const WideForm *wide_form(const ConvProblem *p) {
+    if (p->s.stride[0] == 2) return p->direction == CONV_DATA ? &wide_spread : &wide_strided;
+    return p->s.out[0] == 2 && p->s.out[1] == 2 ? &wide_small : &wide_plain;
+}
+
+LLVMValueRef wide_filter_of(Emitter *e, const WideForm *form, LLVMValueRef point) {
+    if (form->side == form->filters) return point;
+    LLVMValueRef side = emit_int(e, form->side), last = emit_int(e, form->filters - 1);
+    LLVMValueRef row = emit_min_int(e, LLVMBuildUDiv(e->b, point, side, ""), last);
+    return emit_offset(e, row, form->filters, emit_min_int(e, LLVMBuildURem(e->b, point, side, ""), last));
+}
+
+WideTiles wide_tiles(const ConvProblem *p, int64_t most) {
+    const WideForm *form = wide_form(p);
+    const ConvShape *s = &p->s;
     WideTiles t = {.form = form,
                    .points = form->side * form->side,
                    .N = s->N,
@@ -40,15 +59,19 @@ WideTiles wide_tiles(const ConvShape *s, int64_t most) {
 }
 
 WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, const WideTiles *tiles, uint64_t offset) {
-    int64_t halo = gradient ? 0 : 1, rows = tiles->rows * tiles->form->out, columns = tiles->columns * tiles->form->out,
-            V = problem->s.V;
-    StageWindow w = {.first = {-halo, -halo},
-                     .lines = {rows + 2 * halo, columns + 2 * halo},
-                     .last_row = rows + halo - 1,
+    const WideForm *form = tiles->form;
+    WidePlanes p = {.gradient = gradient, .operand = operand, .offset = offset};
+    p.first = gradient ? 0 : form->first;
+    p.reach = gradient ? form->out : form->reach;
+    p.advance = gradient ? form->out : form->advance;
+    int64_t rows = tiles->rows * p.advance, halo = p.reach - p.advance, V = problem->s.V;
+    StageWindow w = {.first = {p.first, p.first},
+                     .lines = {rows + halo, tiles->columns * p.advance + halo},
+                     .last_row = p.first + rows + halo - 1,
                      .advance = rows,
                      .bands = 1,
                      .form = stage_form(problem->t)};
-    WidePlanes p = {.gradient = gradient, .operand = operand, .stage = stage_plan(problem, operand, &w), .offset = offset};
+    p.stage = stage_plan(problem, operand, &w);
     p.blocks = p.stage.blocks;
     p.plane = p.blocks * tiles->tiles * V + WIDE_LINE;
     p.bytes = (uint64_t)(tiles->chunks * tiles->points * p.plane) * sizeof(float);
@@ -69,16 +92,15 @@ static void transform_image(ConvKernel *k, const WideTiles *tiles, const WidePla
     LLVMValueRef planes =
         emit_address(e, emit_buffer(e, k->workspace_buffer),
                      emit_offset(e, chunk, tiles->points * p->plane, emit_int(e, (int64_t)(p->offset / sizeof(float)))));
-    int64_t halo = p->gradient ? 0 : 1, out = tiles->form->out;
     int64_t corner =
-        p->stage.copied ? (-halo - p->stage.origin[0]) * p->stage.row_stride + (-halo - p->stage.origin[1]) * e->V : 0;
+        p->stage.copied ? (p->first - p->stage.origin[0]) * p->stage.row_stride + (p->first - p->stage.origin[1]) * e->V : 0;
     Loop block = loop_begin(e, zero, emit_int(e, p->blocks), 1, 0, NULL);
     LLVMValueRef staged = stage_block(k, &p->stage, p->operand, n, block.iv, zero, e->scratch);
     stage_block_lines(k, &p->stage, p->operand, n, block.iv, zero, zero, emit_int(e, p->stage.lines[0]), e->scratch);
     Loop row = loop_begin(e, zero, emit_int(e, tiles->rows), 1, 0, NULL);
     Loop column = loop_begin(e, zero, emit_int(e, tiles->columns), 1, 0, NULL);
-    LLVMValueRef at =
-        emit_offset(e, row.iv, out * p->stage.row_stride, emit_offset(e, column.iv, out * e->V, emit_int(e, corner)));
+    LLVMValueRef at = emit_offset(e, row.iv, p->advance * p->stage.row_stride,
+                                  emit_offset(e, column.iv, p->advance * e->V, emit_int(e, corner)));
     LLVMValueRef tile = emit_offset(e, emit_offset(e, image, tiles->rows, row.iv), tiles->columns, column.iv);
     LLVMValueRef src = emit_address(e, staged, at);
     LLVMValueRef dst = emit_address(e, planes, emit_mul_int(e, emit_offset(e, block.iv, tiles->tiles, tile), e->V));

@@ -77,7 +77,8 @@ static void small_gradient(Emitter *e, LLVMValueRef src, int64_t row_stride, LLV
     store_planes(e, o, dst, plane);
 }
 
-static void small_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef *out) {
+static void small_output(Emitter *e, LLVMValueRef src, int64_t plane, const int64_t phase[2], LLVMValueRef *out) {
+    (void)phase;
     LLVMValueRef m[SIDE * SIDE];
     for (int p = 0; p < SIDE * SIDE; p++) m[p] = emit_load(e, src, emit_int(e, p * plane));
     both_axes(e, output_line, SIDE, OUT, m, out);
@@ -89,7 +90,12 @@ static void small_filter_gradient(Emitter *e, const LLVMValueRef *u, LLVMValueRe
 }
 
 const WideForm wide_small = {.out = OUT,
+                             .first = -1,
+                             .reach = SIDE,
+                             .advance = OUT,
                              .side = SIDE,
+                             .filters = SIDE,
+                             .spread = 1,
                              .input_cost = 32,
                              .output_cost = 24,
                              .input = small_input,

@@ -17,10 +17,11 @@ static const double planes_cost = 4; /* a byte of planes, from the last cache, i
 static bool applies(const ConvProblem *p) {
     const ConvShape *s = &p->s;
     for (int axis = 0; axis < 2; axis++)
-        if (s->kernel[axis] != 3 || s->stride[axis] != 1 || s->dilation[axis] != 1 || s->pad[axis] != 1 ||
-            s->out[axis] != s->in[axis] || s->out[axis] < 2)
+        if (s->kernel[axis] != 3 || s->stride[axis] != s->stride[0] || s->stride[axis] > 2 || s->dilation[axis] != 1 ||
+            s->pad[axis] != 1 || s->out[axis] != divide_up(s->in[axis], s->stride[axis]) || s->out[axis] < 2)
             return false;
-    return s->groups == 1 && s->I >= s->V && s->O >= s->V;
+    int64_t in = s->I / s->groups, out = s->O / s->groups;
+    return in >= s->V && out >= s->V && (s->groups == 1 || (in % s->V == 0 && out % s->V == 0));
 }
 
 /* Rows of a register tile, of at most `most`, that waste least of `tiles` tiles: a step multiplies rows x columns and loads rows
@@ -39,30 +40,31 @@ WidePlan wide_plan(const ConvProblem *problem) {
     WidePlan p = {.s = problem->s, .c = correlation_of(problem)};
     const Correlation *c = &p.c;
     const int64_t V = c->V, F = (int64_t)sizeof(float);
-    p.columns = c->out_blocks % 2 == 0 ? 2 : 1;
+    p.columns = c->group_out_blocks % 2 == 0 ? 2 : 1;
     int64_t accumulators = t->registers - t->registers / 4;
-    p.tiles = wide_tiles(&p.s, SUM_BYTES / (WINO_POINTS * p.columns * V * F));
+    const WideForm *form = wide_form(problem);
+    p.tiles = wide_tiles(problem, SUM_BYTES / (max_i64(WINO_POINTS, form->side * form->side) * p.columns * V * F));
     p.tile_rows = rows_of(p.tiles.tiles, accumulators / p.columns);
     p.tiles.tiles = divide_up(p.tiles.tiles, p.tile_rows) * p.tile_rows;
     p.in = wide_planes(problem, 0, false, &p.tiles, 0);
-    p.part = max_i64(1, min_i64(c->in_blocks, FILTER_BYTES / (p.tiles.points * V * p.columns * V * F)));
-    p.part = divide_up(c->in_blocks, divide_up(c->in_blocks, p.part));
+    p.part = max_i64(1, min_i64(c->group_in_blocks, FILTER_BYTES / (wide_filters(form) * V * p.columns * V * F)));
+    p.part = divide_up(c->group_in_blocks, divide_up(c->group_in_blocks, p.part));
     p.splits = min_i64(p.tiles.chunks, divide_up(MIN_PIECES, c->out_blocks / p.columns));
     p.workspace = p.in.bytes;
-    p.scratch = (uint64_t)((p.tiles.points * (wide_filter_plane(&p) + wide_sum_plane(&p)) + 9 * V * V) * F);
+    p.scratch = (uint64_t)((wide_filters(form) * wide_filter_plane(&p) + p.tiles.points * wide_sum_plane(&p) + 9 * V * V) * F);
     return p;
 }
 
 WideWeightsPlan wide_weights_plan(const ConvProblem *problem) {
     WideWeightsPlan p = {.s = problem->s};
     const ConvShape *s = &p.s;
-    p.tiles = wide_tiles(s, GRADIENT_TILES);
+    p.tiles = wide_tiles(problem, GRADIENT_TILES);
     p.x = wide_planes(problem, 0, false, &p.tiles, 0);
     p.dy = wide_planes(problem, 1, true, &p.tiles, p.x.bytes);
-    p.columns = s->out_blocks % 2 == 0 ? 2 : 1;
-    p.part = min_i64(s->in_blocks, GRADIENT_BLOCKS);
+    p.columns = divide_up(s->O / s->groups, s->V) % 2 == 0 ? 2 : 1;
+    p.part = min_i64(wide_group_blocks(s), GRADIENT_BLOCKS);
     p.workspace = p.x.bytes + p.dy.bytes;
-    p.scratch = (uint64_t)(p.tiles.points * wide_gradient_plane(&p)) * sizeof(float);
+    p.scratch = (uint64_t)(wide_filters(p.tiles.form) * wide_gradient_plane(&p)) * sizeof(float);
     return p;
 }
 
@@ -83,12 +85,12 @@ static ConvWork correlation_work(const WidePlan *p) {
     const Correlation *c = &p->c;
     const WideTiles *t = &p->tiles;
     double tiles = (double)(t->N * t->rows * t->columns), padded = (double)(t->chunks * t->tiles);
-    double turns = (double)(p->part == c->in_blocks ? p->splits : t->chunks); /* filters are transformed so often */
+    double turns = (double)(p->part == c->group_in_blocks ? p->splits : t->chunks); /* filters are transformed so often */
     ConvWork w = {.copied = 2 * (double)t->N * (double)p->in.stage.bytes};
-    w.fma_cycles = (double)t->points * padded * (double)(c->in_blocks * c->V) * (double)c->out_blocks / rate;
+    w.fma_cycles = (double)t->points * padded * (double)(c->group_in_blocks * c->V) * (double)c->out_blocks / rate;
     w.transforms = tiles * (double)(t->form->input_cost * c->in_blocks + t->form->output_cost * c->out_blocks) +
-                   (c->transposed ? 2 : 1) * FILTER_TRANSFORM * cost_filters(&p->s) * turns;
-    w.copied += (double)p->in.bytes * planes_cost * (1 + (double)(c->out_blocks / p->columns));
+                   (c->transposed ? 2 : 1) * FILTER_TRANSFORM * cost_filters(&p->s) / (double)c->groups * turns;
+    w.copied += (double)p->in.bytes * planes_cost * (1 + (double)(c->group_out_blocks / p->columns));
     return w;
 }
 
@@ -97,10 +99,11 @@ static ConvWork weights_work(const WideWeightsPlan *p) {
     const WideTiles *t = &p->tiles;
     double tiles = (double)(t->N * t->rows * t->columns);
     ConvWork w = {.copied = 2 * (double)s->N * (double)(p->x.stage.bytes + p->dy.stage.bytes)};
-    w.fma_cycles = (double)t->points * tiles * (double)(s->in_blocks * s->V) * (double)s->out_blocks / rate;
+    w.fma_cycles = (double)t->points * tiles * (double)(wide_group_blocks(s) * s->V) * (double)s->out_blocks / rate;
     w.transforms = tiles * (double)(t->form->input_cost * s->in_blocks + t->form->output_cost * s->out_blocks) +
-                   FILTER_TRANSFORM * cost_filters(s);
-    w.copied += planes_cost * ((double)p->x.bytes * (1 + (double)(s->out_blocks / p->columns)) + 2 * (double)p->dy.bytes);
+                   FILTER_TRANSFORM * cost_filters(s) / (double)s->groups;
+    w.copied +=
+        planes_cost * ((double)p->x.bytes * (1 + (double)(s->out_blocks / s->groups / p->columns)) + 2 * (double)p->dy.bytes);
     return w;
 }
 

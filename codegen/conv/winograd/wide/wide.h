@@ -6,7 +6,7 @@
  * filters where it uses them, a part of the input channels at a time, and multiplies them with all the tiles. No transformed
  * filter ever goes to memory.
  *
- *     transform ─► planes [chunk of images][36][in block][tile][V]              a piece an image
+ *     transform ─► planes [chunk of images][point][in block][tile][V]           a piece an image
  *     multiply  ─► U of a few output blocks in L2, sums in L2, transform back, finish      a piece a few output blocks
  *
  * The gradient of the filters likewise: a piece owns some filters, sums over the tiles of the whole batch, and transforms back:
@@ -21,18 +21,24 @@
 extern const ConvMethod conv_wide;
 
 /* ---- private to wide/ ---- */
-/* The transforms of one size of tile: F(4x4, 3x3), or F(2x2, 3x3) where the map has no more. */
+/* The transforms of one size of tile: F(4x4, 3x3), or F(2x2, 3x3) where the map has no more; with stride 2 those of strided.c.
+ * Everything along one axis. */
 typedef struct WideForm {
-    int64_t out, side; /* of a tile of the output; of the input, and as many points */
+    int64_t out;                   /* of a tile: pixels of y, or of backward data's dY */
+    int64_t first, reach, advance; /* of the input: line where the first tile begins; lines of a tile; lines to the next tile */
+    int64_t side, filters;         /* points; filters that they meet: points behind the last filter meet the last */
+    int64_t spread; /* out x out pixels of the output are so many apart, and its tile spread x spread such phases */
     int input_cost, output_cost;
     void (*input)(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane);    /* into planes at dst */
     void (*gradient)(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane); /* dY likewise */
-    void (*output)(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef *out); /* planes into out[i*out + j] */
-    void (*filter)(Emitter *e, const LLVMValueRef g[9], LLVMValueRef *points);
-    void (*filter_gradient)(Emitter *e, const LLVMValueRef *points, LLVMValueRef g[9]);
+    /* Planes into the phase's out[i*out + j]. */
+    void (*output)(Emitter *e, LLVMValueRef src, int64_t plane, const int64_t phase[2], LLVMValueRef *out);
+    void (*filter)(Emitter *e, const LLVMValueRef g[9], LLVMValueRef *filters);
+    void (*filter_gradient)(Emitter *e, const LLVMValueRef *filters, LLVMValueRef g[9]);
 } WideForm;
-extern const WideForm wide_small;
-enum { WIDE_MAX_POINTS = 36, WIDE_LINE = 16 }; /* floats of a cache line, by which planes are apart from powers of two */
+extern const WideForm wide_small, wide_strided, wide_spread;
+static inline int64_t wide_filters(const WideForm *f) { return f->filters * f->filters; }
+enum { WIDE_MAX_FILTERS = 36, WIDE_LINE = 16 }; /* floats of a cache line, by which planes are apart from powers of two */
 
 /* The tiles of a batch, chunk by chunk of whole images. */
 typedef struct WideTiles {
@@ -45,17 +51,20 @@ typedef struct WideTiles {
 
 /* One operand's planes in the workspace. */
 typedef struct WidePlanes {
-    bool gradient; /* 4x4 tiles of dY rather than 6x6 tiles of the input */
+    bool gradient; /* tiles of dY for the gradient of the filters rather than of the input */
     int operand;
-    int64_t blocks;         /* channel blocks */
-    int64_t plane;          /* floats from one point to the next */
-    StagePlan stage;        /* of all blocks; scratch holds one */
-    uint64_t bytes, offset; /* in the workspace */
+    int64_t blocks;                /* channel blocks */
+    int64_t plane;                 /* floats from one point to the next */
+    int64_t first, reach, advance; /* along an axis, as the form's */
+    StagePlan stage;               /* of all blocks; scratch holds one */
+    uint64_t bytes, offset;        /* in the workspace */
 } WidePlanes;
 
 /* ---- planes.c ---- */
+const WideForm *wide_form(const ConvProblem *p);
 /* Chunks of at most `most` tiles where an image has no more. */
-WideTiles wide_tiles(const ConvShape *s, int64_t most);
+WideTiles wide_tiles(const ConvProblem *p, int64_t most);
+LLVMValueRef wide_filter_of(Emitter *e, const WideForm *form, LLVMValueRef point);
 WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, const WideTiles *tiles, uint64_t offset);
 LLVMValueRef wide_chunk_images(Emitter *e, const WideTiles *t, LLVMValueRef chunk);
 void wide_lower_planes(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p);
@@ -68,7 +77,7 @@ typedef struct WidePlan {
     WideTiles tiles;
     WidePlanes in;
     int64_t tile_rows, columns; /* of a register tile: tiles, and output blocks, which a piece has too */
-    int64_t part;               /* input blocks whose filters are transformed at a time */
+    int64_t part;               /* input blocks of a group whose filters are transformed at a time */
     int64_t splits;             /* pieces that share output blocks, each a range of chunks */
     uint64_t workspace, scratch;
 } WidePlan;
@@ -93,6 +102,7 @@ typedef struct WideWeightsPlan {
     uint64_t workspace, scratch;
 } WideWeightsPlan;
 WideWeightsPlan wide_weights_plan(const ConvProblem *problem);
+static inline int64_t wide_group_blocks(const ConvShape *s) { return divide_up(s->I / s->groups, s->V); } /* of the input */
 static inline int64_t wide_gradient_plane(const WideWeightsPlan *p) { return p->part * p->s.V * p->columns * p->s.V + WIDE_LINE; }
 void wide_lower_weights(Lowering *l, Val v, const WideWeightsPlan *p); /* gradient.c */
 #endif
