@@ -98,12 +98,12 @@ START_TEST(every_architecture_can_be_opened) {
     free(levels);
     ck_assert_ptr_eq(codegen_target(t->name), t);
     ck_assert(*t->dynamic_linker == '/' && *t->debian);
-    Graph *g = must_read("graph \"two\" infer\n"
-                         "%0 = input {name=\"image\"} : f32[2,5,3,3]\n"
+    Graph *g = must_read("graph \"two\" train\n"
+                         "%0 = input {name=\"x\"} : f32[2,5,3,3]\n"
                          "%1 = map %0 : f32[2,5,3,3]\n"
                          "  output { t0 = mul a0, 2; t0 }\n"
-                         "return logits %1\n");
-    CodegenInput input = {.name = "two", .infer = g, .recipe = &(RtRecipe){0}, .recipe_text = ""};
+                         "return grad \"x\" %1\n");
+    CodegenInput input = {.name = "two", .train = g, .recipe = &(RtRecipe){0}, .recipe_text = ""};
     CodegenOptions options = {.target = t->name, .no_openblas = true};
     char path[] = "/tmp/netc-architecture-XXXXXX";
     int file = mkstemp(path);
