@@ -7,7 +7,7 @@
  *
  * Kernel contract. A call has `pieces` independent pieces, cut by the problem and never by the thread count; any thread
  * may run any piece in any order, and the bits do not depend on it. buf[i] is the address of refs[i]. scratch is private
- * to the running thread, 64-byte aligned, Program.scratch_bytes long, its contents undefined.
+ * to the running thread, RT_ALIGN aligned, Program.scratch_bytes long, its contents undefined.
  *
  * eval_step is written for a group of eval_batch images, the first of the blocks that it is given. The runtime cuts a batch into
  * groups and gives each to one thread, which takes it through the whole list alone, in an arena of its own: the activations of a
@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RT_ABI_VERSION = 6 };
+enum { RT_ABI_VERSION = 6, RT_ALIGN = 64 }; /* RT_ALIGN: bytes; where buffers, blocks and scratch begin */
 
 typedef enum RtSpace {
     RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only; eval_step has its own */
@@ -107,7 +107,7 @@ typedef struct RtTensor {
     int64_t dim[4]; /* logical */
     RtLayout layout;
     uint64_t offset;   /* bytes from the start of RT_PARAMS or RT_STATE */
-    uint64_t bytes;    /* physical size, a multiple of 64 */
+    uint64_t bytes;    /* physical size, a multiple of RT_ALIGN */
     uint32_t position; /* in the source among parameters, or states, from 1: the stream of its initial values */
     RtInitKind init;
     double init_value; /* CONSTANT: value; NORMAL: standard deviation; UNIFORM: bound of U(-b, b) */

@@ -12,8 +12,6 @@ static LLVMValueRef splat(Emitter *e, LLVMTypeRef vector, LLVMValueRef scalar) {
 LLVMValueRef emit_splat(Emitter *e, LLVMValueRef scalar) { return splat(e, e->vec, scalar); }
 LLVMValueRef emit_int_splat(Emitter *e, LLVMValueRef scalar) { return splat(e, e->ivec, scalar); }
 
-enum { MAX_LANES = 16 };
-
 LLVMValueRef emit_vec(Emitter *e, double value) {
     LLVMValueRef lane[MAX_LANES];
     for (int i = 0; i < e->V; i++) lane[i] = emit_float(e, value);

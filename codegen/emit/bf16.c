@@ -42,7 +42,7 @@ LLVMValueRef bf16_round(Emitter *e, LLVMValueRef value) {
 }
 
 LLVMValueRef bf16_pair(Emitter *e, LLVMValueRef low, LLVMValueRef high) {
-    LLVMValueRef index[2 * 16];
+    LLVMValueRef index[2 * MAX_LANES];
     for (int i = 0; i < 2 * e->V; i++) index[i] = LLVMConstInt(e->i32, (uint64_t)(i / 2 + i % 2 * e->V), false);
     LLVMValueRef mask = LLVMConstVector(index, 2 * (unsigned)e->V);
     LLVMValueRef both = LLVMBuildShuffleVector(e->b, bf16_round(e, low), bf16_round(e, high), mask, "");

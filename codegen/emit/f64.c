@@ -8,7 +8,7 @@ LLVMValueRef emit_widen(Emitter *e, LLVMValueRef v) { return LLVMBuildFPExt(e->b
 LLVMValueRef emit_narrow(Emitter *e, LLVMValueRef v) { return LLVMBuildFPTrunc(e->b, v, e->vec, ""); }
 
 LLVMValueRef emit_wide_vec(Emitter *e, double value) {
-    LLVMValueRef lane[64];
+    LLVMValueRef lane[MAX_LANES];
     for (int i = 0; i < e->V; i++) lane[i] = LLVMConstReal(e->f64, value);
     return LLVMConstVector(lane, (unsigned)e->V);
 }

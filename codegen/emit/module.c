@@ -54,7 +54,7 @@ void emitter_close(Emitter *e) {
     free(e);
 }
 
-LLVMMemoryBufferRef emitter_cut(Emitter *e) {
+LLVMMemoryBufferRef emitter_take_bitcode(Emitter *e) {
     LLVMMemoryBufferRef bitcode = LLVMWriteBitcodeToMemoryBuffer(e->module);
     LLVMDisposeModule(e->module);
     e->module = new_module(e, "kernel");

@@ -30,7 +30,7 @@ typedef struct Emitter {
 Emitter *emitter_open(const Target *target, const char *name);
 void emitter_close(Emitter *e);
 /* The module so far as bitcode, which is the caller's; an empty one takes its place. */
-LLVMMemoryBufferRef emitter_cut(Emitter *e);
+LLVMMemoryBufferRef emitter_take_bitcode(Emitter *e);
 /* Opens a function of RtKernel's type and loads its buffers; the builder stands at its entry. */
 void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers);
 /* name, scratch_bytes: for those who check_bounds. */

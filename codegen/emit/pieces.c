@@ -2,8 +2,6 @@
  * piece is large enough (PIECE_BYTES of memory traffic) that handing it to a thread costs little beside it. */
 #include "codegen/emit/pieces.h"
 
-enum { PIECE_BYTES = 65536 };
-
 Split split_units(int64_t units, double unit_bytes) {
     int64_t per_piece = (int64_t)(PIECE_BYTES / (unit_bytes > 1 ? unit_bytes : 1));
     if (per_piece < 1) per_piece = 1;
@@ -19,7 +17,7 @@ Loop split_begin(Emitter *e, const Split *split) {
     return loop_begin(e, lo, hi, 1, 0, NULL);
 }
 
-LLVMValueRef emit_cut(Emitter *e, LLVMValueRef part, int64_t total, int64_t parts) {
+LLVMValueRef emit_share(Emitter *e, LLVMValueRef part, int64_t total, int64_t parts) {
     LLVMValueRef scaled = emit_mul_int(e, part, total);
     return parts == 1 ? scaled : LLVMBuildUDiv(e->b, scaled, emit_int(e, parts), "");
 }

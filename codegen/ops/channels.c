@@ -83,7 +83,7 @@ static LLVMValueRef assemble(const Mover *m, int64_t ob, LLVMValueRef y, LLVMVal
     for (int64_t lane = 0; lane < V;) {
         Source s = source_of(m, ob * V + lane);
         int64_t count = 1, block = s.channel / V;
-        LLVMValueRef mask[64];
+        LLVMValueRef mask[MAX_LANES];
         for (int64_t i = 0; i < V; i++) mask[i] = LLVMConstInt(e->i32, (uint64_t)(V + i), 0); /* keep `value` */
         if (s.arg >= 0) {
             for (; lane + count < V; count++) {

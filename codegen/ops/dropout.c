@@ -16,7 +16,7 @@ static LLVMValueRef splat(const Lanes *v, LLVMTypeRef type, LLVMValueRef scalar)
 }
 
 static LLVMValueRef constant32(const Lanes *v, uint32_t value) {
-    LLVMValueRef lane[64];
+    LLVMValueRef lane[MAX_LANES];
     for (int i = 0; i < v->e->V; i++) lane[i] = LLVMConstInt(v->e->i32, value, 0);
     return LLVMConstVector(lane, (unsigned)v->e->V);
 }
@@ -58,7 +58,7 @@ static LLVMValueRef high_word(const Lanes *v, LLVMValueRef word64) {
 /* Mask of the V elements whose logical indices are first, first + stride, first + 2*stride, … */
 static LLVMValueRef mask_vector(const Lanes *v, const Value *value, LLVMValueRef first, int64_t stride) {
     Emitter *e = v->e;
-    LLVMValueRef step[64];
+    LLVMValueRef step[MAX_LANES];
     for (int i = 0; i < e->V; i++) step[i] = LLVMConstInt(e->i64, (uint64_t)(i * stride), 0);
     LLVMValueRef index = LLVMBuildAdd(e->b, splat(v, v->i64, first), LLVMConstVector(step, (unsigned)e->V), "");
     LLVMValueRef half = splat(v, v->i64, emit_int(e, 32));

@@ -10,7 +10,7 @@
 #include "codegen/emit/pieces.h"
 #include "codegen/ops/ops.h"
 
-enum { UNROLL = 4, UNROLL_MAX_NODES = 64, MAP_MAX_REGIONS = MAX_REGIONS, MAP_MAX_ARGS = MAX_ARGS, NO_BUFFER = UINT16_MAX };
+enum { UNROLL = 4, UNROLL_MAX_NODES = 64 };
 
 typedef struct MapKernel {
     Lowering *l;
@@ -18,11 +18,11 @@ typedef struct MapKernel {
     const Value *v;
     LayoutKind layout;
     int64_t channels, blocks, pixels; /* of the iteration space */
-    uint32_t buffer[MAP_MAX_REGIONS]; /* of each wanted region; NO_BUFFER */
+    uint32_t buffer[MAX_REGIONS];     /* of each wanted region; NO_BUFFER */
     int nsums, unroll;                /* sums of all REDUCE and MOMENTS; partial ones of each */
     Split split;
-    Type arg_type[MAP_MAX_ARGS];
-    LLVMValueRef arg_base[MAP_MAX_ARGS], preloaded[MAP_MAX_ARGS];
+    Type arg_type[MAX_ARGS];
+    LLVMValueRef arg_base[MAX_ARGS], preloaded[MAX_ARGS];
 } MapKernel;
 
 static bool wanted(const MapKernel *k, uint32_t r) { return k->buffer[r] != NO_BUFFER; }
@@ -54,7 +54,7 @@ static LLVMValueRef *add_to_sums(const MapKernel *k, LLVMValueRef cb, RegionRole
 static void sweep_pixels(MapKernel *k, ElementSite *site, LLVMValueRef pixel, int count, LLVMValueRef *sum) {
     Emitter *e = k->e;
     for (int u = 0; u < count; u++) {
-        LLVMValueRef value[MAP_MAX_REGIONS];
+        LLVMValueRef value[MAX_REGIONS];
         site->pixel = emit_add_int(e, pixel, emit_int(e, u));
         evaluate(k, site, value);
         LLVMValueRef *to = &sum[u];
@@ -138,7 +138,7 @@ static void emit_vector_unit(MapKernel *k, LLVMValueRef unit) {
         site.n = LLVMBuildUDiv(e->b, unit, emit_int(e, k->blocks), "n");
         site.cb = LLVMBuildURem(e->b, unit, emit_int(e, k->blocks), "cb");
     }
-    LLVMValueRef value[MAP_MAX_REGIONS];
+    LLVMValueRef value[MAX_REGIONS];
     evaluate(k, &site, value);
     for (uint32_t r = 0; r < k->v->nregions; r++) {
         if (!wanted(k, r)) continue;
@@ -156,7 +156,7 @@ static void emit_vector_unit(MapKernel *k, LLVMValueRef unit) {
 static void emit_filter_unit(MapKernel *k, LLVMValueRef unit) {
     Emitter *e = k->e;
     ElementSite site = new_site(k);
-    LLVMValueRef at = emit_mul_int(e, unit, e->V), value[MAP_MAX_REGIONS];
+    LLVMValueRef at = emit_mul_int(e, unit, e->V), value[MAX_REGIONS];
     for (uint32_t i = 0; i < k->v->nargs; i++)
         if (k->arg_type[i].rank == 4) k->preloaded[i] = emit_load(e, k->arg_base[i], at);
     evaluate(k, &site, value);
@@ -235,8 +235,8 @@ void lower_MAP(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     MapKernel k = {.l = l, .e = lowering_emitter(l), .v = v, .layout = space_layout(g, id)};
-    Place places[MAP_MAX_ARGS + MAP_MAX_REGIONS];
-    if (v->nargs > MAP_MAX_ARGS || v->nregions > MAP_MAX_REGIONS || v->space.rank == 3) {
+    Place places[MAX_ARGS + MAX_REGIONS];
+    if (v->nargs > MAX_ARGS || v->nregions > MAX_REGIONS || v->space.rank == 3) {
         lowering_error(l, id, "a map of this size or rank is not compiled");
         return;
     }

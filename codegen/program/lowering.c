@@ -19,7 +19,7 @@ Place lowering_make_once(Lowering *l, Val v, uint64_t bytes, Place otherwise) {
     if (!lowering_is_fixed(l, v)) return otherwise;
     l->entry = l->prepare;
     Place place = {RT_FOLDED, l->p->folded_bytes, false, bytes};
-    l->p->folded_bytes += (bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN;
+    l->p->folded_bytes += align_bytes(bytes);
     return place;
 }
 

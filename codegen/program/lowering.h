@@ -24,6 +24,7 @@ bool lowering_is_fixed(const Lowering *l, Val v);
  * v is fixed; else `otherwise`, made at every run. */
 Place lowering_make_once(Lowering *l, Val v, uint64_t bytes, Place otherwise);
 void lowering_resume(Lowering *l);
+#define NO_BUFFER UINT32_MAX /* where an emitter keeps the index of a buffer that nobody wants */
 /* Reports that value v (NO_VAL: nothing in particular) cannot be compiled. */
 void lowering_error(Lowering *l, Val v, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

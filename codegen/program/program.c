@@ -227,7 +227,7 @@ void program_kernel_end(ProgramBuilder *p, uint64_t scratch_bytes) {
     if (scratch_bytes > p->scratch_bytes) p->scratch_bytes = scratch_bytes;
     k->scratch_bytes = scratch_bytes;
     k->gemm = p->emitter->gemm;
-    if (p->separate) k->bitcode = emitter_cut(p->emitter);
+    if (p->separate) k->bitcode = emitter_take_bitcode(p->emitter);
 }
 
 void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call) {

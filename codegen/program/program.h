@@ -82,7 +82,7 @@ typedef struct ProgramBuilder {
     CallList train_step, apply_update, prepare_eval, eval_step;
 } ProgramBuilder;
 
-enum { RT_ALIGN = 64, LINE_FLOATS = RT_ALIGN / 4 };
+enum { LINE_FLOATS = RT_ALIGN / 4 };
 
 /* How wide feature maps are; before program_open. */
 void target_set_precision(Target *target, const CodegenOptions *options);

@@ -18,7 +18,7 @@ typedef struct VectorLevel {
     const char *pinned_constraints;
 } VectorLevel;
 
-enum { MAX_VECTOR_LEVELS = 4 };
+enum { MAX_VECTOR_LEVELS = 4, MAX_LANES = 16 }; /* of a row; of vectors */
 typedef struct Architecture {
     CodegenTarget target;
     const char *llvm;                   /* "X86" */

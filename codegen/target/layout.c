@@ -1,4 +1,4 @@
-/* Logical types in memory (target.h says how each kind lies). Every size is a multiple of 64 bytes, so that every tensor
+/* Logical types in memory (target.h says how each kind lies). Every size is a multiple of RT_ALIGN, so that every tensor
  * starts on a cache line. */
 #include "codegen/target/target.h"
 #include <string.h>
@@ -77,5 +77,5 @@ uint64_t layout_bytes(const Target *t, LayoutKind kind, Type type) {
     case LAYOUT_IMAGES: elements = type_elements(type); break;
     }
     int64_t bytes = type.dtype == DT_F64 ? 8 : kind == LAYOUT_FEATURE ? t->map_bytes : 4;
-    return ((uint64_t)(elements * bytes) + 63) / 64 * 64;
+    return align_bytes((uint64_t)(elements * bytes));
 }

@@ -17,6 +17,8 @@ typedef struct Target {
     int map_bytes; /* of an element of a feature map in memory: 4 (f32), or 2 (bf16) under --precision=bf16; target_open says 4 */
 } Target;
 
+enum { CACHE_LINE = 64 }; /* bytes, of every machine that code is made for */
+
 /* `name` is the name of a CodegenTarget, or NULL for this machine's; `cpu` as in CodegenOptions. False with a sentence in why. */
 bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size);
 void target_close(Target *target);
@@ -36,5 +38,6 @@ LLVMTargetMachineRef target_machine(const Target *target);
 typedef enum LayoutKind { LAYOUT_FEATURE, LAYOUT_ROWS, LAYOUT_VECTOR, LAYOUT_FILTERS, LAYOUT_LABELS, LAYOUT_IMAGES } LayoutKind;
 LayoutKind layout_of(const Graph *g, Val v);                        /* of result 0 of v, or of a RESULT value */
 int64_t layout_pad(const Target *t, int64_t channels);              /* up to a multiple of V */
-uint64_t layout_bytes(const Target *t, LayoutKind kind, Type type); /* physical, a multiple of 64 */
+uint64_t layout_bytes(const Target *t, LayoutKind kind, Type type); /* physical, a multiple of RT_ALIGN */
+static inline uint64_t align_bytes(uint64_t bytes) { return (bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN; }
 #endif

@@ -233,7 +233,7 @@ static Graph *conv_graph(const Case *c) {
     return g;
 }
 
-/* Backward data that stores the dy that it computes, for its weights: both are done in one sweep (conv/direct/backward.c). */
+/* Backward data that stores the dy that it computes, for its weights: both are done in one kernel (conv/shared/pairs.h). */
 static const Case pairs[] = {
     {5, 16, 32, 32, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
     {5, 64, 8, 8, 64, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
@@ -507,7 +507,7 @@ START_TEST(native_winograd) {
     if (applies) check_case(c, "native", conv_method("winograd"), _i % 4 == 1 ? all_threads : one_thread);
 }
 END_TEST
-START_TEST(backward_in_one_sweep) {
+START_TEST(backward_in_one_kernel) {
     const Case *c = &pairs[_i];
     for (int keep = 0; keep < 2; keep++) {
         check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "native"}, all_threads);
@@ -605,7 +605,7 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, native_direct, 0, count);
     tcase_add_loop_test(tests, native_winograd, 0, count);
-    tcase_add_loop_test(tests, backward_in_one_sweep, 0, (int)(sizeof pairs / sizeof pairs[0]));
+    tcase_add_loop_test(tests, backward_in_one_kernel, 0, (int)(sizeof pairs / sizeof pairs[0]));
     tcase_add_loop_test(tests, by_depthwise, 0, (int)(sizeof depthwise / sizeof depthwise[0]));
     tcase_add_loop_test(tests, by_wide, 0, (int)(sizeof wides / sizeof wides[0]));
     tcase_add_loop_test(tests, images_as_they_come, 0, (int)(sizeof images / sizeof images[0]));

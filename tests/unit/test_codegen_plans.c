@@ -169,7 +169,7 @@ static void read_line(const StagePlan *p, int axis, int64_t band, int64_t line, 
 /* ---- forward and backward data, direct and by matrix products ---- */
 
 /* The rows of a phase that the piece writes, in tiles of several rows. */
-static void count_phase(Bench *b, const CorrelationPlan *p, int64_t height, const CorrelationSite *site, const int64_t phase[2],
+static void count_phase(Bench *b, const CorrelationPlan *p, int64_t height, const CorrelationPiece *site, const int64_t phase[2],
                         int64_t n, const int64_t blocks[2], Written *w, const char *what) {
     const Correlation *c = &p->c;
     int64_t rows = number(correlation_rows(b->e, p, site, phase[0]));
@@ -202,10 +202,10 @@ static void check_correlation(Bench *b, const CorrelationPlan *p, int64_t height
         b->e->piece = emit_int(b->e, piece);
         int64_t images = number(correlation_images(b->e, p));
         for (int64_t i = 0; i < images; i++) {
-            CorrelationSite site = correlation_site(b->e, p, emit_int(b->e, i));
+            CorrelationPiece site = correlation_piece(b->e, p, emit_int(b->e, i));
             int64_t split = number(site.split), blocks[2], phase[2];
             for (int end = 0; end < 2; end++)
-                blocks[end] = per_tile * number(emit_cut(b->e, emit_int(b->e, split + end), tiles, p->splits));
+                blocks[end] = per_tile * number(emit_share(b->e, emit_int(b->e, split + end), tiles, p->splits));
             for (phase[0] = 0; phase[0] < c->phases[0]; phase[0]++)
                 for (phase[1] = 0; phase[1] < c->phases[1]; phase[1]++)
                     count_phase(b, p, height, &site, phase, number(site.n), blocks, &w, what);
@@ -285,8 +285,8 @@ static void check_weights(Bench *b, const WeightsPlan *p, const char *what) {
     for (int64_t piece = 0; piece < p->image_groups * p->block_groups; piece++) {
         int64_t blocks[2], images[2];
         for (int end = 0; end < 2; end++) {
-            blocks[end] = number(emit_cut(b->e, emit_int(b->e, piece % p->block_groups + end), s->out_blocks, p->block_groups));
-            images[end] = number(emit_cut(b->e, emit_int(b->e, piece / p->block_groups + end), pairs, p->image_groups));
+            blocks[end] = number(emit_share(b->e, emit_int(b->e, piece % p->block_groups + end), s->out_blocks, p->block_groups));
+            images[end] = number(emit_share(b->e, emit_int(b->e, piece / p->block_groups + end), pairs, p->image_groups));
         }
         for (int64_t pair = images[0]; pair < images[1]; pair++)
             for (int64_t band = 0; band < p->bands; band++) count_band(b, p, pair * p->pair, band, blocks, &w, what);

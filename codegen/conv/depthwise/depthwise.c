@@ -1,10 +1,9 @@
 /* The row of the depthwise method (depthwise.h), and its plans. */
 #include "codegen/conv/depthwise/depthwise.h"
-#include "codegen/conv/shared/cost.h"
+#include "codegen/emit/pieces.h"
 
 enum {
-    SLAB_BYTES = 24 * 1024,  /* of L1 */
-    PIECE_BYTES = 64 * 1024, /* of a feature map: worth a thread's while */
+    SLAB_BYTES = 24 * 1024, /* of L1 */
     WEIGHTS_PIECES = 64,
     LATENCY = 8 /* multiply-adds that have to be on their way: two a cycle, four cycles each */
 };

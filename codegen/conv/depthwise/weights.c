@@ -142,8 +142,8 @@ DepthWeightsPiece depthwise_weights_piece(Emitter *e, const DepthWeightsPlan *p)
     LLVMValueRef group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->splits), ""), one = emit_int(e, 1);
     LLVMValueRef lo = emit_mul_int(e, LLVMBuildURem(e->b, e->piece, emit_int(e, p->splits), ""), p->blocks);
     return (DepthWeightsPiece){.group = group,
-                               .first = emit_cut(e, group, p->s.N, p->image_groups),
-                               .end = emit_cut(e, emit_add_int(e, group, one), p->s.N, p->image_groups),
+                               .first = emit_share(e, group, p->s.N, p->image_groups),
+                               .end = emit_share(e, emit_add_int(e, group, one), p->s.N, p->image_groups),
                                .lo = lo,
                                .hi = emit_min_int(e, emit_add_int(e, lo, emit_int(e, p->blocks)), emit_int(e, p->s.in_blocks))};
 }

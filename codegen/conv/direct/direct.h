@@ -47,7 +47,7 @@ double tile_cycles(const Target *t, const DirectPlan *plan); /* of all tiles */
 
 /* tile.c */
 /* What of one image `site` says: stages it into scratch, computes and finishes; returns the address of staged element 0. */
-LLVMValueRef direct_image(ConvKernel *k, const DirectPlan *p, const CorrelationSite *site, LLVMValueRef scratch);
+LLVMValueRef direct_image(ConvKernel *k, const DirectPlan *p, const CorrelationPiece *site, LLVMValueRef scratch);
 void direct_lower(Lowering *l, Val v, const DirectPlan *p);
 
 /* weights.c */

@@ -43,10 +43,10 @@ static void emit_pair(ConvKernel *d, ConvKernel *w, const DirectPair *p) {
     LLVMValueRef partial =
         emit_address(e, emit_buffer(e, w->workspace_buffer), emit_mul_int(e, e->piece, p->weights.w.dw_floats));
     weights_clear(w, partial, zero, emit_int(e, p->weights.w.dw_floats));
-    LLVMValueRef lo = emit_cut(e, e->piece, p->weights.w.s.N, p->weights.w.image_groups);
-    LLVMValueRef hi = emit_cut(e, emit_add_int(e, e->piece, emit_int(e, 1)), p->weights.w.s.N, p->weights.w.image_groups);
+    LLVMValueRef lo = emit_share(e, e->piece, p->weights.w.s.N, p->weights.w.image_groups);
+    LLVMValueRef hi = emit_share(e, emit_add_int(e, e->piece, emit_int(e, 1)), p->weights.w.s.N, p->weights.w.image_groups);
     Loop image = loop_begin(e, lo, hi, 1, 0, NULL);
-    CorrelationSite site = {.n = image.iv, .band = zero, .split = zero, .sums_row = image.iv};
+    CorrelationPiece site = {.n = image.iv, .band = zero, .split = zero, .sums_row = image.iv};
     LLVMValueRef staged = direct_image(d, &p->data, &site, e->scratch);
     int64_t first = -stage->origin[0] * stage->row_stride - stage->origin[1] * e->V;
     direct_weights_image(w, &p->weights, image.iv, emit_address(e, staged, emit_int(e, first)), partial, scratch_x);

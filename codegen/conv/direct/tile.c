@@ -135,17 +135,17 @@ static void tile_accumulate(const Tile *t, LLVMValueRef *acc) {
 }
 
 /* Where the kernel stands. */
-typedef struct Sweep {
+typedef struct Direct {
     ConvKernel *k;
     const CorrelationPlan *p;
     TileShape tile;
     LLVMValueRef staged, filters, group; /* group: first output block / tile.blocks */
-    CorrelationSite site;
+    CorrelationPiece site;
     int64_t phase[2];
-} Sweep;
+} Direct;
 
 /* The next image's share of tile `tile` of the row's `parts` is fetched before the tile, or within it. */
-static void fetch_ahead(const Sweep *s, Tile *t, LLVMValueRef row, LLVMValueRef tile, int64_t parts) {
+static void fetch_ahead(const Direct *s, Tile *t, LLVMValueRef row, LLVMValueRef tile, int64_t parts) {
     Emitter *e = s->k->e;
     const CorrelationPlan *p = s->p;
     if (p->images == 1) return;
@@ -164,7 +164,7 @@ typedef struct Segment {
     int64_t first, columns, count, index;
 } Segment;
 
-static void sweep_segment(Sweep *s, LLVMValueRef row, const Segment *g, int64_t parts) {
+static void emit_segment(Direct *s, LLVMValueRef row, const Segment *g, int64_t parts) {
     Emitter *e = s->k->e;
     const CorrelationPlan *p = s->p;
     const Correlation *c = &p->c;
@@ -195,38 +195,38 @@ static void sweep_segment(Sweep *s, LLVMValueRef row, const Segment *g, int64_t 
 }
 
 /* The tiles of phase s->phase in one row. */
-static void sweep_row(Sweep *s, LLVMValueRef row) {
+static void emit_row(Direct *s, LLVMValueRef row) {
     int64_t width = correlation_lines(&s->p->c, 1, s->phase[1]);
     if (width == 0) return;
     int64_t parts = divide_up(width, s->tile.columns), narrow = width / parts, wide = width % parts;
     Segment first = {0, narrow + 1, wide, 0}, rest = {wide * (narrow + 1), narrow, parts - wide, wide};
-    if (wide) sweep_segment(s, row, &first, parts);
-    sweep_segment(s, row, &rest, parts);
+    if (wide) emit_segment(s, row, &first, parts);
+    emit_segment(s, row, &rest, parts);
 }
 
 /* Row phases from..to - 1, which have equally many rows: row by row, so that neighbouring pixels of the output, which belong to
  * different phases, and what the epilogue reads there, come soon after each other. */
-static void sweep_phases(Sweep *s, int64_t from, int64_t to) {
+static void emit_phases(Direct *s, int64_t from, int64_t to) {
     Emitter *e = s->k->e;
     const Correlation *c = &s->p->c;
     Loop row = loop_begin(e, emit_int(e, 0), correlation_rows(e, s->p, &s->site, from), s->tile.rows, 0, NULL);
     for (s->phase[0] = from; s->phase[0] < to; s->phase[0]++)
-        for (s->phase[1] = 0; s->phase[1] < c->phases[1]; s->phase[1]++) sweep_row(s, row.iv);
+        for (s->phase[1] = 0; s->phase[1] < c->phases[1]; s->phase[1]++) emit_row(s, row.iv);
     loop_end(e, &row, NULL);
 }
 
-LLVMValueRef direct_image(ConvKernel *k, const DirectPlan *plan, const CorrelationSite *site, LLVMValueRef scratch) {
+LLVMValueRef direct_image(ConvKernel *k, const DirectPlan *plan, const CorrelationPiece *site, LLVMValueRef scratch) {
     Emitter *e = k->e;
     const CorrelationPlan *p = &plan->frame;
     const Correlation *c = &p->c;
-    Sweep s = {.k = k, .p = p, .tile = plan->tile, .site = *site};
+    Direct s = {.k = k, .p = p, .tile = plan->tile, .site = *site};
     s.filters = k->filters_buffer != NO_BUFFER ? emit_buffer(e, k->filters_buffer) : k->arg_base[1];
     LLVMValueRef first_split = p->splits > 1 ? LLVMBuildICmp(e->b, LLVMIntEQ, s.site.split, emit_int(e, 0), "") : NULL;
     s.staged = stage_emit(k, &p->stage, 0, s.site.n, s.site.band, scratch, first_split);
     if (p->pair == 2) s.staged = emit_view(e, s.staged, false);
     int64_t groups = c->out_blocks / plan->tile.blocks;
-    Loop group = loop_begin(e, emit_cut(e, s.site.split, groups, p->splits),
-                            emit_cut(e, emit_add_int(e, s.site.split, emit_int(e, 1)), groups, p->splits), 1, 0, NULL);
+    Loop group = loop_begin(e, emit_share(e, s.site.split, groups, p->splits),
+                            emit_share(e, emit_add_int(e, s.site.split, emit_int(e, 1)), groups, p->splits), 1, 0, NULL);
     s.group = group.iv;
     for (int64_t q = 0; q < plan->tile.blocks; q++) {
         Finish f = correlation_finish(p, &s.site, emit_offset(e, group.iv, plan->tile.blocks, emit_int(e, q)));
@@ -234,7 +234,7 @@ LLVMValueRef direct_image(ConvKernel *k, const DirectPlan *plan, const Correlati
     }
     for (int64_t from = 0, to; from < c->phases[0]; from = to) {
         for (to = from + 1; to < c->phases[0] && correlation_lines(c, 0, to) == correlation_lines(c, 0, from);) to++;
-        sweep_phases(&s, from, to);
+        emit_phases(&s, from, to);
     }
     loop_end(e, &group, NULL);
     return s.staged;
@@ -243,7 +243,7 @@ LLVMValueRef direct_image(ConvKernel *k, const DirectPlan *plan, const Correlati
 static void emit_correlation(ConvKernel *k, const DirectPlan *p) {
     Emitter *e = k->e;
     Loop image = loop_begin(e, emit_int(e, 0), correlation_images(e, &p->frame), 1, 0, NULL);
-    CorrelationSite site = correlation_site(e, &p->frame, image.iv);
+    CorrelationPiece site = correlation_piece(e, &p->frame, image.iv);
     direct_image(k, p, &site, e->scratch);
     loop_end(e, &image, NULL);
 }

@@ -228,15 +228,15 @@ static void emit_weights(ConvKernel *k, const DirectWeights *plan) {
         images = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->block_groups), "");
         first_split = LLVMBuildICmp(e->b, LLVMIntEQ, split, emit_int(e, 0), "");
     }
-    LLVMValueRef one = emit_int(e, 1), ob_lo = emit_cut(e, split, s->out_blocks, p->block_groups);
-    LLVMValueRef ob_hi = emit_cut(e, emit_add_int(e, split, one), s->out_blocks, p->block_groups);
+    LLVMValueRef one = emit_int(e, 1), ob_lo = emit_share(e, split, s->out_blocks, p->block_groups);
+    LLVMValueRef ob_hi = emit_share(e, emit_add_int(e, split, one), s->out_blocks, p->block_groups);
     Gradient d = {.k = k, .p = p, .slab_rows = plan->slab_rows};
     d.partial = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, images, p->dw_floats));
     int64_t block_floats = divide_up(s->I / s->groups, s->V) * s->kernel[0] * s->kernel[1] * s->V * s->V;
     weights_clear(k, d.partial, emit_mul_int(e, ob_lo, block_floats), emit_mul_int(e, ob_hi, block_floats));
     int64_t pairs = divide_up(s->N, p->pair);
-    Loop image = loop_begin(e, emit_cut(e, images, pairs, p->image_groups),
-                            emit_cut(e, emit_add_int(e, images, one), pairs, p->image_groups), 1, 0, NULL);
+    Loop image = loop_begin(e, emit_share(e, images, pairs, p->image_groups),
+                            emit_share(e, emit_add_int(e, images, one), pairs, p->image_groups), 1, 0, NULL);
     d.n = emit_mul_int(e, image.iv, p->pair);
     Loop band = loop_begin(e, emit_int(e, 0), emit_int(e, p->bands), 1, 0, NULL);
     emit_band(&d, band.iv, NULL, e->scratch, first_split, ob_lo, ob_hi);

@@ -14,7 +14,7 @@ static CorrelationPlan correlation_plan(const ConvProblem *p) {
     int64_t wanted = frame_wanted(&f, p);
     if (wanted > 1 && correlation_lines(c, 0, 0) >= 2) frame_narrow(&f, wanted);
     frame_stage(&f, p);
-    f.packed_bytes = (uint64_t)align_bytes(depth * c->channels_out * (int64_t)sizeof(float));
+    f.packed_bytes = align_bytes((uint64_t)(depth * c->channels_out) * sizeof(float));
     return f;
 }
 

@@ -79,7 +79,7 @@ static void correlation_scratch(const CorrelationPlan *p, int64_t *columns, int6
 }
 
 /* Pixels of the output matrix through the epilogue, a few at a time. */
-static void finish_matrix(ConvKernel *k, const CorrelationPlan *p, const CorrelationSite *site, const int64_t phase[2],
+static void finish_matrix(ConvKernel *k, const CorrelationPlan *p, const CorrelationPiece *site, const int64_t phase[2],
                           LLVMValueRef matrix, LLVMValueRef rows, int64_t width) {
     Emitter *e = k->e;
     const Correlation *c = &p->c;
@@ -107,7 +107,7 @@ static void clear_matrix(Emitter *e, LLVMValueRef matrix, int64_t count) {
     loop_end(e, &clear, NULL);
 }
 
-static void emit_phase(ConvKernel *k, const CorrelationPlan *p, const CorrelationSite *site, LLVMValueRef staged,
+static void emit_phase(ConvKernel *k, const CorrelationPlan *p, const CorrelationPiece *site, LLVMValueRef staged,
                        const int64_t phase[2], int64_t packed_base) {
     Emitter *e = k->e;
     const Correlation *c = &p->c;
@@ -162,7 +162,7 @@ void gemm_lower(Lowering *l, Val v, const CorrelationPlan *p) {
     lowering_resume(k->l);
     if (kernel_begin(k->l, conv_kind(k), conv_name(k, &p->s, "_gemm"), conv_key(k, "gemm"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
-        CorrelationSite site = correlation_site(e, p, emit_int(e, 0));
+        CorrelationPiece site = correlation_piece(e, p, emit_int(e, 0));
         LLVMValueRef staged = stage_emit(k, &p->stage, 0, site.n, site.band, e->scratch, NULL);
         Loop cb = loop_begin(e, emit_int(e, 0), emit_int(e, c->out_blocks), 1, 0, NULL);
         Finish f = correlation_finish(p, &site, cb.iv);
@@ -255,8 +255,8 @@ void gemm_lower_weights(Lowering *l, Val v, const WeightsPlan *p) {
         conv_kernel_bind(k);
         LLVMValueRef partial = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, e->piece, p->dw_floats));
         weights_clear(k, partial, emit_int(e, 0), emit_int(e, p->dw_floats));
-        LLVMValueRef hi = emit_cut(e, emit_add_int(e, e->piece, emit_int(e, 1)), s->N, p->image_groups);
-        Loop image = loop_begin(e, emit_cut(e, e->piece, s->N, p->image_groups), hi, 1, 0, NULL);
+        LLVMValueRef hi = emit_share(e, emit_add_int(e, e->piece, emit_int(e, 1)), s->N, p->image_groups);
+        Loop image = loop_begin(e, emit_share(e, e->piece, s->N, p->image_groups), hi, 1, 0, NULL);
         Loop band = loop_begin(e, emit_int(e, 0), emit_int(e, p->bands), 1, 0, NULL);
         emit_weights_band(k, p, image.iv, band.iv, partial);
         loop_end(e, &band, NULL);

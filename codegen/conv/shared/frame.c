@@ -49,8 +49,8 @@ LLVMValueRef correlation_images(Emitter *e, const CorrelationPlan *p) {
     return emit_min_int(e, left, emit_int(e, p->images));
 }
 
-CorrelationSite correlation_site(Emitter *e, const CorrelationPlan *p, LLVMValueRef image) {
-    CorrelationSite s = {.split = emit_int(e, 0), .band = emit_int(e, 0), .n = emit_offset(e, e->piece, p->images, image)};
+CorrelationPiece correlation_piece(Emitter *e, const CorrelationPlan *p, LLVMValueRef image) {
+    CorrelationPiece s = {.split = emit_int(e, 0), .band = emit_int(e, 0), .n = emit_offset(e, e->piece, p->images, image)};
     if (p->splits > 1) {
         s.split = LLVMBuildURem(e->b, s.n, emit_int(e, p->splits), "");
         s.n = LLVMBuildUDiv(e->b, s.n, emit_int(e, p->splits), "");
@@ -63,7 +63,7 @@ CorrelationSite correlation_site(Emitter *e, const CorrelationPlan *p, LLVMValue
     return s;
 }
 
-LLVMValueRef correlation_rows(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, int64_t phase) {
+LLVMValueRef correlation_rows(Emitter *e, const CorrelationPlan *p, const CorrelationPiece *s, int64_t phase) {
     int64_t lines = correlation_lines(&p->c, 0, phase);
     if (p->bands == 1) return emit_int(e, lines);
     /* bands follow phase 0, which has the most rows: the last one may have fewer of another phase, or none */
@@ -72,7 +72,7 @@ LLVMValueRef correlation_rows(Emitter *e, const CorrelationPlan *p, const Correl
     return emit_max_int(e, emit_min_int(e, left, emit_int(e, p->band_rows)), emit_int(e, 0));
 }
 
-LLVMValueRef correlation_pixel(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, const int64_t phase[2],
+LLVMValueRef correlation_pixel(Emitter *e, const CorrelationPlan *p, const CorrelationPiece *s, const int64_t phase[2],
                                LLVMValueRef row, LLVMValueRef column) {
     const Correlation *c = &p->c;
     LLVMValueRef line = emit_offset(e, s->band, p->band_rows, row);
@@ -81,7 +81,7 @@ LLVMValueRef correlation_pixel(Emitter *e, const CorrelationPlan *p, const Corre
     return emit_offset(e, y, c->out[1], x);
 }
 
-Finish correlation_finish(const CorrelationPlan *p, const CorrelationSite *s, LLVMValueRef cb) {
+Finish correlation_finish(const CorrelationPlan *p, const CorrelationPiece *s, LLVMValueRef cb) {
     return (Finish){.n = s->n,
                     .cb = cb,
                     .channels = p->c.channels_out,

@@ -30,17 +30,17 @@ int64_t frame_wanted(const CorrelationPlan *f, const ConvProblem *p);
 
 /* ---- emitting ---- */
 /* What the piece means. */
-typedef struct CorrelationSite {
+typedef struct CorrelationPiece {
     LLVMValueRef n, band, split, sums_row;
-} CorrelationSite;
-CorrelationSite correlation_site(Emitter *e, const CorrelationPlan *p, LLVMValueRef image); /* image-th of the piece */
-LLVMValueRef correlation_images(Emitter *e, const CorrelationPlan *p);                      /* of the piece */
+} CorrelationPiece;
+CorrelationPiece correlation_piece(Emitter *e, const CorrelationPlan *p, LLVMValueRef image); /* image-th of the piece */
+LLVMValueRef correlation_images(Emitter *e, const CorrelationPlan *p);                        /* of the piece */
 /* Of the phase in the band; 0 if its rows end above it. */
-LLVMValueRef correlation_rows(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, int64_t phase);
+LLVMValueRef correlation_rows(Emitter *e, const CorrelationPlan *p, const CorrelationPiece *s, int64_t phase);
 int64_t correlation_pieces(const CorrelationPlan *p);
 /* Pixel of the output that (row of the band, column) of a phase is. */
-LLVMValueRef correlation_pixel(Emitter *e, const CorrelationPlan *p, const CorrelationSite *s, const int64_t phase[2],
+LLVMValueRef correlation_pixel(Emitter *e, const CorrelationPlan *p, const CorrelationPiece *s, const int64_t phase[2],
                                LLVMValueRef row, LLVMValueRef column);
-Finish correlation_finish(const CorrelationPlan *p, const CorrelationSite *s, LLVMValueRef cb);
+Finish correlation_finish(const CorrelationPlan *p, const CorrelationPiece *s, LLVMValueRef cb);
 void correlation_call(ConvKernel *k, Kernel *kernel, const CorrelationPlan *p);
 #endif

@@ -19,7 +19,6 @@ typedef struct ConvKernel {
     LLVMValueRef *arg_base;
     LLVMValueRef *preloaded;
 } ConvKernel;
-#define NO_BUFFER UINT32_MAX
 
 /* Lists the buffers of v; `bind` fetches them once the kernel is open. */
 ConvKernel conv_kernel(Lowering *l, Val v, bool workspace);

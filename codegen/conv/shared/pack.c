@@ -58,5 +58,5 @@ void lower_pack_tiles(ConvKernel *k, const Correlation *c, int64_t pair, Place t
 
 uint64_t pack_tiles_bytes(const Correlation *c, int64_t pair) {
     int64_t floats = c->out_blocks * c->group_in_blocks * c->kernel[0] * c->kernel[1] * c->V * c->V / pair;
-    return (uint64_t)align_bytes(floats * (int64_t)sizeof(float));
+    return align_bytes((uint64_t)floats * sizeof(float));
 }

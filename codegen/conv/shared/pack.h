@@ -4,7 +4,6 @@
 #include "codegen/conv/shared/kernel.h"
 
 /* The vectors row[0..V-1] as a V x V matrix, transposed in place. */
-enum { MAX_LANES = 16 };
 void pack_transpose(Emitter *e, LLVMValueRef *row);
 
 /* Tile by tile: transposed for backward data, in pairs of channels for bf16. */

@@ -1,7 +1,7 @@
 /* Fetching ahead (prefetch.h). */
 #include "codegen/conv/shared/prefetch.h"
 
-enum { LINE_BYTES = 64, MAX_BURST = 16 };
+enum { MAX_BURST = 16 };
 
 /* Feature maps that the value's loops read: an operand that is not the filters, or an argument of a region. */
 static bool streamed(const ConvKernel *k, uint32_t arg) {
@@ -11,7 +11,7 @@ static bool streamed(const ConvKernel *k, uint32_t arg) {
 }
 
 static int64_t image_lines(const ConvKernel *k, Type t) {
-    return divide_up(t.dim[1], k->e->V) * t.dim[2] * t.dim[3] * k->e->V * k->e->target->map_bytes / LINE_BYTES;
+    return divide_up(t.dim[1], k->e->V) * t.dim[2] * t.dim[3] * k->e->V * k->e->target->map_bytes / CACHE_LINE;
 }
 
 static int64_t prefetch_lines(const ConvKernel *k) {
@@ -25,7 +25,7 @@ bool prefetch_bursts(const ConvKernel *k, int64_t steps) { return prefetch_lines
 
 void prefetch_part(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t steps, LLVMValueRef part, int64_t parts) {
     Emitter *e = k->e;
-    const int64_t line = LINE_BYTES / e->target->map_bytes;
+    const int64_t line = CACHE_LINE / e->target->map_bytes;
     for (uint32_t i = 0; i < k->v->nargs; i++) {
         if (!streamed(k, i)) continue;
         int64_t lines = image_lines(k, k->arg_type[i]), share = divide_up(lines, steps), some = divide_up(share, parts);
@@ -44,7 +44,7 @@ void prefetch_step(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t ste
 
 void prefetch_rows(ConvKernel *k, LLVMValueRef n, LLVMValueRef row, int64_t rows, LLVMValueRef step, int64_t steps) {
     Emitter *e = k->e;
-    const int64_t line = LINE_BYTES / e->target->map_bytes;
+    const int64_t line = CACHE_LINE / e->target->map_bytes;
     for (uint32_t i = 0; i < k->v->nargs; i++) {
         if (!streamed(k, i)) continue;
         Type t = k->arg_type[i];

@@ -62,5 +62,4 @@ int64_t conv_few_pieces(const ConvProblem *p);
 static inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t align_bytes(int64_t bytes) { return divide_up(bytes, 64) * 64; } /* to whole cache lines */
 #endif

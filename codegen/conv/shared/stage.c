@@ -45,7 +45,7 @@ StagePlan stage_plan(const ConvProblem *problem, int operand, const StageWindow 
     p.row_stride = (p.copied ? p.lines[1] : p.in[1]) * V;
     p.block_stride = (p.copied ? p.lines[0] : p.in[0]) * p.row_stride;
     p.bytes = p.copied ? (uint64_t)(p.blocks * p.block_stride) * (w->form == STAGE_CHANNELS ? 2 : sizeof(float)) : 0;
-    p.bytes = (p.bytes + 63) / 64 * 64;
+    p.bytes = align_bytes(p.bytes);
     return p;
 }
 
@@ -237,9 +237,7 @@ LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMVal
     return c.scratch;
 }
 
-uint64_t stage_block_bytes(const StagePlan *p) {
-    return p->copied ? (uint64_t)align_bytes((int64_t)p->bytes / p->blocks) : 0;
-}
+uint64_t stage_block_bytes(const StagePlan *p) { return p->copied ? align_bytes(p->bytes / (uint64_t)p->blocks) : 0; }
 
 LLVMValueRef stage_block(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef block, LLVMValueRef band,
                          LLVMValueRef scratch) {

@@ -66,7 +66,7 @@ WinoPlan wino_plan(const ConvProblem *problem, const ConvChoice *choice) {
     p.stage = stage_plan(problem, 0, &w);
     p.in_place = !value_region(problem->v, REGION_PROLOGUE, 0) && !p.stage.store && !p.stage.planar &&
                  t->map_bytes == sizeof(float) && wino_by_rows(&p.tiles);
-    p.staged_bytes = p.in_place ? (uint64_t)(divide_up(c->in[1] * V * F, 64) * 64) : (uint64_t)p.tiles.images * p.stage.bytes;
+    p.staged_bytes = p.in_place ? align_bytes((uint64_t)(c->in[1] * V * F)) : (uint64_t)p.tiles.images * p.stage.bytes;
     p.plane = wino_plane(t, max_i64(c->in_blocks, c->out_blocks), p.tiles.block);
     p.tile = wino_tile(t, points, c->out_blocks, p.tiles.block);
     p.nplanes = points + p.tile.planes;

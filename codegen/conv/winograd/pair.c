@@ -81,8 +81,8 @@ static void emit_backward(ConvKernel *data, ConvKernel *weights, const WinoPair 
     w.planes_dy = emit_address(e, d.planes_out, emit_int(e, p->data.nplanes * p->data.plane));
     w.sum = emit_address(e, w.planes_dy, emit_int(e, WINO_POINTS * p->weights.out_plane));
     weights_clear(weights, w.sum, emit_int(e, 0), emit_int(e, (int64_t)(wino_sum_bytes(c) / sizeof(float))));
-    LLVMValueRef lo = emit_cut(e, e->piece, c->N, groups),
-                 hi = emit_cut(e, emit_add_int(e, e->piece, emit_int(e, 1)), c->N, groups);
+    LLVMValueRef lo = emit_share(e, e->piece, c->N, groups),
+                 hi = emit_share(e, emit_add_int(e, e->piece, emit_int(e, 1)), c->N, groups);
     bool even = c->N % (groups * images) == 0;
     Loop group = loop_begin(e, lo, hi, images, 0, NULL);
     d.at.first_image = w.at.first_image = group.iv;

@@ -5,7 +5,7 @@ static LLVMValueRef load(Emitter *e, LLVMValueRef p, int64_t element) { return e
 static void store(Emitter *e, LLVMValueRef v, LLVMValueRef p, int64_t element) { emit_store(e, v, p, emit_int(e, element)); }
 
 int64_t wino_plane(const Target *t, int64_t channel_blocks, int64_t tiles) {
-    int64_t line = 64 / (int64_t)sizeof(float);
+    int64_t line = CACHE_LINE / (int64_t)sizeof(float);
     return channel_blocks * tiles * t->lanes + (t->lanes > line ? t->lanes : line);
 }
 
@@ -69,12 +69,12 @@ static void product_block(Emitter *e, WinoTile tile, const Operands *o, int64_t 
     for (int64_t k = whole; k < channels; k++) product_step(e, tile, o, e->V, k, acc);
 }
 
-/* At the start of a register tile: row `row` of `rows`, in steps of `stride`, of sweep `sweep` of `sweeps`. */
-static void run_aside(Emitter *e, WinoAside aside, LLVMValueRef sweep, int64_t sweeps, const Loop *row, int64_t rows,
+/* At the start of a register tile: row `row` of `rows`, in steps of `stride`, of round `round` of `rounds`. */
+static void run_aside(Emitter *e, WinoAside aside, LLVMValueRef round, int64_t rounds, const Loop *row, int64_t rows,
                       int64_t stride) {
     if (!aside.run) return;
     LLVMValueRef turn = LLVMBuildUDiv(e->b, row->iv, emit_int(e, stride), "");
-    aside.run(aside.context, emit_offset(e, sweep, rows / stride, turn), sweeps * (rows / stride));
+    aside.run(aside.context, emit_offset(e, round, rows / stride, turn), rounds * (rows / stride));
 }
 
 /* The filter that plane `point` meets. */

@@ -145,8 +145,8 @@ static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
     s.planes_dy = emit_address(e, s.planes_x, emit_int(e, WINO_POINTS * p->in_plane));
     s.sum = emit_address(e, s.planes_dy, emit_int(e, WINO_POINTS * p->out_plane));
     weights_clear(k, s.sum, emit_int(e, 0), emit_int(e, (int64_t)(wino_sum_bytes(c) / sizeof(float))));
-    LLVMValueRef lo = emit_cut(e, e->piece, c->N, p->partials.image_groups);
-    LLVMValueRef hi = emit_cut(e, emit_add_int(e, e->piece, one), c->N, p->partials.image_groups);
+    LLVMValueRef lo = emit_share(e, e->piece, c->N, p->partials.image_groups);
+    LLVMValueRef hi = emit_share(e, emit_add_int(e, e->piece, one), c->N, p->partials.image_groups);
     int64_t tiles = p->tiles.tile_rows * p->tiles.tile_columns;
     bool whole = c->N % (p->partials.image_groups * p->tiles.images) == 0 && p->tiles.images * tiles % p->tiles.block == 0;
     Loop group = loop_begin(e, lo, hi, p->tiles.images, 0, NULL);

@@ -153,8 +153,8 @@ WidePiece wide_piece(Emitter *e, const WidePlan *p) {
     if (p->splits == 1) return at;
     LLVMValueRef split = LLVMBuildURem(e->b, e->piece, emit_int(e, p->splits), "");
     at.group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->splits), "");
-    at.lo = emit_cut(e, split, p->tiles.chunks, p->splits);
-    at.hi = emit_cut(e, emit_add_int(e, split, emit_int(e, 1)), p->tiles.chunks, p->splits);
+    at.lo = emit_share(e, split, p->tiles.chunks, p->splits);
+    at.hi = emit_share(e, emit_add_int(e, split, emit_int(e, 1)), p->tiles.chunks, p->splits);
     return at;
 }
 

@@ -38,7 +38,8 @@ typedef struct WideForm {
 } WideForm;
 extern const WideForm wide_small, wide_strided, wide_spread;
 static inline int64_t wide_filters(const WideForm *f) { return f->filters * f->filters; }
-enum { WIDE_MAX_FILTERS = 36, WIDE_LINE = 16 }; /* floats of a cache line, by which planes are apart from powers of two */
+/* WIDE_LINE: floats of a cache line, by which planes are apart from powers of two */
+enum { WIDE_MAX_FILTERS = 36, WIDE_LINE = CACHE_LINE / sizeof(float) };
 
 /* The tiles of a batch, chunk by chunk of whole images. */
 typedef struct WideTiles {
