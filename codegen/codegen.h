@@ -102,8 +102,13 @@ bool codegen_data(const CodegenOptions *options, const char *symbol, const void 
                   uint32_t npointers, const char *path, Diag *diag);
 
 /* Test door: one graph compiled whole as the train_step entry, every output written out. Values are given and returned in
- * logical row-major order (i32 as float). lookup gives INPUT, PARAM and STATE; out[i] has room for output i. Runs on
- * `threads` threads. False with a sentence in why. */
-bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const float *(*lookup)(void *context, const Value *leaf),
-                       void *context, uint64_t seed, uint64_t step, int threads, float *const *out, char *why, size_t why_size);
+ * logical row-major order (i32 as float); out[i] has room for output i. False with a sentence in why. */
+typedef struct GraphRun {
+    const float *(*lookup)(void *context, const Value *leaf); /* of INPUT, PARAM and STATE */
+    void *context;
+    uint64_t seed, step;
+    int threads;
+} GraphRun;
+bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const GraphRun *run, float *const *out, char *why,
+                       size_t why_size);
 #endif

@@ -282,7 +282,8 @@ static bool compute(const Graph *g, const Run *r, int threads, Leaves *leaves, f
         out[i] = malloc(bytes);
         memset(out[i], 0xff, bytes);
     }
-    if (codegen_run_graph(g, &r->code, look_up_f32, leaves, DROPOUT_SEED, DROPOUT_STEP, threads, out, why, sizeof why))
+    if (codegen_run_graph(g, &r->code, &(GraphRun){look_up_f32, leaves, DROPOUT_SEED, DROPOUT_STEP, threads}, out, why,
+                          sizeof why))
         return true;
     printf("FAILED  %s: does not compile: %s\n", r->spec, why);
     outputs_free(g, out);

@@ -14,8 +14,10 @@ typedef struct Extent {
 typedef struct Checks {
     Emitter *e;
     LLVMValueRef scratch_end, name;
-    LLVMValueRef *seen; /* selects that have an extent */
-    Extent *extent;
+    struct Seen {
+        LLVMValueRef select;
+        Extent extent;
+    } *seen; /* selects that have an extent */
     uint32_t nseen;
 } Checks;
 
@@ -27,17 +29,16 @@ static Extent extent_of(Checks *c, LLVMValueRef address);
 static Extent extent_of_select(Checks *c, LLVMValueRef select) {
     LLVMBuilderRef b = c->e->b;
     for (uint32_t i = 0; i < c->nseen; i++)
-        if (c->seen[i] == select) return c->extent[i];
+        if (c->seen[i].select == select) return c->seen[i].extent;
     Extent yes = extent_of(c, LLVMGetOperand(select, 1)), no = extent_of(c, LLVMGetOperand(select, 2));
     LLVMValueRef condition = LLVMGetOperand(select, 0);
     LLVMPositionBuilderBefore(b, select);
     Extent either = {LLVMBuildSelect(b, condition, yes.first, no.first, ""), LLVMBuildSelect(b, condition, yes.end, no.end, ""),
                      LLVMBuildSelect(b, condition, yes.buffer, no.buffer, "")};
-    c->seen = realloc(c->seen, (c->nseen + 1) * sizeof *c->seen);
-    c->extent = realloc(c->extent, (c->nseen + 1) * sizeof *c->extent);
-    if (!c->seen || !c->extent) out_of_memory("no room for the bounds of a kernel");
-    c->seen[c->nseen] = select;
-    c->extent[c->nseen++] = either;
+    struct Seen *grown = realloc(c->seen, (c->nseen + 1) * sizeof *grown);
+    if (!grown) out_of_memory("no room for the bounds of a kernel");
+    c->seen = grown;
+    c->seen[c->nseen++] = (struct Seen){select, either};
     return either;
 }
 
@@ -145,6 +146,5 @@ void emit_bounds_checks(Emitter *e, const char *name, uint64_t scratch_bytes) {
             check_instruction(&c, i);
         }
     free(c.seen);
-    free(c.extent);
     LLVMPositionBuilderAtEnd(e->b, last);
 }

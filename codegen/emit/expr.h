@@ -2,6 +2,7 @@
 #ifndef NETC_CODEGEN_EMIT_EXPR_H
 #define NETC_CODEGEN_EMIT_EXPR_H
 #include "codegen/emit/module.h"
+#include "ir/ir.h"
 
 /* Where an element of the iteration space lies: gives each X_ARG its value. */
 typedef struct ElementSite {

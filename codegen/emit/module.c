@@ -85,9 +85,9 @@ static LLVMValueRef load_buffer(Emitter *e, uint32_t i) {
 }
 
 static LLVMValueRef *room_for(LLVMValueRef *list, uint32_t count) {
-    list = realloc(list, (count ? count : 1) * sizeof *list);
-    if (!list) out_of_memory("no room for the values of a kernel");
-    return list;
+    LLVMValueRef *grown = realloc(list, (count ? count : 1) * sizeof *list);
+    if (!grown) out_of_memory("no room for the values of a kernel");
+    return grown;
 }
 
 void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers) {

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 enum { SECTION_ALIGN = 64, MAX_STUBS = 64 };
 
@@ -215,14 +214,15 @@ static bool make_executable(Loading *l) {
     return true;
 }
 
-bool code_load(const CodeObject *object, uint32_t nobjects, void *(*resolve)(const char *name), const char *const *symbol,
-               uint32_t nsymbols, void **address, LoadedCode *code, char *why, size_t why_size) {
-    Loading l = {.object = object, .nobjects = nobjects, .resolve = resolve, .why = why, .why_size = why_size};
+bool code_load(const CodeObject *object, uint32_t nobjects, const CodeSymbols *symbols, void **address, LoadedCode *code,
+               char *why, size_t why_size) {
+    Loading l = {.object = object, .nobjects = nobjects, .resolve = symbols->resolve, .why = why, .why_size = why_size};
     *code = (LoadedCode){0};
     *why = 0;
     l.place = calloc(nobjects + 1u, sizeof *l.place);
     if (!l.place) out_of_memory("no room for kernels");
-    bool loaded = place_sections(&l) && relocate_all(&l) && find_symbols(&l, symbol, nsymbols, address) && make_executable(&l);
+    bool loaded = place_sections(&l) && relocate_all(&l) && find_symbols(&l, symbols->wanted, symbols->count, address) &&
+                  make_executable(&l);
     for (uint32_t i = 0; l.place && i < nobjects; i++) free(l.place[i]);
     free(l.place);
     if (loaded)

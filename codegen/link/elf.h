@@ -15,9 +15,14 @@ typedef struct LoadedCode {
     size_t bytes;
 } LoadedCode;
 
-/* Loads the objects and finds symbol[i] (distinct, defined in one of them): address[i]. Other undefined symbols are looked up
- * by `resolve`, which returns NULL for what it does not know. False with a sentence in why. */
-bool code_load(const CodeObject *object, uint32_t nobjects, void *(*resolve)(const char *name), const char *const *symbol,
-               uint32_t nsymbols, void **address, LoadedCode *code, char *why, size_t why_size);
+typedef struct CodeSymbols {
+    const char *const *wanted; /* distinct, each defined in one of the objects */
+    uint32_t count;
+    void *(*resolve)(const char *name); /* of symbols that objects do not define; NULL for what it does not know */
+} CodeSymbols;
+
+/* Loads the objects and finds the symbols that are wanted: address[i]. False with a sentence in why. */
+bool code_load(const CodeObject *object, uint32_t nobjects, const CodeSymbols *symbols, void **address, LoadedCode *code,
+               char *why, size_t why_size);
 void code_unload(LoadedCode *code);
 #endif

@@ -90,7 +90,7 @@ static bool load_objects(Jit *jit, ProgramBuilder *p, const CodeObject *object, 
     if (!load_openblas(p)) return false;
     const char **symbol = arena_array(p->arena, (size_t)p->nkernels + 1, sizeof *symbol);
     for (uint32_t i = 0; i < p->nkernels; i++) symbol[i] = kernel[i]->symbol;
-    if (code_load(object, count, resolve, symbol, p->nkernels, address, &jit->code, why, sizeof why)) return true;
+    if (code_load(object, count, &(CodeSymbols){symbol, p->nkernels, resolve}, address, &jit->code, why, sizeof why)) return true;
     diag_error(p->diag, (Span){0}, "internal: %s", why);
     p->failed = true;
     return false;

@@ -86,9 +86,7 @@ static void explain(Diag *diag, char *why, size_t why_size) {
 
 typedef struct Run {
     const Graph *g;
-    const float *(*lookup)(void *, const Value *);
-    void *context;
-    uint64_t seed, step;
+    const GraphRun *how;
     bool bf16; /* feature maps */
     const Place *place;
     float *const *out;
@@ -101,12 +99,12 @@ static bool run_on(const Run *run, const RtProgram *program, RtPool *pool, char 
         snprintf(why, why_size, "%s", error.text);
         return false;
     }
-    *rt_machine_env(m) = (RtStepEnv){.seed = run->seed, .step = run->step};
+    *rt_machine_env(m) = (RtStepEnv){.seed = run->how->seed, .step = run->how->step};
     bool found = true;
     for (Val v = 0; v < run->g->count && found; v++) {
         Op op = run->g->value[v].op;
         if (op != OP_INPUT && op != OP_PARAM && op != OP_STATE) continue;
-        const float *logical = run->lookup(run->context, &run->g->value[v]);
+        const float *logical = run->how->lookup(run->how->context, &run->g->value[v]);
         found = logical != NULL;
         if (found)
             write_leaf(m, run->g, run->bf16, v, logical);
@@ -122,11 +120,11 @@ static bool run_on(const Run *run, const RtProgram *program, RtPool *pool, char 
     return found;
 }
 
-bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const float *(*lookup)(void *context, const Value *leaf),
-                       void *context, uint64_t seed, uint64_t step, int threads, float *const *out, char *why, size_t why_size) {
+bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const GraphRun *how, float *const *out, char *why,
+                       size_t why_size) {
     Diag *diag = diag_new();
     Place *place = calloc(g->noutputs ? g->noutputs : 1, sizeof *place);
-    RtPool *pool = rt_pool_new(threads);
+    RtPool *pool = rt_pool_new(how->threads);
     Target target;
     ProgramBuilder p;
     Jit *jit = NULL;
@@ -142,7 +140,7 @@ bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const floa
         jit = jit_finish(&target, &p, &shape, started);
     }
     if (jit) {
-        Run run = {g, lookup, context, seed, step, options && options->precision == PRECISION_BF16, place, out};
+        Run run = {g, how, options && options->precision == PRECISION_BF16, place, out};
         done = run_on(&run, jit_program(jit), pool, why, why_size);
     } else if (place && pool) {
         explain(diag, why, why_size);

@@ -13,7 +13,6 @@ ChoiceTable *choices_new(void) {
 void choices_free(ChoiceTable *table) {
     if (!table) return;
     arena_free(table->arena);
-    free(table->entry);
     free(table);
 }
 
@@ -31,11 +30,7 @@ void choices_put(ChoiceTable *table, const char *cpu, const char *key, const Con
         e->seconds = seconds;
         return;
     }
-    if (table->count == table->capacity) {
-        table->capacity = table->capacity ? 2 * table->capacity : 64;
-        table->entry = realloc(table->entry, table->capacity * sizeof *table->entry);
-        if (!table->entry) out_of_memory("no room for %u choices", table->capacity);
-    }
+    ARENA_GROW(table->arena, table->entry, table->count, &table->capacity);
     table->entry[table->count++] =
         (ChoiceEntry){arena_strdup(table->arena, cpu), arena_strdup(table->arena, key), *choice, seconds};
 }

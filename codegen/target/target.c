@@ -5,7 +5,6 @@
 #include "codegen/target/target.h"
 #include "codegen/codegen.h"
 #include <dlfcn.h>
-#include <llvm-c/Analysis.h>
 #include <llvm-c/Core.h>
 #include <llvm-c/Support.h>
 #include <pthread.h>

@@ -13,7 +13,7 @@ static void load(const CachedKernel *kernel) {
     LoadedCode code;
     void *address[1];
     char why[400] = "";
-    bool loaded = code_load(&object, 1, resolve, symbol, 1, address, &code, why, sizeof why);
+    bool loaded = code_load(&object, 1, &(CodeSymbols){symbol, 1, resolve}, address, &code, why, sizeof why);
     FUZZ_CHECK(loaded ? (char *)address[0] >= code.memory && (char *)address[0] <= code.memory + code.bytes : *why != 0);
     code_unload(&code);
 }

@@ -44,7 +44,7 @@ static inline void both_compile(Both *both, const CodegenOptions *options, int t
         if (!both->got[i]) both->got[i] = malloc((size_t)output_elements(both->g, i) * sizeof(float));
         memset(both->got[i], 0xff, (size_t)output_elements(both->g, i) * sizeof(float)); /* NaN: what is not written shows */
     }
-    bool ran = codegen_run_graph(both->g, options, both_floats, both, 11, 3, threads, both->got, why, sizeof why);
+    bool ran = codegen_run_graph(both->g, options, &(GraphRun){both_floats, both, 11, 3, threads}, both->got, why, sizeof why);
     ck_assert_msg(ran, "%s", why);
 }
 

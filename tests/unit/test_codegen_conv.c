@@ -429,7 +429,7 @@ static void outputs_free(const Graph *g, float **out) {
 
 static void run(const Graph *g, const CodegenOptions *options, Leaves *l, int threads, float **out) {
     char why[400];
-    ck_assert_msg(codegen_run_graph(g, options, run_leaf, l, 1, 0, threads, out, why, sizeof why), "%s", why);
+    ck_assert_msg(codegen_run_graph(g, options, &(GraphRun){run_leaf, l, 1, 0, threads}, out, why, sizeof why), "%s", why);
 }
 
 static char *case_text(const Case *c, const CodegenOptions *o) {

@@ -443,7 +443,7 @@ static void check_rounding(const char *cpu) {
     memcpy(values + BF16_WORDS, bf16_words, sizeof bf16_words);
     CodegenOptions options = {.cpu = cpu, .precision = PRECISION_BF16};
     char why[400] = "";
-    ck_assert_msg(codegen_run_graph(g, &options, bf16_leaf, values, 0, 0, 1, &out, why, sizeof why), "%s", why);
+    ck_assert_msg(codegen_run_graph(g, &options, &(GraphRun){bf16_leaf, values, 0, 0, 1}, &out, why, sizeof why), "%s", why);
     for (int i = 0; i < BF16_WORDS; i++) {
         uint32_t word;
         memcpy(&word, &got[i], sizeof word);
@@ -472,7 +472,7 @@ START_TEST(unknown_cpu_is_refused) {
     Both both = {.g = g};
     char why[400] = "";
     CodegenOptions options = {.cpu = "pentium_hundred"};
-    ck_assert(!codegen_run_graph(g, &options, both_floats, &both, 0, 0, 1, both.got, why, sizeof why));
+    ck_assert(!codegen_run_graph(g, &options, &(GraphRun){both_floats, &both, 0, 0, 1}, both.got, why, sizeof why));
     ck_assert_msg(strstr(why, "unknown CPU 'pentium_hundred'") && strstr(why, "-mcpu=help"), "%s", why);
     graph_free(g);
 }
@@ -483,7 +483,7 @@ START_TEST(op_that_should_be_gone_is_refused) {
     graph_output(g, OUT_GRAD, graph_unary(g, OP_RELU, map_x(g, shapes[1]), (Span){0}), "x");
     Both both = {.g = g};
     char why[400] = "";
-    ck_assert(!codegen_run_graph(g, NULL, both_floats, &both, 0, 0, 1, both.got, why, sizeof why));
+    ck_assert(!codegen_run_graph(g, NULL, &(GraphRun){both_floats, &both, 0, 0, 1}, both.got, why, sizeof why));
     ck_assert_msg(strstr(why, "'relu' should have been lowered"), "%s", why);
     graph_free(g);
 }

@@ -333,8 +333,8 @@ static void weigh(uint64_t step) {
     if (step == 2299) late_bytes = mallinfo2().uordblks;
 }
 
-/* The smallest block of malloc takes 32 bytes: one forgotten per checkpoint, of which there are ten between the two, is seen. The first
- * thousand steps are for malloc's own caches, which count as in use: they grow by some 20 kB, and then stay. */
+/* The smallest block of malloc takes 32 bytes: one forgotten per checkpoint, of which there are ten between the two, is seen. The
+ * first thousand steps are for malloc's own caches, which count as in use: they grow by some 20 kB, and then stay. */
 START_TEST(memory_does_not_grow) {
     char *directory = directory_new();
     Softmax x;
@@ -345,8 +345,7 @@ START_TEST(memory_does_not_grow) {
     o.options.log_every = 10;
     o.options.checkpoint_every = 100;
     train_well(&x, 2, &o);
-    ck_assert_msg(late_bytes < early_bytes + 256, "%zu bytes in use after 1,300 steps, %zu after 2,300", early_bytes,
-                  late_bytes);
+    ck_assert_msg(late_bytes < early_bytes + 256, "%zu bytes in use after 1,300 steps, %zu after 2,300", early_bytes, late_bytes);
     directory_free(directory);
 }
 END_TEST

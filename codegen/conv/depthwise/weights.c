@@ -97,39 +97,42 @@ static void emit_axis(Gradient *d, int axis) {
     emit_axis(d, axis + 1);
 }
 
-/* Lines of an operand that the slab from `row` on, of `rows` rows, is the first to read; the band's last slab stages the rest. */
-static void stage_slab(const Gradient *d, const StagePlan *s, int operand, LLVMValueRef n, LLVMValueRef cb, LLVMValueRef band,
-                       LLVMValueRef row, LLVMValueRef end, LLVMValueRef is_last, int64_t stride, int64_t reach,
-                       LLVMValueRef scratch) {
+/* A slab of a band: its first row, the row behind its last. */
+typedef struct Slab {
+    LLVMValueRef row, end, is_last; /* of the band */
+} Slab;
+
+/* Lines of an operand that the slab is the first to read, `stride` of them for a row, which reaches up to line `reach`; the
+ * band's last slab stages the rest. */
+static void stage_slab(const Gradient *d, const Staging *s, LLVMValueRef cb, const Slab *slab, int64_t stride, int64_t reach) {
     Emitter *e = d->k->e;
-    LLVMValueRef lines = emit_int(e, s->lines[0]), is_first = LLVMBuildICmp(e->b, LLVMIntEQ, row, emit_int(e, 0), "");
-    LLVMValueRef before = emit_min_int(e, emit_offset(e, row, stride, emit_int(e, reach - stride)), lines);
-    LLVMValueRef next = emit_min_int(e, emit_offset(e, end, stride, emit_int(e, reach - stride)), lines);
+    LLVMValueRef lines = emit_int(e, s->plan->lines[0]), is_first = LLVMBuildICmp(e->b, LLVMIntEQ, slab->row, emit_int(e, 0), "");
+    LLVMValueRef before = emit_min_int(e, emit_offset(e, slab->row, stride, emit_int(e, reach - stride)), lines);
+    LLVMValueRef next = emit_min_int(e, emit_offset(e, slab->end, stride, emit_int(e, reach - stride)), lines);
     LLVMValueRef from = LLVMBuildSelect(e->b, is_first, emit_int(e, 0), before, "");
-    stage_block_lines(d->k, s, operand, n, cb, band, from, LLVMBuildSelect(e->b, is_last, lines, next, ""), scratch);
+    stage_block_lines(d->k, s, cb, from, LLVMBuildSelect(e->b, slab->is_last, lines, next, ""));
 }
 
 static void emit_band(Gradient *d, LLVMValueRef n, LLVMValueRef cb, LLVMValueRef band) {
     Emitter *e = d->k->e;
     const DepthWeightsPlan *p = d->p;
     const ConvShape *s = &p->s;
-    LLVMValueRef x_scratch = e->scratch;
-    LLVMValueRef dy_scratch = emit_address(e, e->scratch, emit_int(e, (int64_t)(stage_block_bytes(&p->x) / sizeof(float))));
-    LLVMValueRef x = stage_block(d->k, &p->x, 0, n, cb, band, x_scratch),
-                 dy = stage_block(d->k, &p->dy, 1, n, cb, band, dy_scratch);
+    Staging stage_x = {&p->x, 0, n, band, e->scratch}, stage_dy = {&p->dy, 1, n, band, NULL};
+    stage_dy.scratch = emit_address(e, e->scratch, emit_int(e, (int64_t)(stage_block_bytes(&p->x) / sizeof(float))));
+    LLVMValueRef x = stage_block(d->k, &stage_x, cb), dy = stage_block(d->k, &stage_dy, cb);
     int64_t origin = (-s->pad[0] - p->x.origin[0]) * p->x.row_stride + (-s->pad[1] - p->x.origin[1]) * s->V;
     int64_t reach = (s->kernel[0] - 1) * s->dilation[0] + 1 - s->pad[0] - p->x.origin[0];
     LLVMValueRef rows = depthwise_weights_rows(e, p, band);
-    Loop slab = loop_begin(e, emit_int(e, 0), rows, p->slab_rows, 0, NULL);
-    LLVMValueRef end = emit_min_int(e, emit_add_int(e, slab.iv, emit_int(e, p->slab_rows)), rows);
-    LLVMValueRef is_last = LLVMBuildICmp(e->b, LLVMIntEQ, end, rows, "");
-    stage_slab(d, &p->x, 0, n, cb, band, slab.iv, end, is_last, s->stride[0], reach, x_scratch);
-    stage_slab(d, &p->dy, 1, n, cb, band, slab.iv, end, is_last, 1, 1, dy_scratch);
-    d->rows = LLVMBuildSub(e->b, end, slab.iv, "");
-    d->x = emit_address(e, x, emit_offset(e, slab.iv, s->stride[0] * p->x.row_stride, emit_int(e, origin)));
-    d->dy = emit_address(e, dy, emit_mul_int(e, slab.iv, p->dy.row_stride));
+    Loop loop = loop_begin(e, emit_int(e, 0), rows, p->slab_rows, 0, NULL);
+    Slab slab = {.row = loop.iv, .end = emit_min_int(e, emit_add_int(e, loop.iv, emit_int(e, p->slab_rows)), rows)};
+    slab.is_last = LLVMBuildICmp(e->b, LLVMIntEQ, slab.end, rows, "");
+    stage_slab(d, &stage_x, cb, &slab, s->stride[0], reach);
+    stage_slab(d, &stage_dy, cb, &slab, 1, 1);
+    d->rows = LLVMBuildSub(e->b, slab.end, slab.row, "");
+    d->x = emit_address(e, x, emit_offset(e, slab.row, s->stride[0] * p->x.row_stride, emit_int(e, origin)));
+    d->dy = emit_address(e, dy, emit_mul_int(e, slab.row, p->dy.row_stride));
     emit_axis(d, 0);
-    loop_end(e, &slab, NULL);
+    loop_end(e, &loop, NULL);
 }
 
 LLVMValueRef depthwise_weights_rows(Emitter *e, const DepthWeightsPlan *p, LLVMValueRef band) {

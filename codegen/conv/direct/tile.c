@@ -222,7 +222,7 @@ LLVMValueRef direct_image(ConvKernel *k, const DirectPlan *plan, const Correlati
     Direct s = {.k = k, .p = p, .tile = plan->tile, .site = *site};
     s.filters = k->filters_buffer != NO_BUFFER ? emit_buffer(e, k->filters_buffer) : k->arg_base[1];
     LLVMValueRef first_split = p->splits > 1 ? LLVMBuildICmp(e->b, LLVMIntEQ, s.site.split, emit_int(e, 0), "") : NULL;
-    s.staged = stage_emit(k, &p->stage, 0, s.site.n, s.site.band, scratch, first_split);
+    s.staged = stage_emit(k, &(Staging){&p->stage, 0, s.site.n, s.site.band, scratch}, first_split);
     if (p->pair == 2) s.staged = emit_view(e, s.staged, false);
     int64_t groups = c->out_blocks / plan->tile.blocks;
     Loop group = loop_begin(e, emit_share(e, s.site.split, groups, p->splits),

@@ -195,9 +195,9 @@ static void emit_band(Gradient *d, LLVMValueRef band, LLVMValueRef dy, LLVMValue
     Emitter *e = d->k->e;
     const WeightsPlan *p = d->p;
     const ConvShape *s = &p->s;
-    LLVMValueRef x = stage_emit(d->k, &p->x, 0, d->n, band, scratch, first_split);
+    LLVMValueRef x = stage_emit(d->k, &(Staging){&p->x, 0, d->n, band, scratch}, first_split);
     LLVMValueRef dy_scratch = emit_address(e, scratch, emit_int(e, (int64_t)(p->x.bytes / sizeof(float))));
-    if (!dy) dy = stage_emit(d->k, &p->dy, 1, d->n, band, dy_scratch, first_split);
+    if (!dy) dy = stage_emit(d->k, &(Staging){&p->dy, 1, d->n, band, dy_scratch}, first_split);
     LLVMValueRef rows = weights_rows(e, p, band);
     x = emit_address(e, x, emit_int(e, (-s->pad[0] - p->x.origin[0]) * p->x.row_stride + (-s->pad[1] - p->x.origin[1]) * s->V));
     Loop slab = loop_begin(e, emit_int(e, 0), rows, d->slab_rows, 0, NULL);

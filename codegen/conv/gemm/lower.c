@@ -163,7 +163,7 @@ void gemm_lower(Lowering *l, Val v, const CorrelationPlan *p) {
     if (kernel_begin(k->l, conv_kind(k), conv_name(k, &p->s, "_gemm"), conv_key(k, "gemm"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         CorrelationPiece site = correlation_piece(e, p, emit_int(e, 0));
-        LLVMValueRef staged = stage_emit(k, &p->stage, 0, site.n, site.band, e->scratch, NULL);
+        LLVMValueRef staged = stage_emit(k, &(Staging){&p->stage, 0, site.n, site.band, e->scratch}, NULL);
         Loop cb = loop_begin(e, emit_int(e, 0), emit_int(e, c->out_blocks), 1, 0, NULL);
         Finish f = correlation_finish(p, &site, cb.iv);
         finish_clear_sums(k, &f);
@@ -212,7 +212,8 @@ static void emit_weights_band(ConvKernel *k, const WeightsPlan *p, LLVMValueRef 
     LLVMValueRef dy_scratch = emit_address(e, e->scratch, emit_int(e, (int64_t)(p->x.bytes / sizeof(float))));
     LLVMValueRef columns = emit_address(e, dy_scratch, emit_int(e, (int64_t)(p->dy.bytes / sizeof(float))));
     LLVMValueRef matrix = emit_address(e, columns, emit_int(e, column_floats)), rows = weights_rows(e, p, band);
-    LLVMValueRef x = stage_emit(k, &p->x, 0, n, band, e->scratch, NULL), dy = stage_emit(k, &p->dy, 1, n, band, dy_scratch, NULL);
+    LLVMValueRef x = stage_emit(k, &(Staging){&p->x, 0, n, band, e->scratch}, NULL);
+    LLVMValueRef dy = stage_emit(k, &(Staging){&p->dy, 1, n, band, dy_scratch}, NULL);
     Correlation c = correlation_forward(s);
     Gather g = {.stage = &p->x,
                 .staged = x,

@@ -187,70 +187,71 @@ static void add_second_image(Copy *c) {
 }
 
 /* Where the operand lies in its tensor, for a plan that copies nothing. */
-static LLVMValueRef in_place(const ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef block,
-                             LLVMValueRef band) {
+static LLVMValueRef in_place(const ConvKernel *k, const Staging *s, LLVMValueRef block) {
     Emitter *e = k->e;
-    LLVMValueRef row = emit_offset(e, band, p->advance, emit_int(e, p->origin[0]));
+    const StagePlan *p = s->plan;
+    LLVMValueRef row = emit_offset(e, s->band, p->advance, emit_int(e, p->origin[0]));
     LLVMValueRef start = emit_offset(e, row, p->row_stride, emit_int(e, p->origin[1] * e->V));
-    LLVMValueRef plane = emit_offset(e, n, p->blocks * p->block_stride, start);
-    return emit_address(e, k->arg_base[operand], block ? emit_offset(e, block, p->block_stride, plane) : plane);
+    LLVMValueRef plane = emit_offset(e, s->n, p->blocks * p->block_stride, start);
+    return emit_address(e, k->arg_base[s->operand], block ? emit_offset(e, block, p->block_stride, plane) : plane);
 }
 
-static Copy copy_of(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef scratch, LLVMValueRef store_if) {
+static Copy copy_of(ConvKernel *k, const Staging *s, LLVMValueRef store_if) {
     Emitter *e = k->e;
-    const Region *prologue = value_region(k->v, REGION_PROLOGUE, operand);
+    const Region *prologue = value_region(k->v, REGION_PROLOGUE, s->operand);
     Copy c = {.k = k,
-              .p = p,
-              .type = k->arg_type[operand],
+              .p = s->plan,
+              .type = k->arg_type[s->operand],
               .prologue = prologue ? prologue->expr : NULL,
               .images = 1,
-              .site = {conv_elements(k, k->arg_type[operand])},
-              .source = k->arg_base[operand],
-              .scratch = p->form == STAGE_CHANNELS ? emit_view(e, scratch, true) : scratch,
+              .site = {conv_elements(k, k->arg_type[s->operand])},
+              .source = k->arg_base[s->operand],
+              .scratch = s->plan->form == STAGE_CHANNELS ? emit_view(e, s->scratch, true) : s->scratch,
               .store_if = store_if};
     for (uint32_t i = 0; i < k->v->nregions; i++) {
         const Region *r = &k->v->regions[i];
-        uint32_t buffer = r->role == REGION_STORE && r->operand == operand ? k->result_buffer[region_result(k->v, i)] : NO_BUFFER;
+        uint32_t buffer =
+            r->role == REGION_STORE && r->operand == s->operand ? k->result_buffer[region_result(k->v, i)] : NO_BUFFER;
         if (buffer != NO_BUFFER) c.stored = emit_buffer(e, buffer);
     }
-    c.site[0].n = n;
-    if (p->form == STAGE_IMAGES) add_second_image(&c);
+    c.site[0].n = s->n;
+    if (s->plan->form == STAGE_IMAGES) add_second_image(&c);
     return c;
 }
 
-LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef scratch,
-                        LLVMValueRef store_if) {
-    return stage_lines(k, p, operand, n, band, emit_int(k->e, 0), emit_int(k->e, p->lines[0]), scratch, store_if);
-}
-
-LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef from,
-                         LLVMValueRef to, LLVMValueRef scratch, LLVMValueRef store_if) {
+static LLVMValueRef copy_lines(ConvKernel *k, const Staging *s, LLVMValueRef from, LLVMValueRef to, LLVMValueRef store_if) {
     Emitter *e = k->e;
-    if (!p->copied) return in_place(k, p, operand, n, NULL, band);
-    Copy c = copy_of(k, p, operand, n, scratch, store_if);
+    if (!s->plan->copied) return in_place(k, s, NULL);
+    Copy c = copy_of(k, s, store_if);
     c.from = from;
     c.to = to;
-    Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, p->blocks), 1, 0, NULL);
+    Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, s->plan->blocks), 1, 0, NULL);
     c.block = c.site[0].cb = c.site[1].cb = block.iv;
-    copy_block(&c, band);
+    copy_block(&c, s->band);
     loop_end(e, &block, NULL);
     return c.scratch;
 }
 
-uint64_t stage_block_bytes(const StagePlan *p) { return p->copied ? align_bytes(p->bytes / (uint64_t)p->blocks) : 0; }
-
-LLVMValueRef stage_block(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef block, LLVMValueRef band,
-                         LLVMValueRef scratch) {
-    return p->copied ? scratch : in_place(k, p, operand, n, block, band);
+LLVMValueRef stage_emit(ConvKernel *k, const Staging *s, LLVMValueRef store_if) {
+    return copy_lines(k, s, emit_int(k->e, 0), emit_int(k->e, s->plan->lines[0]), store_if);
 }
 
-void stage_block_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef block, LLVMValueRef band,
-                       LLVMValueRef from, LLVMValueRef to, LLVMValueRef scratch) {
-    if (!p->copied) return;
-    Copy c = copy_of(k, p, operand, n, scratch, NULL);
+LLVMValueRef stage_lines(ConvKernel *k, const Staging *s, LLVMValueRef from, LLVMValueRef to) {
+    return copy_lines(k, s, from, to, NULL);
+}
+
+uint64_t stage_block_bytes(const StagePlan *p) { return p->copied ? align_bytes(p->bytes / (uint64_t)p->blocks) : 0; }
+
+LLVMValueRef stage_block(ConvKernel *k, const Staging *s, LLVMValueRef block) {
+    return s->plan->copied ? s->scratch : in_place(k, s, block);
+}
+
+void stage_block_lines(ConvKernel *k, const Staging *s, LLVMValueRef block, LLVMValueRef from, LLVMValueRef to) {
+    if (!s->plan->copied) return;
+    Copy c = copy_of(k, s, NULL);
     c.from = from;
     c.to = to;
     c.block = emit_int(k->e, 0);
     c.site[0].cb = c.site[1].cb = block;
-    copy_block(&c, band);
+    copy_block(&c, s->band);
 }

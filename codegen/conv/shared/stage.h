@@ -35,19 +35,21 @@ typedef struct StageWindow {
 StagePlan stage_plan(const ConvProblem *p, int operand, const StageWindow *w);
 StageForm stage_form(const Target *t); /* for loops that want f32 */
 
-/* Emits the copy for image n (STAGE_IMAGES: and n + 1), band b into scratch and returns the address of staged element 0. If the
- * prologue's value is also stored, it is so where `store_if` holds (NULL: always). */
-LLVMValueRef stage_emit(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef scratch,
-                        LLVMValueRef store_if);
-/* The same for the lines from <= line < to of the copy only. */
-LLVMValueRef stage_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef band, LLVMValueRef from,
-                         LLVMValueRef to, LLVMValueRef scratch, LLVMValueRef store_if);
+/* What is staged while code is emitted: of operand `operand`, image n (STAGE_IMAGES: and n + 1), the band, into `scratch`. */
+typedef struct Staging {
+    const StagePlan *plan;
+    int operand;
+    LLVMValueRef n, band, scratch;
+} Staging;
+/* Emits the copy and returns the address of staged element 0. If the prologue's value is also stored, it is so where `store_if`
+ * holds (NULL: always). */
+LLVMValueRef stage_emit(ConvKernel *k, const Staging *s, LLVMValueRef store_if);
+/* The same, always stored, for the lines from <= line < to of the copy only. */
+LLVMValueRef stage_lines(ConvKernel *k, const Staging *s, LLVMValueRef from, LLVMValueRef to);
 
 /* A single channel block at a time (f32): where its staged element 0 is, and the copy of some of its lines to there. Scratch
  * holds stage_block_bytes. */
 uint64_t stage_block_bytes(const StagePlan *p);
-LLVMValueRef stage_block(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef block, LLVMValueRef band,
-                         LLVMValueRef scratch);
-void stage_block_lines(ConvKernel *k, const StagePlan *p, int operand, LLVMValueRef n, LLVMValueRef block, LLVMValueRef band,
-                       LLVMValueRef from, LLVMValueRef to, LLVMValueRef scratch);
+LLVMValueRef stage_block(ConvKernel *k, const Staging *s, LLVMValueRef block);
+void stage_block_lines(ConvKernel *k, const Staging *s, LLVMValueRef block, LLVMValueRef from, LLVMValueRef to);
 #endif

@@ -77,15 +77,14 @@ static LLVMValueRef first_row(Emitter *e, const WinoBlocks *b, const WinoAt *at)
     return emit_mul_int(e, LLVMBuildUDiv(e->b, at->first_tile, emit_int(e, b->tile_columns), ""), b->form->lines);
 }
 
-void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const StagePlan *stage, int operand, const WinoAt *at,
-                      LLVMValueRef band, LLVMValueRef scratch) {
+void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const WinoAt *at, const Staging *s) {
     Emitter *e = k->e;
     LLVMValueRef row = first_row(e, b, at), zero = emit_int(e, 0);
     LLVMValueRef from = emit_add_int(e, row, emit_int(e, halo_lines(b)));
     LLVMValueRef to = emit_add_int(e, from, emit_int(e, b->rows * b->form->lines));
     from = LLVMBuildSelect(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, row, zero, ""), zero, from, "");
-    to = LLVMBuildSelect(e->b, at->last, emit_int(e, stage->lines[0]), to, "");
-    stage_lines(k, stage, operand, at->first_image, band, from, to, scratch, NULL);
+    to = LLVMBuildSelect(e->b, at->last, emit_int(e, s->plan->lines[0]), to, "");
+    stage_lines(k, s, from, to);
 }
 
 void wino_fetch(ConvKernel *k, const WinoBlocks *b, const WinoAt *at, LLVMValueRef step, int64_t steps) {

@@ -33,9 +33,9 @@ void wino_tiles_end(Emitter *e, WinoTiles *t);
 /* The outer of the two loops alone: tile, image and row are those of a row's first tile. By rows only. */
 WinoTiles wino_rows_begin(Emitter *e, const WinoBlocks *b, const WinoAt *at, LLVMValueRef count);
 void wino_rows_end(Emitter *e, WinoTiles *t);
-/* Stages the lines of an image that the block needs and the blocks before it did not. For blocks of rows only. */
-void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const StagePlan *stage, int operand, const WinoAt *at,
-                      LLVMValueRef band, LLVMValueRef scratch);
+/* Stages the lines of an image (s->n, the block's) that the block needs and the blocks before it did not. For blocks of rows
+ * only. */
+void wino_stage_block(ConvKernel *k, const WinoBlocks *b, const WinoAt *at, const Staging *s);
 /* Step `step` of `steps` of this block: asks for its share of what the next block, or else the next group of images, reads. */
 void wino_fetch(ConvKernel *k, const WinoBlocks *b, const WinoAt *at, LLVMValueRef step, int64_t steps);
 #endif

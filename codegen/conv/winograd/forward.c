@@ -254,7 +254,7 @@ void wino_begin_group(const WinoKernel *s, LLVMValueRef images) {
     Loop image = loop_begin(e, emit_int(e, 0), images, 1, 0, NULL);
     LLVMValueRef to = emit_address(e, s->staged, emit_mul_int(e, image.iv, (int64_t)(p->stage.bytes / sizeof(float))));
     if (!p->tiles.rows && !p->in_place)
-        stage_emit(s->k, &p->stage, 0, emit_add_int(e, s->at.first_image, image.iv), s->band, to, NULL);
+        stage_emit(s->k, &(Staging){&p->stage, 0, emit_add_int(e, s->at.first_image, image.iv), s->band, to}, NULL);
     Loop ob = loop_begin(e, emit_int(e, 0), emit_int(e, p->c.out_blocks), 1, 0, NULL);
     Finish f = finish_of(s, image.iv, ob.iv);
     finish_clear_sums(s->k, &f);
@@ -268,7 +268,8 @@ void wino_kernel_block(WinoKernel *s) {
     const Correlation *c = &p->c;
     WinoAside aside = {s->fetch_parts ? fetch_ahead : NULL, s};
     LLVMValueRef filters = emit_buffer(e, s->k->filters_buffer);
-    if (p->tiles.rows && !p->in_place) wino_stage_block(s->k, &p->tiles, &p->stage, 0, &s->at, s->band, s->staged);
+    if (p->tiles.rows && !p->in_place)
+        wino_stage_block(s->k, &p->tiles, &s->at, &(Staging){&p->stage, 0, s->at.first_image, s->band, s->staged});
     p->in_place ? transform_in_place(s) : transform_staged(s);
     WinoProduct product = {.form = p->tiles.form,
                            .tile = p->tile,

@@ -55,7 +55,8 @@ static void emit_group(WinoKernel *d, WinoGradient *w, bool whole) {
     wino_begin_group(d, w->images);
     Loop image = loop_begin(e, emit_int(e, 0), w->images, 1, 0, NULL);
     LLVMValueRef to = emit_address(e, w->x, emit_mul_int(e, image.iv, (int64_t)(p->x.bytes / sizeof(float))));
-    if (!p->tiles.rows) stage_emit(w->k, &p->x, 0, emit_add_int(e, w->at.first_image, image.iv), emit_int(e, 0), to, NULL);
+    if (!p->tiles.rows)
+        stage_emit(w->k, &(Staging){&p->x, 0, emit_add_int(e, w->at.first_image, image.iv), emit_int(e, 0), to}, NULL);
     loop_end(e, &image, NULL);
     LLVMValueRef total = emit_mul_int(e, w->images, p->tiles.tile_rows * p->tiles.tile_columns);
     Loop block = loop_begin(e, emit_int(e, 0), total, p->tiles.block, 0, NULL);

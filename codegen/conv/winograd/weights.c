@@ -91,7 +91,7 @@ static void stage_images(WinoGradient *s) {
     Emitter *e = s->k->e;
     const WinoWeightsPlan *p = s->p;
     LLVMValueRef zero = emit_int(e, 0), dy_scratch = s->dy;
-    LLVMValueRef dy_first = p->dy.copied ? s->dy : stage_emit(s->k, &p->dy, 1, s->at.first_image, zero, s->dy, NULL);
+    LLVMValueRef dy_first = p->dy.copied ? s->dy : stage_emit(s->k, &(Staging){&p->dy, 1, s->at.first_image, zero, s->dy}, NULL);
     if (p->tiles.rows) {
         s->dy = dy_first;
         return;
@@ -99,10 +99,10 @@ static void stage_images(WinoGradient *s) {
     Loop image = loop_begin(e, zero, s->images, 1, 0, NULL);
     LLVMValueRef n = emit_add_int(e, s->at.first_image, image.iv);
     LLVMValueRef x = emit_address(e, s->x, emit_mul_int(e, image.iv, (int64_t)(p->x.bytes / sizeof(float))));
-    stage_emit(s->k, &p->x, 0, n, zero, x, NULL);
+    stage_emit(s->k, &(Staging){&p->x, 0, n, zero, x}, NULL);
     if (p->dy.copied) {
         LLVMValueRef dy = emit_address(e, dy_scratch, emit_mul_int(e, image.iv, (int64_t)(p->dy.bytes / sizeof(float))));
-        stage_emit(s->k, &p->dy, 1, n, zero, dy, NULL);
+        stage_emit(s->k, &(Staging){&p->dy, 1, n, zero, dy}, NULL);
     }
     loop_end(e, &image, NULL);
     s->dy = dy_first;
@@ -129,7 +129,8 @@ void wino_gradient_block(WinoGradient *s, LLVMValueRef count, bool whole, WinoAs
     const WinoWeightsPlan *p = s->p;
     const ConvShape *c = &p->partials.s;
     if (!whole) clear_missing(s, count);
-    if (p->tiles.rows) wino_stage_block(s->k, &p->tiles, &p->x, 0, &s->at, emit_int(s->k->e, 0), s->x);
+    if (p->tiles.rows)
+        wino_stage_block(s->k, &p->tiles, &s->at, &(Staging){&p->x, 0, s->at.first_image, emit_int(s->k->e, 0), s->x});
     transform(s, false, count);
     transform(s, true, count);
     wino_multiply_gradient(s->k->e, s->planes_x, s->planes_dy, s->sum, p->tiles.block, c->in_blocks, c->out_blocks, aside);
@@ -163,7 +164,8 @@ static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
     s.at.first_tile = block.iv;
     s.at.last = wino_last_block(e, &p->tiles, block.iv, total);
     if (!whole) count = emit_min_int(e, count, LLVMBuildSub(e->b, total, block.iv, ""));
-    if (p->tiles.rows && p->dy.copied) wino_stage_block(k, &p->tiles, &p->dy, 1, &s.at, emit_int(e, 0), s.dy);
+    if (p->tiles.rows && p->dy.copied)
+        wino_stage_block(k, &p->tiles, &s.at, &(Staging){&p->dy, 1, s.at.first_image, emit_int(e, 0), s.dy});
     wino_gradient_block(&s, count, whole, (WinoAside){fetch_ahead, &s});
     loop_end(e, &block, NULL);
     loop_end(e, &group, NULL);

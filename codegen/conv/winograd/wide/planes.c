@@ -95,8 +95,9 @@ static void transform_image(ConvKernel *k, const WideTiles *tiles, const WidePla
     int64_t corner =
         p->stage.copied ? (p->first - p->stage.origin[0]) * p->stage.row_stride + (p->first - p->stage.origin[1]) * e->V : 0;
     Loop block = loop_begin(e, zero, emit_int(e, p->blocks), 1, 0, NULL);
-    LLVMValueRef staged = stage_block(k, &p->stage, p->operand, n, block.iv, zero, e->scratch);
-    stage_block_lines(k, &p->stage, p->operand, n, block.iv, zero, zero, emit_int(e, p->stage.lines[0]), e->scratch);
+    Staging s = {&p->stage, p->operand, n, zero, e->scratch};
+    LLVMValueRef staged = stage_block(k, &s, block.iv);
+    stage_block_lines(k, &s, block.iv, zero, emit_int(e, p->stage.lines[0]));
     Loop row = loop_begin(e, zero, emit_int(e, tiles->rows), 1, 0, NULL);
     Loop column = loop_begin(e, zero, emit_int(e, tiles->columns), 1, 0, NULL);
     LLVMValueRef at = emit_offset(e, row.iv, p->advance * p->stage.row_stride,
