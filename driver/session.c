@@ -122,6 +122,25 @@ static int check_recompute(const Session *session, const PassResult *result) {
                 (long long)asked, result->recomputable, result->graph->name);
 }
 
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* Of training: has every parameter a gradient? Without one it would only decay. */
+static int check_gradients(const Graph *g) {
+    const char **gradient = malloc((g->noutputs + 1) * sizeof *gradient), *without = NULL;
+    uint32_t count = 0;
+    if (!gradient) return fail(EXIT_IO, "out of memory");
+    for (uint32_t i = 0; i < g->noutputs; i++)
+        if (g->output[i].kind == OUT_GRAD) gradient[count++] = g->output[i].name;
+    qsort(gradient, count, sizeof *gradient, by_name);
+    for (Val v = 0; v < g->count && !without; v++) {
+        const char *name = g->value[v].attrs.param.name;
+        if (g->value[v].op == OP_PARAM && !bsearch(&name, gradient, count, sizeof *gradient, by_name)) without = name;
+    }
+    free(gradient);
+    if (!without) return EXIT_OK;
+    return fail(EXIT_USAGE, "the passes leave no gradient of '%s', so it cannot be trained: 'autodiff' makes them", without);
+}
+
 int session_check_graph(const Graph *g) {
     for (Val v = 0; v < g->count; v++) {
         const Value *value = &g->value[v];
@@ -129,12 +148,8 @@ int session_check_graph(const Graph *g) {
             return fail(EXIT_USAGE,
                         "the passes leave '%s', for which there is no code: 'lower' and 'split_batch_norm' take such away",
                         op_text(value->op));
-        if (g->mode == MODE_INFER || value->op != OP_PARAM) continue;
-        if (graph_find_output(g, OUT_GRAD, value->attrs.param.name) == NO_VAL) /* it would only decay */
-            return fail(EXIT_USAGE, "the passes leave no gradient of '%s', so it cannot be trained: 'autodiff' makes them",
-                        value->attrs.param.name);
     }
-    return EXIT_OK;
+    return g->mode == MODE_TRAIN ? check_gradients(g) : EXIT_OK;
 }
 
 static void print_remarks(const Session *session, const PassResult *result) {

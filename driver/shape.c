@@ -14,9 +14,7 @@ static uint32_t list_tensors(const Graph *g, Op op, RtTensor *list, uint64_t *by
     uint32_t count = 0;
     for (Val v = 0; v < g->count; v++) {
         const Value *value = &g->value[v];
-        bool known = value->op != op;
-        for (uint32_t i = 0; i < count && !known; i++) known = !strcmp(list[i].name, value->attrs.param.name);
-        if (known) continue;
+        if (value->op != op) continue;
         RtTensor *t = &list[count++];
         *t = (RtTensor){.name = value->attrs.param.name, .rank = (uint32_t)value->type.rank, .layout = RT_LAYOUT_DENSE};
         memcpy(t->dim, value->type.dim, sizeof t->dim);

@@ -1,6 +1,5 @@
 /* The table of attribute fields, and the small vocabularies of the text forms. */
 #include "ir/attrs.h"
-#include "ir/text.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,12 +48,6 @@ const AttrField *op_attr_fields(Op op, int *count) {
     }
     *count = 1;
     return index_fields;
-}
-
-int64_t leaf_place(const Graph *g, Val v) {
-    int64_t place = 1;
-    for (Val before = 0; before < v; before++) place += g->value[before].op == g->value[v].op;
-    return place;
 }
 
 const char *init_text(InitKind kind) {

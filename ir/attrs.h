@@ -12,13 +12,12 @@ typedef struct AttrField {
     FieldKind kind;
     size_t offset; /* in Attrs */
     int count;     /* FIELD_INTEGER: 1 is a number, more a list */
-    /* FIELD_POSITION is an integer, the last field, and left out of the text where it is leaf_place. */
+    /* FIELD_POSITION is an integer, the last field, and left out of the text where it is the place among the leaves of this kind.
+     */
 } AttrField;
 
 /* The fields that are live for op, in the order of printing. */
 const AttrField *op_attr_fields(Op op, int *count);
-/* Which PARAM or STATE of the graph `v` is, in the order of values, from 1. */
-int64_t leaf_place(const Graph *g, Val v);
 const char *init_text(InitKind kind);
 enum { INIT_KINDS = INIT_UNIFORM + 1 };
 

@@ -161,6 +161,8 @@ uint32_t op_operands(Op op);
 uint32_t op_max_args(Op op);
 uint32_t op_results(Op op);    /* without regions */
 bool op_is_convolution(Op op); /* conv2d and its two gradients */
+/* Is this argument a feature map of a convolution, which it can compute while loading it (PROLOGUE)? Filters are not. */
+bool op_loads(Op op, uint32_t arg);
 bool op_takes_regions(Op op);
 
 /* ---- types ---- */
@@ -202,6 +204,7 @@ bool graph_infer(const Graph *g, const ValueSpec *spec, Type *type, char *why, s
 /* Appends; args, regions and names are copied into the graph's arena. A spec that graph_infer refuses is a compiler bug: aborts
  * with the reason. */
 Val graph_add(Graph *g, const ValueSpec *spec);
+const char *output_kind_text(OutputKind kind); /* "logits", "loss", "correct", "state", "grad" */
 void graph_output(Graph *g, OutputKind kind, Val value, const char *name);
 
 /* Short forms used everywhere. */

@@ -2,12 +2,6 @@
 #include "ir/attrs.h"
 #include "ir/shape.h"
 
-/* An operand that is a feature map can be computed while it is loaded; a weight cannot. */
-static bool takes_prologue(Op op, int operand) {
-    if (op == OP_CONV2D_BWD_WEIGHTS) return operand == 0 || operand == 1;
-    return operand == 0;
-}
-
 static bool role_allowed(const Infer *in, const Region *r) {
     Op op = in->spec->op;
     if ((unsigned)r->role >= REGION_ROLES) return infer_refuse(in, "unknown kind of region");
@@ -19,7 +13,7 @@ static bool role_allowed(const Infer *in, const Region *r) {
     else
         ok = op_takes_regions(op);
     if (!ok) return infer_refuse(in, "cannot carry the region '%s'", region_role_text(r->role));
-    if (loads ? !takes_prologue(op, r->operand) : r->operand != 0)
+    if (loads ? r->operand < 0 || !op_loads(op, (uint32_t)r->operand) : r->operand != 0)
         return infer_refuse(in, "the region '%s' cannot stand on operand %d", region_role_text(r->role), r->operand);
     return true;
 }

@@ -1,6 +1,7 @@
 /* Texts written through a FILE: a cookie whose writes append. */
 #include "ir/stream.h"
 #include "ir/arena.h"
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,4 +28,14 @@ char *text_close(TextStream *s) {
     if (fclose(s->file)) out_of_memory("no room for a text");
     s->file = NULL;
     return s->text;
+}
+
+char *text_printf(const char *format, ...) {
+    char *text = NULL;
+    va_list args;
+    va_start(args, format);
+    int length = vasprintf(&text, format, args);
+    va_end(args);
+    if (length < 0) out_of_memory("no room for a sentence");
+    return text;
 }

@@ -14,4 +14,6 @@ typedef struct TextStream {
 void text_open(TextStream *stream);
 /* Closes the file. Returns the text, malloc'd and with a zero behind its `length` bytes. */
 char *text_close(TextStream *stream);
+/* A sentence, malloc'd; the process ends if memory is out. */
+char *text_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 #endif

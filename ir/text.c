@@ -59,11 +59,11 @@ static void print_field(const AttrField *field, const Attrs *attrs, FILE *out) {
     }
 }
 
-static void print_attrs(const Graph *g, Val id, FILE *out) {
+/* place: which PARAM or STATE of the text it is, from 1. */
+static void print_attrs(const Value *v, int64_t place, FILE *out) {
     int count;
-    const Value *v = &g->value[id];
     const AttrField *field = op_attr_fields(v->op, &count);
-    if (count && field[count - 1].kind == FIELD_POSITION && v->attrs.param.position == leaf_place(g, id)) count--;
+    if (count && field[count - 1].kind == FIELD_POSITION && v->attrs.param.position == place) count--;
     for (int i = 0; i < count; i++) {
         fputs(i ? ", " : " {", out);
         print_field(&field[i], &v->attrs, out);
@@ -109,11 +109,11 @@ static void print_region(const Region *r, FILE *out) {
     fputc('\n', out);
 }
 
-void graph_print_value(const Graph *g, Val id, FILE *out) {
+static void print_value(const Graph *g, Val id, int64_t place, FILE *out) {
     const Value *v = &g->value[id];
     fprintf(out, "%%%u = %s", id, op_text(v->op));
     for (uint32_t i = 0; i < v->nargs; i++) fprintf(out, "%s%%%u", i ? ", " : " ", v->args[i]);
-    print_attrs(g, id, out);
+    print_attrs(v, place, out);
     if (v->op == OP_MAP && !type_equal(v->space, v->type)) {
         fputs(" over ", out);
         print_type(v->space, out);
@@ -131,8 +131,11 @@ void graph_print(const Graph *g, FILE *out) {
     fputs("graph ", out);
     print_string(g->name, out);
     fprintf(out, " %s\n", g->mode == MODE_TRAIN ? "train" : "infer");
+    int64_t params = 0, states = 0;
     for (Val v = 0; v < g->count; v++) {
-        graph_print_value(g, v, out);
+        params += g->value[v].op == OP_PARAM;
+        states += g->value[v].op == OP_STATE;
+        print_value(g, v, g->value[v].op == OP_STATE ? states : params, out);
         for (uint32_t i = 0; i < g->value[v].nregions; i++) print_region(&g->value[v].regions[i], out);
     }
     for (uint32_t i = 0; i < g->noutputs; i++) {

@@ -4,7 +4,6 @@
 #include "ir/ir.h"
 
 void graph_print(const Graph *g, FILE *out);
-void graph_print_value(const Graph *g, Val v, FILE *out);              /* one line */
 void graph_print_json(const Graph *g, const Diag *sources, FILE *out); /* sources (may be NULL) gives file:line of spans */
 char *graph_to_string(const Graph *g);                                 /* malloc'd */
 
@@ -14,6 +13,4 @@ Graph *graph_read(const char *text, size_t length, uint32_t file, Diag *diag);
 /* Structural soundness: argument order, arity, attributes, types against the shape rules, regions, outputs, unique
  * parameter names, tiers within `tiers` (a mask of Tier; 0 = any). Returns NULL if sound, else a malloc'd sentence. */
 char *graph_verify(const Graph *g, unsigned tiers);
-/* "logits", "loss", "correct", "state", "grad". */
-const char *output_kind_text(OutputKind kind);
 #endif

@@ -2,28 +2,17 @@
  * outputs, tiers). The driver runs it after every pass. Sentences are malloc'd; NULL is good news. */
 #include "ir/attrs.h"
 #include "ir/shape.h"
+#include "ir/stream.h"
 #include "ir/text.h"
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static char *sentence(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static char *sentence(const char *format, ...) {
-    char *text = NULL;
-    va_list args;
-    va_start(args, format);
-    int length = vasprintf(&text, format, args);
-    va_end(args);
-    if (length >= 0) return text;
-    out_of_memory("no room for a message of the verifier");
-}
-
 static char *check_value(const Graph *g, Val id, unsigned tiers) {
     const Value *v = &g->value[id];
-    if ((unsigned)v->op >= OP_COUNT) return sentence("%%%u: there is no op number %d", id, (int)v->op);
+    if ((unsigned)v->op >= OP_COUNT) return text_printf("%%%u: there is no op number %d", id, (int)v->op);
     if (tiers && !(op_tier(v->op) & tiers))
-        return sentence("%%%u: %s does not belong into a graph of this stage", id, op_text(v->op));
+        return text_printf("%%%u: %s does not belong into a graph of this stage", id, op_text(v->op));
     Graph earlier = *g; /* so that only smaller ids count as arguments */
     earlier.count = id;
     ValueSpec spec = {.op = v->op,
@@ -35,13 +24,13 @@ static char *check_value(const Graph *g, Val id, unsigned tiers) {
                       .nregions = v->nregions};
     Type type;
     char why[512];
-    if (!graph_infer(&earlier, &spec, &type, why, sizeof why)) return sentence("%%%u: %s", id, why);
+    if (!graph_infer(&earlier, &spec, &type, why, sizeof why)) return text_printf("%%%u: %s", id, why);
     if (!type_equal(type, v->type))
-        return sentence("%%%u: %s has the type %s, its shape rule gives %s", id, op_text(v->op), TEXT(v->type), TEXT(type));
+        return text_printf("%%%u: %s has the type %s, its shape rule gives %s", id, op_text(v->op), TEXT(v->type), TEXT(type));
     if (v->op != OP_RESULT) return NULL;
     for (Val r = v->results; r; r = g->value[r].results) {
         if (g->value[r].attrs.index == v->attrs.index)
-            return sentence("%%%u: result %lld of %%%u is already %%%u", id, (long long)v->attrs.index, v->args[0], r);
+            return text_printf("%%%u: result %lld of %%%u is already %%%u", id, (long long)v->attrs.index, v->args[0], r);
     }
     return NULL;
 }
@@ -90,11 +79,11 @@ static char *check_positions(Names *names) {
         const Value *leaf = names->leaf[i], *before = i ? names->leaf[i - 1] : NULL;
         if (leaf->op == OP_INPUT) continue;
         if (leaf->attrs.param.position < 1)
-            return sentence("\"%s\" has the position %lld; positions count from 1", leaf_name(leaf),
-                            (long long)leaf->attrs.param.position);
+            return text_printf("\"%s\" has the position %lld; positions count from 1", leaf_name(leaf),
+                               (long long)leaf->attrs.param.position);
         if (before && before->op == leaf->op && before->attrs.param.position == leaf->attrs.param.position)
-            return sentence("\"%s\" and \"%s\" have the same position %lld", leaf_name(before), leaf_name(leaf),
-                            (long long)leaf->attrs.param.position);
+            return text_printf("\"%s\" and \"%s\" have the same position %lld", leaf_name(before), leaf_name(leaf),
+                               (long long)leaf->attrs.param.position);
     }
     return NULL;
 }
@@ -102,7 +91,7 @@ static char *check_positions(Names *names) {
 static char *check_names(const Names *names) {
     for (uint32_t i = 1; i < names->count; i++) {
         if (strcmp(leaf_name(names->leaf[i - 1]), leaf_name(names->leaf[i])) == 0)
-            return sentence("the name \"%s\" is taken twice", leaf_name(names->leaf[i]));
+            return text_printf("the name \"%s\" is taken twice", leaf_name(names->leaf[i]));
     }
     return NULL;
 }
@@ -111,27 +100,27 @@ static char *check_names(const Names *names) {
 
 static char *check_named_output(const Names *names, const Output *o, Type type) {
     const char *kind = output_kind_text(o->kind);
-    if (!o->name) return sentence("the output '%s' of %%%u needs a name", kind, o->value);
+    if (!o->name) return text_printf("the output '%s' of %%%u needs a name", kind, o->value);
     const Value *leaf = find_leaf(names, o->name);
     bool fits = leaf && (o->kind == OUT_STATE ? leaf->op == OP_STATE : leaf->op == OP_PARAM || leaf->op == OP_INPUT);
     if (!fits)
-        return sentence("the output '%s' names \"%s\", but there is no such %s", kind, o->name,
-                        o->kind == OUT_STATE ? "state" : "parameter or input");
+        return text_printf("the output '%s' names \"%s\", but there is no such %s", kind, o->name,
+                           o->kind == OUT_STATE ? "state" : "parameter or input");
     if (!type_equal(leaf->type, type))
-        return sentence("the output '%s' \"%s\" must be %s, found %s", kind, o->name, TEXT(leaf->type), TEXT(type));
+        return text_printf("the output '%s' \"%s\" must be %s, found %s", kind, o->name, TEXT(leaf->type), TEXT(type));
     return NULL;
 }
 
 static char *check_output(const Graph *g, const Names *names, uint32_t index) {
     const Output *o = &g->output[index];
-    if ((unsigned)o->kind >= OUTPUT_KINDS) return sentence("there is no output kind number %d", (int)o->kind);
+    if ((unsigned)o->kind >= OUTPUT_KINDS) return text_printf("there is no output kind number %d", (int)o->kind);
     const char *kind = output_kind_text(o->kind);
-    if (o->value >= g->count) return sentence("the output '%s' is %%%u, which does not exist", kind, o->value);
+    if (o->value >= g->count) return text_printf("the output '%s' is %%%u, which does not exist", kind, o->value);
     Type type = g->value[o->value].type;
     if (output_kind_named(o->kind)) return check_named_output(names, o, type);
     int rank = o->kind == OUT_LOGITS ? 2 : 0;
     if (type.rank != rank || type.dtype != DT_F32)
-        return sentence("the output '%s' must be %s, found %s", kind, rank ? "f32[N,K]" : "f32[]", TEXT(type));
+        return text_printf("the output '%s' must be %s, found %s", kind, rank ? "f32[N,K]" : "f32[]", TEXT(type));
     return NULL;
 }
 
@@ -150,15 +139,16 @@ static char *check_outputs_differ(const Graph *g) {
     for (uint32_t i = 1; i < g->noutputs && !why; i++) {
         const Output *o = &sorted[i];
         if (by_kind_and_name(&sorted[i - 1], o) != 0) continue;
-        why = output_kind_named(o->kind) ? sentence("the output '%s' \"%s\" is given twice", output_kind_text(o->kind), o->name)
-                                         : sentence("the output '%s' is given twice", output_kind_text(o->kind));
+        why = output_kind_named(o->kind)
+                  ? text_printf("the output '%s' \"%s\" is given twice", output_kind_text(o->kind), o->name)
+                  : text_printf("the output '%s' is given twice", output_kind_text(o->kind));
     }
     free(sorted);
     return why;
 }
 
 char *graph_verify(const Graph *g, unsigned tiers) {
-    char *why = g->name ? NULL : sentence("the graph has no name");
+    char *why = g->name ? NULL : text_printf("the graph has no name");
     for (Val v = 0; v < g->count && !why; v++) why = check_value(g, v, tiers);
     if (why) return why;
     Names names = collect_names(g);

@@ -1,5 +1,6 @@
 /* What the driver holds every pass to, netc's own and loaded ones: a new, sound graph of the same mode, with the same outputs and
  * leaves. A pass that adds outputs says so in its row. */
+#include "ir/stream.h"
 #include "ir/text.h"
 #include "passes/driver.h"
 #include <stdio.h>
@@ -13,17 +14,6 @@ Val pass_find_stranger(const Graph *g, unsigned mask) {
         if (!(op_tier(value->op) & mask) || ((mask & PASS_UNFUSED) && fused)) return v;
     }
     return NO_VAL;
-}
-
-static char *sentence(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static char *sentence(const char *format, ...) {
-    char *text = NULL;
-    va_list args;
-    va_start(args, format);
-    int length = vasprintf(&text, format, args);
-    va_end(args);
-    if (length >= 0) return text;
-    out_of_memory("no room for what is wrong with a graph");
 }
 
 /* ---- outputs ---- */
@@ -47,7 +37,7 @@ static OutputRef *sorted_outputs(Arena *arena, const Graph *g) {
 }
 
 static char *output_fault(const char *what, const Output *o) {
-    return sentence("the output '%s%s%s' %s", output_kind_text(o->kind), o->name ? " " : "", o->name ? o->name : "", what);
+    return text_printf("the output '%s%s%s' %s", output_kind_text(o->kind), o->name ? " " : "", o->name ? o->name : "", what);
 }
 
 static char *check_outputs(Arena *arena, const Pass *pass, const Graph *before, const Graph *after) {
@@ -102,7 +92,7 @@ static char *check_leaves(Arena *arena, const Graph *before, const Graph *after)
         int order = i == nold ? 1 : i == nnew ? -1 : compare_leaves(&old[i], &new[i]);
         const Value *leaf = order > 0 ? new[i] : old[i];
         const char *what = order < 0 ? "is gone" : order > 0 ? "is new" : same_leaf(old[i], new[i]) ? NULL : "is another";
-        if (what) return sentence("the %s \"%s\" %s", op_text(leaf->op), leaf->attrs.param.name, what);
+        if (what) return text_printf("the %s \"%s\" %s", op_text(leaf->op), leaf->attrs.param.name, what);
     }
     return NULL;
 }
@@ -110,15 +100,15 @@ static char *check_leaves(Arena *arena, const Graph *before, const Graph *after)
 /* ---- all ---- */
 
 char *pass_fault(const Pass *pass, const Graph *before, const Graph *after) {
-    if (!after) return sentence("it returned none");
-    if (after == before) return sentence("it returned the graph that it was given, which the driver frees");
+    if (!after) return text_printf("it returned none");
+    if (after == before) return text_printf("it returned the graph that it was given, which the driver frees");
     char *why = graph_verify(after, 0);
     if (why) return why;
     Val v = pass_find_stranger(after, pass->leaves);
-    if (v != NO_VAL) return sentence("%%%u: the pass must not leave '%s'", v, op_text(after->value[v].op));
+    if (v != NO_VAL) return text_printf("%%%u: the pass must not leave '%s'", v, op_text(after->value[v].op));
     if (after->mode != before->mode)
-        return sentence("it is of %s and was of %s", after->mode == MODE_TRAIN ? "training" : "inference",
-                        before->mode == MODE_TRAIN ? "training" : "inference");
+        return text_printf("it is of %s and was of %s", after->mode == MODE_TRAIN ? "training" : "inference",
+                           before->mode == MODE_TRAIN ? "training" : "inference");
     Arena *arena = arena_new();
     why = check_leaves(arena, before, after);
     if (!why) why = check_outputs(arena, pass, before, after);

@@ -270,11 +270,10 @@ void draft_prune(Draft *d, uint32_t node) {
     if (n->dead || n->op == OP_COUNT) return;
     const Ref *before = n->args; /* draft_set_args does not write into it */
     uint32_t nbefore = n->nargs;
-    bool takes_regions = n->op == OP_MAP || op_is_convolution(n->op);
     if (n->nusers == 0 && op_attr_kind(n->op) != ATTR_PARAM) {
         draft_set_args(d, node, NULL, 0);
         n->dead = true;
-    } else if (takes_regions) {
+    } else if (op_takes_regions(n->op)) {
         for (uint32_t r = 0; r < n->nregions; r++) n->regions[r].gone |= !region_wanted(d, node, r);
         compact_args(d, node);
     }

@@ -115,8 +115,7 @@ static bool goes_to_prologues(const Draft *d, Ref ref) {
     for (uint32_t i = 0; i < n->nusers; i++) {
         const Node *u = &d->node[n->users[i]];
         for (uint32_t k = 0; k < u->nargs; k++) {
-            bool operand = op_is_convolution(u->op) && (k == 0 || (k == 1 && u->op == OP_CONV2D_BWD_WEIGHTS));
-            if (ref_equal(u->args[k], ref) && !operand) return false;
+            if (ref_equal(u->args[k], ref) && !op_loads(u->op, k)) return false;
         }
     }
     return true;

@@ -31,7 +31,7 @@ static bool loads_operand(const Node *k, uint32_t arg) {
     for (uint32_t r = 0; r < k->nregions; r++) {
         if (!k->regions[r].gone && k->regions[r].expr && expr_uses_arg(k->regions[r].expr, arg)) return false;
     }
-    return op_is_convolution(k->op) && (arg == 0 || (arg == 1 && k->op == OP_CONV2D_BWD_WEIGHTS));
+    return op_loads(k->op, arg);
 }
 
 static Places find_places(Draft *d, Ref map) {

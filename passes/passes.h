@@ -121,6 +121,7 @@ typedef struct Plan {
     uint64_t *workspace; /* arena offset of v's workspace; PLAN_NONE */
     uint64_t bytes;      /* arena size; offsets are multiples of 64 */
     uint64_t peak_live, total; /* lower bound (largest live sum), and what no reuse would need */
+    uint64_t steps;            /* ranges looked at: work without a clock */
 } Plan;
 #define PLAN_NONE UINT64_MAX
 /* Liveness over the value order, then best-fit offsets by size (greedy by size, as in TFLite's planner), never overlapping live

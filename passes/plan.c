@@ -5,6 +5,7 @@
  * chosen greedily by size, each buffer at the tightest gap between those already placed that live at the same time (Pisarchyk &
  * Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020). Activations kept for backward make nested lifetimes,
  * for which this is near the lower bound. */
+#include "passes/occupancy.h"
 #include "passes/passes.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 enum { ALIGN = 64 };
 
 typedef struct Buffer {
-    uint64_t bytes, offset, *place; /* place: where the plan keeps the offset */
+    uint64_t bytes, *place; /* place: where the plan keeps the offset */
     Val first, last;
     uint32_t order; /* in the list of buffers */
 } Buffer;
@@ -64,31 +65,6 @@ static int by_size(const void *a, const void *b) {
     return x->order < y->order ? -1 : x->order > y->order;
 }
 
-static bool overlap(const Buffer *a, const Buffer *b) { return a->first <= b->last && b->first <= a->last; }
-
-/* placed[] is kept sorted by offset. */
-static void place(Buffer *b, Buffer **placed, uint32_t count) {
-    uint64_t end = 0, best = UINT64_MAX;
-    b->offset = UINT64_MAX;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!overlap(b, placed[i])) continue;
-        uint64_t gap = placed[i]->offset > end ? placed[i]->offset - end : 0;
-        if (gap >= b->bytes && gap < best) {
-            best = gap;
-            b->offset = end;
-        }
-        uint64_t after = placed[i]->offset + placed[i]->bytes;
-        end = after > end ? after : end;
-    }
-    if (b->offset == UINT64_MAX) b->offset = end;
-}
-
-static void insert(Buffer *b, Buffer **placed, uint32_t count) {
-    uint32_t i = count;
-    for (; i > 0 && placed[i - 1]->offset > b->offset; i--) placed[i] = placed[i - 1];
-    placed[i] = b;
-}
-
 /* The largest sum of buffers that live at one position. */
 static uint64_t peak_live(const Graph *g, const Buffer *buffer, uint32_t n) {
     int64_t *change = allocate((size_t)g->count + 2, sizeof *change);
@@ -108,22 +84,24 @@ static uint64_t peak_live(const Graph *g, const Buffer *buffer, uint32_t n) {
 Plan plan_memory(const Graph *g, const PlanTarget *target) {
     size_t values = g->count;
     Plan plan = {.offset = allocate(values, sizeof(uint64_t)), .workspace = allocate(values, sizeof(uint64_t))};
-    Buffer *buffer = allocate(2 * values, sizeof *buffer), **placed = allocate(2 * values, sizeof(Buffer *));
+    Buffer *buffer = allocate(2 * values, sizeof *buffer);
+    Occupancy *taken = occupancy_new(g->count + 1);       /* outputs live one position longer than values are made */
     memset(plan.offset, 0xff, values * sizeof(uint64_t)); /* PLAN_NONE */
     memset(plan.workspace, 0xff, values * sizeof(uint64_t));
     uint32_t n = list_buffers(g, target, &plan, buffer);
     qsort(buffer, n, sizeof *buffer, by_size);
     for (uint32_t i = 0; i < n; i++) {
         Buffer *b = &buffer[i];
-        place(b, placed, i);
-        insert(b, placed, i);
-        *b->place = b->offset;
+        uint64_t offset = occupancy_find(taken, b->first, b->last, b->bytes);
+        if (b->bytes) occupancy_take(taken, b->first, b->last, offset, b->bytes);
+        *b->place = offset;
         plan.total += b->bytes;
-        if (b->offset + b->bytes > plan.bytes) plan.bytes = b->offset + b->bytes;
+        if (offset + b->bytes > plan.bytes) plan.bytes = offset + b->bytes;
     }
     plan.peak_live = peak_live(g, buffer, n);
+    plan.steps = occupancy_steps(taken);
+    occupancy_free(taken);
     free(buffer);
-    free(placed);
     return plan;
 }
 

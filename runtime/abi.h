@@ -142,7 +142,7 @@ typedef struct RtProgram {
 } RtProgram;
 
 /* What kernels may call: resolved by name, by the JIT from the netc binary, in an executable by the linker.
- * All are declared in runtime/abi.def-style here and nowhere else. */
+ * All are declared here and nowhere else. */
 /* Row-major C[m,n] = alpha*op(A)*op(B) + beta*C on one thread (OpenBLAS). */
 void rt_sgemm(int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
               const float *b, int64_t ldb, float beta, float *c, int64_t ldc);

@@ -74,6 +74,61 @@ static void check(const Graph *g, const Plan *plan) {
     free(life);
 }
 
+/* ---- the definition ---- */
+
+typedef struct Placed {
+    uint64_t bytes, begin;
+    Val first, last;
+    uint32_t order;
+} Placed;
+
+static int largest_first(const void *a, const void *b) {
+    const Placed *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
+    if (x->first != y->first) return x->first < y->first ? -1 : 1;
+    return x->order < y->order ? -1 : 1;
+}
+
+static int lowest_first(const void *a, const void *b) {
+    const Placed *x = *(const Placed *const *)a, *y = *(const Placed *const *)b;
+    return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+/* Where `b` belongs beside the `n` buffers that are placed: the tightest gap, the lowest of equals, of those that live with it.
+ */
+static uint64_t tightest_gap(const Placed *b, Placed *all, uint32_t n) {
+    const Placed **together = calloc(n + 1, sizeof *together);
+    uint32_t count = 0;
+    uint64_t end = 0, best = UINT64_MAX, found = UINT64_MAX;
+    for (uint32_t i = 0; i < n; i++)
+        if (b->first <= all[i].last && all[i].first <= b->last) together[count++] = &all[i];
+    qsort(together, count, sizeof *together, lowest_first);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t gap = together[i]->begin > end ? together[i]->begin - end : 0;
+        if (gap >= b->bytes && gap < best) best = gap, found = end;
+        if (together[i]->begin + together[i]->bytes > end) end = together[i]->begin + together[i]->bytes;
+    }
+    free(together);
+    return found == UINT64_MAX ? end : found;
+}
+
+/* Every buffer stands where the definition in plan.c says, by looking at all that were placed before it. */
+static void check_definition(const Graph *g, const Plan *plan) {
+    Placed *all = calloc(2 * (size_t)g->count + 1, sizeof *all);
+    Life *life = calloc(2 * (size_t)g->count + 1, sizeof *life);
+    uint32_t n = lives(g, plan, life);
+    for (uint32_t i = 0; i < n; i++)
+        all[i] = (Placed){(life[i].end - life[i].begin + 63) / 64 * 64, life[i].begin, life[i].first, life[i].last, i};
+    qsort(all, n, sizeof *all, largest_first);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t defined = tightest_gap(&all[i], all, i);
+        ck_assert_msg(all[i].begin == defined, "buffer %u of %llu bytes stands at %llu, not at %llu", i,
+                      (unsigned long long)all[i].bytes, (unsigned long long)all[i].begin, (unsigned long long)defined);
+    }
+    free(all);
+    free(life);
+}
+
 /* ---- random graphs ---- */
 
 static uint32_t random_below(uint32_t seed, uint32_t i, uint32_t n) {
@@ -121,6 +176,7 @@ START_TEST(random_graphs) {
         Graph *g = random_graph(seed);
         Plan plan = plan_memory(g, &target), again = plan_memory(g, &target);
         check(g, &plan);
+        check_definition(g, &plan);
         ck_assert_int_eq(memcmp(plan.offset, again.offset, g->count * sizeof *plan.offset), 0);
         plan_free(&plan);
         plan_free(&again);
@@ -131,8 +187,8 @@ END_TEST
 
 /* ---- networks ---- */
 
-static Graph *fused_resnet(Mode mode, bool se) {
-    Graph *source = zoo_resnet(mode, 8, 16, 32, 3, 3, se);
+static Graph *fused_resnet(Mode mode, bool se, int blocks) {
+    Graph *source = zoo_resnet(mode, 8, 16, 32, 3, blocks, se);
     Diag *diag = diag_new();
     PassResult result;
     ck_assert(passes_run(source, &(PassOptions){.bisect_limit = -1}, diag, &result));
@@ -145,14 +201,45 @@ static Graph *fused_resnet(Mode mode, bool se) {
 }
 
 START_TEST(networks_are_near_the_bound) {
-    Graph *g = fused_resnet(_i & 1 ? MODE_INFER : MODE_TRAIN, _i & 2);
+    Graph *g = fused_resnet(_i & 1 ? MODE_INFER : MODE_TRAIN, _i & 2, 3);
     Plan plan = plan_memory(g, &target);
     check(g, &plan);
+    check_definition(g, &plan);
     ck_assert_msg((double)plan.bytes <= 1.05 * (double)plan.peak_live, "%llu bytes for %llu that live at once",
                   (unsigned long long)plan.bytes, (unsigned long long)plan.peak_live);
     ck_assert_uint_lt(plan.bytes, plan.total / 2);
     plan_free(&plan);
     graph_free(g);
+}
+END_TEST
+
+/* In training gradients have a place of their own, as codegen gives them. */
+static bool external_gradients(void *context, const Graph *g, Val v, uint32_t result) {
+    const bool *outside = context;
+    if (external(NULL, g, v, result) || (result == 0 && outside[v])) return true;
+    for (Val r = g->value[v].results; r; r = g->value[r].results)
+        if (g->value[r].attrs.index == (int64_t)result && outside[r]) return true;
+    return false;
+}
+
+static uint64_t steps_of(int blocks, Mode mode, bool se) {
+    Graph *g = fused_resnet(mode, se, blocks);
+    bool *outside = calloc(g->count, sizeof *outside);
+    for (uint32_t i = 0; i < g->noutputs; i++)
+        outside[g->output[i].value] = g->output[i].kind == OUT_GRAD || g->output[i].kind == OUT_STATE;
+    Plan plan = plan_memory(g, &(PlanTarget){outside, bytes, workspace, external_gradients});
+    uint64_t steps = plan.steps;
+    plan_free(&plan);
+    free(outside);
+    graph_free(g);
+    return steps;
+}
+
+START_TEST(work_grows_like_the_graph) {
+    Mode mode = _i & 1 ? MODE_INFER : MODE_TRAIN;
+    uint64_t once = steps_of(50, mode, _i & 2), twice = steps_of(100, mode, _i & 2);
+    ck_assert_msg(once > 0 && (double)twice < 2.5 * (double)once, "%llu steps become %llu", (unsigned long long)once,
+                  (unsigned long long)twice);
 }
 END_TEST
 
@@ -170,6 +257,7 @@ int main(void) {
     TCase *t = tcase_create("plan");
     tcase_add_loop_test(t, random_graphs, 0, 10);
     tcase_add_loop_test(t, networks_are_near_the_bound, 0, 4);
+    tcase_add_loop_test(t, work_grows_like_the_graph, 0, 4);
     tcase_add_test(t, empty_graph);
     return run_cases("passes_plan", t);
 }
