@@ -92,6 +92,12 @@ typedef struct Run {
     float *const *out;
 } Run;
 
+/* What no kernel has written yet is NaN, not zero: whoever reads it, or adds to it, shows. In a training it is what was there. */
+static void spoil(RtMachine *m, const RtProgram *program) {
+    memset(rt_machine_space(m, RT_ARENA), 0xff, program->arena_bytes);
+    memset(rt_machine_space(m, RT_FOLDED), 0xff, program->folded_bytes);
+}
+
 static bool run_on(const Run *run, const RtProgram *program, RtPool *pool, char *why, size_t why_size) {
     RtError error;
     RtMachine *m = rt_machine_new(program, pool, &error);
@@ -100,6 +106,7 @@ static bool run_on(const Run *run, const RtProgram *program, RtPool *pool, char 
         return false;
     }
     *rt_machine_env(m) = (RtStepEnv){.seed = run->how->seed, .step = run->how->step};
+    spoil(m, program);
     bool found = true;
     for (Val v = 0; v < run->g->count && found; v++) {
         Op op = run->g->value[v].op;

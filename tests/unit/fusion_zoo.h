@@ -98,6 +98,11 @@ static inline Val zoo_image(Zoo *z, int64_t n, int64_t c, int64_t size) {
     return zoo_leaf(z, OP_INPUT, "image", type_feature(n, c, size, size), false);
 }
 
+/* Wider than high, so that a side taken for the other shows. */
+static inline Val zoo_wide_image(Zoo *z, int64_t n, int64_t c, int64_t height) {
+    return zoo_leaf(z, OP_INPUT, "image", type_feature(n, c, height, height + 2), false);
+}
+
 /* The head: logits, and the loss in training. */
 static inline Graph *zoo_end(Zoo *z, Val logits) {
     graph_output(z->g, OUT_LOGITS, logits, NULL);
@@ -111,7 +116,7 @@ static inline Graph *zoo_end(Zoo *z, Val logits) {
 /* ResNet-20 of CIFAR has width 16, three stages of three blocks, 32x32 images. */
 static inline Graph *zoo_resnet(Mode mode, int64_t n, int64_t width, int64_t size, int stages, int blocks, bool se) {
     Zoo z = zoo_begin(se ? "se_resnet" : "resnet", mode);
-    Val x = zoo_unary(&z, OP_RELU, zoo_conv_bn(&z, zoo_image(&z, n, 3, size), width, 3, 1));
+    Val x = zoo_unary(&z, OP_RELU, zoo_conv_bn(&z, zoo_wide_image(&z, n, 3, size), width, 3, 1));
     for (int s = 0; s < stages; s++) {
         for (int i = 0; i < blocks; i++) x = zoo_basic(&z, x, width << s, s > 0 && i == 0 ? 2 : 1, se);
     }
@@ -120,7 +125,7 @@ static inline Graph *zoo_resnet(Mode mode, int64_t n, int64_t width, int64_t siz
 
 static inline Graph *zoo_preact_resnet(Mode mode, bool se) {
     Zoo z = zoo_begin("preact", mode);
-    Val x = zoo_conv(&z, zoo_image(&z, 2, 3, 6), 4, 3, 1, false);
+    Val x = zoo_conv(&z, zoo_wide_image(&z, 2, 3, 6), 4, 3, 1, false);
     x = zoo_preact(&z, x, 4, 1, se);
     x = zoo_preact(&z, x, 6, 2, se);
     x = zoo_preact(&z, x, 6, 1, se);
@@ -131,7 +136,7 @@ static inline Graph *zoo_preact_resnet(Mode mode, bool se) {
 /* Biased convolutions before batch norm, pools, other activations, concatenation. */
 static inline Graph *zoo_mixed(Mode mode) {
     Zoo z = zoo_begin("mixed", mode);
-    Val x = zoo_batch_norm(&z, zoo_conv(&z, zoo_image(&z, 2, 2, 8), 4, 3, 1, true));
+    Val x = zoo_batch_norm(&z, zoo_conv(&z, zoo_wide_image(&z, 2, 2, 8), 4, 3, 1, true));
     x = zoo_unary(&z, OP_HARD_SWISH, x);
     Attrs pool = {.window = {.kernel = {2, 2}, .stride = {2, 2}, .dilation = {1, 1}, .groups = 1}};
     x = zoo_op(&z, OP_MAX_POOL, "pool", &x, 1, pool);
@@ -147,7 +152,7 @@ static inline Graph *zoo_mixed(Mode mode) {
 /* As in the replication with Keras: biased convolutions before batch norm, the gate on the shortcut; dropout at the end. */
 static inline Graph *zoo_biased(Mode mode) {
     Zoo z = zoo_begin("biased", mode);
-    Val x = zoo_unary(&z, OP_RELU, zoo_batch_norm(&z, zoo_conv(&z, zoo_image(&z, 2, 3, 6), 4, 3, 1, true)));
+    Val x = zoo_unary(&z, OP_RELU, zoo_batch_norm(&z, zoo_conv(&z, zoo_wide_image(&z, 2, 3, 6), 4, 3, 1, true)));
     for (int i = 0; i < 2; i++) {
         int64_t filters = i ? 6 : 4;
         Val y = zoo_unary(&z, OP_RELU, zoo_batch_norm(&z, zoo_conv(&z, x, filters, 3, 1 + i, true)));
@@ -162,7 +167,7 @@ static inline Graph *zoo_biased(Mode mode) {
 /* Nothing but an activation between convolutions; the gate on the shortcut. */
 static inline Graph *zoo_plain(Mode mode) {
     Zoo z = zoo_begin("plain", mode);
-    Val x = zoo_unary(&z, OP_RELU, zoo_conv(&z, zoo_image(&z, 2, 3, 5), 4, 3, 1, true));
+    Val x = zoo_unary(&z, OP_RELU, zoo_conv(&z, zoo_wide_image(&z, 2, 3, 5), 4, 3, 1, true));
     Val y = zoo_conv_bn(&z, x, 4, 3, 1);
     x = zoo_unary(&z, OP_RELU, zoo_binary(&z, OP_ADD, zoo_squeeze_excite(&z, x, 2), y));
     x = zoo_unary(&z, OP_RELU, zoo_conv(&z, zoo_conv(&z, x, 5, 3, 2, true), 4, 1, 1, false));

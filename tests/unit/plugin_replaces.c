@@ -1,4 +1,6 @@
-/* Takes the place of netc's cse, in training, and does nothing there. */
+/* Takes the place of netc's cse, in training, and does nothing there; and of lower, in inference, which stays required although
+ * its row does not say so. */
+#include "passes/passes.h"
 #include "passes/plugin.h"
 
 static Graph *cse(const Graph *in, PassContext *context) {
@@ -12,5 +14,6 @@ static Graph *cse(const Graph *in, PassContext *context) {
 }
 
 static const Pass passes[] = {
-    {"cse", cse, .modes = PASS_TRAIN, .accepts = PASS_ANY, .leaves = PASS_ANY, .replaces = true, .summary = "does nothing"}};
-const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, 1, NULL};
+    {"cse", cse, .modes = PASS_TRAIN, .accepts = PASS_ANY, .leaves = PASS_ANY, .replaces = true, .summary = "does nothing"},
+    {"lower", pass_lower, .modes = PASS_INFER, .accepts = PASS_ANY, .leaves = PASS_ANY, .replaces = true, .summary = "the same"}};
+const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, 2, NULL};

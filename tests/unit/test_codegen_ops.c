@@ -124,10 +124,17 @@ static void case_loss(Graph *g, Shape s, Op op) {
         out(g, op, add(g, op, args, op == OP_CROSS_ENTROPY_BWD ? 3 : 2, (Attrs){.loss.smoothing = 0.1 * smooth}, none));
 }
 
+/* Square windows, and one whose two sides have nothing in common. None holds nothing but padding. */
+static const Attrs pools[] = {{.window = {{1, 1}, {1, 1}, {0}, {1, 1}, 1}},
+                              {.window = {{2, 2}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1}},
+                              {.window = {{3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1}},
+                              {.window = {{3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1}},
+                              {.window = {{2, 3}, {1, 2}, {0, 2, 3, 2}, {3, 2}, 1}}};
+enum { POOLS = sizeof pools / sizeof pools[0] };
+
 static void case_pool(Graph *g, Shape s, Op op) {
-    static const int64_t windows[][3] = {{1, 1, 0}, {2, 2, 1}, {3, 2, 1}, {3, 1, 1}};
-    for (int i = 0; i < 4; i++) {
-        Attrs attrs = window(windows[i][0], windows[i][1], windows[i][2]);
+    for (int i = 0; i < POOLS; i++) {
+        Attrs attrs = pools[i];
         bool maximum = op == OP_MAX_POOL || op == OP_MAX_POOL_BWD, forward = op == OP_MAX_POOL || op == OP_AVG_POOL;
         ValueSpec spec = {.op = maximum ? OP_MAX_POOL : OP_AVG_POOL, .args = (Val[]){map_x(g, s)}, .nargs = 1, .attrs = attrs};
         Type y;
@@ -317,6 +324,34 @@ START_TEST(threads_do_not_change_a_bit) {
 }
 END_TEST
 
+/* Of equal scores the first wins, so a label counts only if no earlier class has as much; in any lane, beside any neighbour. */
+START_TEST(ties_are_the_first_class) {
+    static const char *const cpus[] = {"native", "x86-64-v3", "x86-64"};
+    const int64_t K = 19, N = K * K;
+    CodegenOptions options = {.cpu = cpus[_i]};
+#if defined(__x86_64__)
+    if (_i == 1 && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) return;
+#else
+    if (_i) return;
+#endif
+    Graph *g = graph_new("ties", MODE_TRAIN);
+    Val args[2] = {leaf(g, OP_INPUT, "logits", type_matrix(N, K)), labels(g, (Shape){.n = N})};
+    out(g, OP_CORRECT, add(g, OP_CORRECT, args, 2, (Attrs){0}, none));
+    Both both = {0};
+    Tensor *z = leaves_add(&both.leaves, "logits", type_matrix(N, K));
+    Tensor *y = leaves_add(&both.leaves, "labels", type_make(DT_I32, 1, (int64_t[]){N}));
+    for (int64_t n = 0; n < N; n++) { /* row a*K + b: classes a and b lead alike, and b is the label */
+        for (int64_t k = 0; k < K; k++) z->data[n * K + k] = k == n / K || k == n % K ? 2 : -1;
+        y->data[n] = (double)(n % K);
+    }
+    both_run(&both, g, &options);
+    ck_assert_double_eq(both.want[0].data[0], (double)(K * (K + 1) / 2)); /* where b is not behind a */
+    ck_assert_double_eq(both.got[0][0], both.want[0].data[0]);
+    both_free(&both);
+    graph_free(g);
+}
+END_TEST
+
 /* Rows whose label leads by 4, 8, ... 40: what is left of the gradient is as exact as elsewhere; but for z - max, whose rounding
  * e to the power of it turns into a relative error. */
 START_TEST(confident_rows) {
@@ -498,6 +533,7 @@ int main(void) {
     tcase_add_loop_test(tests, agrees_with_fewer_lanes, 3, 5);
     tcase_add_test(tests, large_dense);
     tcase_add_loop_test(tests, threads_do_not_change_a_bit, 0, 2);
+    tcase_add_loop_test(tests, ties_are_the_first_class, 0, 3);
     tcase_add_loop_test(tests, confident_rows, 0, 6);
     tcase_add_loop_test(tests, nan_and_infinity, 0, OP_COUNT);
     tcase_add_test(tests, bf16_is_the_nearest);

@@ -60,7 +60,9 @@ static const RtOptimizer optimizers[] = {
     {.kind = RT_ADAM, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .decay_bn = true},
     {.kind = RT_ADAM, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-6, .weight_decay = 0.02},
     {.kind = RT_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.05},
+    {.kind = RT_ADAM, .beta1 = 0.9, .beta2 = 0.99, .eps = 0.25}, /* so large that it shows where it is added */
 };
+enum { OPTIMIZERS = sizeof optimizers / sizeof *optimizers };
 
 /* One parameter element through one step, as PyTorch documents the algorithms. */
 static void reference_step(const RtOptimizer *o, bool decays, const RtStepEnv *env, double g, double *p, double *m, double *v) {
@@ -127,6 +129,26 @@ START_TEST(optimizer_follows_pytorch) {
     }
     free(want);
     stop(&r);
+    graph_free(g);
+}
+END_TEST
+
+/* A kernel's name is a hash of what decides its code, and is its name in the cache: no two of these may have one. The
+ * second and the third differ in nesterov alone. */
+START_TEST(optimizers_have_kernels_of_their_own) {
+    Graph *g = optimizer_graph();
+    Running r[OPTIMIZERS];
+    RtRecipe recipe[OPTIMIZERS];
+    for (int i = 0; i < OPTIMIZERS; i++) {
+        recipe[i] = (RtRecipe){.optimizer = optimizers[i]};
+        recipe[i].optimizer.decay_bn = false; /* of all */
+        r[i] = start(&(CodegenInput){.name = "optimizer", .train = g, .recipe = &recipe[i], .recipe_text = ""});
+        for (int k = 0; k < i; k++) {
+            const char *a = r[i].program->apply_update.calls[0].name, *b = r[k].program->apply_update.calls[0].name;
+            ck_assert_msg(strcmp(a, b), "optimisers %d and %d have the one kernel %s", k, i, a);
+        }
+    }
+    for (int i = 0; i < OPTIMIZERS; i++) stop(&r[i]);
     graph_free(g);
 }
 END_TEST
@@ -378,7 +400,8 @@ END_TEST
 int main(void) {
     TCase *tests = tcase_create("program");
     tcase_set_timeout(tests, 60);
-    tcase_add_loop_test(tests, optimizer_follows_pytorch, 0, (int)(sizeof optimizers / sizeof optimizers[0]));
+    tcase_add_loop_test(tests, optimizer_follows_pytorch, 0, OPTIMIZERS);
+    tcase_add_test(tests, optimizers_have_kernels_of_their_own);
     tcase_add_test(tests, decay_follows_recipe);
     tcase_add_test(tests, initial_distributions);
     tcase_add_test(tests, state_is_read_before_it_is_written);

@@ -35,6 +35,7 @@ static void damage_output_unknown(Graph *g) { g->output[2].name = "variance"; }
 static void damage_output_not_state(Graph *g) { g->output[2].name = "w"; }
 static void damage_output_not_param(Graph *g) { g->output[3].name = "mean"; }
 static void damage_gradient_type(Graph *g) { g->output[3].value = 5; }
+static void damage_gradient_shape(Graph *g) { g->output[3].value = 0; }
 static void damage_output_twice(Graph *g) { graph_output(g, OUT_LOSS, 6, NULL); }
 static void damage_state_twice(Graph *g) { graph_output(g, OUT_STATE, 5, "mean"); }
 
@@ -73,6 +74,7 @@ static const struct {
     {damage_output_not_state, "the output 'state' names \"w\", but there is no such state"},
     {damage_output_not_param, "the output 'grad' names \"mean\", but there is no such parameter or input"},
     {damage_gradient_type, "the output 'grad' \"w\" must be f32[4,3,3,3], found f32[4]"},
+    {damage_gradient_shape, "the output 'grad' \"w\" must be f32[4,3,3,3], found f32[2,3,8,8]"},
     {damage_output_twice, "the output 'loss' is given twice"},
     {damage_state_twice, "the output 'state' \"mean\" is given twice"},
     {damage_leaf_name, "%1: param: needs a name"},

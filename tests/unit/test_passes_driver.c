@@ -463,6 +463,11 @@ START_TEST(loaded_pass_replaces) {
         free(message);
         free(text);
     }
+    text = run_text(&(PassOptions){.load = load, .nload = 1, .pipeline = "-lower", .bisect_limit = -1}, MODE_INFER, &message,
+                    &result);
+    ck_assert_ptr_null(text);
+    ck_assert_str_eq(message, "error: the pass 'lower' is required and cannot be left out\n");
+    free(message);
     const char *twice[] = {PASS_DOUBLE, PASS_DOUBLE};
     text = run_text(&(PassOptions){.load = twice, .nload = 2, .bisect_limit = -1}, MODE_TRAIN, &message, &result);
     ck_assert_ptr_null(text);

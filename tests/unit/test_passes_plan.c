@@ -167,6 +167,8 @@ static Graph *random_graph(uint32_t seed) {
         }
         if (random_below(seed, 8 * i + 7, 4) == 0) zoo_unary(&z, OP_IMAGE_SUM, v);
     }
+    for (uint32_t i = 0; i < 3; i++) /* outputs that are made early and must last */
+        graph_output(z.g, OUT_GRAD, known[random_below(seed, 990 + i, count)], "image");
     graph_output(z.g, OUT_LOGITS, zoo_unary(&z, OP_IMAGE_SUM, known[random_below(seed, 997, count)]), NULL);
     return z.g;
 }

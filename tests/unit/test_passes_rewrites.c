@@ -21,7 +21,7 @@ static Val spread_and_pooled(Zoo *z, Val gate, Val like) {
 /* Groups, the parameter-free shortcut, a softmax, constants on either side, and much that changes nothing. */
 static Graph *odd(Mode mode) {
     Zoo z = zoo_begin("odd", mode);
-    Val x = zoo_image(&z, 2, 4, 7);
+    Val x = zoo_wide_image(&z, 2, 4, 7);
     int64_t dim[] = {6, 2, 3, 3};
     Val w = zoo_leaf(&z, OP_PARAM, "conv.weight", type_make(DT_F32, 4, dim), true);
     Attrs a = {.window = {.kernel = {3, 3}, .stride = {2, 2}, .pad = {1, 0, 1, 2}, .dilation = {1, 1}, .groups = 2}};

@@ -46,6 +46,27 @@ START_TEST(order) {
 }
 END_TEST
 
+/* The order is a function of the seed and the epoch, drawn from a stream that nothing else draws from: the same in every version.
+ */
+START_TEST(order_is_drawn_from_its_own_stream) {
+    enum { N = 100 };
+    uint32_t found[N], expected[N];
+    for (int64_t epoch = 0; epoch < 3; epoch++) {
+        rt_epoch_order(found, N, true, 7, epoch);
+        for (uint32_t i = 0; i < N; i++) expected[i] = i;
+        for (uint32_t i = N - 1; i > 0; i--) { /* Fisher and Yates, from the end */
+            uint32_t k = (uint32_t)(rt_uniform(7, RT_STREAM_SHUFFLE, (uint64_t)epoch, i) * (i + 1)), last = expected[i];
+            expected[i] = expected[k];
+            expected[k] = last;
+        }
+        ck_assert_mem_eq(found, expected, sizeof found);
+    }
+    static const uint32_t streams[] = {RT_STREAM_INIT, RT_STREAM_SHUFFLE, RT_STREAM_AUGMENT, RT_STREAM_SYNTHETIC};
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < i; k++) ck_assert_uint_ne(streams[i], streams[k]);
+}
+END_TEST
+
 START_TEST(normalisation) {
     RtData d = small_data();
     float out[FLOATS];
@@ -177,6 +198,67 @@ START_TEST(batches) {
 }
 END_TEST
 
+/* An image is cropped elsewhere in the next epoch, by the definition of its key. */
+START_TEST(another_crop_in_every_epoch) {
+    RtData d = small_data();
+    RtRecipe recipe = {.naugment = 1, .augment = {{RT_AUGMENT_PAD_CROP, 2}}};
+    RtNormalizer plain = rt_normalizer(&d, RT_NORMALIZE_NONE);
+    RtError error;
+    float images[BATCH * FLOATS], expected[FLOATS];
+    int32_t labels[BATCH];
+    uint8_t work[2 * FLOATS], first[IMAGES][FLOATS] = {{0}};
+    int moved = 0;
+    RtLoader *l = rt_loader_new(&d, &recipe, BATCH, 3, 0, 0, &error);
+    for (int b = 0; b < 2 * (IMAGES / BATCH); b++) { /* not shuffled: the same images in each epoch */
+        uint64_t epoch = (uint64_t)b / (IMAGES / BATCH);
+        rt_loader_next(l, images, labels);
+        for (int i = 0; i < BATCH; i++) {
+            const uint8_t *pixels = d.train_images + labels[i] * FLOATS;
+            rt_augment_image(&recipe, &d, 3, epoch << 32 | (uint64_t)labels[i], &pixels, work, NULL);
+            rt_normalize_image(&plain, &d, pixels, expected);
+            ck_assert_mem_eq(images + i * FLOATS, expected, sizeof expected);
+            if (epoch)
+                moved += memcmp(first[labels[i]], pixels, FLOATS) != 0;
+            else
+                memcpy(first[labels[i]], pixels, FLOATS);
+        }
+    }
+    ck_assert_int_gt(moved, 40); /* of 48; 24 in 25 */
+    rt_loader_free(l);
+    free(d.train_images), free(d.train_labels);
+}
+END_TEST
+
+/* Just the square, clipped at the border: as many zeros as its sides say. */
+START_TEST(cutout_blanks_its_square) {
+    enum { CUT = 3 };
+    RtData d = small_data();
+    RtRecipe recipe = {.naugment = 1, .augment = {{RT_AUGMENT_CUTOUT, CUT}}};
+    RtError error;
+    float images[BATCH * FLOATS];
+    int32_t labels[BATCH];
+    memset(d.train_images, 255, IMAGES * FLOATS);
+    RtLoader *l = rt_loader_new(&d, &recipe, BATCH, 3, 0, 0, &error);
+    rt_loader_next(l, images, labels);
+    int whole = 0;
+    for (int i = 0; i < BATCH; i++) {
+        const uint8_t *pixels = d.train_images;
+        uint8_t work[2 * FLOATS];
+        RtRectangle cut[RT_MAX_AUGMENT];
+        ck_assert_int_eq(rt_augment_image(&recipe, &d, 3, (uint64_t)labels[i], &pixels, work, cut), 1);
+        for (int k = 0; k < FLOATS; k++) {
+            int y = k / SIDE % SIDE, x = k % SIDE;
+            bool inside = y >= cut->y0 && y < cut->y1 && x >= cut->x0 && x < cut->x1;
+            ck_assert_float_eq(images[i * FLOATS + k], inside ? 0 : 1);
+        }
+        whole += cut->y1 - cut->y0 == CUT && cut->x1 - cut->x0 == CUT;
+    }
+    ck_assert_int_gt(whole, 0);
+    rt_loader_free(l);
+    free(d.train_images), free(d.train_labels);
+}
+END_TEST
+
 START_TEST(file_order) {
     RtData d = small_data();
     RtRecipe recipe = {.normalize = RT_NORMALIZE_NONE};
@@ -213,9 +295,12 @@ END_TEST
 int main(void) {
     TCase *cases = tcase_create("loader");
     tcase_add_test(cases, order);
+    tcase_add_test(cases, order_is_drawn_from_its_own_stream);
     tcase_add_test(cases, normalisation);
     tcase_add_test(cases, augmentations);
     tcase_add_test(cases, batches);
+    tcase_add_test(cases, another_crop_in_every_epoch);
+    tcase_add_test(cases, cutout_blanks_its_square);
     tcase_add_test(cases, file_order);
     tcase_add_test(cases, cutout_is_the_mean);
     return run_cases("runtime/loader", cases);

@@ -216,8 +216,12 @@ START_TEST(impossible_programs) {
     Softmax x;
     softmax_program(&x, 8, 3, 8, 8, 10);
     RtProgram bad = x.program;
-    bad.abi_version = 99;
-    refuse(&bad, "version 99");
+    static const uint32_t versions[] = {0, RT_ABI_VERSION - 1, RT_ABI_VERSION + 1, 99}; /* older ones too */
+    for (int i = 0; i < 4; i++) {
+        char says[32];
+        snprintf(says, sizeof says, "version %u,", bad.abi_version = versions[i]);
+        refuse(&bad, says);
+    }
     bad = x.program;
     bad.arena_bytes = UINT64_MAX / 2;
     refuse(&bad, "out of memory");

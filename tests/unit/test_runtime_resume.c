@@ -200,6 +200,13 @@ START_TEST(older_checkpoint) {
     spill(path, file, length);
     ck_assert_msg(second_half(&x, directory, &data, (RtTrainOptions){0}, &error) == RT_OK, "%s", error.text);
     ck_assert_str_eq(said, "");
+    char *index = memmem(file, length, "\"batch_index\":\"15\"", 18);
+    ck_assert_ptr_nonnull(index);
+    index[16] = '4'; /* the 15th step of an epoch is not its 14th batch, whatever the batch size */
+    spill(path, file, length);
+    ck_assert_int_eq(second_half(&x, directory, &data, (RtTrainOptions){0}, &error), RT_INPUT);
+    ck_assert_msg(strstr(error.text, "step 15 is not batch 14 of epoch 0"), "%s", error.text);
+    index[16] = '5';
     spill(path, file, length);
     softmax_program(&x, 96, 3, 8, 8, 10); /* 10 batches an epoch: the 15th is no batch of epoch 0 */
     x.program.recipe.epochs = 4;

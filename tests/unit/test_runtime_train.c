@@ -2,6 +2,7 @@
  * divergence, evaluation. What happens to files that cannot be written or read: test_runtime_checkpoint.c. */
 #include "run_cases.h"
 #include "runtime/json.h"
+#include "runtime/safetensors.h"
 #include "runtime_softmax.h"
 #include <malloc.h>
 #include <signal.h>
@@ -148,6 +149,84 @@ START_TEST(same_bits_on_any_number_of_threads) {
     ck_assert_str_ne(final_sha(one), final_sha(more));
     directory_free(one);
     directory_free(more);
+}
+END_TEST
+
+/* Tensor `name` of a file, all 1920 numbers of it. */
+static void read_weights(const char *directory, const char *file, const char *name, float *out) {
+    StFile f;
+    RtError error = {{0}};
+    char *path = strdup(path_in(directory, file));
+    ck_assert_msg(st_open(path, &f, &error) == RT_OK, "%s", error.text);
+    const StTensor *tensor = st_find(&f, name);
+    ck_assert_msg(tensor && tensor->end - tensor->begin == 1920 * 4, "%s has no tensor '%s' of 1920 numbers", file, name);
+    ck_assert(st_read(&f, tensor, out));
+    st_close(&f);
+    free(path);
+}
+
+/* The averages begin as the first weights are, and follow them: a_1 = 0.75 w_0 + 0.25 w_1. They are what is evaluated and what
+ * best.safetensors holds; training goes on with the weights. */
+START_TEST(averages_of_the_weights) {
+    static float initial[1920], first[1920], average[1920], second[1920], next[1920], best[1920];
+    char *directory = directory_new();
+    Softmax x;
+    RtError error;
+    RtEvalResult trained;
+    static Line lines[MAX_LINES];
+    small_program(&x);
+    x.program.recipe.ema = 0.75;
+    softmax_optimizer(&x, RT_SGD, 0.5); /* so large a step that the averages' loss is another */
+    Bench b = bench_new(&x, 1);
+    rt_machine_init_params(b.machine, 11);
+    rt_tensor_unpack(&x.program, &x.params[0], rt_machine_space(b.machine, RT_PARAMS), initial);
+    Run o = options_for(directory, 1);
+    ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_OK);
+    ck_assert_int_eq(rt_evaluate(b.machine, &data, true, &trained, &error), RT_OK);
+    read_weights(directory, "last.safetensors", "dense.weight", first);
+    read_weights(directory, "last.safetensors", "ema.dense.weight", average);
+    read_weights(directory, "best.safetensors", "dense.weight", best);
+    for (int i = 0; i < 1920; i++) ck_assert_float_eq_tol(average[i], 0.75f * initial[i] + 0.25f * first[i], 1e-6);
+    ck_assert_mem_ne(first, initial, sizeof first);
+    ck_assert_mem_eq(best, average, sizeof best);
+    int n = read_metrics(directory, lines);
+    ck_assert_msg(fabs(lines[n - 1].test_loss - trained.loss) > 0.01 * trained.loss, "the trained weights were evaluated");
+    o.options.resume = true;
+    o.options.max_steps = 2;
+    train_well(&x, 1, &o);
+    read_weights(directory, "last.safetensors", "dense.weight", second);
+    read_weights(directory, "last.safetensors", "ema.dense.weight", next);
+    for (int i = 0; i < 1920; i++) ck_assert_float_eq_tol(next[i], 0.75f * average[i] + 0.25f * second[i], 1e-6);
+    bench_free(&b);
+    directory_free(directory);
+}
+END_TEST
+
+/* Weights that stay as they are get the same images in every epoch: accuracy and loss of each are those of an evaluation. */
+START_TEST(epochs_count_for_themselves) {
+    static Line lines[MAX_LINES];
+    char *directory = directory_new();
+    Softmax x;
+    RtError error;
+    RtEvalResult all;
+    small_program(&x);
+    x.program.recipe.naugment = 0;
+    x.program.recipe.shuffle = false;
+    softmax_optimizer(&x, RT_SGD, 0);
+    Bench b = bench_new(&x, 2);
+    Run o = options_for(directory, 0);
+    ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_OK);
+    RtData whole = data;
+    whole.ntrain = PER_EPOCH * BATCH; /* without the rest that no batch takes */
+    ck_assert_int_eq(rt_evaluate(b.machine, &whole, false, &all, &error), RT_OK);
+    ck_assert(all.accuracy > 0 && all.accuracy < 1);
+    int n = read_metrics(directory, lines);
+    for (int i = PER_EPOCH; i < n; i += PER_EPOCH + 1) {
+        ck_assert_double_eq_tol(lines[i].train_accuracy, all.accuracy, 1e-7);
+        ck_assert_double_eq_tol(lines[i].loss, all.loss, 1e-4);
+    }
+    bench_free(&b);
+    directory_free(directory);
 }
 END_TEST
 
@@ -419,6 +498,8 @@ int main(void) {
     tcase_add_test(cases, learns_and_reports);
     tcase_add_loop_test(cases, same_bits_on_any_number_of_threads, 0, 3);
     tcase_add_loop_test(cases, resuming_changes_nothing, 0, 3);
+    tcase_add_test(cases, averages_of_the_weights);
+    tcase_add_test(cases, epochs_count_for_themselves);
     tcase_add_test(cases, metrics_are_not_repeated);
     tcase_add_loop_test(cases, signals_save_a_checkpoint, 0, 2);
     tcase_add_loop_test(cases, divergence_keeps_the_checkpoint, 0, 2);
