@@ -9,6 +9,9 @@
 #include "codegen/conv/winograd/winograd.h"
 #include "codegen/emit/pieces.h"
 
+/* Of a core. What one of the two kernels keeps there fits more often than what both do. */
+enum { CACHE_BYTES = 7 << 18 };
+
 static const void *plan(Arena *arena, const ConvProblem *data, const ConvProblem *weights, const ConvChoice *choice) {
     const ConvShape *s = &weights->s;
     if (!wino_applies(data) || !wino_weights_applies(weights) || s->in_blocks != s->out_blocks || !wino_block_fits(choice))
@@ -31,9 +34,13 @@ static uint32_t candidates(const ConvProblem *data, const void *own, ConvChoice 
 static ConvWork work(const ConvProblem *data, const ConvProblem *weights, const void *plan) {
     const WinoPair *p = plan;
     ConvWork w = wino_work(data, &p->data), more = wino_weights_work(weights, &p->weights);
+    double tiles = (double)(weights->s.N * p->data.tiles.tile_rows * p->data.tiles.tile_columns);
     w.fma_cycles += more.fma_cycles;
     w.transforms += more.transforms;
     w.copied += more.copied - 2 * (double)(weights->s.N * p->weights.partials.bands) * (double)p->weights.partials.dy.bytes;
+    double filters = (double)p->data.filter_bytes + (double)wino_sum_bytes(&weights->s); /* read, and added to, for each block */
+    if ((double)p->data.filter_bytes + (double)p->weights.scratch_bytes > CACHE_BYTES)
+        w.copied += filters * tiles / (double)p->data.tiles.block;
     return w;
 }
 

@@ -12,6 +12,9 @@ typedef struct WideGradient {
     int64_t unroll;
 } WideGradient;
 
+/* Is a filter's sum that of one point and one chunk? */
+static bool sum_is_whole(const WideTiles *t) { return t->chunks == 1 && t->form->side == t->form->filters; }
+
 /* Adds the chunk's gradient of the piece's filters, in the transformed domain: [filter][in block of the piece][i][column][V]. */
 static void add_chunk(const WideGradient *s) {
     Emitter *e = s->k->e;
@@ -33,6 +36,7 @@ static void add_chunk(const WideGradient *s) {
     for (int64_t u = 0; u < s->unroll; u++) {
         LLVMValueRef at = emit_offset(e, tile.iv, V, emit_int(e, u * V));
         LLVMValueRef xt = emit_address(e, x, at), dt = emit_address(e, dy, at);
+        emit_prefetch(e, xt, emit_int(e, p->x.plane), 3); /* the next point's, which come from the last cache */
         for (int64_t j = 0; j < p->columns; j++) column[j] = emit_load(e, dt, emit_int(e, j * tiles * V));
         for (int64_t r = 0; r < rows; r++) {
             LLVMValueRef splat = emit_load_splat(e, xt, emit_int(e, r));
@@ -44,8 +48,10 @@ static void add_chunk(const WideGradient *s) {
     LLVMValueRef to = emit_address(e, e->scratch,
                                    emit_offset(e, wide_filter_of(e, p->tiles.form, point.iv), wide_gradient_plane(p),
                                                emit_mul_int(e, emit_offset(e, ib, V, row.iv), p->columns * V)));
-    for (int64_t i = 0; i < n; i++)
-        emit_store(e, emit_add(e, emit_load(e, to, emit_int(e, i * V)), tile.carry[i]), to, emit_int(e, i * V));
+    for (int64_t i = 0; i < n; i++) {
+        LLVMValueRef at = emit_int(e, i * V);
+        emit_store(e, sum_is_whole(&p->tiles) ? tile.carry[i] : emit_add(e, emit_load(e, to, at), tile.carry[i]), to, at);
+    }
     loop_end(e, &row, NULL);
     loop_end(e, &point, NULL);
     loop_end(e, &block, NULL);
@@ -80,7 +86,8 @@ static void emit_gradient(ConvKernel *k, const WideWeightsPlan *p) {
     s.first = emit_mul_int(e, LLVMBuildURem(e->b, e->piece, emit_int(e, parts), ""), p->part);
     s.end = emit_min_int(e, emit_add_int(e, s.first, emit_int(e, p->part)), emit_int(e, blocks));
     LLVMValueRef channels = LLVMBuildUDiv(e->b, s.group, emit_int(e, p->s.out_blocks / p->s.groups / p->columns), "");
-    weights_clear(k, e->scratch, emit_int(e, 0), emit_int(e, wide_filters(t->form) * wide_gradient_plane(p)));
+    if (!sum_is_whole(t))
+        weights_clear(k, e->scratch, emit_int(e, 0), emit_int(e, wide_filters(t->form) * wide_gradient_plane(p)));
     LLVMValueRef workspace = emit_buffer(e, k->workspace_buffer);
     Loop chunk = loop_begin(e, emit_int(e, 0), emit_int(e, t->chunks), 1, 0, NULL);
     LLVMValueRef in = emit_mul_int(e, channels, blocks * t->tiles * e->V);

@@ -88,7 +88,7 @@ static void multiply(const Wide *s) {
     LLVMValueRef begun = LLVMBuildICmp(e->b, LLVMIntNE, s->first, emit_int(e, 0), "");
     Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, p->tiles.points), 1, 0, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, p->tiles.tiles), p->tile_rows, 0, NULL);
-    LLVMValueRef w = emit_address(e, s->planes, emit_offset(e, point.iv, p->in.plane, emit_mul_int(e, row.iv, V)));
+    LLVMValueRef w = emit_address(e, s->planes, emit_offset(e, point.iv, p->in.plane, emit_mul_int(e, row.iv, p->in.blocks * V)));
     LLVMValueRef filter = wide_filter_of(e, p->tiles.form, point.iv);
     LLVMValueRef u = emit_address(e, s->filters, emit_mul_int(e, filter, wide_filter_plane(p)));
     LLVMValueRef m = emit_address(e, s->sums, emit_offset(e, point.iv, wide_sum_plane(p), emit_mul_int(e, row.iv, V))),
@@ -102,8 +102,12 @@ static void multiply(const Wide *s) {
     Loop block = loop_begin(e, s->first, s->end, 1, (int)n, acc);
     LLVMValueRef next[LOOP_MAX_CARRY];
     for (int64_t i = 0; i < n; i++) next[i] = block.carry[i];
-    multiply_block(s, emit_address(e, w, emit_mul_int(e, block.iv, p->tiles.tiles * V)),
-                   emit_address(e, u, emit_mul_int(e, LLVMBuildSub(e->b, block.iv, s->first, ""), V * p->columns * V)), next);
+    LLVMValueRef at = emit_address(e, w, emit_mul_int(e, block.iv, p->tile_rows * V));
+    /* The next register tile's tiles, which come from the last cache, behind this one's. */
+    for (int64_t r = 0; r < p->tile_rows * V; r += min_i64(V, 16))
+        emit_prefetch(e, at, emit_int(e, p->in.blocks * p->tile_rows * V + r), 3);
+    multiply_block(s, at, emit_address(e, u, emit_mul_int(e, LLVMBuildSub(e->b, block.iv, s->first, ""), V * p->columns * V)),
+                   next);
     loop_end(e, &block, next);
     for (int64_t i = 0; i < n; i++)
         emit_store(e, block.carry[i], m, emit_int(e, (i % p->columns * p->tiles.tiles + i / p->columns) * V));
@@ -172,7 +176,7 @@ static void emit_wide(ConvKernel *k, const WidePlan *p) {
     if (p->part == blocks) transform_filters(&s); /* once for all chunks */
     Loop chunk = loop_begin(e, at.lo, at.hi, 1, 0, NULL);
     s.chunk = chunk.iv;
-    LLVMValueRef in = emit_mul_int(e, s.channels, blocks * p->tiles.tiles * e->V);
+    LLVMValueRef in = emit_mul_int(e, s.channels, blocks * p->tile_rows * e->V);
     s.planes = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_offset(e, chunk.iv, p->tiles.points * p->in.plane, in));
     if (p->part == blocks) {
         multiply(&s);

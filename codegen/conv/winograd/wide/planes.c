@@ -58,9 +58,10 @@ WideTiles wide_tiles(const ConvProblem *p, int64_t most) {
     return t;
 }
 
-WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, const WideTiles *tiles, uint64_t offset) {
+WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, const WideTiles *tiles, int64_t group,
+                       uint64_t offset) {
     const WideForm *form = tiles->form;
-    WidePlanes p = {.gradient = gradient, .operand = operand, .offset = offset};
+    WidePlanes p = {.gradient = gradient, .operand = operand, .group = group, .offset = offset};
     p.first = gradient ? 0 : form->first;
     p.reach = gradient ? form->out : form->reach;
     p.advance = gradient ? form->out : form->advance;
@@ -104,7 +105,10 @@ static void transform_image(ConvKernel *k, const WideTiles *tiles, const WidePla
                                   emit_offset(e, column.iv, p->advance * e->V, emit_int(e, corner)));
     LLVMValueRef tile = emit_offset(e, emit_offset(e, image, tiles->rows, row.iv), tiles->columns, column.iv);
     LLVMValueRef src = emit_address(e, staged, at);
-    LLVMValueRef dst = emit_address(e, planes, emit_mul_int(e, emit_offset(e, block.iv, tiles->tiles, tile), e->V));
+    LLVMValueRef group = LLVMBuildUDiv(e->b, tile, emit_int(e, p->group), "");
+    LLVMValueRef in_group = LLVMBuildURem(e->b, tile, emit_int(e, p->group), "");
+    LLVMValueRef to = emit_offset(e, emit_offset(e, group, p->blocks, block.iv), p->group, in_group);
+    LLVMValueRef dst = emit_address(e, planes, emit_mul_int(e, to, e->V));
     (p->gradient ? tiles->form->gradient : tiles->form->input)(e, src, p->stage.row_stride, dst, p->plane);
     loop_end(e, &column, NULL);
     loop_end(e, &row, NULL);

@@ -46,7 +46,7 @@ WidePlan wide_plan(const ConvProblem *problem) {
     p.tiles = wide_tiles(problem, SUM_BYTES / (max_i64(WINO_POINTS, form->side * form->side) * p.columns * V * F));
     p.tile_rows = rows_of(p.tiles.tiles, accumulators / p.columns);
     p.tiles.tiles = divide_up(p.tiles.tiles, p.tile_rows) * p.tile_rows;
-    p.in = wide_planes(problem, 0, false, &p.tiles, 0);
+    p.in = wide_planes(problem, 0, false, &p.tiles, p.tile_rows, 0);
     p.part = max_i64(1, min_i64(c->group_in_blocks, FILTER_BYTES / (wide_filters(form) * V * p.columns * V * F)));
     p.part = divide_up(c->group_in_blocks, divide_up(c->group_in_blocks, p.part));
     p.splits = min_i64(p.tiles.chunks, divide_up(MIN_PIECES, c->out_blocks / p.columns));
@@ -59,8 +59,8 @@ WideWeightsPlan wide_weights_plan(const ConvProblem *problem) {
     WideWeightsPlan p = {.s = problem->s};
     const ConvShape *s = &p.s;
     p.tiles = wide_tiles(problem, GRADIENT_TILES);
-    p.x = wide_planes(problem, 0, false, &p.tiles, 0);
-    p.dy = wide_planes(problem, 1, true, &p.tiles, p.x.bytes);
+    p.x = wide_planes(problem, 0, false, &p.tiles, p.tiles.tiles, 0);
+    p.dy = wide_planes(problem, 1, true, &p.tiles, p.tiles.tiles, p.x.bytes);
     p.columns = divide_up(s->O / s->groups, s->V) % 2 == 0 ? 2 : 1;
     p.part = min_i64(wide_group_blocks(s), GRADIENT_BLOCKS);
     p.workspace = p.x.bytes + p.dy.bytes;

@@ -6,7 +6,7 @@
  * filters where it uses them, a part of the input channels at a time, and multiplies them with all the tiles. No transformed
  * filter ever goes to memory.
  *
- *     transform ─► planes [chunk of images][point][in block][tile][V]           a piece an image
+ *     transform ─► planes [chunk of images][point][tiles][in block][tile][V]    a piece an image
  *     multiply  ─► U of a few output blocks in L2, sums in L2, transform back, finish      a piece a few output blocks
  *
  * The gradient of the filters likewise: a piece owns some filters, sums over the tiles of the whole batch, and transforms back:
@@ -56,6 +56,7 @@ typedef struct WidePlanes {
     int operand;
     int64_t blocks;                /* channel blocks */
     int64_t plane;                 /* floats from one point to the next */
+    int64_t group;                 /* tiles that lie together: a point is [tile / group][block][tile % group][V] */
     int64_t first, reach, advance; /* along an axis, as the form's */
     StagePlan stage;               /* of all blocks; scratch holds one */
     uint64_t bytes, offset;        /* in the workspace */
@@ -66,7 +67,8 @@ const WideForm *wide_form(const ConvProblem *p);
 /* Chunks of at most `most` tiles where an image has no more. */
 WideTiles wide_tiles(const ConvProblem *p, int64_t most);
 LLVMValueRef wide_filter_of(Emitter *e, const WideForm *form, LLVMValueRef point);
-WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, const WideTiles *tiles, uint64_t offset);
+WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, const WideTiles *tiles, int64_t group,
+                       uint64_t offset);
 LLVMValueRef wide_chunk_images(Emitter *e, const WideTiles *t, LLVMValueRef chunk);
 void wide_lower_planes(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p);
 
