@@ -21,7 +21,9 @@ typedef struct DirectPlan {
 typedef struct DirectWeights {
     WeightsPlan w;
     int64_t slab_rows; /* whose operands fit L1 */
+    int64_t blocks;    /* of the output, in a register tile: two where filters are 1x1, so that a broadcast serves both */
 } DirectWeights;
+enum { WEIGHTS_BLOCKS = 2 };
 typedef struct DirectPair {
     DirectPlan data;
     DirectWeights weights; /* its dY lies as data stages it */

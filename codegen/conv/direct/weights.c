@@ -21,7 +21,9 @@ enum { SLAB_BYTES = 40 * 1024 };
 DirectWeights direct_weights_plan(const ConvProblem *problem) {
     DirectWeights p = {weights_plan(problem, &(WeightsWay){.pair = direct_pair(problem), .stage_bytes = STAGE_BOTH_BYTES}), 0};
     const ConvShape *s = &problem->s;
-    int64_t slab_row = (s->stride[0] * weights_columns(s) + s->out[1]) * s->V * (int64_t)sizeof(float);
+    p.blocks =
+        s->kernel[0] * s->kernel[1] == 1 && p.w.pair == 1 && s->O / s->groups % (WEIGHTS_BLOCKS * s->V) == 0 ? WEIGHTS_BLOCKS : 1;
+    int64_t slab_row = (s->stride[0] * weights_columns(s) + p.blocks * s->out[1]) * s->V * (int64_t)sizeof(float);
     int64_t slab = max_i64(1, min_i64(p.w.band_rows, SLAB_BYTES / slab_row));
     p.slab_rows = divide_up(p.w.band_rows, divide_up(p.w.band_rows, slab));
     return p;
@@ -31,10 +33,10 @@ DirectWeights direct_weights_plan(const ConvProblem *problem) {
 typedef struct Gradient {
     ConvKernel *k;
     const WeightsPlan *p;
-    int64_t slab_rows;
+    int64_t slab_rows, blocks;   /* blocks: of the output, in a tile */
     LLVMValueRef x, dy, partial; /* staged operands at (slab row 0, blocks 0); the piece's partial gradient */
     LLVMValueRef n, slab;        /* image; first row of the slab */
-    LLVMValueRef rows, ob;       /* rows of the slab; output block */
+    LLVMValueRef rows, ob;       /* rows of the slab; first output block */
     LLVMValueRef group_ib, ib;   /* first input block of its group; input block in the group */
     int64_t total[3], chunk[3], size[3];
     LLVMValueRef at[3];
@@ -54,6 +56,18 @@ static LLVMValueRef multiply_add(const Gradient *d, LLVMValueRef x, int64_t elem
                                          false, LLVMInlineAsmDialectATT, false);
     LLVMValueRef args[4] = {dy, x, acc, emit_int(e, element * (int64_t)sizeof(float))};
     return LLVMBuildCall2(e->b, type, code, args, 4, "");
+}
+
+/* One pixel of a 1x1 filter: a broadcast serves all of the tile's output blocks. */
+static void tile_pixel_of_blocks(const Gradient *d, LLVMValueRef x, LLVMValueRef dy, int64_t pixel, LLVMValueRef *acc) {
+    Emitter *e = d->k->e;
+    const ConvShape *s = &d->p->s;
+    LLVMValueRef y[WEIGHTS_BLOCKS];
+    for (int64_t q = 0; q < d->blocks; q++) y[q] = emit_load(e, dy, emit_int(e, q * d->p->dy.block_stride + pixel * s->V));
+    for (int64_t c = 0; c < d->size[2]; c++) {
+        LLVMValueRef splat = emit_load_splat(e, x, emit_int(e, pixel * s->stride[1] * s->V + c));
+        for (int64_t q = 0; q < d->blocks; q++, acc++) *acc = emit_fma(e, splat, y[q], *acc);
+    }
 }
 
 /* One pixel: every accumulator of the tile. */
@@ -78,12 +92,14 @@ static void fetch_ahead(Gradient *d, LLVMValueRef row, LLVMValueRef turn, int64_
     const ConvShape *s = &p->s;
     if (p->bands > 1 || p->block_groups > 1) return;
     int64_t chunks[3], blocks = divide_up(s->I / s->groups, s->V), slabs = divide_up(s->out[0], d->slab_rows);
+    int64_t out = s->out_blocks / d->blocks;
     for (int axis = 0; axis < 3; axis++) chunks[axis] = divide_up(d->total[axis], d->chunk[axis]);
-    int64_t steps = slabs * s->out_blocks * blocks * chunks[0] * chunks[1] * chunks[2];
+    int64_t steps = slabs * out * blocks * chunks[0] * chunks[1] * chunks[2];
     bool by_row = prefetch_bursts(d->k, steps), by_turn = prefetch_bursts(d->k, steps * d->slab_rows);
     if (by_row != (row != NULL) || by_turn != (turn != NULL)) return;
     LLVMValueRef slab = LLVMBuildUDiv(e->b, d->slab, emit_int(e, d->slab_rows), "");
-    LLVMValueRef step = emit_offset(e, emit_offset(e, slab, s->out_blocks, d->ob), blocks, d->ib);
+    LLVMValueRef ob = LLVMBuildUDiv(e->b, d->ob, emit_int(e, d->blocks), "");
+    LLVMValueRef step = emit_offset(e, emit_offset(e, slab, out, ob), blocks, d->ib);
     for (int axis = 0; axis < 3; axis++)
         step = emit_offset(e, step, chunks[axis], LLVMBuildUDiv(e->b, d->at[axis], emit_int(e, d->chunk[axis]), ""));
     if (row) step = emit_offset(e, step, d->slab_rows, row), steps *= d->slab_rows;
@@ -96,8 +112,8 @@ static void emit_tile(Gradient *d) {
     Emitter *e = d->k->e;
     const ConvShape *s = &d->p->s;
     const WeightsPlan *p = d->p;
-    int n = (int)(d->size[0] * d->size[1] * d->size[2]);
-    int64_t unroll = s->out[1] % 2 == 0 && n < 16 ? 2 : 1;
+    int n = (int)(d->size[0] * d->size[1] * d->size[2] * d->blocks);
+    int64_t unroll = s->out[1] % 2 == 0 && (n < 16 || d->blocks > 1) ? 2 : 1;
     LLVMValueRef x = emit_offset(e, emit_add_int(e, d->group_ib, d->ib), p->x.block_stride, d->at[2]);
     x = emit_offset(e, d->at[0], s->dilation[0] * p->x.row_stride, x);
     x = emit_address(e, d->x, emit_offset(e, d->at[1], s->dilation[1] * s->V, x));
@@ -114,7 +130,7 @@ static void emit_tile(Gradient *d) {
     LLVMValueRef x_pixel = emit_address(e, x_row, emit_mul_int(e, column.iv, s->stride[1] * s->V));
     LLVMValueRef dy_pixel = emit_address(e, dy_row, emit_mul_int(e, column.iv, s->V));
     for (int i = 0; i < n; i++) next[i] = column.carry[i];
-    for (int64_t u = 0; u < unroll; u++) tile_pixel(d, x_pixel, dy_pixel, u, next);
+    for (int64_t u = 0; u < unroll; u++) (d->blocks > 1 ? tile_pixel_of_blocks : tile_pixel)(d, x_pixel, dy_pixel, u, next);
     loop_end(e, &column, next);
     loop_end(e, &row, column.carry);
     int64_t in_blocks = divide_up(s->I / s->groups, s->V), tap = s->V * s->V;
@@ -122,8 +138,10 @@ static void emit_tile(Gradient *d) {
     to = emit_offset(e, d->at[2], s->V, emit_mul_int(e, emit_offset(e, to, s->kernel[1], d->at[1]), tap));
     LLVMValueRef dw = emit_address(e, d->partial, to);
     for (int i = 0; i < n; i++) {
-        int64_t c = i % d->size[2], b = i / d->size[2] % d->size[1], a = i / d->size[2] / d->size[1];
-        LLVMValueRef element = emit_int(e, (a * s->kernel[1] + b) * tap + c * s->V);
+        int64_t q = i % d->blocks, tap_channel = i / d->blocks, c = tap_channel % d->size[2];
+        int64_t b = tap_channel / d->size[2] % d->size[1], a = tap_channel / d->size[2] / d->size[1];
+        int64_t filter = q * in_blocks * s->kernel[0] * s->kernel[1] + a * s->kernel[1] + b;
+        LLVMValueRef element = emit_int(e, filter * tap + c * s->V);
         emit_store(e, LLVMBuildFAdd(e->b, emit_load(e, dw, element), row.carry[i], ""), dw, element);
     }
 }
@@ -154,7 +172,8 @@ static void emit_axis(Gradient *d, int axis) {
 static void emit_block(Gradient *d, int64_t channels) {
     const ConvShape *s = &d->p->s;
     int64_t limit = d->k->e->target->registers >= 32 ? 24 : 12;
-    if (d->k->e->target->registers >= 32 && channels * s->kernel[0] * s->kernel[1] <= 27) limit = 27;
+    limit /= d->blocks;
+    if (d->blocks == 1 && d->k->e->target->registers >= 32 && channels * s->kernel[0] * s->kernel[1] <= 27) limit = 27;
     d->total[0] = s->kernel[0];
     d->total[1] = s->kernel[1];
     d->total[2] = channels;
@@ -174,7 +193,7 @@ static void emit_slab(Gradient *d, LLVMValueRef first_ob, LLVMValueRef end_ob) {
     Emitter *e = d->k->e;
     const ConvShape *s = &d->p->s;
     int64_t channels = s->I / s->groups, whole = channels / s->V;
-    Loop ob = loop_begin(e, first_ob, end_ob, 1, 0, NULL);
+    Loop ob = loop_begin(e, first_ob, end_ob, d->blocks, 0, NULL);
     d->ob = ob.iv;
     d->group_ib = emit_int(e, 0);
     if (s->groups > 1) d->group_ib = emit_mul_int(e, LLVMBuildUDiv(e->b, ob.iv, emit_int(e, s->O / s->groups / s->V), ""), whole);
@@ -213,7 +232,7 @@ static void emit_band(Gradient *d, LLVMValueRef band, LLVMValueRef dy, LLVMValue
 
 void direct_weights_image(ConvKernel *k, const DirectWeights *p, LLVMValueRef n, LLVMValueRef dy, LLVMValueRef partial,
                           LLVMValueRef scratch) {
-    Gradient d = {.k = k, .p = &p->w, .slab_rows = p->slab_rows, .n = n, .partial = partial};
+    Gradient d = {.k = k, .p = &p->w, .slab_rows = p->slab_rows, .blocks = p->blocks, .n = n, .partial = partial};
     LLVMValueRef zero = emit_int(k->e, 0);
     emit_band(&d, zero, dy, scratch, NULL, zero, emit_int(k->e, p->w.s.out_blocks));
 }
@@ -228,9 +247,11 @@ static void emit_weights(ConvKernel *k, const DirectWeights *plan) {
         images = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->block_groups), "");
         first_split = LLVMBuildICmp(e->b, LLVMIntEQ, split, emit_int(e, 0), "");
     }
-    LLVMValueRef one = emit_int(e, 1), ob_lo = emit_share(e, split, s->out_blocks, p->block_groups);
-    LLVMValueRef ob_hi = emit_share(e, emit_add_int(e, split, one), s->out_blocks, p->block_groups);
-    Gradient d = {.k = k, .p = p, .slab_rows = plan->slab_rows};
+    LLVMValueRef one = emit_int(e, 1);
+    int64_t blocks = plan->blocks, cuts = s->out_blocks / blocks;
+    LLVMValueRef ob_lo = emit_mul_int(e, emit_share(e, split, cuts, p->block_groups), blocks);
+    LLVMValueRef ob_hi = emit_mul_int(e, emit_share(e, emit_add_int(e, split, one), cuts, p->block_groups), blocks);
+    Gradient d = {.k = k, .p = p, .slab_rows = plan->slab_rows, .blocks = blocks};
     d.partial = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, images, p->dw_floats));
     int64_t block_floats = divide_up(s->I / s->groups, s->V) * s->kernel[0] * s->kernel[1] * s->V * s->V;
     weights_clear(k, d.partial, emit_mul_int(e, ob_lo, block_floats), emit_mul_int(e, ob_hi, block_floats));
