@@ -86,6 +86,35 @@ START_TEST(missing_file_has_a_reason) {
 }
 END_TEST
 
+/* What PPM and PGM may say of themselves and what netc reads of it. */
+START_TEST(pnm_headers) {
+    static const struct {
+        const char *file, *why; /* NULL: it is read */
+    } cases[] = {
+        {"P6 1 1 255 abc", NULL},
+        {"P6 1 1 7 \1\2\7", NULL},
+        {"P5\n#\n1 1\n255\nx", NULL},
+        {"P6 1 1 65535 aabbcc", "it has more than 8 bits"},
+        {"P6 1 1 256 aabbcc", "it has more than 8 bits"},
+        {"P6 1 1 0 abc", "its header is broken"},
+        {"P6 0 1 255 abc", "its header is broken"},
+        {"P6 2 1 255 abcde", "the file is too short"},
+        {"P6 70000 70000 255 abc", "it is too large"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[] = "/tmp/netc-picture-XXXXXX", why[256] = "";
+        int file = mkstemp(path);
+        size_t length = strlen(cases[i].file);
+        ck_assert(file >= 0 && write(file, cases[i].file, length) == (ssize_t)length && !close(file));
+        Picture picture;
+        bool read = picture_read(path, &picture, why, sizeof why);
+        ck_assert_msg(read == !cases[i].why && (read || !strcmp(why, cases[i].why)), "'%s': '%s'", cases[i].file, why);
+        picture_free(&picture);
+        unlink(path);
+    }
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("picture");
     tcase_add_test(tests, same_size_is_unchanged);
@@ -94,5 +123,6 @@ int main(void) {
     tcase_add_test(tests, one_pixel_fills_everything);
     tcase_add_test(tests, png_round_trip);
     tcase_add_test(tests, missing_file_has_a_reason);
+    tcase_add_test(tests, pnm_headers);
     return run_cases("picture", tests);
 }
