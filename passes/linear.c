@@ -3,8 +3,9 @@
  * Bottom up: each node of the Expr has a Sum. Where the algebra ends (a nonlinear node, a product of too high a degree, too
  * many terms) the operands become nodes again and the new node is a factor.
  *
- * A product of two sums that share a factor is not multiplied out when both have several terms: (p + k)^2 as
- * p*p + 2*k*p + k*k is where a variance would cancel in f32. Products of different quantities, dr * (c - mean), are. */
+ * A product of two sums that share a factor is not multiplied out unless both are one term: (p + k)^2 as p*p + 2*k*p + k*k is
+ * where a variance would cancel in f32, and s * (1 - s), of a sigmoid near 1, as s - s*s where a gradient would. Products of
+ * different quantities, dr * (c - mean), are. */
 #include "passes/linear.h"
 #include <string.h>
 
@@ -74,7 +75,7 @@ static void insert_factor(Term *t, uint16_t factor) {
 }
 
 static bool multiply(Linear *l, const Sum *a, const Sum *c, Sum *out) {
-    bool several = a->terms > 1 && c->terms > 1;
+    bool several = a->terms > 1 || c->terms > 1;
     if (several && share_factor(a, c)) return false;
     *out = (Sum){.terms = 0};
     for (uint32_t i = 0; i < a->terms; i++) {

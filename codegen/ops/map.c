@@ -3,14 +3,15 @@
  * A sweep goes over units, which split_units cuts into pieces:
  *     feature maps    one channel block of one image; inside, a loop over its pixels, UNROLL of them at a time. Operands per
  *                     channel or per image are loaded once per unit. Each REDUCE has UNROLL partial sums, added as a tree,
- *                     each MOMENTS twice as many in double.
+ *                     each MOMENTS twice as many in double. Where there are sums the loop is cut into runs, whose sums are
+ *                     added up: so the error grows with their number and length, not with the product.
  *     rows, vectors   one vector of channels
  *     filters         one vector of output channels for one input channel and tap
  * At each site all regions are computed before any is stored, so an operand may be updated in place. */
 #include "codegen/emit/pieces.h"
 #include "codegen/ops/ops.h"
 
-enum { UNROLL = 4, UNROLL_MAX_NODES = 64 };
+enum { UNROLL = 4, UNROLL_MAX_NODES = 64, MIN_RUN = 8, MAX_RUN = 64 }; /* MIN_RUN, MAX_RUN: steps of a run */
 
 typedef struct MapKernel {
     Lowering *l;
@@ -77,35 +78,65 @@ static LLVMValueRef add_partial(const MapKernel *k, LLVMValueRef *part) {
     return part[0];
 }
 
-static void store_sums(MapKernel *k, const ElementSite *site, LLVMValueRef *sum) {
+/* The sums of a whole unit, one each for REDUCE, two for MOMENTS. */
+static void store_sums(MapKernel *k, const ElementSite *site, const LLVMValueRef *total) {
     Emitter *e = k->e;
     LLVMValueRef block = emit_mul_int(e, site->cb, e->V);
     for (uint32_t r = 0; r < k->v->nregions; r++) {
         if (!wanted(k, r) || !region_sums(k->v->regions[r].role)) continue;
-        LLVMValueRef base = emit_buffer(e, k->buffer[r]), total = add_partial(k, sum);
-        sum += k->unroll;
+        LLVMValueRef base = emit_buffer(e, k->buffer[r]), sum = *total++;
         if (k->v->regions[r].role == REGION_REDUCE) {
-            total = emit_mask_channels(e, total, site->cb, k->channels);
-            emit_store(e, total, base, emit_offset(e, site->n, k->blocks * e->V, block));
+            sum = emit_mask_channels(e, sum, site->cb, k->channels);
+            emit_store(e, sum, base, emit_offset(e, site->n, k->blocks * e->V, block));
             continue;
         }
         LLVMValueRef row = emit_offset(e, site->n, 2 * k->blocks * e->V, block);
-        emit_store_wide(e, total, base, row);
-        emit_store_wide(e, add_partial(k, sum), base, emit_add_int(e, row, emit_int(e, k->blocks * e->V)));
-        sum += k->unroll;
+        emit_store_wide(e, sum, base, row);
+        emit_store_wide(e, *total++, base, emit_add_int(e, row, emit_int(e, k->blocks * e->V)));
     }
 }
 
-/* The partial sums at the start. */
-static int clear_sums(const MapKernel *k, LLVMValueRef *sum) {
+/* All sums at the start, `copies` of each; returns how many there are. */
+static int clear_sums(const MapKernel *k, int copies, LLVMValueRef *sum) {
     int n = 0;
     for (uint32_t r = 0; r < k->v->nregions; r++) {
         RegionRole role = k->v->regions[r].role;
         if (!wanted(k, r) || !region_sums(role)) continue;
         bool wide = role == REGION_MOMENTS;
-        for (int i = 0; i < (wide ? 2 : 1) * k->unroll; i++) sum[n++] = wide ? emit_wide_vec(k->e, 0) : emit_vec(k->e, 0);
+        for (int i = 0; i < (wide ? 2 : 1) * copies; i++) sum[n++] = wide ? emit_wide_vec(k->e, 0) : emit_vec(k->e, 0);
     }
     return n;
+}
+
+/* How many pixels, a multiple of unroll that divides `whole`, are summed before their sum is added to the others'. */
+static int64_t run_pixels(const MapKernel *k, int64_t whole) {
+    int64_t steps = whole / k->unroll;
+    for (int64_t run = MAX_RUN; k->nsums && steps > MAX_RUN && run >= MIN_RUN; run--)
+        if (steps % run == 0) return run * k->unroll;
+    return whole;
+}
+
+/* Pixels first to first + count, a multiple of unroll; their sums are added to total. */
+static void sweep_run(MapKernel *k, ElementSite *site, LLVMValueRef first, int64_t count, LLVMValueRef *total) {
+    Emitter *e = k->e;
+    LLVMValueRef sum[LOOP_MAX_CARRY], next[LOOP_MAX_CARRY];
+    int nsums = clear_sums(k, k->unroll, sum);
+    Loop pixel = loop_begin(e, first, emit_add_int(e, first, emit_int(e, count)), k->unroll, nsums, sum);
+    for (int i = 0; i < nsums; i++) next[i] = pixel.carry[i];
+    sweep_pixels(k, site, pixel.iv, k->unroll, next);
+    loop_end(e, &pixel, next);
+    for (int i = 0; i < nsums; i++) sum[i] = pixel.carry[i];
+    for (int i = 0; i * k->unroll < nsums; i++)
+        total[i] = LLVMBuildFAdd(e->b, total[i], add_partial(k, sum + (ptrdiff_t)i * k->unroll), "");
+}
+
+/* The pixels behind `whole`, fewer than unroll. */
+static void sweep_rest(MapKernel *k, ElementSite *site, int64_t whole, LLVMValueRef *total) {
+    LLVMValueRef sum[LOOP_MAX_CARRY];
+    int nsums = clear_sums(k, k->unroll, sum);
+    sweep_pixels(k, site, emit_int(k->e, whole), (int)(k->pixels - whole), sum);
+    for (int i = 0; i * k->unroll < nsums; i++)
+        total[i] = LLVMBuildFAdd(k->e->b, total[i], add_partial(k, sum + (ptrdiff_t)i * k->unroll), "");
 }
 
 static void emit_feature_unit(MapKernel *k, LLVMValueRef unit) {
@@ -115,18 +146,20 @@ static void emit_feature_unit(MapKernel *k, LLVMValueRef unit) {
     site.cb = LLVMBuildURem(e->b, unit, emit_int(e, k->blocks), "cb");
     for (uint32_t r = 0; r < k->v->nregions; r++)
         if (wanted(k, r)) emit_preload(e, k->v->regions[r].expr, &site, k->v->nargs);
-    LLVMValueRef sum[LOOP_MAX_CARRY], next[LOOP_MAX_CARRY];
-    int nsums = clear_sums(k, sum);
-    int64_t whole = k->pixels - k->pixels % k->unroll;
-    if (whole) {
-        Loop pixel = loop_begin(e, emit_int(e, 0), emit_int(e, whole), k->unroll, nsums, sum);
-        for (int i = 0; i < nsums; i++) next[i] = pixel.carry[i];
-        sweep_pixels(k, &site, pixel.iv, k->unroll, next);
-        loop_end(e, &pixel, next);
-        for (int i = 0; i < nsums; i++) sum[i] = pixel.carry[i];
+    LLVMValueRef total[LOOP_MAX_CARRY];
+    int ntotals = clear_sums(k, 1, total);
+    int64_t whole = k->pixels - k->pixels % k->unroll, run = run_pixels(k, whole);
+    if (run < whole) {
+        Loop runs = loop_begin(e, emit_int(e, 0), emit_int(e, whole), run, ntotals, total);
+        for (int i = 0; i < ntotals; i++) total[i] = runs.carry[i];
+        sweep_run(k, &site, runs.iv, run, total);
+        loop_end(e, &runs, total);
+        for (int i = 0; i < ntotals; i++) total[i] = runs.carry[i];
+    } else if (whole) {
+        sweep_run(k, &site, emit_int(e, 0), whole, total);
     }
-    if (whole < k->pixels) sweep_pixels(k, &site, emit_int(e, whole), (int)(k->pixels - whole), sum);
-    store_sums(k, &site, sum);
+    if (whole < k->pixels) sweep_rest(k, &site, whole, total);
+    store_sums(k, &site, total);
 }
 
 /* One vector of channels of [N,C], [C] or a scalar. */

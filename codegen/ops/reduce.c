@@ -1,8 +1,29 @@
-/* Reductions: image_sum over the pixels of a channel block; batch_sum, channel_sum and moments, which add few numbers from
+/* Reductions: image_sum over the pixels of a channel block, in runs whose sums are added up, as in maps; batch_sum, channel_sum and moments, which add few numbers from
  * many places and therefore do so in double, images in order. */
 #include "codegen/ops/ops.h"
 
-enum { SMALL_WORK = 32768, SUM_WAYS = 4 }; /* elements below which a reduction is one piece; independent partial sums */
+/* Elements below which a reduction is one piece; independent partial sums; their shortest and longest runs. */
+enum { SMALL_WORK = 32768, SUM_WAYS = 4, MIN_RUN = 8, MAX_RUN = 64 };
+
+/* How many pixels, a multiple of SUM_WAYS that divides `whole`, are summed before their sum is added to the others'. */
+static int64_t run_pixels(int64_t whole) {
+    for (int64_t run = MAX_RUN; whole > MAX_RUN * SUM_WAYS && run >= MIN_RUN; run--)
+        if (whole % (run * SUM_WAYS) == 0) return run * SUM_WAYS;
+    return whole;
+}
+
+/* Of `count` pixels from `first` on, in SUM_WAYS chains. */
+static LLVMValueRef sum_run(Emitter *e, LLVMValueRef plane, LLVMValueRef first, int64_t count) {
+    LLVMValueRef sum[SUM_WAYS], next[SUM_WAYS];
+    for (int i = 0; i < SUM_WAYS; i++) sum[i] = emit_vec(e, 0);
+    Loop loop = loop_begin(e, first, emit_add_int(e, first, emit_int(e, count)), SUM_WAYS, SUM_WAYS, sum);
+    for (int i = 0; i < SUM_WAYS; i++)
+        next[i] =
+            LLVMBuildFAdd(e->b, loop.carry[i], emit_load(e, plane, emit_offset(e, loop.iv, e->V, emit_int(e, i * e->V))), "");
+    loop_end(e, &loop, next);
+    LLVMValueRef pair0 = LLVMBuildFAdd(e->b, loop.carry[0], loop.carry[1], "");
+    return LLVMBuildFAdd(e->b, pair0, LLVMBuildFAdd(e->b, loop.carry[2], loop.carry[3], ""), "");
+}
 
 void lower_IMAGE_SUM(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
@@ -15,20 +36,16 @@ void lower_IMAGE_SUM(Lowering *l, Val id) {
     if (kernel_begin(l, RT_KIND_POOLING, "image_sum", value_key(l, id), 2, &kernel)) {
         kernel_elements(l, 0, places, 2);
         LLVMValueRef plane = emit_address(e, emit_buffer(e, 0), emit_mul_int(e, e->piece, pixels * e->V));
-        LLVMValueRef sum[SUM_WAYS], next[SUM_WAYS];
-        for (int i = 0; i < SUM_WAYS; i++) sum[i] = emit_vec(e, 0);
+        LLVMValueRef sum = emit_vec(e, 0);
         if (whole) {
-            Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, whole), SUM_WAYS, SUM_WAYS, sum);
-            for (int i = 0; i < SUM_WAYS; i++)
-                next[i] = LLVMBuildFAdd(e->b, loop.carry[i],
-                                        emit_load(e, plane, emit_offset(e, loop.iv, e->V, emit_int(e, i * e->V))), "");
-            loop_end(e, &loop, next);
-            for (int i = 0; i < SUM_WAYS; i++) sum[i] = loop.carry[i];
+            int64_t run = run_pixels(whole);
+            Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, whole), run, 1, &sum);
+            sum = LLVMBuildFAdd(e->b, loop.carry[0], sum_run(e, plane, loop.iv, run), "");
+            loop_end(e, &loop, &sum);
+            sum = loop.carry[0];
         }
-        for (int64_t p = whole; p < pixels; p++)
-            sum[p - whole] = LLVMBuildFAdd(e->b, sum[p - whole], emit_load(e, plane, emit_int(e, p * e->V)), "");
-        LLVMValueRef pair0 = LLVMBuildFAdd(e->b, sum[0], sum[1], ""), pair1 = LLVMBuildFAdd(e->b, sum[2], sum[3], "");
-        emit_store(e, LLVMBuildFAdd(e->b, pair0, pair1, ""), emit_buffer(e, 1), emit_mul_int(e, e->piece, e->V));
+        for (int64_t p = whole; p < pixels; p++) sum = LLVMBuildFAdd(e->b, sum, emit_load(e, plane, emit_int(e, p * e->V)), "");
+        emit_store(e, sum, emit_buffer(e, 1), emit_mul_int(e, e->piece, e->V));
         kernel_end(l, 0);
     }
     double n = (double)type_elements(x);

@@ -163,8 +163,30 @@ START_TEST(hard_functions_at_their_foot) {
 }
 END_TEST
 
+/* Sums of thousands of nearly equal numbers, each of which rounds the same way: in one chain they would be off by its length. The
+ * gradient of silu where its sigmoid is nearly 1, whose s * (1 - s) would cancel as s - s*s. */
+static const struct {
+    const char *body;
+    double tolerance;
+} long_sums[] = {
+    {"x = max_pool(image * 0.001 + 1.1, 2)\n output global_avg_pool(x)", 4e-7},
+    {"x = max_pool(image * 0.001 + 100.1, 2)\n output dense(global_avg_pool(x * sigmoid(x)), 3)", 4e-7},
+    {"x = silu(conv2d(image * 0.1 + 30, 5, 3))\n output dense(global_avg_pool(x), 3)", 8e-7},
+};
+START_TEST(sums_do_not_drift) {
+    char text[400];
+    snprintf(text, sizeof text, "net sums() {\n input image: f32[3, 128, 96]\n %s\n}\n", long_sums[_i].body);
+    for (int cpu = 0; cpu < 2; cpu++) {
+        CodegenOptions o = {.cpu = cpu_of(cpu), .no_openblas = true};
+        net_check(text, MODE_TRAIN, 2, &o, long_sums[_i].tolerance);
+        net_check(text, MODE_INFER, 1, &o, long_sums[_i].tolerance);
+    }
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("nets");
+    tcase_add_loop_test(tests, sums_do_not_drift, 0, (int)(sizeof long_sums / sizeof long_sums[0]));
     tcase_set_timeout(tests, 300);
     tcase_add_test(tests, hard_functions_at_their_foot);
     tcase_add_loop_test(tests, image_read_twice, 0, (int)(sizeof images / sizeof images[0]));
