@@ -18,9 +18,9 @@ void tensor_free(Tensor *t);
 typedef const Tensor *(*EvalLookup)(void *context, const Value *leaf);
 
 typedef struct EvalOptions {
-    uint64_t seed, step; /* for DROPOUT and DROPOUT_MASK */
-    bool round_f32;      /* round every value to float after each op (to mimic storage) */
-    ExprNoise *noise;    /* of the sums in Exprs (to mimic arithmetic); NULL: none */
+    uint64_t seed, step;    /* for DROPOUT and DROPOUT_MASK */
+    bool round_f32;         /* round every value to float after each op (to mimic storage) */
+    const ExprNoise *noise; /* of the sums in Exprs (to mimic arithmetic); NULL: none */
 } EvalOptions;
 
 /* Evaluates the whole graph. out[i] is the value of output i (freshly allocated, caller frees). If `all` is not NULL it

@@ -65,23 +65,30 @@ bool expr_uses_op(const Expr *e, ExprOp op) {
     return false;
 }
 
-/* From -1 to 1: splitmix64 (Steele, Lea and Flood, 2014). */
-static double random_sign(uint64_t *state) {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (double)((z ^ z >> 31) >> 11) * 0x1p-52 - 1;
+/* From -1 to 1, of two numbers: two rounds of splitmix64 (Steele, Lea and Flood, 2014). */
+static double random_sign(uint64_t seed, double a, double b) {
+    const double number[2] = {a, b};
+    uint64_t z = seed;
+    for (int i = 0; i < 2; i++) {
+        uint64_t bits;
+        memcpy(&bits, &number[i], sizeof bits);
+        z = (z ^ bits) + 0x9e3779b97f4a7c15u;
+        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+        z ^= z >> 31;
+    }
+    return (double)(z >> 11) * 0x1p-52 - 1;
 }
 
 /* The sum or difference of a and b, of which n is the node. x - x is zero in any form. */
-static double noisy(ExprNoise *noise, const ExprNode *n, double sum, double a, double b) {
+static double noisy(const ExprNoise *noise, const ExprNode *n, double sum, double a, double b) {
     if (!noise || n->arg[0] == n->arg[1]) return sum;
-    return sum + noise->unit * (fabs(a) + fabs(b)) * random_sign(&noise->state);
+    return sum + noise->unit * (fabs(a) + fabs(b)) * random_sign(noise->seed, a, b);
 }
 
 double expr_eval(const Expr *e, const double *args, double acc, double out) { return expr_eval_noisy(e, args, acc, out, NULL); }
 
-double expr_eval_noisy(const Expr *e, const double *args, double acc, double out, ExprNoise *noise) {
+double expr_eval_noisy(const Expr *e, const double *args, double acc, double out, const ExprNoise *noise) {
     double v[EXPR_MAX_NODES];
     uint32_t count = e->count <= EXPR_MAX_NODES ? e->count : EXPR_MAX_NODES;
     for (uint32_t i = 0; i < count; i++) {

@@ -88,13 +88,14 @@ bool expr_uses_op(const Expr *e, ExprOp op);
 
 /* Reference semantics in double. args[i] is the value of X_ARG i at this element. */
 double expr_eval(const Expr *e, const double *args, double acc, double out);
-/* The same with an error of up to unit * (|a| + |b|), at random, in every sum and difference of two nodes a and b: what
- * arithmetic of that precision leaves where terms cancel, in whatever order and form it adds them. */
+/* The same with an error of up to unit * (|a| + |b|) in every sum and difference of two nodes a and b: what arithmetic of that
+ * precision leaves where terms cancel, in whatever order and form it adds them. At random, but the same for the same a and b, as
+ * rounding is: over a map whose elements are alike errors add up. */
 typedef struct ExprNoise {
     double unit;
-    uint64_t state; /* of its random numbers */
+    uint64_t seed;
 } ExprNoise;
-double expr_eval_noisy(const Expr *e, const double *args, double acc, double out, ExprNoise *noise);
+double expr_eval_noisy(const Expr *e, const double *args, double acc, double out, const ExprNoise *noise);
 
 /* d e / d args[index], as a new node of b in terms of the same leaves. max and select differentiate as PyTorch does
  * (relu'(0) = 0). X_ARG i reads node arg_map[i] (arg_map NULL: leaf i); the node of constant 0 if e does not depend on it. */

@@ -8,8 +8,8 @@
  *     threads=N    the bits must be those of one thread
  *
  * Leaves are random numbers of --seed. --write leaves a file of leaves and evaluated outputs for others to compare with: for each
- * a line "KIND NAME ELEMENTS", and the elements as doubles. Exit status: 0 all agree, 1 some run does not, 2 the net or a SPEC is
- * no good.
+ * a line "KIND NAME ELEMENTS", and the elements as doubles; what the first --run computes has "run " before its kinds. Exit
+ * status: 0 all agree, 1 some run does not, 2 the net or a SPEC is no good.
  *
  * The tolerance is measured, not chosen. The evaluator runs again with every value rounded to float, every leaf moved by some
  * units of rounding, and every elementwise sum by a unit of its operands, which stands for the rounding of compiled code; a few
@@ -160,7 +160,7 @@ typedef struct Wanted {
     double tolerance[MAX_OUTPUTS]; /* of the norm of the difference */
 } Wanted;
 
-static bool evaluate(const Graph *g, Leaves *leaves, ExprNoise *noise, Tensor *out) {
+static bool evaluate(const Graph *g, Leaves *leaves, const ExprNoise *noise, Tensor *out) {
     char why[400] = "";
     EvalOptions options = {.seed = DROPOUT_SEED, .step = DROPOUT_STEP, .round_f32 = noise != NULL, .noise = noise};
     if (graph_eval(g, look_up, leaves, &options, out, NULL, why, sizeof why)) return true;
@@ -195,7 +195,7 @@ static bool wanted_new(const Graph *g, uint64_t seed, bool bf16, Wanted *w) {
         Leaves moved = {
             .seed = seed, .bf16 = bf16, .classes = w->leaves.classes, .move = bf16 ? move_bf16 : move_f32, .draw = draw};
         Tensor out[MAX_OUTPUTS];
-        ExprNoise noise = {.unit = bf16 ? unit_bf16 : unit_f32, .state = (uint64_t)draw};
+        ExprNoise noise = {.unit = bf16 ? unit_bf16 : unit_f32, .seed = (uint64_t)draw};
         if (!evaluate(g, &moved, &noise, out)) return false;
         for (uint32_t i = 0; i < g->noutputs; i++) {
             int64_t n = type_elements(out[i].type);
@@ -332,17 +332,39 @@ static int check_threads(const Graph *g, const Run *r, Wanted *w, float *const *
     return same ? AGREES : DIFFERS;
 }
 
+static void write_tensor(FILE *file, const char *kind, const char *name, const Tensor *t) {
+    int64_t n = type_elements(t->type);
+    fprintf(file, "%s %s %" PRId64 "\n", kind, name && *name ? name : "-", n);
+    fwrite(t->data, sizeof(double), (size_t)n, file);
+}
+
+static int write_run(const Check *c, const Graph *got_graph, float *const *got) {
+    FILE *file = fopen(c->write, "ab");
+    if (!file) return NO_GOOD;
+    const Graph *g = c->reference.graph;
+    for (uint32_t i = 0; i < g->noutputs; i++) {
+        uint32_t at = find_output(got_graph, &g->output[i]);
+        if (at == UINT32_MAX) continue;
+        Tensor t = tensor_new(g->value[g->output[i].value].type);
+        for (int64_t k = 0, n = type_elements(t.type); k < n; k++) t.data[k] = (double)got[at][k];
+        fprintf(file, "run ");
+        write_tensor(file, kind_text(g->output[i].kind), g->output[i].name, &t);
+        tensor_free(&t);
+    }
+    return fclose(file) ? NO_GOOD : AGREES;
+}
+
 /* With the inputs of one draw. */
 static int check_draw(Check *c, const Run *r, const Graph *fused, int draw, Wanted *w, Worst *worst) {
     const Graph *g = c->reference.graph;
     float *got[MAX_OUTPUTS];
-    (void)draw;
     if (!compute(fused, r, 1, &w->leaves, got)) {
         worst->of_tolerance = INFINITY;
         return NO_GOOD;
     }
     *worst = compare(g, w, fused, got);
-    int status = draw == 0 && r->threads > 1 ? check_threads(fused, r, w, got) : AGREES;
+    int status = c->write && r == c->run && draw == 0 ? write_run(c, fused, got) : AGREES;
+    if (!status) status = draw == 0 && r->threads > 1 ? check_threads(fused, r, w, got) : AGREES;
     outputs_free(fused, got);
     return status;
 }
@@ -402,12 +424,6 @@ static int check_passes(Check *c, const Wanted *w) {
         tensor_free(&out[i]);
     }
     return status;
-}
-
-static void write_tensor(FILE *file, const char *kind, const char *name, const Tensor *t) {
-    int64_t n = type_elements(t->type);
-    fprintf(file, "%s %s %" PRId64 "\n", kind, name && *name ? name : "-", n);
-    fwrite(t->data, sizeof(double), (size_t)n, file);
 }
 
 static int write_all(const Check *c, const Wanted *w) {

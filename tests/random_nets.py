@@ -13,10 +13,12 @@ and the command that shows the fault again is printed. Exit status 1 if any fail
 """
 import argparse
 import array
+import atexit
 import os
 import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -257,7 +259,7 @@ def read_tensors(path):
     found = {}
     with open(path, "rb") as file:
         while line := file.readline():
-            kind, name, count = line.decode().split()
+            kind, name, count = line.decode().rsplit(maxsplit=2)
             found[kind, name] = array.array("d")
             found[kind, name].fromfile(file, int(count))
     return found
@@ -290,25 +292,25 @@ class Torch:
 
         class Ops(torch_train.load().ops):
             def dropout(self, x, rate, stream):
-                return x * torch.from_numpy(dropout_mask(tuple(x.shape), rate, stream))
+                return x * torch.from_numpy(dropout_mask(tuple(x.shape), rate, stream)).to(x.dtype)
 
         self.ops = Ops
 
-    def disagrees(self, graph_text, tensors):
-        """A sentence, or None."""
+    def compute(self, graph_text, tensors, dtype):
+        """What evaluators compute, of the same leaves, in this precision: (kind, name) -> doubles."""
         torch, net = self.torch, self.peer.Net(graph_text)
         given = {value["attrs"]["name"]: value for value in net.values if value["op"] in ("input", "param", "state")}
-        leaf = {name: torch.tensor(tensors["leaf", name], dtype=torch.float64).reshape(value["type"]["shape"])
+        leaf = {name: torch.tensor(tensors["leaf", name], dtype=dtype).reshape(value["type"]["shape"])
                 for name, value in given.items() if ("leaf", name) in tensors}
         for value in net.leaves:  # one that nothing reads has no number
-            leaf.setdefault(value["attrs"]["name"], torch.ones(value["type"]["shape"], dtype=torch.float64))
+            leaf.setdefault(value["attrs"]["name"], torch.ones(value["type"]["shape"], dtype=dtype))
         params = [value["attrs"]["name"] for value in net.params]
         for name in params:
             leaf[name].requires_grad_()
         training = ("loss", "-") in tensors
         image = next(name for name, value in given.items() if value is net.images)
         if image not in leaf:
-            leaf[image] = torch.zeros(net.image_shape, dtype=torch.float64)
+            leaf[image] = torch.zeros(net.image_shape, dtype=dtype)
         logits = net.forward(self.ops(), leaf, leaf[image], training)[0]
         found = {("logits", "-"): logits}
         if training:
@@ -318,13 +320,32 @@ class Torch:
             found["loss", "-"] = loss
             found.update({("gradient", name): g if g is not None else torch.zeros_like(leaf[name]) for name, g in zip(params, gradients)})
             found.update({("state", value["attrs"]["name"]): leaf[value["attrs"]["name"]] for value in net.leaves if value["op"] == "state"})
-        scale = max((g.abs().max().item() for g in found.values() if torch.isfinite(g).all()), default=1)
+        return {key: value.detach().flatten().double() for key, value in found.items()}
+
+    def disagrees(self, graph_text, tensors):
+        """A sentence, or None."""
+        found = self.compute(graph_text, tensors, self.torch.float64)
+        scale = max((g.abs().max().item() for g in found.values() if self.torch.isfinite(g).all()), default=1)
         for key, theirs in found.items():
-            ours, theirs = torch.tensor(tensors[key], dtype=torch.float64), theirs.detach().flatten()
+            ours = self.torch.tensor(tensors[key], dtype=self.torch.float64)
             error = (ours - theirs).norm().item()
             if not error <= 1e-6 * theirs.norm().item() + 1e-9 * scale:
                 return f"{key[0]} {key[1]}: evaluator and PyTorch differ by {error:.3g}, of norm {theirs.norm().item():.3g}"
         return None
+
+    def beside_f32(self, graph_text, tensors):
+        """How far the first run is from the evaluator in units of how far PyTorch's f32 is: (ratio, of what). Errors in norm, of each output; that of
+        PyTorch with a unit of rounding of the output's norm, and of the largest gradient's where it is one."""
+        theirs = self.compute(graph_text, tensors, self.torch.float32)
+        exact = {key: self.torch.tensor(tensors[key], dtype=self.torch.float64) for key in theirs}
+        largest = max((x.norm().item() for key, x in exact.items() if key[0] == "gradient"), default=0)
+        worst = (0, "")
+        for key, x in exact.items():
+            unit = 2**-24 * max(x.norm().item(), largest if key[0] == "gradient" else 0)
+            ours, f32 = (self.torch.tensor(tensors["run " + key[0], key[1]]) - x).norm().item(), (theirs[key] - x).norm().item()
+            if ours > unit:
+                worst = max(worst, (ours / (f32 + unit), f"{key[0]} {key[1]}: {ours:.3g}, PyTorch's f32 {f32:.3g}, norm {x.norm().item():.3g}"))
+        return worst
 
 
 # ---- checking ----
@@ -337,7 +358,8 @@ def limit_cpu():
 
 class Checker:
     def __init__(self, args):
-        self.args, self.work = args, tempfile.mkdtemp(prefix="netc-random-")
+        self.args, self.work, self.ratios = args, tempfile.mkdtemp(prefix="netc-random-"), []
+        atexit.register(shutil.rmtree, self.work, True)
         said = subprocess.run([args.netc, "help", "passes"], stdout=subprocess.PIPE, text=True, check=True).stdout
         self.passes = [name for name in ("canonicalise", "cse", "dce", "squeeze", "fuse_maps", "fuse_epilogues", "fuse_prologues", "share_sweeps")
                        if re.search(rf"\b{name}\b", said)]
@@ -363,9 +385,12 @@ class Checker:
         if self.torch:
             graph = subprocess.run([self.args.netc, "ir", path, "--format", "json", "--batch", str(net.batch), "--mode", mode], stdout=subprocess.PIPE,
                                    text=True, check=True).stdout
-            wrong = self.torch.disagrees(graph, read_tensors(values))
+            tensors = read_tensors(values)
+            wrong = self.torch.disagrees(graph, tensors)
             if wrong:
                 return DIFFERS, wrong
+            if self.args.f32:
+                self.ratios.append(self.torch.beside_f32(graph, tensors))
         return None
 
     def shrink(self, net, seed, mode, runs, failed):
@@ -409,6 +434,7 @@ class Checker:
         net = Generator(source).net()
         mode = "infer" if source.random() < 0.2 else "train"
         runs = [draw_run(source, self.passes) for _ in range(self.args.runs)]
+        runs = self.args.way or runs
         seed = source.randint(1, 10**6)
         failed = self.failure(net, seed, mode, runs)
         if not failed:
@@ -431,6 +457,8 @@ def main():
     parser.add_argument("--only", type=int, help="this net alone")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=int, default=2, help="ways to compile each net")
+    parser.add_argument("--way", action="append", help="compile each net this way, rather than as drawn: a --run of check_net's")
+    parser.add_argument("--f32", action="store_true", help="say how far the first way is off beside PyTorch in f32")
     parser.add_argument("--keep", default="random-nets", metavar="DIR", help="for nets that fail")
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--no-shrink", action="store_true")
@@ -442,9 +470,14 @@ def main():
     for done, index in enumerate(numbers, 1):
         if not checker.check(index):
             failed.append(index)
+        elif args.f32 and checker.ratios[-1][0] > 2:
+            print(f"net {index}: {checker.ratios[-1][0]:.3g} times PyTorch's f32: {checker.ratios[-1][1]}", flush=True)
         if done % 50 == 0:
             print(f"{done} nets in {time.monotonic() - start:.0f} s, {len(failed)} failed: {failed}", flush=True)
-    print(f"{len(numbers)} nets, {args.runs} ways each, {'and PyTorch' if checker.torch else 'without PyTorch'}: {len(failed)} failed {failed or ''}")
+    if checker.ratios:
+        ratios = sorted(ratio for ratio, _ in checker.ratios)
+        print(f"the worst output's error in units of PyTorch's f32: median {ratios[len(ratios) // 2]:.2g}, 90 % {ratios[len(ratios) * 9 // 10]:.2g}, worst {ratios[-1]:.3g}")
+    print(f"{len(numbers)} nets, {len(args.way or [0] * args.runs)} ways each, {'and PyTorch' if checker.torch else 'without PyTorch'}: {len(failed)} failed {failed or ''}")
     sys.exit(bool(failed))
 
 

@@ -1,5 +1,5 @@
-/* Reductions: image_sum over the pixels of a channel block, in runs whose sums are added up, as in maps; batch_sum, channel_sum and moments, which add few numbers from
- * many places and therefore do so in double, images in order. */
+/* Reductions: image_sum over the pixels of a channel block, in runs whose sums are added up, as in maps; batch_sum, channel_sum
+ * and moments, which add few numbers from many places and therefore do so in double, images in order. */
 #include "codegen/ops/ops.h"
 
 /* Elements below which a reduction is one piece; independent partial sums; their shortest and longest runs. */
