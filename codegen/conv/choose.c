@@ -52,8 +52,8 @@ static char *site_key(const Chooser *c, const ConvSite *site) {
 static const void *plan_of(const Chooser *c, Arena *arena, const ConvSite *site, const ConvChoice *choice) {
     const ConvMethod *m = choice->method;
     const ConvProblem *p = site->problem;
-    if (m->applies && !m->applies(p)) return NULL;
-    if (!choice->pair) return m->plan(arena, p, choice);
+    if (!conv_applies(m, p)) return NULL;
+    if (!choice->pair) return conv_way(m, p)->plan(arena, p, choice);
     if (p->direction != CONV_DATA || site->partner == NO_VAL) return NULL;
     return m->pair->plan(arena, p, find(c, site->partner)->problem, choice);
 }
@@ -70,7 +70,8 @@ static void list_method(const Chooser *c, ConvSite *site, const ConvMethod *meth
     if (pair && !method->pair) return;
     ConvChoice choice = {.method = method, .pair = pair}, sized[CONV_MAX_SIZES] = {{0}};
     const void *own = plan_of(c, c->scratch, site, &choice);
-    uint32_t (*sizes)(const ConvProblem *, const void *, ConvChoice *) = pair ? method->pair->candidates : method->candidates;
+    uint32_t (*sizes)(const ConvProblem *, const void *, ConvChoice *) = conv_way(method, site->problem)->candidates;
+    if (pair) sizes = method->pair->candidates;
     uint32_t n = own && sizes ? sizes(site->problem, own, sized) : 0;
     for (uint32_t i = 0; i < n; i++) {
         memcpy(choice.sizes, sized[i].sizes, sizeof choice.sizes);
@@ -114,7 +115,7 @@ static void predict(const Chooser *c, ConvSite *site) {
     for (uint32_t i = 0; i < site->ncandidates; i++) {
         const ConvMethod *m = site->candidate[i].method;
         const void *plan = site->candidate_plan[i];
-        ConvWork w = site->candidate[i].pair ? m->pair->work(p, partner, plan) : m->work(p, plan);
+        ConvWork w = site->candidate[i].pair ? m->pair->work(p, partner, plan) : conv_way(m, p)->work(p, plan);
         double memory = site->candidate[i].pair ? cost_pair_memory(p, partner, c->read, site->keeps_dy) : cost_memory(p, c->read);
         site->predicted[i] = cost_seconds(&w, memory);
     }

@@ -9,7 +9,7 @@ static void lower_by_choice(Lowering *l, Val v) {
     const ConvSite *site = lowering_site(l, v);
     const ConvMethod *method = site->choice.method;
     if (!is_pair(site))
-        method->lower(l, v, site->plan);
+        conv_way(method, site->problem)->lower(l, v, site->plan);
     else if (site->problem->direction == CONV_DATA)
         method->pair->lower(l, v, site->partner, site->plan);
 }
@@ -23,5 +23,6 @@ uint64_t conv_workspace(const Lowering *l, Val v) {
     const ConvMethod *method = site->choice.method;
     if (is_pair(site)) return site->problem->direction == CONV_DATA ? method->pair->workspace(site->plan) : 0;
     bool fixed_filters = site->problem->direction == CONV_FORWARD && lowering_is_fixed(l, site->problem->v->args[1]);
-    return method->workspace(site->problem, site->plan, fixed_filters);
+    uint64_t (*bytes)(const void *, bool) = conv_way(method, site->problem)->workspace;
+    return bytes ? bytes(site->plan, fixed_filters) : 0;
 }

@@ -414,16 +414,17 @@ static void check_method(Bench *b, const Convolution *c, const ConvMethod *metho
     static const char *const directions[] = {"forward", "data", "weights"};
     ConvProblem p = conv_problem(&b->target, c->g, v);
     ConvChoice choice = {.method = method}, sizes[CONV_MAX_SIZES] = {{0}};
-    if (method->applies && !method->applies(&p)) return;
+    if (!conv_applies(method, &p)) return;
+    const ConvWay *way = conv_way(method, &p);
     Arena *arena = arena_new();
-    const void *own = method->plan(arena, &p, &choice);
-    uint32_t n = own && method->candidates ? method->candidates(&p, own, sizes) : 0;
+    const void *own = way->plan(arena, &p, &choice);
+    uint32_t n = own && way->candidates ? way->candidates(&p, own, sizes) : 0;
     for (uint32_t i = 0; i <= n; i++) {
         if (i) memcpy(choice.sizes, sizes[i - 1].sizes, sizeof choice.sizes);
         char what[300];
         snprintf(what, sizeof what, "%s, %s %s, %d lanes", c->text, choice_text(arena, &choice), directions[p.direction],
                  b->target.lanes);
-        const void *plan = i ? method->plan(arena, &p, &choice) : own;
+        const void *plan = i ? way->plan(arena, &p, &choice) : own;
         MUST(plan || i > 1, "%s: its own sizes cannot be planned", what); /* others may be refused */
         if (plan) check_plan(b, method, p.direction, plan, what);
     }

@@ -98,40 +98,43 @@ DepthWeightsPlan depthwise_weights_plan(const ConvProblem *problem) {
 
 /* ---- the row ---- */
 
-static const void *plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
+static double fma_cycles(const ConvShape *s) {
+    return (double)(s->N * s->out[0] * s->out[1] * s->kernel[0] * s->kernel[1] * s->out_blocks) / rate;
+}
+
+static const void *correlation_plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
     (void)choice;
-    if (p->direction == CONV_WEIGHTS) {
-        DepthWeightsPlan weights = depthwise_weights_plan(p);
-        return CONV_PLAN(arena, weights);
-    }
-    DepthPlan correlation = depthwise_plan(p);
-    return CONV_PLAN(arena, correlation);
+    DepthPlan plan = depthwise_plan(p);
+    return CONV_PLAN(arena, plan);
 }
 
 static ConvWork work(const ConvProblem *p, const void *plan) {
-    const ConvShape *s = &p->s;
-    ConvWork w = {.fma_cycles = (double)(s->N * s->out[0] * s->out[1] * s->kernel[0] * s->kernel[1] * s->out_blocks) / rate};
-    if (p->direction == CONV_WEIGHTS) {
-        const DepthWeightsPlan *weights = plan;
-        w.copied = 2 * (double)(s->N * weights->bands) * (double)(weights->x.bytes + weights->dy.bytes);
-    } else {
-        const DepthPlan *correlation = plan;
-        w.copied = 2 * (double)(s->N * correlation->bands) * (double)correlation->stage.bytes;
-    }
-    return w;
+    const DepthPlan *d = plan;
+    return (ConvWork){.fma_cycles = fma_cycles(&p->s), .copied = 2 * (double)(p->s.N * d->bands) * (double)d->stage.bytes};
 }
 
-static uint64_t workspace(const ConvProblem *p, const void *plan, bool fixed_filters) {
+static const void *gradient_plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
+    (void)choice;
+    DepthWeightsPlan plan = depthwise_weights_plan(p);
+    return CONV_PLAN(arena, plan);
+}
+
+static ConvWork gradient_work(const ConvProblem *p, const void *plan) {
+    const DepthWeightsPlan *d = plan;
+    double staged = (double)(d->x.bytes + d->dy.bytes);
+    return (ConvWork){.fma_cycles = fma_cycles(&p->s), .copied = 2 * (double)(p->s.N * d->bands) * staged};
+}
+
+static uint64_t gradient_workspace(const void *plan, bool fixed_filters) {
     (void)fixed_filters;
-    return p->direction == CONV_WEIGHTS ? ((const DepthWeightsPlan *)plan)->partial_bytes : 0;
-}
-
-static void lower(Lowering *l, Val v, const void *plan) {
-    if (lowering_graph(l)->value[v].op == OP_CONV2D_BWD_WEIGHTS)
-        depthwise_lower_weights(l, v, plan);
-    else
-        depthwise_lower(l, v, plan);
+    return ((const DepthWeightsPlan *)plan)->partial_bytes;
 }
 
 const ConvMethod conv_depthwise = {
-    .name = "depthwise", .applies = applies, .plan = plan, .work = work, .workspace = workspace, .lower = lower};
+    .name = "depthwise",
+    .correlation = {.applies = applies, .plan = correlation_plan, .work = work, .lower = depthwise_lower},
+    .weights = {.applies = applies,
+                .plan = gradient_plan,
+                .work = gradient_work,
+                .workspace = gradient_workspace,
+                .lower = depthwise_lower_weights}};

@@ -33,7 +33,7 @@ typedef struct DepthPiece {
 } DepthPiece;
 DepthPiece depthwise_piece(Emitter *e, const DepthPlan *p);
 LLVMValueRef depthwise_rows(Emitter *e, const DepthPlan *p, LLVMValueRef band, int64_t phase); /* of a phase in the band */
-void depthwise_lower(Lowering *l, Val v, const DepthPlan *p);                                  /* forward.c */
+void depthwise_lower(Lowering *l, Val v, const void *plan);                                    /* a DepthPlan; forward.c */
 
 /* Gradient of the filters. A piece is a group of images and a range of channel blocks; partial gradients are
  * [group][block][tap][V], added up in the order of the groups. */
@@ -52,5 +52,5 @@ typedef struct DepthWeightsPiece {
 } DepthWeightsPiece;
 DepthWeightsPiece depthwise_weights_piece(Emitter *e, const DepthWeightsPlan *p);
 LLVMValueRef depthwise_weights_rows(Emitter *e, const DepthWeightsPlan *p, LLVMValueRef band);
-void depthwise_lower_weights(Lowering *l, Val v, const DepthWeightsPlan *p); /* weights.c */
+void depthwise_lower_weights(Lowering *l, Val v, const void *plan); /* a DepthWeightsPlan; weights.c */
 #endif

@@ -228,7 +228,8 @@ static void emit_depthwise(ConvKernel *k, const DepthPlan *p) {
     loop_end(e, &block, NULL);
 }
 
-void depthwise_lower(Lowering *l, Val v, const DepthPlan *p) {
+void depthwise_lower(Lowering *l, Val v, const void *plan) {
+    const DepthPlan *p = plan;
     ConvKernel k = conv_kernel(l, v, false);
     Kernel *kernel;
     if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_depthwise"), conv_key(&k, "depthwise"), k.nplaces, &kernel)) {

@@ -196,7 +196,8 @@ static void lower_sums(ConvKernel *k, const DepthWeightsPlan *p) {
     kernel_call(k->l, kernel, k->id, places, 2, s->in_blocks, (KernelCost){0, (double)p->partial_bytes});
 }
 
-void depthwise_lower_weights(Lowering *l, Val v, const DepthWeightsPlan *p) {
+void depthwise_lower_weights(Lowering *l, Val v, const void *plan) {
+    const DepthWeightsPlan *p = plan;
     ConvKernel k = conv_kernel(l, v, true);
     Kernel *kernel;
     if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_depthwise"), conv_key(&k, "depthwise weights"), k.nplaces,

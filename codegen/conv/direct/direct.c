@@ -92,43 +92,43 @@ ConvWork direct_weights_work(const ConvProblem *p, const DirectWeights *plan) {
 
 /* ---- the row ---- */
 
-static const void *plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
-    if (p->direction == CONV_WEIGHTS) {
-        DirectWeights weights = direct_weights_plan(p);
-        return choice->sizes[0] ? NULL : CONV_PLAN(arena, weights);
-    }
-    DirectPlan correlation;
-    return direct_plan(p, choice, &correlation) ? CONV_PLAN(arena, correlation) : NULL;
+static const void *correlation_plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
+    DirectPlan plan;
+    return direct_plan(p, choice, &plan) ? CONV_PLAN(arena, plan) : NULL;
 }
 
-static uint32_t candidates(const ConvProblem *p, const void *own, ConvChoice *out) {
-    return p->direction == CONV_WEIGHTS ? 0 : direct_candidates(p, own, out);
-}
+static uint32_t candidates(const ConvProblem *p, const void *own, ConvChoice *out) { return direct_candidates(p, own, out); }
+static ConvWork work(const ConvProblem *p, const void *plan) { return direct_work(p, plan); }
 
-static ConvWork work(const ConvProblem *p, const void *plan) {
-    return p->direction == CONV_WEIGHTS ? direct_weights_work(p, plan) : direct_work(p, plan);
-}
-
-static uint64_t workspace(const ConvProblem *p, const void *plan, bool fixed_filters) {
-    if (p->direction == CONV_WEIGHTS) return ((const DirectWeights *)plan)->w.partial_bytes;
+static uint64_t workspace(const void *plan, bool fixed_filters) {
     const CorrelationPlan *f = &((const DirectPlan *)plan)->frame;
     return f->sums_bytes + (fixed_filters ? 0 : f->packed_bytes);
 }
 
-static void lower(Lowering *l, Val v, const void *plan) {
-    if (lowering_graph(l)->value[v].op == OP_CONV2D_BWD_WEIGHTS)
-        direct_lower_weights(l, v, plan);
-    else
-        direct_lower(l, v, plan);
+static const void *gradient_plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
+    DirectWeights plan = direct_weights_plan(p);
+    return choice->sizes[0] ? NULL : CONV_PLAN(arena, plan);
+}
+
+static ConvWork gradient_work(const ConvProblem *p, const void *plan) { return direct_weights_work(p, plan); }
+
+static uint64_t gradient_workspace(const void *plan, bool fixed_filters) {
+    (void)fixed_filters;
+    return ((const DirectWeights *)plan)->w.partial_bytes;
 }
 
 const ConvMethod conv_direct = {.name = "direct",
                                 .sizes = "tile",
                                 .nsizes = 3,
-                                .applies = direct_applies,
-                                .plan = plan,
-                                .candidates = candidates,
-                                .work = work,
-                                .workspace = workspace,
-                                .lower = lower,
+                                .correlation = {.applies = direct_applies,
+                                                .plan = correlation_plan,
+                                                .candidates = candidates,
+                                                .work = work,
+                                                .workspace = workspace,
+                                                .lower = direct_lower},
+                                .weights = {.applies = direct_applies,
+                                            .plan = gradient_plan,
+                                            .work = gradient_work,
+                                            .workspace = gradient_workspace,
+                                            .lower = direct_lower_weights},
                                 .pair = &direct_pair_method};

@@ -50,12 +50,12 @@ double tile_cycles(const Target *t, const DirectPlan *plan); /* of all tiles */
 /* tile.c */
 /* What of one image `site` says: stages it into scratch, computes and finishes; returns the address of staged element 0. */
 LLVMValueRef direct_image(ConvKernel *k, const DirectPlan *p, const CorrelationPiece *site, LLVMValueRef scratch);
-void direct_lower(Lowering *l, Val v, const DirectPlan *p);
+void direct_lower(Lowering *l, Val v, const void *plan); /* a DirectPlan */
 
 /* weights.c */
 DirectWeights direct_weights_plan(const ConvProblem *p);
 /* Adds image n's gradient to `partial`; dy: element 0 of its dY, which lies as p->w.dy says. Of one band. */
 void direct_weights_image(ConvKernel *k, const DirectWeights *p, LLVMValueRef n, LLVMValueRef dy, LLVMValueRef partial,
                           LLVMValueRef scratch);
-void direct_lower_weights(Lowering *l, Val v, const DirectWeights *p);
+void direct_lower_weights(Lowering *l, Val v, const void *plan); /* a DirectWeights */
 #endif

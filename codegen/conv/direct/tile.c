@@ -248,8 +248,8 @@ static void emit_correlation(ConvKernel *k, const DirectPlan *p) {
     loop_end(e, &image, NULL);
 }
 
-void direct_lower(Lowering *l, Val v, const DirectPlan *plan) {
-    const CorrelationPlan *p = &plan->frame;
+void direct_lower(Lowering *l, Val v, const void *plan) {
+    const CorrelationPlan *p = &((const DirectPlan *)plan)->frame;
     ConvKernel kernel_of = conv_kernel(l, v, p->sums_bytes > 0), *k = &kernel_of;
     Kernel *kernel;
     if (p->c.transposed || p->pair == 2) {

@@ -19,7 +19,7 @@
 enum { SLAB_BYTES = 40 * 1024 };
 
 DirectWeights direct_weights_plan(const ConvProblem *problem) {
-    DirectWeights p = {weights_plan(problem, &(WeightsWay){.pair = direct_pair(problem), .stage_bytes = STAGE_BOTH_BYTES}), 0};
+    DirectWeights p = {weights_plan(problem, &(WeightsNeeds){.pair = direct_pair(problem), .stage_bytes = STAGE_BOTH_BYTES}), 0};
     const ConvShape *s = &problem->s;
     p.blocks =
         s->kernel[0] * s->kernel[1] == 1 && p.w.pair == 1 && s->O / s->groups % (WEIGHTS_BLOCKS * s->V) == 0 ? WEIGHTS_BLOCKS : 1;
@@ -265,9 +265,9 @@ static void emit_weights(ConvKernel *k, const DirectWeights *plan) {
     loop_end(e, &image, NULL);
 }
 
-void direct_lower_weights(Lowering *l, Val v, const DirectWeights *plan) {
+void direct_lower_weights(Lowering *l, Val v, const void *plan) {
     ConvKernel kernel_of = conv_kernel(l, v, true), *k = &kernel_of;
-    const WeightsPlan *p = &plan->w;
+    const WeightsPlan *p = &((const DirectWeights *)plan)->w;
     Kernel *kernel;
     if (kernel_begin(k->l, RT_KIND_BACKWARD_WEIGHTS, conv_name(k, &p->s, ""), conv_key(k, "weights"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);

@@ -9,8 +9,8 @@ extern const ConvMethod conv_gemm;
 
 /* ---- private to gemm/ ---- */
 /* lower.c */
-void gemm_lower(Lowering *l, Val v, const CorrelationPlan *p);
-void gemm_lower_weights(Lowering *l, Val v, const WeightsPlan *p);
+void gemm_lower(Lowering *l, Val v, const void *plan);
+void gemm_lower_weights(Lowering *l, Val v, const void *plan);
 
 /* pack.c: filters as dense matrices [group][tap row][tap column][channel in][channel out] for one phase after the other, into
  * the kernel's filters. */

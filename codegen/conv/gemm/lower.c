@@ -152,7 +152,8 @@ static void emit_phase(ConvKernel *k, const CorrelationPlan *p, const Correlatio
     guard_end(e, &some);
 }
 
-void gemm_lower(Lowering *l, Val v, const CorrelationPlan *p) {
+void gemm_lower(Lowering *l, Val v, const void *plan) {
+    const CorrelationPlan *p = plan;
     ConvKernel kernel_of = conv_kernel(l, v, p->sums_bytes > 0), *k = &kernel_of;
     Emitter *e = k->e;
     const Correlation *c = &p->c;
@@ -247,7 +248,8 @@ static void emit_weights_band(ConvKernel *k, const WeightsPlan *p, LLVMValueRef 
     loop_end(e, &group, NULL);
 }
 
-void gemm_lower_weights(Lowering *l, Val v, const WeightsPlan *p) {
+void gemm_lower_weights(Lowering *l, Val v, const void *plan) {
+    const WeightsPlan *p = plan;
     ConvKernel kernel_of = conv_kernel(l, v, true), *k = &kernel_of;
     Emitter *e = k->e;
     const ConvShape *s = &p->s;

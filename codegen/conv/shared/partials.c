@@ -7,7 +7,7 @@ static const int64_t partial_limit = 64 << 20; /* bytes of all partials */
 int64_t weights_columns(const ConvShape *s) { return (s->out[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1; }
 
 /* Bands of rows that both operands find room for. */
-static void plan_bands(WeightsPlan *p, const WeightsWay *way) {
+static void plan_bands(WeightsPlan *p, const WeightsNeeds *way) {
     const ConvShape *s = &p->s;
     const int64_t F = (int64_t)sizeof(float), halo = (s->kernel[0] - 1) * s->dilation[0] + 1 - s->stride[0];
     int64_t x_row = s->in_blocks * weights_columns(s) * s->V * F, dy_row = s->out_blocks * s->out[1] * s->V * F;
@@ -17,7 +17,7 @@ static void plan_bands(WeightsPlan *p, const WeightsWay *way) {
     p->bands = divide_up(s->out[0], p->band_rows);
 }
 
-WeightsPlan weights_plan(const ConvProblem *problem, const WeightsWay *way) {
+WeightsPlan weights_plan(const ConvProblem *problem, const WeightsNeeds *way) {
     WeightsPlan p = {.s = problem->s, .pair = way->pair};
     const ConvShape *s = &p.s;
     const int64_t F = (int64_t)sizeof(float), V = s->V, taps = s->kernel[0] * s->kernel[1];

@@ -14,13 +14,13 @@ typedef struct WeightsPlan {
 } WeightsPlan;
 
 /* What a method wants of the plan. */
-typedef struct WeightsWay {
+typedef struct WeightsNeeds {
     int64_t pair;        /* as above */
     int64_t dw_floats;   /* 0: those of the stored filters */
     int64_t stage_bytes; /* of scratch */
     int64_t row_extra;   /* bytes that a row of output takes of it beside the staged operands */
-} WeightsWay;
-WeightsPlan weights_plan(const ConvProblem *p, const WeightsWay *way);
+} WeightsNeeds;
+WeightsPlan weights_plan(const ConvProblem *p, const WeightsNeeds *way);
 int64_t weights_columns(const ConvShape *s); /* of x that a row of the output reads */
 
 void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi);

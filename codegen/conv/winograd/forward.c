@@ -366,7 +366,8 @@ void wino_lower_filters(ConvKernel *k, const WinoPlan *p) {
     lowering_resume(k->l);
 }
 
-void wino_lower(Lowering *l, Val v, const WinoPlan *p) {
+void wino_lower(Lowering *l, Val v, const void *plan) {
+    const WinoPlan *p = plan;
     ConvKernel kernel_of = conv_kernel(l, v, p->sums_bytes > 0), *k = &kernel_of;
     const Correlation *c = &p->c;
     wino_lower_filters(k, p);

@@ -18,7 +18,7 @@ uint64_t wino_sum_bytes(const ConvShape *s) {
 bool wino_weights_applies(const ConvProblem *p) { return wino_applies(p) && wino_sum_bytes(&p->s) <= MAX_SUM_BYTES; }
 
 WinoWeightsPlan wino_weights_plan(const ConvProblem *problem, const ConvChoice *choice) {
-    WinoWeightsPlan p = {.partials = weights_plan(problem, &(WeightsWay){.pair = 1, .stage_bytes = STAGE_BOTH_BYTES})};
+    WinoWeightsPlan p = {.partials = weights_plan(problem, &(WeightsNeeds){.pair = 1, .stage_bytes = STAGE_BOTH_BYTES})};
     const ConvShape *s = &p.partials.s;
     int64_t tile_rows = divide_up(s->out[0], WINO_OUT), tile_columns = divide_up(s->out[1], WINO_OUT);
     int64_t block = wino_block(choice, max_i64(s->in_blocks, s->out_blocks) * s->V);
@@ -173,7 +173,8 @@ static void emit_gradient(ConvKernel *k, const WinoWeightsPlan *p) {
                          emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, e->piece, p->partials.dw_floats)));
 }
 
-void wino_lower_weights(Lowering *l, Val v, const WinoWeightsPlan *p) {
+void wino_lower_weights(Lowering *l, Val v, const void *plan) {
+    const WinoWeightsPlan *p = plan;
     ConvKernel kernel_of = conv_kernel(l, v, true), *k = &kernel_of;
     Kernel *kernel;
     if (kernel_begin(k->l, RT_KIND_BACKWARD_WEIGHTS, conv_name(k, &p->partials.s, "_winograd"), conv_key(k, "winograd-weights"),

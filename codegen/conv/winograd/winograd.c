@@ -8,19 +8,7 @@ static const double rate = 1.7; /* multiply-adds a cycle, of two */
 /* Vector instructions to transform a tile of one channel block of dY for the weights' gradient; one filter. */
 enum { GRADIENT_TRANSFORM = 150, FILTER_TRANSFORM = 120 };
 
-static bool applies(const ConvProblem *p) { return p->direction == CONV_WEIGHTS ? wino_weights_applies(p) : wino_applies(p); }
-
 bool wino_block_fits(const ConvChoice *choice) { return choice->sizes[0] <= MAX_BLOCK; }
-
-static const void *plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
-    if (!wino_block_fits(choice)) return NULL;
-    if (p->direction == CONV_WEIGHTS) {
-        WinoWeightsPlan weights = wino_weights_plan(p, choice);
-        return CONV_PLAN(arena, weights);
-    }
-    WinoPlan correlation = wino_plan(p, choice);
-    return CONV_PLAN(arena, correlation);
-}
 
 uint32_t wino_candidates(const ConvProblem *p, int64_t own, ConvChoice *out) {
     (void)p;
@@ -29,12 +17,6 @@ uint32_t wino_candidates(const ConvProblem *p, int64_t own, ConvChoice *out) {
     for (int i = 0; i < BLOCKS; i++)
         if (blocks[i] != own) out[n++].sizes[0] = blocks[i];
     return n;
-}
-
-static uint32_t candidates(const ConvProblem *p, const void *own, ConvChoice *out) {
-    int64_t block =
-        p->direction == CONV_WEIGHTS ? ((const WinoWeightsPlan *)own)->tiles.block : ((const WinoPlan *)own)->tiles.block;
-    return wino_candidates(p, block, out);
 }
 
 /* Of a byte of transformed filters, more where they outgrow L2. */
@@ -70,29 +52,54 @@ ConvWork wino_weights_work(const ConvProblem *problem, const WinoWeightsPlan *pl
     return w;
 }
 
-static ConvWork work(const ConvProblem *p, const void *plan) {
-    return p->direction == CONV_WEIGHTS ? wino_weights_work(p, plan) : wino_work(p, plan);
+/* ---- the row ---- */
+
+static const void *correlation_plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
+    if (!wino_block_fits(choice)) return NULL;
+    WinoPlan plan = wino_plan(p, choice);
+    return CONV_PLAN(arena, plan);
 }
 
-static uint64_t workspace(const ConvProblem *p, const void *plan, bool fixed_filters) {
-    if (p->direction == CONV_WEIGHTS) return ((const WinoWeightsPlan *)plan)->partials.partial_bytes;
+static uint32_t candidates(const ConvProblem *p, const void *own, ConvChoice *out) {
+    return wino_candidates(p, ((const WinoPlan *)own)->tiles.block, out);
+}
+
+static ConvWork work(const ConvProblem *p, const void *plan) { return wino_work(p, plan); }
+
+static uint64_t workspace(const void *plan, bool fixed_filters) {
     return fixed_filters ? ((const WinoPlan *)plan)->sums_bytes : wino_workspace(plan);
 }
 
-static void lower(Lowering *l, Val v, const void *plan) {
-    if (lowering_graph(l)->value[v].op == OP_CONV2D_BWD_WEIGHTS)
-        wino_lower_weights(l, v, plan);
-    else
-        wino_lower(l, v, plan);
+static const void *gradient_plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
+    if (!wino_block_fits(choice)) return NULL;
+    WinoWeightsPlan plan = wino_weights_plan(p, choice);
+    return CONV_PLAN(arena, plan);
+}
+
+static uint32_t gradient_candidates(const ConvProblem *p, const void *own, ConvChoice *out) {
+    return wino_candidates(p, ((const WinoWeightsPlan *)own)->tiles.block, out);
+}
+
+static ConvWork gradient_work(const ConvProblem *p, const void *plan) { return wino_weights_work(p, plan); }
+
+static uint64_t gradient_workspace(const void *plan, bool fixed_filters) {
+    (void)fixed_filters;
+    return ((const WinoWeightsPlan *)plan)->partials.partial_bytes;
 }
 
 const ConvMethod conv_winograd = {.name = "winograd",
                                   .sizes = "block",
                                   .nsizes = 1,
-                                  .applies = applies,
-                                  .plan = plan,
-                                  .candidates = candidates,
-                                  .work = work,
-                                  .workspace = workspace,
-                                  .lower = lower,
+                                  .correlation = {.applies = wino_applies,
+                                                  .plan = correlation_plan,
+                                                  .candidates = candidates,
+                                                  .work = work,
+                                                  .workspace = workspace,
+                                                  .lower = wino_lower},
+                                  .weights = {.applies = wino_weights_applies,
+                                              .plan = gradient_plan,
+                                              .candidates = gradient_candidates,
+                                              .work = gradient_work,
+                                              .workspace = gradient_workspace,
+                                              .lower = wino_lower_weights},
                                   .pair = &wino_pair_method};

@@ -58,7 +58,7 @@ int64_t wino_pieces(const WinoPlan *p);
 WinoPiece wino_piece(Emitter *e, const WinoPlan *p);
 LLVMValueRef wino_images(Emitter *e, const WinoPlan *p, LLVMValueRef first_image); /* of the group that starts there */
 LLVMValueRef wino_rows(Emitter *e, const WinoPlan *p, LLVMValueRef band);          /* rows of tiles of the band */
-void wino_lower(Lowering *l, Val v, const WinoPlan *p);
+void wino_lower(Lowering *l, Val v, const void *plan);
 /* The 4x4 pixels out[i*4 + j] of the tile whose first is (y, x), `spread` apart, finished where they are inside the output. */
 void wino_finish_tile(ConvKernel *k, const Correlation *c, const Finish *f, LLVMValueRef y, LLVMValueRef x, int64_t spread,
                       LLVMValueRef *out);
@@ -79,7 +79,7 @@ void wino_kernel_block(WinoKernel *s);
 /* weights.c */
 bool wino_weights_applies(const ConvProblem *p);
 WinoWeightsPlan wino_weights_plan(const ConvProblem *p, const ConvChoice *choice);
-void wino_lower_weights(Lowering *l, Val v, const WinoWeightsPlan *p);
+void wino_lower_weights(Lowering *l, Val v, const void *plan);
 typedef struct WinoGradient {
     ConvKernel *k;
     const WinoWeightsPlan *p;

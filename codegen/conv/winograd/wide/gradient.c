@@ -101,7 +101,8 @@ static void emit_gradient(ConvKernel *k, const WideWeightsPlan *p) {
     if (k->result_buffer[0] != NO_BUFFER) store_gradient(&s);
 }
 
-void wide_lower_weights(Lowering *l, Val v, const WideWeightsPlan *p) {
+void wide_lower_weights(Lowering *l, Val v, const void *plan) {
+    const WideWeightsPlan *p = plan;
     ConvKernel k = conv_kernel(l, v, true);
     Kernel *kernel;
     wide_lower_planes(&k, &p->tiles, &p->x);

@@ -195,7 +195,8 @@ static void emit_wide(ConvKernel *k, const WidePlan *p) {
     loop_end(e, &chunk, NULL);
 }
 
-void wide_lower(Lowering *l, Val v, const WidePlan *p) {
+void wide_lower(Lowering *l, Val v, const void *plan) {
+    const WidePlan *p = plan;
     ConvKernel k = conv_kernel(l, v, true);
     Kernel *kernel;
     wide_lower_planes(&k, &p->tiles, &p->in);

@@ -70,18 +70,22 @@ WideWeightsPlan wide_weights_plan(const ConvProblem *problem) {
 
 /* ---- the row ---- */
 
-static const void *plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
+static const void *correlation_plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
     (void)choice;
-    if (p->direction == CONV_WEIGHTS) {
-        WideWeightsPlan weights = wide_weights_plan(p);
-        return CONV_PLAN(arena, weights);
-    }
-    WidePlan correlation = wide_plan(p);
-    return CONV_PLAN(arena, correlation);
+    WidePlan plan = wide_plan(p);
+    return CONV_PLAN(arena, plan);
+}
+
+static const void *gradient_plan(Arena *arena, const ConvProblem *p, const ConvChoice *choice) {
+    (void)choice;
+    WideWeightsPlan plan = wide_weights_plan(p);
+    return CONV_PLAN(arena, plan);
 }
 
 /* The planes of the whole batch are written once and read anew for each few output blocks. */
-static ConvWork correlation_work(const WidePlan *p) {
+static ConvWork correlation_work(const ConvProblem *problem, const void *plan) {
+    (void)problem;
+    const WidePlan *p = plan;
     const Correlation *c = &p->c;
     const WideTiles *t = &p->tiles;
     double tiles = (double)(t->N * t->rows * t->columns), padded = (double)(t->chunks * t->tiles);
@@ -94,7 +98,9 @@ static ConvWork correlation_work(const WidePlan *p) {
     return w;
 }
 
-static ConvWork weights_work(const WideWeightsPlan *p) {
+static ConvWork gradient_work(const ConvProblem *problem, const void *plan) {
+    (void)problem;
+    const WideWeightsPlan *p = plan;
     const ConvShape *s = &p->s;
     const WideTiles *t = &p->tiles;
     double tiles = (double)(t->N * t->rows * t->columns);
@@ -107,21 +113,24 @@ static ConvWork weights_work(const WideWeightsPlan *p) {
     return w;
 }
 
-static ConvWork work(const ConvProblem *p, const void *plan) {
-    return p->direction == CONV_WEIGHTS ? weights_work(plan) : correlation_work(plan);
-}
-
-static uint64_t workspace(const ConvProblem *p, const void *plan, bool fixed_filters) {
+static uint64_t workspace(const void *plan, bool fixed_filters) {
     (void)fixed_filters;
-    return p->direction == CONV_WEIGHTS ? ((const WideWeightsPlan *)plan)->workspace : ((const WidePlan *)plan)->workspace;
+    return ((const WidePlan *)plan)->workspace;
 }
 
-static void lower(Lowering *l, Val v, const void *plan) {
-    if (lowering_graph(l)->value[v].op == OP_CONV2D_BWD_WEIGHTS)
-        wide_lower_weights(l, v, plan);
-    else
-        wide_lower(l, v, plan);
+static uint64_t gradient_workspace(const void *plan, bool fixed_filters) {
+    (void)fixed_filters;
+    return ((const WideWeightsPlan *)plan)->workspace;
 }
 
-const ConvMethod conv_wide = {
-    .name = "wide", .applies = applies, .plan = plan, .work = work, .workspace = workspace, .lower = lower};
+const ConvMethod conv_wide = {.name = "wide",
+                              .correlation = {.applies = applies,
+                                              .plan = correlation_plan,
+                                              .work = correlation_work,
+                                              .workspace = workspace,
+                                              .lower = wide_lower},
+                              .weights = {.applies = applies,
+                                          .plan = gradient_plan,
+                                          .work = gradient_work,
+                                          .workspace = gradient_workspace,
+                                          .lower = wide_lower_weights}};

@@ -94,7 +94,7 @@ typedef struct WidePiece {
 } WidePiece;
 int64_t wide_pieces(const WidePlan *p);
 WidePiece wide_piece(Emitter *e, const WidePlan *p);
-void wide_lower(Lowering *l, Val v, const WidePlan *p); /* multiply.c */
+void wide_lower(Lowering *l, Val v, const void *plan); /* multiply.c */
 
 typedef struct WideWeightsPlan {
     ConvShape s;
@@ -107,5 +107,5 @@ typedef struct WideWeightsPlan {
 WideWeightsPlan wide_weights_plan(const ConvProblem *problem);
 static inline int64_t wide_group_blocks(const ConvShape *s) { return divide_up(s->I / s->groups, s->V); } /* of the input */
 static inline int64_t wide_gradient_plane(const WideWeightsPlan *p) { return p->part * p->s.V * p->columns * p->s.V + WIDE_LINE; }
-void wide_lower_weights(Lowering *l, Val v, const WideWeightsPlan *p); /* gradient.c */
+void wide_lower_weights(Lowering *l, Val v, const void *plan); /* gradient.c */
 #endif
