@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-typedef struct ConvMethod ConvMethod; /* a row of conv/methods.c */
+typedef struct ConvMethod ConvMethod; /* a row of conv/methods.def */
 enum { CONV_SIZES = 3 };
 
 /* Sizes that are 0 follow the kernel's own rule. */

@@ -18,6 +18,9 @@ endforeach()
 add_test(NAME plugin_version COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/plugin_version.py ${CMAKE_COMMAND} ${CMAKE_BINARY_DIR})
 # Faults that tests/mutants/run plants still find their text (the run itself takes hours).
 add_test(NAME mutants_apply COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/mutants/run --check ${CMAKE_BINARY_DIR})
+# A convolution method is a folder and one line.
+add_test(NAME nothing_method COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/nothing_method.py ${CMAKE_COMMAND} ${CMAKE_BINARY_DIR})
+set_tests_properties(nothing_method PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
 add_test(NAME rooms COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/rooms.py ${CMAKE_BINARY_DIR})
 # Habits: few checks of clang-tidy, and clang-format. In one build only, since they look at text.
 if(NOT NETC_SANITIZE)

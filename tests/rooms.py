@@ -7,7 +7,8 @@ against the table of rooms in ARCHITECTURE.md, which is the one home of these ru
 
 A row is a room: a folder, with those below it that have no row of their own. Its last cell names, in backquotes, what its files may
 include beside their own room: other rooms, which must stand above it (so that nothing looks up), single headers (`runtime/abi.h`),
-headers of libraries (`<png.h>`) and headers that netc makes when it is used (`"libnet.h"`). A permission that nobody uses is an error too: the table says what is true."""
+headers of libraries (`<png.h>`) and headers that netc makes when it is used (`"libnet.h"`). A permission that
+nobody uses, by an include or a symbol, is an error too, where a BUILD is given: the table says what is true."""
 import json
 import os
 import re
@@ -153,6 +154,7 @@ class Rooms:
                     continue
                 count += 1
                 needs[path].add(definer)
+                self.used[self.room(path)].add(self.room(definer))
                 if self.room(path) and not self.may_need(self.room(path), self.room(definer)):
                     self.faults.append(f"{path}: {self.room(path)}/ may not call {symbol} of {definer}")
         return count, needs
@@ -217,7 +219,6 @@ def main():
     rooms = Rooms(listed())
     rooms.check_table()
     includes, needs = rooms.check_includes()
-    rooms.check_unused()
     symbols = 0
     if args:
         symbols, calls = rooms.check_symbols(os.path.abspath(args[0]))
@@ -225,6 +226,7 @@ def main():
             rooms.faults.append(f"{args[0]}: no object files of this tree found")
         for path, others in calls.items():
             needs[path] |= others
+        rooms.check_unused()
     for fault in rooms.faults:
         print(fault)
     if "--circles" in sys.argv:

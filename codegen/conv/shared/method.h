@@ -1,4 +1,4 @@
-/* A convolution method as a row: everything that anybody else knows of it. The list of rows is in conv/methods.c; what several
+/* A convolution method as a row: everything that anybody else knows of it. The list of rows is in conv/methods.def; what several
  * methods need is in this folder.
  *
  * A plan is whatever the method wants to know before code is emitted: tiles, bands, pieces, bytes. It is made once, for each
