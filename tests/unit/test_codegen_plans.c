@@ -9,10 +9,11 @@
 #include "codegen/conv/direct/direct.h"
 #include "codegen/conv/gemm/gemm.h"
 #include "codegen/conv/methods.h"
+#include "codegen/conv/shared/pairs.h"
 #include "codegen/conv/winograd/wide/wide.h"
 #include "codegen/conv/winograd/winograd.h"
 #include "codegen/emit/pieces.h"
-#include "ir/eval.h"
+#include "codegen_shapes.h"
 #include "run_cases.h"
 #include <check.h>
 #include <stdio.h>
@@ -20,93 +21,12 @@
 
 enum { SHAPES = 2000 };
 
-typedef struct Random {
-    uint32_t seed, count;
-} Random;
-
-/* lo .. hi */
-static int64_t draw(Random *r, int64_t lo, int64_t hi) {
-    uint32_t word[4];
-    philox4x32((uint32_t[]){r->count++, 0, 0, 0}, (uint32_t[]){r->seed, 24}, word);
-    return lo + word[0] % (hi - lo + 1);
-}
-
-static int64_t pick(Random *r, const int64_t *list, int64_t count) { return list[draw(r, 0, count - 1)]; }
-
-/* The three values of one convolution, alone or, stored, with a prologue whose value is kept too. */
-typedef struct Convolution {
-    Graph *g;
-    Val forward, data, weights;
-    char text[200];
-} Convolution;
-
-static Val leaf(Graph *g, Op op, const char *name, Type type) {
-    return graph_add(g, &(ValueSpec){.op = op, .declared = type, .attrs.param.name = name});
-}
-
-static const Expr *square(Arena *arena, uint32_t arg) {
-    ExprBuilder b = expr_builder(arena);
-    uint16_t x = expr_arg(&b, arg);
-    return expr_finish(&b, expr_binary(&b, X_MUL, x, x));
-}
-
-/* False where the drawn window does not fit the drawn image. */
-static bool random_convolution(Random *r, Convolution *out) {
-    static const int64_t images[] = {1, 1, 1, 2, 2, 3, 4, 5, 16, 17, 37, 64, 130}, channels[] = {1, 2, 3, 8, 16, 17, 32, 48};
-    static const int64_t sizes[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 16, 17, 21, 28, 31, 32, 33, 56, 65, 112};
-    enum { IMAGES = sizeof images / sizeof *images, CHANNELS = sizeof channels / sizeof *channels };
-    enum { SIZES = sizeof sizes / sizeof *sizes };
-    Attrs a = {.window.groups = 1};
-    int64_t N = pick(r, images, IMAGES), I = pick(r, channels, CHANNELS), O = pick(r, channels, CHANNELS), size[2];
-    bool winograd = draw(r, 0, 2) == 0;
-    if (draw(r, 0, 2) == 0) {
-        a.window.groups = I;
-        O = I * draw(r, 1, 2);
-    } else if (I % 2 == 0 && O % 2 == 0 && draw(r, 0, 3) == 0) {
-        a.window.groups = 2;
-    }
-    int64_t stride = draw(r, 1, 2);
-    for (int axis = 0; axis < 2; axis++) {
-        size[axis] = pick(r, sizes, SIZES);
-        a.window.kernel[axis] = winograd ? 3 : draw(r, 1, 5);
-        a.window.stride[axis] = winograd ? stride : draw(r, 1, 4);
-        a.window.dilation[axis] = winograd ? 1 : draw(r, 1, 3);
-        for (int end = 0; end < 2; end++) a.window.pad[axis + 2 * end] = winograd ? 1 : draw(r, 0, 3);
-        if (size[axis] + a.window.pad[axis] + a.window.pad[axis + 2] < (a.window.kernel[axis] - 1) * a.window.dilation[axis] + 1)
-            return false;
-    }
-    Graph *g = graph_new("plan", draw(r, 0, 3) ? MODE_TRAIN : MODE_INFER);
-    Type x_type = type_feature(N, I, size[0], size[1]), y_type;
-    Type w_type = type_feature(O, I / a.window.groups, a.window.kernel[0], a.window.kernel[1]);
-    Val x = leaf(g, OP_INPUT, "x", x_type), w = leaf(g, OP_PARAM, "w", w_type);
-    bool stored = draw(r, 0, 1);
-    Region region[] = {{REGION_PROLOGUE, 0, square(g->arena, 0)}, {REGION_STORE, 0, NULL}};
-    ValueSpec forward = {
-        .op = OP_CONV2D, .args = (Val[]){x, w}, .nargs = 2, .attrs = a, .regions = region, .nregions = stored ? 2 : 0};
-    char why[200];
-    ck_assert_msg(graph_infer(g, &forward, &y_type, why, sizeof why), "%s", why);
-    Val dy = leaf(g, OP_INPUT, "dy", y_type);
-    ValueSpec data = forward, weights = forward;
-    data.op = OP_CONV2D_BWD_DATA;
-    data.args = (Val[]){dy, w};
-    data.declared = x_type;
-    weights.op = OP_CONV2D_BWD_WEIGHTS;
-    weights.args = (Val[]){x, dy};
-    weights.declared = w_type;
-    *out = (Convolution){g, graph_add(g, &forward), graph_add(g, &data), graph_add(g, &weights), ""};
-    snprintf(out->text, sizeof out->text, "n%d %dx%dx%d -> %d, %dx%d stride %d,%d pad %d,%d,%d,%d dilation %d,%d groups %d%s",
-             (int)N, (int)I, (int)size[0], (int)size[1], (int)O, (int)a.window.kernel[0], (int)a.window.kernel[1],
-             (int)a.window.stride[0], (int)a.window.stride[1], (int)a.window.pad[0], (int)a.window.pad[1], (int)a.window.pad[2],
-             (int)a.window.pad[3], (int)a.window.dilation[0], (int)a.window.dilation[1], (int)a.window.groups,
-             g->mode == MODE_INFER ? " infer" : "");
-    return true;
-}
-
 /* ---- what the emitting functions say ---- */
 
 typedef struct Bench {
     Target target;
     Emitter *e;
+    int pairs; /* seen */
 } Bench;
 
 /* check's assertions write to a file, each time: not in loops over pixels. */
@@ -121,7 +41,7 @@ static int64_t number(LLVMValueRef v) {
 }
 
 static Bench bench_open(const char *cpu) {
-    Bench b;
+    Bench b = {.pairs = 0};
     char why[300];
     ck_assert_msg(target_open(&b.target, NULL, cpu, why, sizeof why), "%s", why);
     b.e = emitter_open(&b.target, "plans");
@@ -431,11 +351,35 @@ static void check_method(Bench *b, const Convolution *c, const ConvMethod *metho
     arena_free(arena);
 }
 
+/* Backward data and weights in one kernel: what each is alone, the weights with dY as data stages it. */
+static void check_pair(Bench *b, const Convolution *c, const ConvMethod *method) {
+    ConvProblem data = conv_problem(&b->target, c->g, c->data), weights = conv_problem(&b->target, c->g, c->weights);
+    if (!method->pair || !conv_applies(method, &data) || pair_weights(c->g, c->data) != c->weights) return;
+    Arena *arena = arena_new();
+    const void *plan = method->pair->plan(arena, &data, &weights, &(ConvChoice){.method = method, .pair = true});
+    char what[300];
+    snprintf(what, sizeof what, "%s, %s pair, %d lanes", c->text, method->name, b->target.lanes);
+    if (plan && method == &conv_direct) {
+        const DirectPair *p = plan;
+        check_correlation(b, &p->data.frame, p->data.tile.rows, p->data.tile.blocks, what);
+        check_weights(b, &p->weights.w, what);
+    } else if (plan) {
+        const WinoPair *p = plan;
+        check_winograd(b, &p->data, what);
+        check_blocks(&p->weights.tiles, what);
+        check_weights(b, &p->weights.partials, what);
+        MUST(p->weights.scratch_bytes >= p->data.scratch_bytes, "%s: scratch", what);
+    }
+    b->pairs += plan != NULL;
+    arena_free(arena);
+}
+
 static void check_shape(Bench *b, const Convolution *c) {
     for (uint32_t i = 0; conv_methods[i]; i++) {
         check_method(b, c, conv_methods[i], c->forward);
         check_method(b, c, conv_methods[i], c->data);
         check_method(b, c, conv_methods[i], c->weights);
+        check_pair(b, c, conv_methods[i]);
     }
 }
 
@@ -450,6 +394,7 @@ static void check_shapes(const char *cpu, int map_bytes, uint32_t seed, int coun
             check_shape(&b, &c);
         graph_free(c.g);
     }
+    ck_assert(b.pairs > 0 || map_bytes == 2); /* of bf16 only Winograd makes them */
     bench_close(&b);
 }
 
