@@ -88,12 +88,12 @@ static int build_executable(Build *b) {
 
 /* ---- what is made ---- */
 
-/* Both graphs, as 'netc ir --stage=final' prints them. */
+/* As 'netc ir --mode=both --stage=final' prints them. */
 static int write_graphs(const Build *b) {
     FILE *out = fopen(b->output, "w");
     if (!out) return fail(EXIT_IO, "cannot write '%s': %s", b->output, strerror(errno));
+    fputs(b->session.train.recipe_text, out);
     graph_print(b->session.train_passes.graph, out);
-    putc('\n', out);
     graph_print(b->session.infer_passes.graph, out);
     bool failed = ferror(out);
     return fclose(out) || failed ? fail(EXIT_IO, "cannot write '%s': %s", b->output, strerror(errno)) : EXIT_OK;
@@ -144,6 +144,8 @@ static int choose_output(Build *b) {
     size_t length = strlen(name);
     if (length > 4 && !strcmp(name + length - 4, ".net"))
         length -= 4;
+    else if (length > 3 && !strcmp(name + length - 3, ".ir") && strcmp(b->kind, "ir") != 0) /* not over the model itself */
+        length -= 3;
     else if (!strcmp(b->kind, "exe"))
         return usage_error("build", "no name for the executable follows from '%s': -o FILE", name);
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)

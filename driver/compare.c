@@ -104,12 +104,8 @@ static int choose_graph(Comparison *c) {
     const Options *o = c->o;
     c->graph = c->session->train.graph;
     if (!c->graph) {
-        FrontendOptions front = {
-            .mode = MODE_INFER, .batch = o->batch, .net = o->net, .sets = o->sets.item, .nsets = o->sets.count};
-        if (!frontend_compile(c->session->path, &front, c->session->diag, &c->whole)) {
-            session_print_diagnostics(c->session);
-            return EXIT_INPUT;
-        }
+        int status = compile_source(c->session, MODE_INFER, o->batch, &c->whole);
+        if (status) return status;
         c->graph = c->whole.graph;
     }
     c->numbers = (Numbers){.trains = c->timed[TRAIN], .infers = c->timed[INFER]};

@@ -1,23 +1,39 @@
 /* The driver's one road: compile.h says how far each function goes. */
 #include "driver/compile.h"
 #include "driver/memory.h"
+#include "driver/textual.h"
 #include "driver/tune.h"
 
 /* ---- graphs ---- */
 
-int compile_graph(Session *session, Mode mode, bool through_passes) {
+int compile_source(Session *session, Mode mode, int64_t batch, Model *model) {
     const Options *o = session->options;
-    Model *model = mode == MODE_TRAIN ? &session->train : &session->infer;
-    PassResult *result = mode == MODE_TRAIN ? &session->train_passes : &session->infer_passes;
-    FrontendOptions front = {.mode = mode, .batch = o->batch, .net = o->net, .sets = o->sets.item, .nsets = o->sets.count};
+    if (textual_is(session)) return textual_model(session, mode, batch, model);
+    FrontendOptions front = {.mode = mode, .batch = batch, .net = o->net, .sets = o->sets.item, .nsets = o->sets.count};
     if (!session->diag) session->diag = diag_new();
     if (!frontend_compile(session->path, &front, session->diag, model)) {
         *model = (Model){0};
         return session_compile_failed(session);
     }
     session_print_diagnostics(session); /* warnings */
-    int status = through_passes && mode == MODE_TRAIN ? memory_fit(session, model->graph) : EXIT_OK;
-    return status || !through_passes ? status : session_passes(session, model->graph, result);
+    return EXIT_OK;
+}
+
+PassOptions compile_pass_options(const Session *session, const Graph *source) {
+    PassOptions options = session_pass_options(session);
+    if (textual_is(session)) textual_skip(source, &options);
+    return options;
+}
+
+int compile_graph(Session *session, Mode mode, bool through_passes) {
+    Model *model = mode == MODE_TRAIN ? &session->train : &session->infer;
+    PassResult *result = mode == MODE_TRAIN ? &session->train_passes : &session->infer_passes;
+    int status = compile_source(session, mode, session->options->batch, model);
+    if (status || !through_passes) return status;
+    PassOptions options = compile_pass_options(session, model->graph);
+    if (mode == MODE_TRAIN) status = memory_fit(session, model->graph, &options);
+    options.recompute = session->recompute;
+    return status ? status : session_passes(session, model->graph, &options, result);
 }
 
 /* ---- groups of images in inference ---- */
@@ -37,12 +53,6 @@ static int64_t image_bytes(const Graph *g) {
         if (bytes > most) most = bytes;
     }
     return most;
-}
-
-static int64_t graph_batch(const Graph *g) {
-    for (Val v = 0; v < g->count; v++)
-        if (g->value[v].op == OP_INPUT && g->value[v].type.rank == 4) return g->value[v].type.dim[0];
-    return 1;
 }
 
 /* A power of two. */

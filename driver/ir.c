@@ -1,75 +1,69 @@
-/* netc ir: a model's graph as the frontend made it (source), differentiated (autodiff), or ready for codegen (final).
- *
- * A file that ends in .ir is read as textual IR: its mode, batch size and net are what it says. This is how the tests hold
- * single passes against their expected output. */
+/* netc ir: a model's graph as the frontend made it, or as a file of text has it (source), differentiated (autodiff), or ready for
+ * codegen (final). This is how the tests hold single passes against their expected output. */
 #include "driver/compile.h"
 #include "driver/driver.h"
+#include "driver/textual.h"
+#include "ir/stream.h"
 #include "ir/text.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int write_graph(const Session *session, const Graph *graph) {
-    const Options *o = session->options;
-    FILE *out = o->output ? fopen(o->output, "w") : stdout;
-    if (!out) return fail(EXIT_IO, "cannot write '%s': %s", o->output, strerror(errno));
-    if (o->format && !strcmp(o->format, "json"))
+static int write_graph(const Session *session, const Graph *graph, FILE *out) {
+    const char *format = session->options->format;
+    if (format && !strcmp(format, "json"))
         graph_print_json(graph, session->diag, out);
     else
         graph_print(graph, out);
-    if (out == stdout) return EXIT_OK;
-    bool failed = ferror(out);
+    return EXIT_OK;
+}
+
+/* To -o, or standard output. */
+static int write_text(const Options *o, const char *text, size_t length) {
+    FILE *out = o->output ? fopen(o->output, "w") : stdout;
+    if (!out) return fail(EXIT_IO, "cannot write '%s': %s", o->output, strerror(errno));
+    bool failed = fwrite(text, 1, length, out) != length || ferror(out);
+    if (out == stdout) return EXIT_OK; /* main says what is wrong with it */
     if (fclose(out) || failed) return fail(EXIT_IO, "cannot write '%s': %s", o->output, strerror(errno));
     return EXIT_OK;
 }
 
-static int print_model(Session *session, Mode mode, bool source) {
-    int status = session_compiles(session, mode == MODE_TRAIN ? PASS_TRAIN : PASS_INFER, "ir");
-    if (!status) status = compile_graph(session, mode, !source);
+/* --mode, or what the file holds: of a .net model training. */
+static int choose_modes(Session *session, unsigned *modes) {
+    const char *asked = session->options->mode;
+    unsigned held = PASS_TRAIN | PASS_INFER;
+    int status = textual_is(session) ? textual_modes(session, &held) : EXIT_OK;
+    bool train = asked ? strcmp(asked, "infer") != 0 : held & PASS_TRAIN, infer = asked && strcmp(asked, "train") != 0;
+    *modes = (train ? PASS_TRAIN : 0) | (infer || !train ? PASS_INFER : 0);
+    if (!status && textual_is(session) && session->options->sets.count && *modes != (PASS_TRAIN | PASS_INFER))
+        return usage_error("ir", "'--set' changes the recipe of a graph's text, which '--mode=both' prints");
+    return status;
+}
+
+/* One mode. A file of both is written with the recipe, so that every command can read it. */
+static int print_mode(Session *session, Mode mode, bool source, bool recipe, FILE *out) {
     const PassResult *passes = mode == MODE_TRAIN ? &session->train_passes : &session->infer_passes;
     const Model *model = mode == MODE_TRAIN ? &session->train : &session->infer;
-    return status ? status : write_graph(session, source ? model->graph : passes->graph);
-}
-
-/* Options that are about a .net file. */
-static int check_textual(const Options *o) {
-    const char *name = o->mode ? "mode" : o->batch ? "batch" : o->net ? "net" : o->sets.count ? "set" : NULL;
-    if (name) return usage_error("ir", "'--%s' is about a .net model; a graph's text says it itself", name);
-    if (o->memory_limit) return usage_error("ir", "'--memory-limit' is about a .net model's graph of training, after the passes");
-    return EXIT_OK;
-}
-
-static int run_textual(Session *session, const Graph *graph, bool source) {
-    bool train = graph->mode == MODE_TRAIN;
-    if (session->stop_after && !train) return usage_error("ir", "'--stage=autodiff' needs a graph of training");
-    int status = session_compiles(session, train ? PASS_TRAIN : PASS_INFER, "ir");
-    if (status || source) return status ? status : write_graph(session, graph);
-    status = session_passes(session, graph, &session->train_passes);
-    return status ? status : write_graph(session, session->train_passes.graph);
-}
-
-static int print_textual(Session *session, bool source) {
-    size_t length;
-    int status = check_textual(session->options);
+    source |= mode == MODE_INFER && session->stop_after; /* nothing is differentiated */
+    int status = compile_graph(session, mode, !source);
     if (status) return status;
-    char *text = read_file(session->path, &length, &status);
-    if (!text) return status;
-    session->diag = diag_new();
-    uint32_t file = diag_add_file(session->diag, session->path, text, length);
-    Graph *graph = graph_read(text, length, file, session->diag);
-    free(text);
-    if (!graph) {
-        session_print_diagnostics(session);
-        return EXIT_INPUT;
-    }
-    char *wrong = graph_verify(graph, 0);
-    if (wrong) {
-        status = fail(EXIT_INPUT, "'%s' is not a sound graph: %s", session->path, wrong);
-        free(wrong);
-    } else {
-        status = run_textual(session, graph, source);
-    }
-    graph_free(graph);
+    if (recipe) fputs(model->recipe_text, out);
+    return write_graph(session, source ? model->graph : passes->graph, out);
+}
+
+static int print_graphs(Session *session, unsigned modes, bool source) {
+    const Options *o = session->options;
+    bool both = modes == (PASS_TRAIN | PASS_INFER);
+    if (both && o->format && !strcmp(o->format, "json"))
+        return usage_error("ir", "'--format=json' is of one mode: --mode=train or infer");
+    int status = session_compiles(session, modes, "ir");
+    TextStream text;
+    text_open(&text);
+    if (!status && modes & PASS_TRAIN) status = print_mode(session, MODE_TRAIN, source, both, text.file);
+    if (!status && modes & PASS_INFER) status = print_mode(session, MODE_INFER, source, false, text.file);
+    text_close(&text);
+    if (!status) status = write_text(o, text.text, text.length);
+    free(text.text);
     return status;
 }
 
@@ -83,18 +77,18 @@ static bool has_pass_options(const Options *o) {
 int command_ir(const Options *options) {
     Session session = {0};
     int status = session_find_model(&session, options, "ir");
-    bool infer = options->mode && !strcmp(options->mode, "infer"), passes = has_pass_options(options);
+    bool passes = has_pass_options(options);
     const char *stage = options->stage ? options->stage : passes ? "final" : "source";
     bool source = !strcmp(stage, "source");
-    size_t length = status ? 0 : strlen(session.path);
-    bool textual = length > 3 && !strcmp(session.path + length - 3, ".ir");
+    unsigned modes = 0;
+    if (!status) status = choose_modes(&session, &modes);
     if (!strcmp(stage, "autodiff")) session.stop_after = "autodiff";
-    if (!status && infer && session.stop_after)
-        status = usage_error("ir", "'--stage=autodiff' needs '--mode=train'");
+    if (!status && modes == PASS_INFER && session.stop_after)
+        status = usage_error("ir", "'--stage=autodiff' needs a graph of training");
     else if (!status && source && passes)
         status = usage_error("ir", "no pass runs before '--stage=source', so options of passes have no effect");
     else if (!status)
-        status = textual ? print_textual(&session, source) : print_model(&session, infer ? MODE_INFER : MODE_TRAIN, source);
+        status = print_graphs(&session, modes, source);
     session_close(&session);
     return status;
 }

@@ -14,7 +14,7 @@ static const Command commands[] = {
     {"init", CMD_INIT, command_init, "netc init MODEL --seed S -o FILE.safetensors [options]", "write a model's initial weights",
      "The weights are those that 'netc train MODEL --seed S' starts from.\n"},
     {"ir", CMD_IR, command_ir, "netc ir MODEL [options]", "print a model's graph at any stage",
-     "A MODEL that ends in .ir is read as textual IR instead of .net text.\n"},
+     "A MODEL that ends in .ir is graphs as text, here and in every command; --mode=both prints what all of them can read.\n"},
     {"passes", CMD_PASSES, command_passes, "netc passes MODEL [--mode=train|infer] [options]",
      "print the passes that a model goes through, and what each did",
      "The first line of each mode is the list as --passes takes it. A pass that runs several times has numbers: cse#1, cse#2.\n"},

@@ -8,6 +8,7 @@
 
 typedef struct Fit {
     Session *session;
+    const PassOptions *options;
     const Graph *train;
     uint64_t limit;
     uint32_t recomputable;
@@ -30,7 +31,7 @@ static uint64_t step_bytes(Session *s, const Graph *fused) {
 
 /* What a step keeps if `recompute` activations are computed again. An exit status. */
 static int try(Fit *f, uint32_t recompute, uint64_t *bytes) {
-    PassOptions options = session_pass_options(f->session);
+    PassOptions options = *f->options;
     PassResult result;
     options.recompute = recompute;
     options.print_before_all = options.print_after_all = options.time_passes = false;
@@ -83,8 +84,8 @@ static int fit(Fit *f) {
     return status;
 }
 
-int memory_fit(Session *session, const Graph *train) {
-    Fit f = {.session = session, .train = train, .limit = (uint64_t)session->options->memory_limit};
+int memory_fit(Session *session, const Graph *train, const PassOptions *options) {
+    Fit f = {.session = session, .options = options, .train = train, .limit = (uint64_t)session->options->memory_limit};
     return f.limit ? fit(&f) : EXIT_OK;
 }
 

@@ -141,7 +141,33 @@ static int check_gradients(const Graph *g) {
     return fail(EXIT_USAGE, "the passes leave no gradient of '%s', so it cannot be trained: 'autodiff' makes them", without);
 }
 
+/* The frontend's graphs have these; one that is written by hand may not. */
+static int check_ends(const Graph *g) {
+    static const OutputKind needed[] = {OUT_LOGITS, OUT_LOSS, OUT_CORRECT};
+    bool train = g->mode == MODE_TRAIN;
+    int images = 0, labels = 0;
+    for (Val v = 0; v < g->count; v++) {
+        const Value *value = &g->value[v];
+        if (value->op != OP_INPUT) continue;
+        bool image = value->type.rank == 4 && value->type.dtype == DT_F32;
+        bool label = train && value->type.rank == 1 && value->type.dtype == DT_I32;
+        if (!image && !label)
+            return fail(EXIT_INPUT, "the input '%s' is neither images f32[N,C,H,W] nor, in training, labels i32[N]",
+                        value->attrs.param.name);
+        images += image, labels += label;
+    }
+    if (images != 1) return fail(EXIT_INPUT, "a net has one input of images f32[N,C,H,W]; '%s' has %d", g->name, images);
+    if (labels != train) return fail(EXIT_INPUT, "training has one input of labels i32[N]; '%s' has %d", g->name, labels);
+    for (int i = 0; i < (train ? 3 : 1); i++)
+        if (graph_find_output(g, needed[i], NULL) == NO_VAL)
+            return fail(EXIT_INPUT, "the graph of %s of '%s' has no output '%s'", train ? "training" : "inference", g->name,
+                        output_kind_text(needed[i]));
+    return EXIT_OK;
+}
+
 int session_check_graph(const Graph *g) {
+    int status = check_ends(g);
+    if (status) return status;
     for (Val v = 0; v < g->count; v++) {
         const Value *value = &g->value[v];
         if (op_tier(value->op) == TIER_SOURCE)
@@ -162,9 +188,8 @@ static void print_remarks(const Session *session, const PassResult *result) {
     }
 }
 
-int session_passes(Session *session, const Graph *graph, PassResult *result) {
-    PassOptions options = session_pass_options(session);
-    if (!passes_run(graph, &options, session->diag, result)) {
+int session_passes(Session *session, const Graph *graph, const PassOptions *options, PassResult *result) {
+    if (!passes_run(graph, options, session->diag, result)) {
         *result = (PassResult){0};
         session_print_diagnostics(session);
         return EXIT_USAGE; /* only a mistake in the options of the passes can get here */

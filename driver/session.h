@@ -13,7 +13,7 @@
 /* Owns everything from the diagnostics to the machine. Zero-initialise; session_close frees whatever was reached. */
 typedef struct Session {
     const Options *options;
-    char *path; /* of the .net file */
+    char *path; /* of the .net file, or of graphs as text (driver/textual.h) */
     Diag *diag;
     unsigned modes;         /* PASS_TRAIN, PASS_INFER: what the command compiles */
     const char *stop_after; /* the pass after which the graph is wanted (PassOptions) */
@@ -50,8 +50,8 @@ void session_close(Session *session);
  * effect in these modes, is EXIT_USAGE. */
 int session_compiles(Session *session, unsigned modes, const char *command_name);
 PassOptions session_pass_options(const Session *session);
-/* The passes that the options ask for, on any graph; remarks are printed if asked for. */
-int session_passes(Session *session, const Graph *graph, PassResult *result);
+/* The passes that these options ask for, on any graph; remarks are printed if asked for. */
+int session_passes(Session *session, const Graph *graph, const PassOptions *options, PassResult *result);
 /* Whether passes left a graph that code can be made of, and, of training, a gradient of every parameter. */
 int session_check_graph(const Graph *g);
 /* The passes that ran, as --passes takes them and with the other options that decide about rewrites; and the SHA-256 of that and

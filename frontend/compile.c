@@ -4,6 +4,7 @@
  * A parameter's value comes from --set, else from the outermost binding that names it (`net a = b(depth = 110)`), else
  * from its default. A key of the recipe comes from --set, else from the file itself, else from the last import that sets
  * it, else from recipe_defaults. */
+#include "frontend/builtin.h"
 #include "frontend/eval.h"
 #include "frontend/frontend.h"
 #include "frontend/parser.h"
@@ -127,7 +128,10 @@ static bool read_setting(Compiler *c, const char *text, Setting *setting) {
 
 static void apply_setting(Compiler *c, const Setting *s) {
     if (strncmp(s->key, "train.", 6)) {
-        set_parameter(c, s->key, s->span, s->value);
+        if (c->net)
+            set_parameter(c, s->key, s->span, s->value);
+        else
+            eval_error(&c->ev, s->span, "a graph has no parameter '%s'; keys of the recipe are set as train.%s", s->key, s->key);
         return;
     }
     char *key = s->key + 6, *dot = strchr(key, '.');
@@ -135,11 +139,10 @@ static void apply_setting(Compiler *c, const Setting *s) {
     recipe_set(&c->ev, &c->recipe, key, dot ? dot + 1 : NULL, s->span, s->value);
 }
 
-static void settle(Compiler *c) {
-    c->value = ARENA_ARRAY(c->ev.arena, Datum, c->net->nparams);
-    c->given = ARENA_ARRAY(c->ev.arena, const AstExpr *, c->net->nparams);
-    c->recipe = recipe_defaults();
+/* What the files say. */
+static RecipeSpans settle_recipe(Compiler *c) {
     RecipeSpans at = {{c->program.root_file, 0, 1}, {c->program.root_file, 0, 1}};
+    c->recipe = recipe_defaults();
     for (uint32_t i = 0; i < c->program.nfiles; i++) {
         for (uint32_t k = 0; k < c->program.file[i]->nsettings; k++) {
             const AstSetting *s = &c->program.file[i]->setting[k];
@@ -148,7 +151,11 @@ static void settle(Compiler *c) {
             recipe_set(&c->ev, &c->recipe, s->key->text, NULL, s->span, s->value);
         }
     }
-    bind(c, c->named);
+    return at;
+}
+
+/* And --set; then the recipe is whole. */
+static void apply_settings(Compiler *c, RecipeSpans at) {
     for (uint32_t i = 0; i < c->options->nsets; i++) {
         Setting s;
         if (!read_setting(c, c->options->sets[i], &s)) continue;
@@ -157,6 +164,14 @@ static void settle(Compiler *c) {
         apply_setting(c, &s);
     }
     recipe_check(&c->ev, &c->recipe, at);
+}
+
+static void settle(Compiler *c) {
+    c->value = ARENA_ARRAY(c->ev.arena, Datum, c->net->nparams);
+    c->given = ARENA_ARRAY(c->ev.arena, const AstExpr *, c->net->nparams);
+    RecipeSpans at = settle_recipe(c);
+    bind(c, c->named);
+    apply_settings(c, at);
     for (uint32_t i = 0; i < c->net->nparams; i++) {
         const AstParam *p = &c->net->param[i];
         if (!c->given[i] && !p->init) {
@@ -255,6 +270,28 @@ bool frontend_compile(const char *path, const FrontendOptions *options, Diag *di
         *model = (Model){c.ev.graph, c.recipe, recipe_text(kept, &c.recipe), arena_strdup(kept, c.named->name->text)};
     } else if (c.ev.graph) {
         graph_free(c.ev.graph);
+    }
+    arena_free(arena);
+    return ok;
+}
+
+bool frontend_recipe(const char *text, size_t length, uint32_t file, const FrontendOptions *options, Diag *diag, Model *model) {
+    Arena *arena = arena_new();
+    Compiler c = {.options = options, .mistakes = diag_error_count(diag)};
+    c.program = (Program){.arena = arena, .diag = diag, .names = {.arena = arena}, .root_file = file};
+    builtins_enter(&c.program.names);
+    const AstFile *root = parse_file(&c.program.names, diag, file, text, length);
+    c.program.file = &root;
+    c.program.nfiles = 1;
+    c.program.root = root;
+    c.ev = (Eval){.arena = arena, .diag = diag, .names = &c.program.names, .image = NO_VAL, .logits = NO_VAL};
+    if (root->nimports || root->ncallables)
+        eval_error(&c.ev, (Span){file, 0, 1}, "beside its graphs a graph's text has a 'train' block and nothing else");
+    apply_settings(&c, settle_recipe(&c));
+    bool ok = diag_error_count(diag) == c.mistakes;
+    if (ok) {
+        model->recipe = c.recipe;
+        model->recipe_text = recipe_text(model->graph->arena, &c.recipe);
     }
     arena_free(arena);
     return ok;

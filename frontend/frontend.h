@@ -23,6 +23,11 @@ typedef struct Model {
 /* Reads, checks and lowers `path`. On mistakes reports them into diag and returns false (nothing to free). */
 bool frontend_compile(const char *path, const FrontendOptions *options, Diag *diag, Model *model);
 
+/* Recipe and recipe_text of *model (whose graph holds the text) from a `train` block alone, for graphs that come from elsewhere;
+ * the text may be empty. `file` is the text's in diag; of the options, sets count, of keys `train.x` only. False after a report.
+ */
+bool frontend_recipe(const char *text, size_t length, uint32_t file, const FrontendOptions *options, Diag *diag, Model *model);
+
 /* netc fmt: canonical text of a file (malloc'd), or NULL with diagnostics. Comments are kept. Idempotent. */
 char *frontend_format(const char *path, const char *text, size_t length, Diag *diag);
 #endif

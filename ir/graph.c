@@ -111,21 +111,26 @@ Val graph_map(Graph *g, Type space, const Val *args, uint32_t nargs, const Expr 
                                      .nregions = 1});
 }
 
+ValueSpec value_spec(const Value *v, const Val *args) {
+    return (ValueSpec){.op = v->op,
+                       .args = args,
+                       .nargs = v->nargs,
+                       .attrs = v->attrs,
+                       .declared = v->op == OP_MAP ? v->space : v->type,
+                       .span = v->span,
+                       .name = v->name,
+                       .regions = v->regions,
+                       .nregions = v->nregions};
+}
+
 Val graph_copy_value(Graph *g, const Graph *from, Val v, const Val *map) {
     const Value *source = &from->value[v];
     Val args[MAX_ARGS];
     for (uint32_t i = 0; i < source->nargs; i++) args[i] = map[source->args[i]];
     Val found = source->op == OP_RESULT ? find_result(g, args[0], source->attrs.index) : NO_VAL;
     if (found != NO_VAL) return found;
-    return graph_add(g, &(ValueSpec){.op = source->op,
-                                     .args = args,
-                                     .nargs = source->nargs,
-                                     .attrs = source->attrs,
-                                     .declared = source->op == OP_MAP ? source->space : source->type,
-                                     .span = source->span,
-                                     .name = source->name,
-                                     .regions = source->regions,
-                                     .nregions = source->nregions});
+    ValueSpec spec = value_spec(source, args);
+    return graph_add(g, &spec);
 }
 
 /* ---- reading ---- */

@@ -204,6 +204,8 @@ bool graph_infer(const Graph *g, const ValueSpec *spec, Type *type, char *why, s
 /* Appends; args, regions and names are copied into the graph's arena. A spec that graph_infer refuses is a compiler bug: aborts
  * with the reason. */
 Val graph_add(Graph *g, const ValueSpec *spec);
+/* What would make this value again, of these arguments. */
+ValueSpec value_spec(const Value *v, const Val *args);
 const char *output_kind_text(OutputKind kind); /* "logits", "loss", "correct", "state", "grad" */
 void graph_output(Graph *g, OutputKind kind, Val value, const char *name);
 
@@ -233,6 +235,11 @@ bool region_sums(RegionRole role);                                        /* per
 uint32_t region_result(const Value *v, uint32_t region);
 /* users[v] = number of uses of value id v as argument or output. Caller frees with free(). */
 uint32_t *graph_use_counts(const Graph *g);
+/* Images in the input; 1 if there is none. */
+int64_t graph_batch(const Graph *g);
+/* A graph of inference for another number of images, every value with its id; NULL with a malloc'd sentence where it is not a net
+ * that works for any. */
+Graph *graph_with_batch(const Graph *g, int64_t batch, char **why);
 Val graph_find_output(const Graph *g, OutputKind kind, const char *name); /* NO_VAL if absent; name may be NULL */
 
 /* Largest shape arithmetic accepted anywhere: total elements of a tensor. */

@@ -63,8 +63,10 @@ typedef struct PassOptions {
     bool print_before_all, print_after_all, time_passes;
     const char *const *print_before, *const *print_after; /* "cse", "cse#2" */
     uint32_t nprint_before, nprint_after;
-    FILE *print;            /* where graphs and times are printed; NULL: stderr */
-    const char *stop_after; /* the last pass to run; NULL: all. If it does not run, that is a mistake */
+    FILE *print;             /* where graphs and times are printed; NULL: stderr */
+    const char *start_after; /* a pass that has run already, and all before it; NULL: none has. If it does not run, all do */
+    const char *stop_after;  /* the last pass to run; NULL: all. If it does not run, that is a mistake */
+    bool finished;           /* all passes have run already */
 } PassOptions;
 
 /* One run of a pass. */

@@ -169,8 +169,17 @@ static uint32_t runs_to(const Pipeline *p, const char *last) {
     return count;
 }
 
-static Graph *run_pipeline(Run *run, const Pipeline *p, const Graph *in) {
+/* Leaves out what has been done to the graph already. */
+static void skip_done(Pipeline *p, const PassOptions *o) {
+    uint32_t done = o->finished ? p->count : o->start_after ? runs_to(p, o->start_after) : 0;
+    p->count -= done;
+    memmove(p->pass, p->pass + done, p->count * sizeof *p->pass);
+    memmove(p->ordinal, p->ordinal + done, p->count * sizeof *p->ordinal);
+}
+
+static Graph *run_pipeline(Run *run, Pipeline *p, const Graph *in) {
     const char *last = run->options->stop_after;
+    skip_done(p, run->options);
     uint32_t count = runs_to(p, last);
     if (last && count == 0) {
         diag_error(run->diag, (Span){0}, "the pass '%s' does not run, so the graph behind it cannot be had", last);

@@ -1,0 +1,43 @@
+/* The same net for another number of images. What depends on the images has them as its first dimension, where its rank is two or
+ * more; declared types follow, all others are inferred anew. */
+#include "ir/ir.h"
+#include "ir/stream.h"
+#include <stdlib.h>
+
+int64_t graph_batch(const Graph *g) {
+    for (Val v = 0; v < g->count; v++)
+        if (g->value[v].op == OP_INPUT && g->value[v].type.rank == 4) return g->value[v].type.dim[0];
+    return 1;
+}
+
+static bool reads_images(const Graph *g, const bool *of_images, Val v) {
+    const Value *value = &g->value[v];
+    if (value->op == OP_INPUT) return true;
+    for (uint32_t i = 0; i < value->nargs; i++)
+        if (of_images[value->args[i]] && g->value[value->args[i]].type.rank >= 2) return true;
+    return false;
+}
+
+Graph *graph_with_batch(const Graph *in, int64_t batch, char **why) {
+    Graph *g = graph_new(in->name, in->mode);
+    Val *map = ARENA_ARRAY(g->arena, Val, in->count);
+    bool *of_images = ARENA_ARRAY(g->arena, bool, in->count);
+    for (Val v = 0; v < in->count; v++) {
+        const Value *value = &in->value[v];
+        Val args[MAX_ARGS];
+        for (uint32_t i = 0; i < value->nargs; i++) args[i] = map[value->args[i]];
+        of_images[v] = reads_images(in, of_images, v);
+        ValueSpec spec = value_spec(value, args);
+        if (of_images[v] && (value->op == OP_INPUT || spec.declared.rank >= 2)) spec.declared.dim[0] = batch;
+        Type type;
+        char text[512];
+        if (!graph_infer(g, &spec, &type, text, sizeof text)) {
+            *why = text_printf("%%%u: with %lld images %s", v, (long long)batch, text);
+            graph_free(g);
+            return NULL;
+        }
+        map[v] = graph_add(g, &spec);
+    }
+    for (uint32_t i = 0; i < in->noutputs; i++) graph_output(g, in->output[i].kind, map[in->output[i].value], in->output[i].name);
+    return g;
+}
