@@ -1,6 +1,7 @@
 /* bf16 in vector code: one instruction where the target has it, else integer arithmetic on the bits of an f32, which every target
  * has. */
 #include "codegen/emit/bf16.h"
+#include "codegen/emit/arith.h"
 #include <string.h>
 
 /* `type` with elements of another kind: itself a scalar or a vector of `lanes`. */

@@ -1,7 +1,7 @@
 /* bf16: the upper half of an f32, so eight bits of precision and f32's range. Vectors and scalars of it are i16. */
 #ifndef NETC_CODEGEN_BF16_H
 #define NETC_CODEGEN_BF16_H
-#include "codegen/emit/emit.h"
+#include "codegen/emit/module.h"
 
 /* Loads i16 or a vector of it and widens, which is exact. */
 LLVMValueRef bf16_load(Emitter *e, LLVMTypeRef type, LLVMValueRef address);

@@ -3,7 +3,8 @@
  * The finished function is walked instruction by instruction, so that no emitter can forget to ask. Every address leads back, by
  * address arithmetic and selects, to a buffer or to the scratch. A buffer's end is the address that follows the buffers'
  * beginnings in the kernel's first parameter, as many places behind. */
-#include "codegen/emit/emit.h"
+#include "codegen/emit/bounds.h"
+#include "codegen/emit/arith.h"
 #include <stdlib.h>
 #include <string.h>
 

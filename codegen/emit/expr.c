@@ -1,5 +1,8 @@
 /* Exprs as vector code: one vector of channels at a time. How an argument is read follows from ranks alone (ir/expr.h). */
-#include "codegen/emit/emit.h"
+#include "codegen/emit/expr.h"
+#include "codegen/emit/arith.h"
+#include "codegen/emit/math.h"
+#include "codegen/emit/memory.h"
 #include <stdlib.h>
 
 /* The vector of argument i at the site: per element, per image and channel, per channel, or one scalar in all lanes. */

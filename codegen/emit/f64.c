@@ -1,6 +1,6 @@
 /* Vectors of doubles: V lanes as the f32 vectors have, for the few sums in which f32 would cancel. LLVM splits them into
  * registers. Rows of them stand in buffers of f64; an element is a double then. */
-#include "codegen/emit/emit.h"
+#include "codegen/emit/f64.h"
 
 static LLVMTypeRef wide_type(Emitter *e) { return LLVMVectorType(e->f64, (unsigned)e->V); }
 

@@ -4,7 +4,8 @@
  * library to ship, and code that the scheduler can interleave. Coefficients are those of Cephes (S. Moshier, expf, logf,
  * tanhf); the arguments are reduced as there. All are within 2 ulp and right for zeros, denormals, infinities and NaN.
  * Operations here carry no `contract` flag: where a fused operation is meant it is written as emit_fma. */
-#include "codegen/emit/emit.h"
+#include "codegen/emit/math.h"
+#include "codegen/emit/arith.h"
 
 static LLVMValueRef mul(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFMul(e->b, a, b, ""); }
 static LLVMValueRef divide(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFDiv(e->b, a, b, ""); }

@@ -1,6 +1,5 @@
 /* The module and the kernel: types, attributes, buffers and the step's environment, loaded as what never changes. */
 #include "codegen/emit/module.h"
-#include "codegen/emit/arith.h"
 #include <llvm-c/BitWriter.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +77,7 @@ static void mark_invariant(Emitter *e, LLVMValueRef load) {
 
 /* The i-th of the addresses that the kernel is called with. */
 static LLVMValueRef load_buffer(Emitter *e, uint32_t i) {
-    LLVMValueRef index = emit_int(e, i);
+    LLVMValueRef index = LLVMConstInt(e->i64, i, false);
     LLVMValueRef buffer = LLVMBuildLoad2(e->b, e->ptr, LLVMBuildInBoundsGEP2(e->b, e->ptr, e->bufs, &index, 1, ""), "buf");
     mark_invariant(e, buffer);
     return buffer;
@@ -128,10 +127,9 @@ static void fence_stores(Emitter *e) {
     e->streams = false;
 }
 
-void emitter_end_kernel(Emitter *e, const char *name, uint64_t scratch_bytes) {
+void emitter_end_kernel(Emitter *e) {
     if (e->streams) fence_stores(e);
     LLVMBuildRetVoid(e->b);
-    if (e->check_bounds) emit_bounds_checks(e, name, scratch_bytes);
     e->fn = e->bufs = e->env = e->piece = e->scratch = NULL;
     e->nbuffers = e->nviews = 0;
 }
@@ -142,7 +140,7 @@ LLVMValueRef emit_buffer(Emitter *e, uint32_t i) {
 }
 
 static LLVMValueRef load_env(Emitter *e, LLVMTypeRef type, size_t offset) {
-    LLVMValueRef index = emit_int(e, (int64_t)offset);
+    LLVMValueRef index = LLVMConstInt(e->i64, offset, false);
     LLVMValueRef v = LLVMBuildLoad2(e->b, type, LLVMBuildInBoundsGEP2(e->b, e->i8, e->env, &index, 1, ""), "env");
     mark_invariant(e, v);
     return v;

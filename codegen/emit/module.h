@@ -21,7 +21,7 @@ typedef struct Emitter {
     GemmUse gemm;      /* of the kernel being emitted */
     bool no_openblas;  /* products are generated (product.h) */
     bool streams;      /* it holds emit_store_stream */
-    LLVMValueRef *end; /* of every buffer, if accesses are checked (bounds.c); else NULL */
+    LLVMValueRef *end; /* of every buffer, if accesses are checked (bounds.h); else NULL */
     bool check_bounds;
     uint32_t nbuffers;
 } Emitter;
@@ -33,14 +33,11 @@ void emitter_close(Emitter *e);
 LLVMMemoryBufferRef emitter_take_bitcode(Emitter *e);
 /* Opens a function of RtKernel's type and loads its buffers; the builder stands at its entry. */
 void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers);
-/* name, scratch_bytes: for those who check_bounds. */
-void emitter_end_kernel(Emitter *e, const char *name, uint64_t scratch_bytes);
+void emitter_end_kernel(Emitter *e);
 /* The address of refs[i], loaded once at the kernel's entry; 64-byte aligned but for the two metrics. Two buffers may be the
  * same memory where a map updates in place, so nothing is said about aliasing. */
 LLVMValueRef emit_buffer(Emitter *e, uint32_t i);
 /* One element of RtStepEnv: emit_env_f32(e, offsetof(RtStepEnv, lr)). */
 LLVMValueRef emit_env_f32(Emitter *e, size_t offset);
 LLVMValueRef emit_env_i64(Emitter *e, size_t offset);
-/* Before every load and store of the open kernel a call of rt_check_access (bounds.c). */
-void emit_bounds_checks(Emitter *e, const char *name, uint64_t scratch_bytes);
 #endif

@@ -1,6 +1,7 @@
 /* How work is cut into pieces: by its size alone, never by the number of threads, so that the bits do not depend on them. A
  * piece is large enough (PIECE_BYTES of memory traffic) that handing it to a thread costs little beside it. */
 #include "codegen/emit/pieces.h"
+#include "codegen/emit/arith.h"
 
 Split split_units(int64_t units, double unit_bytes) {
     int64_t per_piece = (int64_t)(PIECE_BYTES / (unit_bytes > 1 ? unit_bytes : 1));

@@ -1,7 +1,7 @@
 /* Work cut into pieces: `units` equal units, enough of them in a piece to be worth a thread's while. */
 #ifndef NETC_CODEGEN_PIECES_H
 #define NETC_CODEGEN_PIECES_H
-#include "codegen/emit/emit.h"
+#include "codegen/emit/loop.h"
 
 enum { PIECE_BYTES = 64 * 1024 }; /* of memory traffic: worth handing to a thread */
 

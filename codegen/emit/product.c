@@ -5,6 +5,9 @@
  * The generated form walks k in chunks, so that a panel of B stays in cache while all rows pass over it, and keeps a tile of
  * C in registers. A chunk's sum starts from what C holds, so the order of the sum is k's own. */
 #include "codegen/emit/product.h"
+#include "codegen/emit/arith.h"
+#include "codegen/emit/loop.h"
+#include "codegen/emit/memory.h"
 
 enum { CHUNK = 256, VECTORS = 2, FEW_ROWS = 4, MANY_ROWS = 8, DOTS = 4 };
 

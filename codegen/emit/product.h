@@ -1,7 +1,7 @@
 /* Matrix products inside a kernel, on the thread that runs it: OpenBLAS, or code of our own. */
 #ifndef NETC_CODEGEN_EMIT_PRODUCT_H
 #define NETC_CODEGEN_EMIT_PRODUCT_H
-#include "codegen/emit/emit.h"
+#include "codegen/emit/module.h"
 
 /* Row-major C[m,n] = op(A) op(B) + beta C, beta 0 or 1; k > 0. A and B are not both transposed. C may hold anything if beta is 0.
  */

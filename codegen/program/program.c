@@ -1,6 +1,7 @@
 /* The tables of a Program in the making: kernels deduplicated by structural key, calls, tensors with their offsets and
  * initial values, constants. */
 #include "codegen/program/program.h"
+#include "codegen/emit/bounds.h"
 #include "codegen/program/key.h"
 #include <math.h>
 #include <stdlib.h>
@@ -223,7 +224,8 @@ bool program_kernel(ProgramBuilder *p, RtKind kind, const char *base, const char
 
 void program_kernel_end(ProgramBuilder *p, uint64_t scratch_bytes) {
     Kernel *k = p->open;
-    emitter_end_kernel(p->emitter, k->name, scratch_bytes);
+    if (p->emitter->check_bounds) emit_bounds_checks(p->emitter, k->name, scratch_bytes);
+    emitter_end_kernel(p->emitter);
     if (scratch_bytes > p->scratch_bytes) p->scratch_bytes = scratch_bytes;
     k->scratch_bytes = scratch_bytes;
     k->gemm = p->emitter->gemm;

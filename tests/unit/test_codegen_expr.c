@@ -135,7 +135,7 @@ START_TEST(constants_of_indices_stay_outermost) {
     LLVMValueRef address = emit_address(e, emit_buffer(e, 0), emit_mul_int(e, three, 16));
     ck_assert_int_eq(displacement(address), 48);
     ck_assert(LLVMIsAGetElementPtrInst(LLVMGetOperand(address, 0)) != NULL);
-    emitter_end_kernel(e, "expr", 0);
+    emitter_end_kernel(e);
     emitter_close(e);
     target_close(&target);
 }

@@ -50,7 +50,7 @@ static Bench bench_open(const char *cpu) {
 }
 
 static void bench_close(Bench *b) {
-    emitter_end_kernel(b->e, "plans", 0);
+    emitter_end_kernel(b->e);
     emitter_close(b->e);
     target_close(&b->target);
 }
