@@ -112,6 +112,16 @@ static const Case wides[] = {
     {1, 32, 67, 34, 32, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
 };
 
+/* Groups of fewer channels than a vector has. */
+static const Case narrow[] = {
+    {3, 32, 9, 8, 32, 4, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {2, 24, 9, 9, 24, 3, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}}, /* the last vector is not full */
+    {5, 40, 7, 6, 40, 10, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {1, 16, 13, 11, 16, 8, {5, 3}, {1, 1}, {2, 1, 2, 1}, {1, 1}},
+    {17, 56, 8, 8, 56, 7, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    {1, 64, 66, 65, 64, 32, {3, 3}, {1, 1}, {1, 1, 1, 1}, {2, 2}}, /* bands */
+};
+
 /* ---- graphs ---- */
 
 static Attrs window_of(const Case *c) {
@@ -535,6 +545,8 @@ static void check_method(const Case *c, const char *name) {
 
 START_TEST(by_depthwise) { check_method(&depthwise[_i], "depthwise"); }
 END_TEST
+START_TEST(by_direct_narrow) { check_method(&narrow[_i], "direct"); }
+END_TEST
 START_TEST(by_wide) { check_method(&wides[_i], "wide"); }
 END_TEST
 START_TEST(inference) {
@@ -607,6 +619,7 @@ int main(void) {
     tcase_add_loop_test(tests, native_winograd, 0, count);
     tcase_add_loop_test(tests, backward_in_one_kernel, 0, (int)(sizeof pairs / sizeof pairs[0]));
     tcase_add_loop_test(tests, by_depthwise, 0, (int)(sizeof depthwise / sizeof depthwise[0]));
+    tcase_add_loop_test(tests, by_direct_narrow, 0, (int)(sizeof narrow / sizeof narrow[0]));
     tcase_add_loop_test(tests, by_wide, 0, (int)(sizeof wides / sizeof wides[0]));
     tcase_add_loop_test(tests, images_as_they_come, 0, (int)(sizeof images / sizeof images[0]));
     tcase_add_loop_test(tests, inference, 0, (int)(sizeof inferred / sizeof inferred[0]));

@@ -24,10 +24,10 @@ static double filters_again(double bytes, const ConvShape *s) {
 
 bool direct_applies(const ConvProblem *p) {
     const ConvShape *s = &p->s;
-    return s->groups == 1 || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
+    return s->groups == 1 || narrow_channels(s) || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
 }
 
-int64_t direct_pair(const ConvProblem *p) { return p->t->map_bytes == 2 && p->t->bf16 ? 2 : 1; }
+int64_t direct_pair(const ConvProblem *p) { return !narrow_channels(&p->s) && p->t->map_bytes == 2 && p->t->bf16 ? 2 : 1; }
 
 /* ---- forward and data ---- */
 
@@ -55,11 +55,14 @@ static bool has_tile(const DirectPlan *plan, const ConvChoice *choice) {
 }
 
 bool direct_plan(const ConvProblem *p, const ConvChoice *choice, DirectPlan *plan) {
-    *plan = (DirectPlan){.frame = frame_open(p, direct_pair(p))};
+    ConvProblem widened = narrow_widened(p);
+    *plan = (DirectPlan){.frame = frame_open(&widened, direct_pair(p)), .narrow = narrow_channels(&p->s)};
     CorrelationPlan *f = &plan->frame;
+    f->s = p->s;
+    f->c.channels_out = p->direction == CONV_DATA ? p->s.I : p->s.O;
     plan_pieces(plan, p, choice);
     frame_stage(f, p);
-    if (f->c.transposed || f->pair == 2) f->packed_bytes = pack_tiles_bytes(&f->c, f->pair);
+    if (direct_packs(plan)) f->packed_bytes = pack_tiles_bytes(&f->c, f->pair);
     return has_tile(plan, choice);
 }
 
@@ -84,7 +87,7 @@ ConvWork direct_work(const ConvProblem *p, const DirectPlan *plan) {
 
 ConvWork direct_weights_work(const ConvProblem *p, const DirectWeights *plan) {
     const WeightsPlan *w = &plan->w;
-    return (ConvWork){.fma_cycles = cost_vector_fmas(&p->s) / (weights_rate * cost_pair_rate(w->pair)),
+    return (ConvWork){.fma_cycles = cost_vector_fmas(&w->s) / (weights_rate * cost_pair_rate(w->pair)),
                       .copied = 2 * (double)(p->s.N * w->bands) * (double)(w->x.bytes + w->dy.bytes) +
                                 2 * (double)w->partial_bytes +
                                 2 * filters_again((double)w->dw_floats * sizeof(float), &p->s) * (double)w->bands / w->pair};

@@ -1,6 +1,5 @@
 /* Backward data and backward weights of one convolution in one direct kernel (shared/pairs.h: why, and which). */
 #include "codegen/conv/direct/direct.h"
-#include "codegen/conv/shared/pack.h"
 #include "codegen/conv/shared/pairs.h"
 #include "codegen/emit/pieces.h"
 
@@ -51,6 +50,7 @@ static void emit_pair(ConvKernel *d, ConvKernel *w, const DirectPair *p) {
     int64_t first = -stage->origin[0] * stage->row_stride - stage->origin[1] * e->V;
     direct_weights_image(w, &p->weights, image.iv, emit_address(e, staged, emit_int(e, first)), partial, scratch_x);
     loop_end(e, &image, NULL);
+    narrow_gather(e, &p->weights, partial, zero, emit_int(e, p->weights.w.s.out_blocks));
 }
 
 static void lower(Lowering *l, Val data, Val weights, const void *plan) {
@@ -59,7 +59,7 @@ static void lower(Lowering *l, Val data, Val weights, const void *plan) {
     ConvKernel d = conv_kernel(l, data, false), w = pair_kernel(l, &d, weights, f->packed_bytes);
     const ConvShape *s = &f->s;
     conv_kernel_filters(&d, 0, f->packed_bytes);
-    lower_pack_tiles(&d, &f->c, f->pair, d.places[d.filters_buffer]);
+    direct_pack(&d, &p->data);
     lowering_resume(l);
     Place *places = pair_places(&d, &w);
     Kernel *kernel;

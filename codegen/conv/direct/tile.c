@@ -12,7 +12,6 @@
  * half as many, and a multiply-add is the dot product of two pairs (vdpbf16ps).
  */
 #include "codegen/conv/direct/direct.h"
-#include "codegen/conv/shared/pack.h"
 #include "codegen/conv/shared/prefetch.h"
 #include "codegen/emit/bf16.h"
 #include "codegen/emit/pieces.h"
@@ -252,9 +251,9 @@ void direct_lower(Lowering *l, Val v, const void *plan) {
     const CorrelationPlan *p = &((const DirectPlan *)plan)->frame;
     ConvKernel kernel_of = conv_kernel(l, v, p->sums_bytes > 0), *k = &kernel_of;
     Kernel *kernel;
-    if (p->c.transposed || p->pair == 2) {
+    if (direct_packs(plan)) {
         conv_kernel_filters(k, p->sums_bytes, p->packed_bytes);
-        lower_pack_tiles(k, &p->c, p->pair, k->places[k->filters_buffer]);
+        direct_pack(k, plan);
         lowering_resume(k->l);
     }
     if (kernel_begin(k->l, conv_kind(k), conv_name(k, &p->s, ""), conv_key(k, "direct"), k->nplaces, &kernel)) {

@@ -19,8 +19,10 @@
 enum { SLAB_BYTES = 40 * 1024 };
 
 DirectWeights direct_weights_plan(const ConvProblem *problem) {
-    DirectWeights p = {weights_plan(problem, &(WeightsNeeds){.pair = direct_pair(problem), .stage_bytes = STAGE_BOTH_BYTES}), 0};
-    const ConvShape *s = &problem->s;
+    ConvProblem widened = narrow_widened(problem);
+    DirectWeights p = {.s = problem->s, .narrow = narrow_channels(&problem->s)};
+    p.w = weights_plan(&widened, &(WeightsNeeds){.pair = direct_pair(problem), .stage_bytes = STAGE_BOTH_BYTES});
+    const ConvShape *s = &p.w.s;
     p.blocks =
         s->kernel[0] * s->kernel[1] == 1 && p.w.pair == 1 && s->O / s->groups % (WEIGHTS_BLOCKS * s->V) == 0 ? WEIGHTS_BLOCKS : 1;
     int64_t slab_row = (s->stride[0] * weights_columns(s) + p.blocks * s->out[1]) * s->V * (int64_t)sizeof(float);
@@ -263,18 +265,20 @@ static void emit_weights(ConvKernel *k, const DirectWeights *plan) {
     emit_band(&d, band.iv, NULL, e->scratch, first_split, ob_lo, ob_hi);
     loop_end(e, &band, NULL);
     loop_end(e, &image, NULL);
+    narrow_gather(e, plan, d.partial, ob_lo, ob_hi);
 }
 
 void direct_lower_weights(Lowering *l, Val v, const void *plan) {
     ConvKernel kernel_of = conv_kernel(l, v, true), *k = &kernel_of;
-    const WeightsPlan *p = &((const DirectWeights *)plan)->w;
+    const DirectWeights *d = plan;
+    const WeightsPlan *p = &d->w;
     Kernel *kernel;
-    if (kernel_begin(k->l, RT_KIND_BACKWARD_WEIGHTS, conv_name(k, &p->s, ""), conv_key(k, "weights"), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, RT_KIND_BACKWARD_WEIGHTS, conv_name(k, &d->s, ""), conv_key(k, "weights"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
-        emit_weights(k, plan);
+        emit_weights(k, d);
         kernel_end(k->l, p->x.bytes + p->dy.bytes);
     }
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->image_groups * p->block_groups,
-                (KernelCost){conv_flops(&p->s), conv_bytes(k)});
+                (KernelCost){conv_flops(&d->s), conv_bytes(k)});
     if (k->result_buffer[0] != NO_BUFFER) lower_sum_partials(k, p);
 }
