@@ -108,7 +108,8 @@ def load():
                 return loss
 
             def traced(function, *examples):
-                return tf.function(function, jit_compile=mode == "xla").get_concrete_function(*examples)
+                # without autograph, which would wrap a Missing in a text of several lines
+                return tf.function(function, jit_compile=mode == "xla", autograph=False).get_concrete_function(*examples)
 
             if training:
                 run_step = traced(step, images, labels)
