@@ -10,20 +10,20 @@ foreach(folder ${golden_folders})
 endforeach()
 find_program(PYTHON3 python3 PATHS /usr/bin NO_DEFAULT_PATH) # the system's, which Debian's python3-torch belongs to
 find_program(PYTHON3 python3 REQUIRED)
-foreach(name learns same_bits tune bf16 compile_cache bench build_cross failures nonfinite input_files strict_json textual predict_pictures memory memory_limit passes trainings zoo torch_trajectory torch_statistics)
+foreach(name learns same_bits tune bf16 compile_cache bench build_cross failures nonfinite input_files strict_json predict_pictures memory memory_limit passes trainings zoo torch_trajectory torch_statistics)
   add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
   set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
 endforeach()
 # Every include and every call between files, against the table in ARCHITECTURE.md.
 add_test(NAME plugin_version COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/plugin_version.py ${CMAKE_COMMAND} ${CMAKE_BINARY_DIR})
-# Faults that tests/mutants/run plants still find their text (the run itself takes hours).
-add_test(NAME mutants_apply COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/mutants/run --check ${CMAKE_BINARY_DIR})
 # A convolution method is a folder and one line.
 add_test(NAME nothing_method COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/nothing_method.py ${CMAKE_COMMAND} ${CMAKE_BINARY_DIR})
 set_tests_properties(nothing_method PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
 add_test(NAME rooms COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/rooms.py ${CMAKE_BINARY_DIR})
-# Habits: few checks of clang-tidy, and clang-format. In one build only, since they look at text.
+# Habits: few checks of clang-tidy, and clang-format. In one build only, since they look at text, and the one that has all tests: faults
+# that tests/mutants/run plants still find their text and name tests that there are (the run itself takes hours).
 if(NOT NETC_SANITIZE)
+  add_test(NAME mutants_apply COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/mutants/run --check ${CMAKE_BINARY_DIR})
   add_test(NAME tidy COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tidy.py ${CMAKE_BINARY_DIR})
   add_test(NAME format COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tidy.py --format)
   set_tests_properties(tidy format PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
@@ -37,7 +37,7 @@ if(NOT NETC_SANITIZE) # what they compute is the frameworks' and the evaluator's
   set_tests_properties(random_nets PROPERTIES LABELS e2e TIMEOUT 900)
 endif()
 if(NOT NETC_SANITIZE) # the archive of a sanitized build needs the sanitizer's runtime, and a sanitizer terabytes of addresses
-  foreach(name runs openblas build_executable build_cpus chroot_cifar10 build_library torch_library package)
+  foreach(name runs textual openblas build_executable build_cpus chroot_cifar10 build_library torch_library package)
     add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
     set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
   endforeach()
