@@ -11,7 +11,7 @@
 #include "codegen/emit/pieces.h"
 #include "codegen/ops/ops.h"
 
-enum { UNROLL = 4, UNROLL_MAX_NODES = 64, MIN_RUN = 8, MAX_RUN = 64 }; /* MIN_RUN, MAX_RUN: steps of a run */
+enum { UNROLL = 4, UNROLL_MAX_NODES = 64 };
 
 typedef struct MapKernel {
     Lowering *l;
@@ -108,14 +108,6 @@ static int clear_sums(const MapKernel *k, int copies, LLVMValueRef *sum) {
     return n;
 }
 
-/* How many pixels, a multiple of unroll that divides `whole`, are summed before their sum is added to the others'. */
-static int64_t run_pixels(const MapKernel *k, int64_t whole) {
-    int64_t steps = whole / k->unroll;
-    for (int64_t run = MAX_RUN; k->nsums && steps > MAX_RUN && run >= MIN_RUN; run--)
-        if (steps % run == 0) return run * k->unroll;
-    return whole;
-}
-
 /* Pixels first to first + count, a multiple of unroll; their sums are added to total. */
 static void sweep_run(MapKernel *k, ElementSite *site, LLVMValueRef first, int64_t count, LLVMValueRef *total) {
     Emitter *e = k->e;
@@ -148,7 +140,7 @@ static void emit_feature_unit(MapKernel *k, LLVMValueRef unit) {
         if (wanted(k, r)) emit_preload(e, k->v->regions[r].expr, &site, k->v->nargs);
     LLVMValueRef total[LOOP_MAX_CARRY];
     int ntotals = clear_sums(k, 1, total);
-    int64_t whole = k->pixels - k->pixels % k->unroll, run = run_pixels(k, whole);
+    int64_t whole = k->pixels - k->pixels % k->unroll, run = k->nsums ? sum_run(whole / k->unroll) * k->unroll : whole;
     if (run < whole) {
         Loop runs = loop_begin(e, emit_int(e, 0), emit_int(e, whole), run, ntotals, total);
         for (int i = 0; i < ntotals; i++) total[i] = runs.carry[i];

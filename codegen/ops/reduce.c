@@ -2,18 +2,17 @@
  * and moments, which add few numbers from many places and therefore do so in double, images in order. */
 #include "codegen/ops/ops.h"
 
-/* Elements below which a reduction is one piece; independent partial sums; their shortest and longest runs. */
+/* Elements below which a reduction is one piece; independent partial sums; the shortest and longest runs, in steps. */
 enum { SMALL_WORK = 32768, SUM_WAYS = 4, MIN_RUN = 8, MAX_RUN = 64 };
 
-/* How many pixels, a multiple of SUM_WAYS that divides `whole`, are summed before their sum is added to the others'. */
-static int64_t run_pixels(int64_t whole) {
-    for (int64_t run = MAX_RUN; whole > MAX_RUN * SUM_WAYS && run >= MIN_RUN; run--)
-        if (whole % (run * SUM_WAYS) == 0) return run * SUM_WAYS;
-    return whole;
+int64_t sum_run(int64_t steps) {
+    for (int64_t run = MAX_RUN; steps > MAX_RUN && run >= MIN_RUN; run--)
+        if (steps % run == 0) return run;
+    return steps;
 }
 
 /* Of `count` pixels from `first` on, in SUM_WAYS chains. */
-static LLVMValueRef sum_run(Emitter *e, LLVMValueRef plane, LLVMValueRef first, int64_t count) {
+static LLVMValueRef sum_pixels(Emitter *e, LLVMValueRef plane, LLVMValueRef first, int64_t count) {
     LLVMValueRef sum[SUM_WAYS], next[SUM_WAYS];
     for (int i = 0; i < SUM_WAYS; i++) sum[i] = emit_vec(e, 0);
     Loop loop = loop_begin(e, first, emit_add_int(e, first, emit_int(e, count)), SUM_WAYS, SUM_WAYS, sum);
@@ -38,9 +37,9 @@ void lower_IMAGE_SUM(Lowering *l, Val id) {
         LLVMValueRef plane = emit_address(e, emit_buffer(e, 0), emit_mul_int(e, e->piece, pixels * e->V));
         LLVMValueRef sum = emit_vec(e, 0);
         if (whole) {
-            int64_t run = run_pixels(whole);
+            int64_t run = sum_run(whole / SUM_WAYS) * SUM_WAYS;
             Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, whole), run, 1, &sum);
-            sum = LLVMBuildFAdd(e->b, loop.carry[0], sum_run(e, plane, loop.iv, run), "");
+            sum = LLVMBuildFAdd(e->b, loop.carry[0], sum_pixels(e, plane, loop.iv, run), "");
             loop_end(e, &loop, &sum);
             sum = loop.carry[0];
         }
