@@ -8,6 +8,16 @@
 static LLVMValueRef load(Emitter *e, LLVMValueRef p, int64_t element) { return emit_load(e, p, emit_int(e, element)); }
 static void store(Emitter *e, LLVMValueRef v, LLVMValueRef p, int64_t element) { emit_store(e, v, p, emit_int(e, element)); }
 
+void wino_both_axes(Emitter *e, WinoLine line, int from, int to, const LLVMValueRef *in, LLVMValueRef *out) {
+    LLVMValueRef middle[WINO_MAX_SIDE * WINO_MAX_SIDE], column[WINO_MAX_SIDE], o[WINO_MAX_SIDE];
+    for (int j = 0; j < from; j++) {
+        for (int i = 0; i < from; i++) column[i] = in[i * from + j];
+        line(e, column, o);
+        for (int i = 0; i < to; i++) middle[i * from + j] = o[i];
+    }
+    for (int i = 0; i < to; i++) line(e, middle + (ptrdiff_t)i * from, out + (ptrdiff_t)i * to);
+}
+
 /* Rows 0..2 of B' applied to d0..d4. */
 static void input_low(Emitter *e, const LLVMValueRef d[6], LLVMValueRef o[3]) {
     LLVMValueRef a = wino_axpy(e, -4, d[2], d[4]), b = wino_axpy(e, -4, d[1], d[3]);
@@ -141,12 +151,5 @@ static void filter_gradient_line(Emitter *e, const LLVMValueRef u[6], LLVMValueR
 }
 
 void wino_transform_filter_gradient(Emitter *e, const LLVMValueRef u[36], LLVMValueRef out[9]) {
-    LLVMValueRef t[3][6];
-    for (int j = 0; j < 6; j++) {
-        LLVMValueRef column[6], o[3];
-        for (int i = 0; i < 6; i++) column[i] = u[i * 6 + j];
-        filter_gradient_line(e, column, o);
-        for (int i = 0; i < 3; i++) t[i][j] = o[i];
-    }
-    for (int i = 0; i < 3; i++) filter_gradient_line(e, t[i], out + i * 3);
+    wino_both_axes(e, filter_gradient_line, WINO_IN, 3, u, out);
 }

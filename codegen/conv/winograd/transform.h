@@ -30,6 +30,11 @@ void wino_transform_gradient(Emitter *e, LLVMValueRef src, int64_t row_stride, L
 /* G' u G of the 36 vectors u: out[ky*3 + kx]. */
 void wino_transform_filter_gradient(Emitter *e, const LLVMValueRef u[36], LLVMValueRef out[9]);
 
+/* A transform along one axis, of `from` to `to` values. */
+typedef void (*WinoLine)(Emitter *e, const LLVMValueRef *from, LLVMValueRef *to);
+/* Along the columns of the from x from matrix `in`, then along its rows; neither side is above WINO_MAX_SIDE. */
+void wino_both_axes(Emitter *e, WinoLine line, int from, int to, const LLVMValueRef *in, LLVMValueRef *out);
+
 /* a * x + y, and a * x. */
 static inline LLVMValueRef wino_axpy(Emitter *e, double a, LLVMValueRef x, LLVMValueRef y) {
     return emit_fma(e, emit_vec(e, a), x, y);

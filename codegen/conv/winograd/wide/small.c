@@ -46,19 +46,6 @@ static void filter_gradient_line(Emitter *e, const LLVMValueRef *u, LLVMValueRef
     o[2] = emit_add(e, sum, u[3]);
 }
 
-typedef void (*Line)(Emitter *e, const LLVMValueRef *from, LLVMValueRef *to);
-
-/* A line transform of `from` to `to` values along the columns of a from x from matrix, then along its rows. */
-static void both_axes(Emitter *e, Line line, int from, int to, const LLVMValueRef *in, LLVMValueRef *out) {
-    LLVMValueRef middle[SIDE * SIDE], column[SIDE], o[SIDE];
-    for (int j = 0; j < from; j++) {
-        for (int i = 0; i < from; i++) column[i] = in[i * from + j];
-        line(e, column, o);
-        for (int i = 0; i < to; i++) middle[i * from + j] = o[i];
-    }
-    for (int i = 0; i < to; i++) line(e, middle + i * from, out + i * to);
-}
-
 static void store_planes(Emitter *e, const LLVMValueRef *points, LLVMValueRef dst, int64_t plane) {
     for (int p = 0; p < SIDE * SIDE; p++) emit_store(e, points[p], dst, emit_int(e, p * plane));
 }
@@ -66,14 +53,14 @@ static void store_planes(Emitter *e, const LLVMValueRef *points, LLVMValueRef ds
 static void small_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane) {
     LLVMValueRef d[SIDE * SIDE], o[SIDE * SIDE];
     for (int i = 0; i < SIDE * SIDE; i++) d[i] = emit_load(e, src, emit_int(e, i / SIDE * row_stride + i % SIDE * e->V));
-    both_axes(e, input_line, SIDE, SIDE, d, o);
+    wino_both_axes(e, input_line, SIDE, SIDE, d, o);
     store_planes(e, o, dst, plane);
 }
 
 static void small_gradient(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane) {
     LLVMValueRef y[OUT * OUT], o[SIDE * SIDE];
     for (int i = 0; i < OUT * OUT; i++) y[i] = emit_load(e, src, emit_int(e, i / OUT * row_stride + i % OUT * e->V));
-    both_axes(e, gradient_line, OUT, SIDE, y, o);
+    wino_both_axes(e, gradient_line, OUT, SIDE, y, o);
     store_planes(e, o, dst, plane);
 }
 
@@ -81,12 +68,12 @@ static void small_output(Emitter *e, LLVMValueRef src, int64_t plane, const int6
     (void)phase;
     LLVMValueRef m[SIDE * SIDE];
     for (int p = 0; p < SIDE * SIDE; p++) m[p] = emit_load(e, src, emit_int(e, p * plane));
-    both_axes(e, output_line, SIDE, OUT, m, out);
+    wino_both_axes(e, output_line, SIDE, OUT, m, out);
 }
 
-static void small_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef *u) { both_axes(e, filter_line, 3, SIDE, g, u); }
+static void small_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef *u) { wino_both_axes(e, filter_line, 3, SIDE, g, u); }
 static void small_filter_gradient(Emitter *e, const LLVMValueRef *u, LLVMValueRef g[9]) {
-    both_axes(e, filter_gradient_line, SIDE, 3, u, g);
+    wino_both_axes(e, filter_gradient_line, SIDE, 3, u, g);
 }
 
 const WideForm wide_small = {.out = OUT,

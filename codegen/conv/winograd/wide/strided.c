@@ -34,11 +34,10 @@ static void strided_filter(Emitter *e, const LLVMValueRef g[9], LLVMValueRef *u)
     wino_transform_filter(e, &wino_strided, g, u);
 }
 
-typedef void (*Line)(Emitter *e, const LLVMValueRef *from, LLVMValueRef *to);
-
 /* A line transform of the `from` x `from` pixels at src into SIDE x SIDE planes, a row of points at a time: all of them would not
  * fit the registers, and what of a line is not used costs nothing. */
-static void to_planes(Emitter *e, Line line, int from, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane) {
+static void to_planes(Emitter *e, WinoLine line, int from, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst,
+                      int64_t plane) {
     for (int point = 0; point < SIDE; point++) {
         LLVMValueRef middle[ODD], column[ODD], o[SIDE];
         for (int j = 0; j < from; j++) {
@@ -75,13 +74,7 @@ static void filter_gradient_line(Emitter *e, const LLVMValueRef *u, LLVMValueRef
 }
 
 static void strided_filter_gradient(Emitter *e, const LLVMValueRef *u, LLVMValueRef g[9]) {
-    LLVMValueRef middle[3][FILTERS], column[FILTERS], o[3];
-    for (int j = 0; j < FILTERS; j++) {
-        for (int i = 0; i < FILTERS; i++) column[i] = u[i * FILTERS + j];
-        filter_gradient_line(e, column, o);
-        for (int i = 0; i < 3; i++) middle[i][j] = o[i];
-    }
-    for (int i = 0; i < 3; i++) filter_gradient_line(e, middle[i], g + i * 3);
+    wino_both_axes(e, filter_gradient_line, FILTERS, 3, u, g);
 }
 
 const WideForm wide_strided = {.out = WINO_OUT,
