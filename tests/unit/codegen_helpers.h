@@ -7,6 +7,19 @@
 
 enum { BOTH_MAX_OUTPUTS = 128, BOTH_MAX_LEAVES = 64 };
 
+/* With fused multiply-add on wide and on less wide vectors, and without: the name of CPU i, or NULL if it is not to be had here.
+ */
+enum { BOTH_CPUS = 3 };
+static inline const char *both_cpu(int i) {
+    static const char *const names[BOTH_CPUS] = {"native", "x86-64-v3", "x86-64"};
+#if defined(__x86_64__)
+    bool fits = i != 1 || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
+#else
+    bool fits = i == 0;
+#endif
+    return fits ? names[i] : NULL;
+}
+
 /* Both results of every output: got by compiled code, want by the evaluator. */
 typedef struct Both {
     const Graph *g;

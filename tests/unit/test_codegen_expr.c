@@ -56,17 +56,10 @@ static const Expr *one_op(Arena *arena, ExprOp op) {
     return expr_finish(&b, op == X_CONST ? expr_const(&b, 0.1) : x);
 }
 
-/* With fused multiply-add on wide and on less wide vectors, and without. */
-static const char *const cpus[] = {"native", "x86-64-v3", "x86-64"};
-
 /* One map per op over a vector; X_ACC and X_OUT belong to convolutions. */
 START_TEST(every_operation) {
-    CodegenOptions options = {.cpu = cpus[_i]};
-#if defined(__x86_64__)
-    if (_i == 1 && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) return;
-#else
-    if (_i) return;
-#endif
+    CodegenOptions options = {.cpu = both_cpu(_i)};
+    if (!options.cpu) return;
     Graph *g = graph_new("exprs", MODE_TRAIN);
     Both both = {0};
     Type type = type_vector((int64_t)HARD * HARD + SWEEP);
@@ -89,7 +82,7 @@ START_TEST(every_operation) {
             double want = both.want[i].data[k], got = both.got[i][k];
             ck_assert_msg(close_enough(got, want, allowance(op_of[i], want)), "%s of %.9g, %.9g, %.9g on %s: got %.9g, want %.9g",
                           g->output[i].name, both.leaves.tensor[0].data[k], both.leaves.tensor[1].data[k],
-                          both.leaves.tensor[2].data[k], cpus[_i], got, want);
+                          both.leaves.tensor[2].data[k], options.cpu, got, want);
         }
     both_free(&both);
     graph_free(g);
@@ -144,7 +137,7 @@ END_TEST
 int main(void) {
     TCase *tests = tcase_create("expr");
     tcase_set_timeout(tests, 60);
-    tcase_add_loop_test(tests, every_operation, 0, 3);
+    tcase_add_loop_test(tests, every_operation, 0, BOTH_CPUS);
     tcase_add_test(tests, long_expr);
     tcase_add_test(tests, constants_of_indices_stay_outermost);
     return run_cases("codegen_expr", tests);

@@ -351,14 +351,9 @@ END_TEST
 
 /* Of equal scores the first wins, so a label counts only if no earlier class has as much; in any lane, beside any neighbour. */
 START_TEST(ties_are_the_first_class) {
-    static const char *const cpus[] = {"native", "x86-64-v3", "x86-64"};
     const int64_t K = 19, N = K * K;
-    CodegenOptions options = {.cpu = cpus[_i]};
-#if defined(__x86_64__)
-    if (_i == 1 && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) return;
-#else
-    if (_i) return;
-#endif
+    CodegenOptions options = {.cpu = both_cpu(_i)};
+    if (!options.cpu) return;
     Graph *g = graph_new("ties", MODE_TRAIN);
     Val args[2] = {leaf(g, OP_INPUT, "logits", type_matrix(N, K)), labels(g, (Shape){.n = N})};
     out(g, OP_CORRECT, add(g, OP_CORRECT, args, 2, (Attrs){0}, none));
@@ -380,14 +375,9 @@ END_TEST
 /* Rows whose label leads by 4, 8, ... 40: what is left of the gradient is as exact as elsewhere; but for z - max, whose rounding
  * e to the power of it turns into a relative error. */
 START_TEST(confident_rows) {
-    static const char *const cpus[] = {"native", "x86-64-v3", "x86-64"};
     const int64_t N = 10, K = 5;
-    CodegenOptions options = {.cpu = cpus[_i / 2]};
-#if defined(__x86_64__)
-    if (_i / 2 == 1 && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) return;
-#else
-    if (_i / 2) return;
-#endif
+    CodegenOptions options = {.cpu = both_cpu(_i / 2)};
+    if (!options.cpu) return;
     Graph *g = graph_new("confident", MODE_TRAIN);
     Val args[3] = {leaf(g, OP_INPUT, "logits", type_matrix(N, K)), labels(g, (Shape){.n = N}),
                    leaf(g, OP_PARAM, "scalar", type_scalar())};
@@ -454,21 +444,16 @@ static void poison_leaves(const Graph *g, double value, int place, const Codegen
 
 START_TEST(nan_and_infinity) {
     static const double values[] = {NAN, INFINITY, -INFINITY};
-    static const char *const cpus[] = {"native", "x86-64-v3", "x86-64"};
     if (!cases[_i]) return;
     char cache[] = "/tmp/netc-ops-XXXXXX", remove[100];
     ck_assert_ptr_nonnull(mkdtemp(cache)); /* the same kernels run on many leaves */
     Graph *g = graph_new("op", MODE_TRAIN);
     cases[_i](g, (Shape){2, 17, 4, 3}, (Op)_i);
-    for (int c = 0; c < 3; c++) {
-        CodegenOptions options = {.cpu = cpus[c], .cache = cache};
-#if defined(__x86_64__)
-        if (c == 1 && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) continue;
-#else
-        if (c) break;
-#endif
+    for (int c = 0; c < BOTH_CPUS; c++) {
+        CodegenOptions options = {.cpu = both_cpu(c), .cache = cache};
+        if (!options.cpu) continue;
         char what[100];
-        snprintf(what, sizeof what, "%s on %s", op_text((Op)_i), cpus[c]);
+        snprintf(what, sizeof what, "%s on %s", op_text((Op)_i), options.cpu);
         for (int k = 0; k < 3; k++) poison_leaves(g, values[k], (k + c) % 3, &options, what);
     }
     graph_free(g);
