@@ -3,12 +3,16 @@
 against the table of rooms in ARCHITECTURE.md, which is the one home of these rules.
 
     tests/rooms.py [BUILD]      BUILD: a build directory, whose object files are read with nm
-    tests/rooms.py --circles [BUILD]    also lists files of one room that need each other in a circle
+    tests/rooms.py --circles [BUILD]    also lists files of one room that need each other in a circle (all of them, where a BUILD is given)
 
 A row is a room: a folder, with those below it that have no row of their own. Its last cell names, in backquotes, what its files may
 include beside their own room: other rooms, which must stand above it (so that nothing looks up), single headers (`runtime/abi.h`),
 headers of libraries (`<png.h>`) and headers that netc makes when it is used (`"libnet.h"`). A permission that
-nobody uses, by an include or a symbol, is an error too, where a BUILD is given: the table says what is true."""
+nobody uses, by an include or a symbol, is an error too, where a BUILD is given: the table says what is true.
+
+Files of one room may need each other in a circle only where a row of the second table names all of them (`*` for any run of letters
+without a slash)."""
+import fnmatch
 import json
 import os
 import re
@@ -43,6 +47,29 @@ def read_table():
                 for folder in re.findall(r"`([^`]+)/`", cells[0]):
                     rows.append((folder, re.findall(r"`([^`]+)`", cells[2])))
     return rows
+
+
+def read_circles():
+    """The second table: for each row, the patterns of files that may need each other in a circle."""
+    with open(os.path.join(ROOT, "ARCHITECTURE.md"), encoding="utf-8") as text:
+        found = re.search(r"^\| files in a circle \|.*\n\|[-|]+\n((?:\|.*\n)*)", text.read(), re.M)
+    return [re.findall(r"`([^`]+)`", row.split("|")[1]) for row in found[1].splitlines()] if found else []
+
+
+def covers(patterns, path):
+    return any(path.count("/") == p.count("/") and fnmatch.fnmatchcase(path, p) for p in patterns)
+
+
+def circle_faults(groups, allowed):
+    """What is in a circle and in no row, and which rows have no circle."""
+    faults, used = [], set()
+    for group in groups:
+        row = next((at for at, patterns in enumerate(allowed) if all(covers(patterns, path) for path in group)), None)
+        if row is None:
+            faults.append("a circle that no row of ARCHITECTURE.md's table of circles names: " + " ".join(group))
+        used.add(row)
+    faults += [f"ARCHITECTURE.md: there is no circle of {' '.join(allowed[at])}" for at in range(len(allowed)) if at not in used]
+    return faults
 
 
 class Rooms:
@@ -227,10 +254,13 @@ def main():
         for path, others in calls.items():
             needs[path] |= others
         rooms.check_unused()
+    groups = circles(needs, rooms)
+    if args:  # includes alone are half of what files need of each other
+        rooms.faults += circle_faults(groups, read_circles())
     for fault in rooms.faults:
         print(fault)
     if "--circles" in sys.argv:
-        for group in circles(needs, rooms):
+        for group in groups:
             print("circle:", " ".join(group))
     print(f"{includes} includes, {symbols} calls between files, {len(rooms.rows)} rooms, {len(rooms.faults)} faults")
     return 1 if rooms.faults else 0
