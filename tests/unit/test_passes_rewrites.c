@@ -1,6 +1,7 @@
 /* Passes that need no fusing: what they leave computes what they were given. A zoo of small networks in both modes, against the
  * evaluator in double; stopped after any number of single rewrites as well; and each simplifying pass finds nothing to do a
  * second time. */
+#include "passes/driver.h"
 #include "run_cases.h"
 #include "tests/unit/fusion_run.h"
 #include "tests/unit/fusion_zoo.h"
@@ -112,6 +113,26 @@ START_TEST(each_pass_keeps_values) {
 }
 END_TEST
 
+/* Every pass where the default pipeline has it, on what those before it leave; a new pass comes along by itself. One that adds outputs is
+ * autodiff, whose gradients test_passes_gradient holds against differences. */
+START_TEST(each_place_keeps_values) {
+    Graph *g = net(_i);
+    for (const char *at = pass_default_pipeline(g->mode); *at; at += *at == ',') {
+        size_t length = strcspn(at, ",");
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)length, at);
+        const Pass *pass = pass_find(name);
+        ck_assert_ptr_nonnull(pass);
+        Graph *next = through(g, name, -1, NULL);
+        if (!pass->adds) expect_same(g, next, name);
+        graph_free(g);
+        g = next;
+        at += length;
+    }
+    graph_free(g);
+}
+END_TEST
+
 /* Folding is left out: it takes each convolution once, and what is behind a folded one may be affine again. */
 START_TEST(simplifying_twice_is_once) {
     Graph *source = net(_i), *lowered = through(source, base(source->mode), -1, NULL);
@@ -205,6 +226,7 @@ int main(void) {
     TCase *t = tcase_create("rewrites");
     tcase_add_loop_test(t, lowering_keeps_values, 0, 2 * NETS);
     tcase_add_loop_test(t, each_pass_keeps_values, 0, 2 * NETS);
+    tcase_add_loop_test(t, each_place_keeps_values, 0, 2 * NETS);
     tcase_add_loop_test(t, simplifying_twice_is_once, 0, 2 * NETS);
     tcase_add_loop_test(t, bisecting_keeps_values, 0, 2 * NETS);
     tcase_add_test(t, batch_norm_is_folded);
