@@ -113,8 +113,8 @@ START_TEST(each_pass_keeps_values) {
 }
 END_TEST
 
-/* Every pass where the default pipeline has it, on what those before it leave; a new pass comes along by itself. One that adds outputs is
- * autodiff, whose gradients test_passes_gradient holds against differences. */
+/* Every pass where the default pipeline has it, on what those before it leave; a new pass comes along by itself. One that adds
+ * outputs is autodiff, whose gradients test_passes_gradient holds against differences. */
 START_TEST(each_place_keeps_values) {
     Graph *g = net(_i);
     for (const char *at = pass_default_pipeline(g->mode); *at; at += *at == ',') {
