@@ -6,6 +6,21 @@
 
 /* ---- graphs ---- */
 
+int compile_modes(Session *session, unsigned modes, const char *command_name) {
+    const Options *o = session->options;
+    session->modes = modes;
+    if (!(modes & PASS_TRAIN) && (o->memory_limit || o->recompute))
+        return usage_error(command_name, "'--%s' is about training, which is not compiled here",
+                           o->memory_limit ? "memory-limit" : "recompute");
+    if (!session->diag) session->diag = diag_new();
+    PassOptions options[] = {session_pass_options(session), session_pass_options(session)};
+    if (session->stop_after) modes &= (unsigned)~PASS_INFER; /* no pass runs there (driver/ir.c) */
+    int status = textual_is(session) ? textual_skip_all(session, modes, options) : EXIT_OK;
+    if (status || passes_check(options, modes, session->diag)) return status;
+    session_print_diagnostics(session);
+    return EXIT_USAGE;
+}
+
 int compile_source(Session *session, Mode mode, int64_t batch, Model *model) {
     const Options *o = session->options;
     if (textual_is(session)) return textual_model(session, mode, batch, model);
@@ -85,7 +100,7 @@ int compile_graphs(Session *session, bool train, bool infer, const char *command
     train = train && !session->train_passes.graph;
     infer = infer && !session->infer_passes.graph;
     int status =
-        train || infer ? session_compiles(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), command_name) : EXIT_OK;
+        train || infer ? compile_modes(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), command_name) : EXIT_OK;
     if (train && !status) status = compile_graph(session, MODE_TRAIN, true);
     if (train && !status) status = session_check_graph(session->train_passes.graph);
     if (!status && infer) status = compile_infer(session);

@@ -4,6 +4,9 @@
 #define NETC_DRIVER_COMPILE_H
 #include "driver/session.h"
 
+/* What the command compiles (PASS_TRAIN, PASS_INFER), before it does. A mistake in the options of passes, or one that has no
+ * effect in these modes, is EXIT_USAGE. */
+int compile_modes(Session *session, unsigned modes, const char *command_name);
 /* The graph as the file has it: of the frontend, or read (driver/textual.h). `batch` 0: as the file says. */
 int compile_source(Session *session, Mode mode, int64_t batch, Model *model);
 /* What the passes are to do with such a graph. */

@@ -56,7 +56,7 @@ static int print_graphs(Session *session, unsigned modes, bool source) {
     bool both = modes == (PASS_TRAIN | PASS_INFER);
     if (both && o->format && !strcmp(o->format, "json"))
         return usage_error("ir", "'--format=json' is of one mode: --mode=train or infer");
-    int status = session_compiles(session, modes, "ir");
+    int status = compile_modes(session, modes, "ir");
     TextStream text;
     text_open(&text);
     if (!status && modes & PASS_TRAIN) status = print_mode(session, MODE_TRAIN, source, both, text.file);

@@ -1,6 +1,7 @@
 /* netc passes: the passes that a model goes through, in order, and what each did. */
 #include "driver/compile.h"
 #include "driver/driver.h"
+#include "driver/textual.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -17,9 +18,12 @@ static void print_runs(Mode mode, const PassResult *result) {
 int command_passes(const Options *options) {
     if (options->noperands > 1) return usage_error("passes", "one model at a time, found '%s' too", options->operand[1]);
     Session session = {0};
-    bool train = !options->mode || !strcmp(options->mode, "train"), infer = !options->mode || !strcmp(options->mode, "infer");
+    unsigned held = PASS_TRAIN | PASS_INFER;
     int status = session_find_model(&session, options, "passes");
-    if (!status) status = session_compiles(&session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), "passes");
+    if (!status && !options->mode && textual_is(&session)) status = textual_modes(&session, &held);
+    bool train = options->mode ? !strcmp(options->mode, "train") : held & PASS_TRAIN;
+    bool infer = options->mode ? !strcmp(options->mode, "infer") : held & PASS_INFER;
+    if (!status) status = compile_modes(&session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), "passes");
     if (!status && train) status = compile_graph(&session, MODE_TRAIN, true);
     if (!status && infer) status = compile_graph(&session, MODE_INFER, true);
     if (!status && train) print_runs(MODE_TRAIN, &session.train_passes);

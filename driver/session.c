@@ -101,19 +101,6 @@ PassOptions session_pass_options(const Session *session) {
                          .stop_after = session->stop_after};
 }
 
-int session_compiles(Session *session, unsigned modes, const char *command_name) {
-    const Options *o = session->options;
-    session->modes = modes;
-    if (!(modes & PASS_TRAIN) && (o->memory_limit || o->recompute))
-        return usage_error(command_name, "'--%s' is about training, which is not compiled here",
-                           o->memory_limit ? "memory-limit" : "recompute");
-    if (!session->diag) session->diag = diag_new();
-    PassOptions options = session_pass_options(session);
-    if (passes_check(&options, modes, session->diag)) return EXIT_OK;
-    session_print_diagnostics(session);
-    return EXIT_USAGE;
-}
-
 /* --recompute=N that no activation is left for. */
 static int check_recompute(const Session *session, const PassResult *result) {
     int64_t asked = session->options->recompute;

@@ -46,9 +46,6 @@ int session_compile_failed(const Session *session);
 void session_close(Session *session);
 
 /* ---- passes ---- */
-/* What the command compiles (PASS_TRAIN, PASS_INFER), before it does. A mistake in the options of passes, or one that has no
- * effect in these modes, is EXIT_USAGE. */
-int session_compiles(Session *session, unsigned modes, const char *command_name);
 PassOptions session_pass_options(const Session *session);
 /* The passes that these options ask for, on any graph; remarks are printed if asked for. */
 int session_passes(Session *session, const Graph *graph, const PassOptions *options, PassResult *result);

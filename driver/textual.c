@@ -207,3 +207,17 @@ void textual_skip(const Graph *g, PassOptions *options) {
     options->finished = is_fused(g);
     if (gradients) options->start_after = "autodiff";
 }
+
+int textual_skip_all(Session *session, unsigned modes, PassOptions *options) {
+    Sections s;
+    int status = read_sections(session, &s);
+    for (Mode mode = MODE_TRAIN; mode <= MODE_INFER && !status; mode++) {
+        Graph *g = NULL;
+        if (!(modes & (mode == MODE_TRAIN ? PASS_TRAIN : PASS_INFER))) continue;
+        status = find_graph(session, &s, mode, &g);
+        if (g) textual_skip(g, &options[mode]);
+        graph_free(g);
+    }
+    free(s.text);
+    return status;
+}

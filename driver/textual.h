@@ -13,4 +13,7 @@ int textual_modes(Session *session, unsigned *modes);
 int textual_model(Session *session, Mode mode, int64_t batch, Model *model);
 /* What passes have done to a graph already, since it was printed after some: the options run what is left of the default. */
 void textual_skip(const Graph *g, PassOptions *options);
+/* The same for the graphs of these modes that the file holds, before they are needed; options by Mode. Exit status, after a
+ * sentence. */
+int textual_skip_all(Session *session, unsigned modes, PassOptions *options);
 #endif

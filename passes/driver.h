@@ -28,32 +28,38 @@ const Pass *plugins_find(const Plugins *p, const char *name, Mode mode);
 const char *plugins_nearest(const Plugins *p, Arena *arena, const char *name);
 
 /* ---- pipeline.c ---- */
-/* A word of the options that stands for runs of a pass, and whether there was one. */
+/* A word of the options that stands for runs of a pass, and whether one is left to run. */
 typedef struct Mention {
-    const char *text;
+    const char *option, *text; /* "--passes", "--print-after": what it is for there */
     bool met;
     struct Mention *next;
 } Mention;
+
+typedef struct PipelineRun {
+    const Pass *pass;
+    uint32_t ordinal; /* which run of this pass: 1, 2, … in the default pipeline, or in the list */
+    bool once;        /* the only one */
+} PipelineRun;
 
 /* The passes of one run, in order. `arena` owns the list; shared objects stay loaded until pipeline_close. */
 typedef struct Pipeline {
     Arena *arena;
     Mode mode;
     Plugins plugins;
-    const Pass **pass;
-    uint32_t *ordinal; /* which run of this pass: 1, 2, … in the default pipeline, or in the list */
-    uint32_t count, capacity, ordinal_capacity;
+    PipelineRun *run;
+    uint32_t count, capacity;
+    uint32_t first; /* the first that is to run: what stands before has been done to the graph (PassOptions.start_after) */
     Mention *mentions;
 } Pipeline;
 
-/* False with a message in diag on a mistake in the options; closed then too. */
+/* What is to run from `first` on. False with a message in diag on a mistake in the options; closed then too. */
 bool pipeline_open(Pipeline *p, Arena *arena, Mode mode, const PassOptions *options, Diag *diag);
 void pipeline_close(Pipeline *p);
 /* Does "cse" or "cse#2" name run i? */
 bool pipeline_names(const Pipeline *p, uint32_t i, const char *text);
 /* "cse#2"; without a number where the pass runs once. */
 const char *pipeline_run_name(const Pipeline *p, uint32_t i);
-/* The list as --passes takes it. */
+/* What is to run, as --passes takes it. */
 const char *pipeline_text(const Pipeline *p);
 
 /* ---- check.c ---- */

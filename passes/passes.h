@@ -96,9 +96,9 @@ typedef struct PassResult {
  * what is there when its turn comes) is reported into diag and returns false. */
 bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassResult *result);
 void passes_result_free(PassResult *result);
-/* Whether the options make sense for graphs of these modes, before there are any: no mistake in any list, and every pass that is
- * named runs in one of the modes. False with a message in diag. */
-bool passes_check(const PassOptions *options, unsigned modes, Diag *diag);
+/* Whether the options (by Mode) make sense for graphs of these modes, before they run: no mistake in any list, and every pass
+ * that is named is left to run in one of the modes. False with a message in diag. */
+bool passes_check(const PassOptions *by_mode, unsigned modes, Diag *diag);
 
 /* The passes, for tests that call one directly. */
 #define PASS(NAME, ...) Graph *pass_##NAME(const Graph *in, PassContext *context);

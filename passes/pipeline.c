@@ -26,29 +26,25 @@ static const char *mode_text(Mode mode) { return mode == MODE_TRAIN ? "training"
 static void insert(Pipeline *p, uint32_t at, const Pass *pass) {
     uint32_t ordinal = 1;
     for (uint32_t i = 0; i < p->count; i++) {
-        if (p->pass[i] == pass && p->ordinal[i] >= ordinal) ordinal = p->ordinal[i] + 1;
+        if (p->run[i].pass == pass && p->run[i].ordinal >= ordinal) ordinal = p->run[i].ordinal + 1;
     }
-    ARENA_GROW(p->arena, p->pass, p->count, &p->capacity);
-    ARENA_GROW(p->arena, p->ordinal, p->count, &p->ordinal_capacity);
-    memmove(&p->pass[at + 1], &p->pass[at], (p->count - at) * sizeof *p->pass);
-    memmove(&p->ordinal[at + 1], &p->ordinal[at], (p->count - at) * sizeof *p->ordinal);
-    p->pass[at] = pass;
-    p->ordinal[at] = ordinal;
+    ARENA_GROW(p->arena, p->run, p->count, &p->capacity);
+    memmove(&p->run[at + 1], &p->run[at], (p->count - at) * sizeof *p->run);
+    p->run[at] = (PipelineRun){.pass = pass, .ordinal = ordinal};
     p->count++;
 }
 
 static void take_out(Pipeline *p, uint32_t at) {
     p->count--;
-    memmove(&p->pass[at], &p->pass[at + 1], (p->count - at) * sizeof *p->pass);
-    memmove(&p->ordinal[at], &p->ordinal[at + 1], (p->count - at) * sizeof *p->ordinal);
+    memmove(&p->run[at], &p->run[at + 1], (p->count - at) * sizeof *p->run);
 }
 
-static void mention(Pipeline *p, const char *text, bool met) {
+static void mention(Pipeline *p, const char *option, const char *text, bool met) {
     Mention *m = p->mentions;
-    while (m && strcmp(m->text, text)) m = m->next;
+    while (m && (strcmp(m->option, option) != 0 || strcmp(m->text, text) != 0)) m = m->next;
     if (!m) {
         m = ARENA_NEW(p->arena, Mention);
-        *m = (Mention){arena_strdup(p->arena, text), false, p->mentions};
+        *m = (Mention){option, arena_strdup(p->arena, text), false, p->mentions};
         p->mentions = m;
     }
     m->met |= met;
@@ -119,7 +115,7 @@ static bool read_run(Pipeline *p, const char **at, RunName *run, Diag *diag) {
 }
 
 static bool is_run(const Pipeline *p, uint32_t i, const RunName *run) {
-    return p->pass[i] == run->pass && (run->ordinal == 0 || run->ordinal == p->ordinal[i]);
+    return p->run[i].pass == run->pass && (run->ordinal == 0 || run->ordinal == p->run[i].ordinal);
 }
 
 /* ---- the default pipeline ---- */
@@ -131,7 +127,7 @@ static bool place_plugin(Pipeline *p, const NetcPlugin *plugin, const char *path
     for (uint32_t i = 0; i < plugin->count; i++) runs |= !plugin->passes[i].replaces && pass_runs_in(&plugin->passes[i], p->mode);
     if (!runs) return true;
     if (plugin->after) {
-        while (at > 0 && strcmp(p->pass[at - 1]->name, plugin->after) != 0) at--;
+        while (at > 0 && strcmp(p->run[at - 1].pass->name, plugin->after) != 0) at--;
         if (at == 0 && !plugins_find(&p->plugins, plugin->after, p->mode))
             return mistake(diag, "the passes of '%s' want to run after '%s', but there is no such pass", path, plugin->after);
         if (at == 0)
@@ -152,8 +148,9 @@ static bool append_default(Pipeline *p, Diag *diag) {
     for (uint32_t i = 0; i < p->plugins.count; i++) {
         if (!place_plugin(p, p->plugins.plugin[i], p->plugins.path[i], diag)) return false;
     }
-    const Pass *first, *second;
-    if (pass_order(p->pass, p->count, &first, &second)) return true;
+    const Pass *first, *second, **order = ARENA_ARRAY(p->arena, const Pass *, p->count);
+    for (uint32_t i = 0; i < p->count; i++) order[i] = p->run[i].pass;
+    if (pass_order(order, p->count, &first, &second)) return true;
     return mistake(diag, "the pass '%s' has to run after '%s', which the default pipeline runs behind it", first->name,
                    second->name);
 }
@@ -175,9 +172,10 @@ static bool leave_out(Pipeline *p, const char **at, Diag *diag) {
     for (uint32_t i = p->count; i-- > 0;) {
         if (!is_run(p, i, &run)) continue;
         take_out(p, i);
-        met = true;
+        met |= i >= p->first;
+        if (i < p->first) p->first--;
     }
-    mention(p, run.text, met);
+    mention(p, "--disable-pass", run.text, met);
     return true;
 }
 
@@ -211,6 +209,7 @@ static bool add(Pipeline *p, const char **at, Diag *diag) {
     if (!pass || !fits_mode(p, pass, diag)) return false;
     if (accept(at, "@") && !read_place(p, at, &place, diag)) return false;
     insert(p, place, pass);
+    if (place < p->first) p->first++; /* as if it had been done too */
     return true;
 }
 
@@ -291,20 +290,51 @@ static bool choose_part(Pipeline *p, const PassOptions *o, Part *part, Diag *dia
         if (next.is_for[p->mode]) *part = next, chosen = true;
         at = semicolon ? semicolon + 1 : NULL;
     }
-    if (o->pipeline) mention(p, o->pipeline, chosen);
+    if (o->pipeline) mention(p, "--passes", o->pipeline, chosen);
     return true;
+}
+
+/* ---- what is left to do ---- */
+
+/* How many of the passes run up to the last one of this name; 0 if there is none. */
+static uint32_t runs_to(const Pipeline *p, const char *last) {
+    uint32_t count = p->count;
+    while (count > 0 && strcmp(p->run[count - 1].pass->name, last) != 0) count--;
+    return count;
+}
+
+/* What has been done to the graph already. */
+static void skip_done(Pipeline *p, const PassOptions *o) {
+    p->first = o->finished ? p->count : o->start_after ? runs_to(p, o->start_after) : 0;
+}
+
+static bool stop(Pipeline *p, const PassOptions *o, Diag *diag) {
+    if (!o->stop_after) return true;
+    p->count = runs_to(p, o->stop_after);
+    return p->count > p->first ||
+           mistake(diag, "the pass '%s' does not run, so the graph behind it cannot be had", o->stop_after);
+}
+
+static void find_single_runs(Pipeline *p) {
+    for (uint32_t i = 0; i < p->count; i++) {
+        p->run[i].once = true;
+        for (uint32_t k = 0; k < p->count; k++) p->run[i].once &= k == i || p->run[k].pass != p->run[i].pass;
+    }
 }
 
 static bool fill(Pipeline *p, const PassOptions *o, Diag *diag) {
     Part part;
     if (!plugins_open(&p->plugins, p->arena, o, diag) || !choose_part(p, o, &part, diag)) return false;
-    bool ok = part.changes ? append_default(p, diag) && append_changes(p, part.list, diag) : append_names(p, part.list, diag);
+    bool ok = !part.changes || append_default(p, diag);
+    if (part.changes) skip_done(p, o);
+    ok = ok && (part.changes ? append_changes(p, part.list, diag) : append_names(p, part.list, diag));
     for (uint32_t i = 0; i < o->ndisable && ok; i++) {
         const char *at = o->disable[i];
         ok = leave_out(p, &at, diag);
         if (ok && *at) ok = mistake(diag, "'%s' is not the name of one pass", o->disable[i]);
     }
-    return ok;
+    find_single_runs(p);
+    return ok && stop(p, o, diag);
 }
 
 bool pipeline_open(Pipeline *p, Arena *arena, Mode mode, const PassOptions *options, Diag *diag) {
@@ -318,47 +348,48 @@ bool pipeline_open(Pipeline *p, Arena *arena, Mode mode, const PassOptions *opti
 void pipeline_close(Pipeline *p) { plugins_close(&p->plugins); }
 
 bool pipeline_names(const Pipeline *p, uint32_t i, const char *text) {
-    size_t length = strlen(p->pass[i]->name);
-    if (strncmp(text, p->pass[i]->name, length)) return false;
-    return !text[length] || (text[length] == '#' && strtoul(text + length + 1, NULL, 10) == p->ordinal[i]);
+    const char *name = p->run[i].pass->name;
+    size_t length = strlen(name);
+    if (strncmp(text, name, length)) return false;
+    return !text[length] || (text[length] == '#' && strtoul(text + length + 1, NULL, 10) == p->run[i].ordinal);
 }
 
 const char *pipeline_run_name(const Pipeline *p, uint32_t i) {
-    for (uint32_t k = 0; k < p->count; k++) {
-        if (k != i && p->pass[k] == p->pass[i]) return arena_printf(p->arena, "%s#%u", p->pass[i]->name, p->ordinal[i]);
-    }
-    return arena_strdup(p->arena, p->pass[i]->name); /* a shared object may be gone when it is read */
+    const PipelineRun *run = &p->run[i];
+    if (!run->once) return arena_printf(p->arena, "%s#%u", run->pass->name, run->ordinal);
+    return arena_strdup(p->arena, run->pass->name); /* a shared object may be gone when it is read */
 }
 
 const char *pipeline_text(const Pipeline *p) {
     size_t length = 1;
-    for (uint32_t i = 0; i < p->count; i++) length += strlen(p->pass[i]->name) + 1;
+    for (uint32_t i = p->first; i < p->count; i++) length += strlen(p->run[i].pass->name) + 1;
     char *text = arena_alloc(p->arena, length), *at = text;
-    for (uint32_t i = 0; i < p->count; i++) {
-        if (i) *at++ = ',';
-        at = stpcpy(at, p->pass[i]->name);
+    for (uint32_t i = p->first; i < p->count; i++) {
+        if (i > p->first) *at++ = ',';
+        at = stpcpy(at, p->run[i].pass->name);
     }
     return text;
 }
 
 /* ---- options without effect ---- */
 
-static void mention_printed(Pipeline *p, const char *const *name, uint32_t count) {
+static void mention_printed(Pipeline *p, const char *option, const char *const *name, uint32_t count) {
     for (uint32_t k = 0; k < count; k++) {
         bool met = false;
-        for (uint32_t i = 0; i < p->count; i++) met |= pipeline_names(p, i, name[k]);
-        mention(p, name[k], met);
+        for (uint32_t i = p->first; i < p->count; i++) met |= pipeline_names(p, i, name[k]);
+        mention(p, option, name[k], met);
     }
 }
 
 /* Names that no list of passes has passed judgement on. */
-static bool check_printed(Pipeline *p, const char *const *name, uint32_t count, Diag *diag) {
+static bool check_printed(Pipeline *p, const char *option, const char *const *name, uint32_t count, Diag *diag) {
     for (uint32_t k = 0; k < count; k++) {
         RunName run;
         const char *at = name[k];
         if (!read_run(p, &at, &run, diag)) return false;
         if (*at) return mistake(diag, "'%s' is not the name of one pass", name[k]);
     }
+    mention_printed(p, option, name, count);
     return true;
 }
 
@@ -366,28 +397,36 @@ static const char *in_modes(unsigned modes) {
     return modes == PASS_TRAIN ? " in training" : modes == PASS_INFER ? " in inference" : "";
 }
 
-bool passes_check(const PassOptions *o, unsigned modes, Diag *diag) {
+static bool check_mention(const Mention *m, unsigned modes, Diag *diag) {
+    if (m->met) return true;
+    if (!strcmp(m->option, "--passes")) return mistake(diag, "'%s' has no list of passes%s", m->text, in_modes(modes));
+    return mistake(diag, "the pass '%s' does not run%s: there is nothing to %s", m->text, in_modes(modes),
+                   !strcmp(m->option, "--disable-pass") ? "leave out" : "print");
+}
+
+/* Is anything asked of passes? */
+static bool asks(const PassOptions *o) {
+    return o->bisect_limit >= 0 || o->print_before_all || o->print_after_all || o->time_passes;
+}
+
+bool passes_check(const PassOptions *by_mode, unsigned modes, Diag *diag) {
     Arena *arena = arena_new();
     Pipeline p = {0};
-    bool ok = true;
+    bool ok = true, any = false, asked = false;
     for (int m = MODE_TRAIN; m <= MODE_INFER && ok; m++) {
+        const PassOptions *o = &by_mode[m];
         if (!(modes & (m == MODE_TRAIN ? PASS_TRAIN : PASS_INFER))) continue;
         ok = pipeline_open(&p, arena, (Mode)m, o, diag);
         if (!ok) break;
-        ok = check_printed(&p, o->print_before, o->nprint_before, diag) &&
-             check_printed(&p, o->print_after, o->nprint_after, diag);
-        mention_printed(&p, o->print_before, o->nprint_before);
-        mention_printed(&p, o->print_after, o->nprint_after);
+        any |= p.first < p.count;
+        asked |= asks(o);
+        ok = check_printed(&p, "--print-before", o->print_before, o->nprint_before, diag) &&
+             check_printed(&p, "--print-after", o->print_after, o->nprint_after, diag);
         pipeline_close(&p);
     }
-    for (const Mention *m = p.mentions; m && ok; m = m->next) {
-        if (m->met) continue;
-        if (o->pipeline && !strcmp(m->text, o->pipeline))
-            ok = mistake(diag, "'%s' has no list of passes%s", m->text, in_modes(modes));
-        else
-            ok = mistake(diag, "the pass '%s' does not run%s: there is nothing to leave out or to print", m->text,
-                         in_modes(modes));
-    }
+    for (const Mention *m = p.mentions; m && ok; m = m->next) ok = check_mention(m, modes, diag);
+    if (ok && asked && modes && !any)
+        ok = mistake(diag, "no pass is left to run on what is fused already, so options of passes have no effect");
     arena_free(arena);
     return ok;
 }

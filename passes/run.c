@@ -145,7 +145,7 @@ static Graph *copy(const Graph *in) {
 /* Run i of the pipeline. Consumes g; NULL if the pass does not accept it. */
 static Graph *run_pass(Run *run, const Pipeline *p, uint32_t i, Graph *g) {
     const PassOptions *o = run->options;
-    const Pass *pass = p->pass[i];
+    const Pass *pass = p->run[i].pass;
     const char *name = pipeline_run_name(p, i);
     if (!accepts(run, pass, g)) {
         graph_free(g);
@@ -162,32 +162,10 @@ static Graph *run_pass(Run *run, const Pipeline *p, uint32_t i, Graph *g) {
     return next;
 }
 
-/* How many of the passes are to run; 0 if the last one is not there. */
-static uint32_t runs_to(const Pipeline *p, const char *last) {
-    uint32_t count = p->count;
-    while (last && count > 0 && strcmp(p->pass[count - 1]->name, last)) count--;
-    return count;
-}
-
-/* Leaves out what has been done to the graph already. */
-static void skip_done(Pipeline *p, const PassOptions *o) {
-    uint32_t done = o->finished ? p->count : o->start_after ? runs_to(p, o->start_after) : 0;
-    p->count -= done;
-    memmove(p->pass, p->pass + done, p->count * sizeof *p->pass);
-    memmove(p->ordinal, p->ordinal + done, p->count * sizeof *p->ordinal);
-}
-
-static Graph *run_pipeline(Run *run, Pipeline *p, const Graph *in) {
-    const char *last = run->options->stop_after;
-    skip_done(p, run->options);
-    uint32_t count = runs_to(p, last);
-    if (last && count == 0) {
-        diag_error(run->diag, (Span){0}, "the pass '%s' does not run, so the graph behind it cannot be had", last);
-        return NULL;
-    }
+static Graph *run_pipeline(Run *run, const Pipeline *p, const Graph *in) {
     Graph *g = copy(in);
-    run->runs = ARENA_ARRAY(run->context.arena, PassRun, count);
-    for (uint32_t i = 0; g && i < count; i++) g = run_pass(run, p, i, g);
+    run->runs = ARENA_ARRAY(run->context.arena, PassRun, p->count);
+    for (uint32_t i = p->first; g && i < p->count; i++) g = run_pass(run, p, i, g);
     return g;
 }
 

@@ -280,6 +280,7 @@ static const struct {
     {NULL, NULL, "cse,dce", PASS_INFER, "'cse,dce' is not the name of one pass"},
     {"lower,dce", NULL, "cse", PASS_TRAIN | PASS_INFER, "the pass 'cse' does not run: there"},
     {"lower,dce", "cse", NULL, PASS_TRAIN | PASS_INFER, "the pass 'cse' does not run: there"},
+    {NULL, "cse", "cse", PASS_TRAIN | PASS_INFER, "the pass 'cse' does not run: there is nothing to print"},
     {"train:-cse", NULL, NULL, PASS_TRAIN | PASS_INFER, NULL},
     {"train:-cse", NULL, NULL, PASS_INFER, "'train:-cse' has no list of passes in inference"},
     {"train:lower;infer:-cse", NULL, NULL, PASS_INFER, NULL},
@@ -300,7 +301,7 @@ START_TEST(names_without_effect) {
                            .nprint_after = print[0] != NULL,
                            .bisect_limit = -1};
     Diag *diag = diag_new();
-    bool ok = passes_check(&options, without_effect[_i].modes, diag);
+    bool ok = passes_check((const PassOptions[]){options, options}, without_effect[_i].modes, diag);
     char *message = diagnostics(diag);
     const char *want = without_effect[_i].message;
     ck_assert_msg(ok == !want && (want ? strstr(message, want) != NULL : !*message), "found: %s", message);

@@ -27,3 +27,7 @@
 # run: netc passes tiny.net
 # run: netc passes tiny.net --mode=infer --passes='train:lower; infer:-cse#1+dce@after:lower'
 # run: netc ir tiny.net --mode=infer --passes='lower, split_batch_norm, dce' --print-after=dce --print-after=lower 2>&1 >/dev/null | grep '^#'
+# run: netc ir tiny.net --disable-pass=cse --print-after=cse
+# run: netc ir tiny.net --stage=autodiff --print-after=dce
+# run: netc ir tiny.net --stage=final -o fused.ir && netc ir fused.ir --print-after=dce ; netc ir fused.ir --time-passes ; rm fused.ir
+# run: netc ir tiny.net --stage=autodiff -o some.ir && netc ir some.ir --disable-pass=cse#1 ; netc passes some.ir | head -n 3 ; rm some.ir
