@@ -102,7 +102,7 @@ static int write_graphs(const Build *b) {
 static int emit(Build *b) {
     b->session.target = b->target;
     b->session.levels = &b->levels;
-    int status = session_compiles(&b->session, PASS_TRAIN | PASS_INFER, "build");
+    int status = compile_modes(&b->session, PASS_TRAIN | PASS_INFER, "build");
     if (!status) status = compile_graph(&b->session, MODE_TRAIN, true);
     if (!status && strcmp(b->kind, "ir")) status = session_check_graph(b->session.train_passes.graph);
     bool as_printed = !strcmp(b->kind, "ir");

@@ -104,7 +104,7 @@ static void print_json(const Convolutions *c, const Check *r) {
 int bench_convolutions(Session *session, bool train, bool infer) {
     int rounds = (int)((session->options->repeats + 1) / 2); /* two steps each */
     int status = session_pool(session);
-    if (!status) status = session_compiles(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), "bench");
+    if (!status) status = compile_modes(session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), "bench");
     if (!status && train) status = compile_graph(session, MODE_TRAIN, true);
     if (!status && train) status = session_check_graph(session->train_passes.graph);
     if (!status && infer) status = compile_infer(session);

@@ -84,7 +84,7 @@ static int describe(Library *l) {
 }
 
 static int make_graphs(Library *l) {
-    int status = session_compiles(l->session, PASS_INFER, "build");
+    int status = compile_modes(l->session, PASS_INFER, "build");
     if (!status) status = compile_infer(l->session);
     if (!status) status = describe(l);
     if (status) return status;
