@@ -1,6 +1,7 @@
 /* netc help: a command's help, or the table of passes. */
 #include "driver/driver.h"
 #include "passes/passes.h"
+#include <inttypes.h>
 #include <string.h>
 
 static void print_passes(void) {
@@ -9,11 +10,17 @@ static void print_passes(void) {
         const Pass *pass = pass_at(i);
         printf("  %-18s %c%c%c  %s\n", pass->name, pass_runs_in(pass, MODE_TRAIN) ? 'T' : ' ',
                pass_runs_in(pass, MODE_INFER) ? 'I' : ' ', pass->required ? '*' : ' ', pass->summary);
+        for (uint32_t k = 0; k < PASS_PARAMETERS && pass->parameters[k].name; k++) {
+            const PassParameter *p = &pass->parameters[k];
+            printf("  %-22s   %s=%" PRId64 " (%" PRId64 " to %" PRId64 "): %s\n", "", p->name, p->value, p->least, p->most,
+                   p->summary);
+        }
     }
     printf("\nLists of passes (--passes), and single ones (--disable-pass, --print-before, --print-after):\n\n"
            "  a,b                     exactly these; for training where the command trains, else for inference\n"
            "  -a -b#2                 the default without every run of a, and without the second run of b\n"
            "  default+m@before:a#2    the default and m, in front of the second run of a (also @after:, or at the end)\n"
+           "  default,a{n=3}          the default with an option of a pass set; a list's a{n=3,k=2} has options too\n"
            "  train:a,b;infer:-c      a list for each mode; a mode that none is for has its default\n\n"
            "'netc passes MODEL' prints the passes of a model, with their numbers.\n");
 }

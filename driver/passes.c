@@ -10,8 +10,8 @@ static void print_runs(Mode mode, const PassResult *result) {
     printf("--passes='%s:%s'\n", name, result->pipeline);
     for (uint32_t i = 0; i < result->nruns; i++) {
         const PassRun *run = &result->runs[i];
-        printf("%s %3u  %-20s %7" PRId64 " rewrites %7u -> %5u values\n", name, i + 1, run->name, run->rewrites, run->before,
-               run->after);
+        printf("%s %3u  %-20s %7" PRId64 " rewrites %7u -> %5u values%s%s\n", name, i + 1, run->name, run->rewrites, run->before,
+               run->after, *run->parameters ? "  " : "", run->parameters);
     }
 }
 

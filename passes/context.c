@@ -2,11 +2,22 @@
 #include "passes/passes.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 bool pass_allowed(PassContext *context) {
     if (context->bisect_limit >= 0 && context->rewrites >= context->bisect_limit) return false;
     context->rewrites++;
     return true;
+}
+
+int64_t pass_parameter(const PassContext *context, const char *name) {
+    const PassParameter *p = context->row->parameters;
+    for (uint32_t i = 0; i < PASS_PARAMETERS && p[i].name; i++) {
+        if (strcmp(p[i].name, name) == 0) return context->parameter ? context->parameter[i] : p[i].value;
+    }
+    fprintf(stderr, "netc: internal error: the pass '%s' has no option '%s'\n", context->pass, name);
+    abort();
 }
 
 void pass_remark(PassContext *context, bool applied, Span span, const char *format, ...) {

@@ -27,6 +27,16 @@ const Pass *plugins_find(const Plugins *p, const char *name, Mode mode);
 /* The name that `name` may have meant; NULL. */
 const char *plugins_nearest(const Plugins *p, Arena *arena, const char *name);
 
+/* ---- parameters.c ---- */
+/* "{max_nodes=80, max_elements=3}" behind a pass's name, if it stands there: its parameters by place, those that are not named as
+ * in `before` (NULL: as in its row). NULL if nothing stands there. False with a message in diag. */
+bool parameters_read(Arena *arena, const Pass *pass, const char **at, const int64_t *before, const int64_t **parameter,
+                     Diag *diag);
+/* "{max_nodes=80}" again, of those that are not as in the row; "" if all are. */
+const char *parameters_text(Arena *arena, const Pass *pass, const int64_t *parameter);
+/* All of them: "max_nodes=80 max_elements=6". */
+const char *parameters_list(Arena *arena, const Pass *pass, const int64_t *parameter);
+
 /* ---- pipeline.c ---- */
 /* A word of the options that stands for runs of a pass, and whether one is left to run. */
 typedef struct Mention {
@@ -37,8 +47,9 @@ typedef struct Mention {
 
 typedef struct PipelineRun {
     const Pass *pass;
-    uint32_t ordinal; /* which run of this pass: 1, 2, … in the default pipeline, or in the list */
-    bool once;        /* the only one */
+    uint32_t ordinal;         /* which run of this pass: 1, 2, … in the default pipeline, or in the list */
+    bool once;                /* the only one */
+    const int64_t *parameter; /* by place in Pass.parameters; NULL: as the row has them */
 } PipelineRun;
 
 /* The passes of one run, in order. `arena` owns the list; shared objects stay loaded until pipeline_close. */
@@ -55,6 +66,15 @@ typedef struct Pipeline {
 /* What is to run from `first` on. False with a message in diag on a mistake in the options; closed then too. */
 bool pipeline_open(Pipeline *p, Arena *arena, Mode mode, const PassOptions *options, Diag *diag);
 void pipeline_close(Pipeline *p);
+/* A pass, and "#2" behind it. */
+typedef struct RunName {
+    const Pass *pass;
+    uint32_t ordinal; /* 0: every run */
+    const char *text;
+} RunName;
+/* Reads one; false with a message in diag. */
+bool pipeline_read_run(Pipeline *p, const char **at, RunName *run, Diag *diag);
+void pipeline_mention(Pipeline *p, const char *option, const char *text, bool met);
 /* Does "cse" or "cse#2" name run i? */
 bool pipeline_names(const Pipeline *p, uint32_t i, const char *text);
 /* "cse#2"; without a number where the pass runs once. */

@@ -23,11 +23,6 @@ typedef struct Fold {
 
 /* ---- which convolution ---- */
 
-enum {
-    FOLD_DEPTH = 4,       /* maps between a convolution and the map that is folded into it */
-    FOLD_MAX_NODES = 256, /* of the Expr with them spliced in */
-};
-
 static bool spliceable(const Fold *f, Val id) {
     const Value *v = &f->in->value[id];
     return is_plain_map(v) && v->type.rank == 4 && f->uses[id] == 1;
@@ -189,11 +184,13 @@ static const char *obstacle(const Fold *f, const Parts *p) {
 
 static Val fold_map(Fold *f, Val id) {
     const Value *v = &f->in->value[id];
-    f->conv = is_plain_map(v) && v->type.rank == 4 ? find_convolution(f, id, FOLD_DEPTH) : NO_VAL;
+    int depth = (int)pass_parameter(f->context, "depth");
+    f->conv = is_plain_map(v) && v->type.rank == 4 ? find_convolution(f, id, depth) : NO_VAL;
     if (f->conv == NO_VAL) return graph_copy_value(f->out, f->in, id, f->map);
     MapBuilder m = map_begin(f->out);
-    const Expr *body = expr_finish(&m.expr, splice(f, &m, id, FOLD_DEPTH));
-    if (body->count > FOLD_MAX_NODES || m.nargs >= MAX_ARGS) return graph_copy_value(f->out, f->in, id, f->map);
+    const Expr *body = expr_finish(&m.expr, splice(f, &m, id, depth));
+    if (body->count > pass_parameter(f->context, "max_nodes") || m.nargs >= MAX_ARGS)
+        return graph_copy_value(f->out, f->in, id, f->map);
     Parts p = take_apart(&m, body, f->map[f->conv]);
     bool nothing = p.scale == NONE || (m.expr.node[p.scale].op == X_CONST && m.expr.node[p.scale].value == 1);
     const char *why = nothing && !p.several ? NULL : obstacle(f, &p);

@@ -3,11 +3,6 @@
 #define NETC_PASSES_FUSE_H
 #include "passes/draft.h"
 
-enum {
-    FUSE_MAX_NODES = 160,  /* of one fused Expr */
-    FUSE_MAX_ELEMENTS = 6, /* feature maps that one fused loop reads */
-};
-
 /* Can an Expr of map `map` be computed in the loop of the convolution `kernel`, at whose result it looks? All that it reads
  * must be at hand there: the kernel's result or element outputs, or values that do not depend on the kernel. If not, *late
  * is the argument that comes too late. It must look at the kernel, and iterate over its result's type. */

@@ -51,7 +51,7 @@ static const Expr *over_kernel(Scope *s, uint32_t kernel, uint32_t map, const Ex
         replace[i] = r ? scope_splice(s, kernel, r->expr, NULL, acc, out) : out;
     }
     const Expr *fused = expr_finish(&s->b, scope_splice(s, map, e, replace, acc, out));
-    return scope_fits(s) && fused->count <= FUSE_MAX_NODES ? fused : NULL;
+    return scope_fits(s) && fused->count <= pass_parameter(d->context, "max_nodes") ? fused : NULL;
 }
 
 /* Makes e the epilogue. One that is there already is what e means by X_OUT, and what other regions go on to mean by it. */

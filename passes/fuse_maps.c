@@ -13,7 +13,7 @@
  *          will be the epilogue of the convolution that makes c, for then c itself need not be stored.
  *      A map of several feature maps and several users stays: it is stored once, by the first convolution that reads it
  *      (fuse_prologues) or by a sweep of its own. Small maps ([N,C], [C], []) are inlined only into their single reader.
- *      Limits (fuse.h) keep fused loops from growing without bound: consumers are visited in order, so a producer has its
+ *      Limits (passes.def) keep fused loops from growing without bound: consumers are visited in order, so a producer has its
  *      final form when it is inlined, and each step removes an edge of the graph.
  *   4. Invariants again, for the coefficients have merged: gate*(a*c + b) has become (gate*a)*c + gate*b.
  */
@@ -214,7 +214,7 @@ static bool may_inline(Draft *d, uint32_t consumer, Ref producer) {
         return false;
     }
     if (uses > 1 && becomes_epilogue(d, producer)) return false;
-    if (fuse_elements_after(d, consumer, producer) <= FUSE_MAX_ELEMENTS) return true;
+    if (fuse_elements_after(d, consumer, producer) <= pass_parameter(d->context, "max_elements")) return true;
     refuse(d, consumer, producer, "one loop would read too many feature maps");
     return false;
 }
@@ -227,7 +227,7 @@ static void inline_producers(Draft *d, uint32_t consumer) {
             continue;
         }
         const char *label = draft_label(d, producer.node);
-        if (!draft_inline(d, consumer, producer, FUSE_MAX_NODES)) {
+        if (!draft_inline(d, consumer, producer, (uint32_t)pass_parameter(d->context, "max_nodes"))) {
             refuse(d, consumer, producer, "the fused expression would be too long");
             i++;
             continue;

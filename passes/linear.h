@@ -11,7 +11,7 @@
 #define NETC_PASSES_LINEAR_H
 #include "passes/draft.h"
 
-enum { LINEAR_MAX_TERMS = 12, LINEAR_MAX_FACTORS = 3 };
+enum { LINEAR_MAX_TERMS = 12, LINEAR_MAX_FACTORS = 3 }; /* 12: also the most that squeeze{max_sums} takes (passes.def) */
 
 typedef struct Term {
     uint16_t coefficient, factor[LINEAR_MAX_FACTORS]; /* nodes of the scope; factors in ascending order */

@@ -14,10 +14,14 @@ typedef struct Remark {
     const char *text; /* one sentence, in the context's arena */
 } Remark;
 
+typedef struct Pass Pass;
+
 /* What a running pass sees of its driver. */
 typedef struct PassContext {
     Arena *arena; /* lives until passes_result_free */
     const char *pass;
+    const Pass *row;          /* of the pass at work */
+    const int64_t *parameter; /* by place in row->parameters; NULL: as the row has them */
     Remark *remarks;
     uint32_t nremarks, remark_capacity;
     int64_t rewrites, bisect_limit; /* bisect_limit < 0: unlimited */
@@ -27,6 +31,8 @@ typedef struct PassContext {
 } PassContext;
 /* A pass asks this before each single rewrite and must not do it if the answer is no (--opt-bisect-limit). */
 bool pass_allowed(PassContext *context);
+/* The value of an option of the pass at work (Pass.parameters). A name that its row lacks is a compiler bug. */
+int64_t pass_parameter(const PassContext *context, const char *name);
 void pass_remark(PassContext *context, bool applied, Span span, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* Masks of what may stand in a graph: tiers, and a further bit: no convolution with regions. */
@@ -34,17 +40,26 @@ enum { PASS_ANY = TIER_SOURCE | TIER_NET | TIER_BACKWARD | TIER_FUSED, PASS_UNFU
 enum { PASS_TRAIN = 1, PASS_INFER = 2 }; /* a mask of modes */
 
 typedef Graph *(*PassFunction)(const Graph *in, PassContext *context);
+/* An option of a pass, a number: fuse_maps{max_nodes=80}. */
+typedef struct PassParameter {
+    const char *name;
+    int64_t value, least, most; /* value: if nobody says another */
+    const char *summary;
+} PassParameter;
+enum { PASS_PARAMETERS = 4 }; /* at most */
+
 /* A row of passes.def, where each member is explained. */
-typedef struct Pass {
+struct Pass {
     const char *name;
     PassFunction run;
     bool required;
     unsigned modes, accepts, leaves;
-    const char *after; /* names separated by commas; NULL: none */
-    unsigned adds;     /* a mask of 1u << OutputKind */
-    bool replaces;     /* of a shared object: it stands for netc's pass of this name */
+    const char *after;                         /* names separated by commas; NULL: none */
+    unsigned adds;                             /* a mask of 1u << OutputKind */
+    bool replaces;                             /* of a shared object: it stands for netc's pass of this name */
+    PassParameter parameters[PASS_PARAMETERS]; /* ends where a name is NULL */
     const char *summary;
-} Pass;
+};
 bool pass_runs_in(const Pass *pass, Mode mode);
 /* The table of netc's own passes; those of shared objects belong to the run that loads them (passes/plugin.h). */
 const Pass *pass_find(const char *name);
@@ -75,6 +90,7 @@ typedef struct PassRun {
     double seconds;
     uint32_t before, after; /* values of the graph */
     int64_t rewrites;
+    const char *parameters; /* "max_nodes=160 max_elements=6" */
 } PassRun;
 
 typedef struct PassResult {

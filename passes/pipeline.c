@@ -1,36 +1,31 @@
 /* From options to the list of passes to run. Mistakes are user mistakes: they go into diag. Grammar of --passes, in which blanks
  * mean nothing:
  *
- *     text  = part { ";" part }
- *     part  = [ "train:" | "infer:" ] list      without a mode: `changes` for both, `names` for PassOptions.bare_modes
- *     list  = names | [ "default" ] changes
- *     names = name { "," name }                 exactly these
- *     changes = { "-" run | "+" name [ "@" ( "before:" | "after:" ) run ] [ "," ] }
- *     run   = name [ "#" number ]               of the default pipeline: all runs of a pass, or one */
+ *     text    = part { ";" part }
+ *     part    = [ "train:" | "infer:" ] list      without a mode: `changes` for both, `names` for PassOptions.bare_modes
+ *     list    = names | [ "default" [ "," ] ] changes
+ *     names   = pass { "," pass }                 exactly these
+ *     changes = { ( "-" run | "+" pass [ "@" ( "before:" | "after:" ) run ] | run options ) [ "," ] }
+ *     run     = name [ "#" number ]               of the default pipeline: all runs of a pass, or one
+ *     pass    = name [ options ]
+ *     options = "{" name "=" number { "," name "=" number } "}" */
+#include "ir/stream.h"
 #include "passes/driver.h"
 #include "passes/plugin.h"
+#include "passes/words.h"
 #include <stdlib.h>
 #include <string.h>
 
-static bool mistake(Diag *diag, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static bool mistake(Diag *diag, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    diag_vreport(diag, SEV_ERROR, (Span){0}, format, args);
-    va_end(args);
-    return false;
-}
-
 static const char *mode_text(Mode mode) { return mode == MODE_TRAIN ? "training" : "inference"; }
 
-static void insert(Pipeline *p, uint32_t at, const Pass *pass) {
+static void insert(Pipeline *p, uint32_t at, const Pass *pass, const int64_t *parameter) {
     uint32_t ordinal = 1;
     for (uint32_t i = 0; i < p->count; i++) {
         if (p->run[i].pass == pass && p->run[i].ordinal >= ordinal) ordinal = p->run[i].ordinal + 1;
     }
     ARENA_GROW(p->arena, p->run, p->count, &p->capacity);
     memmove(&p->run[at + 1], &p->run[at], (p->count - at) * sizeof *p->run);
-    p->run[at] = (PipelineRun){.pass = pass, .ordinal = ordinal};
+    p->run[at] = (PipelineRun){.pass = pass, .ordinal = ordinal, .parameter = parameter};
     p->count++;
 }
 
@@ -39,7 +34,7 @@ static void take_out(Pipeline *p, uint32_t at) {
     memmove(&p->run[at], &p->run[at + 1], (p->count - at) * sizeof *p->run);
 }
 
-static void mention(Pipeline *p, const char *option, const char *text, bool met) {
+void pipeline_mention(Pipeline *p, const char *option, const char *text, bool met) {
     Mention *m = p->mentions;
     while (m && (strcmp(m->option, option) != 0 || strcmp(m->text, text) != 0)) m = m->next;
     if (!m) {
@@ -52,38 +47,20 @@ static void mention(Pipeline *p, const char *option, const char *text, bool met)
 
 /* ---- words ---- */
 
-static const char *skip(const char *at) { return at + strspn(at, " \t\n"); }
-
-/* The next word of letters, digits and '_', copied; "" if none stands there. */
-static const char *word(Arena *arena, const char **at) {
-    *at = skip(*at);
-    size_t length = strspn(*at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789");
-    const char *text = arena_strndup(arena, *at, length);
-    *at = skip(*at + length);
-    return text;
-}
-
-static bool accept(const char **at, const char *token) {
-    *at = skip(*at);
-    if (strncmp(*at, token, strlen(token))) return false;
-    *at += strlen(token);
-    return true;
-}
-
 static bool unknown(Pipeline *p, const char *name, Diag *diag) {
     const char *near = plugins_nearest(&p->plugins, p->arena, name);
-    if (near) return mistake(diag, "there is no pass '%s'; did you mean '%s'?", name, near);
-    return mistake(diag, "there is no pass '%s'; 'netc help passes' lists them", name);
+    if (near) return words_mistake(diag, "there is no pass '%s'; did you mean '%s'?", name, near);
+    return words_mistake(diag, "there is no pass '%s'; 'netc help passes' lists them", name);
 }
 
 /* The pass that stands next; NULL after a report. */
 static const Pass *read_pass(Pipeline *p, const char **at, Diag *diag) {
-    const char *from = skip(*at), *name = word(p->arena, at);
+    const char *from = words_skip(*at), *name = words_take(p->arena, at);
     if (!*name) {
         if (*from && *from != ',')
-            mistake(diag, "a list of passes has '%c' where a name should stand", *from);
+            words_mistake(diag, "a list of passes has '%c' where a name should stand", *from);
         else
-            mistake(diag, "a list of passes lacks a name");
+            words_mistake(diag, "a list of passes lacks a name");
         return NULL;
     }
     const Pass *pass = plugins_find(&p->plugins, name, p->mode);
@@ -91,24 +68,17 @@ static const Pass *read_pass(Pipeline *p, const char **at, Diag *diag) {
     return pass;
 }
 
-/* A pass, and "#2" behind it. */
-typedef struct RunName {
-    const Pass *pass;
-    uint32_t ordinal; /* 0: every run */
-    const char *text;
-} RunName;
-
-static bool read_run(Pipeline *p, const char **at, RunName *run, Diag *diag) {
+bool pipeline_read_run(Pipeline *p, const char **at, RunName *run, Diag *diag) {
     run->ordinal = 0;
     run->pass = read_pass(p, at, diag);
     if (!run->pass) return false;
     run->text = run->pass->name;
-    if (!accept(at, "#")) return true;
-    const char *number = word(p->arena, at);
+    if (!words_accept(at, "#")) return true;
+    const char *number = words_take(p->arena, at);
     char *end;
     unsigned long ordinal = strtoul(number, &end, 10);
     if (*number < '1' || *number > '9' || *end || ordinal > UINT32_MAX)
-        return mistake(diag, "'%s#' needs the number of a run, from 1, found '%s'", run->pass->name, number);
+        return words_mistake(diag, "'%s#' needs the number of a run, from 1, found '%s'", run->pass->name, number);
     run->ordinal = (uint32_t)ordinal;
     run->text = arena_printf(p->arena, "%s#%lu", run->pass->name, ordinal);
     return true;
@@ -129,45 +99,46 @@ static bool place_plugin(Pipeline *p, const NetcPlugin *plugin, const char *path
     if (plugin->after) {
         while (at > 0 && strcmp(p->run[at - 1].pass->name, plugin->after) != 0) at--;
         if (at == 0 && !plugins_find(&p->plugins, plugin->after, p->mode))
-            return mistake(diag, "the passes of '%s' want to run after '%s', but there is no such pass", path, plugin->after);
+            return words_mistake(diag, "the passes of '%s' want to run after '%s', but there is no such pass", path,
+                                 plugin->after);
         if (at == 0)
-            return mistake(diag, "the passes of '%s' want to run after '%s', which does not run in %s", path, plugin->after,
-                           mode_text(p->mode));
+            return words_mistake(diag, "the passes of '%s' want to run after '%s', which does not run in %s", path, plugin->after,
+                                 mode_text(p->mode));
     }
     for (uint32_t i = 0; i < plugin->count; i++) {
         const Pass *pass = &plugin->passes[i];
-        if (!pass->replaces && pass_runs_in(pass, p->mode)) insert(p, at++, pass);
+        if (!pass->replaces && pass_runs_in(pass, p->mode)) insert(p, at++, pass, NULL);
     }
     return true;
 }
 
 static bool append_default(Pipeline *p, Diag *diag) {
     const char *names = pass_default_pipeline(p->mode);
-    do insert(p, p->count, plugins_find(&p->plugins, word(p->arena, &names), p->mode));
-    while (accept(&names, ","));
+    do insert(p, p->count, plugins_find(&p->plugins, words_take(p->arena, &names), p->mode), NULL);
+    while (words_accept(&names, ","));
     for (uint32_t i = 0; i < p->plugins.count; i++) {
         if (!place_plugin(p, p->plugins.plugin[i], p->plugins.path[i], diag)) return false;
     }
     const Pass *first, *second, **order = ARENA_ARRAY(p->arena, const Pass *, p->count);
     for (uint32_t i = 0; i < p->count; i++) order[i] = p->run[i].pass;
     if (pass_order(order, p->count, &first, &second)) return true;
-    return mistake(diag, "the pass '%s' has to run after '%s', which the default pipeline runs behind it", first->name,
-                   second->name);
+    return words_mistake(diag, "the pass '%s' has to run after '%s', which the default pipeline runs behind it", first->name,
+                         second->name);
 }
 
 /* ---- lists ---- */
 
 static bool mixed(const char *what, Diag *diag) {
-    return mistake(
+    return words_mistake(
         diag, "a list of passes either names the passes to run or changes the default with '-' and '+'; '%s' does not fit", what);
 }
 
 static bool leave_out(Pipeline *p, const char **at, Diag *diag) {
     RunName run;
-    if (!read_run(p, at, &run, diag)) return false;
+    if (!pipeline_read_run(p, at, &run, diag)) return false;
     const Pass *ours = pass_find(run.pass->name);
     if (run.pass->required || (ours && ours->required))
-        return mistake(diag, "the pass '%s' is required and cannot be left out", run.pass->name);
+        return words_mistake(diag, "the pass '%s' is required and cannot be left out", run.pass->name);
     bool met = false;
     for (uint32_t i = p->count; i-- > 0;) {
         if (!is_run(p, i, &run)) continue;
@@ -175,73 +146,113 @@ static bool leave_out(Pipeline *p, const char **at, Diag *diag) {
         met |= i >= p->first;
         if (i < p->first) p->first--;
     }
-    mention(p, "--disable-pass", run.text, met);
+    pipeline_mention(p, "--disable-pass", run.text, met);
     return true;
 }
 
 /* Where a pass is to be added: before or after the one run that stands next. */
 static bool read_place(Pipeline *p, const char **at, uint32_t *place, Diag *diag) {
-    bool before = accept(at, "before");
-    if ((!before && !accept(at, "after")) || !accept(at, ":"))
-        return mistake(diag, "expected 'before:' or 'after:' and the name of a pass behind '@', found '%.40s'", *at);
+    bool before = words_accept(at, "before");
+    if ((!before && !words_accept(at, "after")) || !words_accept(at, ":"))
+        return words_mistake(diag, "expected 'before:' or 'after:' and the name of a pass behind '@', found '%.40s'", *at);
     RunName run;
-    if (!read_run(p, at, &run, diag)) return false;
+    if (!pipeline_read_run(p, at, &run, diag)) return false;
     uint32_t runs = 0;
     for (uint32_t i = 0; i < p->count; i++) {
         if (!is_run(p, i, &run)) continue;
         runs++;
         *place = before ? i : i + 1;
     }
-    if (runs == 0) return mistake(diag, "'%s' does not run in %s, so nothing can be placed by it", run.text, mode_text(p->mode));
-    if (runs > 1) return mistake(diag, "'%s' runs %u times: '%s#1' is the first of them", run.text, runs, run.text);
+    if (runs == 0)
+        return words_mistake(diag, "'%s' does not run in %s, so nothing can be placed by it", run.text, mode_text(p->mode));
+    if (runs > 1) return words_mistake(diag, "'%s' runs %u times: '%s#1' is the first of them", run.text, runs, run.text);
     return true;
 }
 
 /* Must a pass that a list names not rewrite graphs of this mode? */
 static bool fits_mode(const Pipeline *p, const Pass *pass, Diag *diag) {
     if (!pass->modes || pass_runs_in(pass, p->mode)) return true;
-    return mistake(diag, "the pass '%s' does not rewrite graphs of %s, for which this list is", pass->name, mode_text(p->mode));
+    return words_mistake(diag, "the pass '%s' does not rewrite graphs of %s, for which this list is", pass->name,
+                         mode_text(p->mode));
+}
+
+/* A pass that a list names, with its options. */
+static const Pass *read_named(Pipeline *p, const char **at, const int64_t **parameter, Diag *diag) {
+    const Pass *pass = read_pass(p, at, diag);
+    if (!pass || !fits_mode(p, pass, diag)) return NULL;
+    return parameters_read(p->arena, pass, at, NULL, parameter, diag) ? pass : NULL;
 }
 
 static bool add(Pipeline *p, const char **at, Diag *diag) {
     uint32_t place = p->count;
-    const Pass *pass = read_pass(p, at, diag);
-    if (!pass || !fits_mode(p, pass, diag)) return false;
-    if (accept(at, "@") && !read_place(p, at, &place, diag)) return false;
-    insert(p, place, pass);
+    const int64_t *parameter;
+    const Pass *pass = read_named(p, at, &parameter, diag);
+    if (!pass) return false;
+    if (words_accept(at, "@") && !read_place(p, at, &place, diag)) return false;
+    insert(p, place, pass, parameter);
     if (place < p->first) p->first++; /* as if it had been done too */
     return true;
 }
 
-static bool append_changes(Pipeline *p, const char *at, Diag *diag) {
-    bool comma = false;
-    while (*(at = skip(at))) {
-        const char *from = at;
-        if (accept(&at, "-")) {
-            if (!leave_out(p, &at, diag)) return false;
-        } else if (accept(&at, "+")) {
-            if (!add(p, &at, diag)) return false;
-        } else {
-            const char *what = word(p->arena, &at);
-            return *what ? mixed(what, diag) : mistake(diag, "a list of passes has '%c' where '-' or '+' should stand", *from);
-        }
-        comma = accept(&at, ",");
+/* Does a run with options stand next? */
+static bool sees_options(Arena *arena, const char *at) {
+    if (!*words_take(arena, &at)) return false;
+    if (words_accept(&at, "#")) words_take(arena, &at);
+    return words_accept(&at, "{");
+}
+
+/* Options of runs that are there. */
+static bool set(Pipeline *p, const char **at, Diag *diag) {
+    RunName run;
+    const char *from;
+    bool met = false;
+    if (!pipeline_read_run(p, at, &run, diag)) return false;
+    from = *at;
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (!is_run(p, i, &run)) continue;
+        *at = from;
+        if (!parameters_read(p->arena, run.pass, at, p->run[i].parameter, &p->run[i].parameter, diag)) return false;
+        met |= i >= p->first;
     }
-    return !comma || mistake(diag, "a list of passes lacks a name");
+    const int64_t *unused;
+    if (*at == from && !parameters_read(p->arena, run.pass, at, NULL, &unused, diag)) return false;
+    pipeline_mention(p, "options", run.text, met);
+    return true;
+}
+
+static bool append_changes(Pipeline *p, const char *at, Diag *diag) {
+    bool comma = *at && words_accept(&at, ",");
+    while (*(at = words_skip(at))) {
+        const char *from = at;
+        if (words_accept(&at, "-")) {
+            if (!leave_out(p, &at, diag)) return false;
+        } else if (words_accept(&at, "+")) {
+            if (!add(p, &at, diag)) return false;
+        } else if (sees_options(p->arena, at)) {
+            if (!set(p, &at, diag)) return false;
+        } else {
+            const char *what = words_take(p->arena, &at);
+            return *what ? mixed(what, diag)
+                         : words_mistake(diag, "a list of passes has '%c' where '-' or '+' should stand", *from);
+        }
+        comma = words_accept(&at, ",");
+    }
+    return !comma || words_mistake(diag, "a list of passes lacks a name");
 }
 
 static bool append_names(Pipeline *p, const char *at, Diag *diag) {
     do {
-        at = skip(at);
+        at = words_skip(at);
         if (*at == '-' || *at == '+') {
-            const char *from = at++, *name = word(p->arena, &at);
+            const char *from = at++, *name = words_take(p->arena, &at);
             return mixed(arena_printf(p->arena, "%c%s", *from, name), diag);
         }
-        const Pass *pass = read_pass(p, &at, diag);
-        if (!pass || !fits_mode(p, pass, diag)) return false;
-        insert(p, p->count, pass);
-    } while (accept(&at, ","));
-    return !*at || mistake(diag, "a list of passes has '%c' where ',' should stand", *at);
+        const int64_t *parameter;
+        const Pass *pass = read_named(p, &at, &parameter, diag);
+        if (!pass) return false;
+        insert(p, p->count, pass, parameter);
+    } while (words_accept(&at, ","));
+    return !*at || words_mistake(diag, "a list of passes has '%c' where ',' should stand", *at);
 }
 
 /* ---- parts ---- */
@@ -254,23 +265,23 @@ typedef struct Part {
 
 /* One part of the text, in its own copy. */
 static bool read_part(Pipeline *p, const char *text, unsigned bare_modes, Part *part, Diag *diag) {
-    const char *at = text, *name = word(p->arena, &at);
+    const char *at = text, *name = words_take(p->arena, &at);
     *part = (Part){.list = text, .is_for = {true, true}};
     bool moded = *name && *at == ':';
     if (moded) {
         part->is_for[MODE_TRAIN] = !strcmp(name, "train");
         part->is_for[MODE_INFER] = !strcmp(name, "infer");
         if (!part->is_for[MODE_TRAIN] && !part->is_for[MODE_INFER])
-            return mistake(diag, "a list of passes is for 'train:' or 'infer:', found '%s:'", name);
+            return words_mistake(diag, "a list of passes is for 'train:' or 'infer:', found '%s:'", name);
         part->list = ++at;
-        name = word(p->arena, &at);
+        name = words_take(p->arena, &at);
     }
-    if (!*skip(part->list))
-        return mistake(diag, "the list of passes%s%s is empty; 'default' is the default one", moded ? " for " : "",
-                       !moded ? "" : mode_text(part->is_for[MODE_INFER]));
+    if (!*words_skip(part->list))
+        return words_mistake(diag, "the list of passes%s%s is empty; 'default' is the default one", moded ? " for " : "",
+                             !moded ? "" : mode_text(part->is_for[MODE_INFER]));
     bool whole = !strcmp(name, "default");
     if (whole) part->list = at;
-    part->changes = whole || *skip(part->list) == '-' || *skip(part->list) == '+';
+    part->changes = whole || *words_skip(part->list) == '-' || *words_skip(part->list) == '+';
     if (moded || part->changes || !bare_modes) return true;
     part->is_for[MODE_TRAIN] = bare_modes & PASS_TRAIN;
     part->is_for[MODE_INFER] = bare_modes & PASS_INFER;
@@ -286,11 +297,12 @@ static bool choose_part(Pipeline *p, const PassOptions *o, Part *part, Diag *dia
         Part next;
         if (!read_part(p, semicolon ? arena_strndup(p->arena, at, (size_t)(semicolon - at)) : at, o->bare_modes, &next, diag))
             return false;
-        if (next.is_for[p->mode] && chosen) return mistake(diag, "there are two lists of passes for %s", mode_text(p->mode));
+        if (next.is_for[p->mode] && chosen)
+            return words_mistake(diag, "there are two lists of passes for %s", mode_text(p->mode));
         if (next.is_for[p->mode]) *part = next, chosen = true;
         at = semicolon ? semicolon + 1 : NULL;
     }
-    if (o->pipeline) mention(p, "--passes", o->pipeline, chosen);
+    if (o->pipeline) pipeline_mention(p, "--passes", o->pipeline, chosen);
     return true;
 }
 
@@ -312,7 +324,7 @@ static bool stop(Pipeline *p, const PassOptions *o, Diag *diag) {
     if (!o->stop_after) return true;
     p->count = runs_to(p, o->stop_after);
     return p->count > p->first ||
-           mistake(diag, "the pass '%s' does not run, so the graph behind it cannot be had", o->stop_after);
+           words_mistake(diag, "the pass '%s' does not run, so the graph behind it cannot be had", o->stop_after);
 }
 
 static void find_single_runs(Pipeline *p) {
@@ -331,7 +343,7 @@ static bool fill(Pipeline *p, const PassOptions *o, Diag *diag) {
     for (uint32_t i = 0; i < o->ndisable && ok; i++) {
         const char *at = o->disable[i];
         ok = leave_out(p, &at, diag);
-        if (ok && *at) ok = mistake(diag, "'%s' is not the name of one pass", o->disable[i]);
+        if (ok && *at) ok = words_mistake(diag, "'%s' is not the name of one pass", o->disable[i]);
     }
     find_single_runs(p);
     return ok && stop(p, o, diag);
@@ -361,72 +373,13 @@ const char *pipeline_run_name(const Pipeline *p, uint32_t i) {
 }
 
 const char *pipeline_text(const Pipeline *p) {
-    size_t length = 1;
-    for (uint32_t i = p->first; i < p->count; i++) length += strlen(p->run[i].pass->name) + 1;
-    char *text = arena_alloc(p->arena, length), *at = text;
-    for (uint32_t i = p->first; i < p->count; i++) {
-        if (i > p->first) *at++ = ',';
-        at = stpcpy(at, p->run[i].pass->name);
-    }
-    return text;
-}
-
-/* ---- options without effect ---- */
-
-static void mention_printed(Pipeline *p, const char *option, const char *const *name, uint32_t count) {
-    for (uint32_t k = 0; k < count; k++) {
-        bool met = false;
-        for (uint32_t i = p->first; i < p->count; i++) met |= pipeline_names(p, i, name[k]);
-        mention(p, option, name[k], met);
-    }
-}
-
-/* Names that no list of passes has passed judgement on. */
-static bool check_printed(Pipeline *p, const char *option, const char *const *name, uint32_t count, Diag *diag) {
-    for (uint32_t k = 0; k < count; k++) {
-        RunName run;
-        const char *at = name[k];
-        if (!read_run(p, &at, &run, diag)) return false;
-        if (*at) return mistake(diag, "'%s' is not the name of one pass", name[k]);
-    }
-    mention_printed(p, option, name, count);
-    return true;
-}
-
-static const char *in_modes(unsigned modes) {
-    return modes == PASS_TRAIN ? " in training" : modes == PASS_INFER ? " in inference" : "";
-}
-
-static bool check_mention(const Mention *m, unsigned modes, Diag *diag) {
-    if (m->met) return true;
-    if (!strcmp(m->option, "--passes")) return mistake(diag, "'%s' has no list of passes%s", m->text, in_modes(modes));
-    return mistake(diag, "the pass '%s' does not run%s: there is nothing to %s", m->text, in_modes(modes),
-                   !strcmp(m->option, "--disable-pass") ? "leave out" : "print");
-}
-
-/* Is anything asked of passes? */
-static bool asks(const PassOptions *o) {
-    return o->bisect_limit >= 0 || o->print_before_all || o->print_after_all || o->time_passes;
-}
-
-bool passes_check(const PassOptions *by_mode, unsigned modes, Diag *diag) {
-    Arena *arena = arena_new();
-    Pipeline p = {0};
-    bool ok = true, any = false, asked = false;
-    for (int m = MODE_TRAIN; m <= MODE_INFER && ok; m++) {
-        const PassOptions *o = &by_mode[m];
-        if (!(modes & (m == MODE_TRAIN ? PASS_TRAIN : PASS_INFER))) continue;
-        ok = pipeline_open(&p, arena, (Mode)m, o, diag);
-        if (!ok) break;
-        any |= p.first < p.count;
-        asked |= asks(o);
-        ok = check_printed(&p, "--print-before", o->print_before, o->nprint_before, diag) &&
-             check_printed(&p, "--print-after", o->print_after, o->nprint_after, diag);
-        pipeline_close(&p);
-    }
-    for (const Mention *m = p.mentions; m && ok; m = m->next) ok = check_mention(m, modes, diag);
-    if (ok && asked && modes && !any)
-        ok = mistake(diag, "no pass is left to run on what is fused already, so options of passes have no effect");
-    arena_free(arena);
-    return ok;
+    TextStream text;
+    text_open(&text);
+    for (uint32_t i = p->first; i < p->count; i++)
+        fprintf(text.file, "%s%s%s", i > p->first ? "," : "", p->run[i].pass->name,
+                parameters_text(p->arena, p->run[i].pass, p->run[i].parameter));
+    text_close(&text);
+    const char *copy = arena_strdup(p->arena, text.text);
+    free(text.text);
+    return copy;
 }

@@ -176,11 +176,13 @@ static Ref in_backward(Recompute *r, Ref ref, uint32_t reader) {
  * would make its reader too large is stored. Only when everything has its reader, since an edit removes what nobody reads. */
 static void take_in(Recompute *r, uint32_t reader, uint32_t first) {
     Draft *d = r->d;
+    int64_t elements = pass_parameter(d->context, "max_elements");
+    uint32_t nodes = (uint32_t)pass_parameter(d->context, "max_nodes");
     for (uint32_t i = 0; i < d->node[reader].nargs;) {
         Ref arg = d->node[reader].args[i];
         if (arg.node >= first) take_in(r, arg.node, first);
         bool own = arg.node >= first && d->node[reader].op == OP_MAP && fuse_is_map_output(d, arg) && draft_uses(d, arg) == 1;
-        if (!own || fuse_elements_after(d, reader, arg) > FUSE_MAX_ELEMENTS || !draft_inline(d, reader, arg, FUSE_MAX_NODES)) i++;
+        if (!own || fuse_elements_after(d, reader, arg) > elements || !draft_inline(d, reader, arg, nodes)) i++;
     }
 }
 

@@ -154,10 +154,17 @@ static Graph *run_pass(Run *run, const Pipeline *p, uint32_t i, Graph *g) {
     if (asked(o->print_before_all, o->print_before, o->nprint_before, p, i)) print_graph(run, "before", name, g);
     int64_t rewrites = run->context.rewrites;
     run->context.pass = arena_strdup(run->context.arena, pass->name); /* a shared object may be gone when remarks are read */
+    run->context.row = pass;
+    run->context.parameter = p->run[i].parameter;
     double seconds;
     Graph *next = run_guarded(pass, g, &run->context, &seconds);
     if (asked(o->print_after_all, o->print_after, o->nprint_after, p, i)) print_graph(run, "after", name, next);
-    run->runs[run->nruns++] = (PassRun){name, seconds, g->count, next->count, run->context.rewrites - rewrites};
+    run->runs[run->nruns++] = (PassRun){name,
+                                        seconds,
+                                        g->count,
+                                        next->count,
+                                        run->context.rewrites - rewrites,
+                                        parameters_list(run->context.arena, pass, p->run[i].parameter)};
     graph_free(g);
     return next;
 }

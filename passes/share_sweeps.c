@@ -10,7 +10,7 @@
  * it used to read. Runs last, so that no merging takes a region from a convolution that could have had it. Each step
  * removes a map, so it ends.
  */
-#include "passes/fuse.h"
+#include "passes/draft.h"
 
 static bool has_args_of(const Draft *d, uint32_t of, uint32_t other, uint32_t except) {
     const Node *a = &d->node[of], *b = &d->node[other];
@@ -62,7 +62,7 @@ static bool merge(Draft *d, uint32_t into, uint32_t map) {
     for (uint32_t r = 0; r < b->nregions; r++) {
         if (b->regions[r].gone) continue;
         body[r] = expr_finish(&s.b, scope_splice(&s, map, b->regions[r].expr, replace, 0, 0));
-        if (body[r]->count > FUSE_MAX_NODES) return false;
+        if (body[r]->count > pass_parameter(d->context, "max_nodes")) return false;
     }
     if (!scope_fits(&s) || d->node[into].nregions + b->nregions > MAX_REGIONS || !pass_allowed(d->context)) return false;
     draft_set_args(d, into, s.leaf, s.nleaves);

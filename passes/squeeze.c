@@ -22,8 +22,6 @@
 #include "passes/fuse.h"
 #include "passes/linear.h"
 
-enum { MAX_SUMS = 8, MAX_LOOKS = 16 };
-
 /* What is looked through beside maps that are not stored: nothing, or the summed map itself. */
 typedef enum Depth { THROUGH_UNSTORED, THROUGH_SUMMED } Depth;
 
@@ -39,7 +37,7 @@ static bool look_through(Linear *l, Ref ref, Sum *sum) {
     if (!r || d->node[ref.node].op != OP_MAP || r->role != REGION_OUTPUT || !draft_is_element(d, ref)) return false;
     bool unstored = draft_uses(d, ref) == 1 || draft_element_args(d, ref.node, r->expr) <= 1;
     bool allowed = unstored || (look->depth == THROUGH_SUMMED && look->level == 0);
-    if (look->level == MAX_LOOKS || !allowed) return false;
+    if (look->level >= pass_parameter(d->context, "max_looks") || !allowed) return false;
     look->level++;
     *sum = linear_sum(l, ref.node, r->expr);
     look->level--;
@@ -131,7 +129,7 @@ static bool find_form(Scope *s, uint32_t node, Sum *sum) {
         *s = scope_open(d);
         *sum = take_apart(s, node, THROUGH_UNSTORED);
     }
-    if (sum->terms > MAX_SUMS) {
+    if (sum->terms > pass_parameter(d->context, "max_sums")) {
         pass_remark(d->context, false, d->node[node].span, "%s not distributed: it would become %u sums", draft_label(d, node),
                     sum->terms);
         return false;

@@ -14,6 +14,7 @@
 
 static inline Graph *run(Graph *g, const char *name, PassFunction pass, PassContext *context) {
     context->pass = name;
+    context->row = pass_find(name);
     Graph *next = pass(g, context);
     graph_free(g);
     char *wrong = graph_verify(next, 0);

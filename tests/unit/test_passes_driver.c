@@ -64,6 +64,22 @@ static const struct {
     {"-cse#0", NULL, NULL, "error: 'cse#' needs the number of a run, from 1, found '0'"},
     {"-lower#1", NULL, NULL, "error: the pass 'lower' is required"},
     {"default dce", NULL, NULL, "error: a list of passes either names"},
+    {"default,", NULL, NULL, "error: a list of passes lacks a name"},
+    {"lower,fuse_maps{max_node=3}", NULL, NULL,
+     "error: the pass 'fuse_maps' has no option 'max_node'; did you mean 'max_nodes'?"},
+    {"default,fuse_maps{such=3}", NULL, NULL, "error: the pass 'fuse_maps' has no option 'such'; 'netc help passes' lists them"},
+    {"default,cse{max_nodes=3}", NULL, NULL, "error: the pass 'cse' has no options, found 'max_nodes'"},
+    {"+fuse_maps{max_nodes}", NULL, NULL, "error: the option 'max_nodes' of the pass 'fuse_maps' lacks '=' and a number"},
+    {"+fuse_maps{}", NULL, NULL, "error: the options of the pass 'fuse_maps' lack a name"},
+    {"+fuse_maps{max_nodes=3", NULL, NULL, "error: the options of the pass 'fuse_maps' lack a '}'"},
+    {"+fuse_maps{max_nodes=3,}", NULL, NULL, "error: the options of the pass 'fuse_maps' lack a name"},
+    {"+fuse_maps{max_nodes=3,max_nodes=4}", NULL, NULL, "error: the option 'max_nodes' of the pass 'fuse_maps' is given twice"},
+    {"+fuse_maps{max_nodes=0}", NULL, NULL, "error: 'max_nodes' of the pass 'fuse_maps' is a number from 1 to 1024, found '0'"},
+    {"+fuse_maps{max_nodes=1025}", NULL, NULL, "error: 'max_nodes' of the pass 'fuse_maps' is a number from 1 to 1024, found"},
+    {"+fuse_maps{max_nodes=3x}", NULL, NULL, "error: 'max_nodes' of the pass 'fuse_maps' is a number from 1 to 1024, found '3x'"},
+    {"+fuse_maps{max_nodes=}", NULL, NULL, "error: 'max_nodes' of the pass 'fuse_maps' is a number from 1 to 1024, found ''"},
+    {"default,fuse_maps{max_nodes=99999999999999999999}", NULL, NULL, "error: 'max_nodes' of the pass 'fuse_maps' is a number"},
+    {"default,fold_batch_norm{depth=x}", NULL, NULL, "error: 'depth' of the pass 'fold_batch_norm' is a number from 0 to 16"},
     {NULL, "cse,dce", NULL, "error: 'cse,dce' is not the name of one pass"},
     {"-nothing_such", NULL, NULL, "error: there is no pass 'nothing_such'"},
     {"-lower", NULL, NULL, "error: the pass 'lower' is required"},
@@ -272,6 +288,9 @@ static const struct {
     {"-recompute", NULL, NULL, PASS_INFER, "the pass 'recompute' does not run in inference: there"},
     {"-cse#4", NULL, NULL, PASS_TRAIN | PASS_INFER, "the pass 'cse#4' does not run: there"},
     {"-cse#3", NULL, NULL, PASS_TRAIN | PASS_INFER, NULL},
+    {"default,recompute{max_nodes=3}", NULL, NULL, PASS_TRAIN | PASS_INFER, NULL},
+    {"default,recompute{max_nodes=3}", NULL, NULL, PASS_INFER,
+     "the pass 'recompute' does not run in inference: there is nothing to set"},
     {"-cse#3", NULL, NULL, PASS_INFER, "the pass 'cse#3' does not run in inference: there"},
     {NULL, NULL, "unknown", PASS_TRAIN, "there is no pass 'unknown'"},
     {NULL, NULL, "autodif", PASS_TRAIN, "there is no pass 'autodif'; did you mean 'autodiff'?"},
@@ -349,11 +368,46 @@ START_TEST(changes_of_the_default) {
 }
 END_TEST
 
+/* Options of runs, in a list and as a change of the default: only the runs that are meant have them, and the text says so. */
+START_TEST(options_of_passes) {
+    PassResult result;
+    char *message,
+        *text =
+            run_text(&(PassOptions){.pipeline = "default, fuse_maps { max_elements = 2 , max_nodes=160 } +fuse_maps{max_nodes=9}"
+                                                "@after:fuse_maps#1, fuse_maps#1{max_nodes=8}",
+                                    .bisect_limit = -1},
+                     MODE_INFER, &message, &result);
+    ck_assert_msg(text, "%s", message);
+    ck_assert_str_eq(result.pipeline,
+                     "lower,split_batch_norm,fold_batch_norm,canonicalise,cse,dce,squeeze,canonicalise,cse,dce,"
+                     "fuse_maps{max_nodes=8,max_elements=2},fuse_maps{max_nodes=9},fuse_epilogues,fuse_prologues,"
+                     "share_sweeps,dce");
+    ck_assert_str_eq(result.runs[10].name, "fuse_maps#1");
+    ck_assert_str_eq(result.runs[10].parameters, "max_nodes=8 max_elements=2");
+    ck_assert_str_eq(result.runs[11].parameters, "max_nodes=9 max_elements=6");
+    ck_assert_str_eq(result.runs[4].parameters, "");
+    free(text);
+    free(message);
+    passes_result_free(&result);
+    char *little = run_text(&(PassOptions){.pipeline = "default,fuse_maps{max_elements=1}", .bisect_limit = -1}, MODE_TRAIN,
+                            &message, &result);
+    passes_result_free(&result);
+    free(message);
+    char *much = run_text(&(PassOptions){.pipeline = "default", .bisect_limit = -1}, MODE_TRAIN, &message, &result);
+    passes_result_free(&result);
+    ck_assert_str_ne(little, much);
+    free(little);
+    free(much);
+    free(message);
+}
+END_TEST
+
 /* What a result says ran is a list that runs the same. */
 START_TEST(the_pipeline_is_said) {
     PassResult result, again;
     char *message,
-        *text = run_text(&(PassOptions){.pipeline = "-cse#1+dce@after:lower", .bisect_limit = -1}, MODE_TRAIN, &message, &result);
+        *text = run_text(&(PassOptions){.pipeline = "-cse#1+dce@after:lower,fuse_maps{max_elements=3}", .bisect_limit = -1},
+                         MODE_TRAIN, &message, &result);
     free(message);
     char *same = run_text(&(PassOptions){.pipeline = result.pipeline, .bisect_limit = -1}, MODE_TRAIN, &message, &again);
     ck_assert_str_eq(result.pipeline, again.pipeline);
@@ -544,6 +598,7 @@ int main(void) {
     tcase_add_loop_test(t, names_without_effect, 0, WITHOUT_EFFECT);
     tcase_add_test(t, lists_are_for_a_mode);
     tcase_add_test(t, changes_of_the_default);
+    tcase_add_test(t, options_of_passes);
     tcase_add_test(t, the_pipeline_is_said);
     tcase_add_test(t, a_pass_to_stop_after);
     tcase_add_test(t, loaded_pass_replaces);

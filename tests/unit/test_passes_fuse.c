@@ -85,6 +85,40 @@ START_TEST(same_values_at_any_bisect_limit) {
 }
 END_TEST
 
+/* Options of passes change what is fused, never what comes out: each option of each pass at its least and at its most. */
+START_TEST(same_values_with_any_options) {
+    int net = _i / 2;
+    Mode mode = _i % 2 ? MODE_INFER : MODE_TRAIN;
+    Graph *plain = build(net, mode);
+    Leaves leaves = {.count = 0};
+    Tensor *expected = evaluate(plain, &leaves, false);
+    char *texts[2];
+    for (int most = 0; most < 2; most++) {
+        Graph *fused = build(net, mode);
+        PassContext context = new_context(-1);
+        for (int p = 0; p < PASSES; p++) {
+            const Pass *row = pass_find(fusing[p].name);
+            int64_t value[PASS_PARAMETERS];
+            for (int k = 0; k < PASS_PARAMETERS; k++) value[k] = most ? row->parameters[k].most : row->parameters[k].least;
+            context.parameter = value;
+            fused = run(fused, fusing[p].name, fusing[p].run, &context);
+        }
+        arena_free(context.arena);
+        char what[96];
+        snprintf(what, sizeof what, "%s, mode %d, every option at its %s", zoo[net].name, mode, most ? "most" : "least");
+        expect_outputs(plain, fused, expected, &leaves, what);
+        texts[most] = graph_to_string(fused);
+        graph_free(fused);
+    }
+    ck_assert_str_ne(texts[0], texts[1]);
+    free(texts[0]);
+    free(texts[1]);
+    free_outputs(plain, expected);
+    free_leaves(&leaves);
+    graph_free(plain);
+}
+END_TEST
+
 /* Fusing a fused graph finds nothing that is wrong, and keeps its values. */
 START_TEST(again) {
     Graph *plain = build(_i, MODE_TRAIN);
@@ -187,6 +221,7 @@ int main(void) {
     TCase *values = tcase_create("values");
     tcase_add_loop_test(values, same_values, 0, 2 * NETS);
     tcase_add_loop_test(values, same_values_at_any_bisect_limit, 0, 2 * NETS);
+    tcase_add_loop_test(values, same_values_with_any_options, 0, 2 * NETS);
     tcase_add_loop_test(values, again, 0, NETS);
     suite_add_tcase(suite, values);
     TCase *sweeps = tcase_create("sweeps");

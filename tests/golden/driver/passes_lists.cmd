@@ -27,6 +27,10 @@
 # run: netc passes tiny.net
 # run: netc passes tiny.net --mode=infer --passes='train:lower; infer:-cse#1+dce@after:lower'
 # run: netc ir tiny.net --mode=infer --passes='lower, split_batch_norm, dce' --print-after=dce --print-after=lower 2>&1 >/dev/null | grep '^#'
+# run: netc passes tiny.net --mode=infer --passes='default,fuse_maps{max_elements=3},canonicalise{x=1}'
+# run: netc passes tiny.net --mode=infer --passes='default,fuse_maps{max_elements=3,max_node=8}'
+# run: netc passes tiny.net --mode=infer --passes='default,fuse_maps{max_elements=3}' | grep -e --passes -e fuse_maps
+# run: netc help passes
 # run: netc ir tiny.net --disable-pass=cse --print-after=cse
 # run: netc ir tiny.net --stage=autodiff --print-after=dce
 # run: netc ir tiny.net --stage=final -o fused.ir && netc ir fused.ir --print-after=dce ; netc ir fused.ir --time-passes ; rm fused.ir
