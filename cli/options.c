@@ -12,6 +12,7 @@
 typedef enum OptionKind {
     KIND_FLAG,  /* bool */
     KIND_TEXT,  /* const char * */
+    KIND_MAYBE, /* const char *: "" without a value, which only '=' gives */
     KIND_LIST,  /* TextList */
     KIND_COUNT, /* int64_t, 0 or more */
     KIND_SIZE,  /* int64_t, bytes: 512M, 1.5Gi */
@@ -145,7 +146,12 @@ static const OptionRow table[] = {
     {"print-after", 0, KIND_LIST, "PASS", AT(print_after), READS_MODEL,
      "print the graph after one pass, or one run of it (cse#2)"},
     {"time-passes", 0, KIND_FLAG, NULL, AT(time_passes), READS_MODEL, "print how long each pass took"},
-    {"remarks", 0, KIND_FLAG, NULL, AT(remarks), READS_MODEL, "print what each rewrite did, or why it did not apply"},
+    {"forbid", 0, KIND_LIST, "REWRITE", AT(forbid), READS_MODEL, "leave out a rewrite, by the number or name that --log has"},
+    {"permit", 0, KIND_LIST, "REWRITE", AT(permit), READS_MODEL, "do only such rewrites of the optional passes"},
+    {"remarks", 0, KIND_MAYBE, "WHAT", AT(remarks), READS_MODEL,
+     "print what rewrites did, or why they did not apply (WHAT: of a pass, about FILE:LINE, about a value)"},
+    {"remarks-format", 0, KIND_CHOICE, "text|json", AT(remarks_format), READS_MODEL, "how to print remarks (default: text)"},
+    {"log", 0, KIND_TEXT, "FILE", AT(log), READS_MODEL, "write every rewrite, done or not, as a line of JSON"},
     {"help", 'h', KIND_FLAG, NULL, AT(help), EVERY, "print this help"},
 };
 enum { ROWS = sizeof table / sizeof table[0] };
@@ -234,7 +240,8 @@ static bool store(Options *options, const OptionRow *row, const char *command_na
     void *member = (char *)options + row->offset;
     switch (row->kind) {
     case KIND_FLAG: *(bool *)member = true; return true;
-    case KIND_TEXT: *(const char **)member = text; return true;
+    case KIND_TEXT:
+    case KIND_MAYBE: *(const char **)member = text; return true;
     case KIND_COUNT: return store_count(row, command_name, text, member);
     case KIND_SIZE: return store_size(row, command_name, text, member);
     case KIND_LIST: {
@@ -274,6 +281,7 @@ static bool parse_option(Options *options, unsigned command, const char *command
         usage_error(command_name, "'--%s' takes no value, found '%s'", row->name, value);
         return false;
     }
+    if (row->kind == KIND_MAYBE && !value) value = "";
     if (row->kind != KIND_FLAG && !value) {
         if (*i + 1 >= argc) {
             usage_error(command_name, "'--%s' needs a value: --%s=%s", row->name, row->name, row->value);
@@ -299,6 +307,8 @@ bool options_parse(Options *options, unsigned command, const char *command_name,
     options->sets.item = word_list(argc);
     options->disable_pass.item = word_list(argc);
     options->load_pass.item = word_list(argc);
+    options->forbid.item = word_list(argc);
+    options->permit.item = word_list(argc);
     options->print_before.item = word_list(argc);
     options->print_after.item = word_list(argc);
     options->operand = word_list(argc);
@@ -320,6 +330,8 @@ void options_free(Options *options) {
     free(options->sets.item);
     free(options->disable_pass.item);
     free(options->load_pass.item);
+    free(options->forbid.item);
+    free(options->permit.item);
     free(options->print_before.item);
     free(options->print_after.item);
     free(options->operand);
@@ -332,7 +344,9 @@ void options_print_help(unsigned command, FILE *out) {
         if (!(row->commands & command)) continue;
         char left[64], letter[8] = "    ";
         if (row->letter) snprintf(letter, sizeof letter, "-%c, ", row->letter);
-        snprintf(left, sizeof left, "%s--%s%s%s", letter, row->name, row->value ? "=" : "", row->value ? row->value : "");
+        bool maybe = row->kind == KIND_MAYBE;
+        snprintf(left, sizeof left, "%s--%s%s%s%s%s", letter, row->name, maybe ? "[" : "", row->value ? "=" : "",
+                 row->value ? row->value : "", maybe ? "]" : "");
         if (strlen(left) > 30)
             fprintf(out, "  %s\n  %-30s  %s\n", left, "", row->help);
         else

@@ -44,9 +44,11 @@ typedef struct Options {
     const char *mode, *stage, *format;
     /* passes */
     const char *passes;
-    TextList print_before, print_after, disable_pass, load_pass;
+    TextList print_before, print_after, disable_pass, load_pass, forbid, permit;
     int64_t bisect_limit; /* -1: off */
-    bool print_before_all, print_after_all, time_passes, remarks;
+    bool print_before_all, print_after_all, time_passes;
+    const char *remarks; /* NULL: none, "": all, or which */
+    const char *remarks_format, *log;
     /* code generation */
     const char *cpu, *conv, *precision, *dump_llvm, *dump_asm;
     const char *tune_file, *choices, *save_choices;

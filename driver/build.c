@@ -107,6 +107,7 @@ static int emit(Build *b) {
     if (!status && strcmp(b->kind, "ir")) status = session_check_graph(b->session.train_passes.graph);
     bool as_printed = !strcmp(b->kind, "ir");
     if (!status) status = as_printed ? compile_graph(&b->session, MODE_INFER, true) : compile_infer(&b->session);
+    if (!status) status = session_check_met(&b->session);
     if (status) return status;
     if (!strcmp(b->kind, "exe")) status = build_executable(b);
     if (!strcmp(b->kind, "obj")) status = compile(b, 0, b->output, NULL, NULL);

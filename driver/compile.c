@@ -34,7 +34,7 @@ int compile_source(Session *session, Mode mode, int64_t batch, Model *model) {
     return EXIT_OK;
 }
 
-PassOptions compile_pass_options(const Session *session, const Graph *source) {
+PassOptions compile_pass_options(Session *session, const Graph *source) {
     PassOptions options = session_pass_options(session);
     if (textual_is(session)) textual_skip(source, &options);
     return options;
@@ -105,7 +105,7 @@ int compile_graphs(Session *session, bool train, bool infer, const char *command
     if (train && !status) status = session_check_graph(session->train_passes.graph);
     if (!status && infer) status = compile_infer(session);
     if (!status && !session->pipeline) session_describe_passes(session);
-    return status;
+    return status ? status : session_check_met(session);
 }
 
 static int jit(Session *session) {

@@ -10,7 +10,7 @@ int compile_modes(Session *session, unsigned modes, const char *command_name);
 /* The graph as the file has it: of the frontend, or read (driver/textual.h). `batch` 0: as the file says. */
 int compile_source(Session *session, Mode mode, int64_t batch, Model *model);
 /* What the passes are to do with such a graph. */
-PassOptions compile_pass_options(const Session *session, const Graph *source);
+PassOptions compile_pass_options(Session *session, const Graph *source);
 /* One mode from text to the source graph; `through_passes` runs the passes too. */
 int compile_graph(Session *session, Mode mode, bool through_passes);
 /* The graph that a Program runs inference with: of a group of the batch's images (runtime/abi.h). */

@@ -108,6 +108,7 @@ int bench_convolutions(Session *session, bool train, bool infer) {
     if (!status && train) status = compile_graph(session, MODE_TRAIN, true);
     if (!status && train) status = session_check_graph(session->train_passes.graph);
     if (!status && infer) status = compile_infer(session);
+    if (!status) status = session_check_met(session);
     if (status) return status;
     CodegenInput input = session_input(session);
     CodegenOptions code = session_code(session);

@@ -62,6 +62,7 @@ static int print_graphs(Session *session, unsigned modes, bool source) {
     if (!status && modes & PASS_TRAIN) status = print_mode(session, MODE_TRAIN, source, both, text.file);
     if (!status && modes & PASS_INFER) status = print_mode(session, MODE_INFER, source, false, text.file);
     text_close(&text);
+    if (!status && !source) status = session_check_met(session);
     if (!status) status = write_text(o, text.text, text.length);
     free(text.text);
     return status;
@@ -70,8 +71,8 @@ static int print_graphs(Session *session, unsigned modes, bool source) {
 /* Is anything asked of the passes? */
 static bool has_pass_options(const Options *o) {
     return o->passes || o->disable_pass.count || o->load_pass.count || o->print_before.count || o->print_after.count ||
-           o->bisect_limit >= 0 || o->print_before_all || o->print_after_all || o->time_passes || o->remarks || o->recompute ||
-           o->memory_limit;
+           o->bisect_limit >= 0 || o->forbid.count || o->permit.count || o->log || o->print_before_all || o->print_after_all ||
+           o->time_passes || o->remarks || o->recompute || o->memory_limit;
 }
 
 int command_ir(const Options *options) {

@@ -86,12 +86,13 @@ static int describe(Library *l) {
 static int make_graphs(Library *l) {
     int status = compile_modes(l->session, PASS_INFER, "build");
     if (!status) status = compile_infer(l->session);
+    if (!status) status = session_check_met(l->session);
     if (!status) status = describe(l);
     if (status) return status;
     if (l->header.shape.batch == 1) return EXIT_OK;
     Options one = *l->o; /* the same again, without another round of remarks */
     one.batch = 1;
-    one.remarks = one.time_passes = one.print_after_all = one.print_before_all = false;
+    one.time_passes = one.print_after_all = one.print_before_all = false;
     one.print_before.count = one.print_after.count = 0;
     l->single = (Session){.options = &one, .modes = PASS_INFER, .path = join("%s", l->session->path)};
     status = compile_infer(&l->single);

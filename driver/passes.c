@@ -26,6 +26,7 @@ int command_passes(const Options *options) {
     if (!status) status = compile_modes(&session, (train ? PASS_TRAIN : 0) | (infer ? PASS_INFER : 0), "passes");
     if (!status && train) status = compile_graph(&session, MODE_TRAIN, true);
     if (!status && infer) status = compile_graph(&session, MODE_INFER, true);
+    if (!status) status = session_check_met(&session);
     if (!status && train) print_runs(MODE_TRAIN, &session.train_passes);
     if (!status && infer) print_runs(MODE_INFER, &session.infer_passes);
     session_close(&session);

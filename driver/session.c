@@ -2,6 +2,8 @@
  * Mistakes are printed where they are found and come back as exit statuses. */
 #include "driver/session.h"
 #include "driver/cache.h"
+#include "driver/remarks.h"
+#include "ir/nearest.h"
 #include "runtime/sha256.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -56,6 +58,11 @@ int session_find_model(Session *session, const Options *options, const char *com
     if (status) return status;
     if (options->noperands == 0) return usage_error(command_name, "no model given");
     if (options->threads > MAX_THREADS) return usage_error(command_name, "'--threads' is at most %d", MAX_THREADS);
+    if (options->remarks_format && !options->remarks)
+        return usage_error(command_name, "'--remarks-format' is about '--remarks', which is not given");
+    session->remarks = (Remarks){.about = options->remarks,
+                                 .json = options->remarks_format && !strcmp(options->remarks_format, "json"),
+                                 .log = options->log};
     if (options->memory_limit && options->recompute)
         return usage_error(command_name, "'--memory-limit' says how much '--recompute' must: give one of them");
     session->recompute = options->recompute < UINT32_MAX ? (uint32_t)options->recompute : UINT32_MAX;
@@ -81,8 +88,17 @@ int session_compile_failed(const Session *session) {
     return diag_system_failed(session->diag) ? EXIT_IO : EXIT_INPUT;
 }
 
-PassOptions session_pass_options(const Session *session) {
+static PassMask *masks(const TextList *list) {
+    PassMask *mask = calloc(list->count + 1, sizeof *mask);
+    if (!mask) out_of_memory("no room for %u names of rewrites", list->count);
+    for (uint32_t i = 0; i < list->count; i++) mask[i].text = list->item[i];
+    return mask;
+}
+
+PassOptions session_pass_options(Session *session) {
     const Options *o = session->options;
+    if (!session->forbid) session->forbid = masks(&o->forbid);
+    if (!session->permit) session->permit = masks(&o->permit);
     return (PassOptions){.pipeline = o->passes,
                          .bare_modes = session->modes & PASS_TRAIN ? PASS_TRAIN : session->modes,
                          .disable = o->disable_pass.item,
@@ -90,6 +106,10 @@ PassOptions session_pass_options(const Session *session) {
                          .load = o->load_pass.item,
                          .nload = o->load_pass.count,
                          .bisect_limit = o->bisect_limit,
+                         .forbid = session->forbid,
+                         .nforbid = o->forbid.count,
+                         .permit = session->permit,
+                         .npermit = o->permit.count,
                          .recompute = session->recompute,
                          .print_before_all = o->print_before_all,
                          .print_after_all = o->print_after_all,
@@ -165,24 +185,15 @@ int session_check_graph(const Graph *g) {
     return g->mode == MODE_TRAIN ? check_gradients(g) : EXIT_OK;
 }
 
-static void print_remarks(const Session *session, const PassResult *result) {
-    for (uint32_t i = 0; i < result->nremarks; i++) {
-        const Remark *r = &result->remarks[i];
-        int line, column;
-        diag_line_column(session->diag, r->span, &line, &column);
-        if (line) fprintf(stderr, "%s:%d:%d: ", diag_file_path(session->diag, r->span.file), line, column);
-        fprintf(stderr, "remark: %s%s: %s\n", r->pass, r->applied ? "" : " (not done)", r->text);
-    }
-}
-
 int session_passes(Session *session, const Graph *graph, const PassOptions *options, PassResult *result) {
     if (!passes_run(graph, options, session->diag, result)) {
         *result = (PassResult){0};
         session_print_diagnostics(session);
         return EXIT_USAGE; /* only a mistake in the options of the passes can get here */
     }
-    if (session->options->remarks) print_remarks(session, result);
-    return graph->mode == MODE_TRAIN ? check_recompute(session, result) : EXIT_OK;
+    session->remarks.diag = session->diag;
+    int status = remarks_write(&session->remarks, graph->mode, result);
+    return !status && graph->mode == MODE_TRAIN ? check_recompute(session, result) : status;
 }
 
 /* ---- what ran, as a checkpoint keeps it ---- */
@@ -217,10 +228,44 @@ void session_describe_passes(Session *s) {
     char *limit = join("opt-bisect-limit=%" PRId64, o->bisect_limit);
     if (o->bisect_limit >= 0) append(&s->pipeline, " ", limit);
     free(limit);
+    for (uint32_t i = 0; i < o->forbid.count; i++) append(&s->pipeline, " forbid=", o->forbid.item[i]);
+    for (uint32_t i = 0; i < o->permit.count; i++) append(&s->pipeline, " permit=", o->permit.item[i]);
     rt_sha256_init(&sum);
     rt_sha256_update(&sum, s->pipeline, strlen(s->pipeline) + 1);
     for (uint32_t i = 0; i < o->load_pass.count; i++) hash_file(&sum, o->load_pass.item[i]);
     rt_sha256_final(&sum, s->pipeline_sha256);
+}
+
+/* ---- options that nothing met ---- */
+
+static const char *nearest_event(const PassResult *const *results, const char *text) {
+    const char *near = NULL;
+    for (int m = 0; m < 2 && !near; m++) {
+        const char **names = malloc((results[m]->nevents + 1) * sizeof *names);
+        uint32_t count = 0;
+        for (uint32_t i = 0; names && i < results[m]->nevents; i++)
+            if (results[m]->events[i].number) names[count++] = results[m]->events[i].name;
+        if (names) near = nearest_name(text, names, count);
+        free(names);
+    }
+    return near;
+}
+
+static int check_masks(const Session *s, const char *option, const PassMask *mask, uint32_t count) {
+    const PassResult *const results[] = {&s->train_passes, &s->infer_passes};
+    for (uint32_t i = 0; i < count && mask; i++) {
+        if (mask[i].met) continue;
+        const char *near = nearest_event(results, mask[i].text);
+        return fail(EXIT_USAGE, "'--%s=%s' names no rewrite that the passes ask for%s%s%s; '--log=FILE' lists them", option,
+                    mask[i].text, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    return EXIT_OK;
+}
+
+int session_check_met(const Session *s) {
+    const Options *o = s->options;
+    int status = check_masks(s, "forbid", s->forbid, o->forbid.count);
+    return status ? status : check_masks(s, "permit", s->permit, o->permit.count);
 }
 
 /* ---- code ---- */
@@ -252,17 +297,9 @@ CodegenInput session_input(Session *session) {
                           .pipeline_sha256 = session->pipeline_sha256};
 }
 
-static void print_choice(void *context, Span span, const char *text) {
-    const Session *session = context;
-    int line, column;
-    diag_line_column(session->diag, span, &line, &column);
-    if (line) fprintf(stderr, "%s:%d:%d: ", diag_file_path(session->diag, span.file), line, column);
-    fprintf(stderr, "remark: choose: %s\n", text);
-}
-
 void session_remarks(Session *session, CodegenOptions *code) {
-    code->remark = session->options->remarks ? print_choice : NULL;
-    code->remark_context = session;
+    code->remark = session->remarks.about ? remarks_choice : NULL;
+    code->remark_context = &session->remarks;
 }
 
 CodegenOptions session_code(Session *session) {
@@ -282,6 +319,8 @@ int session_pool(Session *session) {
 }
 
 void session_close(Session *session) {
+    const Remarks *r = &session->remarks;
+    if (r->about && *r->about && r->diag && !r->remarked) fprintf(stderr, "netc: warning: no remark is about '%s'\n", r->about);
     if (session->machine) rt_machine_free(session->machine);
     if (session->pool) rt_pool_free(session->pool);
     if (session->jit) jit_free(session->jit);
@@ -292,6 +331,8 @@ void session_close(Session *session) {
     if (session->train.graph) graph_free(session->train.graph);
     if (session->infer.graph) graph_free(session->infer.graph);
     if (session->diag) diag_free(session->diag);
+    free(session->forbid);
+    free(session->permit);
     free(session->cache);
     free(session->pipeline);
     free(session->path);

@@ -6,6 +6,7 @@
 #include "cli/report.h"
 #include "codegen/codegen.h"
 #include "driver/levels.h"
+#include "driver/remarks.h"
 #include "frontend/frontend.h"
 #include "passes/passes.h"
 #include "runtime/rt.h"
@@ -26,9 +27,11 @@ typedef struct Session {
     char *cache;          /* directory of compiled kernels; NULL: none */
     char *pipeline;       /* what made the graphs, with its hash (RtProgram); NULL before session_input */
     char pipeline_sha256[65];
-    ChoiceTable *choices; /* pinned or measured ones, if any */
-    ChoiceTable *made;    /* for --save-choices, of all CPUs so far */
-    const char *run;      /* the directory whose checkpoint --resume continues */
+    ChoiceTable *choices;      /* pinned or measured ones, if any */
+    ChoiceTable *made;         /* for --save-choices, of all CPUs so far */
+    const char *run;           /* the directory whose checkpoint --resume continues */
+    PassMask *forbid, *permit; /* --forbid, --permit; NULL before session_pass_options */
+    Remarks remarks;
     Jit *jit;
     RtPool *pool;
     RtMachine *machine;
@@ -46,7 +49,9 @@ int session_compile_failed(const Session *session);
 void session_close(Session *session);
 
 /* ---- passes ---- */
-PassOptions session_pass_options(const Session *session);
+PassOptions session_pass_options(Session *session);
+/* When all passes have run: did each --forbid and --permit name a rewrite? Exit status, after a sentence. */
+int session_check_met(const Session *session);
 /* The passes that these options ask for, on any graph; remarks are printed if asked for. */
 int session_passes(Session *session, const Graph *graph, const PassOptions *options, PassResult *result);
 /* Whether passes left a graph that code can be made of, and, of training, a gradient of every parameter. */

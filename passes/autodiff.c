@@ -66,6 +66,15 @@ static void output_gradients(Autodiff *a) {
     }
 }
 
+/* What stands behind the name of a value in those of its gradient's, so that the two never share one; no name of a source has it.
+ */
+static void name_gradients(Autodiff *a) {
+    for (Val v = a->forward; v < a->g->count; v++) {
+        Value *value = &a->g->value[v];
+        if (value->name) value->name = arena_printf(a->g->arena, "%s:grad", value->name);
+    }
+}
+
 Graph *autodiff_graph(const Graph *in, GradientOf what) {
     Graph *g = rebuild_begin(in);
     Val *map = ARENA_ARRAY(g->arena, Val, in->count);
@@ -79,6 +88,7 @@ Graph *autodiff_graph(const Graph *in, GradientOf what) {
         if (a.wanted[v] && !is_leaf(&g->value[v])) autodiff_rule(&a, v);
     }
     output_gradients(&a);
+    name_gradients(&a);
     return g;
 }
 

@@ -3,6 +3,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static const char *site(const PassContext *context, const Graph *g, Val v, int depth) {
+    const Value *value = &g->value[v];
+    if (value->name || value->op == OP_PARAM) return value->name ? value->name : value->attrs.param.name;
+    if (value->nargs == 0 || depth == 0) return op_text(value->op);
+    return arena_printf(context->arena, "%s/%s", site(context, g, value->args[0], depth - 1), op_text(value->op));
+}
+
+const char *value_site(const PassContext *context, const Graph *g, Val v) { return site(context, g, v, 3); }
+
 Graph *rebuild_begin(const Graph *in) { return graph_new(in->name, in->mode); }
 
 void rebuild_outputs(const Graph *in, Graph *out, const Val *map) {

@@ -7,6 +7,9 @@
 #define NETC_PASSES_BUILD_H
 #include "passes/passes.h"
 
+/* How the log names a value, in names that survive edits elsewhere. */
+const char *value_site(const PassContext *context, const Graph *g, Val v);
+
 /* An empty graph of in's name and mode. */
 Graph *rebuild_begin(const Graph *in);
 /* in's outputs, through map[] (indexed by in's ids). */

@@ -34,7 +34,8 @@ static bool is_constant(const Graph *g, Val v, double value) {
 }
 
 static bool rewrite(Canon *c, const Value *v, const char *what) {
-    if (!pass_allowed(c->context)) return false;
+    Val id = (Val)(v - c->in->value);
+    if (!pass_allowed_for(c->context, value_site(c->context, c->in, id), id)) return false;
     pass_remark(c->context, true, v->span, "%s: %s", op_text(v->op), what);
     return true;
 }
@@ -182,7 +183,11 @@ static Val canonical(Canon *c, Val id, const Val *map) {
 Graph *pass_canonicalise(const Graph *in, PassContext *context) {
     Canon c = {in, rebuild_begin(in), context};
     Val *map = ARENA_ARRAY(c.out->arena, Val, in->count);
-    for (Val v = 0; v < in->count; v++) map[v] = canonical(&c, v, map);
+    for (Val v = 0; v < in->count; v++) {
+        uint32_t count = c.out->count, events = context->nevents;
+        map[v] = canonical(&c, v, map);
+        if (context->nevents > events) pass_replaced(context, v, map[v], c.out, count);
+    }
     rebuild_outputs(in, c.out, map);
     return c.out;
 }

@@ -87,9 +87,10 @@ Graph *pass_cse(const Graph *in, PassContext *context) {
         key.args = args;
         bool alone = key.op == OP_RESULT || op_attr_kind(key.op) == ATTR_PARAM; /* graph_result finds results again by itself */
         Val *slot = alone ? NULL : table_find(&table, out, &key);
-        if (slot && *slot != NO_VAL && pass_allowed(context)) {
+        if (slot && *slot != NO_VAL && pass_allowed_for(context, value_site(context, in, v), v)) {
             pass_remark(context, true, key.span, "%s: the same value is computed once", op_text(key.op));
             map[v] = *slot;
+            pass_replaced(context, v, map[v], out, out->count);
             continue;
         }
         map[v] = graph_copy_value(out, in, v, map);

@@ -58,12 +58,23 @@ static void mark_arguments(Dce *d, Val v) {
     if (!any && value->nargs) d->needed[value->args[0]] = true;
 }
 
+/* May this result of v, or v itself, be left out? It is not needed. */
+static bool leave_out(Dce *d, Val v, uint32_t region, bool whole) {
+    const Value *value = &d->in->value[v];
+    const char *site = value_site(d->context, d->in, v), *subject = site;
+    if (!whole) subject = arena_printf(d->context->arena, "%s/region%u", site, region);
+    if (!pass_allowed_for(d->context, subject, (uint64_t)v * (MAX_REGIONS + 1) + (whole ? 0 : region + 1))) return false;
+    pass_remark(d->context, true, value->span, "no output needs %s%s", whole ? "" : "a result of ", site);
+    pass_replaced(d->context, v, NO_VAL, d->in, d->in->count);
+    return true;
+}
+
 static void choose_regions(Dce *d, Val v) {
     const Value *value = &d->in->value[v];
     uint32_t next = value->op == OP_MAP ? 0 : 1, kept = 0;
     d->keep[v] = ARENA_ARRAY(d->context->arena, bool, value->nregions);
     for (uint32_t r = 0; r < value->nregions; r++) {
-        d->keep[v][r] = !region_makes_result(value->regions[r].role) || result_needed(d, v, next++) || !pass_allowed(d->context);
+        d->keep[v][r] = !region_makes_result(value->regions[r].role) || result_needed(d, v, next++) || !leave_out(d, v, r, false);
         kept += d->keep[v][r];
     }
     if (kept == 0) d->keep[v][0] = true; /* a map that only the bisect limit keeps */
@@ -76,7 +87,7 @@ static void mark(Dce *d) {
             if (d->needed[v]) d->alive[value->args[0]] = true;
             continue;
         }
-        d->alive[v] |= d->needed[v] || is_leaf(value->op) || !pass_allowed(d->context);
+        d->alive[v] |= d->needed[v] || is_leaf(value->op) || !leave_out(d, v, 0, true);
         if (!d->alive[v]) continue;
         if (value->nregions) choose_regions(d, v);
         mark_arguments(d, v);

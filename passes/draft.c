@@ -4,6 +4,7 @@
  * User lists are kept exact by draft_set_args, the only writer of arguments. The order is recomputed when asked for after an
  * edit that can invalidate it: a stable topological sort by `key`. */
 #include "passes/draft.h"
+#include "passes/events.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@ static uint32_t new_node(Draft *d, Node node) {
     ARENA_GROW(d->arena, d->node, d->count, &d->capacity);
     d->node[d->count] = node;
     draft_order_add(d, d->count);
+    event_value(d->context, EVENT_MADE, d->count);
     return d->count++;
 }
 
@@ -57,7 +59,8 @@ static void open_regions(Draft *d, Node *n, const Value *v) {
 Draft *draft_open(const Graph *in, PassContext *context) {
     Arena *arena = arena_new();
     Draft *d = ARENA_NEW(arena, Draft);
-    *d = (Draft){.arena = arena, .in = in, .context = context, .first = NO_VAL, .last = NO_VAL};
+    event_close(context);
+    *d = (Draft){.arena = arena, .in = in, .context = context, .first = NO_VAL, .last = NO_VAL, .first_event = context->nevents};
     d->newest = ARENA_ARRAY(arena, uint32_t, in->count + 1);
     memset(d->newest, 0xff, (in->count + 1) * sizeof *d->newest); /* NO_VAL */
     bool *live = live_values(in, arena);
@@ -152,6 +155,31 @@ const char *draft_label(const Draft *d, uint32_t node) {
     return n->name ? n->name : n->op == OP_PARAM ? n->attrs.param.name : op_text(n->op);
 }
 
+static const char *site(const Draft *d, uint32_t node, int depth) {
+    const Node *n = &d->node[node];
+    if (n->op == OP_COUNT) return "output";
+    if (n->name || n->op == OP_PARAM) return n->name ? n->name : n->attrs.param.name;
+    if (n->nargs == 0 || depth == 0) return op_text(n->op);
+    bool sum = n->op == OP_MAP && n->nregions && region_sums(n->regions[0].role);
+    return arena_printf(d->arena, "%s/%s", site(d, n->args[0].node, depth - 1), sum ? "sum" : op_text(n->op));
+}
+
+const char *draft_site(const Draft *d, uint32_t node) { return site(d, node, 3); }
+
+bool draft_allowed(Draft *d, uint32_t node, const char *what, uint32_t other) {
+    const char *site = draft_site(d, node), *subject = site;
+    if (what) subject = arena_printf(d->arena, "%s/%s", site, what);
+    if (!what && other != NO_VAL) subject = arena_printf(d->arena, "%s/%s", site, draft_site(d, other));
+    return pass_allowed_for(d->context, subject, ((uint64_t)node + 1) << 32 | other);
+}
+
+void draft_refuse(Draft *d, uint32_t node, uint32_t other, Span span, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    event_refuse(d->context, draft_site(d, node), (const uint32_t[]){node, other}, span, format, args);
+    va_end(args);
+}
+
 /* ---- editing ---- */
 
 static void add_user(Draft *d, uint32_t node, uint32_t user) {
@@ -173,6 +201,7 @@ static void remove_user(Draft *d, uint32_t node, uint32_t user) {
 
 void draft_set_args(Draft *d, uint32_t node, const Ref *args, uint32_t nargs) {
     Ref *copy = arena_copy(d->arena, args, nargs * sizeof *args);
+    if (nargs) event_value(d->context, EVENT_CHANGED, node);
     for (uint32_t i = 0; i < d->node[node].nargs; i++) remove_user(d, d->node[node].args[i].node, node);
     for (uint32_t i = 0; i < nargs; i++) add_user(d, copy[i].node, node);
     d->node[node].args = copy;
@@ -186,6 +215,7 @@ uint32_t draft_add_region(Draft *d, uint32_t node, DraftRegion region) {
     if (n->nregions) memcpy(regions, n->regions, n->nregions * sizeof *regions);
     regions[n->nregions] = region;
     n->regions = regions;
+    event_value(d->context, EVENT_CHANGED, node);
     return n->nregions++;
 }
 
@@ -213,6 +243,7 @@ uint32_t draft_clone(Draft *d, uint32_t node, const Ref *args, uint32_t nargs, u
 }
 
 void draft_redirect(Draft *d, Ref from, Ref to) {
+    event_redirect(d->context, from.node, to.node);
     Node *source = &d->node[from.node];
     uint32_t *users = arena_copy(d->arena, source->users, source->nusers * sizeof *users), n = source->nusers;
     for (uint32_t i = 0; i < n; i++) {
@@ -272,6 +303,7 @@ void draft_prune(Draft *d, uint32_t node) {
     uint32_t nbefore = n->nargs;
     if (n->nusers == 0 && op_attr_kind(n->op) != ATTR_PARAM) {
         draft_set_args(d, node, NULL, 0);
+        event_value(d->context, EVENT_REMOVED, node);
         n->dead = true;
     } else if (op_takes_regions(n->op)) {
         for (uint32_t r = 0; r < n->nregions; r++) n->regions[r].gone |= !region_wanted(d, node, r);

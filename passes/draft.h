@@ -62,6 +62,7 @@ typedef struct Draft {
     uint32_t *misplaced, nmisplaced, misplaced_capacity;
     Visit *stack;
     uint32_t *found, reserved, epoch;
+    uint32_t first_event; /* of the log, that is about these nodes */
 } Draft;
 
 Draft *draft_open(const Graph *in, PassContext *context);
@@ -87,6 +88,14 @@ bool draft_stands_before(Draft *d, uint32_t node, uint32_t other);
 uint32_t *draft_walk(Draft *d, uint32_t *n);
 /* How remarks name a node: "basic3.conv_bn1.conv2d", "a sum over …" or the op's text. */
 const char *draft_label(const Draft *d, uint32_t node);
+/* How the log names a node, in names that survive edits elsewhere. */
+const char *draft_site(const Draft *d, uint32_t node);
+/* The gate, for a rewrite of `node`: `what` is done with it, or `other`, another node or NO_VAL. (node, other) is the key of what
+ * is asked. */
+bool draft_allowed(Draft *d, uint32_t node, const char *what, uint32_t other);
+/* A rewrite of `node`, with `other` (or NO_VAL), that is not done: why. */
+void draft_refuse(Draft *d, uint32_t node, uint32_t other, Span span, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 /* Distinct rank-4 arguments that the Expr of `node` reads. */
 uint32_t draft_element_args(const Draft *d, uint32_t node, const Expr *e);
 
@@ -134,6 +143,14 @@ bool scope_fits(const Scope *s);
 bool scope_find(Scope *s, uint16_t root, Type space, RegionRole role, Ref *out); /* only if there is one */
 bool scope_extract(Scope *s, uint16_t root, Type space, RegionRole role, uint32_t like, Ref *out);
 
-/* Replaces each read of `producer`, an OUTPUT of a map, in the map `consumer` by the Expr itself. False if it grows too large. */
-bool draft_inline(Draft *d, uint32_t consumer, Ref producer, uint32_t max_nodes);
+/* Each read of `producer`, an OUTPUT of a map, in the map `consumer` replaced by the Expr itself: worked out, and then done. */
+typedef struct Inlining {
+    uint32_t consumer;
+    Ref producer;
+    Scope scope;
+    const Expr *changed[MAX_REGIONS];
+} Inlining;
+/* False if it grows too large. */
+bool draft_inlining(Draft *d, uint32_t consumer, Ref producer, uint32_t max_nodes, Inlining *inlining);
+void draft_inline(Draft *d, const Inlining *inlining);
 #endif

@@ -1,5 +1,6 @@
 /* Finishing a draft: what is alive, in order, as a new Graph. */
 #include "passes/draft.h"
+#include "passes/events.h"
 
 static bool is_image_sum(const Node *n) {
     return n->op == OP_MAP && n->nregions == 1 && n->regions[0].role == REGION_REDUCE && n->regions[0].expr->count == 1 &&
@@ -68,11 +69,13 @@ static Val value_of(Graph *g, Ref ref, const Val *base, uint32_t *const *result)
 }
 
 Graph *draft_finish(Draft *d) {
+    event_close(d->context);
     prune_all(d);
     Graph *g = graph_new(d->in->name, d->in->mode);
     uint32_t n, *order = draft_walk(d, &n);
     Val *base = ARENA_ARRAY(d->arena, Val, d->count);
     uint32_t **result = ARENA_ARRAY(d->arena, uint32_t *, d->count);
+    for (uint32_t i = 0; i < d->count; i++) base[i] = NO_VAL;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t id = order[i];
         Node *node = &d->node[id];
@@ -88,6 +91,9 @@ Graph *draft_finish(Draft *d) {
         const Output *o = &d->in->output[i];
         graph_output(g, o->kind, value_of(g, d->node[d->sink + i].args[0], base, result), o->name);
     }
+    Val *before = ARENA_ARRAY(d->arena, Val, d->count);
+    for (uint32_t i = 0; i < d->count; i++) before[i] = i < d->sink ? d->node[i].key : NO_VAL;
+    event_resolve(d->context, d->first_event, before, base);
     arena_free(d->arena);
     return g;
 }

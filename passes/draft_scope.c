@@ -118,24 +118,27 @@ bool scope_extract(Scope *s, uint16_t root, Type space, RegionRole role, uint32_
     return extract(s, root, space, role, &like, out);
 }
 
-bool draft_inline(Draft *d, uint32_t consumer, Ref producer, uint32_t max_nodes) {
-    Scope s = scope_of(d, consumer);
+bool draft_inlining(Draft *d, uint32_t consumer, Ref producer, uint32_t max_nodes, Inlining *inlining) {
+    *inlining = (Inlining){.consumer = consumer, .producer = producer, .scope = scope_of(d, consumer)};
+    Scope *s = &inlining->scope;
     const Node *c = &d->node[consumer];
-    uint16_t body = scope_splice(&s, producer.node, draft_region(d, producer)->expr, NULL, 0, 0);
+    uint16_t body = scope_splice(s, producer.node, draft_region(d, producer)->expr, NULL, 0, 0);
     uint16_t replace[MAX_ARGS];
     for (uint32_t i = 0; i < c->nargs; i++) replace[i] = ref_equal(c->args[i], producer) ? body : SCOPE_KEEP;
-    const Expr *changed[MAX_REGIONS];
     for (uint32_t r = 0; r < c->nregions; r++) {
         if (c->regions[r].gone) continue;
-        changed[r] = expr_finish(&s.b, scope_splice(&s, consumer, c->regions[r].expr, replace, 0, 0));
-        if (changed[r]->count > max_nodes) return false;
+        inlining->changed[r] = expr_finish(&s->b, scope_splice(s, consumer, c->regions[r].expr, replace, 0, 0));
+        if (inlining->changed[r]->count > max_nodes) return false;
     }
-    if (!scope_fits(&s)) return false;
+    return scope_fits(s);
+}
+
+void draft_inline(Draft *d, const Inlining *inlining) {
+    Node *c = &d->node[inlining->consumer];
     for (uint32_t r = 0; r < c->nregions; r++) {
-        if (!c->regions[r].gone) c->regions[r].expr = changed[r];
+        if (!c->regions[r].gone) c->regions[r].expr = inlining->changed[r];
     }
-    draft_set_args(d, consumer, s.leaf, s.nleaves);
-    draft_prune(d, consumer);
-    draft_prune(d, producer.node);
-    return true;
+    draft_set_args(d, inlining->consumer, inlining->scope.leaf, inlining->scope.nleaves);
+    draft_prune(d, inlining->consumer);
+    draft_prune(d, inlining->producer.node);
 }

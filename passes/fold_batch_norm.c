@@ -196,7 +196,7 @@ static Val fold_map(Fold *f, Val id) {
     const char *why = nothing && !p.several ? NULL : obstacle(f, &p);
     const char *conv = f->in->value[f->conv].name ? f->in->value[f->conv].name : "a convolution";
     if (why) pass_remark(f->context, false, v->span, "%s: its factor per channel is not folded: %s", conv, why);
-    if (nothing || why || !pass_allowed(f->context)) return graph_copy_value(f->out, f->in, id, f->map);
+    if (nothing || why || !pass_allowed_for(f->context, conv, f->conv)) return graph_copy_value(f->out, f->in, id, f->map);
     pass_remark(f->context, true, v->span, "%s: the factor per channel behind it moved into the filters", conv);
     f->folded[f->conv] = true;
     uint16_t scaled = map_read(&m, scaled_convolution(f, &m, p.scale));
@@ -207,8 +207,11 @@ Graph *pass_fold_batch_norm(const Graph *in, PassContext *context) {
     Fold f = {.in = in, .out = rebuild_begin(in), .context = context, .uses = graph_use_counts(in)};
     f.map = ARENA_ARRAY(f.out->arena, Val, in->count);
     f.folded = ARENA_ARRAY(f.out->arena, bool, in->count);
-    for (Val v = 0; v < in->count; v++)
+    for (Val v = 0; v < in->count; v++) {
+        uint32_t count = f.out->count, events = context->nevents;
         f.map[v] = in->value[v].op == OP_MAP ? fold_map(&f, v) : graph_copy_value(f.out, in, v, f.map);
+        if (context->nevents > events) pass_replaced(context, v, f.map[v], f.out, count);
+    }
     rebuild_outputs(in, f.out, f.map);
     free(f.uses);
     return f.out;

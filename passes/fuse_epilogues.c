@@ -84,11 +84,11 @@ static bool attach(Draft *d, uint32_t kernel, uint32_t map, uint32_t r, RegionRo
     const Expr *e = over_kernel(&s, kernel, map, d->node[map].regions[r].expr);
     Span span = d->node[map].span;
     if (!e || d->node[kernel].nregions == MAX_REGIONS) {
-        pass_remark(d->context, false, span, "%s not fused into %s: the loop would become too large", draft_label(d, map),
-                    draft_label(d, kernel));
+        draft_refuse(d, map, kernel, span, "%s not fused into %s: the loop would become too large", draft_label(d, map),
+                     draft_label(d, kernel));
         return false;
     }
-    if (!pass_allowed(d->context)) return false;
+    if (!draft_allowed(d, kernel, what[role], (uint32_t)(map * MAX_REGIONS + r))) return false;
     Ref from = draft_region_ref(d, map, r), to = {kernel, 0};
     draft_set_args(d, kernel, s.leaf, s.nleaves);
     if (role == REGION_EPILOGUE)
@@ -208,12 +208,12 @@ static void explain(Draft *d, uint32_t kernel) {
         Span span = d->node[r->map].span;
         if (d->node[r->map].regions[r->region].role != REGION_OUTPUT) continue;
         if (!r->fits) {
-            pass_remark(d->context, false, span, "epilogue %s not fused into %s: %s, which it reads, comes later", label, target,
-                        draft_label(d, r->late));
+            draft_refuse(d, r->map, kernel, span, "epilogue %s not fused into %s: %s, which it reads, comes later", label, target,
+                         draft_label(d, r->late));
         } else if (r->cheap && (all.other != NO_VAL || all.count > 1)) {
             uint32_t other = all.other != NO_VAL ? all.other : all.item[i ? 0 : 1].map;
-            pass_remark(d->context, false, span, "epilogue %s not fused into %s: its raw result is also read by %s", label,
-                        target, draft_label(d, other));
+            draft_refuse(d, r->map, kernel, span, "epilogue %s not fused into %s: its raw result is also read by %s", label,
+                         target, draft_label(d, other));
         }
     }
 }

@@ -17,6 +17,7 @@
  *      final form when it is inlined, and each step removes an edge of the graph.
  *   4. Invariants again, for the coefficients have merged: gate*(a*c + b) has become (gate*a)*c + gate*b.
  */
+#include "passes/events.h"
 #include "passes/fuse.h"
 #include "passes/linear.h"
 
@@ -67,13 +68,16 @@ static void mask_user(Draft *d, uint32_t user, Ref z, Ref r) {
     Node *n = &d->node[user];
     uint32_t arg = 0;
     while (arg < n->nargs && !ref_equal(n->args[arg], z)) arg++;
-    if (user == r.node || arg == n->nargs || !asks_sign(n, arg) || n->nargs == MAX_ARGS || !pass_allowed(d->context)) return;
+    if (user == r.node || arg == n->nargs || !asks_sign(n, arg) || n->nargs == MAX_ARGS ||
+        !draft_allowed(d, user, "mask", r.node))
+        return;
     Scope s = scope_of(d, user);
     for (uint32_t i = 0; i < n->nregions; i++) {
         if (!n->regions[i].gone) n->regions[i].expr = mask_by(&s, user, n->regions[i].expr, z, r);
     }
     draft_set_args(d, user, s.leaf, s.nleaves);
     draft_prune(d, user);
+    pass_remark(d->context, true, d->node[user].span, "%s asks %s for the sign", draft_label(d, user), draft_label(d, r.node));
 }
 
 static void mask_by_relu(Draft *d, uint32_t relu) {
@@ -138,17 +142,24 @@ static void lift_invariants(Draft *d, uint32_t node, bool forward) {
         Lifting trial = {.node = node, .trial = true, .forward = forward}, lifting = {.node = node, .forward = forward};
         Scope s = scope_of(d, node);
         bool simpler = linear_form(&s, region->expr, &trial)->count < region->expr->count;
-        if ((trial.count == 0 && !simpler) || !pass_allowed(d->context)) continue;
+        if ((trial.count == 0 && !simpler) || !draft_allowed(d, node, "invariants", r)) continue;
         s = scope_of(d, node);
         const Expr *form = linear_form(&s, region->expr, &lifting);
-        if (!scope_fits(&s) || form->count > EXPR_MAX_NODES) continue;
+        if (!scope_fits(&s) || form->count > EXPR_MAX_NODES) {
+            event_undo(d->context);
+            draft_refuse(d, node, NO_VAL, d->node[node].span,
+                         "coefficients of %s not moved out of the loop: it would read too much", draft_label(d, node));
+            continue;
+        }
         d->node[node].regions[r].expr = form;
         draft_set_args(d, node, s.leaf, s.nleaves);
         draft_prune(d, node);
-        if (lifting.count) {
+        if (lifting.count)
             pass_remark(d->context, true, d->node[node].span, "%u coefficient%s of %s moved out of the loop over pixels",
                         lifting.count, lifting.count == 1 ? "" : "s", draft_label(d, node));
-        }
+        else
+            pass_remark(d->context, true, d->node[node].span, "%s became a sum of products, which is shorter",
+                        draft_label(d, node));
     }
 }
 
@@ -197,8 +208,8 @@ uint32_t fuse_elements_after(const Draft *d, uint32_t consumer, Ref producer) {
 }
 
 static void refuse(Draft *d, uint32_t consumer, Ref producer, const char *reason) {
-    pass_remark(d->context, false, d->node[consumer].span, "%s not merged into %s: %s", draft_label(d, producer.node),
-                draft_label(d, consumer), reason);
+    draft_refuse(d, producer.node, consumer, d->node[consumer].span, "%s not merged into %s: %s", draft_label(d, producer.node),
+                 draft_label(d, consumer), reason);
 }
 
 static bool may_inline(Draft *d, uint32_t consumer, Ref producer) {
@@ -222,16 +233,16 @@ static bool may_inline(Draft *d, uint32_t consumer, Ref producer) {
 static void inline_producers(Draft *d, uint32_t consumer) {
     for (uint32_t i = 0; i < d->node[consumer].nargs;) {
         Ref producer = d->node[consumer].args[i];
-        if (!may_inline(d, consumer, producer) || !pass_allowed(d->context)) {
+        Inlining inlining;
+        bool fits = false, may = may_inline(d, consumer, producer);
+        if (may) fits = draft_inlining(d, consumer, producer, (uint32_t)pass_parameter(d->context, "max_nodes"), &inlining);
+        if (may && !fits) refuse(d, consumer, producer, "the fused expression would be too long");
+        if (!fits || !draft_allowed(d, consumer, NULL, producer.node)) {
             i++;
             continue;
         }
         const char *label = draft_label(d, producer.node);
-        if (!draft_inline(d, consumer, producer, (uint32_t)pass_parameter(d->context, "max_nodes"))) {
-            refuse(d, consumer, producer, "the fused expression would be too long");
-            i++;
-            continue;
-        }
+        draft_inline(d, &inlining);
         pass_remark(d->context, true, d->node[consumer].span, "%s merged into %s", label, draft_label(d, consumer));
     }
 }

@@ -86,8 +86,8 @@ static const Place *choose(Draft *d, Ref map, const Places *all) {
         if (!p->loads) continue;
         const char *why = why_not_store(d, all, *p);
         if (why) {
-            pass_remark(d->context, false, d->node[p->node].span, "prologue %s not fused into %s: %s", draft_label(d, map.node),
-                        draft_label(d, p->node), why);
+            draft_refuse(d, map.node, p->node, d->node[p->node].span, "prologue %s not fused into %s: %s",
+                         draft_label(d, map.node), draft_label(d, p->node), why);
             continue;
         }
         bool late = d->node[p->node].op == OP_CONV2D_BWD_WEIGHTS;
@@ -110,7 +110,9 @@ static bool load_as(Draft *d, Ref map, Place p, bool store, Ref *stored) {
     const Expr *body = draft_region(d, map)->expr;
     s.leaf[p.arg] = d->node[map.node].args[first_element(d, map)];
     const Expr *e = expr_finish(&s.b, scope_splice(&s, map.node, body, NULL, 0, 0));
-    if (!scope_fits(&s) || d->node[p.node].nregions + 2 > MAX_REGIONS || !pass_allowed(d->context)) return false;
+    if (!scope_fits(&s) || d->node[p.node].nregions + 2 > MAX_REGIONS ||
+        !draft_allowed(d, p.node, "prologue", (uint32_t)(map.node * MAX_REGIONS + map.slot)))
+        return false;
     draft_set_args(d, p.node, s.leaf, s.nleaves);
     draft_add_region(d, p.node, (DraftRegion){.role = REGION_PROLOGUE, .operand = (int)p.arg, .expr = e});
     if (store) {
@@ -127,8 +129,8 @@ static void fuse_map(Draft *d, Ref map) {
     uint32_t elements = draft_element_args(d, map.node, draft_region(d, map)->expr);
     if (all.loading == 0) return;
     if (elements == 0) {
-        pass_remark(d->context, false, d->node[map.node].span, "prologue %s not fused: it reads no feature map",
-                    draft_label(d, map.node));
+        draft_refuse(d, map.node, NO_VAL, d->node[map.node].span, "prologue %s not fused: it reads no feature map",
+                     draft_label(d, map.node));
         return;
     }
     bool store = all.loading < all.count || (elements > 1 && all.count > 1);

@@ -6,15 +6,45 @@
 #define NETC_PASSES_PASSES_H
 #include "ir/ir.h"
 
-/* One remark: what a rewrite did, or why it did not apply. */
-typedef struct Remark {
-    const char *pass; /* "fuse_epilogues" */
-    bool applied;
+/* ---- the event log ---- */
+
+/* A value that an event is about, in the graph that the pass got and in the one that it left; NO_VAL where it is not there. */
+typedef struct EventValue {
+    Val before, after;
+} EventValue;
+typedef struct EventValues {
+    EventValue *item;
+    uint32_t count, capacity;
+} EventValues;
+
+typedef enum EventKind {
+    EVENT_DONE,
+    EVENT_REFUSED,  /* by the pass: it does not apply, or is not worth it */
+    EVENT_FORBIDDEN /* by an option */
+} EventKind;
+
+/* What a rewrite did, or why it was not done. All texts are in the context's arena. */
+typedef struct Event {
+    EventKind kind;
+    int64_t number;         /* of rewrites, allowed or forbidden: 1, 2, … over all passes; 0 otherwise */
+    const char *pass, *run; /* "cse", and which run: "cse#2", or "cse" where it runs once */
+    const char *name;       /* that survives edits elsewhere: "fuse_epilogues@basic3.conv_bn1.conv2d/sum"; NULL: none */
     Span span;
-    const char *text; /* one sentence, in the context's arena */
-} Remark;
+    const char *text;                   /* one sentence */
+    EventValues removed, made, changed; /* of what is done */
+    EventValues redirected;             /* pairs: who read the first reads the second */
+    EventValues about;                  /* of a refusal: what was not done with what */
+} Event;
+
+/* Names rewrites to be forbidden, or permitted alone: a number, a name, or one in which '*' and '?' stand for any text; behind
+ * "train:" or "infer:" only where such graphs are rewritten. */
+typedef struct PassMask {
+    const char *text;
+    bool met; /* set where it has named a rewrite */
+} PassMask;
 
 typedef struct Pass Pass;
+typedef struct PassSubject PassSubject;
 
 /* What a running pass sees of its driver. */
 typedef struct PassContext {
@@ -22,17 +52,30 @@ typedef struct PassContext {
     const char *pass;
     const Pass *row;          /* of the pass at work */
     const int64_t *parameter; /* by place in row->parameters; NULL: as the row has them */
-    Remark *remarks;
-    uint32_t nremarks, remark_capacity;
-    int64_t rewrites, bisect_limit; /* bisect_limit < 0: unlimited */
-    uint32_t recompute;             /* how many values `recompute` may compute again */
-    uint32_t recomputable;          /* how many it could */
-    uint64_t steps;                 /* values looked at, where that can grow faster than the graph: work without a clock */
+    const char *run;          /* "cse#2" */
+    Mode mode;
+    Event *events;
+    uint32_t nevents, event_capacity, open; /* open: 1 + the event at work; 0: none */
+    PassSubject *subjects;                  /* of the run at work */
+    uint32_t nsubjects, subject_slots;
+    int64_t asked, rewrites, bisect_limit; /* rewrites asked for, and done; bisect_limit < 0: unlimited */
+    PassMask *forbid, *permit;             /* permit: no others */
+    uint32_t nforbid, npermit;
+    uint32_t recompute;    /* how many values `recompute` may compute again */
+    uint32_t recomputable; /* how many it could */
+    uint64_t steps;        /* values looked at, where that can grow faster than the graph: work without a clock */
 } PassContext;
-/* A pass asks this before each single rewrite and must not do it if the answer is no (--opt-bisect-limit). */
+/* The gate: a pass asks this before each single rewrite and must not do it if the answer is no (--opt-bisect-limit, --forbid).
+ * `subject` names what is rewritten ("basic3.conv_bn1.conv2d/sum"); `key` tells apart rewrites of one subject, and is the same
+ * where a pass asks for the same one again. pass_allowed is for a pass that has no names. */
+bool pass_allowed_for(PassContext *context, const char *subject, uint64_t key);
 bool pass_allowed(PassContext *context);
+/* For the log: the rewrite that was allowed last made the values of `out` from id `count` on, and `after` (NO_VAL: nothing)
+ * stands for `before`, of the graph that the pass got. */
+void pass_replaced(PassContext *context, Val before, Val after, const Graph *out, uint32_t count);
 /* The value of an option of the pass at work (Pass.parameters). A name that its row lacks is a compiler bug. */
 int64_t pass_parameter(const PassContext *context, const char *name);
+/* What the rewrite that was allowed last did, or why one is not done: a sentence. */
 void pass_remark(PassContext *context, bool applied, Span span, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* Masks of what may stand in a graph: tiers, and a further bit: no convolution with regions. */
@@ -74,7 +117,9 @@ typedef struct PassOptions {
     const char *const *load; /* shared objects with further passes (--load-pass) */
     uint32_t nload;
     int64_t bisect_limit; /* -1: off */
-    uint32_t recompute;   /* how many values the backward pass computes again rather than keeps, cheapest first */
+    PassMask *forbid, *permit;
+    uint32_t nforbid, npermit;
+    uint32_t recompute; /* how many values the backward pass computes again rather than keeps, cheapest first */
     bool print_before_all, print_after_all, time_passes;
     const char *const *print_before, *const *print_after; /* "cse", "cse#2" */
     uint32_t nprint_before, nprint_after;
@@ -96,8 +141,8 @@ typedef struct PassRun {
 typedef struct PassResult {
     Graph *graph;
     Arena *arena;
-    Remark *remarks;
-    uint32_t nremarks;
+    Event *events;
+    uint32_t nevents;
     int64_t rewrites;
     uint32_t recomputable; /* the largest useful PassOptions.recompute */
     const char *pipeline;  /* what ran, as PassOptions.pipeline takes it for one mode */

@@ -7,11 +7,11 @@
  *
  *     cc -shared -fPIC -I NETC_SOURCE -I NETC_BUILD -o my_fusion.so my_fusion.c   (docs/examples/pass_double.c is a whole one)
  *
- * The functions of ir/ and pass_allowed, pass_remark come from the netc that loads it. A loaded pass is in the default
- * pipelines that its `modes` name, and can be named in --passes and switched off like any other. A pass without `modes` runs only
- * where a list names it. Names are letters, digits and '_', and no other pass's: a row that says `.replaces = true` has the name
- * of one of netc's passes and runs wherever that one would, in the modes that it names. `parameters` are options that a list can
- * set, as in "default,my_fusion{limit=3}", and the pass asks for with pass_parameter.
+ * The functions of ir/ and pass_allowed_for (or pass_allowed), pass_remark, pass_replaced come from the netc that loads it. A
+ * loaded pass is in the default pipelines that its `modes` name, and can be named in --passes and switched off like any other. A
+ * pass without `modes` runs only where a list names it. Names are letters, digits and '_', and no other pass's: a row that says
+ * `.replaces = true` has the name of one of netc's passes and runs wherever that one would, in the modes that it names.
+ * `parameters` are options that a list can set, as in "default,my_fusion{limit=3}", and the pass asks for with pass_parameter.
  *
  * netc holds every result to this: a new graph, sound, of the same mode, with only what `leaves` says; the same leaves; and the
  * same outputs in kind, name and type, but for kinds that `adds` names. The shared object must stay valid until the run ends; it

@@ -21,6 +21,7 @@
  * PassContext.recompute says how many candidates to take: who asks knows the sizes and what is to be saved
  * (driver/memory.c). Runs when maps have merged, so that what is left will be stored, and before convolutions take them up.
  */
+#include "passes/events.h"
 #include "passes/fuse.h"
 #include <stdlib.h>
 
@@ -37,6 +38,7 @@ typedef struct Recompute {
     uint32_t boundary;  /* position where backward begins */
     bool *kept;         /* of a node of forward: backward reads it, itself or through maps of it alone */
     bool *taken;        /* an anchor */
+    uint32_t *event;    /* of an anchor that is taken, in the log */
     uint32_t *row;      /* convolutions in a row to be computed again to have a taken node; 0: it is kept */
     uint32_t *clone;    /* of an anchor that is no map; 0: none yet (node 0 is an input) */
     Candidate *candidate;
@@ -161,6 +163,7 @@ static uint32_t clone(Recompute *r, uint32_t node, uint32_t reader) {
     Ref args[MAX_ARGS];
     uint32_t nargs = r->d->node[node].nargs;
     for (uint32_t i = 0; i < nargs; i++) args[i] = in_backward(r, r->d->node[node].args[i], reader);
+    event_reopen(r->d->context, r->event[anchor_of(r->d, node)]);
     return draft_clone(r->d, node, args, nargs, reader);
 }
 
@@ -181,8 +184,13 @@ static void take_in(Recompute *r, uint32_t reader, uint32_t first) {
     for (uint32_t i = 0; i < d->node[reader].nargs;) {
         Ref arg = d->node[reader].args[i];
         if (arg.node >= first) take_in(r, arg.node, first);
+        Inlining inlining;
         bool own = arg.node >= first && d->node[reader].op == OP_MAP && fuse_is_map_output(d, arg) && draft_uses(d, arg) == 1;
-        if (!own || fuse_elements_after(d, reader, arg) > elements || !draft_inline(d, reader, arg, nodes)) i++;
+        own = own && fuse_elements_after(d, reader, arg) <= elements && draft_inlining(d, reader, arg, nodes, &inlining);
+        if (own)
+            draft_inline(d, &inlining);
+        else
+            i++;
     }
 }
 
@@ -211,6 +219,7 @@ Graph *pass_recompute(const Graph *in, PassContext *context) {
     while (r.boundary < n && !(op_tier(d->node[order[r.boundary]].op) & TIER_BACKWARD)) r.boundary++;
     r.kept = ARENA_ARRAY(d->arena, bool, d->count);
     r.taken = ARENA_ARRAY(d->arena, bool, d->count);
+    r.event = ARENA_ARRAY(d->arena, uint32_t, d->count);
     r.row = ARENA_ARRAY(d->arena, uint32_t, d->count);
     r.clone = ARENA_ARRAY(d->arena, uint32_t, d->count);
     r.candidate = ARENA_ARRAY(d->arena, Candidate, d->count);
@@ -219,9 +228,10 @@ Graph *pass_recompute(const Graph *in, PassContext *context) {
     context->recomputable = r.ncandidates;
     for (uint32_t i = 0; i < r.ncandidates; i++) {
         const Candidate *c = &r.candidate[i];
-        r.taken[c->node] = i < context->recompute && pass_allowed(context);
-        if (r.taken[c->node])
-            pass_remark(context, true, d->node[c->node].span, "%s is computed again in backward", draft_label(d, c->node));
+        r.taken[c->node] = i < context->recompute && draft_allowed(d, c->node, NULL, NO_VAL);
+        if (!r.taken[c->node]) continue;
+        r.event[c->node] = event_open(context);
+        pass_remark(context, true, d->node[c->node].span, "%s is computed again in backward", draft_label(d, c->node));
     }
     for (uint32_t i = r.boundary; i < n; i++) rewrite(&r, order[i]);
     return draft_finish(d);

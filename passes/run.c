@@ -4,6 +4,7 @@
  * pass's name and its input graph. */
 #include "ir/text.h"
 #include "passes/driver.h"
+#include "passes/events.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -153,11 +154,11 @@ static Graph *run_pass(Run *run, const Pipeline *p, uint32_t i, Graph *g) {
     }
     if (asked(o->print_before_all, o->print_before, o->nprint_before, p, i)) print_graph(run, "before", name, g);
     int64_t rewrites = run->context.rewrites;
-    run->context.pass = arena_strdup(run->context.arena, pass->name); /* a shared object may be gone when remarks are read */
-    run->context.row = pass;
+    events_begin(&run->context, name, pass);
     run->context.parameter = p->run[i].parameter;
     double seconds;
     Graph *next = run_guarded(pass, g, &run->context, &seconds);
+    events_end(&run->context);
     if (asked(o->print_after_all, o->print_after, o->nprint_after, p, i)) print_graph(run, "after", name, next);
     run->runs[run->nruns++] = (PassRun){name,
                                         seconds,
@@ -179,7 +180,14 @@ static Graph *run_pipeline(Run *run, const Pipeline *p, const Graph *in) {
 bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassResult *result) {
     Arena *arena = arena_new();
     Run run = {.options = options, .diag = diag, .print = options->print ? options->print : stderr};
-    run.context = (PassContext){.arena = arena, .bisect_limit = options->bisect_limit, .recompute = options->recompute};
+    run.context = (PassContext){.arena = arena,
+                                .mode = in->mode,
+                                .bisect_limit = options->bisect_limit,
+                                .forbid = options->forbid,
+                                .nforbid = options->nforbid,
+                                .permit = options->permit,
+                                .npermit = options->npermit,
+                                .recompute = options->recompute};
     Pipeline pipeline = {0};
     if (pipeline_open(&pipeline, arena, in->mode, options, diag)) {
         result->graph = run_pipeline(&run, &pipeline, in);
@@ -188,8 +196,8 @@ bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassRes
         if (result->graph) {
             if (options->time_passes) print_timing(&run);
             result->arena = arena;
-            result->remarks = run.context.remarks;
-            result->nremarks = run.context.nremarks;
+            result->events = run.context.events;
+            result->nevents = run.context.nevents;
             result->rewrites = run.context.rewrites;
             result->recomputable = run.context.recomputable;
             result->runs = run.runs;

@@ -64,7 +64,7 @@ static bool merge(Draft *d, uint32_t into, uint32_t map) {
         body[r] = expr_finish(&s.b, scope_splice(&s, map, b->regions[r].expr, replace, 0, 0));
         if (body[r]->count > pass_parameter(d->context, "max_nodes")) return false;
     }
-    if (!scope_fits(&s) || d->node[into].nregions + b->nregions > MAX_REGIONS || !pass_allowed(d->context)) return false;
+    if (!scope_fits(&s) || d->node[into].nregions + b->nregions > MAX_REGIONS || !draft_allowed(d, into, NULL, map)) return false;
     draft_set_args(d, into, s.leaf, s.nleaves);
     for (uint32_t r = 0; r < d->node[map].nregions; r++) {
         if (d->node[map].regions[r].gone) continue;

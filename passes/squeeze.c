@@ -19,6 +19,7 @@
  * Numerics. Where terms would cancel they stay together: deviations c - mean are factors, and squares of sums are not
  * multiplied out (linear.c). Running it twice changes nothing: the sums that it makes are bare.
  */
+#include "passes/events.h"
 #include "passes/fuse.h"
 #include "passes/linear.h"
 
@@ -116,8 +117,8 @@ static void explain(Draft *d, uint32_t node) {
     if (n->nargs != 1 || !fuse_is_map_output(d, n->args[0])) return;
     Ref body = n->args[0];
     bool stored = draft_uses(d, body) > 1 && draft_element_args(d, body.node, draft_region(d, body)->expr) > 1;
-    pass_remark(d->context, false, n->span, "%s not distributed: %s is %s", draft_label(d, node), draft_label(d, body.node),
-                stored ? "stored in any case" : "not linear in the feature maps that it reads");
+    draft_refuse(d, node, body.node, n->span, "%s not distributed: %s is %s", draft_label(d, node), draft_label(d, body.node),
+                 stored ? "stored in any case" : "not linear in the feature maps that it reads");
 }
 
 /* The sum's body taken apart; false if it stays as it is. */
@@ -130,8 +131,8 @@ static bool find_form(Scope *s, uint32_t node, Sum *sum) {
         *sum = take_apart(s, node, THROUGH_UNSTORED);
     }
     if (sum->terms > pass_parameter(d->context, "max_sums")) {
-        pass_remark(d->context, false, d->node[node].span, "%s not distributed: it would become %u sums", draft_label(d, node),
-                    sum->terms);
+        draft_refuse(d, node, NO_VAL, d->node[node].span, "%s not distributed: it would become %u sums", draft_label(d, node),
+                     sum->terms);
         return false;
     }
     Ref found;
@@ -150,12 +151,18 @@ static void squeeze_sum(Draft *d, uint32_t node) {
     Sum sum;
     uint16_t total = 0;
     Ref replacement;
-    if (!find_form(&s, node, &sum) || !pass_allowed(d->context) || !combine(&s, &sum, space, node, &total)) return;
-    if (s.b.node[total].op == X_ARG)
+    if (!find_form(&s, node, &sum) || !draft_allowed(d, node, NULL, NO_VAL)) return;
+    bool fits = combine(&s, &sum, space, node, &total);
+    if (fits && s.b.node[total].op == X_ARG)
         replacement = s.leaf[s.b.node[total].arg[0]];
-    else if (!scope_extract(&s, total, type_matrix(space.dim[0], space.dim[1]), REGION_OUTPUT, node, &replacement))
+    else
+        fits = fits && scope_extract(&s, total, type_matrix(space.dim[0], space.dim[1]), REGION_OUTPUT, node, &replacement);
+    if (!fits || replacement.node == node) {
+        event_undo(d->context);
+        draft_refuse(d, node, NO_VAL, d->node[node].span, "%s not distributed: it %s", draft_label(d, node),
+                     fits ? "is what it would follow from" : "would read too many values");
         return;
-    if (replacement.node == node) return;
+    }
     uint32_t sums = 0;
     for (uint32_t i = 0; i < sum.terms; i++) sums += sum.term[i].factors > 0;
     pass_remark(d->context, true, d->node[node].span, "%s follows from %u sum%s of its factors", draft_label(d, node), sums,

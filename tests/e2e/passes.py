@@ -49,3 +49,36 @@ with Workspace() as at:
     for command in (["train", "--data", "synthetic"], ["bench"], ["init", "-o", at("never")], ["build", "-o", at("never")]):
         _, err = at.run(command[0], SMALL, *command[1:], "--passes", "lower,split_batch_norm", status=2)
         check("no gradient of" in err and len(err.strip().split("\n")) == 1, err)
+
+    # The log: a line of JSON for each rewrite, done or not, of both modes; and what it names can be forbidden.
+    at.run("ir", SMALL, "--mode=both", "--stage=final", "--log", at("log.jsonl"), "-o", at("all.ir"))
+    with open(at("log.jsonl"), encoding="utf-8") as file:
+        events = [json.loads(line) for line in file]
+    check({event["mode"] for event in events} == {"train", "infer"} and {event["event"] for event in events} >= {"done", "refused"}, "kinds")
+    for event in events:
+        check(event["reason"] and event["pass"] and event["ordinal"] >= 1 and event["file"].endswith(".net") and event["line"], str(event))
+    done = [event for event in events if event["event"] == "done" and event["mode"] == "train"]
+    check([event["number"] for event in done] == list(range(1, len(done) + 1)), "numbers")
+    one = done[len(done) // 2]
+    at.run("ir", SMALL, "--stage=final", "--log", at("less.jsonl"), "--forbid", "train:" + one["name"], "-o", at("less.ir"))
+    with open(at("less.jsonl"), encoding="utf-8") as file:
+        less = [json.loads(line) for line in file]
+    found = [event for event in less if event["event"] == "forbidden"]
+    check([(event["number"], event["name"]) for event in found] == [(one["number"], one["name"])], f"{found} instead of {one}")
+    check(open(at("less.ir")).read() != open(at("all.ir")).read(), "a rewrite that is forbidden changes nothing")
+    _, err = at.run("bench", SMALL, "--repeats", 1, "--forbid", one["name"] + "x", status=2)
+    check("names no rewrite" in err and "did you mean '" + one["name"] + "'?" in err, err)
+    _, err = at.run(*run, "--steps", 5, "--resume", "--forbid=3", status=1)
+    check("made by other passes" in err, err)
+
+    # Remarks about a pass, a line, a value; as JSON.
+    def remarks(about, *options):
+        return at.run("ir", SMALL, "--stage=final", "--remarks" + about, *options, "-o", "/dev/null")[1].strip().split("\n")
+    everything = remarks("")
+    check(all(": remark: fuse_maps" in line for line in remarks("=fuse_maps")), "of a pass")
+    line = f"small.net:{one['line']}"
+    check(all(line + ":" in text for text in remarks("=" + line)) and 0 < len(remarks("=" + line)) < len(everything), "about a line")
+    value = one["name"].split("@")[1].split("/")[0].split(":")[0].split("~")[0]
+    check(all(value in text for text in remarks("=" + value)), "about a value")
+    check(len([json.loads(text) for text in remarks("=" + value, "--remarks-format=json")]) == len(remarks("=" + value)), "JSON")
+    check(remarks("=nothing_such") == ["netc: warning: no remark is about 'nothing_such'"], str(remarks("=nothing_such")))

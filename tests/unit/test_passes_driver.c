@@ -437,6 +437,123 @@ START_TEST(a_pass_to_stop_after) {
 }
 END_TEST
 
+/* ---- the event log ---- */
+
+static PassResult run_result(const PassOptions *options, Mode mode) {
+    PassResult result;
+    char *message, *text = run_text(options, mode, &message, &result);
+    ck_assert_msg(text, "%s", message);
+    free(text);
+    free(message);
+    return result;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Rewrites are numbered, each has a name of its own and says what it did; refusals have reasons and what they are about. */
+START_TEST(every_rewrite_is_logged) {
+    PassResult result = run_result(&(PassOptions){.bisect_limit = -1, .recompute = 1}, (Mode)_i);
+    const char **names = malloc(result.nevents * sizeof *names);
+    int64_t number = 0;
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < result.nevents; i++) {
+        const Event *e = &result.events[i];
+        ck_assert(*e->text && e->name && !strncmp(e->name, e->run, strlen(e->run)) && e->name[strlen(e->run)] == '@');
+        refused += e->kind == EVENT_REFUSED;
+        if (e->kind == EVENT_REFUSED && e->number == 0) continue;
+        ck_assert_int_eq(e->number, ++number);
+        names[number - 1] = e->name;
+        if (e->kind == EVENT_DONE) ck_assert_msg(e->made.count + e->removed.count + e->changed.count, "%s did nothing", e->name);
+    }
+    ck_assert_int_eq(number, result.rewrites);
+    ck_assert_int_gt(number, 10);
+    if (_i == MODE_TRAIN) ck_assert_uint_gt(refused, 0);
+    qsort(names, (size_t)number, sizeof *names, by_text);
+    for (int64_t i = 1; i < number; i++) ck_assert_str_ne(names[i - 1], names[i]);
+    free(names);
+    passes_result_free(&result);
+}
+END_TEST
+
+static const Event *event_numbered(const PassResult *r, int64_t number) {
+    for (uint32_t i = 0; i < r->nevents; i++)
+        if (r->events[i].number == number) return &r->events[i];
+    return NULL;
+}
+
+/* One rewrite alone is forbidden, by its number or its name: all before it are the same, it is not done, and the result is as
+ * good. */
+START_TEST(one_rewrite_is_forbidden) {
+    Mode mode = (Mode)_i;
+    PassResult all = run_result(&(PassOptions){.bisect_limit = -1}, mode);
+    for (int64_t number = 1; number <= all.rewrites; number += 1 + all.rewrites / 9) {
+        const Event *wanted = event_numbered(&all, number);
+        char digits[24], moded[512];
+        snprintf(digits, sizeof digits, "%lld", (long long)number);
+        snprintf(moded, sizeof moded, "%s:%s", mode == MODE_TRAIN ? "train" : "infer", wanted->name);
+        PassMask masks[] = {{digits, false}, {wanted->name, false}, {moded, false}};
+        for (int k = 0; k < 3; k++) {
+            PassResult one = run_result(&(PassOptions){.bisect_limit = -1, .forbid = &masks[k], .nforbid = 1}, mode);
+            const Event *found = event_numbered(&one, number);
+            ck_assert(masks[k].met && found->kind == EVENT_FORBIDDEN);
+            ck_assert_str_eq(found->name, wanted->name);
+            for (int64_t before = 1; before < number; before++)
+                ck_assert_str_eq(event_numbered(&one, before)->name, event_numbered(&all, before)->name);
+            for (uint32_t i = 0; i < one.nevents; i++)
+                ck_assert_msg(one.events[i].kind != EVENT_DONE || strcmp(one.events[i].name, wanted->name), "%s was done",
+                              wanted->name);
+            passes_result_free(&one);
+        }
+    }
+    passes_result_free(&all);
+}
+END_TEST
+
+/* Names with '*', of a pass in all its runs, for one mode; and rewrites that are permitted alone. */
+START_TEST(rewrites_are_masked) {
+    PassMask mask = {"fuse_maps@*", false}, other = {"infer:*", false}, runs = {"dce@*", false};
+    PassResult without = run_result(&(PassOptions){.bisect_limit = -1, .forbid = &mask, .nforbid = 1}, MODE_TRAIN);
+    PassResult alone = run_result(&(PassOptions){.bisect_limit = -1, .permit = &mask, .npermit = 1}, MODE_TRAIN);
+    PassResult as_ever = run_result(&(PassOptions){.bisect_limit = -1, .forbid = &other, .nforbid = 1}, MODE_TRAIN);
+    PassResult none = run_result(&(PassOptions){.bisect_limit = -1, .forbid = &runs, .nforbid = 1}, MODE_INFER);
+    ck_assert(mask.met && !other.met && runs.met);
+    for (uint32_t i = 0; i < without.nevents; i++)
+        if (without.events[i].kind == EVENT_DONE) ck_assert_str_ne(without.events[i].pass, "fuse_maps");
+    for (uint32_t i = 0; i < alone.nevents; i++)
+        if (alone.events[i].kind == EVENT_DONE) ck_assert_str_eq(alone.events[i].pass, "fuse_maps");
+    for (uint32_t i = 0; i < none.nevents; i++)
+        if (none.events[i].kind == EVENT_DONE) ck_assert_str_ne(none.events[i].pass, "dce");
+    ck_assert_int_gt(alone.rewrites, 0);
+    for (uint32_t i = 0; i < as_ever.nevents; i++) ck_assert_int_ne(as_ever.events[i].kind, EVENT_FORBIDDEN);
+    passes_result_free(&without);
+    passes_result_free(&alone);
+    passes_result_free(&as_ever);
+    passes_result_free(&none);
+}
+END_TEST
+
+/* What depends on the gradient of the loss has a name that says so, and nothing else has one. */
+START_TEST(gradients_have_names_of_their_own) {
+    PassResult result = run_result(&(PassOptions){.stop_after = _i ? NULL : "autodiff", .bisect_limit = -1}, MODE_TRAIN);
+    const Graph *g = result.graph;
+    bool *gradient = calloc(g->count, sizeof *gradient);
+    uint32_t named = 0;
+    for (Val v = 0; v < g->count; v++) {
+        const Value *value = &g->value[v];
+        gradient[v] = value->op == OP_CROSS_ENTROPY_BWD;
+        for (uint32_t i = 0; i < value->nargs; i++) gradient[v] |= gradient[value->args[i]];
+        bool says = value->name && strstr(value->name, ":grad");
+        if (value->name && gradient[v]) ck_assert_msg(says, "%%%u @\"%s\" is a gradient", v, value->name);
+        if (says && !gradient[v])
+            ck_assert_msg(value->nargs == 0 || op_tier(value->op) == TIER_NET, "%%%u @\"%s\"", v, value->name);
+        named += says;
+    }
+    ck_assert_uint_gt(named, 10);
+    free(gradient);
+    passes_result_free(&result);
+}
+END_TEST
+
 /* ---- limits and remarks ---- */
 
 START_TEST(rewrites_are_counted_over_all_passes) {
@@ -444,8 +561,8 @@ START_TEST(rewrites_are_counted_over_all_passes) {
     char *message, *text = run_text(&(PassOptions){.bisect_limit = -1}, MODE_TRAIN, &message, &result);
     int64_t all = result.rewrites;
     ck_assert_int_gt(all, 10);
-    ck_assert_uint_gt(result.nremarks, 0);
-    for (uint32_t i = 0; i < result.nremarks; i++) ck_assert(pass_find(result.remarks[i].pass) && *result.remarks[i].text);
+    ck_assert_uint_gt(result.nevents, 0);
+    for (uint32_t i = 0; i < result.nevents; i++) ck_assert(pass_find(result.events[i].pass) && *result.events[i].text);
     passes_result_free(&result);
     free(message);
     char *same = run_text(&(PassOptions){.bisect_limit = all}, MODE_TRAIN, &message, &result);
@@ -494,9 +611,9 @@ START_TEST(loaded_pass_rewrites) {
     PassResult result;
     ck_assert(
         passes_run(z.g, &(PassOptions){.pipeline = "lower,double", .load = load, .nload = 1, .bisect_limit = -1}, diag, &result));
-    ck_assert_uint_eq(result.nremarks, 1);
-    ck_assert_str_eq(result.remarks[0].pass, "double");
-    ck_assert_str_eq(result.remarks[0].text, "a sum of equal terms became a product");
+    ck_assert_uint_eq(result.nevents, 1);
+    ck_assert_str_eq(result.events[0].pass, "double");
+    ck_assert_str_eq(result.events[0].text, "a sum of equal terms became a product");
     ck_assert_int_eq(result.rewrites, 1);
     passes_result_free(&result);
     diag_free(diag);
@@ -512,7 +629,7 @@ START_TEST(loaded_pass_replaces) {
         text = run_text(&(PassOptions){.load = load, .nload = 1, .bisect_limit = -1}, (Mode)m, &message, &result);
         ck_assert_str_eq(result.pipeline, pass_default_pipeline((Mode)m));
         uint32_t replaced = 0;
-        for (uint32_t i = 0; i < result.nremarks; i++) replaced += !strcmp(result.remarks[i].text, "left everything as it was");
+        for (uint32_t i = 0; i < result.nevents; i++) replaced += !strcmp(result.events[i].text, "left everything as it was");
         ck_assert_uint_eq(replaced, m == MODE_TRAIN ? 3 : 0);
         passes_result_free(&result);
         free(message);
@@ -602,6 +719,10 @@ int main(void) {
     tcase_add_test(t, the_pipeline_is_said);
     tcase_add_test(t, a_pass_to_stop_after);
     tcase_add_test(t, loaded_pass_replaces);
+    tcase_add_loop_test(t, every_rewrite_is_logged, 0, 2);
+    tcase_add_loop_test(t, one_rewrite_is_forbidden, 0, 2);
+    tcase_add_test(t, rewrites_are_masked);
+    tcase_add_loop_test(t, gradients_have_names_of_their_own, 0, 2);
     tcase_add_test(t, rewrites_are_counted_over_all_passes);
     tcase_add_test(t, loaded_pass_runs);
     tcase_add_test(t, loaded_pass_rewrites);

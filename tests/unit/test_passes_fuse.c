@@ -85,6 +85,35 @@ START_TEST(same_values_at_any_bisect_limit) {
 }
 END_TEST
 
+/* Whatever single rewrites are forbidden, what is left is right. */
+START_TEST(same_values_with_rewrites_forbidden) {
+    int net = _i / 2;
+    Mode mode = _i % 2 ? MODE_INFER : MODE_TRAIN;
+    Graph *plain = build(net, mode);
+    Leaves leaves = {.count = 0};
+    Tensor *expected = evaluate(plain, &leaves, false);
+    static PassMask masks[][5] = {{{"*[1-9]", false}, {"*/sum", false}},
+                                  {{"fuse_*grad*", false}, {"share_sweeps@b*", false}},
+                                  {{"*~2", false}, {"*/epilogue", false}, {"*/invariants", false}},
+                                  {{"*/mask", false}, {"*/prologue", false}, {"squeeze@*", false}, {"3", false}, {"7", false}}};
+    for (size_t m = 0; m < sizeof masks / sizeof *masks; m++) {
+        PassContext context = new_context(-1);
+        context.forbid = masks[m];
+        while (context.nforbid < 5 && masks[m][context.nforbid].text) context.nforbid++;
+        Graph *fused = build(net, mode);
+        for (int p = 0; p < PASSES; p++) fused = run(fused, fusing[p].name, fusing[p].run, &context);
+        char what[96];
+        snprintf(what, sizeof what, "%s, mode %d, masks %zu", zoo[net].name, mode, m);
+        expect_outputs(plain, fused, expected, &leaves, what);
+        graph_free(fused);
+        arena_free(context.arena);
+    }
+    free_outputs(plain, expected);
+    free_leaves(&leaves);
+    graph_free(plain);
+}
+END_TEST
+
 /* Options of passes change what is fused, never what comes out: each option of each pass at its least and at its most. */
 START_TEST(same_values_with_any_options) {
     int net = _i / 2;
@@ -221,6 +250,7 @@ int main(void) {
     TCase *values = tcase_create("values");
     tcase_add_loop_test(values, same_values, 0, 2 * NETS);
     tcase_add_loop_test(values, same_values_at_any_bisect_limit, 0, 2 * NETS);
+    tcase_add_loop_test(values, same_values_with_rewrites_forbidden, 0, 2 * NETS);
     tcase_add_loop_test(values, same_values_with_any_options, 0, 2 * NETS);
     tcase_add_loop_test(values, again, 0, NETS);
     suite_add_tcase(suite, values);
