@@ -28,6 +28,7 @@ enum {
     RUN_HELP = 1 << 15,
     CMD_CACHE = 1 << 16,
     CMD_PASSES = 1 << 17,
+    CMD_VERIFY = 1 << 18,
 };
 
 /* Texts given to an option that may stand several times. */
@@ -67,6 +68,10 @@ typedef struct Options {
     const char *compare, *peer, *peer_modes;
     int64_t rounds, seconds;
     bool json, check, write;
+    /* verify */
+    bool each, compiled, zoo;
+    int64_t fuzz;
+    const char *inputs;
     /* build, and an executable */
     const char *emit, *target, *cpu_level;
     bool link_static, emit_object, emit_assembly, no_openblas, check_bounds, no_cache;

@@ -25,5 +25,6 @@ int command_bench(const Options *options);
 int command_build(const Options *options);
 int command_cache(const Options *options);
 int command_passes(const Options *options);
+int command_verify(const Options *options);
 int command_help(const Options *options);
 #endif

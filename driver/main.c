@@ -18,6 +18,11 @@ static const Command commands[] = {
     {"passes", CMD_PASSES, command_passes, "netc passes MODEL [--mode=train|infer] [options]",
      "print the passes that a model goes through, and what each did",
      "The first line of each mode is the list as --passes takes it. A pass that runs several times has numbers: cse#1, cse#2.\n"},
+    {"verify", CMD_VERIFY, command_verify,
+     "netc verify MODEL [--each] [--fuzz=N] [--compiled] [options]\n       netc verify --zoo [...]",
+     "hold passes, gradients and compiled code to the reference evaluator",
+     "Exit status 0: all is right; 1: something is wrong, which is named. Without --batch a net is made small: few images, and\n"
+     "smaller ones where that keeps it fast, as the first line says.\n"},
     {"bench", CMD_BENCH, command_bench, "netc bench MODEL [options]",
      "time a model's training step and inference, kernel by kernel",
      "The machine's arithmetic peak and memory bandwidth are measured in the same run.\n"},

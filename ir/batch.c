@@ -1,5 +1,5 @@
-/* The same net for another number of images. What depends on the images has them as its first dimension, where its rank is two or
- * more; declared types follow, all others are inferred anew. */
+/* The same net for another number of images, or images of another size. What depends on the images has them as its first
+ * dimension, where its rank is two or more; declared types follow, all others are inferred anew. */
 #include "ir/ir.h"
 #include "ir/stream.h"
 #include <stdlib.h>
@@ -18,7 +18,21 @@ static bool reads_images(const Graph *g, const bool *of_images, Val v) {
     return false;
 }
 
-Graph *graph_with_batch(const Graph *in, int64_t batch, char **why) {
+/* What the images become; height 0: as they are. */
+typedef struct Images {
+    int64_t batch, height, width;
+} Images;
+
+/* A declared type that follows from the images'. False: the graph says sizes that do not follow from those of its images. */
+static bool declare_type(const Images *to, const Value *value, bool of_images, Type *declared) {
+    if (!of_images || !op_has_declared_type(value->op) || (value->op != OP_INPUT && declared->rank < 2)) return true;
+    declared->dim[0] = to->batch;
+    if (!to->height || declared->rank < 4) return true;
+    declared->dim[2] = to->height, declared->dim[3] = to->width;
+    return value->op == OP_INPUT;
+}
+
+static Graph *resize(const Graph *in, const Images *to, char **why) {
     Graph *g = graph_new(in->name, in->mode);
     Val *map = ARENA_ARRAY(g->arena, Val, in->count);
     bool *of_images = ARENA_ARRAY(g->arena, bool, in->count);
@@ -28,11 +42,12 @@ Graph *graph_with_batch(const Graph *in, int64_t batch, char **why) {
         for (uint32_t i = 0; i < value->nargs; i++) args[i] = map[value->args[i]];
         of_images[v] = reads_images(in, of_images, v);
         ValueSpec spec = value_spec(value, args);
-        if (of_images[v] && (value->op == OP_INPUT || spec.declared.rank >= 2)) spec.declared.dim[0] = batch;
         Type type;
-        char text[512];
-        if (!graph_infer(g, &spec, &type, text, sizeof text)) {
-            *why = text_printf("%%%u: with %lld images %s", v, (long long)batch, text);
+        char text[512] = "its size stands in the graph";
+        bool follows = declare_type(to, value, of_images[v], &spec.declared);
+        if (!follows || !graph_infer(g, &spec, &type, text, sizeof text)) {
+            *why =
+                text_printf("%%%u: with %lld images%s %s", v, (long long)to->batch, to->height ? " of another size" : "", text);
             graph_free(g);
             return NULL;
         }
@@ -40,4 +55,10 @@ Graph *graph_with_batch(const Graph *in, int64_t batch, char **why) {
     }
     for (uint32_t i = 0; i < in->noutputs; i++) graph_output(g, in->output[i].kind, map[in->output[i].value], in->output[i].name);
     return g;
+}
+
+Graph *graph_with_batch(const Graph *in, int64_t batch, char **why) { return resize(in, &(Images){batch, 0, 0}, why); }
+
+Graph *graph_with_size(const Graph *in, int64_t height, int64_t width, char **why) {
+    return resize(in, &(Images){graph_batch(in), height, width}, why);
 }

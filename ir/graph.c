@@ -133,6 +133,15 @@ Val graph_copy_value(Graph *g, const Graph *from, Val v, const Val *map) {
     return graph_add(g, &spec);
 }
 
+Graph *graph_copy(const Graph *from) {
+    Graph *g = graph_new(from->name, from->mode);
+    Val *map = ARENA_ARRAY(g->arena, Val, from->count);
+    for (Val v = 0; v < from->count; v++) map[v] = graph_copy_value(g, from, v, map);
+    for (uint32_t i = 0; i < from->noutputs; i++)
+        graph_output(g, from->output[i].kind, map[from->output[i].value], from->output[i].name);
+    return g;
+}
+
 /* ---- reading ---- */
 
 Val value_source(const Graph *g, Val v, uint32_t *result) {

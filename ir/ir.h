@@ -219,6 +219,8 @@ Val graph_result(Graph *g, Val v, uint32_t i);
 Val graph_map(Graph *g, Type space, const Val *args, uint32_t nargs, const Expr *body, Span span, const char *name);
 /* Copies value `v` of `from` into g with arguments remapped through map[]; Exprs are copied too. */
 Val graph_copy_value(Graph *g, const Graph *from, Val v, const Val *map);
+/* The same graph once more. */
+Graph *graph_copy(const Graph *from);
 
 /* ---- reading a graph ---- */
 /* Result count and types of a value, regions included. */
@@ -240,6 +242,8 @@ int64_t graph_batch(const Graph *g);
 /* A graph of inference for another number of images, every value with its id; NULL with a malloc'd sentence where it is not a net
  * that works for any. */
 Graph *graph_with_batch(const Graph *g, int64_t batch, char **why);
+/* A graph as the language says it (SOURCE) for images of another height and width; as above. */
+Graph *graph_with_size(const Graph *g, int64_t height, int64_t width, char **why);
 Val graph_find_output(const Graph *g, OutputKind kind, const char *name); /* NO_VAL if absent; name may be NULL */
 
 /* Largest shape arithmetic accepted anywhere: total elements of a tensor. */

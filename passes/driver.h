@@ -24,6 +24,8 @@ bool plugins_open(Plugins *p, Arena *arena, const PassOptions *options, Diag *di
 void plugins_close(Plugins *p);
 /* What `name` stands for where graphs of this mode are rewritten: a loaded pass, one of netc's, or NULL. */
 const Pass *plugins_find(const Plugins *p, const char *name, Mode mode);
+/* The file that a pass came from; NULL: netc's own. */
+const char *plugins_path(const Plugins *p, const Pass *pass);
 /* The name that `name` may have meant; NULL. */
 const char *plugins_nearest(const Plugins *p, Arena *arena, const char *name);
 

@@ -109,6 +109,16 @@ const Pass *pass_find(const char *name);
 uint32_t pass_count(void);
 const Pass *pass_at(uint32_t index);
 
+/* One run of a pass. */
+typedef struct PassRun {
+    const char *name; /* "cse#2"; "cse" where it runs once */
+    const char *file; /* the shared object that the pass came from; NULL: netc's own */
+    double seconds;
+    uint32_t before, after; /* values of the graph */
+    int64_t rewrites;
+    const char *parameters; /* "max_nodes=160 max_elements=6" */
+} PassRun;
+
 typedef struct PassOptions {
     const char *pipeline;       /* a list of passes for each mode (pipeline.c has the grammar); NULL: the default */
     unsigned bare_modes;        /* the modes that a list of names is for if it does not say; 0: both */
@@ -127,16 +137,10 @@ typedef struct PassOptions {
     const char *start_after; /* a pass that has run already, and all before it; NULL: none has. If it does not run, all do */
     const char *stop_after;  /* the last pass to run; NULL: all. If it does not run, that is a mistake */
     bool finished;           /* all passes have run already */
+    /* Told of each run of a pass with the graph that it got and the one that it made, which live until it returns; NULL. */
+    void (*watch)(void *context, const PassRun *run, const Graph *before, const Graph *after);
+    void *watch_context;
 } PassOptions;
-
-/* One run of a pass. */
-typedef struct PassRun {
-    const char *name; /* "cse#2"; "cse" where it runs once */
-    double seconds;
-    uint32_t before, after; /* values of the graph */
-    int64_t rewrites;
-    const char *parameters; /* "max_nodes=160 max_elements=6" */
-} PassRun;
 
 typedef struct PassResult {
     Graph *graph;

@@ -96,6 +96,12 @@ const Pass *plugins_find(const Plugins *p, const char *name, Mode mode) {
     return pass_find(name);
 }
 
+const char *plugins_path(const Plugins *p, const Pass *pass) {
+    for (uint32_t i = 0; i < p->count; i++)
+        if (pass >= p->plugin[i]->passes && pass < p->plugin[i]->passes + p->plugin[i]->count) return p->path[i];
+    return NULL;
+}
+
 const char *plugins_nearest(const Plugins *p, Arena *arena, const char *name) {
     uint32_t most = pass_count(), count = 0;
     for (uint32_t i = 0; i < p->count; i++) most += p->plugin[i]->count;

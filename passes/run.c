@@ -135,14 +135,6 @@ static Graph *run_guarded(const Pass *pass, const Graph *g, PassContext *context
 
 /* ---- running ---- */
 
-static Graph *copy(const Graph *in) {
-    Graph *g = graph_new(in->name, in->mode);
-    Val *map = ARENA_ARRAY(g->arena, Val, in->count);
-    for (Val v = 0; v < in->count; v++) map[v] = graph_copy_value(g, in, v, map);
-    for (uint32_t i = 0; i < in->noutputs; i++) graph_output(g, in->output[i].kind, map[in->output[i].value], in->output[i].name);
-    return g;
-}
-
 /* Run i of the pipeline. Consumes g; NULL if the pass does not accept it. */
 static Graph *run_pass(Run *run, const Pipeline *p, uint32_t i, Graph *g) {
     const PassOptions *o = run->options;
@@ -160,18 +152,21 @@ static Graph *run_pass(Run *run, const Pipeline *p, uint32_t i, Graph *g) {
     Graph *next = run_guarded(pass, g, &run->context, &seconds);
     events_end(&run->context);
     if (asked(o->print_after_all, o->print_after, o->nprint_after, p, i)) print_graph(run, "after", name, next);
-    run->runs[run->nruns++] = (PassRun){name,
-                                        seconds,
-                                        g->count,
-                                        next->count,
-                                        run->context.rewrites - rewrites,
-                                        parameters_list(run->context.arena, pass, p->run[i].parameter)};
+    PassRun *this = &run->runs[run->nruns++];
+    *this = (PassRun){.name = name,
+                      .file = plugins_path(&p->plugins, pass),
+                      .seconds = seconds,
+                      .before = g->count,
+                      .after = next->count,
+                      .rewrites = run->context.rewrites - rewrites,
+                      .parameters = parameters_list(run->context.arena, pass, p->run[i].parameter)};
+    if (o->watch) o->watch(o->watch_context, this, g, next);
     graph_free(g);
     return next;
 }
 
 static Graph *run_pipeline(Run *run, const Pipeline *p, const Graph *in) {
-    Graph *g = copy(in);
+    Graph *g = graph_copy(in);
     run->runs = ARENA_ARRAY(run->context.arena, PassRun, p->count);
     for (uint32_t i = p->first; g && i < p->count; i++) g = run_pass(run, p, i, g);
     return g;

@@ -14,6 +14,9 @@ foreach(name learns same_bits tune bf16 compile_cache bench build_cross failures
   add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
   set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
 endforeach()
+add_test(NAME e2e_verify COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/verify.py $<TARGET_FILE:netc> $<TARGET_FILE:plugin_wrong>
+         $<TARGET_FILE:plugin_wrong_autodiff>)
+set_tests_properties(e2e_verify PROPERTIES LABELS e2e TIMEOUT 600)
 # Every include and every call between files, against the table in ARCHITECTURE.md.
 add_test(NAME plugin_version COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/plugin_version.py ${CMAKE_COMMAND} ${CMAKE_BINARY_DIR})
 # A convolution method is a folder and one line.

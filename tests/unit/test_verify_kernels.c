@@ -1,0 +1,120 @@
+/* Whether what is wrong shows: code of bf16 held to what f32 may be off. And that orders are legal. */
+#include "frontend/frontend.h"
+#include "run_cases.h"
+#include "verify/kernels.h"
+#include "verify/orders.h"
+#include "verify/small.h"
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+static Graph *source(const char *path, Mode mode) {
+    Model model;
+    Diag *diag = diag_new();
+    ck_assert(frontend_compile(path, &(FrontendOptions){.mode = mode, .batch = 2}, diag, &model));
+    diag_free(diag);
+    return model.graph;
+}
+
+static PassResult passed(const Graph *g, const char *list) {
+    PassResult result;
+    Diag *diag = diag_new();
+    bool ok = passes_run(g, &(PassOptions){.pipeline = list, .bisect_limit = -1}, diag, &result);
+    if (!ok) diag_print(diag, stderr, false);
+    ck_assert(ok);
+    diag_free(diag);
+    return result;
+}
+
+START_TEST(less_precision_shows) {
+    Graph *g = source("models/resnet20.net", MODE_TRAIN), *small = small_images(g);
+    ck_assert_ptr_nonnull(small);
+    PassResult p = passed(small, NULL);
+    for (int wrong = 0; wrong < 2; wrong++) {
+        HeldCode code = {{.precision = wrong ? PRECISION_BF16 : PRECISION_F32}, IN_F32};
+        KernelsOptions o = {.code = code};
+        KernelsHeld held;
+        char why[2000];
+        ck_assert_msg(kernels_compare(p.graph, 1, NULL, &o, &held, why, sizeof why), "%s", why);
+        ck_assert_uint_ge(held.kernels, 20);
+        ck_assert_uint_gt(held.values, held.kernels); /* equal ones are compiled once */
+        ck_assert_ptr_nonnull(held.worst.g);
+        if (wrong) {
+            ck_assert_uint_gt(held.wrong, held.kernels / 4);
+            ck_assert_double_gt(held.of_tolerance, 1);
+            ck_assert_ptr_nonnull(strstr(held.text, "should be"));
+        } else {
+            ck_assert_uint_eq(held.wrong, 0);
+            ck_assert_double_le(held.of_tolerance, 1);
+        }
+        kernels_held_free(&held);
+        Worst worst;
+        ck_assert_msg(program_compare(p.graph, 1, NULL, &code, &worst, why, sizeof why), "%s", why);
+        ck_assert_int_eq(worst.of_tolerance > 1, wrong);
+    }
+    passes_result_free(&p);
+    graph_free(small);
+    graph_free(g);
+}
+END_TEST
+
+/* The driver takes most of them; no pass runs before what it has to run after. */
+START_TEST(orders_are_legal) {
+    Graph *g = source("models/mlp.net", (Mode)_i);
+    PassResult p = passed(g, NULL);
+    int taken = 0, distinct = 0;
+    char *last = strdup("");
+    for (uint64_t i = 0; i < 40; i++) {
+        char *list = order_draw(p.pipeline, (Mode)_i, 5, i), *again = order_draw(p.pipeline, (Mode)_i, 5, i);
+        ck_assert_str_eq(list, again);
+        distinct += strcmp(list, last) != 0;
+        free(last);
+        last = again;
+        ck_assert_ptr_nonnull(strstr(list, "lower"));
+        ck_assert_ptr_nonnull(strstr(list, "split_batch_norm"));
+        if (_i == MODE_TRAIN) ck_assert_ptr_nonnull(strstr(list, "autodiff"));
+        const char *maps = strstr(list, "fuse_maps"), *epilogues = strstr(list, "fuse_epilogues");
+        ck_assert_msg(!maps || !epilogues || maps < epilogues, "%s", list);
+        Diag *diag = diag_new();
+        PassResult made;
+        bool ok = passes_run(g, &(PassOptions){.pipeline = list, .bisect_limit = -1}, diag, &made);
+        taken += ok;
+        if (ok) passes_result_free(&made);
+        diag_free(diag);
+        free(list);
+    }
+    free(last);
+    ck_assert_int_ge(taken, 20);
+    ck_assert_int_ge(distinct, 39);
+    char *shorter = order_without("lower,cse,dce", 1);
+    ck_assert_str_eq(shorter, "lower,dce");
+    free(shorter);
+    ck_assert_ptr_null(order_without("lower,cse", 0)); /* required */
+    ck_assert_ptr_null(order_without("lower,cse", 2));
+    passes_result_free(&p);
+    graph_free(g);
+}
+END_TEST
+
+START_TEST(small_nets_keep_their_values) {
+    Graph *g = source("models/resnet50.net", MODE_TRAIN), *small = small_images(g);
+    ck_assert_ptr_nonnull(small);
+    ck_assert_uint_eq(small->count, g->count);
+    Type t = images_type(small);
+    ck_assert_int_eq(t.dim[0], 2);
+    ck_assert_int_eq(t.dim[2], 56); /* its last maps are 2x2 */
+    graph_free(small);
+    graph_free(g);
+    g = source("models/mlp.net", MODE_TRAIN); /* flatten: its weights say the image's size */
+    ck_assert_ptr_null(small_images(g));
+    graph_free(g);
+}
+END_TEST
+
+int main(void) {
+    TCase *t = tcase_create("verify");
+    tcase_add_test(t, less_precision_shows);
+    tcase_add_loop_test(t, orders_are_legal, 0, 2);
+    tcase_add_test(t, small_nets_keep_their_values);
+    return run_cases("verify_kernels", t);
+}

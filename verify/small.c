@@ -1,0 +1,57 @@
+#include "verify/small.h"
+#include <stdlib.h>
+
+static const double ENOUGH = 2e7; /* multiplications of one evaluation, forward; the evaluator does some 5e8 a second */
+enum { LEAST_SIDE = 2 };
+
+static double work_of(const Graph *g) {
+    double work = 0;
+    for (Val v = 0; v < g->count; v++) {
+        const Value *value = &g->value[v];
+        double each = 1;
+        if (op_is_convolution(value->op) || value->op == OP_DENSE) {
+            const Type *w = &g->value[value->args[1]].type;
+            each = (double)type_elements(*w) / (double)w->dim[0];
+        }
+        work += each * (double)type_elements(value->type);
+    }
+    return work;
+}
+
+static int64_t side_of(const Graph *g, Val v) {
+    const Type *t = &g->value[v].type;
+    if (t->rank != 4 || g->value[v].op == OP_PARAM) return INT64_MAX;
+    return t->dim[2] < t->dim[3] ? t->dim[2] : t->dim[3];
+}
+
+/* Both have the same values. */
+static bool keeps_sides(const Graph *g, const Graph *smaller) {
+    for (Val v = 0; v < g->count; v++)
+        if (side_of(smaller, v) < LEAST_SIDE && side_of(g, v) >= LEAST_SIDE) return false;
+    return true;
+}
+
+Type images_type(const Graph *g) {
+    for (Val v = 0; v < g->count; v++)
+        if (g->value[v].op == OP_INPUT && g->value[v].type.rank == 4) return g->value[v].type;
+    return type_scalar();
+}
+
+Graph *small_images(const Graph *g) {
+    Graph *small = NULL;
+    Type images = images_type(g);
+    while (images.rank == 4 && work_of(small ? small : g) > ENOUGH) {
+        char *why = NULL;
+        images.dim[2] = (images.dim[2] + 1) / 2, images.dim[3] = (images.dim[3] + 1) / 2;
+        Graph *next = graph_with_size(g, images.dim[2], images.dim[3], &why);
+        free(why);
+        if (!next) break;
+        if (!keeps_sides(g, next)) {
+            graph_free(next);
+            break;
+        }
+        graph_free(small);
+        small = next;
+    }
+    return small;
+}
