@@ -48,6 +48,8 @@ typedef struct Options {
     TextList print_before, print_after, disable_pass, load_pass, forbid, permit;
     int64_t bisect_limit; /* -1: off */
     bool print_before_all, print_after_all, time_passes;
+    bool print_changed, diff;
+    const char *split_after;
     const char *remarks; /* NULL: none, "": all, or which */
     const char *remarks_format, *log;
     /* code generation */

@@ -3,6 +3,7 @@
 #include "driver/compile.h"
 #include "driver/driver.h"
 #include "driver/textual.h"
+#include "ir/diff.h"
 #include "ir/stream.h"
 #include "ir/text.h"
 #include <errno.h>
@@ -72,13 +73,61 @@ static int print_graphs(Session *session, unsigned modes, bool source) {
 static bool has_pass_options(const Options *o) {
     return o->passes || o->disable_pass.count || o->load_pass.count || o->print_before.count || o->print_after.count ||
            o->bisect_limit >= 0 || o->forbid.count || o->permit.count || o->log || o->print_before_all || o->print_after_all ||
-           o->time_passes || o->remarks || o->recompute || o->memory_limit;
+           o->print_changed || o->split_after || o->time_passes || o->remarks || o->recompute || o->memory_limit;
+}
+
+/* One mode of one model as far as it is to go; *graph is the session's. */
+static int graph_of(Session *session, const Options *options, bool source, const Graph **graph) {
+    unsigned modes = 0;
+    int status = session_find_model(session, options, "ir");
+    if (!status) status = choose_modes(session, &modes);
+    if (!status && modes == (PASS_TRAIN | PASS_INFER))
+        status = usage_error("ir", "'--diff' is of one mode: --mode=train or infer");
+    if (options->stage && !strcmp(options->stage, "autodiff")) session->stop_after = "autodiff";
+    if (!status && modes == PASS_INFER && session->stop_after)
+        status = usage_error("ir", "'--stage=autodiff' needs a graph of training");
+    Mode mode = modes == PASS_TRAIN ? MODE_TRAIN : MODE_INFER;
+    if (!status) status = compile_modes(session, modes, "ir");
+    if (!status) status = compile_graph(session, mode, !source);
+    if (!status && !source) status = session_check_met(session);
+    if (status) return status;
+    const Model *model = mode == MODE_TRAIN ? &session->train : &session->infer;
+    *graph = source ? model->graph : (mode == MODE_TRAIN ? &session->train_passes : &session->infer_passes)->graph;
+    return EXIT_OK;
+}
+
+/* netc ir --diff A B: like diff(1), the status says whether there is a difference. */
+static int diff(const Options *options, bool source) {
+    if (options->noperands != 2) return usage_error("ir", "'--diff' needs two models, found %u", options->noperands);
+    if (options->format) return usage_error("ir", "'--diff' prints lines, '--format' has no effect on it");
+    Session session[2] = {{0}, {0}};
+    Options one[2] = {*options, *options};
+    const Graph *graph[2];
+    int status = EXIT_OK;
+    for (int i = 0; i < 2 && !status; i++) {
+        one[i].operand = &options->operand[i];
+        one[i].noperands = 1;
+        status = graph_of(&session[i], &one[i], source, &graph[i]);
+    }
+    TextStream text;
+    text_open(&text);
+    bool differs = !status && graph_diff(graph[0], graph[1], text.file);
+    text_close(&text);
+    if (!status) status = write_text(options, text.text, text.length);
+    free(text.text);
+    for (int i = 0; i < 2; i++) session_close(&session[i]);
+    return status ? status : differs ? EXIT_INPUT : EXIT_OK;
 }
 
 int command_ir(const Options *options) {
+    bool asks = has_pass_options(options);
+    if (options->diff && options->stage && !strcmp(options->stage, "source") && asks)
+        return usage_error("ir", "no pass runs before '--stage=source', so options of passes have no effect");
+    if (options->diff) return diff(options, options->stage ? !strcmp(options->stage, "source") : !asks);
+    if (options->noperands > 1) return usage_error("ir", "one model at a time, found '%s' too", options->operand[1]);
     Session session = {0};
     int status = session_find_model(&session, options, "ir");
-    bool passes = has_pass_options(options);
+    bool passes = asks;
     const char *stage = options->stage ? options->stage : passes ? "final" : "source";
     bool source = !strcmp(stage, "source");
     unsigned modes = 0;

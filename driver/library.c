@@ -92,7 +92,8 @@ static int make_graphs(Library *l) {
     if (l->header.shape.batch == 1) return EXIT_OK;
     Options one = *l->o; /* the same again, without another round of remarks */
     one.batch = 1;
-    one.time_passes = one.print_after_all = one.print_before_all = false;
+    one.print_changed = one.time_passes = one.print_after_all = one.print_before_all = false;
+    one.split_after = NULL;
     one.print_before.count = one.print_after.count = 0;
     l->single = (Session){.options = &one, .modes = PASS_INFER, .path = join("%s", l->session->path)};
     status = compile_infer(&l->single);

@@ -36,6 +36,7 @@ static int try(Fit *f, uint32_t recompute, uint64_t *bytes) {
     options.recompute = recompute;
     options.print_before_all = options.print_after_all = options.time_passes = false;
     options.nprint_before = options.nprint_after = 0;
+    options.watch = NULL;
     if (!passes_run(f->train, &options, f->session->diag, &result)) {
         session_print_diagnostics(f->session);
         return EXIT_USAGE;

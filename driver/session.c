@@ -63,6 +63,7 @@ int session_find_model(Session *session, const Options *options, const char *com
     session->remarks = (Remarks){.about = options->remarks,
                                  .json = options->remarks_format && !strcmp(options->remarks_format, "json"),
                                  .log = options->log};
+    session->watch = (PassWatch){.changed = options->print_changed, .directory = options->split_after};
     if (options->memory_limit && options->recompute)
         return usage_error(command_name, "'--memory-limit' says how much '--recompute' must: give one of them");
     session->recompute = options->recompute < UINT32_MAX ? (uint32_t)options->recompute : UINT32_MAX;
@@ -118,6 +119,8 @@ PassOptions session_pass_options(Session *session) {
                          .nprint_before = o->print_before.count,
                          .print_after = o->print_after.item,
                          .nprint_after = o->print_after.count,
+                         .watch = o->print_changed || o->split_after ? watch_pass : NULL,
+                         .watch_context = &session->watch,
                          .stop_after = session->stop_after};
 }
 
@@ -191,6 +194,7 @@ int session_passes(Session *session, const Graph *graph, const PassOptions *opti
         session_print_diagnostics(session);
         return EXIT_USAGE; /* only a mistake in the options of the passes can get here */
     }
+    if (session->watch.status) return session->watch.status;
     session->remarks.diag = session->diag;
     int status = remarks_write(&session->remarks, graph->mode, result);
     return !status && graph->mode == MODE_TRAIN ? check_recompute(session, result) : status;

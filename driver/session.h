@@ -7,6 +7,7 @@
 #include "codegen/codegen.h"
 #include "driver/levels.h"
 #include "driver/remarks.h"
+#include "driver/watch.h"
 #include "frontend/frontend.h"
 #include "passes/passes.h"
 #include "runtime/rt.h"
@@ -32,6 +33,7 @@ typedef struct Session {
     const char *run;           /* the directory whose checkpoint --resume continues */
     PassMask *forbid, *permit; /* --forbid, --permit; NULL before session_pass_options */
     Remarks remarks;
+    PassWatch watch;
     Jit *jit;
     RtPool *pool;
     RtMachine *machine;

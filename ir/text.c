@@ -109,10 +109,16 @@ static void print_region(const Region *r, FILE *out) {
     fputc('\n', out);
 }
 
-static void print_value(const Graph *g, Val id, int64_t place, FILE *out) {
+static void print_id(Val v, const char *const *name, FILE *out) {
+    if (name)
+        fputs(name[v], out);
+    else
+        fprintf(out, "%%%u", v);
+}
+
+/* The line without id and arguments, or the part of it behind them. */
+static void print_rest(const Graph *g, Val id, int64_t place, FILE *out) {
     const Value *v = &g->value[id];
-    fprintf(out, "%%%u = %s", id, op_text(v->op));
-    for (uint32_t i = 0; i < v->nargs; i++) fprintf(out, "%s%%%u", i ? ", " : " ", v->args[i]);
     print_attrs(v, place, out);
     if (v->op == OP_MAP && !type_equal(v->space, v->type)) {
         fputs(" over ", out);
@@ -127,6 +133,35 @@ static void print_value(const Graph *g, Val id, int64_t place, FILE *out) {
     fputc('\n', out);
 }
 
+static void print_value(const Graph *g, Val id, int64_t place, const char *const *name, FILE *out) {
+    const Value *v = &g->value[id];
+    print_id(id, name, out);
+    fprintf(out, " = %s", op_text(v->op));
+    for (uint32_t i = 0; i < v->nargs; i++) {
+        fputs(i ? ", " : " ", out);
+        print_id(v->args[i], name, out);
+    }
+    print_rest(g, id, place, out);
+    for (uint32_t i = 0; i < v->nregions; i++) print_region(&v->regions[i], out);
+}
+
+void graph_print_look(const Graph *g, Val v, FILE *out) {
+    fputs(op_text(g->value[v].op), out);
+    print_rest(g, v, 0, out);
+}
+
+void graph_print_value(const Graph *g, Val v, const char *const *name, FILE *out) { print_value(g, v, 0, name, out); }
+
+void graph_print_output(const Output *o, const char *const *name, FILE *out) {
+    fprintf(out, "return %s ", output_kind_text(o->kind));
+    if (output_kind_named(o->kind)) {
+        print_string(o->name, out);
+        fputc(' ', out);
+    }
+    print_id(o->value, name, out);
+    fputc('\n', out);
+}
+
 void graph_print(const Graph *g, FILE *out) {
     fputs("graph ", out);
     print_string(g->name, out);
@@ -135,18 +170,9 @@ void graph_print(const Graph *g, FILE *out) {
     for (Val v = 0; v < g->count; v++) {
         params += g->value[v].op == OP_PARAM;
         states += g->value[v].op == OP_STATE;
-        print_value(g, v, g->value[v].op == OP_STATE ? states : params, out);
-        for (uint32_t i = 0; i < g->value[v].nregions; i++) print_region(&g->value[v].regions[i], out);
+        print_value(g, v, g->value[v].op == OP_STATE ? states : params, NULL, out);
     }
-    for (uint32_t i = 0; i < g->noutputs; i++) {
-        const Output *o = &g->output[i];
-        fprintf(out, "return %s ", output_kind_text(o->kind));
-        if (output_kind_named(o->kind)) {
-            print_string(o->name, out);
-            fputc(' ', out);
-        }
-        fprintf(out, "%%%u\n", o->value);
-    }
+    for (uint32_t i = 0; i < g->noutputs; i++) graph_print_output(&g->output[i], NULL, out);
 }
 
 char *graph_to_string(const Graph *g) {

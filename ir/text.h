@@ -5,7 +5,12 @@
 
 void graph_print(const Graph *g, FILE *out);
 void graph_print_json(const Graph *g, const Diag *sources, FILE *out); /* sources (may be NULL) gives file:line of spans */
-char *graph_to_string(const Graph *g);                                 /* malloc'd */
+/* Parts of it: a value with its regions, and an output, where name[v] (NULL: "%12") stands for each value v; and a value without
+ * what it reads and its regions. A position is written in any case. */
+void graph_print_value(const Graph *g, Val v, const char *const *name, FILE *out);
+void graph_print_output(const Output *o, const char *const *name, FILE *out);
+void graph_print_look(const Graph *g, Val v, FILE *out);
+char *graph_to_string(const Graph *g); /* malloc'd */
 
 /* Reads what graph_print wrote. On a mistake reports into diag (file id from diag_add_file) and returns NULL. */
 Graph *graph_read(const char *text, size_t length, uint32_t file, Diag *diag);
