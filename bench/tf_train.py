@@ -2,6 +2,7 @@
 """TensorFlow as a peer of `netc bench --compare`, without Keras. See peer.py.
 
 Modes: graph (tf.function on oneDNN) and xla (tf.function with jit_compile); feature maps are NHWC, the layout that its CPU kernels have."""
+import contextlib
 import os
 
 import peer
@@ -9,9 +10,23 @@ import peer
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+@contextlib.contextmanager
+def quiet():
+    """Nothing reaches stderr meanwhile: TensorFlow says some things before it reads the level above. What goes wrong is an exception."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def load():
     import numpy
-    import tensorflow as tf
+    with quiet():
+        import tensorflow as tf
 
     class Ops:
         """How TensorFlow says the ops of a graph; feature maps are NHWC, filters [kh, kw, I, O]."""
