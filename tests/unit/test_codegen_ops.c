@@ -330,8 +330,8 @@ START_TEST(threads_do_not_change_a_bit) {
 }
 END_TEST
 
-/* What rounding leaves of the variance of a constant channel may lie on either side of zero, which depends on the count and on the
- * value; below it, it is zero: a square root of it and eps = 1e-5 would be NaN. */
+/* What rounding leaves of the variance of a constant channel may lie on either side of zero, which depends on the count and on
+ * the value; below it, it is zero: a square root of it and eps = 1e-5 would be NaN. */
 START_TEST(no_variance_is_negative) {
     static const Shape of[] = {{3, 40, 3, 5}, {3, 40, 7, 7}, {1, 40, 15, 7}, {3, 40, 11, 5}};
     Shape s = of[_i];
