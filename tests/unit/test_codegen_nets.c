@@ -53,6 +53,17 @@ static const Body constants[] = {
     {3, "x = silu(conv2d(image, 8, 3))\ny = x + x\nx = y - x - x"},
 };
 
+/* Ops that differ in one attribute alone, and in no shape: none may run the other's kernel. */
+static const Body alike[] = {
+    {3,
+     "x = conv2d(image, 8, 3)\nx = conv2d(x, 8, 3, stride = [4, 5]) + conv2d(x, 8, 3, stride = [4, 5], pad = 1, dilation = 2)"},
+    {3, "x = conv2d(image, 8, 3)\nx = conv2d(x, 8, 3, stride = [4, 5], pad = 0) + conv2d(x, 8, 3, stride = [4, 5], pad = 1)"},
+    {3, "x = conv2d(image, 8, 3)\nx = max_pool(x, 3, stride = [5, 6], pad = 1) + max_pool(x, 2, stride = [5, 6], pad = 1)"},
+    {3, "x = conv2d(image, 8, 3)\nx = avg_pool(x, 2, stride = [6, 5]) + avg_pool(x, 2, stride = [7, 6])"},
+    {3, "x = conv2d(image, 8, 3)\nx = batch_norm(x, eps = 1e-5) + batch_norm(x, eps = 0.5)"},
+    {3, "x = conv2d(image, 8, 3)\nx = dropout(x, 0.25) + dropout(x, 0.5) + dropout(x, 0.5)"},
+};
+
 static const char *cpu_of(int which) {
 #if defined(__x86_64__)
     bool wide = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -74,6 +85,8 @@ static void check_body(const Body *body, int which, bool flat) {
 }
 
 START_TEST(image_read_twice) { check_body(&images[_i], _i, _i % 2); }
+END_TEST
+START_TEST(kernels_of_others) { check_body(&alike[_i], _i, _i % 2); }
 END_TEST
 START_TEST(constant_values) { check_body(&constants[_i], _i, _i % 2); }
 END_TEST
@@ -190,6 +203,7 @@ int main(void) {
     tcase_set_timeout(tests, 300);
     tcase_add_test(tests, hard_functions_at_their_foot);
     tcase_add_loop_test(tests, image_read_twice, 0, (int)(sizeof images / sizeof images[0]));
+    tcase_add_loop_test(tests, kernels_of_others, 0, sizeof alike / sizeof *alike);
     tcase_add_loop_test(tests, constant_values, 0, (int)(sizeof constants / sizeof constants[0]));
     tcase_add_test(tests, constant_outputs);
     tcase_add_loop_test(tests, nan_stays_where_it_is, 0, (int)(sizeof diverged / sizeof diverged[0]));

@@ -171,9 +171,13 @@ static void case_pad_channels(Graph *g, Shape s, Op op) {
     }
 }
 
-static void case_flatten(Graph *g, Shape s, Op op) {
-    Val x = map_x(g, s), flat = leaf(g, OP_INPUT, "flat", type_matrix(s.n, s.c * s.h * s.w));
-    out(g, op, op == OP_FLATTEN ? add(g, op, &x, 1, (Attrs){0}, none) : add(g, op, &flat, 1, (Attrs){0}, feature(s)));
+static void case_flatten(Graph *g, Shape s, Op op) { /* a row is read by a kernel that multiplies its padding too */
+    int64_t K = s.c * s.h * s.w;
+    Val x = map_x(g, s), flat = leaf(g, OP_INPUT, "flat", type_matrix(s.n, K));
+    Val y = op == OP_FLATTEN ? add(g, op, &x, 1, (Attrs){0}, none) : add(g, op, &flat, 1, (Attrs){0}, feature(s));
+    out(g, op, y);
+    if (op == OP_FLATTEN)
+        out(g, OP_DENSE, add(g, OP_DENSE, (Val[]){y, leaf(g, OP_PARAM, "few", type_matrix(3, K))}, 2, (Attrs){0}, none));
 }
 
 static void case_dropout_mask(Graph *g, Shape s, Op op) {
