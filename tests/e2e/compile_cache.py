@@ -19,13 +19,14 @@ def files(directory):
 
 
 def check_damage(at, want, kernels):
-    """A byte changed, a file cut short, an empty one, one that others may write: compiled again, and put right."""
-    good, names = files(kernels), sorted(os.listdir(kernels))[:4]
-    os.chmod(os.path.join(kernels, names[3]), 0o666)
+    """A byte changed, a file cut short, an empty one, those that the group or others may write: compiled again, and put right."""
+    good, names = files(kernels), sorted(os.listdir(kernels))[:5]
+    os.chmod(os.path.join(kernels, names[3]), 0o664)
+    os.chmod(os.path.join(kernels, names[4]), 0o646)
     for name, data in zip(names, (good[names[0]][:-9] + b"netc....." , good[names[1]][:50], b"")):
         with open(os.path.join(kernels, name), "wb") as file:
             file.write(data)
-    check(train(at, "damaged", says=f"{len(good) - 4} from the cache") == want, "damaged files changed the weights")
+    check(train(at, "damaged", says=f"{len(good) - 5} from the cache") == want, "damaged files changed the weights")
     check(files(kernels) == good, "damaged files were not replaced")
 
 

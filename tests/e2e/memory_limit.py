@@ -41,6 +41,9 @@ with Workspace() as at:
         check(found <= limit, f"limit {limit}, {found} bytes")
         check(found > 0.8 * limit, f"limit {limit}, but only {found} bytes are used")
     check(arena(at, "--memory-limit", "10G") == kept, "a limit that nothing exceeds must change nothing")
+    size = f"{kept / 2**20 + 1e-3:.3f}"  # in Mi just enough, in M not
+    check(arena(at, "--memory-limit", size + "Mi") == kept, f"{size}Mi are {kept} bytes")
+    check(arena(at, "--memory-limit", size + "M") <= 1e6 * float(size), f"{size}M are fewer than {kept} bytes")
     bf16 = arena(at, "--memory-limit", "1Gi", "--precision=bf16")
     check(bf16 < 0.6 * kept and arena(at, "--precision=bf16", "--memory-limit", int(0.7 * bf16)) <= 0.7 * bf16, "bf16 does not fit")
 

@@ -42,7 +42,9 @@ static const Case cases[] = {
     {1, 17, 16, 16, 16, 1, {3, 3}, {3, 3}, {1, 1, 1, 1}, {1, 1}},
     {1, 16, 15, 15, 16, 1, {3, 3}, {1, 1}, {2, 2, 2, 2}, {2, 2}},
     {1, 16, 15, 16, 16, 1, {3, 3}, {2, 2}, {2, 1, 2, 3}, {2, 2}},
-    {2, 2, 15, 14, 16, 1, {3, 3}, {1, 1}, {2, 3, 2, 3}, {2, 3}}, /* filters whose rows share a tile of the gradient */
+    {2, 2, 15, 14, 16, 1, {3, 3}, {1, 1}, {2, 3, 2, 3}, {2, 3}},  /* filters whose rows share a tile of the gradient */
+    {2, 16, 13, 14, 16, 1, {3, 3}, {1, 1}, {1, 1, 3, 3}, {2, 2}}, /* all but the dilation is Winograd's */
+    {2, 32, 12, 13, 32, 1, {3, 3}, {2, 2}, {1, 1, 2, 3}, {2, 2}},
     {2, 16, 13, 13, 16, 1, {1, 1}, {3, 3}, {0, 0, 0, 0}, {1, 1}},
     {2, 16, 1, 1, 48, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
     {1, 16, 10, 10, 16, 1, {3, 3}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
@@ -262,8 +264,11 @@ static const Case pairs[] = {
     {2, 16, 15, 15, 16, 1, {3, 3}, {1, 1}, {2, 2, 2, 2}, {2, 2}},
 };
 
-/* keep: somebody else reads dy too. */
-static Graph *pair_graph(const Case *c, bool keep) {
+/* Backward data and weights; somebody else reads dy too; the weights read what backward data computes, so that no kernel has
+ * both. */
+typedef enum Pair { PAIR, PAIR_DY_KEPT, PAIR_NONE, PAIRS } Pair;
+
+static Graph *pair_graph(const Case *c, Pair pair) {
     Graph *g = graph_new("pair", MODE_TRAIN);
     Attrs attrs = window_of(c);
     static const char *const x_names[3] = {"x_tensor", "x_rows", "x_vector"}, *const y_names[3] = {"y_tensor", "y_rows",
@@ -288,17 +293,18 @@ static Graph *pair_graph(const Case *c, bool keep) {
                                        .regions = data,
                                        .nregions = 4});
     Region prologue = {REGION_PROLOGUE, 0, region_expr(g->arena, 0, 2)};
-    Val dw = graph_add(g, &(ValueSpec){.op = OP_CONV2D_BWD_WEIGHTS,
-                                       .args = (Val[]){x, graph_result(g, dx, 1), xs.tensor, xs.rows, xs.vector},
-                                       .nargs = 5,
-                                       .attrs = attrs,
-                                       .declared = w_type,
-                                       .regions = &prologue,
-                                       .nregions = 1});
+    Val dw = graph_add(
+        g, &(ValueSpec){.op = OP_CONV2D_BWD_WEIGHTS,
+                        .args = (Val[]){pair == PAIR_NONE ? dx : x, graph_result(g, dx, 1), xs.tensor, xs.rows, xs.vector},
+                        .nargs = 5,
+                        .attrs = attrs,
+                        .declared = w_type,
+                        .regions = &prologue,
+                        .nregions = 1});
     graph_output(g, OUT_GRAD, dx, "data");
     graph_output(g, OUT_GRAD, graph_result(g, dx, 2), "data");
     graph_output(g, OUT_GRAD, dw, "weights");
-    if (keep) graph_output(g, OUT_GRAD, graph_result(g, dx, 1), "dy");
+    if (pair == PAIR_DY_KEPT) graph_output(g, OUT_GRAD, graph_result(g, dx, 1), "dy");
     return g;
 }
 
@@ -520,12 +526,12 @@ START_TEST(native_winograd) {
 END_TEST
 START_TEST(backward_in_one_kernel) {
     const Case *c = &pairs[_i];
-    for (int keep = 0; keep < 2; keep++) {
-        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "native"}, all_threads);
-        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "native", .conv = conv_method("direct")}, all_threads);
-        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "native", .precision = PRECISION_BF16}, all_threads);
+    for (Pair kind = PAIR; kind < PAIRS; kind++) {
+        check_graph(pair_graph(c, kind), c, (CodegenOptions){.cpu = "native"}, all_threads);
+        check_graph(pair_graph(c, kind), c, (CodegenOptions){.cpu = "native", .conv = conv_method("direct")}, all_threads);
+        check_graph(pair_graph(c, kind), c, (CodegenOptions){.cpu = "native", .precision = PRECISION_BF16}, all_threads);
 #if defined(__x86_64__)
-        check_graph(pair_graph(c, keep), c, (CodegenOptions){.cpu = "x86-64-v2", .conv = keep ? conv_method("direct") : NULL},
+        check_graph(pair_graph(c, kind), c, (CodegenOptions){.cpu = "x86-64-v2", .conv = kind ? conv_method("direct") : NULL},
                     one_thread);
 #endif
     }

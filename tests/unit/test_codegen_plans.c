@@ -415,6 +415,22 @@ START_TEST(middle) {
 }
 END_TEST
 
+/* Maps, copies and the optimiser: units are cut into pieces that cover them once, none of them empty, and none larger than it has
+ * to be. */
+START_TEST(pieces_cover_units) {
+    Random r = {7};
+    for (int i = 0; i < 20000; i++) {
+        int64_t units = draw(&r, 1, i % 2 ? 50 : 100000);
+        double bytes = (double)draw(&r, 1, i % 3 ? 2000 : 300000);
+        Split s = split_units(units, bytes);
+        bool covered =
+            s.units == units && s.per_piece >= 1 && (s.pieces - 1) * s.per_piece < units && units <= s.pieces * s.per_piece;
+        ck_assert_msg(covered && (s.per_piece == 1 || (double)s.per_piece * bytes <= PIECE_BYTES),
+                      "%d units of %g bytes: %d pieces of %d", (int)units, bytes, (int)s.pieces, (int)s.per_piece);
+    }
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("plans");
     tcase_set_timeout(tests, 120);
@@ -422,5 +438,6 @@ int main(void) {
     tcase_add_test(tests, native_bf16);
     tcase_add_test(tests, narrow);
     tcase_add_test(tests, middle);
+    tcase_add_test(tests, pieces_cover_units);
     return run_cases("codegen_plans", tests);
 }
