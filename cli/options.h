@@ -29,6 +29,7 @@ enum {
     CMD_CACHE = 1 << 16,
     CMD_PASSES = 1 << 17,
     CMD_VERIFY = 1 << 18,
+    CMD_BISECT = 1 << 19,
 };
 
 /* Texts given to an option that may stand several times. */
@@ -49,6 +50,7 @@ typedef struct Options {
     int64_t bisect_limit; /* -1: off */
     bool print_before_all, print_after_all, time_passes;
     bool print_changed, diff;
+    const char *command; /* of bisect: --cmd */
     const char *split_after;
     const char *remarks; /* NULL: none, "": all, or which */
     const char *remarks_format, *log;

@@ -24,6 +24,11 @@ static const Command commands[] = {
      "hold passes, gradients and compiled code to the reference evaluator",
      "Exit status 0: all is right; 1: something is wrong, which is named. Without --batch a net is made small: few images, and\n"
      "smaller ones where that keeps it fast, as the first line says.\n"},
+    {"bisect", CMD_BISECT, command_bisect, "netc bisect MODEL [--mode=train|infer] [--cmd=SCRIPT] [options]",
+     "find the single rewrite that makes the passes' result wrong, or crashes them",
+     "The evaluator says what is right, as in netc verify, or the shell command SCRIPT, which gets the graphs as $NETC_IR and "
+     "the options\n"
+     "that make them as $NETC_REWRITES. Exit status: 0 found, 1 nothing is wrong.\n"},
     {"bench", CMD_BENCH, command_bench, "netc bench MODEL [options]",
      "time a model's training step and inference, kernel by kernel",
      "The machine's arithmetic peak and memory bandwidth are measured in the same run.\n"},

@@ -272,6 +272,7 @@ static int verify_model(const Options *options, int64_t index, int64_t count) {
         int infer = verify_graph(&session, MODE_INFER, index, count, &held);
         status = status ? status : infer;
     }
+    if (!status) status = session_check_met(&session);
     session_close(&session);
     return status;
 }

@@ -65,7 +65,8 @@ void event_reopen(PassContext *context, uint32_t event) { context->open = event 
 
 void event_close(PassContext *context) {
     if (context->open && !context->events[context->open - 1].text)
-        context->events[context->open - 1].text = context->row ? arena_strdup(context->arena, context->row->summary) : "";
+        context->events[context->open - 1].text =
+            context->row && context->row->summary ? arena_strdup(context->arena, context->row->summary) : "";
     context->open = 0;
 }
 

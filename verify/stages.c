@@ -228,14 +228,16 @@ StagesEnd stages_run(Stages *s, const StagesOptions *options, Diag *diag, StageF
     PassResult made = {0};
     bool ok = run_once(&watch, diag, &made);
     bool ran = made.graph && !watch.why[0];
-    if (ran && !ok && !watch.fault.run) { /* all together are wrong: which of them? */
+    PassRun all = {.name = "all passes together"};
+    if (ran && !ok && options->unnamed) {
+        record(&watch, &all, &(Worst){0}, text_printf("outputs are wrong"));
+    } else if (ran && !ok && !watch.fault.run) { /* all together are wrong: which of them? */
         StagesOptions each = *options;
         each.each = true;
         each.say = NULL;
         watch.o = &each;
         passes_result_free(&made);
         ran = run_once(&watch, diag, &made);
-        PassRun all = {.name = "all passes together"};
         if (ran && !watch.fault.run)
             record(&watch, &all, &(Worst){0}, text_printf("no single one is, by more than rounding explains"));
     }

@@ -7,7 +7,8 @@
 
 typedef struct StagesOptions {
     PassOptions passes;
-    bool each; /* evaluate after each pass, not only after the last and those that add outputs */
+    bool each;    /* evaluate after each pass, not only after the last and those that add outputs */
+    bool unnamed; /* it is enough to know that all together are wrong: no second run says which pass is */
     /* Told of each pass that was evaluated, and in the end of all together (`run` NULL) without `each`; `slopes`: of gradients
      * held against differences of the loss. NULL. */
     void (*say)(void *context, const PassRun *run, const Worst *worst, bool slopes);

@@ -1,6 +1,7 @@
 /* Passes that keep every interface and are wrong: each changes what is computed in one place. Only lists name them, but for
  * `autodiff`, which stands for netc's. */
 #include "passes/plugin.h"
+#include <stdlib.h>
 #include <string.h>
 
 /* The last node of this op in the last Expr that has one; a copy's Exprs are its own. */
@@ -52,6 +53,34 @@ static Graph *wrong_term(const Graph *in, PassContext *context) {
     return out;
 }
 
+/* Every sum a + b of an OUTPUT becomes b + a, which is right; but the rewrites of these numbers (of the pass) are not. */
+static Graph *turn_sums(const Graph *in, PassContext *context, const int *wrong, int count, bool crash) {
+    Graph *out = graph_copy(in);
+    int number = 0;
+    for (Val v = 0; v < out->count; v++) {
+        Value *value = &out->value[v];
+        const Expr *e = value->nregions ? value->regions[0].expr : NULL;
+        ExprNode *node = e ? &e->node[e->count - 1] : NULL;
+        if (!node || node->op != X_ADD || value->regions[0].role != REGION_OUTPUT) continue;
+        number++;
+        if (!pass_allowed_for(context, value->name ? value->name : "map", v)) continue;
+        uint16_t other = node->arg[0];
+        node->arg[0] = node->arg[1];
+        node->arg[1] = other;
+        for (int i = 0; i < count; i++)
+            if (wrong[i] == number) {
+                if (crash) abort();
+                node->op = X_SUB;
+            }
+        pass_remark(context, true, value->span, "the sum %d of %s is turned round", number, value->name ? value->name : "a map");
+    }
+    return out;
+}
+
+static Graph *wrong_third(const Graph *in, PassContext *c) { return turn_sums(in, c, (const int[]){3}, 1, false); }
+static Graph *wrong_twice(const Graph *in, PassContext *c) { return turn_sums(in, c, (const int[]){2, 5}, 2, false); }
+static Graph *wrong_crash(const Graph *in, PassContext *c) { return turn_sums(in, c, (const int[]){4}, 1, true); }
+
 /* Two parameters of one shape have each other's gradients. */
 static Graph *wrong_user(const Graph *in, PassContext *context) {
     Graph *out = graph_copy(in);
@@ -99,12 +128,15 @@ static const Pass passes[] = {ROW(wrong_sign),
                               ROW(wrong_term),
                               ROW(wrong_user),
                               ROW(wrong_early),
+                              ROW(wrong_third),
+                              ROW(wrong_twice),
+                              ROW(wrong_crash),
                               ROW(right),
                               {"autodiff", wrong_gradient, .required = true, .modes = PASS_TRAIN, .replaces = true,
                                .accepts = TIER_NET | PASS_UNFUSED, .leaves = PASS_ANY & ~TIER_SOURCE, .adds = 1u << OUT_GRAD,
                                .summary = ""}};
 #ifdef WRONG_AUTODIFF
-const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes + 8, 1, NULL};
+const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes + 11, 1, NULL};
 #else
-const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, 8, NULL};
+const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, 11, NULL};
 #endif
