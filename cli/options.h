@@ -30,6 +30,7 @@ enum {
     CMD_PASSES = 1 << 17,
     CMD_VERIFY = 1 << 18,
     CMD_BISECT = 1 << 19,
+    CMD_TEST = 1 << 20,
 };
 
 /* Texts given to an option that may stand several times. */
@@ -74,6 +75,7 @@ typedef struct Options {
     bool json, check, write;
     /* verify */
     bool each, compiled, zoo;
+    bool bless; /* test */
     int64_t fuzz;
     const char *inputs;
     /* build, and an executable */

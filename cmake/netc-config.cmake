@@ -9,6 +9,10 @@
 #   OPTIONS  more options of `netc build --infer`, such as --batch=1 or --cpu=native
 #
 # The library is made for the machine that CMake compiles for. What it is: docs/infer.md.
+#
+#   netc_add_pass(my_fusion my_fusion.c)           # netc ... --load-pass=my_fusion.so
+#
+# A shared object with passes, NAME.so in the build directory. What they are: docs/passes.md.
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 
@@ -54,4 +58,13 @@ function(netc_add_inference name)
                         INTERFACE_INCLUDE_DIRECTORIES "${CMAKE_CURRENT_BINARY_DIR}/${name}"
                         INTERFACE_LINK_LIBRARIES "m;Threads::Threads")
   add_dependencies(${name} ${name}_netc)
+endfunction()
+
+function(netc_add_pass name)
+  if(NOT ARGN)
+    message(FATAL_ERROR "netc_add_pass(NAME SOURCE...)")
+  endif()
+  add_library(${name} MODULE ${ARGN})
+  set_target_properties(${name} PROPERTIES PREFIX "" SUFFIX ".so" C_STANDARD 11 C_EXTENSIONS ON)
+  target_include_directories(${name} PRIVATE "${netc_PREFIX_DIR}/include/netc")
 endfunction()

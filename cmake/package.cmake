@@ -1,6 +1,16 @@
-# For users of inference libraries: find_package(netc) and pkg-config, both relative to where they are installed.
+# For users of inference libraries and for passes of one's own: find_package(netc) and pkg-config, both relative to where they are installed.
 include(CMakePackageConfigHelpers)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/netc-config-version.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 configure_file(cmake/netc.pc.in netc.pc @ONLY)
 install(FILES cmake/netc-config.cmake ${CMAKE_BINARY_DIR}/netc-config-version.cmake DESTINATION lib/cmake/netc)
 install(FILES ${CMAKE_BINARY_DIR}/netc.pc DESTINATION lib/pkgconfig)
+configure_file(cmake/netc-pass.pc.in netc-pass.pc @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/netc-pass.pc DESTINATION lib/pkgconfig)
+# The headers of passes, as they include each other: "passes/plugin.h" below include/netc.
+include(cmake/plugin_headers.cmake)
+plugin_headers(${CMAKE_SOURCE_DIR} headers)
+foreach(header ${headers})
+  get_filename_component(folder ${header} DIRECTORY)
+  install(FILES ${header} DESTINATION include/netc/${folder})
+endforeach()
+install(FILES ${CMAKE_BINARY_DIR}/netc_plugin_version.h DESTINATION include/netc)

@@ -29,6 +29,13 @@ static const Command commands[] = {
      "The evaluator says what is right, as in netc verify, or the shell command SCRIPT, which gets the graphs as $NETC_IR and "
      "the options\n"
      "that make them as $NETC_REWRITES. Exit status: 0 found, 1 nothing is wrong.\n"},
+    {"test", CMD_TEST, command_test, "netc test DIR|FILE... [--bless]", "run files that say what netc is to make of them",
+     "A test is a file whose head has such lines, of which only the first or the last is needed:\n"
+     "  # run: netc ir %s --passes=cse     a command of the shell, in the file's folder; %s is its name\n"
+     "  # check: TEXT                      a line of what it prints has TEXT, behind that of the check before\n"
+     "  # check-not: TEXT                  no line has\n"
+     "  # verify: OPTIONS                  netc verify %s OPTIONS ends with 0\n"
+     "With NAME.expect beside it, all that is printed is that, byte for byte; [exit N] where a command does not end with 0.\n"},
     {"bench", CMD_BENCH, command_bench, "netc bench MODEL [options]",
      "time a model's training step and inference, kernel by kernel",
      "The machine's arithmetic peak and memory bandwidth are measured in the same run.\n"},

@@ -5,7 +5,7 @@
  *                                    .leaves = PASS_ANY, .summary = "what it does"}};
  *     const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, 1, "squeeze"};
  *
- *     cc -shared -fPIC -I NETC_SOURCE -I NETC_BUILD -o my_fusion.so my_fusion.c   (docs/examples/pass_double.c is a whole one)
+ *     cc -shared -fPIC $(pkg-config --cflags netc-pass) -o my_fusion.so my_fusion.c      (docs/passes.md, docs/examples/passes/)
  *
  * The functions of ir/ and pass_allowed_for (or pass_allowed), pass_remark, pass_replaced come from the netc that loads it. A
  * loaded pass is in the default pipelines that its `modes` name, and can be named in --passes and switched off like any other. A
@@ -20,8 +20,8 @@
 #define NETC_PASSES_PLUGIN_H
 #include "passes/passes.h"
 
-/* NETC_PLUGIN_VERSION, a hash of this header and of all that it includes, which netc's build makes (cmake/plugin_version.cmake):
- * a shared object that was built against others is refused. */
+/* NETC_PLUGIN_VERSION, a hash of the headers that passes include, which netc's build makes (cmake/plugin_version.cmake): a shared
+ * object that was built against others is refused. */
 #include "netc_plugin_version.h"
 
 typedef struct NetcPlugin NetcPlugin;

@@ -21,6 +21,7 @@ typedef struct Watch {
     Stages *s;
     const StagesOptions *o;
     Wanted now; /* what the next pass is held to; tolerances and graph are borrowed, leaves there are none */
+    bool wrong; /* something is, in whichever pass */
     StageFault fault;
     char why[WHY]; /* not empty: the evaluator refuses */
 } Watch;
@@ -92,6 +93,7 @@ void stage_fault_free(StageFault *fault) {
 
 /* Keeps the first. */
 static void record(Watch *watch, const PassRun *run, const Worst *worst, char *text) {
+    watch->wrong = true;
     if (watch->fault.run) {
         free(text);
         return;
@@ -151,27 +153,31 @@ static bool has_more(const Graph *g, const Graph *than) {
     return false;
 }
 
-/* Holds `after`, whose outputs may be known (NULL), to what is expected now. run NULL: of all passes, and nothing is recorded.
- * False if it is wrong or refused. */
+/* Holds `after`, whose outputs may be known (NULL), to what is expected now: with `each` what `before` computes, and the pass is
+ * to blame if it is wrong; otherwise what the source does, and any pass until then may be. run NULL: of all passes. False if it
+ * is wrong or refused. */
 static bool hold(Watch *watch, const PassRun *run, const Graph *before, const Graph *after, const Tensor *outputs) {
     Stages *s = watch->s;
     uint64_t hash = hash_graph(after);
     Worst worst = {0};
-    bool right = is_known(s, hash);
+    bool right = is_known(s, hash), each = watch->o->each;
     Tensor *evaluated = NULL;
     const Tensor *out = outputs;
     if (!right) {
         if (!out) out = evaluated = outputs_eval(after, &s->forward.leaves, watch->why, sizeof watch->why);
         if (!out) return false;
         s->evaluated++;
+        const Graph *reference = each ? before : s->source;
+        if (has_more(watch->now.g, reference)) reference = s->added;
         worst = wanted_compare(&watch->now, after, out, true);
-        right = worst.of_tolerance <= 1 || !is_fault(watch, has_more(watch->now.g, before) ? s->added : before, after);
-        if (right && !watch->fault.run) remember(s, hash);
+        right = worst.of_tolerance <= 1 || !is_fault(watch, reference, after);
+        if (right && !watch->wrong) remember(s, hash);
     }
-    if (watch->o->say && (right || run)) watch->o->say(watch->o->context, run, &worst, false);
+    if (watch->o->say && (right || each)) watch->o->say(watch->o->context, run, &worst, false);
     char text[WORST_TEXT];
-    if (!right && run) record(watch, run, &worst, text_printf("%s", worst_text(&worst, text)));
-    if (out && run) now_move(watch, after, out);
+    if (!right && each) record(watch, run, &worst, text_printf("%s", worst_text(&worst, text)));
+    watch->wrong |= !right;
+    if (out && each) now_move(watch, after, out);
     outputs_free(after, evaluated);
     return right;
 }
@@ -184,7 +190,7 @@ static bool take_added(Watch *watch, const PassRun *run, const Graph *before, co
     Leaves leaves = leaves_copy(&s->forward.leaves);
     bool ok = wanted_new(kept, IN_F64, leaves.seed, &leaves, &w, watch->why, sizeof watch->why);
     if (ok && hold(watch, run, before, after, w.out)) ok = slopes_agree(watch, run, before, &w);
-    if (!ok || watch->fault.run) { /* nothing is held to what is wrong */
+    if (!ok || watch->wrong) { /* nothing is held to what is wrong */
         if (ok) now_set(watch, &s->forward);
         wanted_free(&w);
         graph_free(kept);
@@ -202,8 +208,8 @@ static void watch_pass(void *context, const PassRun *run, const Graph *before, c
     Watch *watch = context;
     if (watch->why[0]) return;
     bool more = has_more(after, watch->now.g), known = more && watch->s->all.g && !has_more(after, watch->s->all.g);
-    if (known && !watch->fault.run) now_set(watch, &watch->s->all);
-    if (more && !known && !watch->fault.run)
+    if (known && !watch->wrong) now_set(watch, &watch->s->all);
+    if (more && !known && !watch->wrong)
         take_added(watch, run, before, after);
     else if (watch->o->each)
         hold(watch, run, before, after, NULL);
@@ -215,8 +221,7 @@ static bool run_once(Watch *watch, Diag *diag, PassResult *result) {
     passes.watch_context = watch;
     now_set(watch, &watch->s->forward);
     bool ok = passes_run(watch->s->source, &passes, diag, result);
-    if (ok && !watch->why[0] && !watch->fault.run && !watch->o->each)
-        ok = hold(watch, NULL, watch->s->source, result->graph, NULL);
+    if (ok && !watch->why[0] && !watch->wrong && !watch->o->each) hold(watch, NULL, watch->s->source, result->graph, NULL);
     outputs_free(watch->now.g, watch->now.out);
     watch->now = (Wanted){0};
     if (watch->why[0]) diag_error(diag, (Span){0}, "the evaluator refuses: %s", watch->why);
@@ -226,18 +231,18 @@ static bool run_once(Watch *watch, Diag *diag, PassResult *result) {
 StagesEnd stages_run(Stages *s, const StagesOptions *options, Diag *diag, StageFault *fault, PassResult *result) {
     Watch watch = {.s = s, .o = options};
     PassResult made = {0};
-    bool ok = run_once(&watch, diag, &made);
-    bool ran = made.graph && !watch.why[0];
+    bool ran = run_once(&watch, diag, &made) && !watch.why[0];
     PassRun all = {.name = "all passes together"};
-    if (ran && !ok && options->unnamed) {
+    if (ran && watch.wrong && !watch.fault.run && options->unnamed) {
         record(&watch, &all, &(Worst){0}, text_printf("outputs are wrong"));
-    } else if (ran && !ok && !watch.fault.run) { /* all together are wrong: which of them? */
+    } else if (ran && watch.wrong && !watch.fault.run) { /* which of them? */
         StagesOptions each = *options;
         each.each = true;
         each.say = NULL;
         watch.o = &each;
+        watch.wrong = false;
         passes_result_free(&made);
-        ran = run_once(&watch, diag, &made);
+        ran = run_once(&watch, diag, &made) && !watch.why[0];
         if (ran && !watch.fault.run)
             record(&watch, &all, &(Worst){0}, text_printf("no single one is, by more than rounding explains"));
     }

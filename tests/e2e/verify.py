@@ -45,9 +45,8 @@ def main(at):
     check(each["images"] == [2, 3, 8, 8], "images are as verified")
 
     # what is wrong, by its name and file
-    for fault in FAULTS:
-        place = "autodiff" if fault == "wrong_user" else "share_sweeps"
-        where = [f"--load-pass={wrong}", f"--passes=train:default+{fault}@after:{place}"]
+    for fault, place in [*((f, "after:share_sweeps") for f in FAULTS), *((f, "before:autodiff") for f in FAULTS[:2]), ("wrong_side", "after:autodiff")]:
+        where = [f"--load-pass={wrong}", f"--passes=train:default+{fault}@{place}"]
         for each_option in ([], ["--each"]):
             out, err = at.run("verify", net, "--mode=train", "--json", *where, *each_option, status=1)
             verdict = held(out)[0]

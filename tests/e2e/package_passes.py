@@ -1,0 +1,89 @@
+"""Passes from the installed package, in an empty directory with the C compiler: the three examples of docs/examples/passes build by pkg-config and by CMake;
+the right one verifies, also in other orders; the wrong one is found, and its file named; the one that pays is right. And the tests that the
+manual shows run by `netc test`."""
+import os
+import shutil
+import subprocess
+
+from e2e import HERE, NETC, Workspace, check, skip
+
+BUILD = os.path.join(os.path.dirname(NETC), "..")
+EXAMPLES = ("double", "drop_beta", "pool_first")
+PROJECT = """cmake_minimum_required(VERSION 3.25)
+project(passes LANGUAGES C)
+find_package(netc 0.1 REQUIRED)
+foreach(name double drop_beta pool_first)
+  netc_add_pass(${name} ${EXAMPLES}/${name}.c)
+endforeach()
+"""
+
+
+def run(command, at, status=0, **options):
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(at.environment(), **options), timeout=300, cwd=at.path)
+    check(done.returncode == status, f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def pkg_config(at, prefix, *words):
+    return run(["pkg-config", *words, "netc-pass"], at, PKG_CONFIG_PATH=os.path.join(prefix, "lib", "pkgconfig")).split()
+
+
+def build(at, prefix):
+    """With nothing of the tree; warnings are errors."""
+    flags, examples = pkg_config(at, prefix, "--cflags"), pkg_config(at, prefix, "--variable=examples")[0]
+    check(not any(os.path.dirname(HERE) in flag for flag in flags), f"flags point into the tree: {flags}")
+    for name in EXAMPLES:
+        run(["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", *flags, "-o", at(f"{name}.so"), os.path.join(examples, f"{name}.c")], at)
+    return pkg_config(at, prefix, "--variable=netc")[0], examples
+
+
+def build_by_cmake(at, prefix, examples):
+    os.mkdir(at("project"))
+    with open(at("project", "CMakeLists.txt"), "w") as file:
+        file.write(PROJECT)
+    run(["cmake", "-S", at("project"), "-B", at("build"), f"-DCMAKE_PREFIX_PATH={prefix}", f"-DEXAMPLES={examples}"], at)
+    run(["cmake", "--build", at("build")], at)
+    return [at("build", f"{name}.so") for name in EXAMPLES]
+
+
+def use(at, netc, examples, objects):
+    double, beta, pool = objects
+    check("WRONG" not in run([netc, "verify", "resnet20", f"--load-pass={double}", "--each", "--fuzz=20"], at), "double is right")
+    out = run([netc, "verify", "resnet20", f"--load-pass={beta}", "--mode=train"], at, status=1)
+    check(f"the pass 'drop_beta' of '{beta}' is wrong: " in out, f"drop_beta is named: {out}")
+    net = os.path.join(examples, "pooled.net")
+    out = run([netc, "verify", net, f"--load-pass={pool}", "--each", "--fuzz=20"], at)
+    check("ok    the pass pool_first" in out, out)
+
+
+def use_tests(at, netc, examples, double):
+    """The manual's tests, and what fails: a check that does not hold, an exact text that has changed, and a file of which nothing is expected."""
+    shutil.copytree(os.path.join(examples, "tests"), at("tests"))
+    shutil.copy(double, at("tests", "double.so"))
+    out = run([netc, "test", at("tests")], at)
+    check("2 passed, 0 failed" in out, out)
+    for name, edit, says in [("double.ir", ("mul", "div"), "no line"), ("whole.expect", ("mul", "div"), "and should be"), ("double.ir", ("check", "chuck"), "nothing is expected")]:
+        path = at("tests", name)
+        with open(path) as file:
+            text = file.read()
+        with open(path, "w") as file:
+            file.write("\n".join(line.replace(*edit) if line.startswith("# check") or name.endswith("expect") else line for line in text.split("\n")))
+        out = run([netc, "test", at("tests")], at, status=1)
+        check(says in out and "1 passed, 1 failed" in out, f"{name}: {out}")
+        with open(path, "w") as file:
+            file.write(text)
+    with open(at("tests", "whole.expect"), "a") as file:
+        file.write("more\n")
+    run([netc, "test", "--bless", at("tests")], at)
+    check("2 passed, 0 failed" in run([netc, "test", at("tests")], at), "--bless writes what is printed")
+    check("there is no test" in run([netc, "test", at("project")], at, status=1), "a folder without tests")
+
+
+if not shutil.which("cmake") or not shutil.which("pkg-config"):
+    skip("cmake or pkg-config is not installed")
+with Workspace() as at:
+    run(["cmake", "--install", BUILD, "--prefix", at("first")], at)
+    os.rename(at("first"), at("moved"))
+    netc, examples = build(at, at("moved"))
+    use(at, netc, examples, [at(f"{name}.so") for name in EXAMPLES])
+    use_tests(at, netc, examples, build_by_cmake(at, at("moved"), examples)[0])
