@@ -96,12 +96,18 @@ static inline bool random_convolution(Random *r, Convolution *out) {
     }
     if (winograd && a.window.groups == 1 && draw(r, 0, 1)) O = I; /* as in blocks of nets */
     int64_t stride = draw(r, 1, 2);
+    bool whole = a.window.groups == I && !winograd && draw(r, 0, 3) == 0;
     for (int axis = 0; axis < 2; axis++) {
         size[axis] = pick(r, sizes, SIZES);
         a.window.kernel[axis] = winograd ? 3 : draw(r, 1, 5);
         a.window.stride[axis] = winograd ? stride : draw(r, 1, 4);
         a.window.dilation[axis] = winograd ? 1 : draw(r, 1, 3);
         for (int end = 0; end < 2; end++) a.window.pad[axis + 2 * end] = winograd ? 1 : draw(r, 0, 3);
+        if (whole && size[axis] <= 11) { /* filters as large as the map, at any stride */
+            a.window.kernel[axis] = size[axis];
+            a.window.dilation[axis] = 1;
+            a.window.pad[axis] = a.window.pad[axis + 2] = 0;
+        }
         if (size[axis] + a.window.pad[axis] + a.window.pad[axis + 2] < (a.window.kernel[axis] - 1) * a.window.dilation[axis] + 1)
             return false;
     }

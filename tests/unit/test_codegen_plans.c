@@ -234,16 +234,16 @@ static void count_depthwise_row(const DepthPlan *p, int64_t n, int64_t block, in
 static void check_depthwise(Bench *b, const DepthPlan *p, const char *what) {
     const Correlation *c = &p->c;
     Written w = written_new(c->N, c->out_blocks, c->out[0] * c->out[1]);
-    int64_t phases[2] = {p->spread ? 1 : c->phases[0], p->spread ? 1 : c->phases[1]}, phase[2];
+    int64_t phase[2];
     for (int64_t piece = 0; piece < c->N * p->splits; piece++) {
         b->e->piece = emit_int(b->e, piece);
         DepthPiece at = depthwise_piece(b->e, p);
         for (int64_t block = number(at.lo); block < number(at.hi); block++)
             for (int64_t band = 0; band < p->bands; band++)
-                for (phase[0] = 0; phase[0] < phases[0]; phase[0]++) {
+                for (phase[0] = 0; phase[0] < c->phases[0]; phase[0]++) {
                     int64_t rows = number(depthwise_rows(b->e, p, emit_int(b->e, band), phase[0]));
                     MUST(rows >= 0 && rows <= p->band_rows, "%s: %d rows in a band", what, (int)rows);
-                    for (phase[1] = 0; phase[1] < phases[1]; phase[1]++)
+                    for (phase[1] = 0; phase[1] < c->phases[1]; phase[1]++)
                         for (int64_t row = 0; row < rows; row++)
                             count_depthwise_row(p, number(at.n), block, band, row, phase, &w, what);
                 }

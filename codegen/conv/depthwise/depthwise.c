@@ -21,14 +21,22 @@ static int64_t column_limit(const Target *t, const Correlation *c) {
     return min_i64(t->registers - filters - 3, 14);
 }
 
+/* Backward data of filters as large as the map. */
+static bool fills_map(const ConvProblem *p) {
+    bool fills = p->direction == CONV_DATA;
+    for (int axis = 0; axis < 2; axis++)
+        fills &= p->s.out[axis] == 1 && p->s.in[axis] == p->s.kernel[axis] && p->s.pad[axis] == 0 && p->s.dilation[axis] == 1;
+    return fills;
+}
+
 DepthPlan depthwise_plan(const ConvProblem *problem) {
     const Target *t = problem->t;
     const ConvShape s = problem->s;
-    DepthPlan p = {.s = s, .c = correlation_of(problem), .chains = 1};
+    ConvProblem one_pixel = *problem; /* of dY: the stride says nothing, and no pixel of dX belongs to another phase */
+    one_pixel.s.stride[0] = one_pixel.s.stride[1] = 1;
+    bool spread = fills_map(problem);
+    DepthPlan p = {.s = s, .c = correlation_of(spread ? &one_pixel : problem), .spread = spread, .chains = 1};
     const Correlation *c = &p.c;
-    p.spread = c->transposed;
-    for (int axis = 0; axis < 2; axis++)
-        p.spread &= s.out[axis] == 1 && s.in[axis] == s.kernel[axis] && s.pad[axis] == 0 && s.dilation[axis] == 1;
     int64_t first[2], last[2], rows = correlation_lines(c, 0, 0), width = correlation_lines(c, 1, 0);
     for (int axis = 0; axis < 2; axis++) correlation_reach(c, axis, &first[axis], &last[axis]);
     int64_t staged_columns = (width - 1) * c->in_stride[1] + last[1] - first[1] + 1;

@@ -191,12 +191,12 @@ static void emit_band(Depth *d) {
     Loop row = loop_begin(e, emit_int(e, 0), rows, 1, 0, NULL);
     d->row = row.iv;
     if (!d->p->spread) stage_ahead(d, rows);
-    for (d->phase[0] = 0; d->phase[0] < (d->p->spread ? 1 : c->phases[0]); d->phase[0]++) {
+    for (d->phase[0] = 0; d->phase[0] < c->phases[0]; d->phase[0]++) {
         bool fewer = correlation_lines(c, 0, d->phase[0]) < correlation_lines(c, 0, 0);
         Guard guard;
         if (fewer)
             guard = guard_begin(e, LLVMBuildICmp(e->b, LLVMIntSLT, row.iv, depthwise_rows(e, d->p, d->band, d->phase[0]), ""));
-        for (d->phase[1] = 0; d->phase[1] < (d->p->spread ? 1 : c->phases[1]); d->phase[1]++) emit_phase(d);
+        for (d->phase[1] = 0; d->phase[1] < c->phases[1]; d->phase[1]++) emit_phase(d);
         if (fewer) guard_end(e, &guard);
     }
     loop_end(e, &row, NULL);
