@@ -235,7 +235,7 @@ int build_library(Session *session, const char *target, const Levels *levels) {
     if (!status) status = read_weights(&l);
     if (!status && !(l.directory = directory_temporary())) status = EXIT_IO;
     if (!status) status = build_objects(&l);
-    if (!status) status = write_header(&l);
+    if (!status && (status = write_header(&l))) remove(l.o->output); /* neither without the other */
     if (l.directory) directory_remove(l.directory);
     rt_data_free(&l.header.data);
     shape_free(&l.shape);

@@ -29,6 +29,7 @@ static int rename_symbols(const LibraryLink *l, const char *merged, const char *
     for (int i = 0; i < FUNCTIONS; i++) {
         words_add(&w, "--redefine-sym=netc_infer_%s=%s_%s", functions[i], l->prefix, functions[i]);
         words_add(&w, "--keep-global-symbol=%s_%s", l->prefix, functions[i]);
+        words_add(&w, "--keep-global-symbol=netc_infer_%s", functions[i]); /* llvm-objcopy keeps by the old names */
     }
     words_add(&w, "--strip-debug");
     words_add(&w, "%s", merged);

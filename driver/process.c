@@ -1,6 +1,7 @@
 /* posix_spawn, and a progress line drawn from the size of the directory that the program fills. */
 #include "driver/process.h"
 #include "cli/report.h"
+#include "ir/arena.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -114,11 +115,13 @@ static int wait_for(pid_t child, const Watch *watch) {
 int process_run(char *const argv[], const char *output, bool quiet, const Watch *watch) {
     posix_spawn_file_actions_t actions;
     pid_t child;
-    if (posix_spawn_file_actions_init(&actions)) return PROGRAM_MISSING;
+    if (posix_spawn_file_actions_init(&actions)) out_of_memory("cannot start '%s'", argv[0]);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output ? output : "/dev/null", O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (quiet) posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
     int spawned = posix_spawnp(&child, argv[0], &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
+    if (spawned == ENOMEM || spawned == EAGAIN)
+        out_of_memory("cannot start '%s'", argv[0]); /* there it is, so no other will do */
     return spawned ? PROGRAM_MISSING : wait_for(child, watch);
 }

@@ -74,7 +74,8 @@ static char *list_inlined(const Target *t, LLVMValueRef caller) {
     size_t size = 1;
     for (size_t i = 0; i < COUNT; i++) size += strlen(candidates[i].feature) + 1;
     char *list = calloc(size, 1), *end = list;
-    for (size_t i = 0; list && i < COUNT; i++)
+    if (!list) out_of_memory("no room for the features of a CPU");
+    for (size_t i = 0; i < COUNT; i++)
         if (candidate(t, i) && !calls(caller, candidate(t, i)))
             end = stpcpy(stpcpy(end, end == list ? "" : " "), candidate(t, i));
     return list;

@@ -126,8 +126,14 @@ static bool probe(Target *target, const Architecture *architecture, char *why, s
     return !failed;
 }
 
+static char *copy_text(const char *text) {
+    char *copy = text ? strdup(text) : NULL; /* LLVM, whose texts are strdup's too, gives NULL where there is no memory */
+    if (!copy) out_of_memory("no room for the name of a target");
+    return copy;
+}
+
 static char *copy_message(char *message) {
-    char *copy = strdup(message ? message : "");
+    char *copy = copy_text(message);
     LLVMDisposeMessage(message);
     return copy;
 }
@@ -191,9 +197,8 @@ static bool set_names(Target *target, const char *name, const char *cpu, char *w
         target->triple = copy_message(LLVMNormalizeTargetTriple(name));
         native = false;
     }
-    target->cpu = native ? copy_message(LLVMGetHostCPUName()) : strdup(cpu ? cpu : codegen_target(name)->least);
-    target->features = native ? copy_message(LLVMGetHostCPUFeatures()) : strdup("");
-    if (!target->triple || !target->cpu || !target->features) out_of_memory("no room for the name of a target");
+    target->cpu = native ? copy_message(LLVMGetHostCPUName()) : copy_text(cpu ? cpu : codegen_target(name)->least);
+    target->features = native ? copy_message(LLVMGetHostCPUFeatures()) : copy_text("");
     return true;
 }
 

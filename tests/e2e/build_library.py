@@ -9,7 +9,7 @@ import struct
 import subprocess
 import zlib
 
-from e2e import HERE, SMALL, Workspace, check, lively_weights
+from e2e import HERE, NETC, SMALL, Workspace, check, lively_weights
 
 EXAMPLE = os.path.join(HERE, "..", "..", "docs", "examples", "classify.c")
 MODEL = [SMALL, "--set", "se=true", "--set", "train.data=cifar10"]
@@ -139,7 +139,23 @@ def check_refusals(at, weights):
     _, err = at.run("build", *MODEL, "--prefix", "x", "-o", at("x"), status=2)
     check("go with '--infer'" in err, err)
     at.refuses(*build, "--weights", at("plain.safetensors"), "-o", at("x.a"), status=1, says="which small needs")
-    at.refuses(*build, "--weights", weights, "--header", at("nowhere", "x.h"), "-o", at("x.o"), status=3, says="cannot write")
+    for header in (at("nowhere", "x.h"), "/dev/full"):
+        at.refuses(*build, "--weights", weights, "--header", header, "-o", at("x.o"), "--cpu", "native", status=3, says="cannot write")
+        check(not os.path.exists(at("x.o")), "a library without its header was left")
+
+
+def check_objcopy_of_llvm(at, weights):
+    """Where binutils' objcopy is missing LLVM's does its work."""
+    other = shutil.which("llvm-objcopy") or shutil.which("llvm-objcopy-19")
+    if not other:
+        return
+    os.mkdir(at("bin"))
+    for tool, path in [("llvm-objcopy", other)] + [(tool, shutil.which(tool)) for tool in ("cc", "ld", "as", "ar")]:
+        os.symlink(path, at("bin", tool))
+    words = [NETC, "build", "--infer", *MODEL, "--weights", weights, "--cpu", "native", "--prefix", "other", "-o", at("libother.so")]
+    run(at, *words, env=dict(at.environment(), PATH=at("bin")))
+    names = {line.split()[-1] for line in run(at, "nm", "-D", "--defined-only", at("libother.so")).splitlines()}
+    check(names == {f"other_{name}" for name in ("bytes", "init", "run", "free", "normalize", "softmax", "class_name")}, f"{names}")
 
 
 with Workspace() as at:
@@ -150,4 +166,5 @@ with Workspace() as at:
     check_together(at, weights)
     check_weights_beside(at, weights)
     check_refusals(at, weights)
+    check_objcopy_of_llvm(at, weights)
     check_other_machine(at, weights)
