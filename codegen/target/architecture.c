@@ -1,6 +1,7 @@
 /* The table of architectures (architectures.def). */
 #include "codegen/target/architecture.h"
 #include <llvm-c/Target.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,21 +47,27 @@ static const char *const x86_without_64_bits[] = {"i386",
                                                   "pentium_iii_no_xmm_regs",
                                                   NULL};
 
-#define ARCHITECTURE(LLVM, ...)                                                                                                  \
-    static void initialise_##LLVM(void) {                                                                                        \
-        LLVMInitialize##LLVM##TargetInfo();                                                                                      \
-        LLVMInitialize##LLVM##Target();                                                                                          \
-        LLVMInitialize##LLVM##TargetMC();                                                                                        \
-        LLVMInitialize##LLVM##AsmPrinter();                                                                                      \
-        LLVMInitialize##LLVM##AsmParser();                                                                                       \
-    }
-#include "codegen/target/architectures.def"
-
 static const Architecture table[] = {
-#define ARCHITECTURE(LLVM, ...) {.llvm = #LLVM, .initialise = initialise_##LLVM, __VA_ARGS__},
+#define ARCHITECTURE(LLVM, ...) {.llvm = #LLVM, __VA_ARGS__},
 #include "codegen/target/architectures.def"
 };
 enum { COUNT = sizeof table / sizeof table[0] };
+
+static void initialise(void) {
+#define ARCHITECTURE(LLVM, ...)                                                                                                  \
+    LLVMInitialize##LLVM##TargetInfo();                                                                                          \
+    LLVMInitialize##LLVM##Target();                                                                                              \
+    LLVMInitialize##LLVM##TargetMC();                                                                                            \
+    LLVMInitialize##LLVM##AsmPrinter();                                                                                          \
+    LLVMInitialize##LLVM##AsmParser();
+#include "codegen/target/architectures.def"
+}
+
+/* LLVM's list of targets has no lock: it is written once, whole, before anybody reads it. */
+void architectures_initialise(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, initialise);
+}
 
 const CodegenTarget *codegen_target_at(uint32_t i) { return i < COUNT ? &table[i].target : NULL; }
 

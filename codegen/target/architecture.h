@@ -22,12 +22,13 @@ enum { MAX_VECTOR_LEVELS = 4, MAX_LANES = 16 }; /* of a row; of vectors */
 typedef struct Architecture {
     CodegenTarget target;
     const char *llvm;                   /* "X86" */
-    void (*initialise)(void);           /* LLVM's code generator; with the assembler, for inline assembly */
     const char *fma[2];                 /* mnemonics of fused multiply-adds begin so */
     const char *const *without_64_bits; /* LLVM's names of CPUs that cannot run 64-bit code; NULL: none */
     VectorLevel vectors[MAX_VECTOR_LEVELS];
 } Architecture;
 
+/* LLVM's code generators of all rows; with the assemblers, for inline assembly. Threads may call it at once. */
+void architectures_initialise(void);
 /* Of a triple, which may name a vendor too: "x86_64-pc-linux-gnu" is "x86_64-linux-gnu". NULL: none that netc knows. */
 const Architecture *architecture_of(const char *triple);
 /* The vectors of a CPU by assembly that uses the widest it has. */

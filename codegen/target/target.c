@@ -160,12 +160,12 @@ static void say_no_memory(void) {
     if (set_new_handler) set_new_handler(no_memory);
 }
 
-static void initialise(const Architecture *architecture) {
+static void initialise(void) {
     static pthread_once_t options = PTHREAD_ONCE_INIT;
     static pthread_once_t memory = PTHREAD_ONCE_INIT;
     pthread_once(&options, set_options);
     pthread_once(&memory, say_no_memory);
-    architecture->initialise();
+    architectures_initialise();
 }
 
 static bool lacks_64_bits(const Architecture *architecture, const char *cpu) {
@@ -206,7 +206,7 @@ static bool open_machine(Target *target, const Architecture *architecture, char 
     LLVMTargetRef found = NULL;
     char *message = NULL;
     bool unknown = false;
-    initialise(architecture);
+    initialise();
     if (LLVMGetTargetFromTriple(target->triple, &found, &message)) {
         snprintf(why, why_size, "LLVM has no target for '%s': %s", target->triple, message ? message : "no reason given");
     } else {

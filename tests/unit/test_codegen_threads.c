@@ -1,6 +1,7 @@
 /* Compiling is a function of its input: two threads compile at once, two models or one graph twice, and nothing is left behind,
  * neither in the caller's graph nor in the process. Run under TSan by ./get-started test. */
 #include "codegen/codegen.h"
+#include "codegen/target/target.h"
 #include "passes/passes.h"
 #include "run_cases.h"
 #include "tests/unit/fusion_zoo.h"
@@ -8,6 +9,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { AT_ONCE = 4, COMPILES = 200, WARM = 20 };
@@ -94,6 +96,48 @@ START_TEST(one_graph_twice) {
 }
 END_TEST
 
+/* ---- a process that has not compiled yet ---- */
+
+enum { COLD_STARTS = 100 };
+static pthread_barrier_t start;
+
+static void *open_target(void *name) {
+    Target target;
+    char why[256];
+    pthread_barrier_wait(&start);
+    bool opened = target_open(&target, name, NULL, why, sizeof why);
+    if (!opened) fprintf(stderr, "%s: %s\n", (char *)name, why);
+    target_close(&target);
+    return opened ? NULL : name;
+}
+
+/* The first two that ask LLVM for its targets ask at once, for one architecture or for two. */
+static void cold_start(bool foreign) {
+    char *name[2] = {"x86_64-linux-gnu", foreign ? "aarch64-linux-gnu" : "x86_64-linux-gnu"};
+    pthread_t thread[2];
+    pthread_barrier_init(&start, NULL, 2);
+    bool good = true;
+    for (int i = 0; i < 2; i++)
+        if (pthread_create(&thread[i], NULL, open_target, name[i])) _exit(2);
+    for (int i = 0; i < 2; i++) {
+        void *failed;
+        pthread_join(thread[i], &failed);
+        good &= !failed;
+    }
+    _exit(good ? 0 : 1);
+}
+
+START_TEST(first_use_at_once) {
+    for (int i = 0; i < COLD_STARTS; i++) {
+        pid_t child = fork();
+        if (child == 0) cold_start(i % 2);
+        int status = -1;
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_int_eq(status, 0);
+    }
+}
+END_TEST
+
 /* ---- memory ---- */
 
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk) {
@@ -129,6 +173,7 @@ int main(void) {
     TCase *cases = tcase_create("threads");
     tcase_add_test(cases, two_models);
     tcase_add_test(cases, one_graph_twice);
+    tcase_add_test(cases, first_use_at_once);
     tcase_add_test(cases, nothing_is_left_behind);
     return run_cases("codegen threads", cases);
 }
