@@ -135,8 +135,9 @@ def show_list(args):
 
 # ---- report ----
 def read_results(args):
+    """Of the files named as Training.name says; zoo.jsonl beside them is another script's."""
     results = []
-    for path in sorted(glob.glob(os.path.join(args.results, "*.jsonl"))):
+    for path in sorted(glob.glob(os.path.join(args.results, "*-s*.jsonl"))):
         with open(path) as lines:
             head, *epochs = map(json.loads, lines)
         results.append(dict(head, test=[100 * e["test_accuracy"] for e in epochs], train=[100 * e["train_accuracy"] for e in epochs], name=os.path.basename(path)))

@@ -1,6 +1,8 @@
 """bench/trainings.py: runs a list in order, never repeats what is finished, goes on after a kill, and makes tables and curves of it."""
+import filecmp
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -59,6 +61,8 @@ with Workspace() as at:
             check([e["epoch"] for e in epochs] == [0, 1], epochs)
             tests.setdefault(name, []).append(100 * epochs[-1]["test_accuracy"])
 
+    with open(at("results", "zoo.jsonl"), "w") as file:
+        file.write('{"model": "resnet18", "ms": 9}\n')  # bench/zoo.py's, which keeps its own beside them
     result = script("report")
     check(result.returncode == 0, result.stderr)
     with open(at("page.md")) as file:
@@ -72,6 +76,13 @@ with Workspace() as at:
     again = script("report")
     with open(at("page.md")) as file:
         check(again.returncode == 0 and file.read() == page, "a second report changes the page")
+
+    # the page of the repository is what its own results make
+    shutil.copytree(os.path.join(ROOT, "docs", "results"), at("docs", "results"))
+    shutil.copy(os.path.join(ROOT, "docs", "results.md"), at("docs"))
+    ours = subprocess.run([sys.executable, SCRIPT, "--results", at("docs", "results"), "--page", at("docs", "results.md"), "report"], stderr=subprocess.PIPE, text=True)
+    check(ours.returncode == 0, ours.stderr)
+    check(filecmp.cmp(at("docs", "results.md"), os.path.join(ROOT, "docs", "results.md"), shallow=False), "docs/results.md: bench/trainings.py report has not been run")
 
     # a line that cannot be read is named
     with open(at("list"), "a") as file:
