@@ -112,6 +112,8 @@ def models(at, python, wanted):
         name = os.path.basename(path)
         if name not in imported and (wanted == ["all"] or name[:-4] in wanted):
             options = ["--set", "rate=0.0"] if "dropout(" in t else []
+            if name.endswith("_shortcut.net"):  # at their depth PyTorch's own f32 is 1.5 % off its float64 (docs/reliability.md)
+                options += ["--set", "depth=20"]
             agrees(compare(at, python, "torch", path, *options, mode="eager", batch=1 if path in large else 4), MODEL_TOLERANCE, name)
 
 
