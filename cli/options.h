@@ -80,7 +80,8 @@ typedef struct Options {
     const char *inputs;
     /* build, and an executable */
     const char *emit, *target, *cpu_level;
-    bool link_static, emit_object, emit_assembly, no_openblas, check_bounds, no_cache;
+    const char *gemm; /* "openblas", or "own" or NULL */
+    bool link_static, emit_object, emit_assembly, check_bounds, no_cache;
     bool infer; /* build a library */
     const char *embed_weights, *prefix, *header;
     bool help;

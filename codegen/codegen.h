@@ -29,7 +29,7 @@ typedef struct CodegenOptions {
     const char *target;     /* of an object: the name of a CodegenTarget; NULL: this machine's */
     const char *cpu;        /* LLVM CPU name; NULL or "native": this machine; for another target, NULL: its least */
     const ConvMethod *conv; /* --conv=: where it applies; NULL: free */
-    bool no_openblas;       /* matrix products are generated instead: other bits, and no rt_sgemm */
+    bool openblas;          /* --gemm=openblas: products of matrices by rt_sgemm; else by code of our own: other bits */
     Precision precision;    /* --precision= */
     bool check_bounds;      /* every load and store of a kernel is compared with its buffer's bounds: slow, for debugging */
     const char *cache;      /* directory in which compiled kernels are kept; NULL: none */
@@ -44,8 +44,8 @@ typedef struct CodegenOptions {
     void *remark_context;
 } CodegenOptions;
 
-/* Who multiplies the matrices that kernels need multiplied. */
-typedef enum GemmUse { GEMM_NONE, GEMM_OPENBLAS, GEMM_GENERATED } GemmUse;
+/* Does code call rt_sgemm? */
+typedef enum GemmUse { GEMM_NONE, GEMM_OPENBLAS } GemmUse;
 
 enum { KERNEL_CACHE_BYTES = 256 << 20 }; /* the least recently used go when a cache grows larger */
 

@@ -60,11 +60,11 @@ static int link_objects(Build *b) {
     words_add(&w, "%s", b->output);
     for (int i = 0; i < b->levels.count; i++) words_add(&w, "%s", b->object[i]);
     words_add(&w, "@%s/objects", b->directory);
-    int status = words_add_runtime(&w, b->target, needs_gemm, ": build with --no-openblas");
+    int status = words_add_runtime(&w, b->target, needs_gemm, ": build without --gemm=openblas");
     if (needs_gemm) words_add(&w, "-l:libopenblas.a");
     words_add(&w, "-lm");
     words_add(&w, "-pthread");
-    const char *hint = needs_gemm ? "; the model calls OpenBLAS: install libopenblas.a, or build with --no-openblas" : "";
+    const char *hint = needs_gemm ? "; the model calls OpenBLAS: install libopenblas.a, or build without --gemm=openblas" : "";
     if (!status) status = linker_run(b->target, &w, hint);
     words_free(&w);
     return status;
@@ -114,9 +114,6 @@ static int emit(Build *b) {
     if (!strcmp(b->kind, "asm")) status = compile(b, 0, NULL, b->output, NULL);
     if (!strcmp(b->kind, "llvm")) status = compile(b, 0, NULL, NULL, b->output);
     if (!strcmp(b->kind, "ir")) status = write_graphs(b);
-    if (!status && b->gemm == GEMM_GENERATED)
-        fprintf(stderr, "netc: note: matrix products are generated (--no-openblas): weights agree with those of 'netc train' to "
-                        "rounding, with those of 'netc train --no-openblas' to the bit\n");
     return status;
 }
 

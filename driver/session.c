@@ -283,7 +283,7 @@ CodegenOptions session_code_for(const Session *session, const char *target, cons
     return (CodegenOptions){.target = target,
                             .cpu = cpu,
                             .conv = o->conv ? conv_method(o->conv) : NULL, /* auto is none */
-                            .no_openblas = o->no_openblas,
+                            .openblas = o->gemm && !strcmp(o->gemm, "openblas"),
                             .check_bounds = o->check_bounds,
                             .precision = session_precision(o)};
 }

@@ -292,7 +292,7 @@ static int verify_zoo(const Options *options) {
 }
 
 static int check_options(const Options *o) {
-    bool code = o->cpu || o->conv || o->precision || o->no_openblas || o->check_bounds || o->no_cache || o->output;
+    bool code = o->cpu || o->conv || o->precision || o->gemm || o->check_bounds || o->no_cache || o->output;
     if (code && !o->compiled) return usage_error("verify", "options of compiled code have no effect without '--compiled'");
     if (o->zoo && o->noperands) return usage_error("verify", "'--zoo' is about all models, found '%s' too", o->operand[0]);
     if (o->zoo && (o->net || o->sets.count || o->inputs || o->output))

@@ -4,7 +4,7 @@
  * in double; then each --run compiles it its own way and every output, gradients included, is held against that. A SPEC is words
  * separated by commas, any of
  *
- *     cpu=x86-64   conv=direct|gemm   precision=bf16   no-openblas   recompute=N   disable=PASS+PASS... (or disable=all)
+ *     cpu=x86-64   conv=direct|gemm   precision=bf16   openblas   recompute=N   disable=PASS+PASS... (or disable=all)
  *     threads=N    the bits must be those of one thread
  *
  * Leaves are random numbers of --seed. --write leaves a file of leaves and evaluated outputs for others to compare with: for each
@@ -71,8 +71,8 @@ static bool parse_run(Run *r, const char *spec) {
             r->code.conv = conv_method(value);
         else if (!strcmp(word, "precision") && value && !strcmp(value, "bf16"))
             r->code.precision = PRECISION_BF16;
-        else if (!strcmp(word, "no-openblas"))
-            r->code.no_openblas = true;
+        else if (!strcmp(word, "openblas"))
+            r->code.openblas = true;
         else if (!strcmp(word, "recompute") && value)
             r->recompute = (uint32_t)strtoul(value, NULL, 10);
         else if (!strcmp(word, "threads") && value)

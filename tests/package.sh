@@ -62,5 +62,5 @@ in_root sh -euc '
     ./exe $run --out here
     ./static $run --out alone
     for weights in here alone; do cmp there/last.safetensors $weights/last.safetensors; done
-    netc build small.net --cpu native --conv gemm --no-openblas -o plain && ./plain $run --out plain-run'
+    netc build small.net --cpu native --conv gemm -o plain && ./plain $run --out plain-run'
 say "the package works"

@@ -243,7 +243,7 @@ class Generator:
 def draw_run(source, passes):
     words = [f"{key}={value}" for key, values in OPTIMISED.items() for value in [source.choice(values)] if value]
     if source.random() < 0.25:
-        words.append("no-openblas")
+        words.append("openblas")
     if source.random() < 0.1:
         words.append("disable=all")
     elif source.random() < 0.4:

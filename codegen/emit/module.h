@@ -19,7 +19,7 @@ typedef struct Emitter {
     struct ElementView *view; /* bases whose elements are not what the address that they come from says */
     uint32_t nviews, view_capacity;
     GemmUse gemm;      /* of the kernel being emitted */
-    bool no_openblas;  /* products are generated (product.h) */
+    bool openblas;     /* does products (product.h); else they are generated */
     bool streams;      /* it holds emit_store_stream */
     LLVMValueRef *end; /* of every buffer, if accesses are checked (bounds.h); else NULL */
     bool check_bounds;

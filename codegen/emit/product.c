@@ -1,4 +1,4 @@
-/* Matrix products inside kernels: a call of rt_sgemm (OpenBLAS), or loops generated here (--no-openblas).
+/* Matrix products inside kernels: loops generated here, or a call of rt_sgemm (OpenBLAS, --gemm=openblas).
  *
  *     C[m,n] = op(A)[m,k] B[k,n] + beta C        lanes along n; with B transposed: dot products, lanes along k
  *
@@ -195,8 +195,8 @@ static void emit_dot_products(Emitter *e, const Product *p) {
 }
 
 void emit_product(Emitter *e, const Product *p) {
-    e->gemm = e->no_openblas ? GEMM_GENERATED : GEMM_OPENBLAS;
-    if (!e->no_openblas)
+    if (e->openblas) e->gemm = GEMM_OPENBLAS;
+    if (e->openblas)
         call_openblas(e, p);
     else if (p->transpose_b)
         emit_dot_products(e, p);

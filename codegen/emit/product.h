@@ -1,4 +1,4 @@
-/* Matrix products inside a kernel, on the thread that runs it: OpenBLAS, or code of our own. */
+/* Matrix products inside a kernel, on the thread that runs it: code of our own, or OpenBLAS. */
 #ifndef NETC_CODEGEN_EMIT_PRODUCT_H
 #define NETC_CODEGEN_EMIT_PRODUCT_H
 #include "codegen/emit/module.h"

@@ -79,7 +79,7 @@ static bool needs_openblas(ProgramBuilder *p) {
 static bool load_openblas(ProgramBuilder *p) {
     char why[400];
     if (!needs_openblas(p) || rt_gemm_load(why, sizeof why)) return true;
-    diag_error(p->diag, (Span){0}, "OpenBLAS cannot be loaded: %s; --no-openblas generates its products", why);
+    diag_error(p->diag, (Span){0}, "OpenBLAS cannot be loaded: %s; without --gemm=openblas it is not needed", why);
     p->failed = true;
     return false;
 }

@@ -8,6 +8,7 @@
 #include "codegen/conv/conv.h"
 #include "codegen/conv/shared/method.h"
 #include "codegen/conv/shared/sites.h"
+#include "codegen/ops/ops.h"
 #include "passes/passes.h"
 #include <string.h>
 
@@ -121,6 +122,7 @@ static uint64_t plan_bytes(void *context, Type type) {
 }
 
 static uint64_t plan_workspace(void *context, const Graph *g, Val v) {
+    if (g->value[v].op == OP_DENSE) return dense_workspace(context, v);
     return op_is_convolution(g->value[v].op) ? conv_workspace(context, v) : 0;
 }
 

@@ -4,12 +4,14 @@
  *     data     dx[n,k] = sum over o of dy[n,o] w[o,k]     lanes along k
  *     weights  dw[o,k] = sum over n of dy[n,o] x[n,k]     lanes along k, images in order
  *
- * The classifier and the SE gates of CIFAR nets are generated here, so that an executable needs no BLAS; layers with more
- * than GEMM_WEIGHTS weights are matrix products (gemm.h), one per piece. */
+ * That is how small layers are computed, such as the classifier and the SE gates of CIFAR nets, and forward of one image or two,
+ * each of which reads all weights. Others are products of our own (dense_product.h), or, with --gemm=openblas, layers with more
+ * than GEMM_WEIGHTS weights OpenBLAS's, one per piece. */
 #include "codegen/emit/product.h"
+#include "codegen/ops/dense_product.h"
 #include "codegen/ops/ops.h"
 
-enum { GEMM_WEIGHTS = 1 << 18, PIECE_WORK = 1 << 16, TILE = 4 };
+enum { GEMM_WEIGHTS = 1 << 18, PIECE_WORK = 1 << 16, TILE = 4, FEW_IMAGES = 2 };
 
 typedef struct Dense {
     Lowering *l;
@@ -26,7 +28,7 @@ static Dense dense_of(Lowering *l, Val id, int64_t N, int64_t K, int64_t O, int6
     Dense d = {.l = l, .e = lowering_emitter(l), .id = id, .N = N, .K = K, .O = O, .rows = rows};
     d.Kp = layout_pad(d.e->target, K);
     d.Op = layout_pad(d.e->target, O);
-    d.gemm = K * O > GEMM_WEIGHTS;
+    d.gemm = d.e->openblas && K * O > GEMM_WEIGHTS;
     int64_t work = N * K * O / (rows ? rows : 1) + 1; /* of one row */
     d.per_piece = d.gemm ? 32 : PIECE_WORK / work;
     if (d.per_piece < 1) d.per_piece = 1;
@@ -158,10 +160,32 @@ static void lower(Dense *d, const char *name, Val a, Val b, void (*emit)(const D
     kernel_call(d->l, kernel, d->id, places, 3, d->pieces, (KernelCost){2 * n * k * o, 4 * (n * k + k * o + n * o)});
 }
 
+/* By a product of our own? */
+static bool is_product(Lowering *l, Val id) {
+    const Graph *g = lowering_graph(l);
+    const Value *v = &g->value[id];
+    Type a = g->value[v->args[0]].type, b = g->value[v->args[1]].type;
+    int64_t N = a.dim[0], others = v->op == OP_DENSE_BWD_WEIGHTS ? b.dim[1] : b.dim[0] * b.dim[1] / a.dim[1];
+    bool few = v->op == OP_DENSE && N <= FEW_IMAGES;
+    return !lowering_emitter(l)->openblas && !few && dense_is_product(N, a.dim[1], others);
+}
+
+uint64_t dense_workspace(Lowering *l, Val id) {
+    const Graph *g = lowering_graph(l);
+    const Value *v = &g->value[id];
+    Type x = g->value[v->args[0]].type;
+    if (v->op != OP_DENSE || !is_product(l, id)) return 0;
+    return dense_product_workspace(lowering_target(l), x.dim[0], x.dim[1], v->type.dim[1]);
+}
+
 void lower_DENSE(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Type x = g->value[v->args[0]].type;
+    if (is_product(l, id)) {
+        dense_product_forward(l, id, v->args[0], v->args[1]);
+        return;
+    }
     Dense d = dense_of(l, id, x.dim[0], x.dim[1], v->type.dim[1], x.dim[0]);
     lower(&d, "dense", v->args[0], v->args[1], emit_forward);
 }
@@ -170,6 +194,10 @@ void lower_DENSE_BWD_DATA(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Type dy = g->value[v->args[0]].type;
+    if (is_product(l, id)) {
+        dense_product_data(l, id, v->args[0], v->args[1]);
+        return;
+    }
     Dense d = dense_of(l, id, dy.dim[0], v->type.dim[1], dy.dim[1], dy.dim[0]);
     lower(&d, "dense_bwd_data", v->args[0], v->args[1], emit_data);
 }
@@ -178,6 +206,10 @@ void lower_DENSE_BWD_WEIGHTS(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Type x = g->value[v->args[0]].type;
+    if (is_product(l, id)) {
+        dense_product_weights(l, id, v->args[1], v->args[0]);
+        return;
+    }
     Dense d = dense_of(l, id, x.dim[0], x.dim[1], v->type.dim[0], v->type.dim[0]);
     lower(&d, "dense_bwd_weights", v->args[1], v->args[0], emit_weights);
 }

@@ -3,6 +3,8 @@
 #define NETC_CODEGEN_OPS_H
 #include "codegen/program/lowering.h"
 
+/* dense.c: bytes of workspace of a dense layer's value */
+uint64_t dense_workspace(Lowering *l, Val v);
 /* copy.c */
 void lower_copy(Lowering *l, const char *label, Place from, Place to, uint64_t bytes);
 void lower_unpad_rows(Lowering *l, const char *label, Place from, Place to, Type rows); /* padded rows -> dense rows */

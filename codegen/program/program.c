@@ -16,7 +16,7 @@ bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions 
     p->choice = NO_CHOICE;
     p->emitter = emitter_open(target, name);
     if (p->emitter) {
-        p->emitter->no_openblas = options->no_openblas;
+        p->emitter->openblas = options->openblas;
         p->emitter->check_bounds = options->check_bounds;
         p->choices = choices_new();
         return true;
@@ -179,7 +179,7 @@ static char *decides(ProgramBuilder *p, const char *key) {
     }
     const Target *t = p->target;
     return arena_printf(p->arena, "%s\n%s %s %s\n%d %d%s\n%s", p->build, t->triple, t->cpu, t->features, t->map_bytes,
-                        p->options->no_openblas, p->options->check_bounds ? " checked" : "", key);
+                        p->options->openblas, p->options->check_bounds ? " checked" : "", key);
 }
 
 /* A finished kernel from the cache. */

@@ -99,7 +99,7 @@ def check_refusals(at, model):
     check("no target 'arm64'" in at.run("build", model, "--target", "arm64", "-o", "x", status=2)[1], "an unknown target")
     check("'native' is this machine's" in at.run(*build, "--cpu", "native", status=1)[1], "this machine's CPU for another target")
     check("unknown CPU 'znver5'" in at.run(*build, "--cpu", "znver5", status=1)[1], "another target's CPU")
-    at.refuses(*build, "--conv", "gemm", status=1, says="OpenBLAS, which netc cannot link")
+    at.refuses(*build, "--conv", "gemm", "--gemm", "openblas", status=1, says="OpenBLAS, which netc cannot link")
     path = os.environ["PATH"]
     os.environ["PATH"] = at("nothing")
     at.refuses(*build, status=1, says="'aarch64-linux-gnu-gcc' (Debian's package gcc-aarch64-linux-gnu)")

@@ -51,10 +51,10 @@ def check_program(at, what, *command):
 
 
 with Workspace() as at:
-    check_program(at, "netc", NETC, "train", SMALL, "--conv", "gemm", "--batch", 8, *TRAIN)
+    check_program(at, "netc", NETC, "train", SMALL, "--conv", "gemm", "--gemm", "openblas", "--batch", 8, *TRAIN)
     _, err, _ = run(at, NETC, "train", SMALL, *TRAIN, "--out", at("without"), OPENBLAS_CORETYPE="Haswell")
     check("OPENBLAS" not in err, f"a model that does not call OpenBLAS speaks of it:\n{err}")
     found = subprocess.run(["cc", "-print-file-name=libopenblas.a"], capture_output=True, text=True).stdout.strip()
     if "sanitized" not in sys.argv and os.path.isabs(found):
-        at.run("build", SMALL, "--conv", "gemm", "--batch", 8, "--cpu", "native", "-o", at("linked"))
+        at.run("build", SMALL, "--conv", "gemm", "--gemm", "openblas", "--batch", 8, "--cpu", "native", "-o", at("linked"))
         check_program(at, "executable", at("linked"), "train", *TRAIN)

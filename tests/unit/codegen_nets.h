@@ -61,7 +61,7 @@ static inline void net_check(const char *text, Mode mode, int64_t batch, const C
     Both both = {0};
     char what[2000], why[400];
     snprintf(what, sizeof what, "%s, batch %d, %s%s on %s: %s", mode == MODE_TRAIN ? "training" : "inference", (int)batch,
-             options->conv ? conv_method_name(options->conv) : "auto", options->no_openblas ? " generated" : "",
+             options->conv ? conv_method_name(options->conv) : "auto", options->openblas ? " OpenBLAS" : "",
              options->cpu ? options->cpu : "native", text);
     ck_assert_uint_eq(plain->noutputs, fused->noutputs);
     ck_assert_uint_le(fused->noutputs, BOTH_MAX_OUTPUTS);

@@ -70,9 +70,8 @@ static const char *cpu_of(int which) {
 }
 
 static CodegenOptions option(int method, int cpu) {
-    static const char *const methods[] = {"auto", "direct", "gemm", "gemm"};
-    return (CodegenOptions){
-        .conv = conv_method(methods[method % 4]), .no_openblas = method % 4 == 3, .cpu = cpu_of(cpu), .check_bounds = true};
+    static const char *const methods[] = {"auto", "direct", "product", "gemm"};
+    return (CodegenOptions){.conv = conv_method(methods[method % 4]), .cpu = cpu_of(cpu), .check_bounds = true};
 }
 
 /* Backward data in several bands, of which the last has no row of some phase. */

@@ -96,6 +96,25 @@ static const Case depthwise[] = {
     {2, 20, 7, 7, 20, 20, {7, 7}, {1, 1}, {3, 3, 3, 3}, {1, 1}},
 };
 
+/* Products: filters of 1x1. */
+static const Case products[] = {
+    {5, 32, 4, 4, 48, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {37, 48, 4, 4, 64, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}}, /* several chunks, the last with fewer images */
+    {3, 17, 7, 7, 33, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},  /* channels that leave padding, tiles of two sizes */
+    {131, 20, 2, 2, 24, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {3, 100, 5, 5, 112, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}}, /* a narrower tile for the last output blocks */
+    {19, 64, 1, 1, 80, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {2, 3, 9, 7, 20, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {2, 1, 5, 6, 1, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {2, 160, 30, 29, 32, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}}, /* bands of rows */
+    {1, 40, 67, 66, 96, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {3, 560, 4, 3, 528, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}}, /* input blocks in two parts; filters fetched ahead */
+    {1, 560, 2, 2, 528, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}}, /* likewise, all of them by the only tile */
+    {5, 64, 6, 5, 96, 2, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},   /* groups */
+    {3, 96, 8, 8, 192, 3, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {9, 160, 4, 4, 160, 5, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+};
+
 /* Wide: many channels, few pixels. */
 static const Case wides[] = {
     {5, 32, 4, 4, 48, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
@@ -532,6 +551,7 @@ START_TEST(backward_in_one_kernel) {
         check_graph(pair_graph(c, kind), c, (CodegenOptions){.cpu = "native"}, all_threads);
         check_graph(pair_graph(c, kind), c, (CodegenOptions){.cpu = "native", .conv = conv_method("direct")}, all_threads);
         check_graph(pair_graph(c, kind), c, (CodegenOptions){.cpu = "native", .precision = PRECISION_BF16}, all_threads);
+        check_graph(pair_graph(c, kind), c, (CodegenOptions){.cpu = "native", .conv = conv_method("product")}, all_threads);
 #if defined(__x86_64__)
         check_graph(pair_graph(c, kind), c, (CodegenOptions){.cpu = "x86-64-v2", .conv = kind ? conv_method("direct") : NULL},
                     one_thread);
@@ -553,6 +573,8 @@ static void check_method(const Case *c, const char *name) {
 }
 
 START_TEST(by_depthwise) { check_method(&depthwise[_i], "depthwise"); }
+END_TEST
+START_TEST(by_product) { check_method(&products[_i], "product"); }
 END_TEST
 START_TEST(by_direct_narrow) { check_method(&narrow[_i], "direct"); }
 END_TEST
@@ -596,7 +618,10 @@ START_TEST(bf16) {
     if (c->kernel[0] == 3 && c->stride[0] == 2 && c->stride[1] == 2) check_graph(conv_graph(c), c, options, one_thread);
 }
 END_TEST
-START_TEST(native_gemm) { check_case(&cases[_i], "native", conv_method("gemm"), _i % 8 == 1 ? all_threads : one_thread); }
+START_TEST(native_gemm) {
+    CodegenOptions options = {.cpu = "native", .conv = conv_method("gemm"), .openblas = true};
+    check_graph(conv_graph(&cases[_i]), &cases[_i], options, _i % 8 == 1 ? all_threads : one_thread);
+}
 END_TEST
 /* The same products without OpenBLAS; on x86 in turn for 16 lanes (or what there is), 8 and 4. */
 START_TEST(generated_gemm) {
@@ -605,7 +630,7 @@ START_TEST(generated_gemm) {
     static const char *const lesser[] = {"native", "x86-64-v2", "x86-64-v3"};
     if (_i % 3 == 1 || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) cpu = lesser[_i % 3];
 #endif
-    CodegenOptions options = {.cpu = cpu, .conv = conv_method("gemm"), .no_openblas = true};
+    CodegenOptions options = {.cpu = cpu, .conv = conv_method("gemm")};
     check_graph(conv_graph(&cases[_i]), &cases[_i], options, _i % 8 == 0 ? all_threads : one_thread);
 }
 END_TEST
@@ -628,6 +653,7 @@ int main(void) {
     tcase_add_loop_test(tests, native_winograd, 0, count);
     tcase_add_loop_test(tests, backward_in_one_kernel, 0, (int)(sizeof pairs / sizeof pairs[0]));
     tcase_add_loop_test(tests, by_depthwise, 0, (int)(sizeof depthwise / sizeof depthwise[0]));
+    tcase_add_loop_test(tests, by_product, 0, (int)(sizeof products / sizeof products[0]));
     tcase_add_loop_test(tests, by_direct_narrow, 0, (int)(sizeof narrow / sizeof narrow[0]));
     tcase_add_loop_test(tests, by_wide, 0, (int)(sizeof wides / sizeof wides[0]));
     tcase_add_loop_test(tests, images_as_they_come, 0, (int)(sizeof images / sizeof images[0]));

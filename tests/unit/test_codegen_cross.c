@@ -31,7 +31,7 @@ static void build(const Cross *c) {
                           .infer = folded.graph,
                           .recipe = &c->train.model.recipe,
                           .recipe_text = c->train.model.recipe_text};
-    CodegenOptions options = {.target = "aarch64-linux-gnu", .no_openblas = true};
+    CodegenOptions options = {.target = "aarch64-linux-gnu"};
     char object[64];
     GemmUse gemm;
     snprintf(object, sizeof object, "%s/program.o", c->directory);

@@ -104,7 +104,7 @@ START_TEST(every_architecture_can_be_opened) {
                          "  output { t0 = mul a0, 2; t0 }\n"
                          "return grad \"x\" %1\n");
     CodegenInput input = {.name = "two", .train = g, .recipe = &(RtRecipe){0}, .recipe_text = ""};
-    CodegenOptions options = {.target = t->name, .no_openblas = true};
+    CodegenOptions options = {.target = t->name};
     char path[] = "/tmp/netc-architecture-XXXXXX";
     int file = mkstemp(path);
     ck_assert_int_ge(file, 0);

@@ -190,7 +190,7 @@ START_TEST(sums_do_not_drift) {
     char text[400];
     snprintf(text, sizeof text, "net sums() {\n input image: f32[3, 128, 96]\n %s\n}\n", long_sums[_i].body);
     for (int cpu = 0; cpu < 2; cpu++) {
-        CodegenOptions o = {.cpu = cpu_of(cpu), .no_openblas = true};
+        CodegenOptions o = {.cpu = cpu_of(cpu)};
         net_check(text, MODE_TRAIN, 2, &o, long_sums[_i].tolerance);
         net_check(text, MODE_INFER, 1, &o, long_sums[_i].tolerance);
     }

@@ -288,10 +288,22 @@ START_TEST(agrees_with_fewer_lanes) {
 }
 END_TEST
 
-/* Dense layers too large for the kernels of small ones: by OpenBLAS, and generated (--no-openblas). */
-START_TEST(large_dense) {
+/* Dense layers too large for the kernels of small ones. */
+static const int64_t large[][3] = {
+    /* images, inputs, outputs */
+    {37, 701, 403},  /* nothing is whole */
+    {128, 512, 100}, /* whole panels */
+    {20, 1100, 130}, /* sums of several runs, the last one shorter */
+    {600, 70, 90},   /* likewise of images; narrower last panels */
+    {3, 1500, 700},  /* backward panels that are read once */
+    {2, 1500, 801},  /* forward as dot products */
+    {9, 530, 450},   /* half a vector of images */
+    {130, 33, 500},  {64, 1024, 48},
+};
+
+static Graph *large_graph(const int64_t *shape) {
     Graph *g = graph_new("large", MODE_TRAIN);
-    const int64_t N = 37, K = 701, O = 403;
+    const int64_t N = shape[0], K = shape[1], O = shape[2];
     Val x = leaf(g, OP_INPUT, "x", type_matrix(N, K)), w = leaf(g, OP_PARAM, "w", type_matrix(O, K));
     Val dy = leaf(g, OP_INPUT, "dy", type_matrix(N, O));
     static const Op ops[] = {OP_DENSE, OP_DENSE_BWD_DATA, OP_DENSE_BWD_WEIGHTS};
@@ -302,28 +314,45 @@ START_TEST(large_dense) {
         out(g, op, add(g, op, args, 2, (Attrs){0}, none));
         inner[i] = add(g, op, args, 2, (Attrs){0}, none);
     }
-    /* Readers of both gradients within the arena, small enough for the kernels that multiply the padding too. */
-    Val few = leaf(g, OP_PARAM, "few", type_matrix(3, K));
+    /* Readers of all three within the arena, small enough for the kernels that multiply the padding too. */
+    Val few = leaf(g, OP_PARAM, "few", type_matrix(3, K)), outputs = leaf(g, OP_PARAM, "outputs", type_matrix(3, O));
+    out(g, OP_DENSE, add(g, OP_DENSE, (Val[]){inner[0], outputs}, 2, (Attrs){0}, none));
     out(g, OP_DENSE, add(g, OP_DENSE, (Val[]){inner[1], few}, 2, (Attrs){0}, none));
     out(g, OP_DENSE, add(g, OP_DENSE, (Val[]){inner[2], few}, 2, (Attrs){0}, none));
-    static const CodegenOptions options[] = {{0}, {.no_openblas = true}, {.no_openblas = true, .cpu = "generic"}};
-    for (int i = 0; i < 3; i++) {
-        Both both = {0};
-        both_run(&both, g, &options[i]);
-        for (uint32_t k = 0; k < g->noutputs; k++) both_check(&both, k, 0x1p-24 * (16 + 2 * sqrt((double)K)), "large dense");
-        both_free(&both);
-    }
+    return g;
+}
+
+static void check_large(Graph *g, const int64_t *shape, const CodegenOptions *options) {
+    int64_t terms = shape[0];
+    for (int i = 1; i < 3; i++) terms = shape[i] > terms ? shape[i] : terms;
+    Both both = {0};
+    char what[100];
+    snprintf(what, sizeof what, "dense %d images, %d to %d, %s%s", (int)shape[0], (int)shape[1], (int)shape[2],
+             options->cpu ? options->cpu : "native", options->openblas ? ", OpenBLAS" : "");
+    both_run(&both, g, options);
+    for (uint32_t k = 0; k < g->noutputs; k++) both_check(&both, k, 0x1p-24 * (16 + 2 * sqrt((double)terms)), what);
+    both_free(&both);
+}
+
+/* By products of our own, of 16 lanes or what there is, 8 and 4, and by OpenBLAS. */
+START_TEST(large_dense) {
+    Graph *g = large_graph(large[_i]);
+    check_large(g, large[_i], &(CodegenOptions){0});
+    check_large(g, large[_i], &(CodegenOptions){.openblas = true});
+    check_large(g, large[_i], &(CodegenOptions){.cpu = "generic"});
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        check_large(g, large[_i], &(CodegenOptions){.cpu = "x86-64-v3"});
+#endif
     graph_free(g);
 }
 END_TEST
 
-START_TEST(threads_do_not_change_a_bit) {
-    Graph *g = shape_graph((Shape){5, 33, 16, 16});
+static void check_threads(Graph *g, const CodegenOptions *options) {
     Both both = {.g = g}, other = {.g = g};
-    CodegenOptions options = {.precision = _i ? PRECISION_BF16 : PRECISION_F32};
-    both_compile(&both, &options, 1);
+    both_compile(&both, options, 1);
     for (int threads = 2; threads <= 4; threads += 2) {
-        both_compile(&other, &options, threads);
+        both_compile(&other, options, threads);
         for (uint32_t i = 0; i < g->noutputs; i++)
             ck_assert_msg(!memcmp(both.got[i], other.got[i], (size_t)output_elements(g, i) * sizeof(float)),
                           "%s differs on %d threads", g->output[i].name, threads);
@@ -331,6 +360,11 @@ START_TEST(threads_do_not_change_a_bit) {
     both_free(&both);
     both_free(&other);
     graph_free(g);
+}
+
+START_TEST(threads_do_not_change_a_bit) {
+    check_threads(shape_graph((Shape){5, 33, 16, 16}), &(CodegenOptions){.precision = _i ? PRECISION_BF16 : PRECISION_F32});
+    check_threads(large_graph(large[_i]), &(CodegenOptions){0});
 }
 END_TEST
 
@@ -547,7 +581,7 @@ int main(void) {
     tcase_add_test(tests, every_op_has_a_case);
     tcase_add_loop_test(tests, agrees_with_the_evaluator, 0, count);
     tcase_add_loop_test(tests, agrees_with_fewer_lanes, 3, 5);
-    tcase_add_test(tests, large_dense);
+    tcase_add_loop_test(tests, large_dense, 0, (int)(sizeof large / sizeof large[0]));
     tcase_add_loop_test(tests, threads_do_not_change_a_bit, 0, 2);
     tcase_add_loop_test(tests, no_variance_is_negative, 0, 4);
     tcase_add_loop_test(tests, ties_are_the_first_class, 0, 3);

@@ -9,6 +9,7 @@
 #include "codegen/conv/direct/direct.h"
 #include "codegen/conv/gemm/gemm.h"
 #include "codegen/conv/methods.h"
+#include "codegen/conv/product/product.h"
 #include "codegen/conv/shared/pairs.h"
 #include "codegen/conv/winograd/wide/wide.h"
 #include "codegen/conv/winograd/winograd.h"
@@ -301,11 +302,69 @@ static void check_wide(Bench *b, const WidePlan *p, const char *what) {
     written_check(&w, what);
 }
 
+/* ---- products ---- */
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Pixels of image `image` of a chunk, and that their rows are staged. */
+static void count_chunk(Bench *b, const ProductChunks *c, const StagePlan *stage, const ProductChunk *at, int64_t block,
+                        Written *w, const char *what) {
+    int64_t first = number(at->first), images = number(at->images), band = number(at->band);
+    (void)b;
+    MUST(images >= 1 && images <= c->images && first + images <= c->N, "%s: images of a chunk", what);
+    for (int64_t row = 0; row < c->band_rows; row++) read_line(stage, 0, band, band * c->band_rows + row, what);
+    for (int64_t i = 0; i < images; i++)
+        for (int64_t pixel = 0; pixel < c->pixels; pixel++) write_pixel(w, first + i, block, band * c->pixels + pixel, what);
+}
+
+static void check_product(Bench *b, const ProductPlan *p, const char *what) {
+    Written w = written_new(p->c.N, p->c.out_blocks, p->c.out[0] * p->c.out[1]);
+    MUST((p->c.groups == 1 || p->c.group_out_blocks % p->tile.columns == 0) &&
+             p->chunks.pixels * p->chunks.bands == p->c.out[0] * p->c.out[1],
+         "%s: register tiles and bands", what);
+    for (int64_t piece = 0; piece < product_pieces(p); piece++) {
+        b->e->piece = emit_int(b->e, piece);
+        ProductPiece at = product_piece(b->e, p);
+        for (int64_t chunk = number(at.lo); chunk < number(at.hi); chunk++) {
+            ProductChunk of = product_chunk(b->e, &p->chunks, emit_int(b->e, chunk));
+            for (int64_t block = number(at.first_group) * p->tile.columns;
+                 block < least(number(at.end_group) * p->tile.columns, p->c.out_blocks); block++)
+                count_chunk(b, &p->chunks, &p->stage, &of, block, &w, what);
+        }
+    }
+    written_check(&w, what);
+}
+
+/* Every pixel of every image once in the gradient of each pair of blocks. */
+static void check_product_weights(Bench *b, const ProductWeightsPlan *p, const char *what) {
+    int64_t blocks = (p->s.I / p->s.groups + p->s.V - 1) / p->s.V, out = p->s.out_blocks;
+    Written w = written_new(p->s.N, out * blocks, p->s.out[0] * p->s.out[1]);
+    MUST((p->s.groups == 1 || p->s.O / p->s.groups / p->s.V % p->tile.columns == 0) && p->s.V % p->tile.rows == 0,
+         "%s: register tiles", what);
+    for (int64_t piece = 0; piece < product_weights_pieces(p); piece++) {
+        b->e->piece = emit_int(b->e, piece);
+        ProductWeightsPiece at = product_weights_piece(b->e, p);
+        int64_t first = number(at.first_group) * p->tile.columns, end = least(number(at.end_group) * p->tile.columns, out);
+        MUST(p->s.groups == 1 || first * p->s.groups / out == (end - 1) * p->s.groups / out, "%s: a piece of two groups", what);
+        for (int64_t chunk = number(at.lo); chunk < number(at.hi); chunk++) {
+            ProductChunk of = product_chunk(b->e, &p->chunks, emit_int(b->e, chunk));
+            for (int64_t ob = first; ob < end; ob++)
+                for (int64_t ib = number(at.first_in); ib < number(at.end_in); ib++) {
+                    count_chunk(b, &p->chunks, &p->x, &of, ob * blocks + ib, &w, what);
+                    read_line(&p->dy, 0, number(of.band), number(of.band) * p->chunks.band_rows, what);
+                }
+        }
+    }
+    written_check(&w, what);
+}
+
 /* ---- the shapes ---- */
 
 static void check_plan(Bench *b, const ConvMethod *method, ConvDirection direction, const void *plan, const char *what) {
     if (method == &conv_depthwise) {
         direction == CONV_WEIGHTS ? check_depthwise_weights(b, plan, what) : check_depthwise(b, plan, what);
+    } else if (method == &conv_product) {
+        direction == CONV_WEIGHTS ? check_product_weights(b, plan, what) : check_product(b, plan, what);
     } else if (method == &conv_wide && direction == CONV_WEIGHTS) {
         const WideWeightsPlan *p = plan;
         check_wide_tiles(&p->tiles, &p->x, &p->s, what);

@@ -170,7 +170,7 @@ static void stage_ahead(const Depth *d, LLVMValueRef rows) {
     LLVMValueRef before = emit_add_int(e, next, emit_int(e, -p->c.in_stride[0]));
     LLVMValueRef from = LLVMBuildSelect(e->b, is_first, emit_int(e, 0), emit_min_int(e, before, lines), "");
     LLVMValueRef to = LLVMBuildSelect(e->b, is_last, lines, emit_min_int(e, next, lines), "");
-    stage_block_lines(d->k, &(Staging){s, 0, d->n, d->band, e->scratch}, d->cb, from, to);
+    stage_block_lines(d->k, &(Staging){s, 0, d->n, d->band, e->scratch}, d->cb, from, to, NULL);
 }
 
 LLVMValueRef depthwise_rows(Emitter *e, const DepthPlan *p, LLVMValueRef band, int64_t phase) {
@@ -187,7 +187,7 @@ static void emit_band(Depth *d) {
     LLVMValueRef rows = depthwise_rows(e, d->p, d->band, 0);
     Staging s = {&d->p->stage, 0, d->n, d->band, e->scratch};
     d->staged = stage_block(d->k, &s, d->cb);
-    if (d->p->spread) stage_block_lines(d->k, &s, d->cb, emit_int(e, 0), emit_int(e, d->p->stage.lines[0]));
+    if (d->p->spread) stage_block_lines(d->k, &s, d->cb, emit_int(e, 0), emit_int(e, d->p->stage.lines[0]), NULL);
     Loop row = loop_begin(e, emit_int(e, 0), rows, 1, 0, NULL);
     d->row = row.iv;
     if (!d->p->spread) stage_ahead(d, rows);

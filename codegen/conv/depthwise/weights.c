@@ -110,7 +110,7 @@ static void stage_slab(const Gradient *d, const Staging *s, LLVMValueRef cb, con
     LLVMValueRef before = emit_min_int(e, emit_offset(e, slab->row, stride, emit_int(e, reach - stride)), lines);
     LLVMValueRef next = emit_min_int(e, emit_offset(e, slab->end, stride, emit_int(e, reach - stride)), lines);
     LLVMValueRef from = LLVMBuildSelect(e->b, is_first, emit_int(e, 0), before, "");
-    stage_block_lines(d->k, s, cb, from, LLVMBuildSelect(e->b, slab->is_last, lines, next, ""));
+    stage_block_lines(d->k, s, cb, from, LLVMBuildSelect(e->b, slab->is_last, lines, next, ""), NULL);
 }
 
 static void emit_band(Gradient *d, LLVMValueRef n, LLVMValueRef cb, LLVMValueRef band) {

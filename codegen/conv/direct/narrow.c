@@ -8,6 +8,7 @@
  * The multiply-adds with zeros leave channels-per-group of V of the machine's peak. */
 #include "codegen/conv/direct/direct.h"
 #include "codegen/conv/shared/pack.h"
+#include "codegen/emit/transpose.h"
 
 int64_t narrow_channels(const ConvShape *s) {
     int64_t channels = s->I / s->groups;
@@ -44,7 +45,7 @@ static void pack_diagonal(ConvKernel *k, const Correlation *c, int64_t channels,
         LLVMValueRef from = emit_address(e, emit_buffer(e, 0), at), dst = emit_address(e, emit_buffer(e, 1), at);
         for (int i = 0; i < e->V; i++)
             row[i] = of_group(e, emit_vec(e, 0), emit_load(e, from, emit_int(e, i % channels * e->V)), i / channels, channels);
-        if (c->transposed) pack_transpose(e, row);
+        if (c->transposed) emit_transpose(e, row);
         for (int i = 0; i < e->V; i++) emit_store(e, row[i], dst, emit_int(e, i * e->V));
         loop_end(e, &tap, NULL);
         kernel_end(k->l, 0);

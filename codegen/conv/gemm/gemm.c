@@ -67,8 +67,8 @@ static uint64_t gradient_workspace(const void *plan, bool fixed_filters) {
     return ((const WeightsPlan *)plan)->partial_bytes;
 }
 
-/* Left to convolutions that nothing else computes, and to who asks or measures: it needs OpenBLAS, which executables should not,
- * and which cannot be linked for another machine. */
+/* Left to convolutions that nothing else computes, and to who asks or measures: gathering columns takes longer than what its
+ * predictions say, and with --gemm=openblas it needs a library. */
 const ConvMethod conv_gemm = {
     .name = "gemm",
     .last_resort = true,

@@ -1,29 +1,13 @@
 /* Filters in the orders that kernels want them. Stored: [O block][I block][kh][kw][I in V][O in V], I counted per group. */
 #include "codegen/conv/shared/pack.h"
 #include "codegen/emit/bf16.h"
-
-/* The V x V matrix of the rows transposed, in log2(V) rounds of interleaving row i with row i + V/2. */
-void pack_transpose(Emitter *e, LLVMValueRef *row) {
-    LLVMValueRef next[MAX_LANES], low[MAX_LANES], high[MAX_LANES];
-    int V = e->V;
-    for (int i = 0; i < V; i++) {
-        low[i] = LLVMConstInt(e->i32, (uint64_t)(i / 2 + i % 2 * V), false);
-        high[i] = LLVMConstInt(e->i32, (uint64_t)(V / 2 + i / 2 + i % 2 * V), false);
-    }
-    for (int round = 1; round < V; round *= 2) {
-        for (int i = 0; i < V / 2; i++) {
-            next[2 * i] = LLVMBuildShuffleVector(e->b, row[i], row[i + V / 2], LLVMConstVector(low, (unsigned)V), "");
-            next[2 * i + 1] = LLVMBuildShuffleVector(e->b, row[i], row[i + V / 2], LLVMConstVector(high, (unsigned)V), "");
-        }
-        for (int i = 0; i < V; i++) row[i] = next[i];
-    }
-}
+#include "codegen/emit/transpose.h"
 
 /* One tap of one block in and one block out. */
 static void pack_tile(Emitter *e, const Correlation *c, int64_t pair, LLVMValueRef src, LLVMValueRef dst) {
     LLVMValueRef row[MAX_LANES];
     for (int i = 0; i < e->V; i++) row[i] = emit_load(e, src, emit_int(e, i * e->V));
-    if (c->transposed) pack_transpose(e, row);
+    if (c->transposed) emit_transpose(e, row);
     for (int i = 0; i < e->V / pair; i++)
         emit_store(e, pair == 2 ? bf16_pair(e, row[2 * i], row[2 * i + 1]) : row[i], dst, emit_int(e, i * e->V));
 }

@@ -58,3 +58,25 @@ void prefetch_rows(ConvKernel *k, LLVMValueRef n, LLVMValueRef row, int64_t rows
             for (int64_t j = 0; j < share; j++) emit_prefetch(e, from, emit_int(e, b * t.dim[2] * row_floats + j * line), 2);
     }
 }
+
+/* A share divides what lies together, so that it is a number of lines behind each other. */
+void prefetch_staged(ConvKernel *k, uint32_t operand, const PixelRun *run, LLVMValueRef step, int64_t steps) {
+    Emitter *e = k->e;
+    const int64_t line = CACHE_LINE / e->target->map_bytes;
+    const Region *prologue = value_region(k->v, REGION_PROLOGUE, (int)operand);
+    for (uint32_t i = 0; i < k->v->nargs; i++) {
+        if (!streamed(k, i) || (i != operand && !(prologue && expr_uses_arg(prologue->expr, i)))) continue;
+        Type t = k->arg_type[i];
+        int64_t all = divide_up(t.dim[1], e->V), blocks = run->blocks ? run->blocks : all, plane = t.dim[2] * t.dim[3];
+        int64_t lines = divide_up(run->pixels * e->V, line), share = divide_up(run->images * blocks * lines, steps);
+        while (lines % share && share < lines) share++;
+        LLVMValueRef at = emit_mul_int(e, step, share), block = LLVMBuildUDiv(e->b, at, emit_int(e, lines), "");
+        LLVMValueRef image = LLVMBuildUDiv(e->b, block, emit_int(e, blocks), "");
+        block = LLVMBuildURem(e->b, block, emit_int(e, blocks), "");
+        if (run->block) block = emit_add_int(e, block, run->block);
+        LLVMValueRef pixel = emit_offset(e, emit_offset(e, emit_add_int(e, run->n, image), all, block), plane, run->first);
+        LLVMValueRef within = LLVMBuildURem(e->b, at, emit_int(e, lines), "");
+        LLVMValueRef from = emit_address(e, k->arg_base[i], emit_offset(e, pixel, e->V, emit_mul_int(e, within, line)));
+        for (int64_t j = 0; j < min_i64(share, MAX_BURST); j++) emit_prefetch(e, from, emit_int(e, j * line), 2);
+    }
+}

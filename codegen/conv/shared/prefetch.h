@@ -12,4 +12,12 @@ void prefetch_part(ConvKernel *k, LLVMValueRef n, LLVMValueRef step, int64_t ste
 /* Step `step` of `steps`: its share of `rows` rows of image n from `row` on, counted in rows of the first argument; of maps that
  * have half as many, half as many. */
 void prefetch_rows(ConvKernel *k, LLVMValueRef n, LLVMValueRef row, int64_t rows, LLVMValueRef step, int64_t steps);
+/* Pixels of feature maps: `pixels` from `first` on of each of `images` images from n on, in `blocks` channel blocks from `block`
+ * on; blocks 0: in all. */
+typedef struct PixelRun {
+    LLVMValueRef n, first, block;
+    int64_t images, pixels, blocks;
+} PixelRun;
+/* Step `step` of `steps`: its share of the run's lines, of each feature map that staging operand `operand` reads. */
+void prefetch_staged(ConvKernel *k, uint32_t operand, const PixelRun *run, LLVMValueRef step, int64_t steps);
 #endif

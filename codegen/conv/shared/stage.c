@@ -246,9 +246,10 @@ LLVMValueRef stage_block(ConvKernel *k, const Staging *s, LLVMValueRef block) {
     return s->plan->copied ? s->scratch : in_place(k, s, block);
 }
 
-void stage_block_lines(ConvKernel *k, const Staging *s, LLVMValueRef block, LLVMValueRef from, LLVMValueRef to) {
+void stage_block_lines(ConvKernel *k, const Staging *s, LLVMValueRef block, LLVMValueRef from, LLVMValueRef to,
+                       LLVMValueRef store_if) {
     if (!s->plan->copied) return;
-    Copy c = copy_of(k, s, NULL);
+    Copy c = copy_of(k, s, store_if);
     c.from = from;
     c.to = to;
     c.block = emit_int(k->e, 0);

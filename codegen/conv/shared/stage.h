@@ -51,5 +51,6 @@ LLVMValueRef stage_lines(ConvKernel *k, const Staging *s, LLVMValueRef from, LLV
  * holds stage_block_bytes. */
 uint64_t stage_block_bytes(const StagePlan *p);
 LLVMValueRef stage_block(ConvKernel *k, const Staging *s, LLVMValueRef block);
-void stage_block_lines(ConvKernel *k, const Staging *s, LLVMValueRef block, LLVMValueRef from, LLVMValueRef to);
+void stage_block_lines(ConvKernel *k, const Staging *s, LLVMValueRef block, LLVMValueRef from, LLVMValueRef to,
+                       LLVMValueRef store_if);
 #endif

@@ -1,9 +1,9 @@
 /* Forward and backward data from the planes of the input: a piece transforms the filters of a few output blocks where it uses
  * them, multiplies, transforms back and finishes. */
-#include "codegen/conv/shared/pack.h"
 #include "codegen/conv/winograd/wide/wide.h"
 #include "codegen/conv/winograd/winograd.h"
 #include "codegen/emit/pieces.h"
+#include "codegen/emit/transpose.h"
 
 enum { UNROLL = 4 }; /* input channels */
 
@@ -25,7 +25,7 @@ static void turn_filters(const Wide *s, LLVMValueRef filters) {
     LLVMValueRef from = emit_address(e, filters, emit_mul_int(e, tap.iv, V * V)), row[MAX_LANES];
     LLVMValueRef to = emit_address(e, s->turned, emit_mul_int(e, LLVMBuildSub(e->b, emit_int(e, 8), tap.iv, ""), V * V));
     for (int64_t i = 0; i < V; i++) row[i] = emit_load(e, from, emit_int(e, i * V));
-    pack_transpose(e, row);
+    emit_transpose(e, row);
     for (int64_t i = 0; i < V; i++) emit_store(e, row[i], to, emit_int(e, i * V));
     loop_end(e, &tap, NULL);
 }

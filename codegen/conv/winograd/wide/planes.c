@@ -98,7 +98,7 @@ static void transform_image(ConvKernel *k, const WideTiles *tiles, const WidePla
     Loop block = loop_begin(e, zero, emit_int(e, p->blocks), 1, 0, NULL);
     Staging s = {&p->stage, p->operand, n, zero, e->scratch};
     LLVMValueRef staged = stage_block(k, &s, block.iv);
-    stage_block_lines(k, &s, block.iv, zero, emit_int(e, p->stage.lines[0]));
+    stage_block_lines(k, &s, block.iv, zero, emit_int(e, p->stage.lines[0]), NULL);
     Loop row = loop_begin(e, zero, emit_int(e, tiles->rows), 1, 0, NULL);
     Loop column = loop_begin(e, zero, emit_int(e, tiles->columns), 1, 0, NULL);
     LLVMValueRef at = emit_offset(e, row.iv, p->advance * p->stage.row_stride,

@@ -1,0 +1,186 @@
+/* Forward and backward data by products (product.h). */
+#include "codegen/conv/product/product.h"
+#include "codegen/conv/shared/pack.h"
+#include "codegen/conv/shared/prefetch.h"
+#include "codegen/emit/loop.h"
+
+typedef struct Product {
+    ConvKernel *k;
+    const ProductPlan *p;
+    ProductOperand x;
+    LLVMValueRef filters, chunk; /* chunk: its number */
+    ProductChunk at;
+    LLVMValueRef group, image; /* first output block / tile.columns; of the chunk */
+} Product;
+
+/* The chunk's operand, staged. */
+static ProductOperand stage_chunk(const Product *s, LLVMValueRef first_split) {
+    Emitter *e = s->k->e;
+    const StagePlan *p = &s->p->stage;
+    ProductOperand x = {.base = e->scratch, .image = (int64_t)(p->bytes / sizeof(float)), .block = p->block_stride};
+    if (!p->copied) {
+        x.image = p->blocks * p->block_stride;
+        x.base = stage_emit(s->k, &(Staging){p, 0, s->at.first, s->at.band, NULL}, NULL);
+        return x;
+    }
+    Loop image = loop_begin(e, emit_int(e, 0), s->at.images, 1, 0, NULL);
+    LLVMValueRef to = emit_address(e, e->scratch, emit_mul_int(e, image.iv, x.image));
+    stage_emit(s->k, &(Staging){p, 0, emit_add_int(e, s->at.first, image.iv), s->at.band, to}, first_split);
+    loop_end(e, &image, NULL);
+    return x;
+}
+
+static Finish finish_of(const Product *s, LLVMValueRef cb) {
+    Emitter *e = s->k->e;
+    const ProductChunks *c = &s->p->chunks;
+    LLVMValueRef n = emit_add_int(e, s->at.first, s->image);
+    return (Finish){.n = n,
+                    .cb = cb,
+                    .channels = s->p->c.channels_out,
+                    .sums_row = c->bands > 1 ? emit_offset(e, n, c->bands, s->at.band) : n,
+                    .banded = c->bands > 1,
+                    .sums_rows = c->N * c->bands};
+}
+
+static LLVMValueRef output_block(const Product *s, int64_t column) {
+    return emit_offset(s->k->e, s->group, s->p->tile.columns, emit_int(s->k->e, column));
+}
+
+/* The next output blocks' filters, where all are more than a core's cache holds, come from the last cache: those of the input
+ * block that is multiplied, at b, a share of them at each of the `turns` tiles that multiply it. */
+static void fetch_filters(const Product *s, const ProductTile *t, LLVMValueRef b, LLVMValueRef turn, int64_t turns) {
+    Emitter *e = s->k->e;
+    const int64_t line = CACHE_LINE / (int64_t)sizeof(float), lines = e->V * e->V / line;
+    if (pack_tiles_bytes(&s->p->c, 1) <= PRODUCT_KEPT_FILTERS) return;
+    int64_t share = divide_up(t->columns * lines, turns); /* a part of a column's lines, or those of whole columns */
+    while (share < lines ? lines % share : share % lines) share++;
+    LLVMValueRef first = LLVMBuildURem(e->b, emit_mul_int(e, turn, share), emit_int(e, t->columns * lines), "");
+    LLVMValueRef column = LLVMBuildUDiv(e->b, first, emit_int(e, lines), "");
+    LLVMValueRef within = LLVMBuildURem(e->b, first, emit_int(e, lines), "");
+    LLVMValueRef from = emit_offset(e, within, line, emit_int(e, s->p->tile.columns * t->b_column));
+    from = emit_address(e, b, emit_offset(e, column, t->b_column, from));
+    for (int64_t i = 0; i < share; i++) emit_prefetch(e, from, emit_int(e, i / lines * t->b_column + i % lines * line), 2);
+}
+
+/* The group's block of filters over the input channels of its group: whole blocks, then what is left of the last. */
+static void multiply(const Product *s, const ProductTile *t, LLVMValueRef pixel, LLVMValueRef turn, int64_t turns,
+                     LLVMValueRef *acc) {
+    Emitter *e = s->k->e;
+    const Correlation *c = &s->p->c;
+    int n = t->rows * t->columns;
+    int64_t V = c->V, channels = c->channels_in / c->groups, full = channels / V, rest = channels % V;
+    LLVMValueRef first = output_block(s, 0), in = emit_int(e, 0);
+    if (c->groups > 1) in = emit_mul_int(e, LLVMBuildUDiv(e->b, first, emit_int(e, c->group_out_blocks), ""), c->group_in_blocks);
+    LLVMValueRef a = emit_offset(e, s->image, s->x.image, emit_offset(e, in, s->x.block, emit_mul_int(e, pixel, V)));
+    a = emit_address(e, s->x.base, a);
+    LLVMValueRef b = emit_address(e, s->filters, emit_mul_int(e, first, t->b_column)), next[LOOP_MAX_CARRY];
+    for (int i = 0; i < n; i++) acc[i] = emit_vec(e, 0);
+    if (full) {
+        Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, full), 1, n, acc);
+        for (int i = 0; i < n; i++) next[i] = block.carry[i];
+        fetch_filters(s, t, emit_address(e, b, emit_mul_int(e, block.iv, V * V)), turn, turns);
+        tile_multiply(e, t, emit_address(e, a, emit_mul_int(e, block.iv, s->x.block)),
+                      emit_address(e, b, emit_mul_int(e, block.iv, V * V)), V, next);
+        loop_end(e, &block, next);
+        for (int i = 0; i < n; i++) acc[i] = block.carry[i];
+    }
+    if (rest)
+        tile_multiply(e, t, emit_address(e, a, emit_int(e, full * s->x.block)), emit_address(e, b, emit_int(e, full * V * V)),
+                      rest, acc);
+}
+
+/* `count` tiles of t.rows pixels from pixel `first` of the image's part on, the index-th of `parts` and its successors. */
+static void emit_tiles(const Product *s, ProductTile t, int64_t first, int64_t count, int64_t index, int64_t parts) {
+    Emitter *e = s->k->e;
+    const ProductPlan *p = s->p;
+    const ProductChunks *c = &p->chunks;
+    Loop tile = loop_begin(e, emit_int(e, 0), emit_int(e, count), 1, 0, NULL);
+    LLVMValueRef from = emit_offset(e, tile.iv, t.rows, emit_int(e, first));
+    LLVMValueRef step =
+        emit_offset(e, emit_offset(e, s->group, c->images, s->image), parts, emit_add_int(e, tile.iv, emit_int(e, index)));
+    int64_t steps = divide_up(p->c.out_blocks, p->tile.columns) * c->images * parts;
+    ProductChunk ahead = product_chunk(e, c, emit_add_int(e, s->chunk, emit_int(e, 1)));
+    PixelRun run = {.n = ahead.first, .images = c->images, .pixels = c->pixels};
+    run.first = emit_mul_int(e, ahead.band, c->pixels);
+    prefetch_staged(s->k, 0, &run, step, steps);
+    LLVMValueRef acc[LOOP_MAX_CARRY], one[LOOP_MAX_CARRY], pixel[LOOP_MAX_CARRY];
+    for (int r = 0; r < t.rows; r++) pixel[r] = emit_offset(e, s->at.band, c->pixels, emit_add_int(e, from, emit_int(e, r)));
+    LLVMValueRef turn = emit_offset(e, s->image, parts, emit_add_int(e, tile.iv, emit_int(e, index)));
+    multiply(s, &t, from, turn, c->images * parts, acc);
+    for (int q = 0; q < t.columns; q++) {
+        Finish f = finish_of(s, output_block(s, q));
+        for (int r = 0; r < t.rows; r++) one[r] = acc[r * t.columns + q];
+        finish_emit(s->k, &f, t.rows, one, pixel);
+    }
+    loop_end(e, &tile, NULL);
+}
+
+/* The image's pixels in tiles of two nearly equal sizes. */
+static void emit_image(const Product *s, int columns) {
+    ProductTile t = s->p->tile;
+    t.columns = columns;
+    int64_t pixels = s->p->chunks.pixels, parts = divide_up(pixels, t.rows), small = pixels / parts, larger = pixels % parts;
+    for (int q = 0; q < t.columns; q++) {
+        Finish f = finish_of(s, output_block(s, q));
+        finish_clear_sums(s->k, &f);
+    }
+    t.rows = (int)small + 1;
+    if (larger) emit_tiles(s, t, 0, larger, 0, parts);
+    t.rows = (int)small;
+    emit_tiles(s, t, larger * (small + 1), parts - larger, larger, parts);
+}
+
+static void emit_group(Product *s, LLVMValueRef group, int columns) {
+    Emitter *e = s->k->e;
+    s->group = group;
+    Loop image = loop_begin(e, emit_int(e, 0), s->at.images, 1, 0, NULL);
+    s->image = image.iv;
+    emit_image(s, columns);
+    loop_end(e, &image, NULL);
+}
+
+/* The piece's output blocks, the last of which may be fewer than a tile has columns. */
+static void emit_groups(Product *s, const ProductPiece *piece) {
+    Emitter *e = s->k->e;
+    const int columns = s->p->tile.columns, rest = (int)(s->p->c.out_blocks % columns);
+    LLVMValueRef whole = emit_int(e, s->p->c.out_blocks / columns), end = piece->end_group;
+    Loop group = loop_begin(e, piece->first_group, rest ? emit_min_int(e, end, whole) : end, 1, 0, NULL);
+    emit_group(s, group.iv, columns);
+    loop_end(e, &group, NULL);
+    if (!rest) return;
+    Guard last = guard_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, end, whole, ""));
+    emit_group(s, whole, rest);
+    guard_end(e, &last);
+}
+
+static void emit_product(ConvKernel *k, const ProductPlan *p) {
+    Emitter *e = k->e;
+    Product s = {.k = k, .p = p};
+    s.filters = k->filters_buffer != NO_BUFFER ? emit_buffer(e, k->filters_buffer) : k->arg_base[1];
+    ProductPiece piece = product_piece(e, p);
+    LLVMValueRef first_split = p->splits > 1 ? LLVMBuildICmp(e->b, LLVMIntEQ, piece.split, emit_int(e, 0), "") : NULL;
+    Loop chunk = loop_begin(e, piece.lo, piece.hi, 1, 0, NULL);
+    s.chunk = chunk.iv;
+    s.at = product_chunk(e, &p->chunks, chunk.iv);
+    s.x = stage_chunk(&s, first_split);
+    emit_groups(&s, &piece);
+    loop_end(e, &chunk, NULL);
+}
+
+void product_lower(Lowering *l, Val v, const void *plan) {
+    const ProductPlan *p = plan;
+    ConvKernel kernel_of = conv_kernel(l, v, p->sums_bytes > 0), *k = &kernel_of;
+    Kernel *kernel;
+    if (p->packed_bytes) {
+        conv_kernel_filters(k, p->sums_bytes, p->packed_bytes);
+        lower_pack_tiles(k, &p->c, 1, k->places[k->filters_buffer]);
+        lowering_resume(l);
+    }
+    if (kernel_begin(l, conv_kind(k), conv_name(k, &p->s, "_product"), conv_key(k, "product"), k->nplaces, &kernel)) {
+        conv_kernel_bind(k);
+        emit_product(k, p);
+        kernel_end(l, (uint64_t)p->chunks.images * p->stage.bytes);
+    }
+    kernel_call(l, kernel, v, k->places, k->nplaces, product_pieces(p), (KernelCost){conv_flops(&p->s), conv_bytes(k)});
+    if (p->chunks.bands > 1) finish_combine_sums(k, p->c.N, p->c.channels_out, p->chunks.bands);
+}
