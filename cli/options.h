@@ -31,6 +31,9 @@ enum {
     CMD_VERIFY = 1 << 18,
     CMD_BISECT = 1 << 19,
     CMD_TEST = 1 << 20,
+    CMD_ABLATE = 1 << 21,
+    CMD_WHY = 1 << 22,
+    CMD_REDUCE = 1 << 23,
 };
 
 /* Texts given to an option that may stand several times. */
@@ -75,7 +78,9 @@ typedef struct Options {
     bool json, check, write;
     /* verify */
     bool each, compiled, zoo;
-    bool bless; /* test */
+    bool bless;                       /* test */
+    bool without, alone, pairs, html; /* ablate */
+    const char *rewrites;
     int64_t fuzz;
     const char *inputs;
     /* build, and an executable */

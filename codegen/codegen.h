@@ -79,6 +79,9 @@ const CodegenStats *jit_stats(const Jit *jit);
 enum { NO_CHOICE = UINT32_MAX };
 const ChoiceTable *jit_choices(const Jit *jit);
 const uint32_t *jit_call_choices(const Jit *jit, const RtEntry *entry);
+/* For each call of train_step or eval_step the value of its graph that it computes, or is part of computing; NO_VAL: it copies an
+ * output. Backward data that shares a kernel with its weights counts. */
+const Val *jit_call_values(const Jit *jit, const RtEntry *entry);
 void jit_free(Jit *jit);
 
 /* The same Program as an object file at `path` (NULL: only the dumps), exported as `const RtProgram symbol`. With
@@ -91,6 +94,23 @@ bool codegen_object(const CodegenInput *input, const CodegenOptions *options, co
  * RtProgram.arena_bytes of the Program that would be compiled from the graph (by default choices, if none are given). 0 with a
  * diagnostic. */
 uint64_t codegen_step_bytes(const Graph *train, const CodegenOptions *options, Diag *diag);
+
+/* One thing that stands in the arena while a step runs. */
+typedef struct StepBuffer {
+    Val value;              /* whose: a further result has its own id */
+    bool workspace;         /* what its kernels need while they run, rather than what they make */
+    bool map;               /* a feature map, or its gradient */
+    uint64_t offset, bytes; /* multiples of RT_ALIGN */
+    Val first, last;        /* the values between which it lives, both included; the graph's count: to the end */
+} StepBuffer;
+typedef struct StepMemory {
+    StepBuffer *buffer; /* in the order of the values */
+    uint32_t count;
+    uint64_t arena_bytes;
+} StepMemory;
+/* What stands in RT_ARENA in the Program that would be compiled from a graph of training or inference, into `arena`. Buffers of
+ * no byte are left out. False with a diagnostic. */
+bool codegen_step_memory(const Graph *g, const CodegenOptions *options, Arena *arena, StepMemory *memory, Diag *diag);
 
 /* Constant data as an object file at `path`, exported as `symbol`: the bytes of `image`, in which addresses of other objects'
  * symbols, in ascending order of offset, replace what stands there. False with a diagnostic. */

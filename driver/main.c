@@ -29,6 +29,13 @@ static const Command commands[] = {
      "The evaluator says what is right, as in netc verify, or the shell command SCRIPT, which gets the graphs as $NETC_IR and "
      "the options\n"
      "that make them as $NETC_REWRITES. Exit status: 0 found, 1 nothing is wrong.\n"},
+    {"ablate", CMD_ABLATE, command_ablate, "netc ablate MODEL [--without|--alone|--pairs|--rewrites=PASS] [options]",
+     "show what each pass, or each rewrite of one, is worth",
+     "The model is compiled with each left out, and the steps of all are timed in turn. Counts are of the base, in the first "
+     "row, and\n"
+     "what others have more; of the change of the time, the median over the rounds and an interval. The column 'evaluator' is "
+     "how far\n"
+     "what the passes leave is off, as a fraction of what rounding explains (netc verify).\n"},
     {"test", CMD_TEST, command_test, "netc test DIR|FILE... [--bless]", "run files that say what netc is to make of them",
      "A test is a file whose head has such lines, of which only the first or the last is needed:\n"
      "  # run: netc ir %s --passes=cse     a command of the shell, in the file's folder; %s is its name\n"

@@ -113,6 +113,8 @@ const Pass *pass_at(uint32_t index);
 typedef struct PassRun {
     const char *name; /* "cse#2"; "cse" where it runs once */
     const char *file; /* the shared object that the pass came from; NULL: netc's own */
+    const char *pass; /* "cse" */
+    bool required;    /* it cannot be left out */
     double seconds;
     uint32_t before, after; /* values of the graph */
     int64_t rewrites;
@@ -195,4 +197,7 @@ typedef struct Plan {
  * ranges. */
 Plan plan_memory(const Graph *g, const PlanTarget *target);
 void plan_free(Plan *plan);
+/* last[v]: the last position that reads value id v, v itself if none does, the graph's count if it is an output; RESULT values
+ * are read at their own users' positions only. malloc'd. */
+Val *plan_last_uses(const Graph *g);
 #endif

@@ -27,8 +27,7 @@ static void *allocate(size_t count, size_t size) {
 
 static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
 
-/* last[v]: the last position that reads value id v, RESULT values being read at their own users' positions only. */
-static Val *last_uses(const Graph *g) {
+Val *plan_last_uses(const Graph *g) {
     Val *last = allocate(g->count, sizeof *last);
     for (Val v = 0; v < g->count; v++) last[v] = v;
     for (Val v = 0; v < g->count; v++)
@@ -43,7 +42,7 @@ static void add_buffer(Buffer *buffer, uint32_t *n, uint64_t bytes, uint64_t *pl
 }
 
 static uint32_t list_buffers(const Graph *g, const PlanTarget *t, const Plan *plan, Buffer *buffer) {
-    Val *last = last_uses(g);
+    Val *last = plan_last_uses(g);
     uint32_t n = 0;
     for (Val v = 0; v < g->count; v++) {
         uint32_t result = 0;

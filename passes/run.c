@@ -155,6 +155,8 @@ static Graph *run_pass(Run *run, const Pipeline *p, uint32_t i, Graph *g) {
     PassRun *this = &run->runs[run->nruns++];
     *this = (PassRun){.name = name,
                       .file = plugins_path(&p->plugins, pass),
+                      .pass = arena_strdup(run->context.arena, pass->name),
+                      .required = pass->required,
                       .seconds = seconds,
                       .before = g->count,
                       .after = next->count,

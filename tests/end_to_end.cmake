@@ -21,6 +21,10 @@ set_tests_properties(e2e_verify PROPERTIES LABELS e2e TIMEOUT 600)
 add_test(NAME e2e_bisect COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/wrong_rewrites.py $<TARGET_FILE:netc> $<TARGET_FILE:plugin_wrong>
          $<TARGET_FILE:plugin_wrong_autodiff>)
 set_tests_properties(e2e_bisect PROPERTIES LABELS e2e TIMEOUT 600)
+foreach(name ablate)
+  add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc> $<TARGET_FILE:plugin_wrong>)
+  set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600)
+endforeach()
 add_test(NAME plugin_version COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/plugin_version.py ${CMAKE_COMMAND} ${CMAKE_BINARY_DIR})
 # A convolution method is a folder and one line.
 add_test(NAME nothing_method COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/nothing_method.py ${CMAKE_COMMAND} ${CMAKE_BINARY_DIR})

@@ -202,16 +202,24 @@ bool codegen_object(const CodegenInput *input, const CodegenOptions *options, co
     return finish(&target, &p, path);
 }
 
-uint64_t codegen_step_bytes(const Graph *train, const CodegenOptions *options, Diag *diag) {
+bool codegen_step_memory(const Graph *g, const CodegenOptions *options, Arena *arena, StepMemory *memory, Diag *diag) {
     Target target;
     ProgramBuilder p;
-    if (!open_builder(&target, &p, "plan", options, diag)) return 0;
-    program_add_tensors(&p, train);
+    if (!open_builder(&target, &p, "plan", options, diag)) return false;
+    program_add_tensors(&p, g);
     program_place_tensors(&p);
-    uint64_t bytes = lower_arena_bytes(&p, train);
+    bool placed = lower_memory(&p, g, arena, memory);
     program_close(&p);
     target_close(&target);
-    return bytes;
+    return placed;
+}
+
+uint64_t codegen_step_bytes(const Graph *train, const CodegenOptions *options, Diag *diag) {
+    Arena *arena = arena_new();
+    StepMemory memory;
+    bool placed = codegen_step_memory(train, options, arena, &memory, diag);
+    arena_free(arena);
+    return placed ? memory.arena_bytes : 0;
 }
 
 bool codegen_data(const CodegenOptions *options, const char *symbol, const void *image, size_t size, const DataPointer *pointer,

@@ -18,6 +18,7 @@ struct Jit {
     void *constant; /* RT_CONSTANT, aligned */
     ChoiceTable *choices;
     uint32_t *train_choice, *eval_choice; /* by call */
+    Val *train_value, *eval_value;        /* likewise */
 };
 
 double jit_clock(void) {
@@ -135,6 +136,12 @@ static uint32_t *call_choices(ProgramBuilder *p, const CallList *list) {
     return choice;
 }
 
+static Val *call_values(ProgramBuilder *p, const CallList *list) {
+    Val *value = ARENA_ARRAY(p->arena, Val, list->count);
+    for (uint32_t i = 0; i < list->count; i++) value[i] = list->call[i].value;
+    return value;
+}
+
 static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape, void *const *address) {
     uint64_t constant_bytes = (uint64_t)p->nconstants * RT_ALIGN;
     jit->constant = aligned_alloc(RT_ALIGN, constant_bytes ? constant_bytes : RT_ALIGN);
@@ -149,6 +156,8 @@ static bool fill_program(Jit *jit, ProgramBuilder *p, const RtProgram *shape, vo
     program->eval_step = finish_entry(p, &p->eval_step, address);
     jit->train_choice = call_choices(p, &p->train_step);
     jit->eval_choice = call_choices(p, &p->eval_step);
+    jit->train_value = call_values(p, &p->train_step);
+    jit->eval_value = call_values(p, &p->eval_step);
     jit->choices = p->choices;
     p->choices = NULL;
     return true;
@@ -194,6 +203,10 @@ const CodegenStats *jit_stats(const Jit *jit) { return &jit->stats; }
 const ChoiceTable *jit_choices(const Jit *jit) { return jit->choices; }
 const uint32_t *jit_call_choices(const Jit *jit, const RtEntry *entry) {
     return entry == &jit->program.eval_step ? jit->eval_choice : jit->train_choice;
+}
+
+const Val *jit_call_values(const Jit *jit, const RtEntry *entry) {
+    return entry == &jit->program.eval_step ? jit->eval_value : jit->train_value;
 }
 
 void jit_free(Jit *jit) {

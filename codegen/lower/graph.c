@@ -52,6 +52,7 @@ static void lower_value(Lowering *l, Val v) {
     const Value *value = &l->g->value[v];
     if (value->op == OP_RESULT || !anybody_reads(l, v)) return;
     enter_convolution(l, v);
+    l->p->value = v;
     if (!op_is_leaf(value->op) && value->type.rank && value->type.dtype != DT_F32 && value->type.dtype != DT_F64)
         lowering_error(l, v, "only f32 is compiled so far; '%s' is another type", op_text(value->op));
     else if (emitters[value->op])
@@ -74,13 +75,15 @@ static void copy_outputs(Lowering *l, const Place *target) {
     }
 }
 
-uint64_t lower_arena_bytes(ProgramBuilder *p, const Graph *g) {
-    Lowering l = {.p = p, .g = g};
-    Arena *arena = arena_new();
-    choose(&l, arena);
+bool lower_memory(ProgramBuilder *p, const Graph *g, Arena *arena, StepMemory *memory) {
+    CallList once = {0};
+    Lowering l = {.p = p, .g = g, .prepare = g->mode == MODE_INFER ? &once : NULL};
+    Arena *chosen = arena_new();
+    choose(&l, chosen);
     bool placed = !p->failed && places_find(&l, ARENA_ARRAY(p->arena, Place, g->noutputs));
-    arena_free(arena);
-    return placed ? p->arena_bytes : 0;
+    if (placed) places_list(&l, arena, memory);
+    arena_free(chosen);
+    return placed;
 }
 
 static void lower_values(Lowering *l, const Place *target) {
@@ -91,6 +94,7 @@ static void lower_values(Lowering *l, const Place *target) {
         l->entry = dynamic;
     }
     l->p->choice = NO_CHOICE;
+    l->p->value = NO_VAL;
     if (!l->p->failed) copy_outputs(l, target);
 }
 

@@ -8,6 +8,6 @@
  * output i at output_place[i] of RT_FOLDED. */
 void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList *prepare, Place *output_place);
 
-/* The size of RT_ARENA that lower_graph would ask for, in a program that has the graph's tensors; 0 after a diagnostic. */
-uint64_t lower_arena_bytes(ProgramBuilder *p, const Graph *g);
+/* What lower_graph would put into RT_ARENA, in a program that has the graph's tensors. False after a diagnostic. */
+bool lower_memory(ProgramBuilder *p, const Graph *g, Arena *arena, StepMemory *memory);
 #endif

@@ -10,6 +10,7 @@
 #include "codegen/conv/shared/sites.h"
 #include "codegen/ops/ops.h"
 #include "passes/passes.h"
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- analysis ---- */
@@ -184,4 +185,30 @@ bool places_find(Lowering *l, Place *target) {
     place_in_arena(l);
     find_elements(l);
     return !l->p->failed;
+}
+
+/* ---- what is where ---- */
+
+static void list_place(StepMemory *m, Place place, StepBuffer buffer) {
+    if (place.space != RT_ARENA || !place.bytes) return;
+    buffer.offset = place.offset;
+    buffer.bytes = align_bytes(place.bytes);
+    m->buffer[m->count++] = buffer;
+}
+
+void places_list(const Lowering *l, Arena *arena, StepMemory *memory) {
+    const Graph *g = l->g;
+    Val *last = plan_last_uses(g);
+    *memory = (StepMemory){.buffer = ARENA_ARRAY(arena, StepBuffer, 2 * (size_t)g->count), .arena_bytes = l->p->arena_bytes};
+    for (Val v = 0; v < g->count; v++) {
+        LayoutKind kind = layout_of(g, v);
+        bool filters = kind == LAYOUT_FILTERS; /* not planned: they have their place all the time */
+        Val first = value_source(g, v, NULL);
+        list_place(
+            memory, l->place[v],
+            (StepBuffer){
+                .value = v, .map = kind == LAYOUT_FEATURE, .first = filters ? 0 : first, .last = filters ? g->count : last[v]});
+        list_place(memory, l->workspace[v], (StepBuffer){.value = v, .workspace = true, .first = v, .last = v});
+    }
+    free(last);
 }

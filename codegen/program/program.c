@@ -14,6 +14,7 @@ void target_set_precision(Target *target, const CodegenOptions *options) {
 bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions *options, const char *name, Diag *diag) {
     *p = (ProgramBuilder){.arena = arena_new(), .target = target, .options = options, .diag = diag};
     p->choice = NO_CHOICE;
+    p->value = NO_VAL;
     p->emitter = emitter_open(target, name);
     if (p->emitter) {
         p->emitter->openblas = options->openblas;
@@ -244,5 +245,5 @@ void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call
         refs[i].offset = call.refs[i].offset;
     }
     call.refs = refs;
-    list->call[list->count++] = (Call){kernel, call, p->choice};
+    list->call[list->count++] = (Call){kernel, call, p->choice, p->value};
 }

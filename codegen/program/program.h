@@ -43,6 +43,7 @@ typedef struct Call {
     Kernel *kernel;
     RtCall call;
     uint32_t choice; /* of the convolution that it is part of, an index into the choices; NO_CHOICE */
+    Val value;       /* of the graph that it computes; NO_VAL */
 } Call;
 
 typedef struct CallList {
@@ -75,6 +76,7 @@ typedef struct ProgramBuilder {
     uint64_t scratch_bytes, arena_bytes, folded_bytes;
     ChoiceTable *choices; /* of every convolution lowered so far */
     uint32_t choice;      /* of the convolution being lowered, or NO_CHOICE */
+    Val value;            /* being lowered, or NO_VAL */
     TensorList params, state;
     uint64_t decayed_bytes; /* of params: the tensors with weight decay come first */
     float *constant;

@@ -1,6 +1,7 @@
 """Passes from the installed package, in an empty directory with the C compiler: the three examples of docs/examples/passes build by pkg-config and by CMake;
 the right one verifies, also in other orders; the wrong one is found, and its file named; the one that pays is right. And the tests that the
 manual shows run by `netc test`."""
+import json
 import os
 import shutil
 import subprocess
@@ -54,6 +55,11 @@ def use(at, netc, examples, objects):
     net = os.path.join(examples, "pooled.net")
     out = run([netc, "verify", net, f"--load-pass={pool}", "--each", "--fuzz=20"], at)
     check("ok    the pass pool_first" in out, out)
+    found = json.loads(run([netc, "ablate", net, f"--load-pass={pool}", "--mode=train", "--repeats=3", "--json"], at))
+    of = {v["name"]: v for v in found["variants"]}
+    with_it, without = of["all passes"], of["pool_first"]
+    check(without["flops"] > 1.1 * with_it["flops"] and without["bytes"] > 1.1 * with_it["bytes"], f"pool_first pays: {with_it}, without it {without}")
+    check(without["change"]["median"] > 0 and with_it["agrees"] and without["agrees"], f"and shows it: {without}")
 
 
 def use_tests(at, netc, examples, double):

@@ -1,0 +1,2 @@
+# run: netc ablate --help
+# run: netc help ablate >/dev/null
