@@ -46,6 +46,8 @@ static LLVMMemoryBufferRef emit(Failure *f, LLVMModuleRef module, LLVMTargetMach
     if (LLVMTargetMachineEmitToMemoryBuffer(machine, module, LLVMObjectFile, &message, &object)) {
         explain(f, "LLVM cannot make machine code", message);
         object = NULL;
+    } else {
+        target_buffer(object);
     }
     LLVMDisposeMessage(message);
     return object;
@@ -95,7 +97,7 @@ static bool dump_asm(ProgramBuilder *p, const char *path) {
     char *message = NULL;
     bool failed = LLVMTargetMachineEmitToMemoryBuffer(p->target->machine, copy, LLVMAssemblyFile, &message, &text);
     bool written = failed ? fail(p, message ? message : "LLVM cannot make assembly")
-                          : object_write(p, path, LLVMGetBufferStart(text), LLVMGetBufferSize(text));
+                          : object_write(p, path, LLVMGetBufferStart(target_buffer(text)), LLVMGetBufferSize(text));
     if (!failed) LLVMDisposeMemoryBuffer(text);
     LLVMDisposeMessage(message);
     LLVMDisposeModule(copy);

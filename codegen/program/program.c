@@ -187,7 +187,7 @@ static char *decides(ProgramBuilder *p, const char *key) {
 static bool find_cached(ProgramBuilder *p, Kernel *k) {
     CachedKernel cached;
     if (!p->caches || !kernel_cache_read(p->options->cache, k->cache_name, &cached)) return false;
-    k->object = LLVMCreateMemoryBufferWithMemoryRangeCopy(cached.object, cached.size, k->name);
+    k->object = target_buffer(LLVMCreateMemoryBufferWithMemoryRangeCopy(cached.object, cached.size, k->name));
     free(cached.object);
     k->gemm = (GemmUse)cached.gemm;
     p->ncached++;

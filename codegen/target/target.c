@@ -111,7 +111,7 @@ static bool probe(Target *target, const Architecture *architecture, char *why, s
     if (failed) {
         snprintf(why, why_size, "LLVM cannot make code for CPU '%s': %s", target->cpu, message ? message : "no reason given");
     } else {
-        const char *code = LLVMGetBufferStart(text); /* ends with a 0 byte */
+        const char *code = LLVMGetBufferStart(target_buffer(text)); /* ends with a 0 byte */
         target->fma = has_fma(architecture, code);
         target->vectors = architecture_vectors(architecture, code, target->fma);
         target->lanes = target->vectors->lanes;
@@ -124,6 +124,11 @@ static bool probe(Target *target, const Architecture *architecture, char *why, s
     LLVMDisposeModule(module);
     LLVMContextDispose(context);
     return !failed;
+}
+
+LLVMMemoryBufferRef target_buffer(LLVMMemoryBufferRef buffer) {
+    if (!buffer) out_of_memory("LLVM needs more");
+    return buffer;
 }
 
 static char *copy_text(const char *text) {
@@ -152,12 +157,25 @@ static void no_memory(void) {
     out_of_memory("LLVM needs more");
 }
 
-/* LLVM, which is built without exceptions, would end in std::terminate; std::set_new_handler is C++, hence by its linker name. */
+static void no_memory_for(void *context, const char *reason, bool trace) {
+    (void)context, (void)reason, (void)trace;
+    no_memory();
+}
+
+static void *find_symbol(const char *name) { return dlsym(RTLD_DEFAULT, name); }
+
+/* Where C++'s new fails LLVM, which is built without exceptions, would end in std::terminate; where its own allocator does, in
+ * abort, with words that are lost if stderr is caught just then. What tells them otherwise is C++, hence by linker names:
+ * std::set_new_handler and llvm::install_bad_alloc_error_handler. */
 static void say_no_memory(void) {
     typedef void (*Handler)(void);
+    typedef void (*HandlerFor)(void *, const char *, bool);
     Handler (*set_new_handler)(Handler);
-    *(void **)(void *)&set_new_handler = dlsym(RTLD_DEFAULT, "_ZSt15set_new_handlerPFvvE");
+    void (*install_handler)(HandlerFor, void *);
+    *(void **)(void *)&set_new_handler = find_symbol("_ZSt15set_new_handlerPFvvE");
+    *(void **)(void *)&install_handler = find_symbol("_ZN4llvm31install_bad_alloc_error_handlerEPFvPvPKcbES0_");
     if (set_new_handler) set_new_handler(no_memory);
+    if (install_handler) install_handler(no_memory_for, NULL);
 }
 
 static void initialise(void) {

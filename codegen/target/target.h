@@ -26,6 +26,8 @@ void target_close(Target *target);
 char *target_features(const Target *target);
 /* Another machine of the same kind, for another thread. NULL if LLVM refuses. */
 LLVMTargetMachineRef target_machine(const Target *target);
+/* A buffer that LLVM was asked for, and made without a word about memory: NULL ends the process (out_of_memory). */
+LLVMMemoryBufferRef target_buffer(LLVMMemoryBufferRef buffer);
 
 /* ---- layout: logical types in memory ----
  * [N,C,H,W] f32   [N][ceil(C/V)][H][W][V] of map_bytes channels padded with zeros, always kept zero by whoever stores
