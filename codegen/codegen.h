@@ -107,6 +107,7 @@ typedef struct StepMemory {
     StepBuffer *buffer; /* in the order of the values */
     uint32_t count;
     uint64_t arena_bytes;
+    uint64_t total_bytes; /* of the plan: what they would need if none took another's place */
 } StepMemory;
 /* What stands in RT_ARENA in the Program that would be compiled from a graph of training or inference, into `arena`. Buffers of
  * no byte are left out. False with a diagnostic. */

@@ -28,6 +28,7 @@ int command_passes(const Options *options);
 int command_verify(const Options *options);
 int command_bisect(const Options *options);
 int command_ablate(const Options *options);
+int command_why(const Options *options);
 int command_test(const Options *options);
 int command_help(const Options *options);
 #endif

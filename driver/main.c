@@ -36,6 +36,11 @@ static const Command commands[] = {
      "what others have more; of the change of the time, the median over the rounds and an interval. The column 'evaluator' is "
      "how far\n"
      "what the passes leave is off, as a fraction of what rounding explains (netc verify).\n"},
+    {"why", CMD_WHY, command_why, "netc why MODEL [VALUE [READER]] [--mode=train|infer] [options]",
+     "say why each feature map is stored: who makes and reads it, and what keeps it from being fused away",
+     "VALUE and READER are names (basic3.conv_bn1, of a value or a block), ids of the final graph (%12), or places "
+     "(resnet.net:12).\n"
+     "With both, every question about the pair is answered.\n"},
     {"test", CMD_TEST, command_test, "netc test DIR|FILE... [--bless]", "run files that say what netc is to make of them",
      "A test is a file whose head has such lines, of which only the first or the last is needed:\n"
      "  # run: netc ir %s --passes=cse     a command of the shell, in the file's folder; %s is its name\n"

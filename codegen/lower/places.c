@@ -157,6 +157,7 @@ static void place_in_arena(Lowering *l) {
         l->place[v] = (Place){RT_ARENA, filters + plan.offset[v], false, places_bytes(l, v)};
     }
     if (filters + plan.bytes > l->p->arena_bytes) l->p->arena_bytes = filters + plan.bytes;
+    l->planned = filters + plan.total;
     plan_free(&plan);
 }
 
@@ -199,7 +200,9 @@ static void list_place(StepMemory *m, Place place, StepBuffer buffer) {
 void places_list(const Lowering *l, Arena *arena, StepMemory *memory) {
     const Graph *g = l->g;
     Val *last = plan_last_uses(g);
-    *memory = (StepMemory){.buffer = ARENA_ARRAY(arena, StepBuffer, 2 * (size_t)g->count), .arena_bytes = l->p->arena_bytes};
+    *memory = (StepMemory){.buffer = ARENA_ARRAY(arena, StepBuffer, 2 * (size_t)g->count),
+                           .arena_bytes = l->p->arena_bytes,
+                           .total_bytes = l->planned};
     for (Val v = 0; v < g->count; v++) {
         LayoutKind kind = layout_of(g, v);
         bool filters = kind == LAYOUT_FILTERS; /* not planned: they have their place all the time */

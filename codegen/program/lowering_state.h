@@ -15,6 +15,7 @@ struct Lowering {
     bool *fixed;           /* by value id: depends on parameters and states alone */
     const ConvSite **site; /* by value id; NULL: not a convolution */
     bool whole;            /* codegen_run_graph */
+    uint64_t planned;      /* bytes of all that stands in the arena, side by side */
 };
 
 static const Place nowhere = {RT_SPACE_COUNT, 0, false, 0};

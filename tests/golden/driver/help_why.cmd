@@ -1,0 +1,2 @@
+# run: netc why --help
+# run: netc help why >/dev/null
