@@ -35,7 +35,7 @@ enum {
     READS_MODEL = COMPILES | CMD_IR | CMD_PASSES,
     RUNS_PASSES = READS_MODEL | CMD_VERIFY | CMD_BISECT | CMD_ABLATE | CMD_WHY,
     RUNS = RUN_TRAIN | RUN_INIT | RUN_EVAL | RUN_PREDICT,
-    EVERY = RUNS_PASSES | CMD_TEST | CMD_FMT | CMD_DATA | CMD_HELP | CMD_CACHE | RUNS | RUN_DATA | RUN_HELP,
+    EVERY = RUNS_PASSES | CMD_TEST | CMD_LINT | CMD_FMT | CMD_DATA | CMD_HELP | CMD_CACHE | RUNS | RUN_DATA | RUN_HELP,
     TRAIN = CMD_TRAIN | RUN_TRAIN,
     INIT = CMD_INIT | RUN_INIT,
     EVAL = CMD_EVAL | RUN_EVAL,
@@ -44,11 +44,12 @@ enum {
 
 #define AT(member) offsetof(Options, member)
 static const OptionRow table[] = {
-    {"set", 0, KIND_LIST, "KEY=VALUE", AT(sets), RUNS_PASSES, "set a net's parameter or a train key; VALUE is a .net expression"},
-    {"net", 0, KIND_TEXT, "NAME", AT(net), RUNS_PASSES, "which net of the file (default: its last)"},
-    {"batch", 0, KIND_COUNT, "N", AT(batch), RUNS_PASSES, "images per step (default: the recipe's)"},
+    {"set", 0, KIND_LIST, "KEY=VALUE", AT(sets), RUNS_PASSES | CMD_LINT,
+     "set a net's parameter or a train key; VALUE is a .net expression"},
+    {"net", 0, KIND_TEXT, "NAME", AT(net), RUNS_PASSES | CMD_LINT, "which net of the file (default: its last)"},
+    {"batch", 0, KIND_COUNT, "N", AT(batch), RUNS_PASSES | CMD_LINT, "images per step (default: the recipe's)"},
 
-    {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | EVAL | PREDICT,
+    {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | EVAL | PREDICT | CMD_LINT,
      "cifar10, cifar100, synthetic, or a directory of the binary files (default: the recipe's)"},
     {"out", 0, KIND_TEXT, "DIR", AT(out), TRAIN,
      "directory of metrics and checkpoints (default: runs/MODEL-SEED, or with the next free -2, -3, ...)"},
@@ -60,7 +61,8 @@ static const OptionRow table[] = {
     {"checkpoint-every", 0, KIND_COUNT, "N", AT(checkpoint_every), TRAIN, "steps between checkpoints (default: each epoch)"},
     {"eval-every", 0, KIND_COUNT, "N", AT(eval_every), TRAIN,
      "evaluate on the test set after every N-th epoch and the last; 0: never (default: 1)"},
-    {"seed", 0, KIND_COUNT, "S", AT(seed), TRAIN | INIT | CMD_BENCH, "seed of weights, order and augmentation (default: 0)"},
+    {"seed", 0, KIND_COUNT, "S", AT(seed), TRAIN | INIT | CMD_BENCH | CMD_LINT,
+     "seed of weights, order and augmentation (default: 0)"},
     {"seed", 0, KIND_COUNT, "S", AT(seed), CMD_VERIFY | CMD_BISECT | CMD_ABLATE,
      "seed of inputs, weights and lists of passes (default: 0)"},
     {"quiet", 'q', KIND_FLAG, NULL, AT(quiet), TRAIN, "no progress line"},
@@ -92,6 +94,7 @@ static const OptionRow table[] = {
     {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_PASSES, "only the passes of this mode (default: both)"},
     {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_VERIFY | CMD_BISECT, "only the graph of this mode (default: both)"},
     {"each", 0, KIND_FLAG, NULL, AT(each), CMD_VERIFY, "hold every pass to its input, not only all of them to the source"},
+    {"each", 0, KIND_FLAG, NULL, AT(each), CMD_LINT, "print what was measured of every layer too"},
     {"fuzz", 0, KIND_COUNT, "N", AT(fuzz), CMD_VERIFY,
      "hold N random legal orders and subsets of the passes to the source too (--zoo: N in all)"},
     {"compiled", 0, KIND_FLAG, NULL, AT(compiled), CMD_VERIFY,
@@ -110,7 +113,7 @@ static const OptionRow table[] = {
     {"write", 'w', KIND_FLAG, NULL, AT(write), CMD_FMT, "rewrite the files in place"},
     {"to", 0, KIND_TEXT, "DIR", AT(to), CMD_DATA, "directory to write to"},
     {"count", 0, KIND_COUNT, "N", AT(count), CMD_DATA, "export: how many pictures (default: 10)"},
-    {"json", 0, KIND_FLAG, NULL, AT(json), EVAL | PREDICT | CMD_BENCH | CMD_VERIFY | CMD_ABLATE | CMD_WHY,
+    {"json", 0, KIND_FLAG, NULL, AT(json), EVAL | PREDICT | CMD_BENCH | CMD_VERIFY | CMD_ABLATE | CMD_WHY | CMD_LINT,
      "print one line of JSON"},
 
     {"emit", 0, KIND_CHOICE, "exe|obj|asm|llvm|ir", AT(emit), CMD_BUILD, "what to make (default: exe)"},
@@ -134,7 +137,7 @@ static const OptionRow table[] = {
     {"data", 0, KIND_TEXT, "DATA", AT(data), CMD_BUILD,
      "of --infer: data set of the statistics and class names in the header (default: the recipe's)"},
 
-    {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | CMD_ABLATE | RUNS,
+    {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | CMD_ABLATE | RUNS | CMD_LINT,
      "threads (default: one per CPU); the results do not depend on it"},
     {"memory-limit", 0, KIND_SIZE, "SIZE", AT(memory_limit),
      CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES | CMD_ABLATE | CMD_WHY,

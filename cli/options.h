@@ -34,6 +34,7 @@ enum {
     CMD_ABLATE = 1 << 21,
     CMD_WHY = 1 << 22,
     CMD_REDUCE = 1 << 23,
+    CMD_LINT = 1 << 24,
 };
 
 /* Texts given to an option that may stand several times. */

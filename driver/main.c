@@ -41,6 +41,10 @@ static const Command commands[] = {
      "VALUE and READER are names (basic3.conv_bn1, of a value or a block), ids of the final graph (%12), or places "
      "(resnet.net:12).\n"
      "With both, every question about the pair is answered.\n"},
+    {"lint", CMD_LINT, command_lint, "netc lint MODEL [--data=DATA] [--each] [options]",
+     "say what will keep a net from training, before it is trained",
+     "One step on the first batch of a training, with initial weights: no weight is trained. Exit status 0: nothing was found;\n"
+     "1: something was. docs/lint.md says how each thing is decided.\n"},
     {"test", CMD_TEST, command_test, "netc test DIR|FILE... [--bless]", "run files that say what netc is to make of them",
      "A test is a file whose head has such lines, of which only the first or the last is needed:\n"
      "  # run: netc ir %s --passes=cse     a command of the shell, in the file's folder; %s is its name\n"

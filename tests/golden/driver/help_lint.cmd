@@ -1,0 +1,2 @@
+# run: netc lint --help
+# run: netc help lint >/dev/null
