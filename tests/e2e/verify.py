@@ -58,6 +58,12 @@ def main(at):
     check("is not the loss's" in err and "the pass 'autodiff'" in err, f"a gradient: {err}")
     check("of 'small.net'" not in err and autodiff in err, f"of the object: {err}")
 
+    # A net that is chaotic: the loss is noise within 1e-6, which differences of it must keep above, and a gradient that is wrong still shows.
+    out, _ = at.run("verify", "se_resnet164_shortcut", "--mode=train")
+    check("ok    gradients against differences of the loss" in out and "WRONG" not in out, out)
+    _, err = at.run("verify", "se_resnet164_shortcut", "--mode=train", f"--load-pass={autodiff}", "--passes=default,autodiff{thousandths=1000}", status=1)
+    check("gradient dense.bias is not the loss's" in err, err)
+
     # in another order only, with a list that shows it
     here = ["--mode=train", f"--load-pass={wrong}", "--passes=train:default+wrong_early"]
     at.run("verify", net, *here, "--each")

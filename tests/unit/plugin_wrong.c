@@ -98,7 +98,7 @@ static Graph *wrong_user(const Graph *in, PassContext *context) {
     return out;
 }
 
-/* Gradients as they are, but for one, which is a thousandth too long. */
+/* Gradients as they are, but for one, which is some thousandths too long. */
 static Graph *wrong_gradient(const Graph *in, PassContext *context) {
     Graph *out = pass_autodiff(in, context);
     for (uint32_t i = out->noutputs; i-- > 0;) {
@@ -106,7 +106,9 @@ static Graph *wrong_gradient(const Graph *in, PassContext *context) {
         Type t = out->value[o->value].type;
         if (o->kind != OUT_GRAD || t.rank != 1) continue;
         ExprBuilder b = expr_builder(out->arena);
-        const Expr *longer = expr_finish(&b, expr_binary(&b, X_MUL, expr_arg(&b, 0), expr_const(&b, 1.001)));
+        const Expr *longer =
+            expr_finish(&b, expr_binary(&b, X_MUL, expr_arg(&b, 0),
+                                        expr_const(&b, 1 + 1e-3 * (double)pass_parameter(context, "thousandths"))));
         Val map = graph_map(out, t, &o->value, 1, longer, (Span){0}, NULL);
         out->output[i].value = map;
         break;
@@ -134,7 +136,7 @@ static const Pass passes[] = {ROW(wrong_sign),
                               ROW(right),
                               {"autodiff", wrong_gradient, .required = true, .modes = PASS_TRAIN, .replaces = true,
                                .accepts = TIER_NET | PASS_UNFUSED, .leaves = PASS_ANY & ~TIER_SOURCE, .adds = 1u << OUT_GRAD,
-                               .summary = ""}};
+                               .parameters = {{"thousandths", 1, 0, 1000, "what is added to one gradient"}}, .summary = ""}};
 #ifdef WRONG_AUTODIFF
 const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes + 11, 1, NULL};
 #else
