@@ -14,6 +14,7 @@ enum {
     TILES = 3,      /* worth trying */
 };
 static const double weights_rate = 1.75; /* multiply-adds a cycle, of two */
+static const double slab_cost = 4;       /* cycles of a vector of a partial gradient, read, added to and written */
 /* Filters, or their gradient, that outgrow a core's cache by so many bytes come from the last one with every image anew; each of
  * those costs so many bytes copied within a core's. */
 static const double kept_filters = 1 << 20, filter_cost = 4;
@@ -85,9 +86,18 @@ ConvWork direct_work(const ConvProblem *p, const DirectPlan *plan) {
 
 /* ---- weights ---- */
 
+/* A slab's sums are added to the partial gradient, which outgrows L1: a 1x1 filter has only the slab's pixels to make up for it,
+ * of larger ones `weights_rate` has it in. */
+static double slab_cycles(const DirectWeights *plan) {
+    const WeightsPlan *w = &plan->w;
+    if (w->s.kernel[0] * w->s.kernel[1] > 1) return 0;
+    double slabs = (double)(w->s.N * w->bands * divide_up(w->band_rows, plan->slab_rows));
+    return slab_cost * slabs * (double)(w->dw_floats / w->s.V);
+}
+
 ConvWork direct_weights_work(const ConvProblem *p, const DirectWeights *plan) {
     const WeightsPlan *w = &plan->w;
-    return (ConvWork){.fma_cycles = cost_vector_fmas(&w->s) / (weights_rate * cost_pair_rate(w->pair)),
+    return (ConvWork){.fma_cycles = cost_vector_fmas(&w->s) / (weights_rate * cost_pair_rate(w->pair)) + slab_cycles(plan),
                       .copied = 2 * (double)(p->s.N * w->bands) * (double)(w->x.bytes + w->dy.bytes) +
                                 2 * (double)w->partial_bytes +
                                 2 * filters_again((double)w->dw_floats * sizeof(float), &p->s) * (double)w->bands / w->pair};

@@ -14,7 +14,7 @@ enum {
     SPLIT_BLOCKS = 4 /* output blocks that are worth staging the input anew */
 };
 static const int64_t partial_limit = 64 << 20;                   /* bytes of all partial gradients */
-static const double rate = 0.92, gradient_rate = 1;              /* of what register tiles could do */
+static const double rate = 0.92, gradient_rate = 0.9;            /* of what register tiles could do */
 static const double kept_filters = 1 << 20, last_cache_cost = 4; /* as the direct method's */
 /* Cycles of a vector: of x, once more staged; of a partial gradient, cleared, added to and added up; of the gradient itself. */
 static const double stage_again = 3, partial_cost = 16, gradient_cost = 8;
