@@ -135,7 +135,25 @@ static void print_text(const RtProgram *program, const Measured *m, const Peaks 
     print_kinds(m);
 }
 
-static void print_json(const RtProgram *program, const Measured *m) {
+/* Of the final graph, which netc ir --stage=final prints: those that the kernel's calls compute, in order; netc why says more of
+ * them. */
+static void print_values(const Jit *jit, const Measured *m, const char *kernel) {
+    const char *separator = "";
+    printf(", \"values\": [");
+    for (int e = 0; e < m->entries; e++) {
+        if (m->entry[e] == &jit_program(jit)->apply_update) continue; /* the optimiser has no graph */
+        const Val *value = jit_call_values(jit, m->entry[e]);
+        for (uint32_t c = 0; c < m->entry[e]->ncalls; c++) {
+            if (value[c] == NO_VAL || strcmp(m->entry[e]->calls[c].name, kernel) != 0) continue;
+            printf("%s%u", separator, value[c]);
+            separator = ", ";
+        }
+    }
+    putchar(']');
+}
+
+static void print_json(const Jit *jit, const Measured *m) {
+    const RtProgram *program = jit_program(jit);
     printf(", \"%s\": {\"group\": %" PRId64, m->name, m->images);
     json_write_member(stdout, "ms", 1e3 * m->seconds);
     json_write_member(stdout, "images_per_s", (double)program->batch / m->seconds);
@@ -149,6 +167,7 @@ static void print_json(const RtProgram *program, const Measured *m) {
         json_write_member(stdout, "ms", 1e3 * t->seconds);
         json_write_member(stdout, "flops", t->flops);
         json_write_member(stdout, "bytes", t->bytes);
+        print_values(jit, m, t->name);
         putchar('}');
     }
     printf("], \"kinds\": {");
@@ -201,7 +220,7 @@ static void bench(Session *session) {
         time_whole(session->machine, &measured[i], o->repeats);
         time_kernels(session->machine, &measured[i], o->repeats);
         if (o->json)
-            print_json(program, &measured[i]);
+            print_json(session->jit, &measured[i]);
         else
             print_text(program, &measured[i], &peaks);
         free(measured[i].kernel);

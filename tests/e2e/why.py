@@ -77,7 +77,11 @@ def holds(at, *model, all_run=True):
             elements = shape[0] * shape[1] * shape[2] * shape[3]
             check(4 * elements <= m["bytes"], f"{name}: bytes of %{v}")
         out, _ = at.run("bench", *model, "--mode=train", "--repeats=1", "--json")
-        check(json.loads(out)["arena_bytes"] == account["arena_bytes"], f"{name}: the arena of netc bench")
+        bench = json.loads(out)
+        check(bench["arena_bytes"] == account["arena_bytes"], f"{name}: the arena of netc bench")
+        kernels = {k["name"]: k["values"] for k in bench["train"]["kernels"]}
+        check(all(m["maker"]["value"] in kernels[m["maker"]["kernel"]] for m in maps.values()), f"{name}: the kernels of netc bench")
+        check(all(0 <= v < account["values"] for values in kernels.values() for v in values), f"{name}: values of kernels")
         print(f"  ok: {name}: {len(maps)} maps stored, {len(missing)} handed on within a kernel")
 
 
