@@ -193,6 +193,7 @@ static void print_header(const Session *session, const Peaks *p) {
         printf(", \"threads\": %d, \"batch\": %" PRId64 ", \"kernels\": %u, \"arena_bytes\": %" PRIu64, threads, program->batch,
                stats->kernels, program->arena_bytes);
         json_write_member(stdout, "compile_seconds", stats->seconds);
+        printf(", \"peak_lanes\": %" PRId64, p->lanes);
         json_write_member(stdout, "peak_gflops_one", p->gflops_one);
         json_write_member(stdout, "peak_gflops", p->gflops_all);
         json_write_member(stdout, "bandwidth_gb_one", p->gb_one);
@@ -203,14 +204,15 @@ static void print_header(const Session *session, const Peaks *p) {
     printf("%s on %s, batch %" PRId64 ", %d threads; compiled in %.2f s (%u kernels, %.0f kB of code), %.1f MB of activations\n",
            program->model, program->target, program->batch, threads, stats->seconds, stats->kernels,
            1e-3 * (double)stats->code_bytes, activations);
-    printf("peak of one thread %.0f GFLOP/s, of all %.0f GFLOP/s; memory (read and written) %.1f GB/s, %.1f GB/s\n",
-           p->gflops_one, p->gflops_all, p->gb_one, p->gb_all);
+    printf("peak of vectors of %" PRId64
+           ": of one thread %.0f GFLOP/s, of all %.0f GFLOP/s; memory (read and written) %.1f GB/s, %.1f GB/s\n",
+           p->lanes, p->gflops_one, p->gflops_all, p->gb_one, p->gb_all);
 }
 
 static void bench(Session *session) {
     const Options *o = session->options;
     const RtProgram *program = jit_program(session->jit);
-    Peaks peaks = probe_machine(session->pool);
+    Peaks peaks = probe_machine(session->pool, program->block);
     Measured measured[] = {{.name = "train", .entry = {&program->train_step, &program->apply_update}, .entries = 2},
                            {.name = "infer", .entry = {&program->eval_step}, .entries = 1}};
     sample_inputs(session->machine, (uint64_t)o->seed);

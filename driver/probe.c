@@ -45,17 +45,29 @@ FMA_LOOP(base, 16, "x", )
 FMA_LOOP(base, 16, "w", )
 #endif
 
-static double fma_widest(void) {
+typedef struct Loop {
+    int64_t lanes;
+    double (*run)(void); /* returns its operations */
+} Loop;
+
+static Loop widest(int64_t lanes) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f")) return fma_avx512();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return fma_avx2();
+    if (lanes >= 16 && __builtin_cpu_supports("avx512f")) return (Loop){16, fma_avx512};
+    if (lanes >= 8 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return (Loop){8, fma_avx2};
 #endif
-    return fma_base();
+    (void)lanes;
+    return (Loop){4, fma_base};
 }
+
+typedef struct Arithmetic {
+    Loop loop;
+    double *flops; /* by piece */
+} Arithmetic;
 
 static void fma_piece(void *context, int64_t piece, int thread) {
     (void)thread;
-    ((double *)context)[piece] = fma_widest();
+    const Arithmetic *a = context;
+    a->flops[piece] = a->loop.run();
 }
 
 enum { BLOCK = 16 << 20 }; /* floats per thread and array: 64 MB */
@@ -86,17 +98,17 @@ static double best_seconds(RtPool *pool, RtTask task, void *context, int64_t pie
     return best;
 }
 
-Peaks probe_machine(RtPool *pool) {
+Peaks probe_machine(RtPool *pool, int64_t lanes) {
     int threads = rt_pool_threads(pool);
     int64_t pieces = (int64_t)threads * PIECES;
-    double *flops = calloc((size_t)pieces, sizeof *flops);
+    Arithmetic a = {widest(lanes), calloc((size_t)pieces, sizeof *a.flops)};
     size_t bytes = (size_t)threads * BLOCK * sizeof(float);
     Copy copy = {malloc(bytes), malloc(bytes)};
-    Peaks peaks = {0};
-    if (flops) {
-        double one = best_seconds(pool, fma_piece, flops, 1), all = best_seconds(pool, fma_piece, flops, pieces);
-        peaks.gflops_one = 1e-9 * flops[0] / one;
-        peaks.gflops_all = 1e-9 * flops[0] * (double)pieces / all;
+    Peaks peaks = {.lanes = a.loop.lanes};
+    if (a.flops) {
+        double one = best_seconds(pool, fma_piece, &a, 1), all = best_seconds(pool, fma_piece, &a, pieces);
+        peaks.gflops_one = 1e-9 * a.flops[0] / one;
+        peaks.gflops_all = 1e-9 * a.flops[0] * (double)pieces / all;
     }
     if (copy.from && copy.to) {
         memset(copy.from, 0, bytes);
@@ -106,6 +118,6 @@ Peaks probe_machine(RtPool *pool) {
     }
     free(copy.from);
     free(copy.to);
-    free(flops);
+    free(a.flops);
     return peaks;
 }

@@ -3,6 +3,7 @@ good ones and bad ones."""
 import importlib.util
 import json
 import os
+import platform
 import sys
 
 from e2e import HERE, SMALL, Workspace, check
@@ -24,6 +25,13 @@ with Workspace() as at:
     for mode, other in (("train", "infer"), ("infer", "train")):
         one = bench(at, f"--mode={mode}")
         check(mode in one and other not in one, f"--mode={mode} timed {sorted(one)}")
+    # the peak is that of vectors like the code's: of four lanes and no fused multiply-add a fraction of AVX2's and AVX-512's
+    check(f" {both['peak_lanes']} lanes" in both["target"], f"a peak of {both['peak_lanes']} lanes for {both['target']}")
+    if platform.machine() == "x86_64":
+        least = bench(at, "--cpu=x86-64", "--mode=infer")
+        check(least["peak_lanes"] == 4, least["peak_lanes"])
+        wider = both["peak_lanes"] > 4
+        check(not wider or least["peak_gflops_one"] < 0.6 * both["peak_gflops_one"], f"{least['peak_gflops_one']} of {both['peak_gflops_one']} GFLOP/s")
     print(f"kinds of training: {both['train']['kinds']}")
 
 
