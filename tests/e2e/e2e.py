@@ -68,6 +68,25 @@ class Workspace:
         print(f"  ok: {lines[0]}")
 
 
+def page_commands(page):
+    """Of docs/PAGE: the commands in its indented blocks, each with the lines that it is shown to print (behind "$ "). A synopsis, which has words in
+    capitals or brackets, is none."""
+    with open(os.path.join(HERE, "..", "..", "docs", page)) as file:
+        lines = file.read().split("\n")
+    commands = []
+    for line in lines:
+        words = line[4:].removeprefix("$ ").split()
+        synopsis = any(word.isupper() or word.startswith("[") for word in words)
+        if line.startswith("    ") and words and words[0] in ("netc", "cc", "cmake") and not synopsis:
+            commands.append((line[4:].removeprefix("$ "), []))
+            shown = line.startswith("    $ ")
+        elif commands and shown and line.startswith("    "):
+            commands[-1][1].append(line[4:])
+        else:
+            shown = False
+    return commands
+
+
 def recomputable(at, *model):
     """The largest --recompute of a model."""
     _, err = at.run("ir", *model, "--stage=final", "--recompute", 10**9, status=2)

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-from e2e import HERE, NETC, Workspace, check, skip
+from e2e import HERE, NETC, Workspace, check, page_commands, skip
 
 BUILD = os.path.join(os.path.dirname(NETC), "..")
 EXAMPLES = ("double", "drop_beta", "pool_first")
@@ -85,6 +85,24 @@ def use_tests(at, netc, examples, double):
     check("there is no test" in run([netc, "test", at("project")], at, status=1), "a folder without tests")
 
 
+def use_manual(at, prefix, examples):
+    """Every command of docs/passes.md, with the examples at hand. What one is shown to print it prints, up to "..."."""
+    where = at("manual")
+    shutil.copytree(examples, where)
+    path = f"{os.path.join(prefix, 'bin')}:{os.environ['PATH']}"
+    for name in EXAMPLES:
+        shutil.copy(at(f"{name}.so"), where)
+    commands = page_commands("passes.md")
+    check(len(commands) >= 4, f"docs/passes.md has the commands {commands}")
+    for command, shown in commands:
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=where, timeout=600,
+                              env=dict(at.environment(), PATH=path, PKG_CONFIG_PATH=os.path.join(prefix, "lib", "pkgconfig")))
+        failed = any("netc: error: " in line for line in shown)
+        check(done.returncode == failed, f"{command}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+        for line in shown:
+            check(line.split("...")[0].strip() in done.stdout + done.stderr, f"{command}: does not print '{line}', but\n{done.stdout}{done.stderr}")
+
+
 if not shutil.which("cmake") or not shutil.which("pkg-config"):
     skip("cmake or pkg-config is not installed")
 with Workspace() as at:
@@ -92,4 +110,5 @@ with Workspace() as at:
     os.rename(at("first"), at("moved"))
     netc, examples = build(at, at("moved"))
     use(at, netc, examples, [at(f"{name}.so") for name in EXAMPLES])
+    use_manual(at, at("moved"), examples)
     use_tests(at, netc, examples, build_by_cmake(at, at("moved"), examples)[0])
