@@ -81,14 +81,14 @@ static void check_gates(Lint *l) {
 
 /* ---- what was measured ---- */
 
-/* The layers with filters whose gradient is greatest and least; those of exactly zero are find_unreached's. False: fewer than
- * two. */
+/* The layers with filters whose gradient is greatest and least; those of exactly zero are find_unreached's, those of NaN
+ * check_loss's. False: fewer than two. */
 static bool extremes(const Signal *s, double (*of)(const LayerSignal *), uint32_t *greatest, uint32_t *least) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < s->nlayers; i++) {
         double value = of(&s->layer[i]);
-        if (!s->layer[i].filters || value == 0) continue;
-        if (!count || !(value <= of(&s->layer[*greatest]))) *greatest = i; /* a NaN is the greatest */
+        if (!s->layer[i].filters || value == 0 || isnan(value)) continue;
+        if (!count || value > of(&s->layer[*greatest])) *greatest = i;
         if (!count || value < of(&s->layer[*least])) *least = i;
         count++;
     }
@@ -103,7 +103,7 @@ static void check_gradients(Lint *l) {
     uint32_t most, least;
     if (!extremes(s, gradient_of, &most, &least)) return;
     const LayerSignal *a = &s->layer[most], *b = &s->layer[least];
-    if (a->gradient / b->gradient <= GRADIENTS) return;
+    if (!(a->gradient / b->gradient > GRADIENTS)) return; /* infinite both: NaN */
     found(l, most < least ? "exploding-gradient" : "vanishing-gradient", a->span,
           "gradients %s from the last layers to the first: their norm is %.2g for %s and %.2g for %s, %.1g times as much",
           most < least ? "grow" : "shrink", a->gradient, a->name, b->gradient, b->name, a->gradient / b->gradient);
@@ -114,7 +114,7 @@ static void check_outputs(Lint *l) {
     uint32_t most, least;
     if (!extremes(s, output_of, &most, &least)) return;
     const LayerSignal *a = &s->layer[most], *b = &s->layer[least];
-    if (a->forward / b->forward <= OUTPUTS) return;
+    if (!(a->forward / b->forward > OUTPUTS)) return;
     found(l, most > least ? "exploding-signal" : "vanishing-signal", s->layer[most > least ? most : least].span,
           "outputs %s from layer to layer: their root mean square is %.2g behind %s and %.2g behind %s",
           most > least ? "grow" : "shrink", b->forward, b->name, a->forward, a->name);
@@ -141,7 +141,10 @@ static void check_loss(Lint *l) {
     const Signal *s = &l->signal;
     const RtOptimizer *optimizer = &l->session.train.recipe.optimizer;
     Span nowhere = {0};
-    if (!isfinite(s->loss)) found(l, "not-finite", nowhere, "the loss is %g before the first step", s->loss);
+    if (!isfinite(s->loss))
+        found(l, "not-finite", nowhere, "the loss is %g before the first step", s->loss);
+    else if (!isfinite(s->gradient))
+        found(l, "not-finite", nowhere, "the loss is %g before the first step, but its gradient is not finite", s->loss);
     if (s->confidence > CONFIDENCE)
         found(l, "saturated-softmax", nowhere,
               "the greatest class probability is %.3f in the mean before anything is learnt: where it is 1 there is no gradient",
@@ -173,7 +176,7 @@ static void print_layers(const Signal *s) {
 static void print_text(const Lint *l) {
     const Signal *s = &l->signal;
     uint32_t most, least;
-    printf("%s, %" PRId64 " images, seed %" PRId64 ": loss %.3f, greatest probability %.3f, curvature %.3g",
+    printf("%s, %" PRId64 " images, seed %" PRId64 ": loss %.4g, greatest probability %.3f, curvature %.3g",
            l->session.train.name, s->images, l->options->seed, s->loss, s->confidence, s->curvature);
     if (extremes(s, gradient_of, &most, &least))
         printf(", gradients of filters %.2g to %.2g", s->layer[least].gradient, s->layer[most].gradient);

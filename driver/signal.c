@@ -95,7 +95,7 @@ static void add_layer(Measuring *m, Val v) {
     const Graph *g = s->half.graph;
     const Value *value = &g->value[v];
     const char *name = g->value[value->args[1]].attrs.param.name;
-    s->layer[s->nlayers] = (LayerSignal){.name = name, .span = value->span, .filters = value->op == OP_CONV2D};
+    s->layer[s->nlayers] = (LayerSignal){.name = name, .span = value->span, .filters = value->op == OP_CONV2D, .backward = NAN};
     add_probe(m, PROBE_FORWARD, s->nlayers, v);
     Val gradient = graph_find_output(g, OUT_GRAD, name);
     Op op = gradient == NO_VAL ? OP_COUNT : g->value[gradient].op;
@@ -131,12 +131,24 @@ static void add_sums(Measuring *m) {
 
 /* ---- the machine ---- */
 
+/* Only a graph as text can have such a name. */
+static int check_names(const Graph *g) {
+    for (Val v = 0; v < g->count; v++) {
+        const Value *value = &g->value[v];
+        if (op_attr_kind(value->op) == ATTR_PARAM && !strncmp(value->attrs.param.name, PREFIX, sizeof PREFIX - 1))
+            return fail(EXIT_INPUT, "a parameter is named '%s': netc lint keeps names that begin with '%s' for its sums",
+                        value->attrs.param.name, PREFIX);
+    }
+    return EXIT_OK;
+}
+
 /* Passes up to the gradients, the sums, the other passes, and what the data are held against. */
 static int make_machine(Measuring *m, const char *command_name, RtData *data) {
     Session *s = m->session;
     PassOptions before = compile_pass_options(s, s->train.graph), after = before;
     before.stop_after = after.start_after = "autodiff";
-    int status = session_passes(s, s->train.graph, &before, &m->signal->half);
+    int status = check_names(s->train.graph);
+    if (!status) status = session_passes(s, s->train.graph, &before, &m->signal->half);
     if (status) return status;
     add_sums(m);
     status = session_passes(s, m->g, &after, &s->train_passes);
@@ -167,6 +179,9 @@ static int load_batch(Measuring *m, const RtData *data) {
 
 static bool is_probe(const RtTensor *t) { return !strncmp(t->name, PREFIX, sizeof PREFIX - 1); }
 
+/* A NaN without a sign, which it has by the machine's whim and would be printed with. */
+static double plain(double x) { return isnan(x) ? (double)NAN : x; }
+
 /* Physical elements; padding is zero. */
 static double dot(const RtTensor *t, const char *a, const char *b) {
     const float *x = (const float *)(const void *)(a + t->offset), *y = (const float *)(const void *)(b + t->offset);
@@ -188,7 +203,7 @@ static void read_probe(Measuring *m, const RtTensor *t, float *sums) {
         sum += channel;
         silent += channel == 0;
     }
-    double rms = sqrt(sum / (double)probe->elements);
+    double rms = plain(sqrt(sum / (double)probe->elements));
     if (probe->kind == PROBE_FORWARD) s->layer[probe->index].forward = rms;
     if (probe->kind == PROBE_BACKWARD) s->layer[probe->index].backward = rms;
     if (probe->kind == PROBE_UNIT) s->unit[probe->index].silent = silent;
@@ -209,8 +224,8 @@ static void read_tensors(Measuring *m) {
         for (uint32_t l = 0; l < m->signal->nlayers; l++) {
             LayerSignal *layer = &m->signal->layer[l];
             if (strcmp(layer->name, t->name) != 0) continue;
-            layer->weight = sqrt(dot(t, params, params));
-            layer->gradient = sqrt(dot(t, grads, grads));
+            layer->weight = plain(sqrt(dot(t, params, params)));
+            layer->gradient = plain(sqrt(dot(t, grads, grads)));
         }
     }
 }
@@ -229,8 +244,8 @@ static void read_scores(Measuring *m) {
     }
     free(share);
     m->signal->images = p->batch;
-    m->signal->loss = (double)metrics[0];
-    m->signal->confidence = sum / (double)p->batch;
+    m->signal->loss = plain((double)metrics[0]);
+    m->signal->confidence = plain(sum / (double)p->batch);
 }
 
 /* ---- a second look, a small step down the gradient ---- */
@@ -270,11 +285,12 @@ static void look_again(Measuring *m) {
     char *first = checked(malloc(p->params_bytes));
     memcpy(first, grads, p->params_bytes);
     double square = dot_all(p, first, first), by = STEP * sqrt(dot_all(p, params, params) / square);
+    m->signal->gradient = plain(sqrt(square));
     m->signal->curvature = NAN;
     if (isfinite(by)) {
         move(p, params, first, by);
         rt_machine_run(machine, &p->train_step);
-        m->signal->curvature = (square - dot_all(p, first, grads)) / (by * square);
+        m->signal->curvature = plain((square - dot_all(p, first, grads)) / (by * square));
     }
     find_unreached(m, first, grads);
     free(first);

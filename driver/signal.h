@@ -7,9 +7,10 @@
 typedef struct LayerSignal {
     const char *name; /* of its weights, "basic3.conv_bn1.conv2d.weight" */
     Span span;
-    bool filters;             /* a convolution, not a dense layer */
-    double forward, backward; /* root mean square of its output, and of the loss's gradient by that */
-    double weight, gradient;  /* norm of the weights, and of the loss's gradient by them */
+    bool filters; /* a convolution, not a dense layer */
+    double forward,
+        backward; /* root mean square of its output, and of the loss's gradient by that (NaN: other layers share its weights) */
+    double weight, gradient; /* norm of the weights, and of the loss's gradient by them */
 } LayerSignal;
 
 /* A map with a threshold: relu, relu6, hard_swish, max of two, ... */
@@ -26,6 +27,7 @@ typedef struct Signal {
     uint32_t nlayers, nunits;
     int64_t images;
     double loss, confidence; /* confidence: mean of the greatest class probability */
+    double gradient;         /* norm of the loss's gradient by all parameters */
     /* g'Hg / g'g: the loss's second derivative along its gradient g, by a difference of gradients. NaN where g is zero. */
     double curvature;
     char *unreached; /* a parameter whose gradient is zero, and still is after a small step along the others'; NULL: none */

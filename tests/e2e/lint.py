@@ -80,24 +80,45 @@ def shortcut_nets(at):
     check(re.findall(r"\[([a-z-]+)\]$", out, re.M) == ["gate-on-shortcut"], f"at depth 20 the gate alone:\n{out}")
 
 
+GATED = "\n    ".join([BODY, "s = sigmoid(dense(global_avg_pool(x), 16))", "t = softmax(s)",
+                       "y = batch_norm(conv2d(x, 16, 3, bias = false))", "x = {}"])
+
+
+def gates(at):
+    """Sums whose shortest way is gated, however that is written; and sums which keep a way as short without a gate."""
+    shortcut = ["y + s * x", "x * s + y", "x * identity(s) + y", "x * (s * t) + y", "y + batch_norm(x * t)", "y + max_pool(x * s, 3, 1, 1)", "x * s + y * s",
+                "x * s + y * (1 - s)", "conv2d(y, 16, 3) + conv2d(x, 16, 1) * s", "conv2d(y, 16, 3) + conv2d(x * s, 16, 1)", "y + conv2d(x, 16, 3) + x * s",
+                "y + x * hard_sigmoid(s)", "x * s + relu(y + conv2d(y, 16, 3))"]
+    sound = ["x + y * s", "(x * s + y) + x", "x + (conv2d(x, 16, 1) * s + conv2d(y, 16, 3))", "conv2d(x, 16, 1) * s + conv2d(y, 16, 3) * t", "concat(x * s, y)",
+             "x * s + relu(x + y)", "x + y * (1 - s)", "x * (2 * s) + y", "batch_norm(y * s)"]
+    for case in shortcut + sound:
+        found = case in shortcut
+        out, _ = at.run("lint", write(at, "gate.net", body=GATED.format(case)), "--batch=8", "--json", status=int(found))
+        kinds = [f["kind"] for f in json.loads(out)["findings"]]
+        check(kinds == ["gate-on-shortcut"] * found, f"{case}: {kinds}")
+
+
 def each_kind(at):
-    gated = "\n    ".join([BODY, "s = sigmoid(dense(global_avg_pool(x), 16))", "y = batch_norm(conv2d(x, 16, 3, bias = false))", "x = relu({})"])
     deep = "\n    ".join(["x = conv2d(image, 16, 3)", "for i in 0..8 {{ x = conv2d(x, 16, 3) * {} }}"])
     cases = {
-        "gate-on-shortcut": dict(body=gated.format("y + x * s")),
+        "gate-on-shortcut": dict(body=GATED.format("y + x * s")),
         "silent-units": dict(body=BODY + "\n    x = relu(conv2d(x, 32, 3) - 1000)"),
         "saturated-softmax": dict(logits="dense(global_avg_pool(x), 10) * 1000"),
         "learning-rate": dict(optimizer="sgd(lr = 10000.0)"),
         "exploding-signal": dict(body=deep.format("20")),
         "vanishing-signal": dict(body=deep.format("0.05")),
         "no-gradient": dict(logits="dense(softmax(dense(global_avg_pool(x), 1)), 10)"),
-        "not-finite": dict(logits="dense(global_avg_pool(x) * 1e38 * 1e38, 10)"),
+        "not-finite": dict(body=BODY + "\n    x = conv2d(conv2d(x, 16, 3), 16, 3)", logits="dense(global_avg_pool(x) * 1e38 * 1e38, 10)"),
     }
     for kind, net in cases.items():
         out, _ = at.run("lint", write(at, kind + ".net", **net), status=1)
         check(f"[{kind}]" in out, f"{kind} is not found:\n{out}")
+        check(kind != "not-finite" or ("the loss is nan before" in out and "gradient]" not in out), f"a loss of NaN is said once:\n{out}")
+    # the loss is finite, and its gradient is not
+    out, _ = at.run("lint", write(at, "overflow.net", logits="dense(global_avg_pool(batch_norm(x * 1e-30)) * 1e38, 10)"), status=1)
+    check("its gradient is not finite" in out and "loss inf" not in out and "loss nan" not in out, out)
     # a gate on the residual branch, or on what both branches read, is none on the shortcut; nor is a rate of Adam one of sgd
-    for name, net in {"residual": dict(body=gated.format("y * s + x")), "adam": dict(optimizer="adam(lr = 10000.0)"),
+    for name, net in {"residual": dict(body=GATED.format("y * s + x")), "adam": dict(optimizer="adam(lr = 10000.0)"),
                       "both": dict(body=BODY + "\n    x = x * sigmoid(dense(global_avg_pool(x), 16))\n    x = x + conv2d(x, 16, 3)")}.items():
         at.run("lint", write(at, name + ".net", **net))
 
@@ -105,6 +126,7 @@ def each_kind(at):
 with Workspace() as at:
     gradients_are_a_steps(at)
     each_kind(at)
+    gates(at)
     shortcut_nets(at)
     sound_nets(at)
     net = write(at, "whole.net")
@@ -113,6 +135,11 @@ with Workspace() as at:
     out, _ = at.run("lint", at("source.ir"), "--data=synthetic", "--each")
     check("conv2d.weight" in out, out)
     at.refuses("lint", at("final.ir"), "--data=synthetic", status=1, says="has been through passes")
+    with open(at("source.ir")) as file:
+        text = file.read()
+    with open(at("taken.ir"), "w") as file:
+        file.write(text.replace("conv2d.weight", "lint/7"))
+    at.refuses("lint", at("taken.ir"), "--data=synthetic", status=1, says="a parameter is named 'lint/7'")
     at.refuses("lint", net, net, status=2, says="one model at a time")
     at.refuses("lint", net, "--data", at("nowhere"), status=1, says="nowhere")
     at.refuses("lint", net, "--batch=100000", status=1, says="a batch 100000")
