@@ -14,7 +14,7 @@ typedef enum ProbeKind { PROBE_FORWARD, PROBE_BACKWARD, PROBE_UNIT } ProbeKind;
 typedef struct Probe {
     ProbeKind kind;
     uint32_t index;   /* of a layer or unit */
-    int64_t elements; /* whose squares are added */
+    int64_t elements; /* whose squares, or of a unit magnitudes, are added */
 } Probe;
 
 typedef struct Measuring {
@@ -41,14 +41,16 @@ void signal_free(Signal *signal) {
     *signal = (Signal){0};
 }
 
-/* ---- sums of squares ---- */
+/* ---- sums ---- */
 
-/* Of a feature map f32[N,C], over its pixels; of f32[N,C] the squares themselves. */
-static Val add_squares(Graph *g, Val v) {
+/* Of a feature map f32[N,C], over its pixels; of f32[N,C] the terms themselves: squares, or of units magnitudes, since the square
+ * of a small number is zero. */
+static Val add_terms(Graph *g, ProbeKind kind, Val v) {
     Type type = g->value[v].type;
     ExprBuilder b = expr_builder(g->arena);
-    const Expr *square = expr_finish(&b, expr_binary(&b, X_MUL, expr_arg(&b, 0), expr_arg(&b, 0)));
-    Region region = {.role = type.rank == 4 ? REGION_REDUCE : REGION_OUTPUT, .expr = square};
+    uint16_t x = expr_arg(&b, 0),
+             term = kind == PROBE_UNIT ? expr_binary(&b, X_MAX, x, expr_unary(&b, X_NEG, x)) : expr_binary(&b, X_MUL, x, x);
+    Region region = {.role = type.rank == 4 ? REGION_REDUCE : REGION_OUTPUT, .expr = expr_finish(&b, term)};
     return graph_add(
         g,
         &(ValueSpec){
@@ -62,7 +64,7 @@ static void add_probe(Measuring *m, ProbeKind kind, uint32_t index, Val v) {
     snprintf(name, sizeof name, "%s%u", PREFIX, m->nprobes);
     ValueSpec leaf = {.op = OP_PARAM, .declared = type_matrix(type.dim[0], type.dim[1])};
     leaf.attrs.param.name = name;
-    Val sums = add_squares(g, v), target = graph_add(g, &leaf);
+    Val sums = add_terms(g, kind, v), target = graph_add(g, &leaf);
     graph_output(g, OUT_GRAD, sums, g->value[target].attrs.param.name);
     m->probe[m->nprobes++] = (Probe){kind, index, type_elements(type)};
 }

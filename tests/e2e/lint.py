@@ -114,6 +114,9 @@ def each_kind(at):
         out, _ = at.run("lint", write(at, kind + ".net", **net), status=1)
         check(f"[{kind}]" in out, f"{kind} is not found:\n{out}")
         check(kind != "not-finite" or ("the loss is nan before" in out and "gradient]" not in out), f"a loss of NaN is said once:\n{out}")
+    # small is not zero
+    out, _ = at.run("lint", write(at, "small.net", body="x = conv2d(image, 16, 3) * 1e-18\n    x = relu(conv2d(x * 1e-8, 16, 3, bias = false))"), "--json")
+    check([u["silent"] for u in json.loads(out)["units"]] == [0] and "silent-units" not in out, out)
     # the loss is finite, and its gradient is not
     out, _ = at.run("lint", write(at, "overflow.net", logits="dense(global_avg_pool(batch_norm(x * 1e-30)) * 1e38, 10)"), status=1)
     check("its gradient is not finite" in out and "loss inf" not in out and "loss nan" not in out, out)
