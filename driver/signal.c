@@ -154,6 +154,7 @@ static int make_machine(Measuring *m, const char *command_name, RtData *data) {
     if (status) return status;
     add_sums(m);
     status = session_passes(s, m->g, &after, &s->train_passes);
+    if (!status) status = session_check_graph(s->train_passes.graph);
     Shape shape = {0};
     if (!status) status = shape_of(s, &shape);
     if (!status) status = open_data(&shape.program, s->options, data);

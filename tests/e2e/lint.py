@@ -143,6 +143,10 @@ with Workspace() as at:
     with open(at("taken.ir"), "w") as file:
         file.write(text.replace("conv2d.weight", "lint/7"))
     at.refuses("lint", at("taken.ir"), "--data=synthetic", status=1, says="a parameter is named 'lint/7'")
+    for end in ("loss", "logits", "correct"):
+        with open(at("without.ir"), "w") as file:
+            file.write(re.sub(f"return {end} .*\n", "", text))
+        at.refuses("lint", at("without.ir"), "--data=synthetic", status=1, says=f"has no output '{end}'")
     at.refuses("lint", net, net, status=2, says="one model at a time")
     at.refuses("lint", net, "--data", at("nowhere"), status=1, says="nowhere")
     at.refuses("lint", net, "--batch=100000", status=1, says="a batch 100000")
