@@ -283,16 +283,10 @@ static int check_options(const Options *o) {
 
 int command_ablate(const Options *options) {
     Session session = {0}; /* finds the model, and owns the threads */
-    unsigned modes = PASS_TRAIN | PASS_INFER, asked = modes;
+    unsigned asked = 0;
     uint32_t rows = 0;
-    if (options->mode) asked = strcmp(options->mode, "infer") ? PASS_TRAIN : PASS_INFER;
     int status = check_options(options);
-    if (!status) status = session_find_model(&session, options, "ablate");
-    if (!status && textual_is(&session)) status = textual_modes(&session, &modes);
-    if (!status && !(asked & modes))
-        status = fail(EXIT_INPUT, "'%s' has no graph of %s", session.path, asked == PASS_TRAIN ? "training" : "inference");
-    asked &= modes;
-    if (!status) status = compile_modes(&session, asked, "ablate");
+    if (!status) status = compile_asked_modes(&session, options, "ablate", &asked);
     if (!status) status = session_pool(&session);
     if (!status && options->html) ablation_print_head(session.path);
     for (Mode mode = MODE_TRAIN; mode <= MODE_INFER && !status; mode++)

@@ -48,21 +48,21 @@ static Op making_op(const Graph *g, Val v) {
     return op_is_convolution(source->op) && result > 0 ? OP_MAP : source->op;
 }
 
-static const char *name_of(const Graph *g, Val v) {
+const char *account_name(const Graph *g, Val v) {
     const Value *value = &g->value[v];
     return value->name ? value->name : g->value[value_source(g, v, NULL)].name;
 }
 
 /* Is the event about what v is in the end? A value keeps its name and what makes it through the passes, but not its id. */
 static bool is_about(const PassHistory *h, const Event *e, const Graph *g, Val v) {
-    const char *name = name_of(g, v);
+    const char *name = account_name(g, v);
     for (uint32_t i = 0; name && i < h->count; i++) {
         if (strcmp(h->item[i].run, e->run) != 0) continue;
         for (uint32_t k = 0; k < e->about.count; k++) {
             EventValue about = e->about.item[k];
             const Graph *then = about.before != NO_VAL ? h->item[i].before : h->item[i].after;
             Val at = about.before != NO_VAL ? about.before : about.after;
-            const char *other = at != NO_VAL ? name_of(then, at) : NULL;
+            const char *other = at != NO_VAL ? account_name(then, at) : NULL;
             if (other && !strcmp(other, name) && making_op(then, at) == making_op(g, v)) return true;
         }
     }
@@ -246,7 +246,7 @@ static const char *kernel_of(const Account *a, const Jit *jit, Val v, const Step
 /* ---- all of it ---- */
 
 static bool is_gradient(const Graph *g, Val v) {
-    const char *name = name_of(g, v);
+    const char *name = account_name(g, v);
     size_t length = name ? strlen(name) : 0;
     return length > 5 && !strcmp(name + length - 5, ":grad");
 }

@@ -60,6 +60,8 @@ void history_free(PassHistory *history);
 bool account_make(const PassResult *passes, const PassHistory *history, const Jit *jit, const CodegenOptions *code,
                   Account *account, Diag *diag);
 void account_free(Account *account);
+/* The name of v, or of the value whose result it is; NULL: none. */
+const char *account_name(const Graph *g, Val v);
 /* "%12 conv2d of basic3.conv_bn1.conv2d" */
 const char *account_label(const Account *account, Val v);
 #endif

@@ -329,14 +329,8 @@ int command_bisect(const Options *options) {
     if (options->command && options->inputs)
         return usage_error("bisect", "'--inputs' is for the evaluator, which does not judge where '--cmd' does");
     Session session = {0};
-    unsigned modes = PASS_TRAIN | PASS_INFER, asked = modes;
-    if (options->mode) asked = strcmp(options->mode, "infer") ? PASS_TRAIN : PASS_INFER;
-    int status = session_find_model(&session, options, "bisect");
-    if (!status && textual_is(&session)) status = textual_modes(&session, &modes);
-    if (!status && !(asked & modes))
-        status = fail(EXIT_INPUT, "'%s' has no graph of %s", session.path, asked == PASS_TRAIN ? "training" : "inference");
-    asked &= modes;
-    if (!status) status = compile_modes(&session, asked, "bisect");
+    unsigned asked;
+    int status = compile_asked_modes(&session, options, "bisect", &asked);
     bool wrong = false, any = false;
     if (!status && options->command) status = bisect_modes(&session, asked, &any);
     for (unsigned mode = PASS_TRAIN; mode <= PASS_INFER && !status && !options->command; mode <<= 1) {

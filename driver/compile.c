@@ -3,6 +3,7 @@
 #include "driver/memory.h"
 #include "driver/textual.h"
 #include "driver/tune.h"
+#include <string.h>
 
 /* ---- graphs ---- */
 
@@ -19,6 +20,17 @@ int compile_modes(Session *session, unsigned modes, const char *command_name) {
     if (status || passes_check(options, modes, session->diag)) return status;
     session_print_diagnostics(session);
     return EXIT_USAGE;
+}
+
+int compile_asked_modes(Session *session, const Options *options, const char *command_name, unsigned *modes) {
+    unsigned held = PASS_TRAIN | PASS_INFER, asked = held;
+    if (options->mode) asked = strcmp(options->mode, "infer") ? PASS_TRAIN : PASS_INFER;
+    int status = session_find_model(session, options, command_name);
+    if (!status && textual_is(session)) status = textual_modes(session, &held);
+    if (!status && !(asked & held))
+        status = fail(EXIT_INPUT, "'%s' has no graph of %s", session->path, asked == PASS_TRAIN ? "training" : "inference");
+    *modes = asked & held;
+    return status ? status : compile_modes(session, *modes, command_name);
 }
 
 int compile_source(Session *session, Mode mode, int64_t batch, Model *model) {

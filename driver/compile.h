@@ -7,6 +7,8 @@
 /* What the command compiles (PASS_TRAIN, PASS_INFER), before it does. A mistake in the options of passes, or one that has no
  * effect in these modes, is EXIT_USAGE. */
 int compile_modes(Session *session, unsigned modes, const char *command_name);
+/* Finds the model, and does that for those of the modes that --mode says (default: both) of which it has a graph, *modes. */
+int compile_asked_modes(Session *session, const Options *options, const char *command_name, unsigned *modes);
 /* The graph as the file has it: of the frontend, or read (driver/textual.h). `batch` 0: as the file says. */
 int compile_source(Session *session, Mode mode, int64_t batch, Model *model);
 /* What the passes are to do with such a graph. */

@@ -110,9 +110,9 @@ static void measure_ways(Search *s, Val from, Val to) {
     }
 }
 
-ShortcutGate *shortcut_gates(const Graph *g, uint32_t *count) {
+Val *shortcut_gates(const Graph *g, uint32_t *count) {
     Search s = search_new(g);
-    ShortcutGate *list = checked(calloc((size_t)g->count + 1, sizeof *list));
+    Val *list = checked(calloc((size_t)g->count + 1, sizeof *list));
     *count = 0;
     look(&s);
     for (Val v = 0; v < g->count; v++) {
@@ -121,7 +121,7 @@ ShortcutGate *shortcut_gates(const Graph *g, uint32_t *count) {
         measure_ways(&s, s.dominator[v], v);
         uint32_t any = s.any[v], ungated = s.ungated[v];
         /* branches that are all gated, as in selective kernels, have no shortcut, unless one is the identity but for its gate */
-        if (any < ungated && (ungated != NO_WAY || any == 0)) list[(*count)++] = (ShortcutGate){v, any, ungated};
+        if (any < ungated && (ungated != NO_WAY || any == 0)) list[(*count)++] = v;
     }
     search_free(&s);
     return list;

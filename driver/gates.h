@@ -3,13 +3,9 @@
 #define NETC_DRIVER_GATES_H
 #include "ir/ir.h"
 
-typedef struct ShortcutGate {
-    Val sum;                 /* the addition whose shortest way is gated */
-    uint32_t gated, ungated; /* fewest convolutions on any way to it, and on those without a gate; UINT32_MAX: there are none */
-} ShortcutGate;
 /* Of a graph as the language says it. A gate: a factor of one number per image and channel that a sigmoid (or hard_sigmoid, or
  * softmax) made, so that it is below 1. Ways begin at the last value that all of them lead through, the block's input. The
- * shortcut is the one with the fewest convolutions; it is gated where every way without a gate has more. Returns a malloc'd list
- * of *count. */
-ShortcutGate *shortcut_gates(const Graph *g, uint32_t *count);
+ * shortcut is the one with the fewest convolutions; it is gated where every way without a gate has more. Returns the
+ * additions whose shortcut is, a malloc'd list of *count. */
+Val *shortcut_gates(const Graph *g, uint32_t *count);
 #endif

@@ -4,6 +4,7 @@
 #include "driver/driver.h"
 #include "driver/gates.h"
 #include "driver/signal.h"
+#include "driver/textual.h"
 #include "runtime/json.h"
 #include <inttypes.h>
 #include <math.h>
@@ -63,20 +64,20 @@ static bool same_place(Span a, Span b) { return a.file == b.file && a.begin == b
 static void check_gates(Lint *l) {
     const Graph *g = l->session.train.graph;
     uint32_t count;
-    ShortcutGate *gate = shortcut_gates(g, &count);
+    Val *sum = shortcut_gates(g, &count);
     for (uint32_t i = 0; i < count; i++) {
-        Span span = g->value[gate[i].sum].span;
+        Span span = g->value[sum[i]].span;
         uint32_t before = 0, blocks = 0;
         for (uint32_t k = 0; k < count; k++)
-            if (same_place(g->value[gate[k].sum].span, span)) blocks++, before += k < i;
+            if (same_place(g->value[sum[k]].span, span)) blocks++, before += k < i;
         if (before) continue;
-        const char *name = g->value[gate[i].sum].name;
+        const char *name = g->value[sum[i]].name;
         found(l, "gate-on-shortcut", span,
               "the gate scales the shortcut, not the residual branch, in %" PRIu32 " block%s%s%s: a factor below 1 in each block "
               "leaves no identity path; gate the operand behind the convolutions",
               blocks, blocks > 1 ? "s, first " : " ", name ? "" : "without a name", name ? name : "");
     }
-    free(gate);
+    free(sum);
 }
 
 /* ---- what was measured ---- */
@@ -235,11 +236,9 @@ static void print_json(const Lint *l) {
 
 /* The graph as the language says it: gates are found by its ops, and gradients are added here. */
 static int check_source(const Lint *l) {
-    const Graph *g = l->session.train.graph;
-    bool gradients = false, fused = false;
-    for (uint32_t i = 0; i < g->noutputs; i++) gradients |= g->output[i].kind == OUT_GRAD;
-    for (Val v = 0; v < g->count; v++) fused |= op_tier(g->value[v].op) == TIER_FUSED;
-    if (!gradients && !fused) return EXIT_OK;
+    PassOptions left = {0};
+    textual_skip(l->session.train.graph, &left);
+    if (!left.start_after && !left.finished) return EXIT_OK;
     return fail(EXIT_INPUT, "'%s' has been through passes: netc lint takes graphs as the language says them (--stage=source)",
                 l->session.path);
 }

@@ -258,14 +258,8 @@ static int verify_graph(Session *session, Mode mode, int64_t first_draw, int64_t
 /* Model `index` of `count`, whose share of --fuzz it gets. A wrong graph of training does not hide one of inference. */
 static int verify_model(const Options *options, int64_t index, int64_t count) {
     Session session = {0};
-    unsigned modes = PASS_TRAIN | PASS_INFER, asked = modes;
-    if (options->mode) asked = strcmp(options->mode, "infer") ? PASS_TRAIN : PASS_INFER;
-    int status = session_find_model(&session, options, "verify");
-    if (!status && textual_is(&session)) status = textual_modes(&session, &modes);
-    if (!status && !(asked & modes))
-        status = fail(EXIT_INPUT, "'%s' has no graph of %s", session.path, asked == PASS_TRAIN ? "training" : "inference");
-    asked &= modes;
-    if (!status) status = compile_modes(&session, asked, "verify");
+    unsigned asked;
+    int status = compile_asked_modes(&session, options, "verify", &asked);
     bool held = !status;
     if (!status && asked & PASS_TRAIN) status = verify_graph(&session, MODE_TRAIN, index, count, &held);
     if (held && asked & PASS_INFER) {

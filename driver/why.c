@@ -2,7 +2,6 @@
 #include "driver/account.h"
 #include "driver/compile.h"
 #include "driver/driver.h"
-#include "driver/textual.h"
 #include "ir/nearest.h"
 #include "runtime/json.h"
 #include <ctype.h>
@@ -27,11 +26,6 @@ static const PassResult *passes_of(const Why *w) {
 
 /* ---- which ---- */
 
-static const char *name_of(const Graph *g, Val v) {
-    const Value *value = &g->value[v];
-    return value->name ? value->name : g->value[value_source(g, v, NULL)].name;
-}
-
 /* "%12", a value's name or that of a block around it, or FILE:LINE. */
 static bool is_meant(const Why *w, Val v, const char *text) {
     const Graph *g = w->account.g;
@@ -45,7 +39,7 @@ static bool is_meant(const Why *w, Val v, const char *text) {
         bool same = path && length <= whole && !strncmp(path + whole - length, text, length);
         return same && (length == whole || path[whole - length - 1] == '/') && line == atoi(colon + 1);
     }
-    const char *name = name_of(g, v);
+    const char *name = account_name(g, v);
     size_t length = strlen(text);
     return name && !strncmp(name, text, length) && (!name[length] || name[length] == '.' || name[length] == ':');
 }
@@ -303,7 +297,7 @@ static int not_found(const Why *w) {
     if (!name) out_of_memory("no room for names");
     for (Val v = 0; v < g->count; v++) {
         there |= is_meant(w, v, w->a);
-        if (name_of(g, v)) name[count++] = name_of(g, v);
+        if (account_name(g, v)) name[count++] = account_name(g, v);
     }
     const char *near = nearest_name(w->a, name, count);
     free(name);
@@ -330,17 +324,11 @@ static int why_mode(Session *session, Mode mode, uint32_t *found) {
 
 int command_why(const Options *options) {
     Session session = {0};
-    unsigned modes = PASS_TRAIN | PASS_INFER, asked = modes;
+    unsigned asked;
     uint32_t found = 0;
     if (options->noperands > 3)
         return usage_error("why", "a model, a value and one that reads it, found '%s' too", options->operand[3]);
-    if (options->mode) asked = strcmp(options->mode, "infer") ? PASS_TRAIN : PASS_INFER;
-    int status = session_find_model(&session, options, "why");
-    if (!status && textual_is(&session)) status = textual_modes(&session, &modes);
-    if (!status && !(asked & modes))
-        status = fail(EXIT_INPUT, "'%s' has no graph of %s", session.path, asked == PASS_TRAIN ? "training" : "inference");
-    asked &= modes;
-    if (!status) status = compile_modes(&session, asked, "why");
+    int status = compile_asked_modes(&session, options, "why", &asked);
     for (Mode mode = MODE_TRAIN; mode <= MODE_INFER && !status; mode++)
         if (asked & (mode == MODE_TRAIN ? PASS_TRAIN : PASS_INFER))
             session.modes = asked, status = why_mode(&session, mode, &found);

@@ -1,7 +1,6 @@
 /* The table of architectures (architectures.def). */
 #include "codegen/target/architecture.h"
 #include <llvm-c/Target.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -53,7 +52,7 @@ static const Architecture table[] = {
 };
 enum { COUNT = sizeof table / sizeof table[0] };
 
-static void initialise(void) {
+void architectures_initialise(void) {
 #define ARCHITECTURE(LLVM, ...)                                                                                                  \
     LLVMInitialize##LLVM##TargetInfo();                                                                                          \
     LLVMInitialize##LLVM##Target();                                                                                              \
@@ -61,12 +60,6 @@ static void initialise(void) {
     LLVMInitialize##LLVM##AsmPrinter();                                                                                          \
     LLVMInitialize##LLVM##AsmParser();
 #include "codegen/target/architectures.def"
-}
-
-/* LLVM's list of targets has no lock: it is written once, whole, before anybody reads it. */
-void architectures_initialise(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, initialise);
 }
 
 const CodegenTarget *codegen_target_at(uint32_t i) { return i < COUNT ? &table[i].target : NULL; }

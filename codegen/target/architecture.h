@@ -27,7 +27,8 @@ typedef struct Architecture {
     VectorLevel vectors[MAX_VECTOR_LEVELS];
 } Architecture;
 
-/* LLVM's code generators of all rows; with the assemblers, for inline assembly. Threads may call it at once. */
+/* LLVM's code generators of all rows; with the assemblers, for inline assembly. LLVM's list of them has no lock: once
+ * in a process, before anybody reads it. */
 void architectures_initialise(void);
 /* Of a triple, which may name a vendor too: "x86_64-pc-linux-gnu" is "x86_64-linux-gnu". NULL: none that netc knows. */
 const Architecture *architecture_of(const char *triple);

@@ -178,12 +178,16 @@ static void say_no_memory(void) {
     if (install_handler) install_handler(no_memory_for, NULL);
 }
 
-static void initialise(void) {
-    static pthread_once_t options = PTHREAD_ONCE_INIT;
-    static pthread_once_t memory = PTHREAD_ONCE_INIT;
-    pthread_once(&options, set_options);
-    pthread_once(&memory, say_no_memory);
+/* First of all what is said without memory, since the others allocate. */
+static void initialise_once(void) {
+    say_no_memory();
+    set_options();
     architectures_initialise();
+}
+
+static void initialise(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, initialise_once);
 }
 
 static bool lacks_64_bits(const Architecture *architecture, const char *cpu) {
