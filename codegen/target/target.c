@@ -228,7 +228,6 @@ static bool open_machine(Target *target, const Architecture *architecture, char 
     LLVMTargetRef found = NULL;
     char *message = NULL;
     bool unknown = false;
-    initialise();
     if (LLVMGetTargetFromTriple(target->triple, &found, &message)) {
         snprintf(why, why_size, "LLVM has no target for '%s': %s", target->triple, message ? message : "no reason given");
     } else {
@@ -245,6 +244,7 @@ static bool open_machine(Target *target, const Architecture *architecture, char 
 
 bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size) {
     *target = (Target){0};
+    initialise();
     bool named = set_names(target, name, cpu, why, why_size);
     const Architecture *architecture = named ? architecture_of(target->triple) : NULL;
     if (named && !architecture) refuse_target(target->triple, why, why_size);
