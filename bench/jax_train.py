@@ -72,6 +72,8 @@ def load():
             return x @ w.T.astype(x.dtype)
 
         relu, sigmoid, tanh, silu = (staticmethod(f) for f in (jax.nn.relu, jax.nn.sigmoid, jnp.tanh, jax.nn.silu))
+        exp, log, sqrt, rsqrt, abs = (staticmethod(f) for f in (jnp.exp, jnp.log, jnp.sqrt, jax.lax.rsqrt, jnp.abs))
+        expm1, log1p, erf, where = (staticmethod(f) for f in (jnp.expm1, jnp.log1p, jax.scipy.special.erf, jnp.where))
         hard_sigmoid, hard_swish = staticmethod(jax.nn.hard_sigmoid), staticmethod(jax.nn.hard_swish)
 
         def softmax(self, x):

@@ -35,6 +35,7 @@ import argparse
 import array
 import ctypes
 import json
+import operator
 import os
 import statistics
 import sys
@@ -88,6 +89,8 @@ class Net:
                 ranks = [len(self.values[a]["type"]["shape"]) for a in value["args"]]
                 left, right = (a if r == rank or r == 0 else ops.spread(a, r, rank) for a, r in zip(args, ranks))
                 out = left + right if op == "add" else left - right if op == "sub" else left * right if op == "mul" else left / right
+            elif op == "map":
+                out = self.elementwise(ops, value, args)
             elif op == "constant":
                 out = float(attrs["value"])
             elif op == "identity" or op == "dropout" and not (training and attrs["rate"]):
@@ -102,6 +105,35 @@ class Net:
                 raise Missing(f"this peer does not know the op '{op}'")
             result[value["id"]] = out
         return result[self.logits], state
+
+    def elementwise(self, ops, value, args):
+        """A map. A number beside a tensor stays a number; gradients where operands are equal are netc's, which are PyTorch's."""
+        rank, node = len(value["type"]["shape"]), []
+        for step in value["regions"][0]["expr"]:
+            op, x = step["op"], [node[k] for k in step.get("operands", [])]
+            if op == "arg":
+                out, own = args[step["arg"]], len(self.values[value["args"][step["arg"]]]["type"]["shape"])
+                out = out if own in (0, rank) else ops.spread(out, own, rank)
+            elif op == "const":
+                out = float(step["value"])
+            elif op in ("max", "min"):  # of a number and a tensor: a NaN survives, and the number wins
+                number, tensor = x if isinstance(x[0], float) else x[::-1]
+                out = ops.where(tensor <= number if op == "max" else tensor >= number, number, tensor)
+            elif op in ("less", "less_equal", "equal"):
+                out = ops.where(x[0] < x[1] if op == "less" else x[0] <= x[1] if op == "less_equal" else x[0] == x[1], 1.0, 0.0)
+            elif op == "select":
+                out = ops.where(x[0] <= 0, x[2], x[1])
+            elif op in ARITHMETIC:
+                out = ARITHMETIC[op](*x)
+            elif hasattr(ops, op):
+                out = getattr(ops, op)(*x)
+            else:
+                raise Missing(f"this peer does not know the elementwise operation '{op}'")
+            node.append(out)
+        return node[-1]
+
+
+ARITHMETIC = {"add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": operator.pow, "neg": operator.neg}
 
 
 def elements(value):

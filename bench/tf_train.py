@@ -66,6 +66,9 @@ def load():
 
         relu, sigmoid, tanh, silu, softmax = (staticmethod(f) for f in (tf.nn.relu, tf.sigmoid, tf.tanh, tf.nn.silu, tf.nn.softmax))
 
+        exp, log, sqrt, rsqrt, abs = (staticmethod(f) for f in (tf.exp, tf.math.log, tf.sqrt, tf.math.rsqrt, tf.abs))
+        expm1, log1p, erf, where = (staticmethod(f) for f in (tf.math.expm1, tf.math.log1p, tf.math.erf, tf.where))
+
         def hard_sigmoid(self, x):
             return tf.nn.relu6(x + 3) / 6
 

@@ -46,6 +46,8 @@ def load():
 
         dense = staticmethod(F.linear)
         relu, sigmoid, tanh, silu = (staticmethod(f) for f in (F.relu, torch.sigmoid, torch.tanh, F.silu))
+        exp, log, sqrt, rsqrt, abs = (staticmethod(f) for f in (torch.exp, torch.log, torch.sqrt, torch.rsqrt, torch.abs))
+        expm1, log1p, erf, where = (staticmethod(f) for f in (torch.expm1, torch.log1p, torch.erf, torch.where))
         hard_sigmoid, hard_swish = staticmethod(F.hardsigmoid), staticmethod(F.hardswish)
 
         def softmax(self, x):

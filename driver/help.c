@@ -1,5 +1,6 @@
-/* netc help: a command's help, or the table of passes. */
+/* netc help: a command's help, the table of passes, or the language's library. */
 #include "driver/driver.h"
+#include "frontend/frontend.h"
 #include "passes/passes.h"
 #include <inttypes.h>
 #include <string.h>
@@ -33,6 +34,10 @@ int command_help(const Options *options) {
     if (options->noperands > 1) return usage_error("help", "one command at a time");
     if (!strcmp(options->operand[0], "passes")) {
         print_passes();
+        return EXIT_OK;
+    }
+    if (!strcmp(options->operand[0], "library")) {
+        fputs(library_text, stdout);
         return EXIT_OK;
     }
     const Command *command = command_find(options->operand[0]);

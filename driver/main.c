@@ -72,7 +72,8 @@ static const Command commands[] = {
     {"cache", CMD_CACHE, command_cache, "netc cache info|clear", "show or clear the compiled kernels that are kept",
      "Kernels are kept in ~/.cache/netc/kernels (XDG_CACHE_HOME is heeded); NETC_CACHE names another directory, NETC_CACHE=off\n"
      "keeps none. The least recently used go when there are more than 256 MB.\n"},
-    {"help", CMD_HELP, command_help, "netc help [COMMAND|passes]", "explain a command, or list the passes", ""},
+    {"help", CMD_HELP, command_help, "netc help [COMMAND|passes|library]",
+     "explain a command, list the passes, or print the library of blocks", ""},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 

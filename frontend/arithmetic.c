@@ -1,5 +1,6 @@
 /* Operators. Integers are 64 bits and every overflow is an error; `/` of integers must come out exactly; an integer beside
  * a real becomes real; an operator with a tensor becomes an operation of the graph. */
+#include "frontend/elementwise.h"
 #include "frontend/eval.h"
 #include <math.h>
 #include <string.h>
@@ -103,10 +104,10 @@ static bool equal(Eval *ev, Span span, Datum a, Datum b) {
 
 static Datum compare(Eval *ev, Span span, TokenKind op, Datum a, Datum b) {
     bool numbers = datum_is_number(a) && datum_is_number(b);
+    bool tensors = a.kind == DATUM_TENSOR || b.kind == DATUM_TENSOR;
+    if (tensors && (a.kind == DATUM_TENSOR || datum_is_number(a)) && (b.kind == DATUM_TENSOR || datum_is_number(b)))
+        return eval_compare_tensors(ev, span, op, a, b);
     if (op == TOKEN_EQUAL || op == TOKEN_NOT_EQUAL) {
-        if (a.kind == DATUM_TENSOR || b.kind == DATUM_TENSOR) {
-            return eval_error(ev, span, "tensors cannot be compared: their elements are not known when the net is compiled");
-        }
         if (!numbers && a.kind != b.kind) return mismatch(ev, span, op, a, b);
         return boolean(equal(ev, span, a, b) == (op == TOKEN_EQUAL));
     }

@@ -13,6 +13,7 @@ typedef struct Name {
     const char *text;
     const struct Builtin *builtin; /* the operation of this name, or NULL */
     AstCallable *callable;         /* the block or net of this name, or NULL */
+    AstCallable *library;          /* the library's block of this name, or NULL */
     uint32_t body, calls;          /* the parser's: calls of this name in function body number `body` */
 } Name;
 
@@ -113,9 +114,9 @@ typedef struct AstParam {
 /* A block, a net, or a bound net. */
 struct AstCallable {
     Name *name;
-    Span span; /* of the name where declared */
-    bool net;
-    AstExpr *bound; /* `net a = b(...)`: the call; else NULL */
+    Span span;         /* of the name where declared */
+    bool net, library; /* library: a block of library.net */
+    AstExpr *bound;    /* `net a = b(...)`: the call; else NULL */
     AstParam *param;
     uint32_t nparams;
     AstBody body;

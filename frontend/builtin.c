@@ -1,5 +1,6 @@
 /* The table of operations, and those without parameters of their own. */
 #include "frontend/builtin.h"
+#include "frontend/elementwise.h"
 #include <string.h>
 
 enum { LARGEST_COUNT = 1 << 20, LARGEST_SIDE = 65536 };
@@ -81,18 +82,6 @@ static Datum apply_channels(Eval *ev, const BuiltinCall *c) { return dimension(e
 static Datum apply_height(Eval *ev, const BuiltinCall *c) { return dimension(ev, c, 2); }
 static Datum apply_width(Eval *ev, const BuiltinCall *c) { return dimension(ev, c, 3); }
 
-static Datum extreme(Eval *ev, const BuiltinCall *c, TokenKind better) {
-    Datum best = c->value[0];
-    for (uint32_t i = 0; i < c->count; i++) {
-        if (!datum_is_number(c->value[i])) return arg_error(ev, c, i, "a number");
-        if (eval_binary(ev, c->expr->span, better, c->value[i], best).boolean) best = c->value[i];
-    }
-    return best;
-}
-
-static Datum apply_min(Eval *ev, const BuiltinCall *c) { return extreme(ev, c, TOKEN_LESS); }
-static Datum apply_max(Eval *ev, const BuiltinCall *c) { return extreme(ev, c, TOKEN_GREATER); }
-
 static Datum apply_len(Eval *ev, const BuiltinCall *c) {
     if (c->value[0].kind != DATUM_LIST) return arg_error(ev, c, 0, "a list");
     return (Datum){DATUM_INTEGER, .integer = c->value[0].list->count};
@@ -156,8 +145,18 @@ static const Builtin builtins[] = {
     {"channels", apply_channels, false, false, 1, {"x"}},
     {"height", apply_height, false, false, 1, {"x"}},
     {"width", apply_width, false, false, 1, {"x"}},
-    {"min", apply_min, false, true, 1, {0}},
-    {"max", apply_max, false, true, 1, {0}},
+    {"exp", apply_function, false, false, 1, {"x"}},
+    {"log", apply_function, false, false, 1, {"x"}},
+    {"sqrt", apply_function, false, false, 1, {"x"}},
+    {"abs", apply_function, false, false, 1, {"x"}},
+    {"expm1", apply_function, false, false, 1, {"x"}},
+    {"log1p", apply_function, false, false, 1, {"x"}},
+    {"erf", apply_function, false, false, 1, {"x"}},
+    {"pow", apply_pow, false, false, 2, {"x", "exponent"}},
+    {"select", apply_select, false, false, 3, {"condition", "a", "b"}},
+    {"min", apply_extreme, false, true, 1, {0}},
+    {"max", apply_extreme, false, true, 1, {0}},
+    {"param", apply_param, true, false, 1, {"shape", "init"}},
     {"len", apply_len, false, false, 1, {"list"}},
     {"he_normal", apply_he_normal, false, false, 0, {"mode"}},
     {"xavier_uniform", apply_xavier_uniform, false, false, 0, {0}},

@@ -50,4 +50,5 @@ Datum tensor_datum(Val v); /* poison for NO_VAL */
 Datum apply_conv2d(Eval *ev, const BuiltinCall *c);
 Datum apply_dense(Eval *ev, const BuiltinCall *c);
 Datum apply_batch_norm(Eval *ev, const BuiltinCall *c);
+Datum apply_param(Eval *ev, const BuiltinCall *c);
 #endif

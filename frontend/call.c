@@ -1,5 +1,6 @@
 /* Calls: binding arguments to parameters, the path of the naming rule, blocks and nets. */
 #include "frontend/builtin.h"
+#include "frontend/elementwise.h"
 #include "frontend/eval.h"
 #include "frontend/foreign.h"
 #include <string.h>
@@ -196,7 +197,17 @@ static Datum call_block(Eval *ev, const AstExpr *call, const AstCallable *c, con
         return eval_error(ev, call->span, "blocks call each other more than %d levels deep", MAX_CALL_DEPTH);
     }
     const char *path = call_path(ev, call, segment);
-    return path ? run_callable(ev, c, call->span, path, value, given) : poison;
+    if (!path) return poison;
+    Val first = ev->graph->count;
+    Datum result = run_callable(ev, c, call->span, path, value, given);
+    return eval_compose(ev, c, call->span, path, first, result);
+}
+
+/* The block or net of this name, or NULL. The library keeps to its own, the program's own go before the library's. */
+static const AstCallable *find_callable(const Eval *ev, const Name *name) {
+    bool library = ev->frame && ev->frame->callable->library;
+    if (name->library && (library || !name->callable)) return name->library;
+    return name->callable;
 }
 
 static Datum unknown_callee(Eval *ev, const AstExpr *call) {
@@ -205,7 +216,7 @@ static Datum unknown_callee(Eval *ev, const AstExpr *call) {
     const char **candidate = ARENA_ARRAY(ev->arena, const char *, ev->names->count);
     for (uint32_t i = 0; i < ev->names->capacity; i++) {
         const Name *n = ev->names->slot[i];
-        if (n && (n->builtin || (n->callable && !n->callable->net))) candidate[count++] = n->text;
+        if (n && (n->builtin || n->library || (n->callable && !n->callable->net))) candidate[count++] = n->text;
     }
     if (!near && !remark) near = nearest_name(text, candidate, count);
     Span span = call->call.callee_span;
@@ -217,8 +228,9 @@ static Datum unknown_callee(Eval *ev, const AstExpr *call) {
 Datum eval_call(Eval *ev, const AstExpr *call, const char *segment) {
     const Name *callee = call->call.callee;
     if (callee->builtin) return call_builtin(ev, call, segment);
-    if (!callee->callable) return unknown_callee(ev, call);
-    if (!callee->callable->net) return call_block(ev, call, callee->callable, segment);
+    const AstCallable *callable = find_callable(ev, callee);
+    if (!callable) return unknown_callee(ev, call);
+    if (!callable->net) return call_block(ev, call, callable, segment);
     return eval_error(ev, call->call.callee_span, "'%s' is a net, and nets are not called; bind it with 'net name = %s(...)'",
                       callee->text, callee->text);
 }

@@ -15,9 +15,17 @@ static bool already_reported(const Eval *ev, Span span) {
 
 enum { MAX_CHAIN = 12 };
 
+static bool in_library(const Frame *f) { return f && f->callable->library; }
+
+Span eval_place(const Eval *ev, Span span) {
+    for (const Frame *f = ev->frame; in_library(f); f = f->caller) span = f->call;
+    return span;
+}
+
 static void note_callers(Eval *ev) {
     int shown = 0;
     for (const Frame *f = ev->frame; f && f->caller; f = f->caller) {
+        if (in_library(f)) continue;
         if (++shown > MAX_CHAIN) {
             diag_note(ev->diag, f->call, "and further calls around these");
             return;
@@ -27,6 +35,7 @@ static void note_callers(Eval *ev) {
 }
 
 Datum eval_error(Eval *ev, Span span, const char *format, ...) {
+    span = eval_place(ev, span);
     ev->spoke = !ev->stopped && !already_reported(ev, span);
     if (!ev->spoke) return (Datum){DATUM_POISON};
     va_list args;
@@ -38,6 +47,11 @@ Datum eval_error(Eval *ev, Span span, const char *format, ...) {
     if (ev->nreported == MAX_SPANS) ev->stopped = true;
     if (!ev->last_step) ev->last_step = ev->steps + MAX_STEPS_MORE;
     return (Datum){DATUM_POISON};
+}
+
+Datum eval_not_boolean(Eval *ev, Span span, const char *what, Datum found) {
+    const char *hint = found.kind == DATUM_TENSOR ? "; between elements select(c, a, b) chooses" : "";
+    return eval_error(ev, span, "%s, found %s%s", what, eval_describe(ev, found), hint);
 }
 
 void eval_note(Eval *ev, Span span, const char *format, ...) {
@@ -123,7 +137,7 @@ Val eval_add(Eval *ev, Span span, const ValueSpec *spec) {
     Type type;
     if (ev->stopped) return NO_VAL;
     ValueSpec full = *spec;
-    full.span = span;
+    full.span = eval_place(ev, span);
     if (!full.name) full.name = ev->frame && *ev->frame->path ? ev->frame->path : NULL;
     if (!graph_infer(ev->graph, &full, &type, why, sizeof why)) {
         const char *sign = operator_sign(spec->op), *reason = strstr(why, ": ");

@@ -63,7 +63,11 @@ typedef struct Eval {
 } Eval;
 
 /* ---- eval.c: mistakes, limits, scopes ---- */
+/* The place that messages name for `span`: of library code, where the program calls it. */
+Span eval_place(const Eval *ev, Span span);
 Datum eval_error(Eval *ev, Span span, const char *format, ...) __attribute__((format(printf, 3, 4))); /* always poison */
+/* "... must be a boolean, found ...": always poison. */
+Datum eval_not_boolean(Eval *ev, Span span, const char *what, Datum found);
 void eval_note(Eval *ev, Span span, const char *format, ...)
     __attribute__((format(printf, 3, 4)));            /* if the error before was shown */
 bool eval_charge(Eval *ev, Span span, int64_t steps); /* false when evaluation is over */

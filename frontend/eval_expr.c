@@ -10,6 +10,7 @@ static Datum unknown_name(Eval *ev, const AstExpr *e) {
     if (e->name->callable) {
         return eval_error(ev, e->span, "'%s' is a %s, not a value", text, e->name->callable->net ? "net" : "block");
     }
+    if (e->name->library) return eval_error(ev, e->span, "'%s' is a block, not a value", text);
     const char *candidate[256];
     uint32_t count = 0;
     const Scope *scope = ev->frame ? &ev->frame->variables : &(Scope){0};
@@ -77,8 +78,7 @@ static Datum eval_choice(Eval *ev, const AstExpr *e) {
     Datum condition = eval_expr(ev, e->choice.condition);
     if (condition.kind == DATUM_POISON) return condition;
     if (condition.kind != DATUM_BOOL) {
-        return eval_error(ev, e->choice.condition->span, "the condition of 'if' must be a boolean, found %s",
-                          eval_describe(ev, condition));
+        return eval_not_boolean(ev, e->choice.condition->span, "the condition of 'if' must be a boolean", condition);
     }
     return eval_expr(ev, condition.boolean ? e->choice.yes : e->choice.no);
 }

@@ -28,7 +28,7 @@ static void run_if(Eval *ev, const AstStatement *s) {
         return;
     }
     if (condition.kind != DATUM_POISON) {
-        eval_error(ev, s->value->span, "the condition of 'if' must be a boolean, found %s", eval_describe(ev, condition));
+        eval_not_boolean(ev, s->value->span, "the condition of 'if' must be a boolean", condition);
     }
     abandon(ev, s);
 }
@@ -74,7 +74,7 @@ static void run_assert(Eval *ev, const AstStatement *s) {
             eval_error(ev, s->value->span, "this assertion does not hold: %s", text);
         }
     } else if (condition.kind != DATUM_POISON) {
-        eval_error(ev, s->value->span, "the condition of 'assert' must be a boolean, found %s", eval_describe(ev, condition));
+        eval_not_boolean(ev, s->value->span, "the condition of 'assert' must be a boolean", condition);
     }
     /* What follows relies on it. */
     ev->frame->returned = true;

@@ -28,6 +28,9 @@ bool frontend_compile(const char *path, const FrontendOptions *options, Diag *di
  */
 bool frontend_recipe(const char *text, size_t length, uint32_t file, const FrontendOptions *options, Diag *diag, Model *model);
 
+/* The text of the library, the blocks that every program knows. */
+extern const char library_text[];
+
 /* netc fmt: canonical text of a file (malloc'd), or NULL with diagnostics. Comments are kept. Idempotent. */
 char *frontend_format(const char *path, const char *text, size_t length, Diag *diag);
 #endif

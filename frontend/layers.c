@@ -1,4 +1,4 @@
-/* Operations with parameters: conv2d, dense, batch_norm. Parameters are created in the order weight, bias, running
+/* Operations with parameters: conv2d, dense, batch_norm, param. Parameters are created in the order weight, bias, running
  * statistics, which is their order in checkpoints.
  *
  * Defaults of initialisation: conv2d weights he_normal over fan-in (He et al. 2015), its bias zeros; dense weight and bias
@@ -17,7 +17,7 @@ typedef struct Leaf {
 } Leaf;
 
 static Val add_leaf(Eval *ev, const BuiltinCall *c, Leaf leaf) {
-    const char *dot = *c->path ? "." : "";
+    const char *dot = *c->path && *leaf.suffix ? "." : "";
     Name *name = name_intern(ev->names, arena_printf(ev->arena, "%s%s%s", c->path, dot, leaf.suffix));
     if (variable_find(&ev->parameter_names, name)) {
         eval_error(ev, c->expr->span, "a second parameter is named '%s'; 'as' gives a call another name", name->text);
@@ -159,4 +159,35 @@ Datum apply_batch_norm(Eval *ev, const BuiltinCall *c) {
     Val y = eval_add(ev, c->expr->span, &spec);
     if (y != NO_VAL) remember_batch_norm(ev, y);
     return tensor_datum(y);
+}
+
+/* A number, or an initialiser that needs no fan, as a bias has none. */
+static bool read_param_init(Eval *ev, const BuiltinCall *c, Init *init) {
+    InitRule rule = {RULE_CONSTANT, 0};
+    if (c->given[1] && datum_is_number(c->value[1]))
+        rule.value = datum_number(c->value[1]);
+    else if (!arg_init(ev, c, 1, &rule))
+        return false;
+    if (rule.kind != RULE_UNIFORM && rule.kind != RULE_CONSTANT) {
+        arg_error(ev, c, 1, "a number, zeros, ones, constant(v) or uniform(bound), as a lone parameter has no fan");
+        return false;
+    }
+    *init = resolve_init(rule, type_scalar());
+    return true;
+}
+
+/* param(shape, init): of the call's own name. */
+Datum apply_param(Eval *ev, const BuiltinCall *c) {
+    Leaf leaf = {OP_PARAM, "", type_scalar(), {INIT_CONSTANT, 0}, false};
+    const DatumList *shape = c->value[0].kind == DATUM_LIST ? c->value[0].list : NULL;
+    bool good = shape && shape->count <= 1;
+    if (good && shape->count == 1) {
+        Datum size = shape->item[0];
+        good = size.kind == DATUM_INTEGER && size.integer >= 1 && size.integer <= LARGEST_COUNT;
+        leaf.type = type_vector(size.integer);
+    }
+    if (!good) return arg_error(ev, c, 0, "[channels], or [] for a single number");
+    if (!read_param_init(ev, c, &leaf.init)) return tensor_datum(NO_VAL);
+    if (!*c->path) return eval_error(ev, c->expr->span, "a parameter needs a name; 'as' must not take it away");
+    return tensor_datum(add_leaf(ev, c, leaf));
 }

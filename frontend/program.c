@@ -2,6 +2,7 @@
  * a route back into a file that is still being loaded is a cycle. All files share one space of block and net names. */
 #include "frontend/program.h"
 #include "frontend/builtin.h"
+#include "frontend/frontend.h"
 #include "frontend/parser.h"
 #include "runtime/file.h"
 #include <errno.h>
@@ -119,6 +120,18 @@ static void load(Loader *ld, Source *source, const char *text, size_t length) {
     pr->root_file = id;
 }
 
+/* Behind everything else, so that a program's own files come first in messages. A block of the program's own of the same name
+ * goes before. */
+static void load_library(Program *pr) {
+    size_t length = strlen(library_text);
+    AstFile *file =
+        parse_file(&pr->names, pr->diag, diag_add_file(pr->diag, "netc's library", library_text, length), library_text, length);
+    for (uint32_t i = 0; i < file->ncallables; i++) {
+        file->callable[i]->library = true;
+        file->callable[i]->name->library = file->callable[i];
+    }
+}
+
 bool program_load(Program *program, Arena *arena, Diag *diag, const char *path) {
     int before = diag_error_count(diag);
     *program = (Program){.arena = arena, .diag = diag, .names = {.arena = arena}};
@@ -126,5 +139,6 @@ bool program_load(Program *program, Arena *arena, Diag *diag, const char *path) 
     builtins_enter(&program->names);
     Loader loader = {.program = program};
     load_import(&loader, NULL, path, (Span){0});
+    load_library(program);
     return diag_error_count(diag) == before;
 }

@@ -1,4 +1,4 @@
-/* A .net file with everything that it imports: parsed, declarations entered into their names. */
+/* A .net file with everything that it imports, and the library: parsed, declarations entered into their names. */
 #ifndef NETC_FRONTEND_PROGRAM_H
 #define NETC_FRONTEND_PROGRAM_H
 #include "frontend/ast.h"

@@ -23,11 +23,18 @@ typedef struct Images {
     int64_t batch, height, width;
 } Images;
 
-/* A declared type that follows from the images'. False: the graph says sizes that do not follow from those of its images. */
-static bool declare_type(const Images *to, const Value *value, bool of_images, Type *declared) {
+/* A declared type that follows from the images', or, of a map, from the feature maps that it reads. False: the graph says sizes
+ * that do not follow from those of its images. */
+static bool declare_type(const Graph *g, const Images *to, const Value *value, bool of_images, ValueSpec *spec) {
+    Type *declared = &spec->declared;
     if (!of_images || !op_has_declared_type(value->op) || (value->op != OP_INPUT && declared->rank < 2)) return true;
     declared->dim[0] = to->batch;
     if (!to->height || declared->rank < 4) return true;
+    for (uint32_t i = 0; value->op == OP_MAP && i < spec->nargs; i++) {
+        if (g->value[spec->args[i]].type.rank != 4) continue;
+        *declared = g->value[spec->args[i]].type;
+        return true;
+    }
     declared->dim[2] = to->height, declared->dim[3] = to->width;
     return value->op == OP_INPUT;
 }
@@ -44,7 +51,7 @@ static Graph *resize(const Graph *in, const Images *to, char **why) {
         ValueSpec spec = value_spec(value, args);
         Type type;
         char text[512] = "its size stands in the graph";
-        bool follows = declare_type(to, value, of_images[v], &spec.declared);
+        bool follows = declare_type(g, to, value, of_images[v], &spec);
         if (!follows || !graph_infer(g, &spec, &type, text, sizeof text)) {
             *why =
                 text_printf("%%%u: with %lld images%s %s", v, (long long)to->batch, to->height ? " of another size" : "", text);

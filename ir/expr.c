@@ -115,6 +115,14 @@ double expr_eval_noisy(const Expr *e, const double *args, double acc, double out
         case X_RSQRT: v[i] = 1 / sqrt(a); break;
         case X_TANH: v[i] = tanh(a); break;
         case X_SIGMOID: v[i] = 1 / (1 + exp(-a)); break;
+        case X_ABS: v[i] = fabs(a); break;
+        case X_EXPM1: v[i] = expm1(a); break;
+        case X_LOG1P: v[i] = log1p(a); break;
+        case X_ERF: v[i] = erf(a); break;
+        case X_POW: v[i] = pow(a, b); break;
+        case X_LESS: v[i] = a < b; break;
+        case X_LESS_EQUAL: v[i] = a <= b; break;
+        case X_EQUAL: v[i] = a == b; break;
         case X_SELECT: v[i] = a <= 0 ? v[n->arg[2]] : b; break;
         case EXPR_OP_COUNT: break;
         }

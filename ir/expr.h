@@ -34,7 +34,15 @@
     X(X_RSQRT, "rsqrt", 1) /* 1 / sqrt(a), correctly rounded operations, never the estimate instruction */                       \
     X(X_TANH, "tanh", 1)                                                                                                         \
     X(X_SIGMOID, "sigmoid", 1) /* 1 / (1 + exp(-a)) */                                                                           \
-    X(X_SELECT, "select", 3)   /* a <= 0 ? c : b; so a NaN chooses b, as relu's gradient does in PyTorch */
+    X(X_ABS, "abs", 1)                                                                                                           \
+    X(X_EXPM1, "expm1", 1) /* exp(a) - 1, exact where that cancels */                                                            \
+    X(X_LOG1P, "log1p", 1) /* log(1 + a), likewise */                                                                            \
+    X(X_ERF, "erf", 1)                                                                                                           \
+    X(X_POW, "pow", 2)               /* as C's pow: pow(a, 0) = pow(1, b) = 1 */                                                 \
+    X(X_LESS, "less", 2)             /* a < b ? 1 : 0; comparisons with a NaN are 0 */                                           \
+    X(X_LESS_EQUAL, "less_equal", 2) /* a <= b ? 1 : 0 */                                                                        \
+    X(X_EQUAL, "equal", 2)           /* a == b ? 1 : 0 */                                                                        \
+    X(X_SELECT, "select", 3)         /* a <= 0 ? c : b; so a NaN chooses b, as relu's gradient does in PyTorch */
 
 typedef enum ExprOp {
 #define X(id, text, n) id,
@@ -97,7 +105,8 @@ typedef struct ExprNoise {
 } ExprNoise;
 double expr_eval_noisy(const Expr *e, const double *args, double acc, double out, const ExprNoise *noise);
 
-/* d e / d args[index], as a new node of b in terms of the same leaves. max and select differentiate as PyTorch does
- * (relu'(0) = 0). X_ARG i reads node arg_map[i] (arg_map NULL: leaf i); the node of constant 0 if e does not depend on it. */
+/* d e / d args[index], as a new node of b in terms of the same leaves. max, abs and select differentiate as PyTorch does
+ * (relu'(0) = abs'(0) = 0), comparisons have no derivative. X_ARG i reads node arg_map[i] (arg_map NULL: leaf i); the node of
+ * constant 0 if e does not depend on it. */
 uint16_t expr_derivative(ExprBuilder *b, const Expr *e, uint32_t index, const uint16_t *arg_map);
 #endif

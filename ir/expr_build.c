@@ -118,7 +118,9 @@ uint16_t expr_binary(ExprBuilder *b, ExprOp op, uint16_t a, uint16_t c) {
     case X_SUB: return fold_sub(b, a, c);
     case X_MUL: return fold_mul(b, a, c);
     case X_DIV: return fold_div(b, a, c);
-    default: return fold_extremum(b, op, a, c);
+    case X_MAX:
+    case X_MIN: return fold_extremum(b, op, a, c);
+    default: return share(b, (ExprNode){.op = (uint8_t)op, .arg = {a, c}});
     }
 }
 
@@ -206,9 +208,11 @@ static uint16_t difference(ExprBuilder *b, uint16_t a, uint16_t c) {
     return a == NONE ? expr_unary(b, X_NEG, c) : expr_binary(b, X_SUB, a, c);
 }
 
+static uint16_t zero(ExprBuilder *b) { return expr_const(b, 0); }
+
 static uint16_t chosen(ExprBuilder *b, uint16_t condition, uint16_t yes, uint16_t no) {
     if (yes == NONE && no == NONE) return NONE;
-    return expr_select(b, condition, yes == NONE ? expr_const(b, 0) : yes, no == NONE ? expr_const(b, 0) : no);
+    return expr_select(b, condition, yes == NONE ? zero(b) : yes, no == NONE ? zero(b) : no);
 }
 
 /* y is the node's own value, a its operand's value and d that operand's tangent, which is there. */
@@ -223,8 +227,42 @@ static uint16_t unary_tangent(ExprBuilder *b, ExprOp op, uint16_t y, uint16_t a,
         return scaled(b, d, expr_binary(b, X_MUL, cube, expr_const(b, -0.5)));
     }
     case X_TANH: return scaled(b, d, expr_binary(b, X_SUB, expr_const(b, 1), expr_binary(b, X_MUL, y, y)));
+    case X_ABS: { /* 0 at 0 and of a NaN */
+        uint16_t above = expr_binary(b, X_LESS, zero(b), a), below = expr_binary(b, X_LESS, a, zero(b));
+        return expr_select(b, above, d, expr_select(b, below, expr_unary(b, X_NEG, d), zero(b)));
+    }
+    case X_EXPM1: return scaled(b, d, expr_binary(b, X_ADD, y, expr_const(b, 1)));
+    case X_LOG1P: return expr_binary(b, X_DIV, d, expr_binary(b, X_ADD, a, expr_const(b, 1)));
+    case X_ERF: { /* 2 / sqrt(pi) exp(-a^2) */
+        uint16_t bell = expr_unary(b, X_EXP, expr_unary(b, X_NEG, expr_binary(b, X_MUL, a, a)));
+        return scaled(b, d, expr_binary(b, X_MUL, bell, expr_const(b, 1.1283791670955126)));
+    }
     default: /* sigmoid */ return scaled(b, d, expr_binary(b, X_MUL, y, expr_binary(b, X_SUB, expr_const(b, 1), y)));
     }
+}
+
+/* a^b: b a^(b-1) and y log(a), which is 0 where a is 0 and y does not fall to it from infinity. */
+static uint16_t power_tangent(ExprBuilder *b, uint16_t y, Dual base, Dual exponent) {
+    uint16_t less = expr_binary(b, X_SUB, exponent.value, expr_const(b, 1));
+    uint16_t slope = expr_binary(b, X_MUL, exponent.value, expr_binary(b, X_POW, base.value, less));
+    uint16_t still = expr_binary(b, X_EQUAL, exponent.value, zero(b)); /* a^0 is 1 everywhere */
+    if (base.tangent != NONE) slope = expr_select(b, still, zero(b), slope);
+    uint16_t of_base = base.tangent == NONE ? NONE : scaled(b, slope, base.tangent);
+    if (exponent.tangent == NONE) return of_base;
+    uint16_t flat = expr_binary(b, X_MUL, expr_binary(b, X_EQUAL, base.value, zero(b)),
+                                expr_binary(b, X_LESS_EQUAL, zero(b), exponent.value));
+    uint16_t growth = expr_binary(b, X_MUL, y, expr_unary(b, X_LOG, base.value));
+    return sum(b, of_base, scaled(b, expr_select(b, flat, zero(b), growth), exponent.tangent));
+}
+
+/* Where both are equal a constant wins, whichever side it stands on, so relu'(0) = 0. */
+static uint16_t extremum_tangent(ExprBuilder *b, ExprOp op, Dual l, Dual r) {
+    bool flip = b->node[l.value].op == X_CONST;
+    Dual first = flip ? r : l, second = flip ? l : r;
+    if (op == X_MAX) return chosen(b, expr_binary(b, X_SUB, first.value, second.value), first.tangent, second.tangent);
+    /* a NaN takes the second, as where PyTorch clamps: first if second > first, but not if nobody can tell */
+    uint16_t below = expr_binary(b, X_SUB, second.value, first.value), above = expr_binary(b, X_SUB, first.value, second.value);
+    return chosen(b, below, chosen(b, above, second.tangent, first.tangent), second.tangent);
 }
 
 static uint16_t binary_tangent(ExprBuilder *b, ExprOp op, uint16_t y, Dual l, Dual r) {
@@ -236,15 +274,10 @@ static uint16_t binary_tangent(ExprBuilder *b, ExprOp op, uint16_t y, Dual l, Du
         uint16_t d = difference(b, l.tangent, scaled(b, r.tangent, y));
         return d == NONE ? NONE : expr_binary(b, X_DIV, d, r.value);
     }
-    default: { /* max, min: where both are equal a constant wins, whichever side it stands on, so relu'(0) = 0 */
-        bool flip = b->node[l.value].op == X_CONST;
-        Dual first = flip ? r : l, second = flip ? l : r;
-        if (op == X_MAX) return chosen(b, expr_binary(b, X_SUB, first.value, second.value), first.tangent, second.tangent);
-        /* a NaN takes the second, as where PyTorch clamps: first if second > first, but not if nobody can tell */
-        uint16_t below = expr_binary(b, X_SUB, second.value, first.value),
-                 above = expr_binary(b, X_SUB, first.value, second.value);
-        return chosen(b, below, chosen(b, above, second.tangent, first.tangent), second.tangent);
-    }
+    case X_POW: return l.tangent == NONE && r.tangent == NONE ? NONE : power_tangent(b, y, l, r);
+    case X_MAX:
+    case X_MIN: return extremum_tangent(b, op, l, r);
+    default: return NONE; /* comparisons */
     }
 }
 

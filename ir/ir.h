@@ -164,6 +164,9 @@ bool op_is_convolution(Op op); /* conv2d and its two gradients */
 /* Is this argument a feature map of a convolution, which it can compute while loading it (PROLOGUE)? Filters are not. */
 bool op_loads(Op op, uint32_t arg);
 bool op_takes_regions(Op op);
+/* The body of an elementwise op of the language over the nodes x and y, of which one with a single operand ignores y; false if op
+ * is none. */
+bool op_elementwise(ExprBuilder *b, Op op, uint16_t x, uint16_t y, uint16_t *body);
 
 /* ---- types ---- */
 Type type_make(DType dtype, int rank, const int64_t *dim);

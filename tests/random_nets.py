@@ -27,8 +27,11 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHANNELS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 20, 24, 31, 32, 33, 48]
-SMOOTH = ["sigmoid", "tanh", "silu"]
-KINKED = ["relu", "relu", "hard_sigmoid", "hard_swish"]
+SMOOTH = ["sigmoid", "tanh", "silu", "gelu", "softplus", "mish", "softsign", "celu", "prelu"]
+KINKED = ["relu", "relu", "hard_sigmoid", "hard_swish", "leaky_relu", "relu6", "selu", "hard_shrink", "soft_shrink"]
+PRIMITIVES = ["exp(-abs({0}))", "log(1 + {0} * {0})", "sqrt(0.1 + abs({0}))", "pow(1 + abs({0}), 1.7)", "pow({0}, 3)", "erf({0})", "expm1(-abs({0}))",
+              "log1p(exp({0}))", "gelu({0}, \"tanh\")", "min({0}, 0.5)", "max(-0.3, {0}, -{0})", "select({0} > 0.1, {0}, 0.5)", "{0} * ({0} <= 0.3)"]
+PAIRS = ["max({0}, {1})", "min({0}, {1})", "select({0} < {1}, {0}, 2 * {1})", "pow(1 + abs({0}), {1})", "exp(-abs({0} - {1}))"]
 MAX_ELEMENTS, MAX_MULTIPLICATIONS = 6000, 1500000  # of a value per image; of a convolution for the batch: the evaluator is naive
 OPTIMISED = {"cpu": ["", "", "", "x86-64", "x86-64", "x86-64-v3", "x86-64-v4"], "conv": ["", "", "", "direct", "gemm"],
              "recompute": ["", "", "", "1", "3", "1000"], "threads": ["", "", "", "2", "3", "5"], "precision": [""] * 9 + ["bf16"]}
@@ -129,6 +132,15 @@ class Generator:
         x = x or self.any(self.source.choice([1, 3, 3, 3]))
         return x and self.put(self.shapes[x], self.source.choice(SMOOTH + KINKED + ["identity"]) + "({0})", x)
 
+    def primitive(self):
+        x = self.any(self.source.choice([1, 3, 3]))
+        return x and self.put(self.shapes[x], self.source.choice(PRIMITIVES), x)
+
+    def primitive_of_two(self):
+        x = self.any(self.source.choice([1, 3, 3]))
+        y = x and (self.alike(x) if self.source.random() < 0.7 else self.any(1, lambda shape: shape[0] == self.shapes[x][0]))
+        return y and self.put(self.shapes[x], self.source.choice(PAIRS), x, y)
+
     def conv_norm_act(self):
         y = self.conv()
         return y and self.activation(self.norm(y) or y)
@@ -222,7 +234,7 @@ class Generator:
         return x and self.put(self.shapes[x], "softmax({0})", x)
 
     def net(self):
-        steps = [(self.conv, 4), (self.conv_norm_act, 5), (self.residual, 3), (self.norm, 1), (self.activation, 2), (self.pool, 2), (self.binary, 3),
+        steps = [(self.conv, 4), (self.conv_norm_act, 5), (self.residual, 3), (self.norm, 1), (self.activation, 2), (self.primitive, 1.5), (self.primitive_of_two, 1.5), (self.pool, 2), (self.binary, 3),
                  (self.gate, 2), (self.scalars, 2), (self.dropout, 1), (self.concat, 2), (self.pad_channels, 1), (self.squeeze, 1), (self.flatten, 1),
                  (self.dense, 1), (self.softmax, 0.5)]
         functions, weights = zip(*steps)

@@ -23,6 +23,10 @@ static LLVMValueRef select_positive(Emitter *e, LLVMValueRef condition, LLVMValu
     return LLVMBuildSelect(e->b, positive, yes, no, "");
 }
 
+static LLVMValueRef one_where(Emitter *e, LLVMRealPredicate p, LLVMValueRef a, LLVMValueRef b) {
+    return LLVMBuildSelect(e->b, LLVMBuildFCmp(e->b, p, a, b, ""), emit_vec(e, 1), emit_vec(e, 0), "");
+}
+
 static LLVMValueRef emit_node(Emitter *e, const ExprNode *node, const LLVMValueRef *value, const ElementSite *site) {
     LLVMValueRef a = expr_op_operands(node->op) > 0 ? value[node->arg[0]] : NULL;
     LLVMValueRef b = expr_op_operands(node->op) > 1 ? value[node->arg[1]] : NULL;
@@ -47,6 +51,14 @@ static LLVMValueRef emit_node(Emitter *e, const ExprNode *node, const LLVMValueR
     case X_RSQRT: return LLVMBuildFDiv(e->b, emit_vec(e, 1), emit_intrinsic(e, "llvm.sqrt", e->vec, &a, 1), "");
     case X_TANH: return emit_tanh(e, a);
     case X_SIGMOID: return emit_sigmoid(e, a);
+    case X_ABS: return emit_intrinsic(e, "llvm.fabs", e->vec, &a, 1);
+    case X_EXPM1: return emit_expm1(e, a);
+    case X_LOG1P: return emit_log1p(e, a);
+    case X_ERF: return emit_erf(e, a);
+    case X_POW: return emit_pow(e, a, b);
+    case X_LESS: return one_where(e, LLVMRealOLT, a, b);
+    case X_LESS_EQUAL: return one_where(e, LLVMRealOLE, a, b);
+    case X_EQUAL: return one_where(e, LLVMRealOEQ, a, b);
     case X_SELECT: return select_positive(e, a, b, value[node->arg[2]]);
     case EXPR_OP_COUNT: break;
     }

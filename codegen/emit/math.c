@@ -1,9 +1,9 @@
-/* exp, log, tanh and sigmoid on vectors of floats.
+/* exp, log, tanh, sigmoid, expm1, log1p and erf on vectors of floats.
  *
  * Polynomials of our own rather than calls of a vector libm: the same bits on every machine with fused multiply-add, no
  * library to ship, and code that the scheduler can interleave. Coefficients are those of Cephes (S. Moshier, expf, logf,
- * tanhf); the arguments are reduced as there. All are within 2 ulp and right for zeros, denormals, infinities and NaN.
- * Operations here carry no `contract` flag: where a fused operation is meant it is written as emit_fma. */
+ * tanhf), of erf our own; the arguments are reduced as there. All are within 2 ulp and right for zeros, denormals, infinities and
+ * NaN. Operations here carry no `contract` flag: where a fused operation is meant it is written as emit_fma. */
 #include "codegen/emit/math.h"
 #include "codegen/emit/arith.h"
 
@@ -28,24 +28,42 @@ static LLVMValueRef power_of_two(Emitter *e, LLVMValueRef n) {
     return as_float(e, LLVMBuildShl(e->b, biased, emit_int_vec(e, 23), ""));
 }
 
-/* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2)/2. The scale is applied in two steps, so that results in the
- * denormal range and above 2^127 come out right. */
-LLVMValueRef emit_exp(Emitter *e, LLVMValueRef x) {
+/* x = n ln 2 + r, |r| <= ln(2)/2: the integer n, and exp(r) - 1. */
+static LLVMValueRef exp_reduced(Emitter *e, LLVMValueRef x, LLVMValueRef *n) {
     static const double c[] = {1.9875691500E-4, 1.3981999507E-3, 8.3334519073E-3,
                                4.1665795894E-2, 1.6666665459E-1, 5.0000001201E-1};
-    LLVMValueRef high = emit_vec(e, 89), low = emit_vec(e, -104); /* beyond: infinity and zero; NaN passes both comparisons */
-    x = choose(e, LLVMRealOGT, x, high, high, x);
-    x = choose(e, LLVMRealOLT, x, low, low, x);
     LLVMValueRef magic = emit_vec(e, 12582912.0); /* 1.5 * 2^23: adding it rounds to an integer, held in the low bits */
-    LLVMValueRef t = emit_fma(e, x, emit_vec(e, 1.44269504088896341), magic);
-    LLVMValueRef n = emit_sub(e, t, magic);
-    LLVMValueRef r = emit_fma(e, n, emit_vec(e, -0.693359375), x);
-    r = emit_fma(e, n, emit_vec(e, 2.12194440e-4), r);
-    LLVMValueRef y = emit_add(e, emit_fma(e, polynomial(e, r, c, 6), mul(e, r, r), r), emit_vec(e, 1));
-    LLVMValueRef k = LLVMBuildSub(e->b, as_int(e, t), as_int(e, magic), "");
+    LLVMValueRef t = emit_fma(e, x, emit_vec(e, 1.44269504088896341), magic), rounded = emit_sub(e, t, magic);
+    LLVMValueRef r = emit_fma(e, rounded, emit_vec(e, -0.693359375), x);
+    r = emit_fma(e, rounded, emit_vec(e, 2.12194440e-4), r);
+    LLVMValueRef less_one = emit_fma(e, polynomial(e, r, c, 6), mul(e, r, r), r);
+    *n = LLVMBuildSub(e->b, as_int(e, t), as_int(e, magic), "");
+    return less_one;
+}
+
+/* x, but no further out than this; a NaN passes. */
+static LLVMValueRef clamp(Emitter *e, LLVMValueRef x, double least, double most) {
+    LLVMValueRef high = emit_vec(e, most), low = emit_vec(e, least);
+    x = choose(e, LLVMRealOGT, x, high, high, x);
+    return choose(e, LLVMRealOLT, x, low, low, x);
+}
+
+/* 2^n exp(r). The scale is applied in two steps, so that results in the denormal range and above 2^127 come out right. Beyond
+ * the bounds: infinity and zero. */
+LLVMValueRef emit_exp(Emitter *e, LLVMValueRef x) {
+    LLVMValueRef k, y = exp_reduced(e, clamp(e, x, -104, 89), &k);
+    y = emit_add(e, y, emit_vec(e, 1));
     LLVMValueRef half = LLVMBuildAShr(e->b, k, emit_int_vec(e, 1), "");
     y = mul(e, y, power_of_two(e, half));
     return mul(e, y, power_of_two(e, LLVMBuildSub(e->b, k, half, "")));
+}
+
+/* 2^n (exp(r) - 1) + 2^n - 1, all halved, since 2^128 is none. */
+LLVMValueRef emit_expm1(Emitter *e, LLVMValueRef x) {
+    LLVMValueRef k, y = exp_reduced(e, clamp(e, x, -30, 89), &k);
+    LLVMValueRef half = power_of_two(e, LLVMBuildSub(e->b, k, emit_int_vec(e, 1), ""));
+    y = emit_fma(e, half, y, emit_sub(e, half, emit_vec(e, 0.5)));
+    return emit_add(e, y, y);
 }
 
 /* log(x) = e ln 2 + log(m), m in [sqrt(1/2), sqrt(2)). */
@@ -86,4 +104,26 @@ LLVMValueRef emit_tanh(Emitter *e, LLVMValueRef x) {
 LLVMValueRef emit_sigmoid(Emitter *e, LLVMValueRef x) {
     LLVMValueRef one = emit_vec(e, 1);
     return divide(e, one, emit_add(e, one, emit_exp(e, LLVMBuildFNeg(e->b, x, ""))));
+}
+
+/* log(u) of u = 1 + x as it rounds, and what the rounding took, over u (W. Kahan). */
+LLVMValueRef emit_log1p(Emitter *e, LLVMValueRef x) {
+    LLVMValueRef one = emit_vec(e, 1), u = emit_add(e, x, one), y = emit_log(e, u);
+    LLVMValueRef rest = divide(e, emit_sub(e, x, emit_sub(e, u, one)), u);
+    LLVMValueRef exact = emit_add(e, y, rest);
+    exact = choose(e, LLVMRealOGT, u, emit_vec(e, 0), exact, y);
+    return choose(e, LLVMRealOLT, u, emit_vec(e, __builtin_inf()), exact, y);
+}
+
+/* x + x P(x^2) for small x, otherwise 1 - exp(|x| Q(|x|) - |x|) with the sign of x. Minimax for erf's relative error, which is
+ * below 1.3 ulp with coefficients rounded to f32; from 4 on erf is 1. */
+LLVMValueRef emit_erf(Emitter *e, LLVMValueRef x) {
+    static const double p[] = {-5.95373916e-4, 4.98594018e-3, -2.67617200e-2, 1.12816826e-1, -3.76124799e-1, 1.28379151e-1};
+    static const double q[] = {-1.12308362e-5, 3.22799169e-4,  -3.64244008e-3, 2.37620231e-2,
+                               -1.06236830e-1, -6.35151327e-1, -1.28648490e-1};
+    LLVMValueRef size = emit_intrinsic(e, "llvm.fabs", e->vec, &x, 1);
+    LLVMValueRef near = emit_fma(e, polynomial(e, mul(e, x, x), p, 6), x, x), t = clamp(e, size, 0, 4);
+    LLVMValueRef power = emit_fma(e, polynomial(e, t, q, 7), t, LLVMBuildFNeg(e->b, t, ""));
+    LLVMValueRef far[2] = {emit_sub(e, emit_vec(e, 1), emit_exp(e, power)), x};
+    return choose(e, LLVMRealOLT, size, emit_vec(e, 0.927), near, emit_intrinsic(e, "llvm.copysign", e->vec, far, 2));
 }

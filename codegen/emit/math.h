@@ -9,4 +9,8 @@ LLVMValueRef emit_exp(Emitter *e, LLVMValueRef x);
 LLVMValueRef emit_log(Emitter *e, LLVMValueRef x);
 LLVMValueRef emit_tanh(Emitter *e, LLVMValueRef x);
 LLVMValueRef emit_sigmoid(Emitter *e, LLVMValueRef x);
+LLVMValueRef emit_expm1(Emitter *e, LLVMValueRef x);
+LLVMValueRef emit_log1p(Emitter *e, LLVMValueRef x);
+LLVMValueRef emit_erf(Emitter *e, LLVMValueRef x);
+LLVMValueRef emit_pow(Emitter *e, LLVMValueRef a, LLVMValueRef b); /* as C's pow */
 #endif

@@ -37,6 +37,14 @@ static double expected_value(ExprOp op, double a, double b, double c) {
     case X_RSQRT: return 1 / sqrt(a);
     case X_TANH: return tanh(a);
     case X_SIGMOID: return 1 / (1 + exp(-a));
+    case X_ABS: return fabs(a);
+    case X_EXPM1: return expm1(a);
+    case X_LOG1P: return log1p(a);
+    case X_ERF: return erf(a);
+    case X_POW: return pow(a, b);
+    case X_LESS: return a < b;
+    case X_LESS_EQUAL: return a <= b;
+    case X_EQUAL: return a == b;
     case X_SELECT: return a <= 0 ? c : b;
     default: ck_abort_msg("the operation %s has no case", expr_op_text(op)); return 0;
     }

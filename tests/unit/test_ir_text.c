@@ -52,6 +52,8 @@ static const char every_op[] = {
     "  moments { a1 }\n"
     "  output { t0 = mul a0, a1; t0 }\n"
     "  reduce { a1 }\n"
+    "  output { t0 = abs a0; t1 = expm1 t0; t2 = log1p t1; t3 = erf t2; t4 = pow t3, 2; t5 = less t4, a1; t6 = less_equal t5, 1; "
+    "t7 = equal t6, t5; t7 }\n"
     "%37 = image_sum %8 : f32[2,4]\n"
     "%38 = batch_sum %37 : f32[4]\n"
     "%39 = channel_sum %38 : f32[]\n"
