@@ -49,7 +49,7 @@ static const OptionRow table[] = {
     {"net", 0, KIND_TEXT, "NAME", AT(net), RUNS_PASSES | CMD_LINT, "which net of the file (default: its last)"},
     {"batch", 0, KIND_COUNT, "N", AT(batch), RUNS_PASSES | CMD_LINT, "images per step (default: the recipe's)"},
 
-    {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | EVAL | PREDICT | CMD_LINT,
+    {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | INIT | EVAL | PREDICT | CMD_LINT,
      "cifar10, cifar100, synthetic, or a directory of the binary files (default: the recipe's)"},
     {"out", 0, KIND_TEXT, "DIR", AT(out), TRAIN,
      "directory of metrics and checkpoints (default: runs/MODEL-SEED, or with the next free -2, -3, ...)"},
@@ -69,6 +69,8 @@ static const OptionRow table[] = {
 
     {"weights", 'w', KIND_TEXT, "FILE", AT(weights), EVAL | PREDICT, "safetensors file of the weights (required)"},
     {"top", 0, KIND_COUNT, "K", AT(top), PREDICT, "how many classes to print for each picture (default: 3)"},
+    {"views", 0, KIND_CHOICE, "one|mirror|mirror_shift", AT(views), EVAL | PREDICT,
+     "score each image, it and its mirror image, or these moved by a pixel too, and take the mean (default: the recipe's)"},
     {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_BENCH, "time only this (default: both)"},
     {"repeats", 0, KIND_COUNT, "N", AT(repeats), CMD_BENCH, "timed runs of which the median is printed (default: 9)"},
     {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_ABLATE | CMD_WHY, "only this (default: both)"},

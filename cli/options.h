@@ -72,7 +72,7 @@ typedef struct Options {
     bool resume, overwrite, quiet;
     bool seed_given; /* --seed was; else seed is 0 */
     /* eval, predict, init, bench, fmt, data */
-    const char *weights, *output, *to;
+    const char *weights, *output, *to, *views;
     int64_t top, repeats, count;
     const char *compare, *peer, *peer_modes;
     int64_t rounds, seconds;

@@ -81,7 +81,7 @@ static int predict_all(RtMachine *m, const Options *o, uint32_t first, const RtD
                 file[n++] = o->operand[next];
         }
         RtError error = {{0}};
-        RtStatus predicted = n ? rt_predict(m, data, images, n, scores, &error) : RT_OK;
+        RtStatus predicted = n ? rt_predict(m, data, images, n, views_of(program, o), scores, &error) : RT_OK;
         if (predicted) {
             status = fail_rt(predicted, &error);
             break;

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 int64_t count_parameters(const RtProgram *program) {
     int64_t total = 0;
@@ -25,6 +26,11 @@ const char *recipe_data_name(RtDataset data) {
     case RT_DATA_SYNTHETIC: return "synthetic";
     }
     return "cifar10";
+}
+
+RtViews views_of(const RtProgram *program, const Options *o) {
+    if (!o->views) return program->recipe.views;
+    return !strcmp(o->views, "one") ? RT_VIEWS_ONE : !strcmp(o->views, "mirror") ? RT_VIEWS_MIRROR : RT_VIEWS_MIRROR_SHIFT;
 }
 
 typedef RtStatus (*DataOpener)(const char *, int64_t, int64_t, int64_t, int64_t, RtData *, RtError *);
@@ -131,10 +137,14 @@ int check_weights(const RtProgram *program, const Options *o) {
     return status ? fail_rt(status, &error) : EXIT_OK;
 }
 
-static void print_result(const char *model, const Options *o, const RtData *data, const RtEvalResult *r) {
+static void print_result(const RtProgram *program, const Options *o, const RtData *data, const RtEvalResult *r) {
+    const char *model = program->model;
+    int views = rt_view_count(views_of(program, o));
     if (!o->json) {
-        printf("%s on %s: accuracy %.2f %%, top 5 %.2f %%, loss %.4f; %" PRId64 " images in %.2f s (%.0f images/s)\n", model,
-               data->name, 100 * r->accuracy, 100 * r->top5, r->loss, r->images, r->seconds, (double)r->images / r->seconds);
+        char by[32] = "";
+        if (views > 1) snprintf(by, sizeof by, " by %d views", views);
+        printf("%s on %s%s: accuracy %.2f %%, top 5 %.2f %%, loss %.4f; %" PRId64 " images in %.2f s (%.0f images/s)\n", model,
+               data->name, by, 100 * r->accuracy, 100 * r->top5, r->loss, r->images, r->seconds, (double)r->images / r->seconds);
         return;
     }
     printf("{\"model\": ");
@@ -143,7 +153,7 @@ static void print_result(const char *model, const Options *o, const RtData *data
     json_write_string(stdout, o->weights);
     printf(", \"data\": ");
     json_write_string(stdout, data->name);
-    printf(", \"images\": %" PRId64, r->images);
+    printf(", \"views\": %d, \"images\": %" PRId64, views, r->images);
     json_write_member(stdout, "accuracy", r->accuracy);
     json_write_member(stdout, "top5", r->top5);
     json_write_member(stdout, "loss", r->loss);
@@ -156,9 +166,9 @@ int run_eval(RtMachine *m, const Options *o, const RtData *data) {
     RtError error = {{0}};
     RtEvalResult result;
     RtStatus status = rt_weights_load(o->weights, m, say, &error);
-    if (status == RT_OK) status = rt_evaluate(m, data, true, &result, &error);
+    if (status == RT_OK) status = rt_evaluate(m, data, true, views_of(rt_machine_program(m), o), &result, &error);
     if (status) return fail_rt(status, &error);
-    print_result(rt_machine_program(m)->model, o, data, &result);
+    print_result(rt_machine_program(m), o, data, &result);
     if (!isfinite(result.loss))
         fprintf(stderr,
                 "netc: warning: the loss is not finite: for some image the net puts out NaN or infinity, from weights that are "
@@ -170,6 +180,13 @@ int run_init(RtMachine *m, const Options *o) {
     RtError error = {{0}};
     RtTrainState state = {.seed = (uint64_t)o->seed};
     rt_machine_init_params(m, state.seed);
+    if (rt_wants_data(rt_machine_program(m))) { /* some of the weights come from the training images */
+        RtData data = {0};
+        int status = open_data(rt_machine_program(m), o, &data);
+        RtStatus whitened = status ? RT_OK : rt_whiten(m, &data, &error);
+        rt_data_free(&data);
+        if (status || whitened) return status ? status : fail_rt(whitened, &error);
+    }
     RtStatus saved = rt_checkpoint_save(o->output, m, &state, true, &error);
     return saved ? fail_rt(saved, &error) : EXIT_OK;
 }

@@ -23,8 +23,9 @@ int run_init(RtMachine *m, const Options *o);
 int run_predict(RtMachine *m, const Options *o, uint32_t first, const RtData *data);
 int check_predict(const RtProgram *program); /* does it take pictures? */
 
-int64_t count_parameters(const RtProgram *program); /* trainable numbers */
-const char *recipe_data_name(RtDataset data);       /* "cifar10" */
+int64_t count_parameters(const RtProgram *program);           /* trainable numbers */
+const char *recipe_data_name(RtDataset data);                 /* "cifar10" */
+RtViews views_of(const RtProgram *program, const Options *o); /* --views, or the recipe's */
 /* Opens the data set that --data or the recipe names, or makes one that fits the net (synthetic). */
 int open_data(const RtProgram *program, const Options *o, RtData *data);
 /* Only its statistics and class names; CIFAR-10's need no files. */

@@ -42,7 +42,8 @@ int compile_source(Session *session, Mode mode, int64_t batch, Model *model) {
         *model = (Model){0};
         return session_compile_failed(session);
     }
-    session_print_diagnostics(session); /* warnings */
+    session_print_diagnostics(session);        /* warnings */
+    if (o->compare) model->recipe.ngroups = 0; /* peers know one optimiser for all parameters */
     return EXIT_OK;
 }
 

@@ -99,6 +99,21 @@ static Datum apply_he_normal(Eval *ev, const BuiltinCall *c) {
     return init_datum((InitRule){out ? RULE_HE_FAN_OUT : RULE_HE_FAN_IN, 0});
 }
 
+static Datum apply_dirac(Eval *ev, const BuiltinCall *c) {
+    (void)ev, (void)c;
+    return init_datum((InitRule){RULE_DIRAC, 0});
+}
+
+#define STANDARD_EPS 5e-4 /* of cifar10-airbench */
+
+/* whiten(eps = 5e-4) */
+static Datum apply_whiten(Eval *ev, const BuiltinCall *c) {
+    InitRule rule = {RULE_WHITEN, STANDARD_EPS};
+    if (!arg_real(ev, c, 0, &rule.value)) return tensor_datum(NO_VAL);
+    if (!(rule.value > 0)) return arg_error(ev, c, 0, "above 0");
+    return init_datum(rule);
+}
+
 static Datum apply_xavier_uniform(Eval *ev, const BuiltinCall *c) {
     (void)ev, (void)c;
     return init_datum((InitRule){RULE_XAVIER, 0});
@@ -160,6 +175,8 @@ static const Builtin builtins[] = {
     {"len", apply_len, false, false, 1, {"list"}},
     {"he_normal", apply_he_normal, false, false, 0, {"mode"}},
     {"xavier_uniform", apply_xavier_uniform, false, false, 0, {0}},
+    {"dirac", apply_dirac, false, false, 0, {0}},
+    {"whiten", apply_whiten, false, false, 0, {"eps"}},
     {"uniform", apply_uniform, false, false, 0, {"bound"}},
     {"constant", apply_constant, false, false, 1, {"value"}},
 };
@@ -179,6 +196,8 @@ bool builtin_word(const Name *name, Datum *word) {
         {"valid", {DATUM_WORD, .word = WORD_VALID}},
         {"he_normal", {DATUM_INIT, .init = {RULE_HE_FAN_IN, 0}}},
         {"xavier_uniform", {DATUM_INIT, .init = {RULE_XAVIER, 0}}},
+        {"dirac", {DATUM_INIT, .init = {RULE_DIRAC, 0}}},
+        {"whiten", {DATUM_INIT, .init = {RULE_WHITEN, STANDARD_EPS}}},
         {"uniform", {DATUM_INIT, .init = {RULE_UNIFORM_FAN_IN, 0}}},
         {"zeros", {DATUM_INIT, .init = {RULE_CONSTANT, 0}}},
         {"ones", {DATUM_INIT, .init = {RULE_CONSTANT, 1}}},

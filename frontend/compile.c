@@ -16,6 +16,7 @@ typedef struct Compiler {
     const FrontendOptions *options;
     Eval ev;
     RtRecipe recipe;
+    RecipeSpans at;                 /* where its keys were set */
     const AstCallable *named, *net; /* what was asked for, and the net that it binds in the end */
     Datum *value;                   /* of the net's parameters */
     const AstExpr **given;
@@ -140,38 +141,40 @@ static void apply_setting(Compiler *c, const Setting *s) {
 }
 
 /* What the files say. */
-static RecipeSpans settle_recipe(Compiler *c) {
-    RecipeSpans at = {{c->program.root_file, 0, 1}, {c->program.root_file, 0, 1}};
+static void settle_recipe(Compiler *c) {
+    Span top = {c->program.root_file, 0, 1};
+    c->at = (RecipeSpans){top, top, top};
     c->recipe = recipe_defaults();
     for (uint32_t i = 0; i < c->program.nfiles; i++) {
         for (uint32_t k = 0; k < c->program.file[i]->nsettings; k++) {
             const AstSetting *s = &c->program.file[i]->setting[k];
-            if (!strcmp(s->key->text, "optimizer")) at.optimizer = s->value->span;
-            if (!strcmp(s->key->text, "schedule")) at.schedule = s->value->span;
+            if (!strcmp(s->key->text, "optimizer")) c->at.optimizer = s->value->span;
+            if (!strcmp(s->key->text, "schedule")) c->at.schedule = s->value->span;
+            if (!strcmp(s->key->text, "groups")) c->at.groups = s->value->span;
             recipe_set(&c->ev, &c->recipe, s->key->text, NULL, s->span, s->value);
         }
     }
-    return at;
 }
 
 /* And --set; then the recipe is whole. */
-static void apply_settings(Compiler *c, RecipeSpans at) {
+static void apply_settings(Compiler *c) {
     for (uint32_t i = 0; i < c->options->nsets; i++) {
         Setting s;
         if (!read_setting(c, c->options->sets[i], &s)) continue;
-        if (!strncmp(s.key, "train.optimizer", 15)) at.optimizer = s.span;
-        if (!strncmp(s.key, "train.schedule", 14) || !strcmp(s.key, "train.epochs")) at.schedule = s.span;
+        if (!strncmp(s.key, "train.optimizer", 15)) c->at.optimizer = s.span;
+        if (!strncmp(s.key, "train.schedule", 14) || !strcmp(s.key, "train.epochs")) c->at.schedule = s.span;
+        if (!strcmp(s.key, "train.groups")) c->at.groups = s.span;
         apply_setting(c, &s);
     }
-    recipe_check(&c->ev, &c->recipe, at);
+    recipe_check(&c->ev, &c->recipe, c->at);
 }
 
 static void settle(Compiler *c) {
     c->value = ARENA_ARRAY(c->ev.arena, Datum, c->net->nparams);
     c->given = ARENA_ARRAY(c->ev.arena, const AstExpr *, c->net->nparams);
-    RecipeSpans at = settle_recipe(c);
+    settle_recipe(c);
     bind(c, c->named);
-    apply_settings(c, at);
+    apply_settings(c);
     for (uint32_t i = 0; i < c->net->nparams; i++) {
         const AstParam *p = &c->net->param[i];
         if (!c->given[i] && !p->init) {
@@ -238,6 +241,7 @@ static void finish(Compiler *c) {
     if (clean && !ev->has_output)
         eval_error(ev, c->net->span, "net '%s' has no output; 'output x' states one", c->net->name->text);
     if (ev->nreported || ev->logits == NO_VAL) return;
+    recipe_check_groups(ev, &c->recipe, ev->graph, c->at.groups);
     graph_output(ev->graph, OUT_LOGITS, ev->logits, NULL);
     if (c->options->mode == MODE_TRAIN) train_outputs(c);
 }
@@ -287,7 +291,9 @@ bool frontend_recipe(const char *text, size_t length, uint32_t file, const Front
     c.ev = (Eval){.arena = arena, .diag = diag, .names = &c.program.names, .image = NO_VAL, .logits = NO_VAL};
     if (root->nimports || root->ncallables)
         eval_error(&c.ev, (Span){file, 0, 1}, "beside its graphs a graph's text has a 'train' block and nothing else");
-    apply_settings(&c, settle_recipe(&c));
+    settle_recipe(&c);
+    apply_settings(&c);
+    recipe_check_groups(&c.ev, &c.recipe, model->graph, c.at.groups);
     bool ok = diag_error_count(diag) == c.mistakes;
     if (ok) {
         model->recipe = c.recipe;

@@ -38,6 +38,8 @@ static const char *init_rule_text(Arena *arena, InitRule rule) {
     switch (rule.kind) {
     case RULE_HE_FAN_IN: return "he_normal";
     case RULE_HE_FAN_OUT: return "he_normal(mode = \"fan_out\")";
+    case RULE_DIRAC: return "dirac";
+    case RULE_WHITEN: return arena_printf(arena, "whiten(%s)", real_text(arena, rule.value));
     case RULE_XAVIER: return "xavier_uniform";
     case RULE_UNIFORM_FAN_IN: return "uniform";
     case RULE_UNIFORM: return arena_printf(arena, "uniform(%s)", real_text(arena, rule.value));

@@ -19,8 +19,17 @@ typedef enum Word { WORD_SAME, WORD_VALID } Word;
 
 /* An initialiser before the shape of its parameter is known. */
 typedef struct InitRule {
-    enum { RULE_HE_FAN_IN, RULE_HE_FAN_OUT, RULE_XAVIER, RULE_UNIFORM_FAN_IN, RULE_UNIFORM, RULE_CONSTANT } kind;
-    double value; /* UNIFORM: the bound; CONSTANT: the value */
+    enum {
+        RULE_HE_FAN_IN,
+        RULE_HE_FAN_OUT,
+        RULE_DIRAC,
+        RULE_WHITEN,
+        RULE_XAVIER,
+        RULE_UNIFORM_FAN_IN,
+        RULE_UNIFORM,
+        RULE_CONSTANT
+    } kind;
+    double value; /* UNIFORM: the bound; CONSTANT: the value; WHITEN: eps */
 } InitRule;
 
 struct DatumList;

@@ -42,6 +42,8 @@ static Init resolve_init(InitRule rule, Type weight) {
     switch (rule.kind) {
     case RULE_HE_FAN_IN: return (Init){INIT_HE_NORMAL, 0};
     case RULE_HE_FAN_OUT: return (Init){INIT_HE_NORMAL, 1};
+    case RULE_DIRAC: return (Init){INIT_DIRAC, 0};
+    case RULE_WHITEN: return (Init){INIT_WHITEN, rule.value};
     case RULE_XAVIER: return (Init){INIT_XAVIER_UNIFORM, 0};
     case RULE_UNIFORM_FAN_IN: return (Init){INIT_UNIFORM, 1 / sqrt(fan_in(weight))};
     case RULE_UNIFORM: return (Init){INIT_UNIFORM, rule.value};
@@ -62,6 +64,29 @@ static bool read_initial(Eval *ev, const BuiltinCall *c, uint32_t first, Initial
     bool fans = in->bias_rule.kind <= RULE_XAVIER;
     if (c->given[first + 2] && fans) arg_error(ev, c, first + 2, "zeros, ones, constant(v) or uniform, as a bias has no fan");
     return !(c->given[first + 2] && fans);
+}
+
+/* dirac and whiten say what a convolution of all channels passes on, whiten of the input. */
+static bool check_filters(Eval *ev, const BuiltinCall *c, uint32_t init, InitRule rule, Val x, Type weight) {
+    if (rule.kind != RULE_DIRAC && rule.kind != RULE_WHITEN) return true;
+    const char *name = rule.kind == RULE_DIRAC ? "dirac" : "whiten";
+    Span span = c->given[init]->span;
+    long long axes = weight.rank == 4 ? weight.dim[1] * weight.dim[2] * weight.dim[3] : 0;
+    if (weight.rank != 4 || weight.dim[1] != ev->graph->value[x].type.dim[1]) {
+        eval_error(ev, span, "'%s' is for a conv2d without groups", name);
+    } else if (rule.kind == RULE_DIRAC) {
+        return true;
+    } else if (x != ev->image) {
+        eval_error(ev, span, "'whiten' is for a conv2d of the net's input: it comes from the training images");
+    } else if (axes > MAX_WHITENED) {
+        eval_error(ev, span, "'whiten' is for filters of at most %d weights, these have %lld", MAX_WHITENED, axes);
+    } else if (weight.dim[0] != axes && weight.dim[0] != 2 * axes) {
+        eval_error(ev, span, "'whiten' makes %lld filters, one for each weight of %s, or %lld with their negatives, found %lld",
+                   axes, type_text(ev->arena, weight), 2 * axes, (long long)weight.dim[0]);
+    } else {
+        return true;
+    }
+    return false;
 }
 
 static Val add_weight(Eval *ev, const BuiltinCall *c, const Initial *in, Type type) {
@@ -109,6 +134,7 @@ Datum apply_conv2d(Eval *ev, const BuiltinCall *c) {
                           (long long)filters);
     }
     Type type = type_feature(filters, channels / groups, kernel[0], kernel[1]);
+    if (!check_filters(ev, c, 8, in.weight, x, type)) return tensor_datum(NO_VAL);
     Val weight = add_weight(ev, c, &in, type);
     if (weight == NO_VAL) return tensor_datum(NO_VAL);
     Val bias = add_bias_param(ev, c, &in, type);
@@ -124,6 +150,7 @@ Datum apply_dense(Eval *ev, const BuiltinCall *c) {
     if (!arg_tensor(ev, c, 0, 2, &x) || !arg_integer(ev, c, 1, 1, LARGEST_COUNT, &units)) return tensor_datum(NO_VAL);
     if (!read_initial(ev, c, 2, &in)) return tensor_datum(NO_VAL);
     Type type = type_matrix(units, ev->graph->value[x].type.dim[1]);
+    if (!check_filters(ev, c, 3, in.weight, x, type)) return tensor_datum(NO_VAL);
     Val weight = add_weight(ev, c, &in, type);
     if (weight == NO_VAL) return tensor_datum(NO_VAL);
     Val bias = add_bias_param(ev, c, &in, type);

@@ -1,6 +1,7 @@
 /* Reading recipes. A value that has forms (sgd(lr = 0.1), flip, cifar10) is read as syntax, its arguments are evaluated. */
 #include "frontend/recipe.h"
 #include "frontend/recipe_table.h"
+#include "ir/pattern.h"
 #include <math.h>
 #include <string.h>
 
@@ -18,28 +19,50 @@ static bool in_range(const Field *f, double v) {
     return (f->lo_open ? v > f->lo : v >= f->lo) && (f->hi_open ? v < f->hi : v <= f->hi);
 }
 
+static const char *list_text(Eval *ev, const Field *f) {
+    const char *what = f->kind == FIELD_LEVELS ? "fractions of lr" : f->hi <= 1 ? "fractions of the run" : "epochs";
+    return arena_printf(ev->arena, "'%s' is a list of 1 to %d %s", f->name, RT_MAX_STEPS, what);
+}
+
 static void set_times(Eval *ev, const AstExpr *at, Datum d, const Field *f, RtSchedule *schedule) {
     if (d.kind != DATUM_LIST || d.list->count < 1 || d.list->count > RT_MAX_STEPS) {
-        eval_error(ev, at->span, "'%s' is a list of 1 to %d epochs, found %s", f->name, RT_MAX_STEPS, eval_describe(ev, d));
+        eval_error(ev, at->span, "%s, found %s", list_text(ev, f), eval_describe(ev, d));
         return;
     }
+    double *list = (double *)(void *)((char *)schedule + f->offset);
+    bool rising = f->kind == FIELD_TIMES;
     for (uint32_t i = 0; i < d.list->count; i++) {
         Datum item = d.list->item[i];
         bool good = datum_is_number(item) && in_range(f, datum_number(item));
-        if (!good || (i > 0 && datum_number(item) <= schedule->at[i - 1])) {
-            eval_error(ev, at->span, "the epochs of '%s' are numbers of at least 0 in rising order, found %s", f->name,
-                       eval_describe(ev, d));
+        if (!good || (rising && i > 0 && datum_number(item) <= list[i - 1])) {
+            eval_error(ev, at->span, "%s: numbers %s%s, found %s", list_text(ev, f), range_text(ev, f),
+                       rising ? " in rising order" : "", eval_describe(ev, d));
             return;
         }
-        schedule->at[i] = datum_number(item);
+        list[i] = datum_number(item);
     }
-    schedule->nat = d.list->count;
+    for (uint32_t i = d.list->count; i < RT_MAX_STEPS; i++) list[i] = 0;
+    *(rising ? &schedule->nat : &schedule->nlevel) = d.list->count;
+}
+
+static void set_pattern(Eval *ev, const AstExpr *at, Datum d, const Field *f, char *place) {
+    static const char known[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.*?";
+    size_t length = d.kind == DATUM_STRING ? strlen(d.text) : 0;
+    if (length > 0 && length < RT_PATTERN && strspn(d.text, known) == length)
+        memcpy(place, d.text, length + 1);
+    else
+        eval_error(
+            ev, at->span,
+            "'%s' is a string of at most %d letters, digits, '_', '-' and '.', '*' for any of them and '?' for one, found %s",
+            f->name, RT_PATTERN - 1, eval_describe(ev, d));
 }
 
 static void set_field(Eval *ev, const AstExpr *at, Datum d, const Field *f, void *base) {
     void *place = (char *)base + f->offset;
-    if (f->kind == FIELD_TIMES) {
+    if (f->kind == FIELD_TIMES || f->kind == FIELD_LEVELS) {
         set_times(ev, at, d, f, base);
+    } else if (f->kind == FIELD_PATTERN) {
+        set_pattern(ev, at, d, f, place);
     } else if (f->kind == FIELD_FLAG) {
         if (d.kind == DATUM_BOOL)
             memcpy(place, &d.boolean, sizeof d.boolean);
@@ -61,7 +84,7 @@ static void set_standard(const Field *f, void *base) {
     bool flag = f->standard != 0;
     if (f->kind == FIELD_FLAG)
         memcpy(place, &flag, sizeof flag);
-    else if (f->kind != FIELD_TIMES)
+    else if (f->kind == FIELD_NUMBER || f->kind == FIELD_WHOLE)
         memcpy(place, &f->standard, sizeof f->standard);
 }
 
@@ -146,12 +169,40 @@ static void set_optimizer(Eval *ev, RtRecipe *r, const AstExpr *e) {
     r->optimizer = o;
 }
 
+static void set_groups(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    if (e->kind != EXPR_LIST || e->list.count > RT_MAX_GROUPS) {
+        eval_error(ev, e->span, "'groups' is a list of at most %d groups, such as [group(\"*.bias\", weight_decay = 0)]",
+                   RT_MAX_GROUPS);
+        return;
+    }
+    r->ngroups = 0;
+    memset(r->group, 0, sizeof r->group);
+    for (uint32_t i = 0; i < e->list.count; i++) {
+        RtGroup g;
+        memset(&g, 0, sizeof g);
+        if (read_form(ev, &recipe_group_forms, e->list.item[i], &g)) r->group[r->ngroups++] = g;
+    }
+}
+
 static void set_schedule(Eval *ev, RtRecipe *r, const AstExpr *e) {
     RtSchedule s = {0};
     const Form *form = read_form(ev, &recipe_schedule_forms, e, &s);
     if (!form) return;
     s.kind = (RtScheduleKind)form->kind;
     r->schedule = s;
+}
+
+static void set_average(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    RtAverage a = {0};
+    const Form *form = read_form(ev, &recipe_average_forms, e, &a);
+    if (!form) return;
+    a.kind = (RtAverageKind)form->kind;
+    r->average = a;
+}
+
+static void set_views(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    const Form *form = read_form(ev, &recipe_views_forms, e, r);
+    if (form) r->views = (RtViews)form->kind;
 }
 
 static void set_count(Eval *ev, const char *key, const AstExpr *e, int64_t hi, int64_t *out) {
@@ -163,7 +214,6 @@ static void set_count(Eval *ev, const char *key, const AstExpr *e, int64_t hi, i
         eval_error(ev, e->span, "'%s' is an integer from 1 to %lld, found %s", key, (long long)hi, eval_describe(ev, d));
 }
 
-static void set_epochs(Eval *ev, RtRecipe *r, const AstExpr *e) { set_count(ev, "epochs", e, MAX_EPOCHS, &r->epochs); }
 static void set_batch(Eval *ev, RtRecipe *r, const AstExpr *e) { set_count(ev, "batch", e, MAX_BATCH, &r->batch); }
 
 static void set_plain(Eval *ev, RtRecipe *r, const AstExpr *e, const Field *f) {
@@ -175,14 +225,25 @@ static void set_shuffle(Eval *ev, RtRecipe *r, const AstExpr *e) {
     set_plain(ev, r, e, &(Field){"shuffle", FIELD_FLAG, offsetof(RtRecipe, shuffle), 1, 0, 1, false, false});
 }
 
-static void set_ema(Eval *ev, RtRecipe *r, const AstExpr *e) {
-    set_plain(ev, r, e, &(Field){"ema", FIELD_NUMBER, offsetof(RtRecipe, ema), 0, 0, 1, false, true});
+static void set_epochs(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    set_plain(ev, r, e, &(Field){"epochs", FIELD_NUMBER, offsetof(RtRecipe, epochs), 0, 0, MAX_EPOCHS, true, false});
 }
 
-static const char *const key_names[] = {"data",     "normalize", "augment", "loss",    "optimizer",
-                                        "schedule", "epochs",    "batch",   "shuffle", "ema"};
+/* ema = d is average = ema(d), and 0 none. */
+static void set_ema(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    RtAverage a = {.kind = RT_AVERAGE_EMA, .every = 1};
+    uint32_t mistakes = ev->nreported;
+    Datum d = eval_expr(ev, e);
+    if (d.kind == DATUM_POISON) return;
+    set_field(ev, e, d, &(Field){"ema", FIELD_NUMBER, offsetof(RtAverage, decay), 0, 0, 1, false, true}, &a);
+    if (mistakes == ev->nreported) r->average = a.decay > 0 ? a : (RtAverage){.kind = RT_AVERAGE_NONE};
+}
+
+static const char *const key_names[] = {"data",   "normalize", "augment", "loss",    "optimizer", "groups", "schedule",
+                                        "epochs", "batch",     "shuffle", "average", "views",     "ema"};
 static void (*const key_set[])(Eval *, RtRecipe *, const AstExpr *) = {
-    set_data, set_normalize, set_augment, set_loss, set_optimizer, set_schedule, set_epochs, set_batch, set_shuffle, set_ema};
+    set_data,   set_normalize, set_augment, set_loss,    set_optimizer, set_groups, set_schedule,
+    set_epochs, set_batch,     set_shuffle, set_average, set_views,     set_ema};
 enum { KEYS = sizeof key_names / sizeof *key_names };
 
 /* train.optimizer.lr = value: one argument of the form that the key has now. */
@@ -192,6 +253,7 @@ static void set_part(Eval *ev, RtRecipe *r, const char *key, const char *part, S
     int kind = 0;
     if (!strcmp(key, "optimizer")) forms = &recipe_optimizer_forms, base = &r->optimizer, kind = (int)r->optimizer.kind;
     if (!strcmp(key, "schedule")) forms = &recipe_schedule_forms, base = &r->schedule, kind = (int)r->schedule.kind;
+    if (!strcmp(key, "average")) forms = &recipe_average_forms, base = &r->average, kind = (int)r->average.kind;
     if (!strcmp(key, "loss")) forms = &recipe_loss_forms;
     for (uint32_t i = 0; forms && i < forms->count; i++) {
         for (uint32_t k = 0; forms->form[i].kind == kind && k < forms->form[i].nfields; k++) {
@@ -226,15 +288,26 @@ void recipe_set(Eval *ev, RtRecipe *r, const char *key, const char *part, Span k
     eval_error(ev, key_span, "the recipe has no key '%s'; known: %s", key, known);
 }
 
+void recipe_check_groups(Eval *ev, const RtRecipe *r, const Graph *g, Span at) {
+    for (uint32_t i = 0; i < r->ngroups; i++) {
+        bool any = false;
+        for (Val v = 0; v < g->count && !any; v++)
+            any = g->value[v].op == OP_PARAM && pattern_matches(r->group[i].pattern, g->value[v].attrs.param.name);
+        if (!any) eval_error(ev, at, "the group \"%s\" is of no parameter; 'netc ir' shows their names", r->group[i].pattern);
+    }
+}
+
 void recipe_check(Eval *ev, const RtRecipe *r, RecipeSpans at) {
     const RtSchedule *s = &r->schedule;
     if (r->optimizer.nesterov && r->optimizer.momentum == 0)
         eval_error(ev, at.optimizer, "the optimizer's 'nesterov' needs a momentum above 0");
-    if (s->warmup > 0 && s->warmup >= (double)r->epochs)
+    if (s->kind == RT_SCHEDULE_LINEAR && s->nat != s->nlevel)
+        eval_error(ev, at.schedule, "'linear' needs a factor for each point: %u points, %u factors", s->nat, s->nlevel);
+    if (s->warmup > 0 && s->warmup >= r->epochs)
         eval_error(ev, at.schedule,
-                   "a warm-up of %g epochs leaves nothing of the %lld epochs of training; "
+                   "a warm-up of %g epochs leaves nothing of the %.10g epochs of training; "
                    "'train.schedule.warmup' and 'train.epochs' set them",
-                   s->warmup, (long long)r->epochs);
+                   s->warmup, r->epochs);
     else if (s->kind == RT_SCHEDULE_STEPS && s->warmup > 0 && s->at[0] <= s->warmup)
         eval_error(ev, at.schedule, "the learning rate cannot fall at epoch %g, within its warm-up of %g epochs", s->at[0],
                    s->warmup);

@@ -16,11 +16,12 @@ static const Form normalize_forms[] = {
 const KeyForms recipe_normalize_forms = FORMS("normalization", normalize_forms);
 
 #define AUGMENT offsetof(RtAugment, value)
+#define VARIANT(name) {name, FIELD_FLAG, offsetof(RtAugment, variant), false, 0, 1, false, false}
 static const Form augment_forms[] = {
-    {"pad_crop", RT_AUGMENT_PAD_CROP, 1, {{"pixels", FIELD_WHOLE, AUGMENT, NAN, 0, 1024, false, false}}},
-    {"flip", RT_AUGMENT_FLIP, 0, {{0}}},
+    {"pad_crop", RT_AUGMENT_PAD_CROP, 2, {{"pixels", FIELD_WHOLE, AUGMENT, NAN, 0, 1024, false, false}, VARIANT("reflect")}},
+    {"flip", RT_AUGMENT_FLIP, 1, {VARIANT("alternate")}},
     {"translate", RT_AUGMENT_TRANSLATE, 1, {{"fraction", FIELD_NUMBER, AUGMENT, NAN, 0, 1, false, true}}},
-    {"cutout", RT_AUGMENT_CUTOUT, 1, {{"size", FIELD_WHOLE, AUGMENT, NAN, 1, 1024, false, false}}}};
+    {"cutout", RT_AUGMENT_CUTOUT, 2, {{"size", FIELD_WHOLE, AUGMENT, NAN, 1, 1024, false, false}, VARIANT("inside")}}};
 const KeyForms recipe_augment_forms = FORMS("augmentation", augment_forms);
 
 static const Form loss_forms[] = {
@@ -49,6 +50,17 @@ static const Form optimizer_forms[] = {{"sgd",
                                        {"adamw", RT_ADAMW, 6, ADAM_FIELDS(0.01)}};
 const KeyForms recipe_optimizer_forms = FORMS("optimizer", optimizer_forms);
 
+static const Form group_forms[] = {
+    {"group",
+     0,
+     5,
+     {{"pattern", FIELD_PATTERN, offsetof(RtGroup, pattern), NAN, 0, 0, false, false},
+      {"lr", FIELD_NUMBER, offsetof(RtGroup, lr), 1, 0, INFINITY, false, false},
+      {"weight_decay", FIELD_NUMBER, offsetof(RtGroup, weight_decay), 1, 0, INFINITY, false, false},
+      {"frozen", FIELD_FLAG, offsetof(RtGroup, frozen), false, 0, 1, false, false},
+      {"frozen_from", FIELD_NUMBER, offsetof(RtGroup, frozen_from), 0, 0, 1e6, false, false}}}};
+const KeyForms recipe_group_forms = FORMS("group", group_forms);
+
 #define WARMUP {"warmup", FIELD_NUMBER, SCHEDULE(warmup), 0, 0, 1e6, false, false}
 #define FINAL_LR {"final_lr", FIELD_NUMBER, SCHEDULE(final_lr), 0, 0, 1, false, false}
 static const Form schedule_forms[] = {
@@ -60,5 +72,33 @@ static const Form schedule_forms[] = {
       {"factor", FIELD_NUMBER, SCHEDULE(factor), 0.1, 0, 1, true, false},
       WARMUP}},
     {"cosine", RT_SCHEDULE_COSINE, 2, {FINAL_LR, WARMUP}},
-    {"one_cycle", RT_SCHEDULE_ONE_CYCLE, 3, {{"peak", FIELD_NUMBER, SCHEDULE(peak), 0.3, 0, 1, true, true}, FINAL_LR, WARMUP}}};
+    {"one_cycle", RT_SCHEDULE_ONE_CYCLE, 3, {{"peak", FIELD_NUMBER, SCHEDULE(peak), 0.3, 0, 1, true, true}, FINAL_LR, WARMUP}},
+    {"linear",
+     RT_SCHEDULE_LINEAR,
+     2,
+     {{"at", FIELD_TIMES, SCHEDULE(at), NAN, 0, 1, false, false},
+      {"factors", FIELD_LEVELS, SCHEDULE(level), NAN, 0, INFINITY, false, false}}},
+    {"polynomial",
+     RT_SCHEDULE_POLYNOMIAL,
+     3,
+     {{"power", FIELD_NUMBER, SCHEDULE(power), 1, 0, 100, true, false}, FINAL_LR, WARMUP}}};
 const KeyForms recipe_schedule_forms = FORMS("schedule", schedule_forms);
+
+#define AVERAGE(member) offsetof(RtAverage, member)
+#define EVERY(standard) {"every", FIELD_WHOLE, AVERAGE(every), standard, 1, 1e6, false, false}
+#define STATISTICS(standard) {"statistics", FIELD_FLAG, AVERAGE(statistics), standard, 0, 1, false, false}
+static const Form average_forms[] = {
+    {"none", RT_AVERAGE_NONE, 0, {{0}}},
+    {"ema", RT_AVERAGE_EMA, 3, {{"decay", FIELD_NUMBER, AVERAGE(decay), NAN, 0, 1, false, true}, EVERY(1), STATISTICS(false)}},
+    {"lookahead",
+     RT_AVERAGE_LOOKAHEAD,
+     4,
+     {{"decay", FIELD_NUMBER, AVERAGE(decay), NAN, 0, 1, false, false},
+      EVERY(5),
+      {"power", FIELD_NUMBER, AVERAGE(power), 0, 0, 100, false, false},
+      STATISTICS(true)}}};
+const KeyForms recipe_average_forms = FORMS("average", average_forms);
+
+static const Form views_forms[] = {
+    {"one", RT_VIEWS_ONE, 0, {{0}}}, {"mirror", RT_VIEWS_MIRROR, 0, {{0}}}, {"mirror_shift", RT_VIEWS_MIRROR_SHIFT, 0, {{0}}}};
+const KeyForms recipe_views_forms = FORMS("view", views_forms);

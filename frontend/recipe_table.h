@@ -5,12 +5,13 @@
 #include "runtime/recipe.h"
 #include <stddef.h>
 
-typedef enum FieldKind { FIELD_NUMBER, FIELD_WHOLE, FIELD_FLAG, FIELD_TIMES } FieldKind;
+typedef enum FieldKind { FIELD_NUMBER, FIELD_WHOLE, FIELD_FLAG, FIELD_TIMES, FIELD_LEVELS, FIELD_PATTERN } FieldKind;
 
 typedef struct Field {
     const char *name;
     FieldKind kind;
-    size_t offset;   /* of a double, bool (FLAG) or double[RT_MAX_STEPS] (TIMES) in the struct of its key */
+    size_t offset;   /* of a double, bool (FLAG), char[RT_PATTERN] (PATTERN), or of RtSchedule's at and level (TIMES in rising
+                        order, LEVELS in any) in the struct of its key */
     double standard; /* value if left out; NAN: must be given */
     double lo, hi;
     bool lo_open, hi_open;
@@ -30,5 +31,5 @@ typedef struct KeyForms {
 } KeyForms;
 
 extern const KeyForms recipe_data_forms, recipe_normalize_forms, recipe_augment_forms, recipe_loss_forms, recipe_optimizer_forms,
-    recipe_schedule_forms;
+    recipe_group_forms, recipe_schedule_forms, recipe_average_forms, recipe_views_forms;
 #endif

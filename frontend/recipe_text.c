@@ -24,12 +24,15 @@ static void print_field(FILE *out, const Field *f, const void *base) {
         bool flag;
         memcpy(&flag, place, sizeof flag);
         fputs(flag ? "true" : "false", out);
-    } else if (f->kind == FIELD_TIMES) {
+    } else if (f->kind == FIELD_PATTERN) {
+        fprintf(out, "\"%s\"", place);
+    } else if (f->kind == FIELD_TIMES || f->kind == FIELD_LEVELS) {
         const RtSchedule *s = base;
+        uint32_t count = f->kind == FIELD_TIMES ? s->nat : s->nlevel;
         fputc('[', out);
-        for (uint32_t i = 0; i < s->nat; i++) {
+        for (uint32_t i = 0; i < count; i++) {
             if (i) fputs(", ", out);
-            print_number(out, s->at[i]);
+            print_number(out, (f->kind == FIELD_TIMES ? s->at : s->level)[i]);
         }
         fputc(']', out);
     } else {
@@ -54,39 +57,42 @@ static void print_form(FILE *out, const KeyForms *forms, int kind, const void *b
 
 static void print_key(FILE *out, const char *key) { fprintf(out, "    %-9s = ", key); }
 
+/* A key whose value is one form. */
+static void print_value(FILE *out, const char *key, const KeyForms *forms, int kind, const void *base) {
+    print_key(out, key);
+    print_form(out, forms, kind, base);
+    fputc('\n', out);
+}
+
 static void print_recipe(FILE *out, const RtRecipe *r) {
     fputs("train {\n", out);
-    print_key(out, "data");
-    print_form(out, &recipe_data_forms, (int)r->data, r);
-    fputc('\n', out);
-    print_key(out, "normalize");
-    print_form(out, &recipe_normalize_forms, (int)r->normalize, r);
-    fputc('\n', out);
+    print_value(out, "data", &recipe_data_forms, (int)r->data, r);
+    print_value(out, "normalize", &recipe_normalize_forms, (int)r->normalize, r);
     print_key(out, "augment");
-    fputc('[', out);
     for (uint32_t i = 0; i < r->naugment; i++) {
-        if (i) fputs(", ", out);
+        fputs(i ? ", " : "[", out);
         print_form(out, &recipe_augment_forms, (int)r->augment[i].kind, &r->augment[i]);
     }
-    fputs("]\n", out);
-    print_key(out, "loss");
-    print_form(out, &recipe_loss_forms, 0, r);
-    fputc('\n', out);
-    print_key(out, "optimizer");
-    print_form(out, &recipe_optimizer_forms, (int)r->optimizer.kind, &r->optimizer);
-    fputc('\n', out);
-    print_key(out, "schedule");
-    print_form(out, &recipe_schedule_forms, (int)r->schedule.kind, &r->schedule);
-    fputc('\n', out);
+    fputs(r->naugment ? "]\n" : "[]\n", out);
+    print_value(out, "loss", &recipe_loss_forms, 0, r);
+    print_value(out, "optimizer", &recipe_optimizer_forms, (int)r->optimizer.kind, &r->optimizer);
+    print_key(out, "groups");
+    for (uint32_t i = 0; i < r->ngroups; i++) {
+        fputs(i ? ", " : "[", out);
+        print_form(out, &recipe_group_forms, 0, &r->group[i]);
+    }
+    fputs(r->ngroups ? "]\n" : "[]\n", out);
+    print_value(out, "schedule", &recipe_schedule_forms, (int)r->schedule.kind, &r->schedule);
     print_key(out, "epochs");
-    fprintf(out, "%lld\n", (long long)r->epochs);
+    print_number(out, r->epochs);
+    fputc('\n', out);
     print_key(out, "batch");
     fprintf(out, "%lld\n", (long long)r->batch);
     print_key(out, "shuffle");
     fputs(r->shuffle ? "true\n" : "false\n", out);
-    print_key(out, "ema");
-    print_number(out, r->ema);
-    fputs("\n}\n", out);
+    print_value(out, "average", &recipe_average_forms, (int)r->average.kind, &r->average);
+    print_value(out, "views", &recipe_views_forms, (int)r->views, r);
+    fputs("}\n", out);
 }
 
 char *recipe_text(Arena *arena, const RtRecipe *recipe) {

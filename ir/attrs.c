@@ -51,7 +51,7 @@ const AttrField *op_attr_fields(Op op, int *count) {
 }
 
 const char *init_text(InitKind kind) {
-    static const char *const text[INIT_KINDS] = {"constant", "he_normal", "xavier_uniform", "uniform"};
+    static const char *const text[INIT_KINDS] = {"constant", "he_normal", "xavier_uniform", "uniform", "dirac", "whiten"};
     return text[kind];
 }
 

@@ -19,7 +19,7 @@ typedef struct AttrField {
 /* The fields that are live for op, in the order of printing. */
 const AttrField *op_attr_fields(Op op, int *count);
 const char *init_text(InitKind kind);
-enum { INIT_KINDS = INIT_UNIFORM + 1 };
+enum { INIT_KINDS = INIT_WHITEN + 1 };
 
 const char *region_role_text(RegionRole role);
 bool output_kind_named(OutputKind kind);

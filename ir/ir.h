@@ -61,11 +61,19 @@ typedef enum AttrKind {
 } AttrKind;
 
 /* How a parameter starts. Fan counts follow PyTorch: fan_in = I/groups*kh*kw or K, fan_out = O*kh*kw or O. */
-typedef enum InitKind { INIT_CONSTANT, INIT_HE_NORMAL, INIT_XAVIER_UNIFORM, INIT_UNIFORM } InitKind;
+typedef enum InitKind {
+    INIT_CONSTANT,
+    INIT_HE_NORMAL,
+    INIT_XAVIER_UNIFORM,
+    INIT_UNIFORM,
+    INIT_DIRAC, /* of [O, I, kh, kw]: filter o below I passes channel o on, the others are U(-b, b), b = 1 / sqrt(fan_in) */
+    INIT_WHITEN /* likewise: the principal axes of the training images' patches, and their negatives if O is twice as many */
+} InitKind;
+enum { MAX_WHITENED = 256 }; /* weights of a filter of INIT_WHITEN */
 typedef struct Init {
     InitKind kind;
     double value; /* INIT_CONSTANT: the value. INIT_UNIFORM: the bound b of U(-b, b). INIT_HE_NORMAL: std = sqrt(2 / fan_out) if
-                     1, sqrt(2 / fan_in) if 0 */
+                     1, sqrt(2 / fan_in) if 0. INIT_WHITEN: what is added to the variances of the axes */
 } Init;
 
 typedef union Attrs {

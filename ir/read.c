@@ -181,7 +181,7 @@ static bool read_init(Reader *r, Init *init) {
         init->kind = (InitKind)i;
         return scan_expect(&r->s, "(") && scan_real(&r->s, &init->value) && scan_expect(&r->s, ")");
     }
-    return scan_refuse(&r->s, "expected an initialiser (constant, he_normal, xavier_uniform or uniform)");
+    return scan_refuse(&r->s, "expected an initialiser (constant, he_normal, xavier_uniform, uniform, dirac or whiten)");
 }
 
 static bool read_position(Reader *r, int64_t *position) {

@@ -71,10 +71,24 @@ static bool named_leaf(const Infer *in) {
 
 bool shape_INPUT(const Infer *in) { return named_leaf(in) && declared_valid(in); }
 
+/* Those of filters alone; whitening is of so many axes that their eigenvectors can be computed. */
+static bool filters_init(const Infer *in, Init init) {
+    const int64_t *dim = in->type->dim;
+    if (in->type->rank != 4) return infer_refuse(in, "dirac and whiten are for filters, declared %s", TEXT(*in->type));
+    if (init.kind == INIT_DIRAC) return true;
+    int64_t axes = dim[1] * dim[2] * dim[3]; /* of a valid type */
+    if (!(init.value > 0)) return infer_refuse(in, "what whiten adds to variances must be above 0, found %g", init.value);
+    if (axes > MAX_WHITENED) return infer_refuse(in, "whiten is for at most %d weights a filter", MAX_WHITENED);
+    return dim[0] == axes || dim[0] == 2 * axes ||
+           infer_refuse(in, "whiten is for as many filters as one has weights, or twice as many, declared %s", TEXT(*in->type));
+}
+
 bool shape_PARAM(const Infer *in) {
     if (!named_leaf(in) || !declared_f32(in)) return false;
-    if ((unsigned)in->spec->attrs.param.init.kind > INIT_UNIFORM) return infer_refuse(in, "unknown initialiser");
-    return isfinite(in->spec->attrs.param.init.value) || infer_refuse(in, "the initialiser's value must be finite");
+    Init init = in->spec->attrs.param.init;
+    if ((unsigned)init.kind > INIT_WHITEN) return infer_refuse(in, "unknown initialiser");
+    if (!isfinite(init.value)) return infer_refuse(in, "the initialiser's value must be finite");
+    return (init.kind != INIT_DIRAC && init.kind != INIT_WHITEN) || filters_init(in, init);
 }
 
 bool shape_STATE(const Infer *in) { return shape_PARAM(in); }

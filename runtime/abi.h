@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RT_ABI_VERSION = 6, RT_ALIGN = 64 }; /* RT_ALIGN: bytes; where buffers, blocks and scratch begin */
+enum { RT_ABI_VERSION = 7, RT_ALIGN = 64 }; /* RT_ALIGN: bytes; where buffers, blocks and scratch begin */
 
 typedef enum RtSpace {
     RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only; eval_step has its own */
@@ -51,6 +51,7 @@ typedef struct RtStepEnv {
     uint64_t seed, step; /* step counts optimiser steps from 0; keys dropout */
     float lr;            /* this step's learning rate */
     float bias1, bias2;  /* Adam: 1 - beta1^t, 1 - beta2^t, t = step + 1 */
+    double epoch;        /* begun, of the training: calls whose `until` it has reached are left out */
 } RtStepEnv;
 
 typedef void (*RtKernel)(char *const *buf, const RtStepEnv *env, int64_t piece, char *scratch);
@@ -83,6 +84,7 @@ typedef struct RtCall {
     RtKind kind;
     int64_t pieces;
     double flops, bytes; /* useful work and least traffic, for the bench table */
+    double until;        /* of apply_update: left out from this epoch on, since its parameters are frozen then; 0: never */
 } RtCall;
 
 typedef struct RtEntry {
@@ -100,7 +102,9 @@ typedef struct RtEntry {
 // clang-format on
 typedef enum RtLayout { RT_LAYOUT_VECTOR, RT_LAYOUT_ROWS, RT_LAYOUT_FILTERS, RT_LAYOUT_DENSE } RtLayout;
 
-typedef enum RtInitKind { RT_INIT_CONSTANT, RT_INIT_NORMAL, RT_INIT_UNIFORM } RtInitKind;
+/* DIRAC: of filters [O, I, kh, kw] the first I pass one channel each on, the rest is uniform (cifar10-airbench). WHITEN:
+ * principal axes of the training images (whiten.h), which rt_whiten computes; uniform until then. */
+typedef enum RtInitKind { RT_INIT_CONSTANT, RT_INIT_NORMAL, RT_INIT_UNIFORM, RT_INIT_DIRAC, RT_INIT_WHITEN } RtInitKind;
 typedef struct RtTensor {
     const char *name;
     uint32_t rank;
@@ -110,8 +114,11 @@ typedef struct RtTensor {
     uint64_t bytes;    /* physical size, a multiple of RT_ALIGN */
     uint32_t position; /* in the source among parameters, or states, from 1: the stream of its initial values */
     RtInitKind init;
-    double init_value; /* CONSTANT: value; NORMAL: standard deviation; UNIFORM: bound of U(-b, b) */
+    double init_value; /* CONSTANT: value; NORMAL: standard deviation; UNIFORM: bound of U(-b, b); WHITEN: what is added to
+                          variances. DIRAC, WHITEN: the uniform part has PyTorch's bound, 1 / sqrt(fan-in) */
     bool decay;        /* the optimiser's weight decay applies */
+    double lr_factor, decay_factor; /* on the optimiser's, by the recipe's groups */
+    double until;                   /* the epoch from which on it is frozen; 0: none, below: never updated */
 } RtTensor;
 
 typedef struct RtProgram {

@@ -25,21 +25,33 @@ void rt_normalize_image(const RtNormalizer *n, const RtData *data, const uint8_t
 
 static int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
-/* dst(y, x) = src(y + dy, x + dx); outside the image black, or its nearest pixel. A row is three pieces: what lies left of the
- * source, what is copied, what lies right of it. */
-static void shift(const RtData *d, const uint8_t *src, uint8_t *dst, int64_t dy, int64_t dx, bool nearest) {
+typedef enum Edge { EDGE_BLACK, EDGE_NEAREST, EDGE_REFLECT } Edge; /* REFLECT: ... 2 1 [0 1 2 ... */
+
+/* The place in [0, n) that is seen at x, mirrored at the middles of the outermost pixels; any x. */
+static int64_t reflected(int64_t x, int64_t n) {
+    int64_t period = n > 1 ? 2 * (n - 1) : 1;
+    x = ((x % period) + period) % period;
+    return x < n ? x : period - x;
+}
+
+/* dst(y, x) = src(y + dy, x + dx); outside the image black, its nearest pixel, or the image mirrored. A row is three pieces: what
+ * lies left of the source, what is copied, what lies right of it. */
+static void shift(const RtData *d, const uint8_t *src, uint8_t *dst, int64_t dy, int64_t dx, Edge edge) {
     int64_t H = d->height, W = d->width, left = clamp(-dx, 0, W), right = clamp(W - dx, left, W);
     for (int64_t c = 0; c < d->channels; c++)
         for (int64_t y = 0; y < H; y++, dst += W) {
-            const uint8_t *row = src + (c * H + clamp(y + dy, 0, H - 1)) * W;
-            bool black = !nearest && (y + dy < 0 || y + dy >= H);
+            const uint8_t *row = src + (c * H + (edge == EDGE_REFLECT ? reflected(y + dy, H) : clamp(y + dy, 0, H - 1))) * W;
+            bool black = edge == EDGE_BLACK && (y + dy < 0 || y + dy >= H);
             if (black) {
                 memset(dst, 0, (size_t)W);
                 continue;
             }
-            memset(dst, nearest ? row[0] : 0, (size_t)left);
+            memset(dst, edge == EDGE_NEAREST ? row[0] : 0, (size_t)left);
             memcpy(dst + left, row + clamp(left + dx, 0, W), (size_t)(right - left));
-            memset(dst + right, nearest ? row[W - 1] : 0, (size_t)(W - right));
+            memset(dst + right, edge == EDGE_NEAREST ? row[W - 1] : 0, (size_t)(W - right));
+            if (edge != EDGE_REFLECT) continue;
+            for (int64_t x = 0; x < left; x++) dst[x] = row[reflected(x + dx, W)];
+            for (int64_t x = right; x < W; x++) dst[x] = row[reflected(x + dx, W)];
         }
 }
 
@@ -59,28 +71,78 @@ static RtRectangle square(const RtData *d, int64_t y, int64_t x, int64_t side) {
                          clamp(x + side, 0, d->width)};
 }
 
-int rt_augment_image(const RtRecipe *recipe, const RtData *d, uint64_t seed, uint64_t key, const uint8_t **pixels, uint8_t *work,
+/* One that lies wholly in the image, every place as likely; the image itself if it is no larger. */
+static RtRectangle inner_square(const RtData *d, double u, double v, int64_t side) {
+    int64_t height = side < d->height ? side : d->height, width = side < d->width ? side : d->width;
+    int64_t y = (int64_t)(u * (double)(d->height - height + 1)), x = (int64_t)(v * (double)(d->width - width + 1));
+    return (RtRectangle){y, x, y + height, x + width};
+}
+
+static RtRectangle cutout(const RtAugment *a, const RtData *d, double u, double v) {
+    if (a->variant) return inner_square(d, u, v, (int64_t)a->value);
+    return square(d, (int64_t)(u * (double)d->height), (int64_t)(v * (double)d->width), (int64_t)a->value);
+}
+
+/* Alternating flips: a coin in the first epoch, then each time the other way (Jordan, 2024). */
+static bool flips(const RtAugment *a, const RtDraw *draw, uint32_t number, double u) {
+    if (!a->variant) return u < 0.5;
+    bool first = rt_uniform(draw->seed, RT_STREAM_AUGMENT, draw->image, number) < 0.5;
+    return first != (draw->epoch % 2 == 1);
+}
+
+int rt_augment_image(const RtRecipe *recipe, const RtData *d, const RtDraw *draw, const uint8_t **pixels, uint8_t *work,
                      RtRectangle cut[RT_MAX_AUGMENT]) {
     int64_t size = d->channels * d->height * d->width;
     double H = (double)d->height, W = (double)d->width;
+    uint64_t key = (uint64_t)draw->epoch << 32 | draw->image;
     int side = 0, ncut = 0;
     for (uint32_t i = 0; i < recipe->naugment; i++) {
         const RtAugment *a = &recipe->augment[i];
-        double u = rt_uniform(seed, RT_STREAM_AUGMENT, key, 2 * i), v = rt_uniform(seed, RT_STREAM_AUGMENT, key, 2 * i + 1);
+        double u = rt_uniform(draw->seed, RT_STREAM_AUGMENT, key, 2 * i);
+        double v = rt_uniform(draw->seed, RT_STREAM_AUGMENT, key, 2 * i + 1);
         uint8_t *to = work + side * size;
         switch (a->kind) {
-        case RT_AUGMENT_PAD_CROP: shift(d, *pixels, to, offset(u, (int64_t)a->value), offset(v, (int64_t)a->value), false); break;
+        case RT_AUGMENT_PAD_CROP:
+            shift(d, *pixels, to, offset(u, (int64_t)a->value), offset(v, (int64_t)a->value),
+                  a->variant ? EDGE_REFLECT : EDGE_BLACK);
+            break;
         case RT_AUGMENT_TRANSLATE:
-            shift(d, *pixels, to, offset(u, (int64_t)(a->value * H)), offset(v, (int64_t)(a->value * W)), true);
+            shift(d, *pixels, to, offset(u, (int64_t)(a->value * H)), offset(v, (int64_t)(a->value * W)), EDGE_NEAREST);
             break;
         case RT_AUGMENT_FLIP:
-            if (u >= 0.5) continue;
+            if (!flips(a, draw, 2 * i, u)) continue;
             mirror(d, *pixels, to);
             break;
-        case RT_AUGMENT_CUTOUT: cut[ncut++] = square(d, (int64_t)(u * H), (int64_t)(v * W), (int64_t)a->value); continue;
+        case RT_AUGMENT_CUTOUT: cut[ncut++] = cutout(a, d, u, v); continue;
         }
         *pixels = to;
         side = 1 - side;
     }
     return ncut;
+}
+
+/* ---- views ---- */
+
+int rt_views(RtViews views, const RtView **list) {
+    static const RtView one[] = {{0, false, 1}}, mirrored[] = {{0, false, 0.5F}, {0, true, 0.5F}};
+    static const RtView shifted[] = {{0, false, 0.25F},  {0, true, 0.25F},   {-1, false, 0.125F},
+                                     {-1, true, 0.125F}, {1, false, 0.125F}, {1, true, 0.125F}};
+    *list = views == RT_VIEWS_ONE ? one : views == RT_VIEWS_MIRROR ? mirrored : shifted;
+    return views == RT_VIEWS_ONE ? 1 : views == RT_VIEWS_MIRROR ? 2 : 6;
+}
+
+int rt_view_count(RtViews views) {
+    const RtView *list;
+    return rt_views(views, &list);
+}
+
+const uint8_t *rt_view_image(const RtView *view, const RtData *d, const uint8_t *pixels, uint8_t *work) {
+    if (view->shift) {
+        shift(d, pixels, work, view->shift, view->shift, EDGE_REFLECT);
+        pixels = work;
+    }
+    if (!view->mirror) return pixels;
+    uint8_t *to = work + d->channels * d->height * d->width;
+    mirror(d, pixels, to);
+    return to;
 }

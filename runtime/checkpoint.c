@@ -15,11 +15,15 @@ static const char checkpoint_format[] = "netc checkpoint 1";
 static int list_parts(const RtProgram *p, RtMachine *m, const RtTrainState *s, bool weights_only, RtPart parts[RT_MAX_PARTS]) {
     int n = rt_weights_parts(p, m, parts);
     if (weights_only) return n;
-    bool adam = p->recipe.optimizer.kind != RT_SGD, average = m ? s->ema != NULL : p->recipe.ema > 0;
+    const RtAverage *a = &p->recipe.average;
+    bool adam = p->recipe.optimizer.kind != RT_SGD, average = m ? s->average != NULL : a->kind != RT_AVERAGE_NONE;
+    bool statistics = m ? s->average_state != NULL : average && a->statistics;
+    const char *prefix = a->kind == RT_AVERAGE_LOOKAHEAD ? "lookahead." : "ema.";
     char *moment1 = m ? rt_machine_space(m, RT_MOMENT1) : NULL, *moment2 = m ? rt_machine_space(m, RT_MOMENT2) : NULL;
     parts[n++] = (RtPart){"optimizer.moment1.", p->params, p->nparams, moment1, p->params_bytes};
     if (adam) parts[n++] = (RtPart){"optimizer.moment2.", p->params, p->nparams, moment2, p->params_bytes};
-    if (average) parts[n++] = (RtPart){"ema.", p->params, p->nparams, m ? (char *)s->ema : NULL, p->params_bytes};
+    if (average) parts[n++] = (RtPart){prefix, p->params, p->nparams, m ? (char *)s->average : NULL, p->params_bytes};
+    if (statistics) parts[n++] = (RtPart){prefix, p->state, p->nstate, m ? (char *)s->average_state : NULL, p->state_bytes};
     return n;
 }
 

@@ -4,7 +4,7 @@
 #include "runtime/status.h"
 
 typedef struct RtCheckpointHead {
-    RtTrainState state;                /* without ema */
+    RtTrainState state;                /* without averages */
     int64_t batch;                     /* 0: an older checkpoint does not say */
     char *recipe, *choices, *pipeline; /* malloc'd; NULL where it does not say */
     char code[65];                     /* rt_code_identity, or "" */

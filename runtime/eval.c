@@ -2,6 +2,7 @@
  * the scores, in double, so that what is computed beyond the last image is simply not looked at. */
 #include "runtime/augment.h"
 #include <math.h>
+#include <stdlib.h>
 #include <time.h>
 
 static double now(void) {
@@ -31,68 +32,100 @@ static double cross_entropy(const float *score, int64_t classes, int label, int6
     return high + log(sum) - score[label];
 }
 
-/* One batch being normalised by all threads. */
+/* One view of a batch being normalised by all threads. */
 typedef struct Filling {
     const RtNormalizer *normalizer;
     const RtData *data;
+    const RtView *view;
     const uint8_t *pixels;
+    uint8_t *work; /* of each thread, two images */
     float *images;
 } Filling;
 
 static void fill_image(void *context, int64_t i, int thread) {
     const Filling *f = context;
     int64_t size = f->data->channels * f->data->height * f->data->width;
-    (void)thread;
-    rt_normalize_image(f->normalizer, f->data, f->pixels + i * size, f->images + i * size);
+    const uint8_t *seen = rt_view_image(f->view, f->data, f->pixels + i * size, f->work + 2 * thread * size);
+    rt_normalize_image(f->normalizer, f->data, seen, f->images + i * size);
 }
 
-/* Scores of `count` images, at most a batch, into RT_LOGITS. */
-static void score_batch(RtMachine *m, const RtNormalizer *normalizer, const RtData *data, const uint8_t *pixels, int64_t count) {
-    float *images = rt_machine_space(m, RT_IMAGES);
-    Filling f = {normalizer, data, pixels, images};
-    rt_pool_run(rt_machine_pool(m), fill_image, &f, count);
-    rt_machine_infer(m, count);
-}
+/* Images being scored, a batch at a time. */
+typedef struct Scoring {
+    RtMachine *m;
+    const RtData *data;
+    RtNormalizer normalizer;
+    RtViews views;
+    uint8_t *work;
+    float *scores; /* [batch][classes] of the last batch */
+} Scoring;
 
-RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtEvalResult *result, RtError *error) {
+static RtStatus scoring_begin(Scoring *s, RtMachine *m, const RtData *data, RtViews views, RtError *error) {
     const RtProgram *p = rt_machine_program(m);
     RtStatus status = rt_shape_check(p, data, error);
+    *s = (Scoring){.m = m, .data = data, .views = views};
     if (status != RT_OK) return status;
-    double start = now();
+    s->normalizer = rt_normalizer(data, p->recipe.normalize);
+    s->work = malloc(2 * (size_t)rt_pool_threads(rt_machine_pool(m)) * (size_t)(p->channels * p->height * p->width));
+    s->scores = malloc((size_t)(p->batch * p->classes) * sizeof *s->scores);
+    if (!s->work || !s->scores) return rt_fail(error, RT_MEMORY, "out of memory for the scores");
+    rt_machine_run(m, &p->prepare_eval);
+    return RT_OK;
+}
+
+static void scoring_end(Scoring *s) {
+    free(s->work);
+    free(s->scores);
+}
+
+/* Scores of `count` images, at most a batch: the weighted mean over views. */
+static void score_batch(Scoring *s, const uint8_t *pixels, int64_t count) {
+    const RtView *view;
+    int nviews = rt_views(s->views, &view);
+    const float *logits = rt_machine_space(s->m, RT_LOGITS);
+    int64_t n = count * rt_machine_program(s->m)->classes;
+    for (int k = 0; k < nviews; k++) {
+        Filling f = {&s->normalizer, s->data, &view[k], pixels, s->work, rt_machine_space(s->m, RT_IMAGES)};
+        rt_pool_run(rt_machine_pool(s->m), fill_image, &f, count);
+        rt_machine_infer(s->m, count);
+        for (int64_t i = 0; i < n; i++) s->scores[i] = k ? s->scores[i] + view[k].weight * logits[i] : view[k].weight * logits[i];
+    }
+}
+
+RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtViews views, RtEvalResult *result, RtError *error) {
+    const RtProgram *p = rt_machine_program(m);
+    double start = now(), loss = 0;
+    Scoring s;
+    RtStatus status = scoring_begin(&s, m, data, views, error);
     int64_t n = test_split ? data->ntest : data->ntrain, size = data->channels * data->height * data->width, correct = 0,
             top5 = 0;
     const uint8_t *images = test_split ? data->test_images : data->train_images;
     const uint8_t *labels = test_split ? data->test_labels : data->train_labels;
-    const float *logits = rt_machine_space(m, RT_LOGITS);
-    RtNormalizer normalizer = rt_normalizer(data, p->recipe.normalize);
-    double loss = 0;
-    rt_machine_run(m, &p->prepare_eval);
-    for (int64_t at = 0; at < n; at += p->batch) {
+    for (int64_t at = 0; status == RT_OK && at < n; at += p->batch) {
         int64_t count = n - at < p->batch ? n - at : p->batch, beaten_by;
-        score_batch(m, &normalizer, data, images + at * size, count);
+        score_batch(&s, images + at * size, count);
         for (int64_t i = 0; i < count; i++) {
-            loss += cross_entropy(logits + i * p->classes, p->classes, labels[at + i], &beaten_by);
+            loss += cross_entropy(s.scores + i * p->classes, p->classes, labels[at + i], &beaten_by);
             correct += beaten_by < 1;
             top5 += beaten_by < 5;
         }
     }
+    scoring_end(&s);
     double total = n ? (double)n : 1;
-    *result = (RtEvalResult){loss / total, (double)correct / total, (double)top5 / total, now() - start, n};
-    return RT_OK;
+    if (status == RT_OK) *result = (RtEvalResult){loss / total, (double)correct / total, (double)top5 / total, now() - start, n};
+    return status;
 }
 
-RtStatus rt_predict(RtMachine *m, const RtData *stats, const uint8_t *images, int64_t n, float *scores, RtError *error) {
+RtStatus rt_predict(RtMachine *m, const RtData *stats, const uint8_t *images, int64_t n, RtViews views, float *scores,
+                    RtError *error) {
     const RtProgram *p = rt_machine_program(m);
-    RtStatus status = rt_shape_check(p, stats, error);
-    if (status != RT_OK) return status;
     int64_t size = p->channels * p->height * p->width;
-    const float *logits = rt_machine_space(m, RT_LOGITS);
-    RtNormalizer normalizer = rt_normalizer(stats, p->recipe.normalize);
-    rt_machine_run(m, &p->prepare_eval);
-    for (int64_t at = 0; at < n; at += p->batch) {
+    Scoring s;
+    RtStatus status = scoring_begin(&s, m, stats, views, error);
+    for (int64_t at = 0; status == RT_OK && at < n; at += p->batch) {
         int64_t count = n - at < p->batch ? n - at : p->batch;
-        score_batch(m, &normalizer, stats, images + at * size, count);
-        for (int64_t i = 0; i < count; i++) rt_softmax(logits + i * p->classes, p->classes, scores + (at + i) * p->classes);
+        score_batch(&s, images + at * size, count);
+        for (int64_t i = 0; i < count; i++) rt_softmax(s.scores + i * p->classes, p->classes, scores + (at + i) * p->classes);
     }
-    return RT_OK;
+    scoring_end(&s);
+    return status;
 }

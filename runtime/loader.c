@@ -49,7 +49,8 @@ static void prepare(RtLoader *l, float *images, int32_t *labels) {
         uint32_t index = l->order[l->batch_index * l->batch + i];
         const uint8_t *pixels = l->data->train_images + (int64_t)index * l->image_floats;
         RtRectangle cut[RT_MAX_AUGMENT];
-        int ncut = rt_augment_image(l->recipe, l->data, l->seed, (uint64_t)l->epoch << 32 | index, &pixels, l->work, cut);
+        RtDraw draw = {l->seed, l->epoch, index};
+        int ncut = rt_augment_image(l->recipe, l->data, &draw, &pixels, l->work, cut);
         rt_normalize_image(&l->normalizer, l->data, pixels, images + i * l->image_floats);
         for (int k = 0; k < ncut; k++) blank(l->data, &cut[k], images + i * l->image_floats);
         labels[i] = l->data->train_labels[index];

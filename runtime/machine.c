@@ -1,6 +1,7 @@
 /* A Program in memory: its blocks allocated once, so that running an entry is a walk over an array. References are resolved call
  * by call, which costs nothing beside a kernel, since a group of images in inference has its own place in some blocks. */
 #include "runtime/machine.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -246,6 +247,7 @@ void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds) {
     for (uint32_t c = 0; c < entry->ncalls; c++) {
         Running r = {m, &entry->calls[c], resolve(&view, &entry->calls[c])};
         double start = seconds ? now() : 0;
+        if (r.call->until > 0 && m->env.epoch >= r.call->until) continue;
         rt_pool_run(m->pool, run_piece, &r, r.call->pieces);
         if (seconds) seconds[c] += now() - start;
     }
@@ -325,6 +327,21 @@ typedef struct Init {
     uint32_t stream;
 } Init;
 
+/* Of filters [O, I, kh, kw]: does output channel o pass on input channel o? Then it is 1 at the middle of that and 0 elsewhere.
+ */
+static double dirac(const RtTensor *t, int64_t i, double otherwise) {
+    int64_t taps = t->dim[2] * t->dim[3], in = i / taps % t->dim[1], out = i / taps / t->dim[1];
+    int64_t middle = t->dim[2] / 2 * t->dim[3] + t->dim[3] / 2;
+    if (t->init != RT_INIT_DIRAC || out >= t->dim[1]) return otherwise;
+    return in == out && i % taps == middle;
+}
+
+static double filters_start(const Init *c, int64_t i) {
+    const RtTensor *t = c->tensor;
+    double bound = 1 / sqrt((double)(t->dim[1] * t->dim[2] * t->dim[3]));
+    return dirac(t, i, bound * (2 * rt_uniform(c->seed, RT_STREAM_INIT, (uint64_t)i, c->stream) - 1));
+}
+
 static void init_chunk(void *context, int64_t piece, int thread) {
     const Init *c = context;
     const RtTensor *t = c->tensor;
@@ -334,6 +351,7 @@ static void init_chunk(void *context, int64_t piece, int thread) {
         double value = t->init_value;
         if (t->init == RT_INIT_NORMAL) value *= rt_normal(c->seed, RT_STREAM_INIT, (uint64_t)i, c->stream);
         if (t->init == RT_INIT_UNIFORM) value *= 2 * rt_uniform(c->seed, RT_STREAM_INIT, (uint64_t)i, c->stream) - 1;
+        if (t->init == RT_INIT_DIRAC || t->init == RT_INIT_WHITEN) value = filters_start(c, i);
         c->physical[place(t, c->block, i)] = (float)value;
     }
 }

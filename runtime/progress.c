@@ -31,9 +31,9 @@ void rt_progress_step(RtProgress *p, const RtProgressLine *l, double now) {
     p->shown = now;
     char left[32], line[256];
     duration(left, sizeof left, l->seconds_left);
-    int n = snprintf(line, sizeof line, "epoch %lld/%lld  step %llu/%llu  loss %.4f  accuracy %5.2f %%  %.0f images/s  %s left",
-                     (long long)l->epoch + 1, (long long)l->epochs, (unsigned long long)l->step,
-                     (unsigned long long)l->total_steps, l->loss, 100 * l->accuracy, l->images_per_s, left);
+    int n = snprintf(line, sizeof line, "epoch %lld/%.10g  step %llu/%llu  loss %.4f  accuracy %5.2f %%  %.0f images/s  %s left",
+                     (long long)l->epoch + 1, l->epochs, (unsigned long long)l->step, (unsigned long long)l->total_steps, l->loss,
+                     100 * l->accuracy, l->images_per_s, left);
     if (!p->live) {
         fprintf(p->out, "%s\n", line);
     } else {

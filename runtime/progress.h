@@ -12,7 +12,8 @@ typedef struct RtProgress {
 
 /* What the line says. */
 typedef struct RtProgressLine {
-    int64_t epoch, epochs, batch_index, per_epoch;
+    int64_t epoch, batch_index, per_epoch;
+    double epochs;
     uint64_t step, total_steps;
     double loss, accuracy, lr, images_per_s, seconds_left;
 } RtProgressLine;

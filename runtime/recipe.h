@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { RT_MAX_AUGMENT = 8, RT_MAX_STEPS = 16 };
+enum { RT_MAX_AUGMENT = 8, RT_MAX_STEPS = 16, RT_MAX_GROUPS = 16, RT_PATTERN = 128 };
 
 typedef enum RtDataset { RT_DATA_CIFAR10, RT_DATA_CIFAR100, RT_DATA_SYNTHETIC } RtDataset;
 typedef enum RtNormalize {
@@ -17,6 +17,7 @@ typedef enum RtAugmentKind { RT_AUGMENT_PAD_CROP, RT_AUGMENT_FLIP, RT_AUGMENT_TR
 typedef struct RtAugment {
     RtAugmentKind kind;
     double value; /* pad_crop: pixels; translate: fraction of the side; cutout: side in pixels */
+    bool variant; /* pad_crop: reflect; flip: alternate; cutout: wholly inside */
 } RtAugment;
 typedef enum RtOptimizerKind { RT_SGD, RT_ADAM, RT_ADAMW } RtOptimizerKind;
 typedef struct RtOptimizer {
@@ -25,16 +26,49 @@ typedef struct RtOptimizer {
     bool nesterov;
     bool decay_bn; /* weight decay on batch-norm gamma/beta and biases too (PyTorch's default behaviour: true) */
 } RtOptimizer;
-typedef enum RtScheduleKind { RT_SCHEDULE_CONSTANT, RT_SCHEDULE_STEPS, RT_SCHEDULE_COSINE, RT_SCHEDULE_ONE_CYCLE } RtScheduleKind;
+/* What the optimiser does otherwise for the parameters whose names match. Of several groups the first that matches counts. */
+typedef struct RtGroup {
+    char pattern[RT_PATTERN]; /* ir/pattern.h; zeros behind its end */
+    double lr, weight_decay;  /* factors on the optimiser's */
+    bool frozen;              /* never updated */
+    double frozen_from;       /* updated until this epoch, which may be fractional; 0: to the end */
+} RtGroup;
+typedef enum RtScheduleKind {
+    RT_SCHEDULE_CONSTANT,
+    RT_SCHEDULE_STEPS,
+    RT_SCHEDULE_COSINE,
+    RT_SCHEDULE_ONE_CYCLE,
+    RT_SCHEDULE_LINEAR,
+    RT_SCHEDULE_POLYNOMIAL
+} RtScheduleKind;
 typedef struct RtSchedule {
     RtScheduleKind kind;
-    double warmup;           /* epochs (may be fractional) of linear warm-up from 0 */
-    double at[RT_MAX_STEPS]; /* STEPS: epochs at which lr is multiplied by factor */
-    uint32_t nat;
+    double warmup;              /* epochs (may be fractional) of linear warm-up from 0 */
+    double at[RT_MAX_STEPS];    /* STEPS: epochs at which lr is multiplied by factor; LINEAR: fractions of the run */
+    double level[RT_MAX_STEPS]; /* LINEAR: the rate there, as a fraction of lr */
+    uint32_t nat, nlevel;
     double factor;   /* STEPS */
-    double final_lr; /* COSINE, ONE_CYCLE: lr at the end, as a fraction of lr */
+    double final_lr; /* COSINE, ONE_CYCLE, POLYNOMIAL: lr at the end, as a fraction of lr */
+    double power;    /* POLYNOMIAL */
     double peak;     /* ONE_CYCLE: fraction of the run at which lr peaks */
 } RtSchedule;
+
+typedef enum RtAverageKind { RT_AVERAGE_NONE, RT_AVERAGE_EMA, RT_AVERAGE_LOOKAHEAD } RtAverageKind;
+/* Averages of the weights, moved after every `every`-th step by the fraction that is not kept. EMA: they keep decay^every, and
+ * evaluation uses them. LOOKAHEAD (Zhang et al., 2019): they keep decay^every * t^power, t being the fraction of the run, and
+ * training goes on from them; at its end they are the weights. */
+typedef struct RtAverage {
+    RtAverageKind kind;
+    double decay, every, power;
+    bool statistics; /* running statistics are averaged with the weights */
+} RtAverage;
+
+/* What evaluation shows the net of each image; its scores are the weighted mean. */
+typedef enum RtViews {
+    RT_VIEWS_ONE,
+    RT_VIEWS_MIRROR,      /* the image and its mirror image */
+    RT_VIEWS_MIRROR_SHIFT /* these, weighing one half, and both moved by a pixel up and left, and down and right */
+} RtViews;
 
 typedef struct RtRecipe {
     RtDataset data;
@@ -44,8 +78,12 @@ typedef struct RtRecipe {
     double label_smoothing;
     RtOptimizer optimizer;
     RtSchedule schedule;
-    int64_t epochs, batch;
+    RtGroup group[RT_MAX_GROUPS];
+    uint32_t ngroups;
+    double epochs; /* fractions of one: rounded up to whole steps */
+    int64_t batch;
     bool shuffle;
-    double ema; /* decay of the exponential moving average of the weights used in evaluation; 0 = off */
+    RtAverage average;
+    RtViews views;
 } RtRecipe;
 #endif

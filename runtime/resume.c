@@ -14,7 +14,6 @@ typedef enum Change {
     CHANGE_ELSEWHERE, /* the recipe's word does not count: --batch and --data may say otherwise, and are looked at themselves */
     CHANGE_SAID,
     CHANGE_ARGUMENTS, /* the form stays, its arguments may change and are said: sgd(...) */
-    CHANGE_NONZERO,   /* from one number to another, but neither from 0 nor to it */
     CHANGE_REFUSED
 } Change;
 
@@ -22,9 +21,9 @@ static const struct {
     const char *key;
     Change change;
 } table[] = {
-    {"data", CHANGE_ELSEWHERE},      {"normalize", CHANGE_REFUSED}, {"augment", CHANGE_SAID}, {"loss", CHANGE_SAID},
-    {"optimizer", CHANGE_ARGUMENTS}, {"schedule", CHANGE_SAID},     {"epochs", CHANGE_SAID},  {"batch", CHANGE_ELSEWHERE},
-    {"shuffle", CHANGE_REFUSED},     {"ema", CHANGE_NONZERO},
+    {"data", CHANGE_ELSEWHERE},      {"normalize", CHANGE_REFUSED}, {"augment", CHANGE_SAID},      {"loss", CHANGE_SAID},
+    {"optimizer", CHANGE_ARGUMENTS}, {"schedule", CHANGE_SAID},     {"epochs", CHANGE_SAID},       {"batch", CHANGE_ELSEWHERE},
+    {"shuffle", CHANGE_REFUSED},     {"groups", CHANGE_SAID},       {"average", CHANGE_ARGUMENTS}, {"views", CHANGE_SAID},
 };
 enum { KEYS = sizeof table / sizeof *table };
 
@@ -55,14 +54,11 @@ static Piece form_of(Piece value) {
     return bracket ? (Piece){value.at, (size_t)(bracket - value.at)} : value;
 }
 
-static bool is_zero(Piece value) { return value.length == 1 && *value.at == '0'; }
-
 static bool is_refused(Change change, Piece old, Piece now) {
     switch (change) {
     case CHANGE_ELSEWHERE:
     case CHANGE_SAID: return false;
     case CHANGE_ARGUMENTS: return !same(form_of(old), form_of(now));
-    case CHANGE_NONZERO: return is_zero(old) != is_zero(now);
     case CHANGE_REFUSED: return true;
     }
     return true;

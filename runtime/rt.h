@@ -87,6 +87,10 @@ RtStatus rt_data_open_shaped(const char *where, int64_t channels, int64_t height
 RtStatus rt_data_describe(const char *where, int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data,
                           RtError *error);
 void rt_data_free(RtData *data);
+/* Computes the parameters that are principal axes of the training images (RT_INIT_WHITEN), after rt_machine_init_params
+ * (whiten.c). */
+bool rt_wants_data(const RtProgram *program); /* are there any? */
+RtStatus rt_whiten(RtMachine *m, const RtData *data, RtError *error);
 /* $NETC_DATA, else $XDG_CACHE_HOME/netc, else ~/.cache/netc. Returns a static-lifetime-free, malloc'd path. */
 char *rt_data_home(void);
 
@@ -99,7 +103,8 @@ typedef struct RtTrainState {
     double epoch_loss_sum; /* running sums of this epoch, so that resumed metrics are the same */
     int64_t epoch_correct, epoch_images;
     char data[160]; /* rt_data_identity of the training's data set; "": not known */
-    float *ema;     /* averaged weights, a block laid out like RT_PARAMS; NULL: none. Saved and loaded with the rest. */
+    /* Averages, blocks laid out like RT_PARAMS and RT_STATE; NULL: none. Saved and loaded with the rest. */
+    float *average, *average_state;
 } RtTrainState;
 RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *s, bool weights_only, RtError *error);
 /* The choices of convolutions (RtProgram.choices) that a checkpoint was made with, malloc'd; NULL: none, or no such file. */
@@ -134,12 +139,14 @@ typedef struct RtEvalResult {
     double loss, accuracy, top5, seconds;
     int64_t images;
 } RtEvalResult;
-/* Runs prepare_eval and eval_step over a split. */
-RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtEvalResult *result, RtError *error);
+/* Runs prepare_eval and eval_step over a split, for each view of the images; scores are the views' weighted mean. */
+RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtViews views, RtEvalResult *result, RtError *error);
+int rt_view_count(RtViews views); /* 1, 2 or 6 */
 /* Scores of K classes as probabilities, in place if out == scores (softmax.c). */
 void rt_softmax(const float *scores, int64_t classes, float *out);
 /* Class probabilities (softmax) of n images u8[n][C][H][W]; scores f32[n][K]. */
-RtStatus rt_predict(RtMachine *m, const RtData *stats, const uint8_t *images, int64_t n, float *scores, RtError *error);
+RtStatus rt_predict(RtMachine *m, const RtData *stats, const uint8_t *images, int64_t n, RtViews views, float *scores,
+                    RtError *error);
 
 typedef struct RtTrainOptions {
     const RtDirectory *directory; /* taken by rt_directory_take */

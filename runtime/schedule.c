@@ -8,6 +8,19 @@
 
 static double between(double from, double to, double t) { return from + (to - from) * (1 - cos(M_PI * t)) / 2; }
 
+/* Straight lines from point to point, level before the first and behind the last. A point inside a step is at its beginning, so
+ * that the rate of a point is that of a step (cifar10-airbench's warm-up has int(0.23 * steps) steps). */
+static double along(const RtSchedule *s, double step, double total) {
+    double from = 0, level = s->level[0];
+    for (uint32_t i = 0; i < s->nat; i++) {
+        double at = floor(s->at[i] * total);
+        if (step < at) return i ? level + (s->level[i] - level) * (step - from) / (at - from) : level;
+        from = at;
+        level = s->level[i];
+    }
+    return level;
+}
+
 /* The schedule behind its warm-up, at `epoch` epochs (fractional) of the run, the fraction t of what the warm-up leaves. */
 static double base_lr(const RtRecipe *r, double epoch, double t) {
     const RtSchedule *s = &r->schedule;
@@ -22,6 +35,8 @@ static double base_lr(const RtRecipe *r, double epoch, double t) {
     case RT_SCHEDULE_ONE_CYCLE: /* up from lr/25 to lr, then down (Smith & Topin, 2018; start as PyTorch's OneCycleLR) */
         if (t < s->peak) return between(lr / 25, lr, t / s->peak);
         return between(lr, lr * s->final_lr, s->peak < 1 ? (t - s->peak) / (1 - s->peak) : 1);
+    case RT_SCHEDULE_POLYNOMIAL: return lr * (s->final_lr + (1 - s->final_lr) * pow(1 - t, s->power));
+    case RT_SCHEDULE_LINEAR: break; /* counts in steps: rt_schedule_lr */
     }
     return lr;
 }
@@ -29,6 +44,7 @@ static double base_lr(const RtRecipe *r, double epoch, double t) {
 double rt_schedule_lr(const RtRecipe *recipe, uint64_t step, int64_t steps_per_epoch, int64_t total_steps) {
     double per_epoch = steps_per_epoch > 0 ? (double)steps_per_epoch : 1, warmup = recipe->schedule.warmup * per_epoch;
     double done = (double)step, total = (double)total_steps, rising = ceil(warmup);
+    if (recipe->schedule.kind == RT_SCHEDULE_LINEAR) return recipe->optimizer.lr * along(&recipe->schedule, done, total);
     if (done < rising) return base_lr(recipe, 0, 0) * (done + 1) / (rising + 1);
     return base_lr(recipe, done / per_epoch, total > warmup ? fmin((done - warmup) / (total - warmup), 1) : 1);
 }

@@ -7,8 +7,8 @@
  * never saved.
  *
  * The schedule runs over the recipe's epochs also when --steps stops earlier; beyond them there is no rate to train at, and
- * --steps is refused. With ema, evaluation and best.safetensors use the averaged weights, beside the running statistics of the
- * trained ones. */
+ * --steps is refused. With a moving average, evaluation and best.safetensors use the averaged weights, beside the running
+ * statistics of the trained ones unless those are averaged too. */
 #include "runtime/directory.h"
 #include "runtime/identity.h"
 #include "runtime/loader.h"
@@ -52,9 +52,9 @@ typedef struct Run {
     uint64_t total_steps, stop_at;        /* of the schedule; of this run */
     double seconds, images;               /* spent in steps since the start of this process */
     double window_seconds, window_images; /* since the last logged step */
-    RtEvalResult test;
-    bool evaluated; /* test is of this epoch */
-    bool saved;     /* the directory holds a checkpoint of this training */
+    RtEvalResult test, views;
+    bool evaluated, viewed; /* test is of this epoch; views, with the recipe's views, too */
+    bool saved;             /* the directory holds a checkpoint of this training */
 } Run;
 
 static double now(void) {
@@ -87,57 +87,108 @@ static RtStatus save_last(Run *r) {
     return status;
 }
 
-/* ---- exponential moving average ---- */
+/* ---- averages of the weights, and perhaps of the running statistics ---- */
 
-static void ema_update(Run *r) {
-    if (!r->s.ema) return;
-    const float *w = rt_machine_space(r->m, RT_PARAMS);
-    float keep = (float)r->p->recipe.ema, take = (float)(1 - r->p->recipe.ema);
-    for (uint64_t i = 0; i < r->p->params_bytes / sizeof *w; i++) r->s.ema[i] = keep * r->s.ema[i] + take * w[i];
+typedef struct Averaged {
+    float *now, *average;
+    uint64_t count;
+} Averaged;
+
+/* Which blocks there are averages of; returns how many. */
+static int averaged_blocks(const Run *r, Averaged block[2]) {
+    int n = 0;
+    if (r->s.average)
+        block[n++] = (Averaged){rt_machine_space(r->m, RT_PARAMS), r->s.average, r->p->params_bytes / sizeof(float)};
+    if (r->s.average_state)
+        block[n++] = (Averaged){rt_machine_space(r->m, RT_STATE), r->s.average_state, r->p->state_bytes / sizeof(float)};
+    return n;
 }
 
-/* Exchanges weights and averages: before and after evaluation and best.safetensors. */
-static void ema_swap(Run *r) {
-    if (!r->s.ema) return;
-    float *w = rt_machine_space(r->m, RT_PARAMS);
-    for (uint64_t i = 0; i < r->p->params_bytes / sizeof *w; i++) {
-        float kept = w[i];
-        w[i] = r->s.ema[i];
-        r->s.ema[i] = kept;
+static void average_from_now(const Run *r) {
+    Averaged block[2];
+    for (int i = averaged_blocks(r, block) - 1; i >= 0; i--)
+        memcpy(block[i].average, block[i].now, block[i].count * sizeof(float));
+}
+
+static void now_from_average(const Run *r) {
+    Averaged block[2];
+    for (int i = averaged_blocks(r, block) - 1; i >= 0; i--)
+        memcpy(block[i].now, block[i].average, block[i].count * sizeof(float));
+}
+
+/* torch.lerp: what stands still (frozen weights) is its own average exactly. */
+static void move_average(const Averaged *block, float take) {
+    float keep = 1 - take;
+    for (uint64_t k = 0; k < block->count; k++) {
+        float from = block->average[k], to = block->now[k];
+        block->average[k] = take < 0.5F ? from + take * (to - from) : to - keep * (to - from);
     }
+}
+
+/* After a step. */
+static void average_update(const Run *r) {
+    const RtAverage *a = &r->p->recipe.average;
+    bool lookahead = a->kind == RT_AVERAGE_LOOKAHEAD, due = a->every > 0 && r->s.step % (uint64_t)a->every == 0;
+    Averaged block[2];
+    double decay = pow(a->decay, a->every);
+    if (lookahead) decay *= pow((double)r->s.step / (double)r->total_steps, a->power);
+    for (int i = due ? averaged_blocks(r, block) - 1 : -1; i >= 0; i--) move_average(&block[i], (float)(1 - decay));
+    if (lookahead && (due || r->s.step == r->total_steps)) now_from_average(r);
+}
+
+/* EMA exchanges weights and averages: before and after evaluation and best.safetensors. */
+static void average_swap(const Run *r) {
+    Averaged block[2];
+    if (r->p->recipe.average.kind != RT_AVERAGE_EMA) return;
+    for (int i = averaged_blocks(r, block) - 1; i >= 0; i--)
+        for (uint64_t k = 0; k < block[i].count; k++) {
+            float kept = block[i].now[k];
+            block[i].now[k] = block[i].average[k];
+            block[i].average[k] = kept;
+        }
+}
+
+static RtStatus average_allocate(Run *r) {
+    const RtAverage *a = &r->p->recipe.average;
+    if (a->kind == RT_AVERAGE_NONE) return RT_OK;
+    r->s.average = calloc(1, r->p->params_bytes + sizeof(float));
+    if (a->statistics) r->s.average_state = calloc(1, r->p->state_bytes + sizeof(float));
+    if (r->s.average && (r->s.average_state || !a->statistics)) return RT_OK;
+    return rt_fail(r->error, RT_MEMORY, "out of memory for the averaged weights");
 }
 
 /* ---- start ---- */
 
+static int64_t steps_of(const RtRecipe *recipe, int64_t per_epoch) { return (int64_t)ceil(recipe->epochs * (double)per_epoch); }
+
 RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOptions *o, RtError *error) {
     RtStatus status = rt_shape_check(p, data, error);
     if (status != RT_OK) return status;
-    int64_t per_epoch = data->ntrain / p->batch, steps = p->recipe.epochs * per_epoch;
+    int64_t per_epoch = data->ntrain / p->batch, steps = steps_of(&p->recipe, per_epoch);
     if (per_epoch < 1)
         return rt_fail(error, RT_INPUT, "a batch of %lld is more than the %lld training images", (long long)p->batch,
                        (long long)data->ntrain);
     if (o->max_steps > steps)
         return rt_fail(error, RT_USAGE,
-                       "'--steps %lld' is beyond the recipe's %lld epochs, which have %lld steps; 'train.epochs' sets them",
-                       (long long)o->max_steps, (long long)p->recipe.epochs, (long long)steps);
+                       "'--steps %lld' is beyond the recipe's %.10g epochs, which have %lld steps; 'train.epochs' sets them",
+                       (long long)o->max_steps, p->recipe.epochs, (long long)steps);
     RtTrainState ignored = {0};
     if (o->resume) return rt_resume(p, NULL, data, o, &ignored, error);
     return o->init_path ? rt_weights_check(o->init_path, p, error) : RT_OK;
 }
 
 static RtStatus start_state(Run *r) {
-    bool average = r->p->recipe.ema > 0;
     r->s = (RtTrainState){.seed = r->o->seed, .best_accuracy = -1, .best_epoch = -1};
     rt_data_identity(r->data, r->s.data);
-    if (average && !(r->s.ema = calloc(1, r->p->params_bytes + sizeof(float))))
-        return rt_fail(r->error, RT_MEMORY, "out of memory for the averaged weights");
+    RtStatus status = average_allocate(r);
+    if (status != RT_OK) return status;
     memset(rt_machine_space(r->m, RT_MOMENT1), 0, r->p->params_bytes);
     memset(rt_machine_space(r->m, RT_MOMENT2), 0, r->p->params_bytes);
     r->saved = r->o->resume;
     if (r->o->resume) return rt_resume(r->p, r->m, r->data, r->o, &r->s, r->error);
     rt_machine_init_params(r->m, r->o->seed);
-    RtStatus status = r->o->init_path ? rt_weights_load(r->o->init_path, r->m, r->o->say, r->error) : RT_OK;
-    if (average) memcpy(r->s.ema, rt_machine_space(r->m, RT_PARAMS), r->p->params_bytes);
+    status = r->o->init_path ? rt_weights_load(r->o->init_path, r->m, r->o->say, r->error) : rt_whiten(r->m, r->data, r->error);
+    average_from_now(r);
     return status;
 }
 
@@ -147,7 +198,7 @@ static RtStatus start(Run *r) {
     if (status != RT_OK) return status;
     if (r->p->train_step.ncalls == 0) return rt_fail(r->error, RT_INTERNAL, "the program was compiled for inference only");
     r->per_epoch = r->data->ntrain / r->p->batch;
-    r->total_steps = (uint64_t)(recipe->epochs * r->per_epoch);
+    r->total_steps = (uint64_t)steps_of(recipe, r->per_epoch);
     r->stop_at = r->o->max_steps > 0 ? (uint64_t)r->o->max_steps : r->total_steps;
     status = start_state(r);
     if (status != RT_OK) return status;
@@ -169,6 +220,7 @@ static void set_environment(Run *r) {
     double t = (double)r->s.step + 1;
     env->seed = r->s.seed;
     env->step = r->s.step;
+    env->epoch = (double)r->s.step / (double)r->per_epoch;
     env->lr = (float)rt_schedule_lr(&r->p->recipe, r->s.step, r->per_epoch, (int64_t)r->total_steps);
     env->bias1 = (float)(1 - pow(opt->beta1, t));
     env->bias2 = (float)(1 - pow(opt->beta2, t));
@@ -183,8 +235,8 @@ static RtStatus step(Run *r, float *loss) {
     *loss = metrics[0];
     if (!isfinite(*loss)) return diverged(r, "the loss is not finite at", r->s.step + 1);
     rt_machine_run(r->m, &r->p->apply_update);
-    ema_update(r);
     r->s.step++;
+    average_update(r);
     r->s.batch_index++;
     r->s.epoch_loss_sum += *loss;
     r->s.epoch_correct += (int64_t)lrintf(metrics[1]);
@@ -230,8 +282,10 @@ static RtStatus log_step(Run *r, float loss) {
 
 static RtStatus evaluate(Run *r) {
     char best[RT_PATH];
-    ema_swap(r);
-    RtStatus status = rt_evaluate(r->m, r->data, true, &r->test, r->error);
+    bool views = r->p->recipe.views != RT_VIEWS_ONE && r->s.step == r->total_steps; /* they cost: at the end alone */
+    average_swap(r);
+    RtStatus status = rt_evaluate(r->m, r->data, true, RT_VIEWS_ONE, &r->test, r->error);
+    if (status == RT_OK && views) status = rt_evaluate(r->m, r->data, true, r->p->recipe.views, &r->views, r->error);
     if (status == RT_OK && r->test.accuracy > r->s.best_accuracy) {
         r->s.best_accuracy = r->test.accuracy;
         r->s.best_epoch = r->s.epoch;
@@ -239,13 +293,32 @@ static RtStatus evaluate(Run *r) {
         status = check_finite(r);
         if (status == RT_OK) status = rt_checkpoint_save(best, r->m, &r->s, true, r->error);
     }
-    ema_swap(r);
+    average_swap(r);
     r->evaluated = status == RT_OK;
+    r->viewed = r->evaluated && views;
     return status;
 }
 
+/* What was evaluated in this epoch, as members of its line of metrics and as words; "" if nothing was. */
+static void describe_test(Run *r, char members[256], char words[160]) {
+    char accuracy[32], loss[32];
+    *members = *words = 0;
+    if (r->evaluated) {
+        snprintf(members, 256, "\"test_accuracy\": %s, \"test_loss\": %s, ", rt_metrics_number(accuracy, r->test.accuracy),
+                 rt_metrics_number(loss, r->test.loss));
+        snprintf(words, 160, "  test %.2f %% (best %.2f %%)", 100 * r->test.accuracy, 100 * r->s.best_accuracy);
+    }
+    if (r->viewed) {
+        size_t m = strlen(members), w = strlen(words);
+        snprintf(members + m, 256 - m, "\"views_accuracy\": %s, \"views_loss\": %s, ",
+                 rt_metrics_number(accuracy, r->views.accuracy), rt_metrics_number(loss, r->views.loss));
+        snprintf(words + w, 160 - w, ", by %d views %.2f %%", rt_view_count(r->p->recipe.views), 100 * r->views.accuracy);
+    }
+    r->evaluated = r->viewed = false;
+}
+
 static RtStatus epoch_line(Run *r) {
-    char hex[65], loss[32], lr[32], rate[32], train[32], accuracy[32], test[32], of_test[128] = "", shown[80] = "";
+    char hex[65], loss[32], lr[32], rate[32], train[32], of_test[256], shown[160];
     double steps = (double)r->s.epoch_images / (double)r->p->batch;
     rt_weights_sha256(r->m, hex);
     double mean_loss = steps > 0 ? r->s.epoch_loss_sum / steps : 0, images_per_s = r->seconds > 0 ? r->images / r->seconds : 0;
@@ -253,15 +326,9 @@ static RtStatus epoch_line(Run *r) {
     rt_metrics_number(lr, rt_machine_env(r->m)->lr);
     rt_metrics_number(rate, images_per_s);
     rt_metrics_number(train, epoch_accuracy(r));
-    rt_metrics_number(accuracy, r->test.accuracy);
-    rt_metrics_number(test, r->test.loss);
-    if (r->evaluated) {
-        snprintf(of_test, sizeof of_test, "\"test_accuracy\": %s, \"test_loss\": %s, ", accuracy, test);
-        snprintf(shown, sizeof shown, "  test %.2f %% (best %.2f %%)", 100 * r->test.accuracy, 100 * r->s.best_accuracy);
-    }
-    r->evaluated = false;
-    rt_progress_say(&r->progress, "epoch %lld/%lld  loss %.4f  train %.2f %%%s  %.0f images/s", (long long)r->s.epoch + 1,
-                    (long long)r->p->recipe.epochs, mean_loss, 100 * epoch_accuracy(r), shown, images_per_s);
+    describe_test(r, of_test, shown);
+    rt_progress_say(&r->progress, "epoch %lld/%.10g  loss %.4f  train %.2f %%%s  %.0f images/s", (long long)r->s.epoch + 1,
+                    r->p->recipe.epochs, mean_loss, 100 * epoch_accuracy(r), shown, images_per_s);
     return rt_metrics_line(&r->metrics, r->error,
                            "{\"epoch\": %lld, \"step\": %llu, \"loss\": %s, \"lr\": %s, \"images_per_s\": %s, "
                            "\"train_accuracy\": %s, %s\"weights_sha256\": \"%s\"}",
@@ -315,6 +382,7 @@ RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *option
     rt_progress_end(&r.progress);
     rt_loader_free(r.loader);
     rt_metrics_close(&r.metrics);
-    free(r.s.ema);
+    free(r.s.average);
+    free(r.s.average_state);
     return status;
 }

@@ -12,7 +12,7 @@ typedef struct RtPart {
     uint64_t bytes;
 } RtPart;
 
-enum { RT_MAX_PARTS = 5 };
+enum { RT_MAX_PARTS = 6 };
 
 /* Weights and running statistics, in a machine if there is one; returns how many parts. */
 int rt_weights_parts(const RtProgram *p, RtMachine *m, RtPart parts[RT_MAX_PARTS]);

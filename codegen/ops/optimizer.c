@@ -1,6 +1,7 @@
-/* apply_update: the recipe's optimiser as one sweep over the block of parameters, exactly as PyTorch writes the formulas.
- * Parameters, gradients and moments share one layout, so tensors need not be told apart; those with weight decay come first
- * in the block, which makes two sweeps if the rest has none. Padding is zero in parameters and gradients and stays zero. */
+/* apply_update: the recipe's optimiser as sweeps over the block of parameters, exactly as PyTorch writes the formulas.
+ * Parameters, gradients and moments share one layout, and tensors that are updated alike (with or without weight decay, by one
+ * group of the recipe) stand side by side in it: a sweep each, none for what is frozen. Padding is zero in parameters and
+ * gradients and stays zero. */
 #include "codegen/emit/pieces.h"
 #include "codegen/ops/ops.h"
 #include <stddef.h>
@@ -55,10 +56,18 @@ static LLVMValueRef emit_adam(Update *u, LLVMValueRef lr, LLVMValueRef bias1, LL
     return step_down(u, LLVMBuildFDiv(e->b, lr, bias1, ""), LLVMBuildFDiv(e->b, m, denominator, ""));
 }
 
-static void emit_update(ProgramBuilder *p, const Split *split, double decay) {
+/* A run of the block, and how it is updated. */
+typedef struct Sweep {
+    uint64_t begin, end; /* bytes */
+    double lr, decay;    /* lr: a factor on the step's */
+    double until;        /* of RtCall */
+} Sweep;
+
+static void emit_update(ProgramBuilder *p, const Split *split, const Sweep *s) {
     Emitter *e = p->emitter;
-    Update u = {.e = e, .o = &p->recipe->optimizer, .decay = decay};
+    Update u = {.e = e, .o = &p->recipe->optimizer, .decay = s->decay};
     LLVMValueRef lr = emit_splat(e, emit_env_f32(e, offsetof(RtStepEnv, lr)));
+    if (s->lr != 1) lr = LLVMBuildFMul(e->b, lr, emit_vec(e, s->lr), "");
     LLVMValueRef bias1 = emit_splat(e, emit_env_f32(e, offsetof(RtStepEnv, bias1)));
     LLVMValueRef bias2 = emit_splat(e, emit_env_f32(e, offsetof(RtStepEnv, bias2)));
     bias2 = emit_intrinsic(e, "llvm.sqrt", e->vec, &bias2, 1);
@@ -71,43 +80,49 @@ static void emit_update(ProgramBuilder *p, const Split *split, double decay) {
     loop_end(e, &unit, NULL);
 }
 
-/* Updates bytes [begin, end) of the block. */
-static void update_range(ProgramBuilder *p, uint64_t begin, uint64_t end, double decay) {
-    if (begin == end) return;
+static void lower_sweep(ProgramBuilder *p, const Sweep *s) {
     static const RtSpace spaces[] = {RT_PARAMS, RT_GRADS, RT_MOMENT1, RT_MOMENT2};
     static const char *const names[] = {[RT_SGD] = "sgd", [RT_ADAM] = "adam", [RT_ADAMW] = "adamw"};
     const RtOptimizer *o = &p->recipe->optimizer;
     uint32_t nbuffers = o->kind != RT_SGD ? 4 : o->momentum != 0 ? 3 : 2;
-    uint64_t vector_bytes = (uint64_t)p->target->lanes * sizeof(float);
-    Split split = split_units((int64_t)((end - begin) / vector_bytes), (double)vector_bytes * nbuffers);
-    char *key = arena_printf(p->arena, "%llu %a %a %a %a %a %d", (unsigned long long)(end - begin), decay, o->momentum, o->beta1,
-                             o->beta2, o->eps, o->nesterov);
+    uint64_t bytes = s->end - s->begin, vector_bytes = (uint64_t)p->target->lanes * sizeof(float);
+    Split split = split_units((int64_t)(bytes / vector_bytes), (double)vector_bytes * nbuffers);
+    char *key = arena_printf(p->arena, "%llu %a %a %a %a %a %a %d", (unsigned long long)bytes, s->lr, s->decay, o->momentum,
+                             o->beta1, o->beta2, o->eps, o->nesterov);
     Kernel *kernel;
     if (program_kernel(p, RT_KIND_OPTIMISER, names[o->kind], key, nbuffers, &kernel)) {
-        emit_update(p, &split, decay);
+        emit_update(p, &split, s);
         program_kernel_end(p, 0);
     }
     RtRef refs[8];
     for (uint32_t i = 0; i < nbuffers; i++) {
-        refs[i] = (RtRef){spaces[i], begin};
-        refs[nbuffers + i] = (RtRef){spaces[i], end};
+        refs[i] = (RtRef){spaces[i], s->begin};
+        refs[nbuffers + i] = (RtRef){spaces[i], s->end};
     }
-    double elements = (double)(end - begin) / sizeof(float);
+    double elements = (double)bytes / sizeof(float);
     program_call(p, &p->apply_update, kernel,
                  (RtCall){.label = "optimizer",
                           .refs = refs,
                           .nrefs = p->options->check_bounds ? 2 * nbuffers : nbuffers,
                           .pieces = split.pieces,
                           .flops = 4 * elements,
-                          .bytes = 2.0 * nbuffers * sizeof(float) * elements});
+                          .bytes = 2.0 * nbuffers * sizeof(float) * elements,
+                          .until = s->until});
+}
+
+static Sweep sweep_of(const ProgramBuilder *p, const UpdateRange *r) {
+    double decay = r->like.decay ? p->recipe->optimizer.weight_decay * r->like.decay_factor : 0;
+    return (Sweep){r->begin, r->end, r->like.lr_factor, decay, r->like.until};
 }
 
 void lower_optimizer(ProgramBuilder *p) {
-    double decay = p->recipe->optimizer.weight_decay;
-    if (decay == 0) {
-        update_range(p, 0, p->params.bytes, 0);
-        return;
+    for (uint32_t i = 0; i < p->nupdates; i++) {
+        Sweep s = sweep_of(p, &p->update[i]);
+        for (; i + 1 < p->nupdates; i++) { /* without weight decay it does not tell tensors apart */
+            Sweep next = sweep_of(p, &p->update[i + 1]);
+            if (next.lr != s.lr || next.decay != s.decay || next.until != s.until) break;
+            s.end = next.end;
+        }
+        if (s.until >= 0 && s.end > s.begin) lower_sweep(p, &s);
     }
-    update_range(p, 0, p->decayed_bytes, decay);
-    update_range(p, p->decayed_bytes, p->params.bytes, 0);
 }

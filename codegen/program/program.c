@@ -3,6 +3,7 @@
 #include "codegen/program/program.h"
 #include "codegen/emit/bounds.h"
 #include "codegen/program/key.h"
+#include "ir/pattern.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,7 +81,29 @@ static void reduce_init(RtTensor *t, Init init, Type type) {
         t->init = RT_INIT_UNIFORM;
         t->init_value = sqrt(6 / (fan_in + fan_out));
         break;
+    case INIT_DIRAC: t->init = RT_INIT_DIRAC; break;
+    case INIT_WHITEN:
+        t->init = RT_INIT_WHITEN;
+        t->init_value = init.value;
+        break;
     }
+}
+
+/* How the recipe has this parameter updated. */
+static void read_groups(RtTensor *t, const RtRecipe *recipe) {
+    t->lr_factor = t->decay_factor = 1;
+    for (uint32_t i = 0; recipe && i < recipe->ngroups; i++) {
+        const RtGroup *group = &recipe->group[i];
+        if (!pattern_matches(group->pattern, t->name)) continue;
+        t->lr_factor = group->lr;
+        t->decay_factor = group->weight_decay;
+        t->until = group->frozen ? -1 : group->frozen_from;
+        return;
+    }
+}
+
+static bool updated_alike(const RtTensor *a, const RtTensor *b) {
+    return a->decay == b->decay && a->lr_factor == b->lr_factor && a->decay_factor == b->decay_factor && a->until == b->until;
 }
 
 static void add_tensor(ProgramBuilder *p, TensorList *list, const Graph *g, Val v) {
@@ -95,6 +118,7 @@ static void add_tensor(ProgramBuilder *p, TensorList *list, const Graph *g, Val 
     t->layout = program_layout(kind, value->type);
     t->bytes = layout_bytes(p->target, kind, value->type);
     t->decay = value->attrs.param.decay || (p->recipe && p->recipe->optimizer.decay_bn);
+    read_groups(t, p->recipe);
     reduce_init(t, value->attrs.param.init, value->type);
 }
 
@@ -123,19 +147,30 @@ static void order_tensors(TensorList *list) {
     if (list->count) qsort(list->tensor, list->count, sizeof *list->tensor, by_position);
 }
 
+/* The tensors that are updated as the first one not placed yet: one range of the block. */
+static void place_alike(ProgramBuilder *p, bool *placed, uint32_t first) {
+    UpdateRange range = {.begin = p->params.bytes, .like = p->params.tensor[first]};
+    for (uint32_t i = first; i < p->params.count; i++) {
+        RtTensor *t = &p->params.tensor[i];
+        if (placed[i] || !updated_alike(t, &range.like)) continue;
+        placed[i] = true;
+        t->offset = p->params.bytes;
+        p->params.bytes += t->bytes;
+    }
+    range.end = p->params.bytes;
+    ARENA_GROW(p->arena, p->update, p->nupdates, &p->update_capacity);
+    p->update[p->nupdates++] = range;
+}
+
 void program_place_tensors(ProgramBuilder *p) {
     order_tensors(&p->params);
     order_tensors(&p->state);
     p->params.bytes = p->state.bytes = 0;
-    for (int decay = 1; decay >= 0; decay--) { /* so that weight decay applies to one contiguous part */
-        for (uint32_t i = 0; i < p->params.count; i++) {
-            RtTensor *t = &p->params.tensor[i];
-            if (t->decay != (bool)decay) continue;
-            t->offset = p->params.bytes;
-            p->params.bytes += t->bytes;
-        }
-        if (decay) p->decayed_bytes = p->params.bytes;
-    }
+    p->nupdates = 0;
+    bool *placed = arena_array(p->arena, (size_t)p->params.count + 1, sizeof *placed);
+    for (int decay = 1; decay >= 0; decay--)
+        for (uint32_t i = 0; i < p->params.count; i++)
+            if (!placed[i] && p->params.tensor[i].decay == (bool)decay) place_alike(p, placed, i);
     for (uint32_t i = 0; i < p->state.count; i++) {
         p->state.tensor[i].offset = p->state.bytes;
         p->state.bytes += p->state.tensor[i].bytes;

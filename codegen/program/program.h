@@ -57,6 +57,12 @@ typedef struct TensorList {
     uint64_t bytes;
 } TensorList;
 
+/* Bytes [begin, end) of RT_PARAMS: tensors that the optimiser updates alike, of which `like` is one. */
+typedef struct UpdateRange {
+    uint64_t begin, end;
+    RtTensor like;
+} UpdateRange;
+
 enum { KERNEL_BUCKETS = 256 };
 
 typedef struct ProgramBuilder {
@@ -78,7 +84,8 @@ typedef struct ProgramBuilder {
     uint32_t choice;      /* of the convolution being lowered, or NO_CHOICE */
     Val value;            /* being lowered, or NO_VAL */
     TensorList params, state;
-    uint64_t decayed_bytes; /* of params: the tensors with weight decay come first */
+    UpdateRange *update; /* of params, whose tensors stand in the order of these; covers the block */
+    uint32_t nupdates, update_capacity;
     float *constant;
     uint32_t nconstants, constant_capacity; /* in lines of RT_ALIGN bytes */
     CallList train_step, apply_update, prepare_eval, eval_step;

@@ -1,5 +1,6 @@
 """netc build: the executable trains to netc's bits on any number of threads, resumes netc's checkpoints and the other way round,
 needs the C library only, runs in an empty root, and runs its code for lesser CPUs."""
+import json
 import os
 import re
 import shutil
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from e2e import SMALL, Workspace, check, fabricate_cifar10, metrics, read_safetensors, step_losses, recomputable, write_png
+from e2e import SMALL, Workspace, check, fabricate_cifar10, metrics, practice_net, read_safetensors, step_losses, recomputable, write_png
 
 STEPS = 20
 MODEL = [SMALL, "--set", "se=true"]
@@ -119,6 +120,27 @@ def check_bf16(at):
     at.run("train", *options, *train(4, at("half-netc")))
     run(at, at("half"), *train(4, at("half-exe")))
     same(at, "half-netc", "half-exe")
+
+
+def check_practice(at):
+    """Groups, averages, views and initial weights made of the data are in the Program: the same bits, resumed by either at any step."""
+    model = practice_net(at)
+    at.run("build", model, "--cpu", "native", "-o", at("practice"))
+    at.run("train", model, *train(0, at("practice-netc")))
+    run(at, at("practice"), *train(4, at("practice-exe"), "--threads", 1))
+    at.run("train", model, *train(11, at("practice-exe"), "--resume", "--threads", 1))
+    run(at, at("practice"), *train(0, at("practice-exe"), "--resume", "--threads", 2))
+    same(at, "practice-netc", "practice-exe")
+    last, again = metrics(at("practice-netc"))[-1], metrics(at("practice-exe"))[-1]
+    check(last["step"] == 20 and last["views_accuracy"] == again["views_accuracy"] and last["views_loss"] == again["views_loss"], f"{last} and {again}")
+    first, tensors = at("practice-first.safetensors"), read_safetensors(at("practice-netc", "last.safetensors"))
+    run(at, at("practice"), "init", "--seed", 5, "-o", first)
+    check(read_safetensors(first)["whiten.weight"] == tensors["whiten.weight"], "frozen filters moved, or init makes others")
+    weights = ["--weights", at("practice-netc", "last.safetensors")]
+    for views, loss in ([], last["views_loss"]), (["--views", "one"], last["test_loss"]):
+        theirs = json.loads(at.run("eval", model, *weights, *views, "--json")[0])
+        ours = json.loads(run(at, at("practice"), "eval", *weights, *views, "--json")[0])
+        check(theirs["loss"] == ours["loss"] == loss and theirs["views"] == (1 if views else 6), f"{theirs}, {ours}, {loss}")
 
 
 def check_recompute(at):
@@ -237,6 +259,7 @@ with Workspace() as at:
     check_openblas(at)
     check_own_products(at)
     check_bf16(at)
+    check_practice(at)
     check_recompute(at)
     check_image_read_again(at)
     check_emit(at)

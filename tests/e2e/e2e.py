@@ -102,6 +102,35 @@ def small_images(at):
     return at("small8.net")
 
 
+def practice_net(at):
+    """small.net, narrower, begun and trained as fast trainings of CIFAR-10 are: everything in the recipe that a run's state could lose, in 20 steps."""
+    with open(SMALL) as file:
+        text = file.read()
+    text = text.replace("relu(conv_bn(image, width, stride = 2))", 'relu(conv2d(image, 24, 2, stride = 2, pad = valid, init = whiten) as "whiten")')
+    text = text.replace("kernel, stride = stride, bias = false)", "kernel, stride = stride, bias = false, init = dirac)")
+    text = text[: text.index("train {")] + """
+train {
+    data      = synthetic
+    augment   = [pad_crop(2, reflect = true), flip(alternate = true), cutout(6, inside = true)]
+    loss      = cross_entropy(label_smoothing = 0.2)
+    optimizer = sgd(lr = 0.2, momentum = 0.85, nesterov = true, weight_decay = 1e-3)
+    groups    = [
+        group("whiten.weight", frozen = true),
+        group("whiten.bias", frozen_from = 6 / EPOCH),
+        group("*batch_norm*.bias", lr = 4, weight_decay = 1 / 4.0)
+    ]
+    schedule  = linear(at = [0, 0.23, 1], factors = [0.2, 1, 0.07])
+    epochs    = 19.5 / EPOCH
+    batch     = 32
+    average   = lookahead(decay = 0.95, every = 3, power = 3)
+    views     = mirror_shift
+}
+""".replace("EPOCH", "312.0")
+    with open(at("practice.net"), "w") as file:
+        file.write(text)
+    return at("practice.net")
+
+
 def metrics(directory):
     """The lines of metrics.jsonl."""
     with open(os.path.join(directory, "metrics.jsonl")) as file:

@@ -77,7 +77,7 @@ def resume(at):
     again = [*train, "--resume", "--steps", 6]
     before = content(out)
     for more, says in (["--batch", 4], "batch = 8, not 4"), (["--seed", 3], "seed 0, not 3"), (["--set", "train.shuffle=false"], "shuffle = true"), \
-                      (["--set", "train.optimizer=adam"], "optimizer = sgd"), (["--set", "train.ema=0.9"], "ema = 0, not 0.9"), \
+                      (["--set", "train.optimizer=adam"], "optimizer = sgd"), (["--set", "train.ema=0.9"], "average = none, not ema(decay = 0.9"), \
                       (["--set", "width=4"], "has the shape"):
         at.refuses(*again, *more, status=1, says=says)
         check(content(out) == before, f"{more}: a refused resume changed the directory")

@@ -65,18 +65,20 @@ static const RtOptimizer optimizers[] = {
 enum { OPTIMIZERS = sizeof optimizers / sizeof *optimizers };
 
 /* One parameter element through one step, as PyTorch documents the algorithms. */
-static void reference_step(const RtOptimizer *o, bool decays, const RtStepEnv *env, double g, double *p, double *m, double *v) {
-    double decay = decays ? o->weight_decay : 0;
-    if (o->kind == RT_ADAMW) *p -= env->lr * decay * *p;
+static void reference_step(const RtOptimizer *o, const RtTensor *t, const RtStepEnv *env, double g, double *p, double *m,
+                           double *v) {
+    double decay = t->decay ? o->weight_decay * t->decay_factor : 0, lr = env->lr * t->lr_factor;
+    if (t->until < 0 || (t->until > 0 && env->epoch >= t->until)) return; /* PyTorch: no gradient, no step */
+    if (o->kind == RT_ADAMW) *p -= lr * decay * *p;
     if (o->kind != RT_ADAMW) g += decay * *p;
     if (o->kind == RT_SGD) {
         *m = o->momentum * *m + g;
-        *p -= env->lr * (o->nesterov ? g + o->momentum * *m : *m);
+        *p -= lr * (o->nesterov ? g + o->momentum * *m : *m);
         return;
     }
     *m = o->beta1 * *m + (1 - o->beta1) * g;
     *v = o->beta2 * *v + (1 - o->beta2) * g * g;
-    *p -= env->lr * (*m / env->bias1) / (sqrt(*v / env->bias2) + o->eps);
+    *p -= lr * (*m / env->bias1) / (sqrt(*v / env->bias2) + o->eps);
 }
 
 static Graph *optimizer_graph(void) {
@@ -97,9 +99,9 @@ static Graph *optimizer_graph(void) {
 }
 
 /* Five steps; the gradient of each element is half of the element (made by train_step) plus something of its own. */
-START_TEST(optimizer_follows_pytorch) {
+static void follow(const RtRecipe *given) {
     Graph *g = optimizer_graph();
-    RtRecipe recipe = {.optimizer = optimizers[_i]};
+    RtRecipe recipe = *given;
     Running r = start(&(CodegenInput){.name = "optimizer", .train = g, .recipe = &recipe, .recipe_text = ""});
     rt_machine_init_params(r.m, 5);
     size_t total = r.program->params_bytes / sizeof(float);
@@ -108,8 +110,10 @@ START_TEST(optimizer_follows_pytorch) {
     for (size_t i = 0; i < total; i++) want[i] = params[i];
     for (int step = 0; step < 5; step++) {
         RtStepEnv *env = rt_machine_env(r.m);
-        *env = (RtStepEnv){
-            .lr = 0.1f / (float)(step + 1), .bias1 = 1 - powf(0.9f, (float)step + 1), .bias2 = 0.5f + 0.1f * (float)step};
+        *env = (RtStepEnv){.lr = 0.1f / (float)(step + 1),
+                           .bias1 = 1 - powf(0.9f, (float)step + 1),
+                           .bias2 = 0.5f + 0.1f * (float)step,
+                           .epoch = 0.5 * step};
         rt_machine_run(r.m, &r.program->train_step);
         for (size_t i = 0; i < total; i++) {
             ck_assert_msg(grads[i] == 0.5f * params[i], "gradient %zu is not where it belongs", i);
@@ -118,7 +122,7 @@ START_TEST(optimizer_follows_pytorch) {
         for (uint32_t t = 0; t < r.program->nparams; t++) {
             const RtTensor *tensor = &r.program->params[t];
             for (size_t k = tensor->offset / 4; k < (tensor->offset + tensor->bytes) / 4; k++)
-                reference_step(&recipe.optimizer, tensor->decay, env, grads[k], &want[k], &m[k], &v[k]);
+                reference_step(&recipe.optimizer, tensor, env, grads[k], &want[k], &m[k], &v[k]);
         }
         rt_machine_run(r.m, &r.program->apply_update);
         for (size_t i = 0; i < total; i++) {
@@ -128,6 +132,31 @@ START_TEST(optimizer_follows_pytorch) {
         }
     }
     free(want);
+    stop(&r);
+    graph_free(g);
+}
+
+START_TEST(optimizer_follows_pytorch) { follow(&(RtRecipe){.optimizer = optimizers[_i]}); }
+END_TEST
+
+/* The first group that matches counts; b.weight stands still from the third step on, s always. */
+START_TEST(groups_are_pytorchs_param_groups) {
+    RtRecipe recipe = {.optimizer = optimizers[_i], .ngroups = 4};
+    recipe.group[0] = (RtGroup){"b.*", 0.5, 1, false, 1};
+    recipe.group[1] = (RtGroup){"s", 1, 1, true, 0};
+    recipe.group[2] = (RtGroup){"*.bias", 64, 1 / 64.0, false, 0};
+    recipe.group[3] = (RtGroup){"*", 1, 3, false, 0};
+    follow(&recipe);
+    Graph *g = optimizer_graph();
+    Running r = start(&(CodegenInput){.name = "groups", .train = g, .recipe = &recipe, .recipe_text = ""});
+    const RtTensor *weight = tensor_named(r.program->params, r.program->nparams, "a.weight");
+    const RtTensor *bias = tensor_named(r.program->params, r.program->nparams, "a.bias");
+    const RtTensor *scalar = tensor_named(r.program->params, r.program->nparams, "s");
+    const RtTensor *other = tensor_named(r.program->params, r.program->nparams, "b.weight");
+    ck_assert(weight->lr_factor == 1 && weight->decay_factor == 3 && weight->until == 0);
+    ck_assert(bias->lr_factor == 64 && bias->decay_factor == 1 / 64.0);
+    ck_assert(other->lr_factor == 0.5 && other->until == 1 && scalar->until < 0);
+    ck_assert_uint_eq(r.program->apply_update.ncalls, 3);
     stop(&r);
     graph_free(g);
 }
@@ -173,19 +202,22 @@ END_TEST
 
 START_TEST(initial_distributions) {
     Graph *g = graph_new("init", MODE_TRAIN);
-    int64_t filters[4] = {8, 4, 3, 3}, rows[2] = {6, 10};
+    int64_t filters[4] = {8, 4, 3, 3}, rows[2] = {6, 10}, patches[4] = {24, 3, 2, 2};
     Val v[] = {leaf(g, OP_PARAM, "he_in", type_make(DT_F32, 4, filters), true, (Init){INIT_HE_NORMAL, 0}),
                leaf(g, OP_PARAM, "he_out", type_make(DT_F32, 4, filters), true, (Init){INIT_HE_NORMAL, 1}),
                leaf(g, OP_PARAM, "xavier", type_make(DT_F32, 2, rows), true, (Init){INIT_XAVIER_UNIFORM, 0}),
                leaf(g, OP_PARAM, "uniform", type_make(DT_F32, 2, rows), true, (Init){INIT_UNIFORM, 0.25}),
-               leaf(g, OP_PARAM, "ones", type_vector(6), false, (Init){INIT_CONSTANT, 1})};
+               leaf(g, OP_PARAM, "ones", type_vector(6), false, (Init){INIT_CONSTANT, 1}),
+               leaf(g, OP_PARAM, "dirac", type_make(DT_F32, 4, filters), true, (Init){INIT_DIRAC, 0}),
+               leaf(g, OP_PARAM, "whiten", type_make(DT_F32, 4, patches), true, (Init){INIT_WHITEN, 0.5})};
     for (size_t i = 0; i < sizeof v / sizeof v[0]; i++)
         graph_output(g, OUT_GRAD, scaled(g, v[i], 2), g->value[v[i]].attrs.param.name);
     RtRecipe recipe = {.optimizer.kind = RT_SGD};
     Running r = start(&(CodegenInput){.name = "init", .train = g, .recipe = &recipe, .recipe_text = ""});
-    static const RtInitKind kinds[] = {RT_INIT_NORMAL, RT_INIT_NORMAL, RT_INIT_UNIFORM, RT_INIT_UNIFORM, RT_INIT_CONSTANT};
-    const double values[] = {sqrt(2.0 / 36), sqrt(2.0 / 72), sqrt(6.0 / 16), 0.25, 1};
-    for (int i = 0; i < 5; i++) {
+    static const RtInitKind kinds[] = {RT_INIT_NORMAL,   RT_INIT_NORMAL, RT_INIT_UNIFORM, RT_INIT_UNIFORM,
+                                       RT_INIT_CONSTANT, RT_INIT_DIRAC,  RT_INIT_WHITEN};
+    const double values[] = {sqrt(2.0 / 36), sqrt(2.0 / 72), sqrt(6.0 / 16), 0.25, 1, 0, 0.5};
+    for (int i = 0; i < 7; i++) {
         ck_assert_int_eq(r.program->params[i].init, kinds[i]);
         ck_assert_double_eq_tol(r.program->params[i].init_value, values[i], 1e-12);
         ck_assert_uint_eq(r.program->params[i].bytes % 64, 0);
@@ -401,6 +433,7 @@ int main(void) {
     TCase *tests = tcase_create("program");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, optimizer_follows_pytorch, 0, OPTIMIZERS);
+    tcase_add_loop_test(tests, groups_are_pytorchs_param_groups, 0, OPTIMIZERS);
     tcase_add_test(tests, optimizers_have_kernels_of_their_own);
     tcase_add_test(tests, decay_follows_recipe);
     tcase_add_test(tests, initial_distributions);

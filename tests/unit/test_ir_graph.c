@@ -1,4 +1,5 @@
 /* Builder, readers, arena and diagnostics. */
+#include "ir/pattern.h"
 #include "ir_helpers.h"
 #include <stdint.h>
 
@@ -222,6 +223,37 @@ START_TEST(arrays_grow) {
 }
 END_TEST
 
+START_TEST(patterns) {
+    static const struct {
+        const char *pattern, *name;
+        bool matches;
+    } table[] = {
+        {"a.weight", "a.weight", true},
+        {"a.weight", "a.weights", false},
+        {"a.weight", "a.weigh", false},
+        {"*", "", true},
+        {"*", "a.b", true},
+        {"", "", true},
+        {"", "a", false},
+        {"?", "", false},
+        {"a?c", "a.c", true},
+        {"a?c", "ac", false},
+        {"*.bias", "x.y.bias", true},
+        {"*.bias", "bias", false},
+        {"a*b*c", "abc", true},
+        {"a*b*c", "axbbxc", true},
+        {"a*b*c", "acb", false},
+        {"*a*a*a*b", "aaaaaaaaaa", false},
+        {"a**", "a", true},
+        {"*norm?.bias", "2.norm1.bias", true},
+        {"*norm?.bias", "2.norm12.bias", false},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        ck_assert_msg(pattern_matches(table[i].pattern, table[i].name) == table[i].matches, "\"%s\" and \"%s\"", table[i].pattern,
+                      table[i].name);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("graph");
     tcase_add_test(cases, op_table_agrees);
@@ -236,5 +268,6 @@ int main(void) {
     tcase_add_test(cases, diagnostics_stop_after_twenty_errors);
     tcase_add_test(cases, arrays_grow);
     tcase_add_test(cases, lines_and_columns);
+    tcase_add_test(cases, patterns);
     return run_cases("ir graph", cases);
 }

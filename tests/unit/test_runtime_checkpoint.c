@@ -39,9 +39,9 @@ START_TEST(round_trip) {
     softmax_program(&x, BATCH, 3, 8, 8, 10);
     Bench a = bench_new(&x, 1), b = bench_new(&x, 1);
     RtTrainState s = a_state(), t = {0};
-    s.ema = calloc(1, x.program.params_bytes);
-    t.ema = calloc(1, x.program.params_bytes);
-    s.ema[3] = 5;
+    s.average = calloc(1, x.program.params_bytes);
+    t.average = calloc(1, x.program.params_bytes);
+    s.average[3] = 5;
     fill(&a, 1);
     fill(&b, 2);
     ck_assert_int_eq(rt_checkpoint_save(path, a.machine, &s, false, &error), RT_OK);
@@ -51,10 +51,10 @@ START_TEST(round_trip) {
         ck_assert_mem_eq(rt_machine_space(a.machine, space), rt_machine_space(b.machine, space),
                          k == 1 ? x.program.state_bytes : x.program.params_bytes);
     }
-    ck_assert_mem_eq(s.ema, t.ema, x.program.params_bytes);
+    ck_assert_mem_eq(s.average, t.average, x.program.params_bytes);
     ck_assert(t.seed == s.seed && t.step == s.step && t.epoch == 3 && t.batch_index == 7 && t.best_epoch == 2);
     ck_assert(t.best_accuracy == 0.1 && t.epoch_loss_sum == 1.0 / 3 && t.epoch_correct == 99 && t.epoch_images == 224);
-    free(s.ema), free(t.ema), free(path);
+    free(s.average), free(t.average), free(path);
     bench_free(&a);
     bench_free(&b);
     directory_free(directory);

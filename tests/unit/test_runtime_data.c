@@ -194,8 +194,8 @@ START_TEST(synthetic_defeats_a_linear_model) {
     char *directory = directory_new();
     Run options = {directory, {.seed = 1, .quiet = true, .eval_every = 100}};
     ck_assert_msg(run_in(b.machine, &data, &options, &error) == RT_OK, "%s", error.text);
-    ck_assert_int_eq(rt_evaluate(b.machine, &data, false, &train, &error), RT_OK);
-    ck_assert_int_eq(rt_evaluate(b.machine, &data, true, &test, &error), RT_OK);
+    ck_assert_int_eq(rt_evaluate(b.machine, &data, false, RT_VIEWS_ONE, &train, &error), RT_OK);
+    ck_assert_int_eq(rt_evaluate(b.machine, &data, true, RT_VIEWS_ONE, &test, &error), RT_OK);
     ck_assert_msg(test.accuracy < 0.6, "a linear model reaches %.3f", test.accuracy);
     ck_assert_msg(train.accuracy > 0.2, "the linear model was not trained at all: %.3f on its own training set", train.accuracy);
     printf("linear model: train %.3f, test %.3f\n", train.accuracy, test.accuracy);

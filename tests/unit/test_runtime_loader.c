@@ -92,7 +92,7 @@ static int variants(RtAugment kind, int (*which)(const RtData *d, const uint8_t 
     for (uint64_t key = 0; key < 2000; key++) {
         const uint8_t *pixels = d.train_images;
         RtRectangle cut[RT_MAX_AUGMENT];
-        int ncut = rt_augment_image(&recipe, &d, 9, key, &pixels, work, cut);
+        int ncut = rt_augment_image(&recipe, &d, &(RtDraw){9, 0, (uint32_t)key}, &pixels, work, cut);
         int variant = which(&d, pixels, ncut, cut);
         if (variant < 0 || variant >= 400) ck_abort_msg("key %d: not a legal result", (int)key);
         count += !seen[variant];
@@ -102,17 +102,24 @@ static int variants(RtAugment kind, int (*which)(const RtData *d, const uint8_t 
     return count;
 }
 
+typedef enum Edge { BLACK, NEAREST, REFLECT } Edge;
+
+static int inside(int at, Edge edge) {
+    if (edge == REFLECT) return at < 0 ? -at : at >= SIDE ? 2 * (SIDE - 1) - at : at;
+    return at < 0 ? 0 : at >= SIDE ? SIDE - 1 : at;
+}
+
 /* The shift (dy, dx) within `reach` that explains the pixels, as a number; -1 if none does. */
-static int find_shift(const RtData *d, const uint8_t *pixels, int reach, bool nearest) {
+static int find_shift(const RtData *d, const uint8_t *pixels, int reach, Edge edge) {
     for (int dy = -reach; dy <= reach; dy++)
         for (int dx = -reach; dx <= reach; dx++) {
             bool same = true;
             for (int i = 0; same && i < FLOATS; i++) {
                 int c = i / 64, y = i / 8 % 8 + dy, x = i % 8 + dx;
                 bool out = y < 0 || x < 0 || y >= SIDE || x >= SIDE;
-                y = y < 0 ? 0 : y >= SIDE ? SIDE - 1 : y;
-                x = x < 0 ? 0 : x >= SIDE ? SIDE - 1 : x;
-                same = pixels[i] == (out && !nearest ? 0 : d->train_images[c * 64 + y * 8 + x]);
+                y = inside(y, edge);
+                x = inside(x, edge);
+                same = pixels[i] == (out && edge == BLACK ? 0 : d->train_images[c * 64 + y * 8 + x]);
             }
             if (same) return (dy + reach) * (2 * reach + 1) + dx + reach;
         }
@@ -121,15 +128,19 @@ static int find_shift(const RtData *d, const uint8_t *pixels, int reach, bool ne
 
 static int crop_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
     (void)cut;
-    return ncut ? -1 : find_shift(d, pixels, 2, false);
+    return ncut ? -1 : find_shift(d, pixels, 2, BLACK);
+}
+static int reflect_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
+    (void)cut;
+    return ncut ? -1 : find_shift(d, pixels, 3, REFLECT);
 }
 static int translate_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
     (void)cut;
-    return ncut ? -1 : find_shift(d, pixels, 1, true);
+    return ncut ? -1 : find_shift(d, pixels, 1, NEAREST);
 }
 static int wild_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
     (void)cut;
-    return ncut || find_shift(d, pixels, 9, false) < 0 ? -1 : 0;
+    return ncut || find_shift(d, pixels, 9, BLACK) < 0 ? -1 : 0;
 }
 static int flip_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
     bool same = true, mirrored = true;
@@ -146,12 +157,72 @@ static int cutout_variant(const RtData *d, const uint8_t *pixels, int ncut, cons
     return h < 2 || w < 2 || h > 4 || w > 4 ? -1 : (int)((cut->y0 + cut->y1) * 20 + cut->x0 + cut->x1);
 }
 
+static int inner_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
+    if (ncut != 1 || pixels != d->train_images || cut->y0 < 0 || cut->x0 < 0 || cut->y1 > SIDE || cut->x1 > SIDE) return -1;
+    return cut->y1 - cut->y0 != 3 || cut->x1 - cut->x0 != 3 ? -1 : (int)(cut->y0 * SIDE + cut->x0);
+}
+static int whole_variant(const RtData *d, const uint8_t *pixels, int ncut, const RtRectangle *cut) {
+    (void)d, (void)pixels;
+    return ncut == 1 && !cut->y0 && !cut->x0 && cut->y1 == SIDE && cut->x1 == SIDE ? 0 : -1;
+}
+
 START_TEST(augmentations) {
+    ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_PAD_CROP, 3, true}, reflect_variant), 49);
+    ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_CUTOUT, 3, true}, inner_variant), 36); /* every place inside */
+    ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_CUTOUT, 12, true}, whole_variant), 1);
+    ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_FLIP, 0, true}, flip_variant), 2);
     ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_PAD_CROP, 2}, crop_variant), 25);
     ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_PAD_CROP, 9}, wild_variant), 1);          /* the whole image may leave */
     ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_TRANSLATE, 0.13}, translate_variant), 9); /* one pixel of 8 */
     ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_FLIP, 0}, flip_variant), 2);
     ck_assert_int_eq(variants((RtAugment){RT_AUGMENT_CUTOUT, 4}, cutout_variant), 64); /* every centre */
+}
+END_TEST
+
+/* Each image is seen both ways in any two epochs on end, and about half of them as they are in the first. */
+START_TEST(flips_alternate) {
+    RtData d = small_data();
+    RtRecipe recipe = {.naugment = 2, .augment = {{RT_AUGMENT_CUTOUT, 2}, {RT_AUGMENT_FLIP, 0, true}}};
+    uint8_t work[2 * FLOATS];
+    int mirrored_first = 0;
+    for (uint32_t image = 0; image < 1000; image++) {
+        int first = -1;
+        for (int64_t epoch = 0; epoch < 5; epoch++) {
+            const uint8_t *pixels = d.train_images;
+            RtRectangle cut[RT_MAX_AUGMENT];
+            rt_augment_image(&recipe, &d, &(RtDraw){9, epoch, image}, &pixels, work, cut);
+            int mirrored = flip_variant(&d, pixels, 0, NULL);
+            if (epoch == 0) first = mirrored, mirrored_first += mirrored;
+            ck_assert_int_eq(mirrored, epoch % 2 ? 1 - first : first);
+        }
+    }
+    ck_assert_msg(mirrored_first > 450 && mirrored_first < 550, "%d of 1000 are mirrored first", mirrored_first);
+    free(d.train_images), free(d.train_labels);
+}
+END_TEST
+
+/* The views of cifar10-airbench's infer_mirror_translate, whose padded[0:32] is the picture moved down and right. */
+START_TEST(views) {
+    static const RtViews kinds[] = {RT_VIEWS_ONE, RT_VIEWS_MIRROR, RT_VIEWS_MIRROR_SHIFT};
+    static const int counts[] = {1, 2, 6};
+    RtData d = small_data();
+    uint8_t work[2 * FLOATS], upright[FLOATS];
+    for (int k = 0; k < 3; k++) {
+        const RtView *list;
+        float total = 0, plain = 0;
+        ck_assert_int_eq(rt_views(kinds[k], &list), counts[k]);
+        ck_assert_int_eq(rt_view_count(kinds[k]), counts[k]);
+        for (int i = 0; i < counts[k]; i++) {
+            const uint8_t *seen = rt_view_image(&list[i], &d, d.train_images, work);
+            for (int p = 0; p < FLOATS; p++) upright[p] = seen[list[i].mirror ? p / 8 * 8 + 7 - p % 8 : p];
+            int place = find_shift(&d, upright, 1, REFLECT);
+            ck_assert_msg(place == (list[i].shift < 0 ? 0 : list[i].shift > 0 ? 8 : 4), "view %d is at %d", i, place);
+            total += list[i].weight;
+            plain += list[i].shift ? 0 : list[i].weight;
+        }
+        ck_assert(total == 1 && plain == (k == 2 ? 0.5F : 1));
+    }
+    free(d.train_images), free(d.train_labels);
 }
 END_TEST
 
@@ -214,7 +285,7 @@ START_TEST(another_crop_in_every_epoch) {
         rt_loader_next(l, images, labels);
         for (int i = 0; i < BATCH; i++) {
             const uint8_t *pixels = d.train_images + labels[i] * FLOATS;
-            rt_augment_image(&recipe, &d, 3, epoch << 32 | (uint64_t)labels[i], &pixels, work, NULL);
+            rt_augment_image(&recipe, &d, &(RtDraw){3, (int64_t)epoch, (uint32_t)labels[i]}, &pixels, work, NULL);
             rt_normalize_image(&plain, &d, pixels, expected);
             ck_assert_mem_eq(images + i * FLOATS, expected, sizeof expected);
             if (epoch)
@@ -245,7 +316,7 @@ START_TEST(cutout_blanks_its_square) {
         const uint8_t *pixels = d.train_images;
         uint8_t work[2 * FLOATS];
         RtRectangle cut[RT_MAX_AUGMENT];
-        ck_assert_int_eq(rt_augment_image(&recipe, &d, 3, (uint64_t)labels[i], &pixels, work, cut), 1);
+        ck_assert_int_eq(rt_augment_image(&recipe, &d, &(RtDraw){3, 0, (uint32_t)labels[i]}, &pixels, work, cut), 1);
         for (int k = 0; k < FLOATS; k++) {
             int y = k / SIDE % SIDE, x = k % SIDE;
             bool inside = y >= cut->y0 && y < cut->y1 && x >= cut->x0 && x < cut->x1;
@@ -298,6 +369,8 @@ int main(void) {
     tcase_add_test(cases, order_is_drawn_from_its_own_stream);
     tcase_add_test(cases, normalisation);
     tcase_add_test(cases, augmentations);
+    tcase_add_test(cases, flips_alternate);
+    tcase_add_test(cases, views);
     tcase_add_test(cases, batches);
     tcase_add_test(cases, another_crop_in_every_epoch);
     tcase_add_test(cases, cutout_blanks_its_square);

@@ -114,6 +114,32 @@ START_TEST(uniform_initial_values) {
 }
 END_TEST
 
+/* As torch.nn.init.dirac_(w[:w.size(1)]) leaves a fresh weight: the rest stays PyTorch's default. */
+START_TEST(dirac_initial_values) {
+    Softmax x;
+    softmax_program(&x, 4, 3, 8, 8, 10);
+    static const int64_t shapes[][4] = {{10, 4, 3, 3}, {2, 4, 3, 3}, {5, 5, 2, 3}};
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        int64_t O = shapes[k][0], I = shapes[k][1], kh = shapes[k][2], kw = shapes[k][3];
+        x.params[0].init = RT_INIT_DIRAC;
+        memcpy(x.params[0].dim, shapes[k], sizeof shapes[k]);
+        Bench b = bench_new(&x, 2);
+        rt_machine_init_params(b.machine, 1);
+        float weight[10 * 4 * 9], high = 0, bound = (float)(1 / sqrt((double)(I * kh * kw)));
+        rt_tensor_unpack(&x.program, &x.params[0], rt_machine_space(b.machine, RT_PARAMS), weight);
+        for (int64_t i = 0; i < O * I * kh * kw; i++) {
+            int64_t o = i / (I * kh * kw), in = i / (kh * kw) % I, y = i / kw % kh, c = i % kw;
+            if (o < I)
+                ck_assert(weight[i] == (o == in && y == kh / 2 && c == kw / 2 ? 1 : 0));
+            else
+                high = fmaxf(high, fabsf(weight[i]));
+        }
+        ck_assert(high <= bound && (O <= I || high > 0.9F * bound));
+        bench_free(&b);
+    }
+}
+END_TEST
+
 START_TEST(blocks) {
     Softmax x;
     softmax_program(&x, 100, 3, 64, 64, 10); /* images of 4.9 MB: the large kind of block */
@@ -238,6 +264,7 @@ int main(void) {
     tcase_add_loop_test(cases, layouts, 0, sizeof cases_of_layout / sizeof *cases_of_layout);
     tcase_add_test(cases, initial_values);
     tcase_add_test(cases, uniform_initial_values);
+    tcase_add_test(cases, dirac_initial_values);
     tcase_add_test(cases, blocks);
     tcase_add_test(cases, timed_run_is_the_same_run);
     tcase_add_test(cases, placed);

@@ -23,7 +23,8 @@ static const char recipe[] = "train {\n"
                              "    epochs    = 2\n"
                              "    batch     = 32\n"
                              "    shuffle   = true\n"
-                             "    ema       = 0\n"
+                             "    average   = none\n"
+                             "    views     = one\n"
                              "}\n";
 
 /* The recipe with one line's value replaced; static storage. */
@@ -74,7 +75,8 @@ static const struct {
     {"schedule", "cosine(final_lr = 0, warmup = 0)", false, "resumed with schedule = cosine(final_lr = 0, warmup = 0), where"},
     {"epochs", "3", false, "resumed with epochs = 3, where the checkpoint has 2\n"},
     {"shuffle", "false", true, "shuffle = true, not false"},
-    {"ema", "0.99", true, "ema = 0, not 0.99"},
+    {"average", "ema(decay = 0.99)", true, "average = none, not ema(decay = 0.99)"},
+    {"views", "mirror", false, "resumed with views = mirror, where the checkpoint has one\n"},
 };
 enum { ROWS = sizeof table / sizeof *table };
 
@@ -99,18 +101,18 @@ START_TEST(ema_may_change_its_decay) {
     RtError error;
     Softmax x;
     softmax_program(&x, BATCH, 3, 8, 8, 10);
-    x.program.recipe.ema = 0.9;
+    x.program.recipe.average = (RtAverage){.kind = RT_AVERAGE_EMA, .decay = 0.9, .every = 1};
     char with[1024];
-    snprintf(with, sizeof with, "%s", recipe_with("ema", "0.9"));
+    snprintf(with, sizeof with, "%s", recipe_with("average", "ema(decay = 0.9)"));
     x.program.recipe_text = with;
     Bench b = bench_new(&x, 1);
     Run r = {directory, {.max_steps = STEPS, .quiet = true}};
     ck_assert_int_eq(run_in(b.machine, &data, &r, &error), RT_OK);
     bench_free(&b);
-    x.program.recipe_text = recipe_with("ema", "0.99");
+    x.program.recipe_text = recipe_with("average", "ema(decay = 0.99)");
     ck_assert_int_eq(second_half(&x, directory, &data, (RtTrainOptions){0}, &error), RT_OK);
-    ck_assert_msg(strstr(said, "ema = 0.99, where the checkpoint has 0.9\n"), "%s", said);
-    x.program.recipe_text = recipe_with("ema", "0");
+    ck_assert_msg(strstr(said, "average = ema(decay = 0.99), where the checkpoint has ema(decay = 0.9)\n"), "%s", said);
+    x.program.recipe_text = recipe_with("average", "none");
     ck_assert_int_eq(second_half(&x, directory, &data, (RtTrainOptions){0}, &error), RT_INPUT);
     directory_free(directory);
 }

@@ -7,6 +7,8 @@
 #define STEPS(...)                                                                                                               \
     .kind = RT_SCHEDULE_STEPS, .factor = 0.1, .at = {__VA_ARGS__}, .nat = sizeof((double[]){__VA_ARGS__}) / sizeof(double)
 #define COSINE(f) .kind = RT_SCHEDULE_COSINE, .final_lr = f
+#define LINEAR(...) .kind = RT_SCHEDULE_LINEAR, .at = {0, 0.25, 1}, .nat = 3, .level = {__VA_ARGS__}, .nlevel = 3
+#define POLYNOMIAL(p, f) .kind = RT_SCHEDULE_POLYNOMIAL, .power = p, .final_lr = f
 #define CYCLE(p, f) .kind = RT_SCHEDULE_ONE_CYCLE, .peak = p, .final_lr = f
 
 /* lr is 1, so a rate is a fraction of it. */
@@ -62,6 +64,19 @@ static const struct {
     {{CYCLE(0.5, 0), .warmup = 2}, 10, 100, 400, 0.52},
     {{CYCLE(0.5, 0), .warmup = 2}, 10, 100, 600, 1},
     {{CYCLE(0.5, 0), .warmup = 2}, 10, 100, 800, 0.5},
+    {{LINEAR(0.2, 1, 0.07)}, 10, 100, 0, 0.2},
+    {{LINEAR(0.2, 1, 0.07)}, 10, 100, 125, 0.6},
+    {{LINEAR(0.2, 1, 0.07)}, 10, 100, 250, 1},
+    {{LINEAR(0.2, 1, 0.07)}, 10, 100, 625, 0.535},
+    {{LINEAR(0, 2, 0)}, 10, 100, 999, 2 / 750.},
+    {{LINEAR(1, 0.5, 0)}, 3, 1, 0, 0.5}, /* the points at 0 and 0.75 steps are one */
+    {{LINEAR(1, 0.5, 0)}, 3, 1, 2, 0.5 / 3},
+    {{.kind = RT_SCHEDULE_LINEAR, .at = {0.5}, .nat = 1, .level = {0.25}, .nlevel = 1}, 10, 100, 0, 0.25},
+    {{.kind = RT_SCHEDULE_LINEAR, .at = {0.5}, .nat = 1, .level = {0.25}, .nlevel = 1}, 10, 100, 999, 0.25},
+    {{POLYNOMIAL(1, 0)}, 10, 100, 250, 0.75}, /* torch.optim.lr_scheduler.PolynomialLR */
+    {{POLYNOMIAL(2, 0)}, 10, 100, 500, 0.25},
+    {{POLYNOMIAL(2, 0.2)}, 10, 100, 500, 0.4},
+    {{POLYNOMIAL(3, 0), .warmup = 2}, 10, 100, 600, 0.125},
 };
 enum { ROWS = sizeof table / sizeof *table };
 
@@ -70,6 +85,20 @@ START_TEST(expected_rates) {
         double got = rate(table[i].schedule, table[i].epochs, table[i].per_epoch, table[i].step);
         ck_assert_msg(fabs(got - table[i].rate) < 1e-12, "row %d: step %d has the rate %.17g, not %.17g", i, (int)table[i].step,
                       got, table[i].rate);
+    }
+}
+END_TEST
+
+/* The rule as cifar10-airbench writes it (legacy/airbench94.py, get_lr). */
+START_TEST(airbench) {
+    RtSchedule s = {.kind = RT_SCHEDULE_LINEAR, .at = {0, 0.23, 1}, .nat = 3, .level = {0.2, 1, 0.07}, .nlevel = 3};
+    RtRecipe recipe = {.optimizer = {.lr = 1}, .schedule = s, .epochs = 9.9};
+    int total = (int)ceil(48 * 9.9), warmup = (int)(total * 0.23), warmdown = total - warmup;
+    for (int step = 0; step < total; step++) {
+        double frac = step < warmup ? (double)step / warmup : (double)(step - warmup) / warmdown;
+        double want = step < warmup ? 0.2 * (1 - frac) + 1.0 * frac : 1.0 * (1 - frac) + 0.07 * frac;
+        double got = rt_schedule_lr(&recipe, (uint64_t)step, 48, total);
+        ck_assert_msg(fabs(got - want) < 1e-12, "step %d has the rate %.17g, not %.17g", step, got, want);
     }
 }
 END_TEST
@@ -138,6 +167,7 @@ END_TEST
 int main(void) {
     TCase *cases = tcase_create("schedule");
     tcase_add_test(cases, expected_rates);
+    tcase_add_test(cases, airbench);
     tcase_add_test(cases, continuous);
     tcase_add_test(cases, steps_fall_where_they_say);
     return run_cases("runtime/schedule", cases);

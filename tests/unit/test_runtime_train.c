@@ -152,17 +152,22 @@ START_TEST(same_bits_on_any_number_of_threads) {
 }
 END_TEST
 
-/* Tensor `name` of a file, all 1920 numbers of it. */
-static void read_weights(const char *directory, const char *file, const char *name, float *out) {
+/* Tensor `name` of a file, all `count` numbers of it. */
+static void read_numbers(const char *directory, const char *file, const char *name, int64_t count, float *out) {
     StFile f;
     RtError error = {{0}};
     char *path = strdup(path_in(directory, file));
     ck_assert_msg(st_open(path, &f, &error) == RT_OK, "%s", error.text);
     const StTensor *tensor = st_find(&f, name);
-    ck_assert_msg(tensor && tensor->end - tensor->begin == 1920 * 4, "%s has no tensor '%s' of 1920 numbers", file, name);
+    ck_assert_msg(tensor && tensor->end - tensor->begin == count * 4, "%s has no tensor '%s' of %d numbers", file, name,
+                  (int)count);
     ck_assert(st_read(&f, tensor, out));
     st_close(&f);
     free(path);
+}
+
+static void read_weights(const char *directory, const char *file, const char *name, float *out) {
+    read_numbers(directory, file, name, 1920, out);
 }
 
 /* The averages begin as the first weights are, and follow them: a_1 = 0.75 w_0 + 0.25 w_1. They are what is evaluated and what
@@ -175,14 +180,14 @@ START_TEST(averages_of_the_weights) {
     RtEvalResult trained;
     static Line lines[MAX_LINES];
     small_program(&x);
-    x.program.recipe.ema = 0.75;
+    x.program.recipe.average = (RtAverage){.kind = RT_AVERAGE_EMA, .decay = 0.75, .every = 1};
     softmax_optimizer(&x, RT_SGD, 0.5); /* so large a step that the averages' loss is another */
     Bench b = bench_new(&x, 1);
     rt_machine_init_params(b.machine, 11);
     rt_tensor_unpack(&x.program, &x.params[0], rt_machine_space(b.machine, RT_PARAMS), initial);
     Run o = options_for(directory, 1);
     ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_OK);
-    ck_assert_int_eq(rt_evaluate(b.machine, &data, true, &trained, &error), RT_OK);
+    ck_assert_int_eq(rt_evaluate(b.machine, &data, true, RT_VIEWS_ONE, &trained, &error), RT_OK);
     read_weights(directory, "last.safetensors", "dense.weight", first);
     read_weights(directory, "last.safetensors", "ema.dense.weight", average);
     read_weights(directory, "best.safetensors", "dense.weight", best);
@@ -197,6 +202,114 @@ START_TEST(averages_of_the_weights) {
     read_weights(directory, "last.safetensors", "dense.weight", second);
     read_weights(directory, "last.safetensors", "ema.dense.weight", next);
     for (int i = 0; i < 1920; i++) ck_assert_float_eq_tol(next[i], 0.75f * average[i] + 0.25f * second[i], 1e-6);
+    bench_free(&b);
+    directory_free(directory);
+}
+END_TEST
+
+static void lookahead_step(float *slow, float *fast, int64_t n, double keep) {
+    for (int64_t i = 0; i < n; i++) slow[i] = (float)keep * slow[i] + (float)(1 - keep) * fast[i];
+    memcpy(fast, slow, (size_t)n * sizeof *fast);
+}
+
+/* After every second of 40 steps the weights go back to the slow ones, which keep 0.9^2 (step / 40)^3, running statistics too; at
+ * the end they are the slow ones, though the last step is none of those. Held against runs that stop in between. */
+START_TEST(lookahead) {
+    static float slow[1920], fast[1920], got[1920], mean[10], slow_mean[10], last_slow[1920];
+    char *directory = directory_new();
+    Softmax x;
+    RtError error;
+    small_program(&x);
+    x.program.recipe.epochs = 4.05; /* 41 steps */
+    softmax_optimizer(&x, RT_SGD, 0.5);
+    Bench b = bench_new(&x, 1);
+    rt_machine_init_params(b.machine, 11);
+    rt_tensor_unpack(&x.program, &x.params[0], rt_machine_space(b.machine, RT_PARAMS), slow);
+    for (int i = 0; i < 10; i++) slow_mean[i] = 0.5F;
+    Run o = options_for(directory, 2); /* two steps without it: what it works on */
+    ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_OK);
+    read_weights(directory, "last.safetensors", "dense.weight", fast);
+    read_numbers(directory, "last.safetensors", "scores.running_mean", 10, mean);
+    double keep = pow(0.9, 2) * pow(2 / 41., 3);
+    lookahead_step(slow, fast, 1920, keep);
+    lookahead_step(slow_mean, mean, 10, keep);
+    x.program.recipe.average =
+        (RtAverage){.kind = RT_AVERAGE_LOOKAHEAD, .decay = 0.9, .every = 2, .power = 3, .statistics = true};
+    directory_free(directory);
+    directory = directory_new();
+    o = options_for(directory, 2);
+    ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_OK);
+    read_weights(directory, "last.safetensors", "dense.weight", got);
+    for (int i = 0; i < 1920; i++) ck_assert_float_eq_tol(got[i], fast[i], 1e-6);
+    read_numbers(directory, "last.safetensors", "scores.running_mean", 10, got);
+    for (int i = 0; i < 10; i++) ck_assert_float_eq_tol(got[i], mean[i], 1e-6);
+    o.options.resume = true;
+    for (int64_t step = 3; step <= 41; step += 38) {
+        o.options.max_steps = step;
+        train_well(&x, 1, &o);
+        read_weights(directory, "last.safetensors", "dense.weight", got);
+        read_weights(directory, "last.safetensors", "lookahead.dense.weight", last_slow);
+        ck_assert((memcmp(got, last_slow, sizeof got) == 0) == (step == 41));
+    }
+    bench_free(&b);
+    directory_free(directory);
+}
+END_TEST
+
+/* Every third step, statistics too: a = 0.8^3 a + (1 - 0.8^3) w. */
+START_TEST(averages_at_intervals) {
+    static float initial[1920], third[1920], average[1920], mean[10], average_mean[10];
+    char *directory = directory_new();
+    Softmax x;
+    RtError error;
+    small_program(&x);
+    x.program.recipe.average = (RtAverage){.kind = RT_AVERAGE_EMA, .decay = 0.8, .every = 3, .statistics = true};
+    Bench b = bench_new(&x, 1);
+    rt_machine_init_params(b.machine, 11);
+    rt_tensor_unpack(&x.program, &x.params[0], rt_machine_space(b.machine, RT_PARAMS), initial);
+    Run o = options_for(directory, 2);
+    for (int64_t step = 2; step <= 4; step++) {
+        o.options.max_steps = step;
+        o.options.resume = step > 2;
+        ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_OK);
+        if (step == 3) read_weights(directory, "last.safetensors", "dense.weight", third);
+        if (step == 3) read_numbers(directory, "last.safetensors", "scores.running_mean", 10, mean);
+        read_weights(directory, "last.safetensors", "ema.dense.weight", average);
+        if (step == 2) ck_assert_mem_eq(average, initial, sizeof average);
+    }
+    float keep = powf(0.8F, 3);
+    for (int i = 0; i < 1920; i++) ck_assert_float_eq_tol(average[i], keep * initial[i] + (1 - keep) * third[i], 1e-6);
+    read_numbers(directory, "last.safetensors", "ema.scores.running_mean", 10, average_mean);
+    for (int i = 0; i < 10; i++) ck_assert_float_eq_tol(average_mean[i], keep * 0.5F + (1 - keep) * mean[i], 1e-6);
+    bench_free(&b);
+    directory_free(directory);
+}
+END_TEST
+
+/* A fraction of an epoch is rounded up to whole steps, and the views are looked at once, behind the last. */
+START_TEST(fractional_epochs_and_views) {
+    char *directory = directory_new(), *text;
+    size_t length;
+    Softmax x;
+    RtError error;
+    RtEvalResult views;
+    small_program(&x);
+    x.program.recipe.epochs = 2.31;
+    x.program.recipe.views = RT_VIEWS_MIRROR_SHIFT;
+    Bench b = bench_new(&x, 2);
+    Run o = options_for(directory, 0);
+    ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_OK);
+    ck_assert_int_eq(rt_evaluate(b.machine, &data, true, RT_VIEWS_MIRROR_SHIFT, &views, &error), RT_OK);
+    text = slurp(path_in(directory, "metrics.jsonl"), &length);
+    const char *found = strstr(text, "\"views_accuracy\": "), *line = strstr(text, "\"epoch\": 2, \"step\": 24, \"loss\"");
+    ck_assert(found && line && !strstr(found + 18, "views_accuracy") && !strstr(text, "\"step\": 25"));
+    ck_assert(strstr(line + 1, "\"epoch\": 2, \"step\": 24") < found);
+    ck_assert_double_eq_tol(strtod(found + 18, NULL), views.accuracy, 1e-9);
+    free(text);
+    o.options.max_steps = 25;
+    o.options.resume = true;
+    ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_USAGE);
+    ck_assert_msg(strstr(error.text, "recipe's 2.31 epochs, which have 24 steps") != NULL, "%s", error.text);
     bench_free(&b);
     directory_free(directory);
 }
@@ -218,7 +331,7 @@ START_TEST(epochs_count_for_themselves) {
     ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_OK);
     RtData whole = data;
     whole.ntrain = PER_EPOCH * BATCH; /* without the rest that no batch takes */
-    ck_assert_int_eq(rt_evaluate(b.machine, &whole, false, &all, &error), RT_OK);
+    ck_assert_int_eq(rt_evaluate(b.machine, &whole, false, RT_VIEWS_ONE, &all, &error), RT_OK);
     ck_assert(all.accuracy > 0 && all.accuracy < 1);
     int n = read_metrics(directory, lines);
     for (int i = PER_EPOCH; i < n; i += PER_EPOCH + 1) {
@@ -233,8 +346,14 @@ END_TEST
 static void make_kind(Softmax *x, int kind) {
     small_program(x);
     if (kind == 1) softmax_optimizer(x, RT_ADAM, 0.001);
-    if (kind == 2) x->program.recipe.ema = 0.9;
+    if (kind == 2) x->program.recipe.average = (RtAverage){.kind = RT_AVERAGE_EMA, .decay = 0.9, .every = 1};
     if (kind == 2) x->program.recipe.schedule = (RtSchedule){.kind = RT_SCHEDULE_COSINE, .warmup = 0.5};
+    if (kind == 3)
+        x->program.recipe.average =
+            (RtAverage){.kind = RT_AVERAGE_LOOKAHEAD, .decay = 0.95, .every = 4, .power = 2, .statistics = true};
+    if (kind == 4) x->program.recipe.average = (RtAverage){.kind = RT_AVERAGE_EMA, .decay = 0.9, .every = 3, .statistics = true};
+    if (kind == 4) x->program.recipe.augment[1].variant = true; /* alternating flips */
+    if (kind == 5) x->update[0].until = 1.7, x->program.recipe.epochs = 3.5;
 }
 
 /* 35 steps at once, and in three pieces, each in a process's worth of fresh state: within an epoch, at its end. */
@@ -441,7 +560,7 @@ START_TEST(evaluation) {
     rt_tensor_unpack(&x.program, &x.params[0], rt_machine_space(b.machine, RT_PARAMS), weight);
     double loss = 0;
     int64_t correct = 0, top5 = 0;
-    ck_assert_int_eq(rt_predict(b.machine, &data, data.test_images, TEST, scores, &error), RT_OK);
+    ck_assert_int_eq(rt_predict(b.machine, &data, data.test_images, TEST, RT_VIEWS_ONE, scores, &error), RT_OK);
     for (int n = 0; n < TEST; n++) {
         double z[10] = {0}, sum = 0;
         int better = 0, label = data.test_labels[n];
@@ -454,7 +573,7 @@ START_TEST(evaluation) {
         correct += better == 0;
         top5 += better < 5;
     }
-    ck_assert_int_eq(rt_evaluate(b.machine, &data, true, &r, &error), RT_OK);
+    ck_assert_int_eq(rt_evaluate(b.machine, &data, true, RT_VIEWS_ONE, &r, &error), RT_OK);
     ck_assert_int_eq(r.images, TEST);
     ck_assert_double_eq_tol(r.loss, loss / TEST, 1e-5);
     ck_assert_double_eq_tol(r.accuracy, (double)correct / TEST, 1e-9);
@@ -497,8 +616,11 @@ int main(void) {
     TCase *cases = tcase_create("train");
     tcase_add_test(cases, learns_and_reports);
     tcase_add_loop_test(cases, same_bits_on_any_number_of_threads, 0, 3);
-    tcase_add_loop_test(cases, resuming_changes_nothing, 0, 3);
+    tcase_add_loop_test(cases, resuming_changes_nothing, 0, 6);
     tcase_add_test(cases, averages_of_the_weights);
+    tcase_add_test(cases, lookahead);
+    tcase_add_test(cases, averages_at_intervals);
+    tcase_add_test(cases, fractional_epochs_and_views);
     tcase_add_test(cases, epochs_count_for_themselves);
     tcase_add_test(cases, metrics_are_not_repeated);
     tcase_add_loop_test(cases, signals_save_a_checkpoint, 0, 2);
