@@ -122,14 +122,20 @@ typedef struct DataPointer {
 bool codegen_data(const CodegenOptions *options, const char *symbol, const void *image, size_t size, const DataPointer *pointer,
                   uint32_t npointers, const char *path, Diag *diag);
 
-/* Test door: one graph compiled whole as the train_step entry, every output written out. Values are given and returned in
- * logical row-major order (i32 as float); out[i] has room for output i. False with a sentence in why. */
+/* Test door: one graph compiled whole as the train_step entry, every output written out; it may be run any number of times, on as
+ * many threads as each asks for, as long as the graph lives. Values are given and returned in logical row-major order (i32 as
+ * float); out[i] has room for output i. NULL, or false, with a sentence in why. */
+typedef struct CompiledGraph CompiledGraph;
+CompiledGraph *codegen_graph(const Graph *g, const CodegenOptions *options, char *why, size_t why_size);
 typedef struct GraphRun {
     const float *(*lookup)(void *context, const Value *leaf); /* of INPUT, PARAM and STATE */
     void *context;
     uint64_t seed, step;
     int threads;
 } GraphRun;
+bool codegen_graph_run(const CompiledGraph *compiled, const GraphRun *run, float *const *out, char *why, size_t why_size);
+void codegen_graph_free(CompiledGraph *compiled);
+/* Compiled for a single run. */
 bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const GraphRun *run, float *const *out, char *why,
                        size_t why_size);
 #endif

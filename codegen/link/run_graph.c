@@ -84,13 +84,12 @@ static void explain(Diag *diag, char *why, size_t why_size) {
     free(out.text);
 }
 
-typedef struct Run {
+struct CompiledGraph {
     const Graph *g;
-    const GraphRun *how;
-    bool bf16; /* feature maps */
-    const Place *place;
-    float *const *out;
-} Run;
+    bool bf16;    /* feature maps */
+    Place *place; /* of each output */
+    Jit *jit;
+};
 
 /* What no kernel has written yet is NaN, not zero: whoever reads it, or adds to it, shows. In a training it is what was there. */
 static void spoil(RtMachine *m, const RtProgram *program) {
@@ -98,46 +97,45 @@ static void spoil(RtMachine *m, const RtProgram *program) {
     memset(rt_machine_space(m, RT_FOLDED), 0xff, program->folded_bytes);
 }
 
-static bool run_on(const Run *run, const RtProgram *program, RtPool *pool, char *why, size_t why_size) {
+static bool run_on(const CompiledGraph *c, const GraphRun *how, RtPool *pool, float *const *out, char *why, size_t why_size) {
+    const RtProgram *program = jit_program(c->jit);
     RtError error;
     RtMachine *m = rt_machine_new(program, pool, &error);
     if (!m) {
         snprintf(why, why_size, "%s", error.text);
         return false;
     }
-    *rt_machine_env(m) = (RtStepEnv){.seed = run->how->seed, .step = run->how->step};
+    *rt_machine_env(m) = (RtStepEnv){.seed = how->seed, .step = how->step};
     spoil(m, program);
     bool found = true;
-    for (Val v = 0; v < run->g->count && found; v++) {
-        Op op = run->g->value[v].op;
+    for (Val v = 0; v < c->g->count && found; v++) {
+        Op op = c->g->value[v].op;
         if (op != OP_INPUT && op != OP_PARAM && op != OP_STATE) continue;
-        const float *logical = run->how->lookup(run->how->context, &run->g->value[v]);
+        const float *logical = how->lookup(how->context, &c->g->value[v]);
         found = logical != NULL;
         if (found)
-            write_leaf(m, run->g, run->bf16, v, logical);
+            write_leaf(m, c->g, c->bf16, v, logical);
         else
-            snprintf(why, why_size, "no value for '%s'", run->g->value[v].attrs.param.name);
+            snprintf(why, why_size, "no value for '%s'", c->g->value[v].attrs.param.name);
     }
     if (found) {
         rt_machine_run(m, &program->train_step);
-        for (uint32_t i = 0; i < run->g->noutputs; i++)
-            read_output(m, run->g, run->bf16, run->g->output[i].value, run->place[i].offset, run->out[i]);
+        for (uint32_t i = 0; i < c->g->noutputs; i++)
+            read_output(m, c->g, c->bf16, c->g->output[i].value, c->place[i].offset, out[i]);
     }
     rt_machine_free(m);
     return found;
 }
 
-bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const GraphRun *how, float *const *out, char *why,
-                       size_t why_size) {
+CompiledGraph *codegen_graph(const Graph *g, const CodegenOptions *options, char *why, size_t why_size) {
     Diag *diag = diag_new();
+    CompiledGraph *c = calloc(1, sizeof *c);
     Place *place = calloc(g->noutputs ? g->noutputs : 1, sizeof *place);
-    RtPool *pool = rt_pool_new(how->threads);
     Target target;
     ProgramBuilder p;
     Jit *jit = NULL;
-    bool done = false;
-    if (!place || !pool) {
-        snprintf(why, why_size, "out of memory, or of threads");
+    if (!c || !place) {
+        snprintf(why, why_size, "out of memory");
     } else if (jit_open(&target, &p, g->name ? g->name : "graph", options, diag)) {
         double started = jit_clock();
         program_add_leaves(&p, g);
@@ -147,14 +145,39 @@ bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const Grap
         jit = jit_finish(&target, &p, &shape, started);
     }
     if (jit) {
-        Run run = {g, how, options && options->precision == PRECISION_BF16, place, out};
-        done = run_on(&run, jit_program(jit), pool, why, why_size);
-    } else if (place && pool) {
-        explain(diag, why, why_size);
+        *c = (CompiledGraph){g, options && options->precision == PRECISION_BF16, place, jit};
+    } else {
+        if (c && place) explain(diag, why, why_size);
+        free(place);
+        free(c);
+        c = NULL;
     }
-    jit_free(jit);
-    if (pool) rt_pool_free(pool);
-    free(place);
     diag_free(diag);
+    return c;
+}
+
+bool codegen_graph_run(const CompiledGraph *c, const GraphRun *how, float *const *out, char *why, size_t why_size) {
+    RtPool *pool = rt_pool_new(how->threads);
+    if (!pool) {
+        snprintf(why, why_size, "out of memory, or of threads");
+        return false;
+    }
+    bool done = run_on(c, how, pool, out, why, why_size);
+    rt_pool_free(pool);
+    return done;
+}
+
+void codegen_graph_free(CompiledGraph *c) {
+    if (!c) return;
+    jit_free(c->jit);
+    free(c->place);
+    free(c);
+}
+
+bool codegen_run_graph(const Graph *g, const CodegenOptions *options, const GraphRun *how, float *const *out, char *why,
+                       size_t why_size) {
+    CompiledGraph *c = codegen_graph(g, options, why, why_size);
+    bool done = c && codegen_graph_run(c, how, out, why, why_size);
+    codegen_graph_free(c);
     return done;
 }

@@ -51,23 +51,41 @@ static inline const float *both_floats(void *context, const Value *leaf) {
 
 static inline int64_t output_elements(const Graph *g, uint32_t i) { return type_elements(g->value[g->output[i].value].type); }
 
-static inline void both_compile(Both *both, const CodegenOptions *options, int threads) {
+/* What compiled code makes of it on so many threads. */
+static inline void both_execute(Both *both, const CompiledGraph *compiled, int threads) {
     char why[2000] = "";
     for (uint32_t i = 0; i < both->g->noutputs; i++) {
         if (!both->got[i]) both->got[i] = malloc((size_t)output_elements(both->g, i) * sizeof(float));
         memset(both->got[i], 0xff, (size_t)output_elements(both->g, i) * sizeof(float)); /* NaN: what is not written shows */
     }
-    bool ran = codegen_run_graph(both->g, options, &(GraphRun){both_floats, both, 11, 3, threads}, both->got, why, sizeof why);
+    bool ran = codegen_graph_run(compiled, &(GraphRun){both_floats, both, 11, 3, threads}, both->got, why, sizeof why);
     ck_assert_msg(ran, "%s", why);
 }
 
-/* Leaves that were added to both->leaves beforehand keep their values. */
-static inline void both_run(Both *both, const Graph *g, const CodegenOptions *options) {
+static inline CompiledGraph *compiled_new(const Graph *g, const CodegenOptions *options) {
+    char why[2000] = "";
+    CompiledGraph *compiled = codegen_graph(g, options, why, sizeof why);
+    ck_assert_msg(compiled != NULL, "%s", why);
+    return compiled;
+}
+
+static inline void both_compile(Both *both, const CodegenOptions *options, int threads) {
+    CompiledGraph *compiled = compiled_new(both->g, options);
+    both_execute(both, compiled, threads);
+    codegen_graph_free(compiled);
+}
+
+/* The evaluator's side. Leaves that were added to both->leaves beforehand keep their values. */
+static inline void both_evaluate(Both *both, const Graph *g) {
     char why[400];
     ck_assert_uint_le(g->noutputs, BOTH_MAX_OUTPUTS);
     both->g = g;
     EvalOptions eval = {.seed = 11, .step = 3};
     ck_assert_msg(graph_eval(g, both_tensor, both, &eval, both->want, NULL, why, sizeof why), "%s", why);
+}
+
+static inline void both_run(Both *both, const Graph *g, const CodegenOptions *options) {
+    both_evaluate(both, g);
     both_compile(both, options, 1);
 }
 
