@@ -55,6 +55,7 @@ static const Zoo zoo[] = {
      30331392}, /* theirs has an expansion in its first block that it does not use */
     {"regnety_400mf", 5714362, 0, 467089152},
     {"resnet9", 6573120, 0, 0},
+    {"airbench94", 1972792, 0, 0},
     {"mlp", 14706698, 0, 3072 * 2048 + 2 * 2048 * 2048 + 20480},
     {"alexnet", 61100840, 0},
     {"squeezenet", 1235496, 0},
