@@ -46,14 +46,15 @@ def load():
             spread = (lambda v: self.spread(v, 1, 4)) if x.ndim == 4 else (lambda v: v)
             if training:
                 x32 = x.astype(jnp.float32)
-                count = x.size // gamma.size
+                count = x.size // mean.size
                 now = x32.mean(axes)
                 spot = (x32 * x32).mean(axes) - now * now
                 mean, var, now_mean, now_var = (mean + momentum * (now - mean), var + momentum * (spot * count / max(1, count - 1) - var), now, spot)
             else:
                 now_mean, now_var = mean, var
-            scale = gamma * jax.lax.rsqrt(now_var + eps)
-            return x * spread(scale).astype(x.dtype) + spread(beta - now_mean * scale).astype(x.dtype), mean, var
+            scale = (1 if gamma is None else gamma) * jax.lax.rsqrt(now_var + eps)
+            shift = (0 if beta is None else beta) - now_mean * scale
+            return x * spread(scale).astype(x.dtype) + spread(shift).astype(x.dtype), mean, var
 
         def pool(self, x, start, reduce, kernel, stride, pad):
             pads = self.per_space(self.pairs(pad), (0, 0))
@@ -86,6 +87,23 @@ def load():
         def flatten(self, x):
             x = x if self.layout == "NCHW" else x.transpose(0, 3, 1, 2)  # the order of the graph's, whatever the layout
             return x.reshape(len(x), -1)
+
+        def along(self, x):
+            """The axis of channels."""
+            return self.channel if x.ndim == 4 else 1
+
+        def slice_channels(self, x, first, count):
+            return jax.lax.slice_in_dim(x, first, first + count, axis=self.along(x))
+
+        def channel_shuffle(self, x, groups):
+            axis = self.along(x)
+            apart = x.reshape(*x.shape[:axis], groups, -1, *x.shape[axis + 1:])
+            return jnp.swapaxes(apart, axis, axis + 1).reshape(x.shape)
+
+        def upsample(self, x, times):
+            for axis in self.space:
+                x = jnp.repeat(x, times, axis)
+            return x
 
         def pad_channels(self, x, count, stride):
             pads = [(0, 0)] * 4

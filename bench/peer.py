@@ -83,6 +83,7 @@ class Net:
                 out = leaf[attrs["name"]]
             elif op == "batch_norm":
                 mean, var = (self.values[a]["attrs"]["name"] for a in value["args"][3:])
+                args[1:3] = (None if isinstance(a, float) else a for a in args[1:3])  # without scale, without shift
                 out, state[mean], state[var] = ops.batch_norm(*args, attrs["eps"], attrs["momentum"], training)
             elif op in ("add", "sub", "mul", "div"):
                 rank = len(value["type"]["shape"])
@@ -97,6 +98,10 @@ class Net:
                 out = args[0]
             elif op == "dropout":
                 out = ops.dropout(args[0], attrs["rate"], attrs["stream"])
+            elif op == "slice_channels":
+                out = ops.slice_channels(args[0], attrs["index"], value["type"]["shape"][1])
+            elif op in ("channel_shuffle", "upsample"):
+                out = getattr(ops, op)(args[0], attrs["index"])
             elif op == "result":  # of a batch norm: its next statistics, which `state` has
                 out = None
             elif hasattr(ops, op):

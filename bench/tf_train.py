@@ -45,6 +45,8 @@ def load():
         def batch_norm(self, x, gamma, beta, mean, var, eps, momentum, training):
             if x.shape.rank != 4:
                 raise peer.Missing("this peer has batch_norm for feature maps only")
+            gamma = tf.ones_like(mean) if gamma is None else gamma
+            beta = tf.zeros_like(mean) if beta is None else beta
             if not training:
                 return tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean, var, eps, is_training=False)[0], None, None
             return tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean, var, eps, is_training=True, exponential_avg_factor=momentum)
@@ -74,6 +76,17 @@ def load():
 
         def hard_swish(self, x):
             return x * self.hard_sigmoid(x)
+
+        def slice_channels(self, x, first, count):
+            return x[..., first:first + count]
+
+        def channel_shuffle(self, x, groups):
+            rest = x.shape[:-1].as_list()
+            apart = tf.reshape(x, rest + [groups, -1])
+            return tf.reshape(tf.linalg.matrix_transpose(apart), rest + [x.shape[-1]])
+
+        def upsample(self, x, times):
+            return tf.repeat(tf.repeat(x, times, 1), times, 2)
 
         def dropout(self, x, rate, stream):
             return tf.nn.dropout(x, rate)

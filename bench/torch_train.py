@@ -62,6 +62,15 @@ def load():
         def concat(self, *x):
             return torch.cat(x, 1)
 
+        def slice_channels(self, x, first, count):
+            return x[:, first:first + count]
+
+        def channel_shuffle(self, x, groups):
+            return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+        def upsample(self, x, times):
+            return F.interpolate(x, scale_factor=times)
+
         def pad_channels(self, x, count, stride):
             channels = x.shape[1]
             x = x[:, :, ::stride, ::stride]

@@ -38,14 +38,94 @@ static Datum apply_pool(Eval *ev, const BuiltinCall *c) {
     return add_op(ev, c, (ValueSpec){.op = op, .args = &x, .nargs = 1, .attrs = attrs});
 }
 
+/* concat(a, b, ...) or concat([a, b, ...]) */
 static Datum apply_concat(Eval *ev, const BuiltinCall *c) {
-    Val *x = ARENA_ARRAY(ev->arena, Val, c->count);
-    if (c->value[0].kind == DATUM_LIST)
-        return eval_error(ev, c->given[0]->span, "concat takes tensors, not a list of them: concat(a, b)");
-    for (uint32_t i = 0; i < c->count; i++) {
-        if (!arg_tensor(ev, c, i, 0, &x[i])) return tensor_datum(NO_VAL);
+    const Datum *part = c->value;
+    uint32_t count = c->count;
+    if (count == 1 && part->kind == DATUM_LIST) {
+        count = part->list->count;
+        part = part->list->item;
     }
-    return add_op(ev, c, (ValueSpec){.op = OP_CONCAT, .args = x, .nargs = c->count});
+    if (count < 1 || count > MAX_ARGS)
+        return eval_error(ev, c->expr->span, "concat takes 1 to %d tensors, found %u", MAX_ARGS, count);
+    Val *x = ARENA_ARRAY(ev->arena, Val, count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (part[i].kind != DATUM_TENSOR)
+            return eval_error(ev, c->given[part == c->value ? i : 0]->span,
+                              "concat takes tensors, or one list of tensors, found %s", eval_describe(ev, part[i]));
+        x[i] = part[i].tensor;
+    }
+    return add_op(ev, c, (ValueSpec){.op = OP_CONCAT, .args = x, .nargs = count});
+}
+
+static Datum slice(Eval *ev, const BuiltinCall *c, Val x, int64_t from, int64_t count) {
+    Type part = ev->graph->value[x].type;
+    part.dim[1] = count;
+    return add_op(ev, c, (ValueSpec){.op = OP_SLICE_CHANNELS, .args = &x, .nargs = 1, .attrs.index = from, .declared = part});
+}
+
+/* A feature map or a matrix, which has channels. */
+static bool arg_channels(Eval *ev, const BuiltinCall *c, Val *x, int64_t *channels) {
+    if (!arg_tensor(ev, c, 0, 0, x)) return false;
+    Type type = ev->graph->value[*x].type;
+    if (type.rank == 2 || type.rank == 4) return *channels = type.dim[1], true;
+    arg_error(ev, c, 0, "a feature map f32[N,C,H,W] or a matrix f32[N,C]");
+    return false;
+}
+
+/* slice(x, from, to): channels from, from + 1, ..., to - 1 */
+static Datum apply_slice(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    int64_t from = 0, to = 0, channels;
+    if (!arg_channels(ev, c, &x, &channels)) return tensor_datum(NO_VAL);
+    if (!arg_integer(ev, c, 1, 0, channels - 1, &from) || !arg_integer(ev, c, 2, from + 1, channels, &to))
+        return tensor_datum(NO_VAL);
+    return slice(ev, c, x, from, to - from);
+}
+
+/* split(x, parts): into that many equal parts, or into parts of the channels that a list says */
+static Datum apply_split(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    int64_t channels, parts = 0, total = 0;
+    DatumList *list = ARENA_NEW(ev->arena, DatumList);
+    if (!arg_channels(ev, c, &x, &channels)) return tensor_datum(NO_VAL);
+    const DatumList *sizes = c->value[1].kind == DATUM_LIST ? c->value[1].list : NULL;
+    if (!sizes && !arg_integer(ev, c, 1, 1, channels, &parts)) return tensor_datum(NO_VAL);
+    if (!sizes && channels % parts)
+        return eval_error(ev, c->given[1]->span, "split: the %lld channels of the input %s are not %lld equal parts",
+                          (long long)channels, type_text(ev->arena, ev->graph->value[x].type), (long long)parts);
+    list->count = sizes ? sizes->count : (uint32_t)parts;
+    list->depth = 1;
+    list->item = ARENA_ARRAY(ev->arena, Datum, list->count);
+    for (uint32_t i = 0; i < list->count; i++) {
+        Datum size = sizes ? sizes->item[i] : (Datum){DATUM_INTEGER, .integer = channels / parts};
+        bool fits = size.kind == DATUM_INTEGER && size.integer >= 1 && size.integer <= channels - total;
+        if (!fits || !eval_charge(ev, c->expr->span, 1))
+            return arg_error(ev, c, 1, "a number of parts, or a list of their channels");
+        list->item[i] = slice(ev, c, x, total, size.integer);
+        if (list->item[i].kind == DATUM_POISON) return list->item[i];
+        total += size.integer;
+    }
+    if (total != channels)
+        return eval_error(ev, c->given[1]->span, "split: the parts have %lld channels, the input %s has %lld", (long long)total,
+                          type_text(ev->arena, ev->graph->value[x].type), (long long)channels);
+    return (Datum){DATUM_LIST, .list = list};
+}
+
+/* channel_shuffle(x, groups) */
+static Datum apply_channel_shuffle(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    int64_t channels, groups = 1;
+    if (!arg_channels(ev, c, &x, &channels) || !arg_integer(ev, c, 1, 1, LARGEST_COUNT, &groups)) return tensor_datum(NO_VAL);
+    return add_op(ev, c, (ValueSpec){.op = OP_CHANNEL_SHUFFLE, .args = &x, .nargs = 1, .attrs.index = groups});
+}
+
+/* upsample(x, times) */
+static Datum apply_upsample(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    int64_t times = 1;
+    if (!arg_tensor(ev, c, 0, 4, &x) || !arg_integer(ev, c, 1, 1, LARGEST_SIDE, &times)) return tensor_datum(NO_VAL);
+    return add_op(ev, c, (ValueSpec){.op = OP_UPSAMPLE, .args = &x, .nargs = 1, .attrs.index = times});
 }
 
 /* pad_channels(x, count, stride = 1) */
@@ -85,6 +165,22 @@ static Datum apply_width(Eval *ev, const BuiltinCall *c) { return dimension(ev, 
 static Datum apply_len(Eval *ev, const BuiltinCall *c) {
     if (c->value[0].kind != DATUM_LIST) return arg_error(ev, c, 0, "a list");
     return (Datum){DATUM_INTEGER, .integer = c->value[0].list->count};
+}
+
+/* append(list, item): a list that is one longer */
+static Datum apply_append(Eval *ev, const BuiltinCall *c) {
+    if (c->value[0].kind != DATUM_LIST) return arg_error(ev, c, 0, "a list");
+    const DatumList *old = c->value[0].list;
+    DatumList *list = ARENA_NEW(ev->arena, DatumList);
+    Datum item = c->value[1];
+    if (old->count == MAX_LIST_ITEMS) return eval_error(ev, c->expr->span, "a list has at most %d items", MAX_LIST_ITEMS);
+    if (!eval_charge(ev, c->expr->span, 1 + old->count / 8)) return tensor_datum(NO_VAL);
+    *list = (DatumList){.item = ARENA_ARRAY(ev->arena, Datum, old->count + 1), .count = old->count + 1, .depth = old->depth};
+    if (item.kind == DATUM_LIST && item.list->depth + 1 > list->depth) list->depth = item.list->depth + 1;
+    if (list->depth > MAX_LIST_DEPTH) return eval_error(ev, c->expr->span, "lists nest at most %d deep", MAX_LIST_DEPTH);
+    memcpy(list->item, old->item, old->count * sizeof *list->item);
+    list->item[old->count] = item;
+    return (Datum){DATUM_LIST, .list = list};
 }
 
 /* ---- initialisers ---- */
@@ -141,7 +237,7 @@ static const Builtin builtins[] = {
      3,
      {"x", "filters", "kernel", "stride", "pad", "dilation", "groups", "bias", "init", "bias_init"}},
     {"dense", apply_dense, true, false, 2, {"x", "units", "bias", "init", "bias_init"}},
-    {"batch_norm", apply_batch_norm, true, false, 1, {"x", "momentum", "eps", "gamma"}},
+    {"batch_norm", apply_batch_norm, true, false, 1, {"x", "momentum", "eps", "gamma", "scale", "shift"}},
     {"relu", apply_unary, true, false, 1, {"x"}},
     {"sigmoid", apply_unary, true, false, 1, {"x"}},
     {"tanh", apply_unary, true, false, 1, {"x"}},
@@ -155,6 +251,10 @@ static const Builtin builtins[] = {
     {"max_pool", apply_pool, true, false, 2, {"x", "kernel", "stride", "pad"}},
     {"avg_pool", apply_pool, true, false, 2, {"x", "kernel", "stride", "pad"}},
     {"concat", apply_concat, true, true, 1, {0}},
+    {"slice", apply_slice, true, false, 3, {"x", "from", "to"}},
+    {"split", apply_split, true, false, 2, {"x", "parts"}},
+    {"channel_shuffle", apply_channel_shuffle, true, false, 2, {"x", "groups"}},
+    {"upsample", apply_upsample, true, false, 2, {"x", "times"}},
     {"pad_channels", apply_pad_channels, true, false, 2, {"x", "count", "stride"}},
     {"dropout", apply_dropout, true, false, 1, {"x", "rate"}},
     {"channels", apply_channels, false, false, 1, {"x"}},
@@ -172,6 +272,7 @@ static const Builtin builtins[] = {
     {"min", apply_extreme, false, true, 1, {0}},
     {"max", apply_extreme, false, true, 1, {0}},
     {"param", apply_param, true, false, 1, {"shape", "init"}},
+    {"append", apply_append, false, false, 2, {"list", "item"}},
     {"len", apply_len, false, false, 1, {"list"}},
     {"he_normal", apply_he_normal, false, false, 0, {"mode"}},
     {"xavier_uniform", apply_xavier_uniform, false, false, 0, {0}},

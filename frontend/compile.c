@@ -267,6 +267,7 @@ bool frontend_compile(const char *path, const FrontendOptions *options, Diag *di
     bool ok = program_load(&c.program, arena, diag, path);
     if (ok) {
         c.ev = (Eval){.arena = arena, .diag = diag, .names = &c.program.names, .image = NO_VAL, .logits = NO_VAL};
+        c.ev.parsed = arena_bytes(arena);
         ok = evaluate(&c);
     }
     if (ok) {

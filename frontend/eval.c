@@ -63,7 +63,7 @@ void eval_note(Eval *ev, Span span, const char *format, ...) {
 }
 
 bool eval_charge(Eval *ev, Span span, int64_t steps) {
-    size_t bytes = arena_bytes(ev->arena) + (ev->graph ? arena_bytes(ev->graph->arena) : 0);
+    size_t bytes = arena_bytes(ev->arena) - ev->parsed + (ev->graph ? arena_bytes(ev->graph->arena) : 0);
     ev->steps += steps;
     if (ev->stopped) return false;
     if (ev->last_step)

@@ -41,7 +41,8 @@ typedef struct Frame {
 } Frame;
 
 typedef struct Eval {
-    Arena *arena; /* scratch of the compilation; the graph has its own */
+    Arena *arena;  /* scratch of the compilation; the graph has its own */
+    size_t parsed; /* bytes in it before evaluation began */
     Diag *diag;
     Graph *graph;
     int64_t batch;

@@ -163,7 +163,7 @@ static void remember_batch_norm(Eval *ev, Val v) {
     ev->batch_norm[ev->nbatch_norms++] = v;
 }
 
-/* batch_norm(x, momentum, eps, gamma) */
+/* batch_norm(x, momentum, eps, gamma, scale, shift) */
 Datum apply_batch_norm(Eval *ev, const BuiltinCall *c) {
     double momentum = 0.1, eps = 1e-5, gamma = 1;
     Val arg[5];
@@ -178,8 +178,13 @@ Datum apply_batch_norm(Eval *ev, const BuiltinCall *c) {
                     {OP_PARAM, "bias", type, {INIT_CONSTANT, 0}, false},
                     {OP_STATE, "running_mean", type, {INIT_CONSTANT, 0}, false},
                     {OP_STATE, "running_var", type, {INIT_CONSTANT, 1}, false}};
-    for (int i = 0; i < 4; i++) {
-        arg[i + 1] = add_leaf(ev, c, leaf[i]);
+    bool stands[4] = {true, true, true, true};
+    if (!arg_boolean(ev, c, 4, &stands[0]) || !arg_boolean(ev, c, 5, &stands[1])) return tensor_datum(NO_VAL);
+    if (c->given[3] && !stands[0])
+        return eval_error(ev, c->given[3]->span, "'gamma' is what the scale starts from, and scale = false leaves it away");
+    for (int i = 0; i < 4; i++) { /* a scale that is not there is 1, a shift 0 */
+        ValueSpec constant = {.op = OP_CONSTANT, .attrs.constant = leaf[i].init.value};
+        arg[i + 1] = stands[i] ? add_leaf(ev, c, leaf[i]) : eval_add(ev, c->expr->span, &constant);
         if (arg[i + 1] == NO_VAL) return tensor_datum(NO_VAL);
     }
     ValueSpec spec = {.op = OP_BATCH_NORM, .args = arg, .nargs = 5, .attrs = {.norm = {eps, momentum}}, .name = c->path};

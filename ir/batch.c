@@ -23,16 +23,17 @@ typedef struct Images {
     int64_t batch, height, width;
 } Images;
 
-/* A declared type that follows from the images', or, of a map, from the feature maps that it reads. False: the graph says sizes
- * that do not follow from those of its images. */
+/* A declared type that follows from the images', or, of maps and slices, from the feature map that they read. False: the graph
+ * says sizes that do not follow from those of its images. */
 static bool declare_type(const Graph *g, const Images *to, const Value *value, bool of_images, ValueSpec *spec) {
     Type *declared = &spec->declared;
     if (!of_images || !op_has_declared_type(value->op) || (value->op != OP_INPUT && declared->rank < 2)) return true;
     declared->dim[0] = to->batch;
     if (!to->height || declared->rank < 4) return true;
-    for (uint32_t i = 0; value->op == OP_MAP && i < spec->nargs; i++) {
-        if (g->value[spec->args[i]].type.rank != 4) continue;
-        *declared = g->value[spec->args[i]].type;
+    for (uint32_t i = 0; (value->op == OP_MAP || value->op == OP_SLICE_CHANNELS) && i < spec->nargs; i++) {
+        Type type = g->value[spec->args[i]].type;
+        if (type.rank != 4) continue;
+        declared->dim[2] = type.dim[2], declared->dim[3] = type.dim[3];
         return true;
     }
     declared->dim[2] = to->height, declared->dim[3] = to->width;

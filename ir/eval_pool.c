@@ -137,6 +137,33 @@ bool eval_SLICE_CHANNELS(const EvalOp *op) {
     return true;
 }
 
+bool eval_PLACE_CHANNELS(const EvalOp *op) {
+    copy_channels(op->arg[0], 0, &op->result[0], op->v->attrs.index, op->arg[0]->type.dim[1]);
+    return true;
+}
+
+bool eval_CHANNEL_SHUFFLE(const EvalOp *op) {
+    int64_t groups = op->v->attrs.index, C = op->v->type.dim[1], size = C / groups;
+    for (int64_t c = 0; c < C; c++) {
+        Space s = space_of(op->v->type);
+        for (int64_t n = 0; n < s.n; n++) {
+            memcpy(op->result[0].data + (n * C + c % size * groups + c / size) * s.p, op->arg[0]->data + (n * C + c) * s.p,
+                   (size_t)s.p * sizeof(double));
+        }
+    }
+    return true;
+}
+
+bool eval_UPSAMPLE(const EvalOp *op) {
+    Type x = op->arg[0]->type, y = op->v->type;
+    int64_t times = op->v->attrs.index;
+    for (int64_t i = 0, n = type_elements(y); i < n; i++) {
+        int64_t plane = i / (y.dim[2] * y.dim[3]), row = i / y.dim[3] % y.dim[2] / times, column = i % y.dim[3] / times;
+        op->result[0].data[i] = op->arg[0]->data[(plane * x.dim[2] + row) * x.dim[3] + column];
+    }
+    return true;
+}
+
 static bool reshape(const EvalOp *op) {
     memcpy(op->result[0].data, op->arg[0]->data, (size_t)type_elements(op->v->type) * sizeof(double));
     return true;

@@ -74,6 +74,7 @@ bool eval_BATCH_NORM(const EvalOp *op) {
     const Tensor *x = op->arg[0];
     const double *gamma = op->arg[1]->data, *beta = op->arg[2]->data, *running_mean = op->arg[3]->data,
                  *running_var = op->arg[4]->data;
+    bool scaled = op->arg[1]->type.rank == 1, shifted = op->arg[2]->type.rank == 1;
     Space s = space_of(x->type);
     double momentum = op->v->attrs.norm.momentum, count = (double)(s.n * s.p);
     for (int64_t c = 0; c < s.c; c++) {
@@ -84,10 +85,10 @@ bool eval_BATCH_NORM(const EvalOp *op) {
             next_mean = (1 - momentum) * running_mean[c] + momentum * mean;
             next_var = (1 - momentum) * running_var[c] + momentum * unbiased;
         }
-        double scale = gamma[c] / sqrt(var + op->v->attrs.norm.eps);
+        double scale = gamma[scaled ? c : 0] / sqrt(var + op->v->attrs.norm.eps);
         for (int64_t i = 0; i < s.n * s.p; i++) {
             int64_t at = (i / s.p * s.c + c) * s.p + i % s.p;
-            op->result[0].data[at] = (x->data[at] - mean) * scale + beta[c];
+            op->result[0].data[at] = (x->data[at] - mean) * scale + beta[shifted ? c : 0];
         }
         op->result[1].data[c] = next_mean;
         op->result[2].data[c] = next_var;

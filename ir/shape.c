@@ -186,7 +186,8 @@ bool shape_BATCH_NORM(const Infer *in) {
     Type x = infer_arg(in, 0);
     for (uint32_t i = 1; i < 5; i++) {
         Type t = infer_arg(in, i);
-        if (!type_equal(t, type_vector(x.dim[1])))
+        bool absent = i < 3 && in->g->value[in->spec->args[i]].op == OP_CONSTANT; /* a norm without scale or shift */
+        if (!absent && !type_equal(t, type_vector(x.dim[1])))
             return infer_refuse(in, "%s must be %s for the input %s, found %s", what[i], TEXT(type_vector(x.dim[1])), TEXT(x),
                                 TEXT(t));
     }
@@ -286,6 +287,44 @@ bool shape_SLICE_CHANNELS(const Infer *in) {
         return infer_refuse(in, "%lld channels from %lld on reach outside the input %s", (long long)part.dim[1], (long long)from,
                             TEXT(x));
     return true;
+}
+
+/* What slice_channels took out, back in its place. */
+bool shape_PLACE_CHANNELS(const Infer *in) {
+    if (!declared_f32(in)) return false;
+    Type part = infer_arg(in, 0), whole = *in->type, rest = whole;
+    int64_t from = in->spec->attrs.index;
+    if (part.rank != 4 && part.rank != 2)
+        return infer_refuse(in, "the input must be a feature map f32[N,C,H,W] or a matrix f32[N,C], found %s", TEXT(part));
+    rest.dim[1] = part.dim[1];
+    if (!type_equal(part, rest))
+        return infer_refuse(in, "input and result must agree in all but channels; input is %s, result is %s", TEXT(part),
+                            TEXT(whole));
+    if (from < 0 || from > whole.dim[1] - part.dim[1])
+        return infer_refuse(in, "%lld channels from %lld on reach outside the result %s", (long long)part.dim[1], (long long)from,
+                            TEXT(whole));
+    return true;
+}
+
+bool shape_CHANNEL_SHUFFLE(const Infer *in) {
+    Type x = infer_arg(in, 0);
+    int64_t groups = in->spec->attrs.index;
+    if ((x.rank != 4 && x.rank != 2) || x.dtype != DT_F32)
+        return infer_refuse(in, "the input must be a feature map f32[N,C,H,W] or a matrix f32[N,C], found %s", TEXT(x));
+    if (groups < 1 || x.dim[1] % groups)
+        return infer_refuse(in, "%lld groups do not divide the %lld channels of the input %s", (long long)groups,
+                            (long long)x.dim[1], TEXT(x));
+    return infer_accept(in, x);
+}
+
+bool shape_UPSAMPLE(const Infer *in) {
+    int64_t times = in->spec->attrs.index;
+    if (!infer_need_rank(in, 0, 4, "the input")) return false;
+    if (times < 1 || times > 1 << 16) return infer_refuse(in, "the factor must be from 1 to 65536, found %lld", (long long)times);
+    Type x = infer_arg(in, 0);
+    if (x.dim[2] > MAX_ELEMENTS / times || x.dim[3] > MAX_ELEMENTS / times)
+        return infer_refuse(in, "the result would have more than 2^40 elements");
+    return infer_accept(in, type_feature(x.dim[0], x.dim[1], x.dim[2] * times, x.dim[3] * times));
 }
 
 bool shape_FLATTEN(const Infer *in) {

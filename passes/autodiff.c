@@ -18,6 +18,25 @@ Val autodiff_spread(Autodiff *a, Val d, Type type, Span span) {
     return map_finish(&m, map_read(&m, d), type, span, NULL);
 }
 
+/* The gradients of slices that make up the whole, each once, are its parts; NO_VAL if that is not what they are. */
+static Val joined(Autodiff *a, const Val *item, uint32_t count, const Value *of) {
+    Val part[MAX_ARGS];
+    int64_t channels = 0;
+    if (count > MAX_ARGS) return NO_VAL;
+    for (uint32_t found = 0; found < count; found++) {
+        Val next = NO_VAL;
+        for (uint32_t i = 0; i < count && next == NO_VAL; i++) {
+            const Value *v = &a->g->value[item[i]];
+            if (v->op == OP_PLACE_CHANNELS && v->attrs.index == channels) next = v->args[0];
+        }
+        if (next == NO_VAL) return NO_VAL;
+        part[found] = next;
+        channels += a->g->value[next].type.dim[1];
+    }
+    if (channels != of->type.dim[1]) return NO_VAL;
+    return graph_add(a->g, &(ValueSpec){.op = OP_CONCAT, .args = part, .nargs = count, .span = of->span, .name = of->name});
+}
+
 static Val sum(Autodiff *a, const Val *item, uint32_t count, const Value *of) {
     Type type = a->g->value[item[0]].type;
     MapBuilder m = map_begin(a->g);
@@ -34,6 +53,8 @@ Val autodiff_adjoint(Autodiff *a, Val v) {
     Contributions *c = &a->received[v];
     if (c->count == 0) return NO_VAL;
     Value of = a->g->value[v];
+    Val whole = c->count > 1 ? joined(a, c->item, c->count, &of) : NO_VAL;
+    if (whole != NO_VAL) return *c->item = whole, c->count = 1, whole;
     while (c->count > 1) {
         uint32_t n = c->count < AT_ONCE ? c->count : AT_ONCE;
         c->item[c->count - n] = sum(a, c->item + c->count - n, n, &of);

@@ -4,8 +4,8 @@
  *               map that reads a mere broadcast reads what was broadcast; identities vanish; a map that is constant over
  *               pixels (or images) is computed once per (image, channel) (or channel) and then broadcast
  *   sums        image_sum, batch_sum and channel_sum of a map that is constant over what they sum: a multiplication
- *   the rest    concat of one operand, pad_channels, slice_channels and 1x1 pools that change nothing, flatten of unflatten
- *               and back, filters scaled by one, dropout masks of rate 0
+ *   the rest    concat of one operand, pad_channels, slice_channels, shuffles and 1x1 pools that change nothing, flatten of
+ * unflatten and back, filters scaled by one, dropout masks of rate 0
  *
  * One sweep in value order, each value rebuilt from arguments that are canonical already. It ends because a rule either
  * replaces a value by earlier ones or adds maps over an iteration space of lower rank. */
@@ -144,7 +144,9 @@ static Val equal_value(const Graph *g, const Value *v, const Val *map) {
     case OP_CONCAT: return v->nargs == 1 ? x : NO_VAL;
     case OP_PAD_CHANNELS:
     case OP_PAD_CHANNELS_BWD:
-    case OP_SLICE_CHANNELS: return type_equal(operand->type, v->type) ? x : NO_VAL;
+    case OP_SLICE_CHANNELS:
+    case OP_PLACE_CHANNELS: return type_equal(operand->type, v->type) ? x : NO_VAL;
+    case OP_CHANNEL_SHUFFLE: return v->attrs.index == 1 || v->attrs.index == v->type.dim[1] ? x : NO_VAL;
     case OP_MAX_POOL:
     case OP_AVG_POOL: return window_trivial(&v->attrs) ? x : NO_VAL;
     case OP_MAX_POOL_BWD: return window_trivial(&v->attrs) ? map[v->args[1]] : NO_VAL;

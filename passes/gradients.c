@@ -175,6 +175,22 @@ static void grad_linear(Autodiff *a, Val y, Val dy, Op op) {
 }
 static void grad_AVG_POOL(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_AVG_POOL_BWD); }
 static void grad_PAD_CHANNELS(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_PAD_CHANNELS_BWD); }
+static void grad_AVG_POOL_BWD(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_AVG_POOL); }
+static void grad_SLICE_CHANNELS(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_PLACE_CHANNELS); }
+
+/* The inverse of a shuffle of g groups is one of C/g. */
+static void grad_CHANNEL_SHUFFLE(Autodiff *a, Val y, Val dy) {
+    Value v = a->g->value[y];
+    dy = whole(a, y, dy);
+    autodiff_give(a, v.args[0],
+                  graph_add(a->g, &(ValueSpec){.op = OP_CHANNEL_SHUFFLE,
+                                               .args = &dy,
+                                               .nargs = 1,
+                                               .attrs.index = v.type.dim[1] / v.attrs.index,
+                                               .span = v.span,
+                                               .name = v.name}));
+}
+
 static void grad_FLATTEN(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_UNFLATTEN); }
 
 static void grad_CONCAT(Autodiff *a, Val y, Val dy) {

@@ -2,6 +2,7 @@
  *
  *     relu, sigmoid, ..., add, mul, ...   map over the operand of higher rank
  *     global_avg_pool                     image_sum, then a map that divides by H*W
+ *     upsample                            the gradient of an average pool, times the size of its window
  *     dropout                             map x * dropout_mask in training; vanishes in inference
  *     identity                            vanishes
  */
@@ -14,6 +15,23 @@ static Val lower_global_avg_pool(Graph *out, const Value *v, Val x) {
     MapBuilder m = map_begin(out);
     uint16_t mean = expr_binary(&m.expr, X_MUL, map_read(&m, sum), expr_const(&m.expr, share));
     return map_finish(&m, mean, v->type, v->span, v->name);
+}
+
+/* The gradient of an average pool whose windows do not overlap spreads each pixel over its window, divided by its size. */
+static Val lower_upsample(Graph *out, const Value *v, Val x) {
+    int64_t times = v->attrs.index;
+    Attrs window = {.window = {.kernel = {times, times}, .stride = {times, times}, .dilation = {1, 1}}};
+    Val spread = graph_add(out, &(ValueSpec){.op = OP_AVG_POOL_BWD,
+                                             .args = &x,
+                                             .nargs = 1,
+                                             .attrs = window,
+                                             .declared = v->type,
+                                             .span = v->span,
+                                             .name = v->name});
+    MapBuilder m = map_begin(out);
+    double size = (double)times * (double)times;
+    uint16_t whole = expr_binary(&m.expr, X_MUL, map_read(&m, spread), expr_const(&m.expr, size));
+    return map_finish(&m, whole, v->type, v->span, v->name);
 }
 
 static Val lower_dropout(Graph *out, const Value *v, Val x) {
@@ -30,6 +48,7 @@ static Val lower_dropout(Graph *out, const Value *v, Val x) {
 static Val lower_value(Graph *out, const Graph *in, Val id, const Val *map) {
     const Value *v = &in->value[id];
     if (v->op == OP_GLOBAL_AVG_POOL) return lower_global_avg_pool(out, v, map[v->args[0]]);
+    if (v->op == OP_UPSAMPLE) return lower_upsample(out, v, map[v->args[0]]);
     if (v->op == OP_DROPOUT) return lower_dropout(out, v, map[v->args[0]]);
     if (op_tier(v->op) != TIER_SOURCE || v->nargs < 1 || v->nargs > 2) return graph_copy_value(out, in, id, map);
     MapBuilder m = map_begin(out);

@@ -45,7 +45,7 @@ static Val scale_of(Graph *g, const Value *v, Val gamma, Val var) {
     MapBuilder m = map_begin(g);
     uint16_t variance = expr_binary(&m.expr, X_ADD, map_read(&m, var), expr_const(&m.expr, v->attrs.norm.eps));
     uint16_t slope = expr_binary(&m.expr, X_MUL, map_read(&m, gamma), expr_unary(&m.expr, X_RSQRT, variance));
-    return map_finish(&m, slope, g->value[gamma].type, v->span, v->name);
+    return map_finish(&m, slope, g->value[var].type, v->span, v->name);
 }
 
 /* x * scale + shift */
@@ -64,7 +64,7 @@ static Val normalise(Graph *g, const Value *v, Val x, Val gamma, Val beta, Stati
     }
     uint16_t centre = expr_binary(&m.expr, X_MUL, map_read(&m, s.mean), map_read(&m, scale));
     uint16_t shift = expr_binary(&m.expr, X_SUB, map_read(&m, beta), centre);
-    return affine(g, v, x, scale, map_finish(&m, shift, g->value[gamma].type, v->span, v->name));
+    return affine(g, v, x, scale, map_finish(&m, shift, g->value[s.mean].type, v->span, v->name));
 }
 
 static Val next_running(Graph *g, const Value *v, Val running, Val batch, double correction) {

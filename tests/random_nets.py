@@ -126,7 +126,8 @@ class Generator:
         shape = self.shapes[x]
         if self.batch * shape[1] * shape[2] < 4:
             return None
-        return self.put(shape, self.source.choice(["batch_norm({0})", "batch_norm({0}, momentum = 0.3, eps = 1e-3)", "batch_norm({0}, gamma = 0.5)"]), x)
+        return self.put(shape, self.source.choice(["batch_norm({0})", "batch_norm({0}, momentum = 0.3, eps = 1e-3)", "batch_norm({0}, gamma = 0.5)", "batch_norm({0}, scale = false)",
+                                                    "batch_norm({0}, shift = false)", "batch_norm({0}, scale = false, shift = false)"]), x)
 
     def activation(self, x=None):
         x = x or self.any(self.source.choice([1, 3, 3, 3]))
@@ -208,6 +209,39 @@ class Generator:
             return None
         return self.put(shape, "concat(" + ", ".join(f"{{{i}}}" for i in range(len(parts))) + ")", *parts)
 
+    def slice_channels(self):
+        x = self.any(self.source.choice([1, 3, 3]), lambda shape: shape[0] > 1)
+        if not x:
+            return None
+        channels, *rest = self.shapes[x]
+        start = self.source.randrange(channels)
+        end = self.source.randint(start + 1, channels)
+        return self.put((end - start, *rest), f"slice({{0}}, {start}, {end})", x)
+
+    def split(self):
+        """In parts that are put together again in another order, one of them computed on."""
+        x = self.any(self.source.choice([1, 3, 3]), lambda shape: shape[0] > 2)
+        if not x:
+            return None
+        channels = self.shapes[x][0]
+        first, second = sorted(self.source.sample(range(1, channels), 2))
+        sizes = f"[{first}, {second - first}, {channels - second}]"
+        return self.put(self.shapes[x], f"concat(split({{0}}, {sizes})[2], tanh(split({{0}}, {sizes})[0]), split({{0}}, {sizes})[1])", x)
+
+    def shuffle(self):
+        x = self.any(self.source.choice([1, 3, 3]))
+        groups = x and [k for k in range(1, self.shapes[x][0] + 1) if self.shapes[x][0] % k == 0]
+        return x and self.put(self.shapes[x], f"channel_shuffle({{0}}, {self.source.choice(groups)})", x)
+
+    def upsample(self):
+        times = self.source.choice([1, 2, 2, 3])
+        x = self.any(3, lambda shape: shape[0] * shape[1] * shape[2] * times**2 <= MAX_ELEMENTS)
+        return x and self.put((self.shapes[x][0], times * self.shapes[x][1], times * self.shapes[x][2]), f"upsample({{0}}, {times})", x)
+
+    def global_max(self):
+        x = self.any(3)
+        return self.put((self.shapes[x][0],), "global_max_pool({0})", x)
+
     def pad_channels(self):
         x = self.any(3)
         channels, height, width = self.shapes[x]
@@ -235,7 +269,8 @@ class Generator:
 
     def net(self):
         steps = [(self.conv, 4), (self.conv_norm_act, 5), (self.residual, 3), (self.norm, 1), (self.activation, 2), (self.primitive, 1.5), (self.primitive_of_two, 1.5), (self.pool, 2), (self.binary, 3),
-                 (self.gate, 2), (self.scalars, 2), (self.dropout, 1), (self.concat, 2), (self.pad_channels, 1), (self.squeeze, 1), (self.flatten, 1),
+                 (self.gate, 2), (self.scalars, 2), (self.dropout, 1), (self.concat, 2), (self.slice_channels, 0.7), (self.split, 0.7), (self.shuffle, 0.7), (self.upsample, 0.7),
+                 (self.global_max, 0.5), (self.pad_channels, 1), (self.squeeze, 1), (self.flatten, 1),
                  (self.dense, 1), (self.softmax, 0.5)]
         functions, weights = zip(*steps)
         for _ in range(self.source.randint(2, 9)):

@@ -1,6 +1,6 @@
-/* Ops that move whole channels: concat, slice_channels, pad_channels and its gradient, flatten and unflatten.
+/* Ops that move whole channels: concat, slice_channels, channel_shuffle, pad_channels, their gradients, flatten and unflatten.
  *
- * The first four say, for each output channel, which channel of which argument it is. A block of V output channels is then
+ * All but the last two say, for each output channel, which channel of which argument it is. A block of V output channels is then
  * put together from constant shuffles of at most a few source blocks; a run of blocks that are plain copies of consecutive
  * source blocks becomes one loop. One piece is one image.
  */
@@ -37,6 +37,13 @@ static Source source_of(const Mover *m, int64_t channel) {
             channel -= count;
         }
     case OP_SLICE_CHANNELS: return (Source){0, channel + m->v->attrs.index};
+    case OP_PLACE_CHANNELS:
+        channel -= m->v->attrs.index;
+        return channel >= 0 && channel < arg_type(m, 0).dim[1] ? (Source){0, channel} : (Source){-1, 0};
+    case OP_CHANNEL_SHUFFLE: {
+        int64_t groups = m->v->attrs.index;
+        return (Source){0, channel % groups * (m->v->type.dim[1] / groups) + channel / groups};
+    }
     default: /* pad_channels, pad_channels_bwd: the same channel, zeros behind */
         return channel < arg_type(m, 0).dim[1] ? (Source){0, channel} : (Source){-1, 0};
     }
@@ -159,6 +166,8 @@ static void lower_move(Lowering *l, Val id, const char *name, int64_t in_stride,
 
 void lower_CONCAT(Lowering *l, Val v) { lower_move(l, v, "concat", 1, 1); }
 void lower_SLICE_CHANNELS(Lowering *l, Val v) { lower_move(l, v, "slice_channels", 1, 1); }
+void lower_PLACE_CHANNELS(Lowering *l, Val v) { lower_move(l, v, "place_channels", 1, 1); }
+void lower_CHANNEL_SHUFFLE(Lowering *l, Val v) { lower_move(l, v, "channel_shuffle", 1, 1); }
 void lower_PAD_CHANNELS(Lowering *l, Val v) {
     lower_move(l, v, "pad_channels", lowering_graph(l)->value[v].attrs.channels.stride, 1);
 }

@@ -154,9 +154,23 @@ static void case_channels(Graph *g, Shape s, Op op) {
     if (op == OP_CONCAT) {
         out(g, op, add(g, op, args, 3, (Attrs){0}, none));
         out(g, op, add(g, op, flat, 2, (Attrs){0}, none));
+    } else if (op == OP_PLACE_CHANNELS) {
+        for (int64_t from = 0; from <= 5; from += 5) out(g, op, add(g, op, args, 1, (Attrs){.index = from}, feature(wide)));
+        out(g, op, add(g, op, flat, 1, (Attrs){.index = 3}, type_matrix(s.n, s.c + 5)));
     } else {
         for (int64_t from = 0; from <= 5; from += 5) out(g, op, add(g, op, &args[1], 1, (Attrs){.index = from}, feature(s)));
         out(g, op, add(g, op, &flat[1], 1, (Attrs){.index = 3}, type_matrix(s.n, s.c)));
+    }
+}
+
+static void case_shuffle(Graph *g, Shape s, Op op) {
+    static const int64_t groups[] = {2, 3, 6};
+    Shape wide = s;
+    wide.c *= 6;
+    Val x = leaf(g, OP_INPUT, "shuffled", feature(wide)), flat = leaf(g, OP_INPUT, "shuffled_rows", type_matrix(s.n, wide.c));
+    for (int i = 0; i < 3; i++) {
+        out(g, op, add(g, op, &x, 1, (Attrs){.index = groups[i]}, none));
+        out(g, op, add(g, op, &flat, 1, (Attrs){.index = wide.c / groups[i]}, none));
     }
 }
 
@@ -227,6 +241,8 @@ static const CaseFunction cases[OP_COUNT] = {
     [OP_AVG_POOL_BWD] = case_pool,
     [OP_CONCAT] = case_channels,
     [OP_SLICE_CHANNELS] = case_channels,
+    [OP_PLACE_CHANNELS] = case_channels,
+    [OP_CHANNEL_SHUFFLE] = case_shuffle,
     [OP_PAD_CHANNELS] = case_pad_channels,
     [OP_PAD_CHANNELS_BWD] = case_pad_channels,
     [OP_FLATTEN] = case_flatten,

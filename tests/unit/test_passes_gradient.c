@@ -102,6 +102,25 @@ static Val build_pad_channels(Zoo *z, const Case *c) {
     return zoo_op(z, OP_PAD_CHANNELS, "pad", &x, 1, (Attrs){.channels = {.count = c->out, .stride = or_one(c->stride[0])}});
 }
 
+/* Slices that make up the whole, one of them shuffled, and one that overlaps; `out` leaves that away. */
+static Val build_slices(Zoo *z, const Case *c) {
+    Val x = operand(z, c), part[3];
+    int64_t from[3] = {0, c->x.c / 2, 1}, size[3] = {c->x.c / 2, c->x.c - c->x.c / 2, c->x.c / 2};
+    for (int i = 0; i < 3; i++) {
+        Type type = zoo_type(z, x);
+        type.dim[1] = size[i];
+        part[i] = graph_add(
+            z->g, &(ValueSpec){.op = OP_SLICE_CHANNELS, .args = &x, .nargs = 1, .attrs.index = from[i], .declared = type});
+    }
+    Val first = zoo_op(z, OP_CHANNEL_SHUFFLE, "shuffle", part, 1, (Attrs){.index = 2});
+    return zoo_op(z, OP_CONCAT, "concat", (Val[]){zoo_unary(z, OP_TANH, part[1]), first, part[2]}, c->out ? 2 : 3, (Attrs){0});
+}
+
+static Val build_upsample(Zoo *z, const Case *c) {
+    Val x = feature(z, c);
+    return zoo_op(z, OP_UPSAMPLE, "upsample", &x, 1, (Attrs){.index = c->out});
+}
+
 static Val build_dropout(Zoo *z, const Case *c) {
     Val x = operand(z, c);
     return zoo_op(z, OP_DROPOUT, "dropout", &x, 1, (Attrs){.dropout = {.rate = c->rate, .stream = 3}});
@@ -223,6 +242,10 @@ static const Case cases[] = {
     {.name = "concat", .build = build_concat, .x = {2, 16}, .out = 1},
     {.name = "pad_channels", .build = build_pad_channels, .x = {2, 3, 5, 7}, .out = 17, .stride = {2}},
     {.name = "pad_channels", .build = build_pad_channels, .x = {1, 3, 7, 7}, .out = 3, .stride = {3}},
+    {.name = "slices", .build = build_slices, .x = {2, 12, 3, 2}},
+    {.name = "slices", .build = build_slices, .x = {2, 9}, .out = 1},
+    {.name = "upsample", .build = build_upsample, .x = {2, 3, 3, 2}, .out = 2},
+    {.name = "upsample", .build = build_upsample, .x = {1, 2, 2, 4}, .out = 3},
     {.name = "dropout", .build = build_dropout, .x = {2, 3, 4, 4}, .rate = 0.4},
     {.name = "dropout", .build = build_dropout, .x = {4, 9}, .rate = 0},
     {.name = "cross_entropy", .build = build_cross_entropy, .x = {5, 3}},
