@@ -67,7 +67,7 @@ typedef struct Options {
     int64_t recompute;
     int64_t threads, seed;
     /* training */
-    const char *data, *out, *init;
+    const char *data, *out, *init, *bad_pictures;
     int64_t steps, log_every, checkpoint_every, eval_every;
     bool resume, overwrite, quiet;
     bool seed_given; /* --seed was; else seed is 0 */

@@ -3,6 +3,7 @@
 #include "runtime/file.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 void picture_free(Picture *picture) {
     free(picture->rgb);
@@ -13,6 +14,14 @@ void picture_free(Picture *picture) {
 bool png_read(FILE *file, Picture *picture, char *why, size_t why_size) {
     (void)file, (void)picture;
     snprintf(why, why_size, "this executable reads PPM and PGM alone: there was no libpng for its machine when netc was built");
+    return false;
+}
+#endif
+
+#ifdef NETC_WITHOUT_JPEG
+bool jpeg_read(FILE *file, Picture *picture, char *why, size_t why_size) {
+    (void)file, (void)picture;
+    snprintf(why, why_size, "this executable reads no JPEG: there was no libjpeg for its machine when netc was built");
     return false;
 }
 #endif
@@ -30,9 +39,11 @@ bool picture_read(const char *path, Picture *picture, char *why, size_t why_size
         ok = pnm_read(file, size, picture, why, why_size);
     else if (ok && !memcmp(magic, "\x89PNG\r\n\x1a\n", sizeof magic))
         ok = png_read(file, picture, why, why_size);
+    else if (ok && !memcmp(magic, "\xff\xd8\xff", 3))
+        ok = jpeg_read(file, picture, why, why_size);
     else
-        ok = false,
-        snprintf(why, why_size, "%s", ferror(file) ? strerror(errno) : "it is neither a PNG nor a binary PPM (P6) or PGM (P5)");
+        ok = false, snprintf(why, why_size, "%s",
+                             ferror(file) ? strerror(errno) : "it is neither a PNG, a JPEG nor a binary PPM (P6) or PGM (P5)");
     fclose(file);
     if (!ok) picture_free(picture);
     return ok;
@@ -100,5 +111,34 @@ bool picture_resize(const Picture *picture, int64_t width, int64_t height, uint8
         }
     free(row);
     free(sum);
+    return ok;
+}
+
+/* ---- fitting ---- */
+
+/* The middle that has the proportion width : height, as large as there is. */
+static void crop(Picture *p, int64_t width, int64_t height) {
+    int64_t w = p->width, h = p->height;
+    if (w * height > h * width)
+        w = (int64_t)llround((double)h * (double)width / (double)height);
+    else
+        h = (int64_t)llround((double)w * (double)height / (double)width);
+    w = w < 1 ? 1 : w;
+    h = h < 1 ? 1 : h;
+    int64_t x = (p->width - w) / 2, y = (p->height - h) / 2;
+    for (int64_t row = 0; row < h; row++) memmove(p->rgb + row * w * 3, p->rgb + ((y + row) * p->width + x) * 3, (size_t)w * 3);
+    p->width = w;
+    p->height = h;
+}
+
+bool picture_fit(Picture *picture, RtFit fit, int64_t channels, int64_t width, int64_t height, uint8_t *planes) {
+    int64_t plane = width * height;
+    if (fit == RT_FIT_CROP) crop(picture, width, height);
+    if (channels == 3) return picture_resize(picture, width, height, planes);
+    uint8_t *colours = malloc(3 * (size_t)plane);
+    bool ok = colours && picture_resize(picture, width, height, colours);
+    for (int64_t i = 0; ok && i < plane; i++)
+        planes[i] = (uint8_t)lrint(0.299 * colours[i] + 0.587 * colours[plane + i] + 0.114 * colours[2 * plane + i]);
+    free(colours);
     return ok;
 }

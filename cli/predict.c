@@ -57,7 +57,7 @@ static int load_picture(const char *file, const RtProgram *program, uint8_t *pla
     Picture picture;
     char why[256];
     if (!picture_read(file, &picture, why, sizeof why)) return fail(EXIT_INPUT, "cannot read the picture '%s': %s", file, why);
-    bool resized = picture_resize(&picture, program->width, program->height, planes);
+    bool resized = picture_fit(&picture, program->recipe.fit, program->channels, program->width, program->height, planes);
     picture_free(&picture);
     return resized ? EXIT_OK : fail(EXIT_IO, "out of memory");
 }
@@ -95,8 +95,8 @@ static int predict_all(RtMachine *m, const Options *o, uint32_t first, const RtD
 }
 
 int check_predict(const RtProgram *program) {
-    if (program->channels == 3) return EXIT_OK;
-    return fail(EXIT_INPUT, "%s takes %" PRId64 " channels, but pictures have 3", program->model, program->channels);
+    if (program->channels == 3 || program->channels == 1) return EXIT_OK;
+    return fail(EXIT_INPUT, "%s takes %" PRId64 " channels, but pictures have 1 or 3", program->model, program->channels);
 }
 
 int run_predict(RtMachine *m, const Options *o, uint32_t first, const RtData *data) {

@@ -1,5 +1,6 @@
 /* Training, evaluation and initial weights on a machine. */
 #include "cli/run.h"
+#include "cli/folder.h"
 #include "cli/report.h"
 #include "runtime/json.h"
 #include <inttypes.h>
@@ -33,18 +34,33 @@ RtViews views_of(const RtProgram *program, const Options *o) {
     return !strcmp(o->views, "one") ? RT_VIEWS_ONE : !strcmp(o->views, "mirror") ? RT_VIEWS_MIRROR : RT_VIEWS_MIRROR_SHIFT;
 }
 
-typedef RtStatus (*DataOpener)(const char *, int64_t, int64_t, int64_t, int64_t, RtData *, RtError *);
-
-static int open_by(DataOpener open, const RtProgram *program, const Options *o, RtData *data) {
-    const char *where = o->data ? o->data : recipe_data_name(program->recipe.data);
+static int set_open(const char *where, const FolderShape *shape, int64_t classes, const Options *o, RtData *data) {
     RtError error = {{0}};
-    RtStatus status = open(where, program->channels, program->height, program->width, program->classes, data, &error);
+    if (folder_is(where)) return folder_open(where, shape, classes, o, data);
+    RtStatus status = rt_data_open_shaped(where, shape->channels, shape->height, shape->width, classes, data, &error);
     return status ? fail_rt(status, &error) : EXIT_OK;
 }
 
-int open_data(const RtProgram *program, const Options *o, RtData *data) { return open_by(rt_data_open_shaped, program, o, data); }
-int describe_data(const RtProgram *program, const Options *o, RtData *data) {
-    return open_by(rt_data_describe, program, o, data);
+static const char *set_named(const RtProgram *program, const Options *o) {
+    return o->data ? o->data : recipe_data_name(program->recipe.data);
+}
+
+static FolderShape shape_needed(const RtProgram *p) { return (FolderShape){p->channels, p->height, p->width, p->recipe.fit}; }
+
+int open_data(const RtProgram *program, const Options *o, RtData *data) {
+    FolderShape shape = shape_needed(program);
+    return set_open(set_named(program, o), &shape, program->classes, o, data);
+}
+
+/* What the weights say of the set that they were trained on goes before the recipe, and --data before that. */
+int describe_data(const RtProgram *p, const Options *o, RtData *data) {
+    RtError error = {{0}};
+    const char *where = set_named(p, o);
+    *data = (RtData){.channels = p->channels, .height = p->height, .width = p->width, .classes = p->classes};
+    if (!o->data && o->weights && rt_weights_describe(o->weights, data)) return EXIT_OK;
+    if (folder_is(where)) return open_data(p, o, data);
+    RtStatus status = rt_data_describe(where, p->channels, p->height, p->width, p->classes, data, &error);
+    return status ? fail_rt(status, &error) : EXIT_OK;
 }
 
 /* ---- training ---- */

@@ -10,7 +10,7 @@ static const Command commands[] = {
      "happened. A directory that holds a training is used again only with --resume or --overwrite.\n"},
     {"eval", CMD_EVAL, command_eval, "netc eval MODEL --weights FILE [options]", "measure a trained model on the test set", ""},
     {"predict", CMD_PREDICT, command_predict, "netc predict MODEL --weights FILE PICTURE... [options]",
-     "classify pictures (PNG, PPM or PGM of any size)", "Each picture is resized to the net's input.\n"},
+     "classify pictures (PNG, JPEG, PPM or PGM of any size)", "Each picture is resized to the net's input.\n"},
     {"init", CMD_INIT, command_init, "netc init MODEL --seed S -o FILE.safetensors [options]", "write a model's initial weights",
      "The weights are those that 'netc train MODEL --seed S' starts from.\n"},
     {"ir", CMD_IR, command_ir, "netc ir MODEL [options], netc ir --diff MODEL MODEL [options]",
@@ -63,12 +63,14 @@ static const Command commands[] = {
      "libNAME.h.\n"},
     {"fmt", CMD_FMT, command_fmt, "netc fmt FILE.net... [options]", "print .net files in the one canonical style",
      "Prints to standard output unless --write or --check is given. '-' reads standard input.\n"},
-    {"data", CMD_DATA, command_data, "netc data get|check|list|path|export [...]", "fetch, check and export data sets",
+    {"data", CMD_DATA, command_data, "netc data get|check|list|path|export|stats [...]",
+     "fetch, check, export and count data sets",
      "  netc data get cifar10|cifar100 [--to DIR]             fetch a data set and check its SHA-256 sums\n"
      "  netc data check [cifar10|cifar100|DIR]                check the files of a data set\n"
      "  netc data list                                        what is here\n"
      "  netc data path [NAME]                                 where data sets are kept\n"
-     "  netc data export cifar10 --to DIR [--count N]         write test pictures as PNG\n"},
+     "  netc data export cifar10 --to DIR [--count N]         write test pictures as PNG\n"
+     "  netc data stats NAME|DIR                              classes, counts and sizes, of folders of pictures too\n"},
     {"cache", CMD_CACHE, command_cache, "netc cache info|clear", "show or clear the compiled kernels that are kept",
      "Kernels are kept in ~/.cache/netc/kernels (XDG_CACHE_HOME is heeded); NETC_CACHE names another directory, NETC_CACHE=off\n"
      "keeps none. The least recently used go when there are more than 256 MB.\n"},

@@ -138,6 +138,11 @@ static void set_data(Eval *ev, RtRecipe *r, const AstExpr *e) {
     if (form) r->data = (RtDataset)form->kind;
 }
 
+static void set_fit(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    const Form *form = read_form(ev, &recipe_fit_forms, e, r);
+    if (form) r->fit = (RtFit)form->kind;
+}
+
 static void set_normalize(Eval *ev, RtRecipe *r, const AstExpr *e) {
     const Form *form = read_form(ev, &recipe_normalize_forms, e, r);
     if (form) r->normalize = (RtNormalize)form->kind;
@@ -239,11 +244,11 @@ static void set_ema(Eval *ev, RtRecipe *r, const AstExpr *e) {
     if (mistakes == ev->nreported) r->average = a.decay > 0 ? a : (RtAverage){.kind = RT_AVERAGE_NONE};
 }
 
-static const char *const key_names[] = {"data",   "normalize", "augment", "loss",    "optimizer", "groups", "schedule",
-                                        "epochs", "batch",     "shuffle", "average", "views",     "ema"};
+static const char *const key_names[] = {"data",     "fit",    "normalize", "augment", "loss",    "optimizer", "groups",
+                                        "schedule", "epochs", "batch",     "shuffle", "average", "views",     "ema"};
 static void (*const key_set[])(Eval *, RtRecipe *, const AstExpr *) = {
-    set_data,   set_normalize, set_augment, set_loss,    set_optimizer, set_groups, set_schedule,
-    set_epochs, set_batch,     set_shuffle, set_average, set_views,     set_ema};
+    set_data,     set_fit,    set_normalize, set_augment, set_loss,    set_optimizer, set_groups,
+    set_schedule, set_epochs, set_batch,     set_shuffle, set_average, set_views,     set_ema};
 enum { KEYS = sizeof key_names / sizeof *key_names };
 
 /* train.optimizer.lr = value: one argument of the form that the key has now. */

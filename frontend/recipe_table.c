@@ -11,6 +11,9 @@ static const Form data_forms[] = {
     {"cifar10", RT_DATA_CIFAR10, 0, {{0}}}, {"cifar100", RT_DATA_CIFAR100, 0, {{0}}}, {"synthetic", RT_DATA_SYNTHETIC, 0, {{0}}}};
 const KeyForms recipe_data_forms = FORMS("data set", data_forms);
 
+static const Form fit_forms[] = {{"stretch", RT_FIT_STRETCH, 0, {{0}}}, {"crop", RT_FIT_CROP, 0, {{0}}}};
+const KeyForms recipe_fit_forms = FORMS("fit", fit_forms);
+
 static const Form normalize_forms[] = {
     {"none", RT_NORMALIZE_NONE, 0, {{0}}}, {"mean", RT_NORMALIZE_MEAN, 0, {{0}}}, {"mean_std", RT_NORMALIZE_MEAN_STD, 0, {{0}}}};
 const KeyForms recipe_normalize_forms = FORMS("normalization", normalize_forms);

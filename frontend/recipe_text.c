@@ -67,6 +67,7 @@ static void print_value(FILE *out, const char *key, const KeyForms *forms, int k
 static void print_recipe(FILE *out, const RtRecipe *r) {
     fputs("train {\n", out);
     print_value(out, "data", &recipe_data_forms, (int)r->data, r);
+    print_value(out, "fit", &recipe_fit_forms, (int)r->fit, r);
     print_value(out, "normalize", &recipe_normalize_forms, (int)r->normalize, r);
     print_key(out, "augment");
     for (uint32_t i = 0; i < r->naugment; i++) {

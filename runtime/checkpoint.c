@@ -6,6 +6,7 @@
 #include "runtime/machine.h"
 #include "runtime/sha256.h"
 #include "runtime/weights.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,66 @@ static int list_parts(const RtProgram *p, RtMachine *m, const RtTrainState *s, b
     if (average) parts[n++] = (RtPart){prefix, p->params, p->nparams, m ? (char *)s->average : NULL, p->params_bytes};
     if (statistics) parts[n++] = (RtPart){prefix, p->state, p->nstate, m ? (char *)s->average_state : NULL, p->state_bytes};
     return n;
+}
+
+/* What prediction needs of the set: a class a line, and numbers of each channel. */
+static void add_set(StOut *out, const RtData *set) {
+    char mean[128] = "", std[128] = "", *names = NULL;
+    size_t bytes = 1;
+    for (int64_t c = 0, m = 0, d = 0; c < set->channels && c < 4; c++) {
+        m += snprintf(mean + m, sizeof mean - (size_t)m, "%s%a", c ? " " : "", set->mean[c]);
+        d += snprintf(std + d, sizeof std - (size_t)d, "%s%a", c ? " " : "", set->std[c]);
+    }
+    for (int64_t k = 0; set->class_names && k < set->classes; k++) bytes += strlen(set->class_names[k]) + 1;
+    names = calloc(1, bytes);
+    for (int64_t k = 0, at = 0; names && set->class_names && k < set->classes; k++)
+        at += sprintf(names + at, "%s\n", set->class_names[k]);
+    st_add_metadata(out, "set", "%s", set->name ? set->name : "");
+    st_add_metadata(out, "mean", "%s", mean);
+    st_add_metadata(out, "std", "%s", std);
+    if (names && *names) st_add_metadata(out, "classes", "%s", names);
+    free(names);
+}
+
+static bool read_numbers(const char *text, int64_t count, double *out) {
+    char *end = NULL;
+    for (int64_t i = 0; i < count; i++, text = end) {
+        out[i] = strtod(text, &end);
+        if (end == text || !isfinite(out[i])) return false;
+    }
+    return !*end;
+}
+
+/* Exactly `classes` lines, into one block. */
+static void *read_names(const char *text, int64_t classes) {
+    int64_t lines = 0;
+    for (const char *at = text; *at; at++) lines += *at == '\n';
+    if (lines != classes) return NULL;
+    char **names = malloc((size_t)classes * sizeof *names + strlen(text) + 1);
+    if (!names) return NULL;
+    char *at = (char *)(names + classes);
+    strcpy(at, text);
+    for (int64_t k = 0; k < classes; k++) {
+        names[k] = at;
+        at = strchr(at, '\n');
+        *at++ = 0;
+    }
+    return names;
+}
+
+bool rt_weights_describe(const char *path, RtData *data) {
+    StFile f;
+    RtError ignored;
+    bool ok = st_open(path, &f, &ignored) == RT_OK && data->channels <= 4;
+    const char *set = ok ? st_metadata(&f, "set") : NULL, *mean = ok ? st_metadata(&f, "mean") : NULL;
+    const char *std = ok ? st_metadata(&f, "std") : NULL, *classes = ok ? st_metadata(&f, "classes") : NULL;
+    ok = set && mean && std && read_numbers(mean, data->channels, data->mean) && read_numbers(std, data->channels, data->std);
+    if (ok && classes) ok = (data->owned_names = read_names(classes, data->classes)) != NULL;
+    if (ok) ok = (data->name = strdup(set)) != NULL;
+    if (ok) data->class_names = data->owned_names;
+    if (!ok) rt_data_free(data);
+    st_close(&f);
+    return ok;
 }
 
 RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *s, bool weights_only, RtError *error) {
@@ -63,6 +124,7 @@ RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *
     st_add_metadata(&out, "epoch_loss_sum", "%a", s->epoch_loss_sum);
     st_add_metadata(&out, "epoch_correct", "%lld", (long long)s->epoch_correct);
     st_add_metadata(&out, "epoch_images", "%lld", (long long)s->epoch_images);
+    if (s->set) add_set(&out, s->set);
     RtStatus status = st_write(&out, path, error);
     st_free(&out);
     return status;

@@ -20,6 +20,7 @@ void rt_data_free(RtData *d) {
     free(d->train_labels);
     free(d->test_labels);
     free(d->name);
+    free(d->owned_names);
     *d = (RtData){0};
 }
 

@@ -70,8 +70,12 @@ typedef enum RtViews {
     RT_VIEWS_MIRROR_SHIFT /* these, weighing one half, and both moved by a pixel up and left, and down and right */
 } RtViews;
 
+/* How a picture of another size becomes an image: resized as it is, or its middle of the image's proportion. */
+typedef enum RtFit { RT_FIT_STRETCH, RT_FIT_CROP } RtFit;
+
 typedef struct RtRecipe {
     RtDataset data;
+    RtFit fit;
     RtNormalize normalize;
     RtAugment augment[RT_MAX_AUGMENT];
     uint32_t naugment;

@@ -21,9 +21,10 @@ static const struct {
     const char *key;
     Change change;
 } table[] = {
-    {"data", CHANGE_ELSEWHERE},      {"normalize", CHANGE_REFUSED}, {"augment", CHANGE_SAID},      {"loss", CHANGE_SAID},
-    {"optimizer", CHANGE_ARGUMENTS}, {"schedule", CHANGE_SAID},     {"epochs", CHANGE_SAID},       {"batch", CHANGE_ELSEWHERE},
-    {"shuffle", CHANGE_REFUSED},     {"groups", CHANGE_SAID},       {"average", CHANGE_ARGUMENTS}, {"views", CHANGE_SAID},
+    {"data", CHANGE_ELSEWHERE},  {"fit", CHANGE_ELSEWHERE},       {"normalize", CHANGE_REFUSED}, {"augment", CHANGE_SAID},
+    {"loss", CHANGE_SAID},       {"optimizer", CHANGE_ARGUMENTS}, {"schedule", CHANGE_SAID},     {"epochs", CHANGE_SAID},
+    {"batch", CHANGE_ELSEWHERE}, {"shuffle", CHANGE_REFUSED},     {"groups", CHANGE_SAID},       {"average", CHANGE_ARGUMENTS},
+    {"views", CHANGE_SAID},
 };
 enum { KEYS = sizeof table / sizeof *table };
 

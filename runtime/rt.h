@@ -75,6 +75,7 @@ typedef struct RtData {
     double mean[4], std[4];         /* per channel, pixels in [0, 1] */
     const char *const *class_names; /* may be NULL */
     char *name;                     /* "cifar10" */
+    void *owned_names;              /* class_names, if they go with the set */
 } RtData;
 /* where: "cifar10", "cifar100" (looked up under rt_data_home), "synthetic", or a directory holding the binary files (kind
  * detected). */
@@ -102,7 +103,8 @@ typedef struct RtTrainState {
     int64_t best_epoch;
     double epoch_loss_sum; /* running sums of this epoch, so that resumed metrics are the same */
     int64_t epoch_correct, epoch_images;
-    char data[160]; /* rt_data_identity of the training's data set; "": not known */
+    char data[160];    /* rt_data_identity of the training's data set; "": not known */
+    const RtData *set; /* its class names and statistics are saved; not loaded. NULL: not known */
     /* Averages, blocks laid out like RT_PARAMS and RT_STATE; NULL: none. Saved and loaded with the rest. */
     float *average, *average_state;
 } RtTrainState;
@@ -116,6 +118,10 @@ RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtE
 /* Weights and running statistics only, from any safetensors file with the model's names and logical shapes (F32; F16 and BF16
  * converted). */
 RtStatus rt_weights_load(const char *path, RtMachine *m, RtSay say, RtError *error); /* say: warns of NaN and infinity; NULL */
+/* What is saved beside weights of the set that they were trained on: into name, class names and statistics of *data, whose shape
+ * is given and which rt_data_free gives back. False, and nothing, if the file does not say, or of another number of classes or
+ * channels. */
+bool rt_weights_describe(const char *path, RtData *data);
 /* Would it? The program may be one without code, all tensors dense. */
 RtStatus rt_weights_check(const char *path, const RtProgram *p, RtError *error);
 /* SHA-256 (hex, 65 bytes) of the names and values of all parameters and states, in the order of names. */

@@ -180,6 +180,7 @@ RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOpt
 static RtStatus start_state(Run *r) {
     r->s = (RtTrainState){.seed = r->o->seed, .best_accuracy = -1, .best_epoch = -1};
     rt_data_identity(r->data, r->s.data);
+    r->s.set = r->data;
     RtStatus status = average_allocate(r);
     if (status != RT_OK) return status;
     memset(rt_machine_space(r->m, RT_MOMENT1), 0, r->p->params_bytes);

@@ -1,5 +1,6 @@
 /* main of an executable made by `netc build`: the Program is linked in, once for each CPU level it was built for, and
  * the best that this machine can run is chosen at start (level.c). */
+#include "cli/folder.h"
 #include "cli/report.h"
 #include "cli/run.h"
 #include "ir/nearest.h"
@@ -97,7 +98,8 @@ static int init(const Options *o) {
     return status ? status : with_machine(program, &t, init_on);
 }
 
-static int check_data(const char *where) {
+static int check_data(const char *where, const Options *o) {
+    if (folder_is(where)) return folder_stats(where, o);
     RtData data = {0};
     RtError error = {{0}};
     RtStatus opened = rt_data_open(where, &data, &error);
@@ -116,7 +118,7 @@ static int data(const Options *o) {
         free(home);
         return EXIT_OK;
     }
-    if (!strcmp(action, "check")) return check_data(o->noperands > 1 ? o->operand[1] : "cifar10");
+    if (!strcmp(action, "check")) return check_data(o->noperands > 1 ? o->operand[1] : "cifar10", o);
     if (!strcmp(action, "get")) return usage_error("data", "fetching is netc's part: run 'netc data get' or copy its files here");
     return usage_error("data", "what to do: check or path");
 }

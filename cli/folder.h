@@ -1,0 +1,23 @@
+/* A directory of pictures as a data set: a folder for each class, in DIR/train and DIR/test, or in DIR alone. */
+#ifndef NETC_CLI_FOLDER_H
+#define NETC_CLI_FOLDER_H
+#include "cli/options.h"
+#include "runtime/rt.h"
+
+/* Is this a directory of folders, rather than of the files of a known data set? */
+bool folder_is(const char *directory);
+
+/* What pictures are made: channels is 1 or 3. */
+typedef struct FolderShape {
+    int64_t channels, height, width;
+    RtFit fit;
+} FolderShape;
+
+/* Reads every picture into memory, on o->threads threads. Classes are the folders by name, and so are pictures in them. Without
+ * train/ and test/ (or val/, valid/) each tenth picture of a class, from its tenth on, is for testing. A picture that cannot be
+ * read is named; with --bad-pictures=skip it is left out, else the exit status is 1. Returns an exit status, after saying what is
+ * wrong. classes: how many there must be, or 0. */
+int folder_open(const char *directory, const FolderShape *shape, int64_t classes, const Options *o, RtData *data);
+/* netc data stats: counts, formats and sizes of the pictures in DIRECTORY. */
+int folder_stats(const char *directory, const Options *o);
+#endif

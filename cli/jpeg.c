@@ -1,0 +1,75 @@
+/* JPEG through libjpeg-turbo: baseline and progressive, gray and colour, brought to RGB. CMYK is refused. */
+#include "cli/picture.h"
+#include <jpeglib.h>
+#include <setjmp.h>
+#include <stdlib.h>
+
+enum { MAX_SCANS = 200 };
+
+/* libjpeg calls back on an error and must not be returned to. */
+typedef struct Reader {
+    struct jpeg_error_mgr errors; /* first: what libjpeg hands back */
+    jmp_buf failed;
+    char *why;
+    size_t why_size;
+} Reader;
+
+static void fail_by(j_common_ptr jpeg) {
+    Reader *r = (Reader *)jpeg->err;
+    char text[JMSG_LENGTH_MAX];
+    jpeg->err->format_message(jpeg, text);
+    snprintf(r->why, r->why_size, "%s", text);
+    longjmp(r->failed, 1);
+}
+
+/* A file that ends early, or whose data are damaged, would be filled up with gray. */
+static void warn_by(j_common_ptr jpeg, int level) {
+    if (level < 0) fail_by(jpeg);
+}
+
+/* A few bytes of a progressive file may ask for scan after scan of millions of pixels. */
+static void watch(j_common_ptr jpeg) {
+    Reader *r = (Reader *)jpeg->err;
+    if (((j_decompress_ptr)jpeg)->input_scan_number <= MAX_SCANS) return;
+    snprintf(r->why, r->why_size, "it has more than %d scans", MAX_SCANS);
+    longjmp(r->failed, 1);
+}
+
+static bool decode(struct jpeg_decompress_struct *jpeg, FILE *file, Picture *picture, const Reader *r) {
+    jpeg_stdio_src(jpeg, file);
+    jpeg_read_header(jpeg, TRUE);
+    if ((uint64_t)jpeg->image_width * jpeg->image_height > PICTURE_PIXELS) {
+        snprintf(r->why, r->why_size, "%ux%u pixels are too many", jpeg->image_width, jpeg->image_height);
+        return false;
+    }
+    jpeg->out_color_space = JCS_RGB;
+    jpeg_start_decompress(jpeg);
+    picture->width = jpeg->output_width;
+    picture->height = jpeg->output_height;
+    picture->rgb = malloc((size_t)(picture->width * picture->height) * 3);
+    if (!picture->rgb) {
+        snprintf(r->why, r->why_size, "out of memory");
+        return false;
+    }
+    while (jpeg->output_scanline < jpeg->output_height) {
+        JSAMPROW row = picture->rgb + (size_t)jpeg->output_scanline * (size_t)picture->width * 3;
+        jpeg_read_scanlines(jpeg, &row, 1);
+    }
+    jpeg_finish_decompress(jpeg);
+    return true;
+}
+
+bool jpeg_read(FILE *file, Picture *picture, char *why, size_t why_size) {
+    struct jpeg_decompress_struct jpeg;
+    Reader r = {.why = why, .why_size = why_size};
+    struct jpeg_progress_mgr progress = {.progress_monitor = watch};
+    volatile bool ok = false;
+    jpeg.err = jpeg_std_error(&r.errors);
+    r.errors.error_exit = fail_by;
+    r.errors.emit_message = warn_by;
+    jpeg_create_decompress(&jpeg);
+    jpeg.progress = &progress;
+    if (!setjmp(r.failed)) ok = decode(&jpeg, file, picture, &r);
+    jpeg_destroy_decompress(&jpeg);
+    return ok;
+}

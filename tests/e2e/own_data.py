@@ -1,0 +1,112 @@
+"""Training on one's own pictures: a folder for each class, of PNG, JPEG, PPM of any size; names of classes in predictions by netc and by an
+executable, bad pictures named, mistakes said before anything is compiled."""
+import json
+import os
+import random
+import shutil
+import subprocess
+
+from e2e import HERE, SMALL, Workspace, check, metrics, read_safetensors, write_png
+
+JPEG = {"blue": "blue", "green": "green_progressive", "red": "red"}
+EACH = 40
+
+
+def write_ppm(path, width, height, pixel):
+    with open(path, "wb") as file:
+        file.write(f"P6\n{width} {height}\n255\n".encode() + bytes(s for y in range(height) for x in range(width) for s in pixel(x, y)))
+
+
+def make_pictures(root, each=EACH):
+    """Red, green and blue pictures with noise, of many sizes; a third of each kind."""
+    source = random.Random(5)
+    for channel, name in enumerate(("red", "green", "blue")):
+        os.makedirs(os.path.join(root, name))
+        for i in range(each):
+            width, height = source.randint(5, 40), source.randint(5, 40)
+            noise = source.randint(0, 120)
+            colour = lambda x, y: [min(255, (150 if c == channel else 20) + (x * 31 + y * 57 + c * 11) % (noise + 1)) for c in range(3)]  # noqa: B023
+            path = os.path.join(root, name, f"{i:03d}")
+            if i % 3 == 0:
+                write_png(path + ".png", width, height, colour, kind=2)
+            elif i % 3 == 1:
+                write_ppm(path + ".ppm", width, height, colour)
+            else:
+                shutil.copy(os.path.join(HERE, "..", "fuzz", "corpus", "picture", JPEG[name] + ".jpg"), path + ".JPG")
+
+
+def write_model(at, classes=3, channels=3, fit="stretch"):
+    with open(SMALL) as file:
+        text = file.read().replace("dense(global_avg_pool(x), 10)", f"dense(global_avg_pool(x), {classes})")
+    text = text.replace("[3, 32, 32]", f"[{channels}, 24, 20]").replace("data      = synthetic", f"fit       = {fit}")
+    with open(at(f"own{classes}{channels}{fit}.net"), "w") as file:
+        file.write(text)
+    return at(f"own{classes}{channels}{fit}.net")
+
+
+def run(at, *words, status=0):
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, env=at.environment(), cwd=at.path, timeout=120)
+    check(done.returncode == status, f"{words}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+with Workspace() as at:
+    make_pictures(at("pictures"))
+    model = write_model(at)
+    words = ["train", model, "--data", at("pictures"), "--batch", 12, "--set", "train.epochs=4", "--seed", 1, "-q"]
+    _, said = at.run(*words, "--out", at("run"), "--threads", 2)
+    best, weights = max(m["test_accuracy"] for m in metrics(at("run")) if "test_accuracy" in m), at("run", "best.safetensors")
+    check(best == 1, f"a test accuracy of {best}")
+    at.run(*words, "--out", at("one"), "--threads", 1)
+    check(read_safetensors(at("one", "last.safetensors")) == read_safetensors(at("run", "last.safetensors")), "one thread, two threads")
+    out = json.loads(at.run("eval", model, "--weights", weights, "--data", at("pictures"), "--json")[0])
+    check(out["accuracy"] == best and out["images"] == 12 and out["data"] == "pictures", f"eval: {out}")
+    _, said = at.run("eval", model, "--weights", weights, "--data", at("pictures") + "/")
+    check("each tenth picture of a class is for testing, 12 beside 108 for training" in said, said)
+
+    examples = [at("pictures", name, "002.JPG") for name in ("red", "green", "blue")]
+    theirs = at.run("predict", model, "--weights", weights, *examples)[0]
+    check([line.split(": ")[1].split()[0] for line in theirs.splitlines()] == ["red", "green", "blue"], f"predictions:\n{theirs}")
+    at.run("build", model, "--cpu", "native", "-o", at("own"))
+    check(run(at, at("own"), "predict", "--weights", weights, *examples) == theirs, "the executable predicts otherwise")
+    run(at, at("own"), "--data", at("pictures"), "--seed", 1, "--steps", 3, "--out", at("exe"))
+    at.run(*words, "--steps", 3, "--out", at("three"), "--set", "train.epochs=1")
+    out = run(at, at("own"), "data", "check", at("pictures"))
+    check("train: 108 pictures" in out and "    2  red" in out, out)
+    out = at.run("data", "stats", at("pictures"))[0]
+    check("test (each tenth): 12 pictures, width 5 to" in out or "test (each tenth): 12 pictures, width" in out, out)
+    check(all(f"{name:24s}      36 train       4 test" in out for name in JPEG), out)
+
+    gray, cropped = write_model(at, channels=1), write_model(at, fit="crop")
+    at.run("train", gray, *words[2:], "--steps", 2, "--out", at("gray"))
+    at.run("predict", gray, "--weights", at("gray", "last.safetensors"), *examples)
+    at.run("train", cropped, *words[2:], "--steps", 2, "--out", at("cropped"))
+
+    # Folders train and val, without the tenths; a class too many there is a mistake.
+    os.makedirs(at("split"))
+    shutil.copytree(at("pictures"), at("split", "train"))
+    at.refuses("train", model, "--data", at("split"), status=1, says="none named test, val or valid")
+    make_pictures(at("split", "val"), each=3)
+    out = json.loads(at.run("eval", model, "--weights", weights, "--data", at("split"), "--json")[0])
+    check(out["images"] == 9 and out["accuracy"] == 1, f"eval of val: {out}")
+    os.makedirs(at("split", "val", "violet"))
+    at.refuses("train", model, "--data", at("split"), status=1, says="is a class that the training pictures do not have")
+    at.refuses("train", write_model(at, classes=4), "--data", at("pictures"), status=1, says="has 3 classes, the net has 4")
+    os.makedirs(at("empty", "cat"))
+    at.refuses("train", model, "--data", at("empty"), status=1, says="0 pictures to train with")
+    at.refuses("train", model, "--data", at("nowhere"), status=1, says="cannot open the directory")
+
+    # What cannot be read is named, and left out if that is said.
+    for name in "000.png", "001.ppm", "002.JPG":
+        with open(at("pictures", "green", name), "r+b") as file:
+            file.truncate(200)
+    with open(at("pictures", "green", "notes.txt"), "w") as file:
+        file.write("not a picture, by its name\n")
+    _, said = at.run("train", model, "--data", at("pictures"), "--out", at("bad"), status=1)
+    check(all(f"green/{name}'" in said for name in ("000.png", "001.ppm", "002.JPG")) and "3 of 108 pictures cannot be read" in said, said)
+    check(not os.path.exists(at("bad")), "a directory was made")
+    _, said = at.run("train", model, "--data", at("pictures"), "--bad-pictures=skip", "--batch", 12, "--steps", 2, "--out", at("bad"))
+    check(said.count("is left out: ") == 3, said)
+    _, said = at.run("data", "stats", at("pictures"), status=1)
+    check("3 pictures cannot be read" in said, said)
+    print(f"own pictures: {best:.0%} of 12 right; names, bad pictures and mistakes are said")
