@@ -27,6 +27,7 @@ int command_cache(const Options *options);
 int command_passes(const Options *options);
 int command_verify(const Options *options);
 int command_bisect(const Options *options);
+int command_reduce(const Options *options);
 int command_ablate(const Options *options);
 int command_why(const Options *options);
 int command_lint(const Options *options);

@@ -29,6 +29,12 @@ static const Command commands[] = {
      "The evaluator says what is right, as in netc verify, or the shell command SCRIPT, which gets the graphs as $NETC_IR and "
      "the options\n"
      "that make them as $NETC_REWRITES. Exit status: 0 found, 1 nothing is wrong.\n"},
+    {"reduce", CMD_REDUCE, command_reduce,
+     "netc reduce MODEL [--mode=train|infer] [--compiled|--cmd=SCRIPT] [-o FILE.ir] [options]",
+     "shrink a net that fails to the smallest graph, and list of passes, that fail in the same way",
+     "It fails where the evaluator finds it wrong, as in netc verify, where a pass crashes, or where the shell command SCRIPT "
+     "does on\n"
+     "the graph $NETC_IR. Exit status: 0 reduced, 1 nothing fails.\n"},
     {"ablate", CMD_ABLATE, command_ablate, "netc ablate MODEL [--without|--alone|--pairs|--rewrites=PASS] [options]",
      "show what each pass, or each rewrite of one, is worth",
      "The model is compiled with each left out, and the steps of all are timed in turn. Counts are of the base, in the first "

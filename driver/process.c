@@ -52,6 +52,20 @@ bool directory_make(const char *directory) {
     return made;
 }
 
+bool process_fork(int (*body)(void *context), void *context, bool loud, unsigned seconds, int *status) {
+    fflush(NULL);
+    pid_t process = fork();
+    if (process < 0) return fail(EXIT_IO, "cannot start a process: %s", strerror(errno)), false;
+    if (process == 0) {
+        if (!freopen("/dev/null", "w", stdout) || (!loud && !freopen("/dev/null", "w", stderr))) _exit(EXIT_IO);
+        alarm(seconds);
+        _exit(body(context));
+    }
+    while (waitpid(process, status, 0) < 0)
+        if (errno != EINTR) return fail(EXIT_IO, "a process is lost: %s", strerror(errno)), false;
+    return true;
+}
+
 /* Ctrl-C, a closed pipe or a kill end a program wherever it is. A child, in a session of its own so that none of them reaches it,
  * sees that end by a pipe that nobody writes to, and removes what is still there. */
 static void remove_at_end(const char *directory) {

@@ -16,6 +16,10 @@ enum { PROGRAM_MISSING = -1, PROGRAM_KILLED = -2 };
  * error is passed through unless `quiet`. Returns its exit status, PROGRAM_MISSING or PROGRAM_KILLED. watch may be NULL. */
 int process_run(char *const argv[], const char *output, bool quiet, const Watch *watch);
 
+/* The body in a process of its own, which ends with what it returns; without standard output, and standard error only if `loud`.
+ * It may take so many seconds (0: any), else SIGALRM ends it. *status is waitpid's. False after a sentence. */
+bool process_fork(int (*body)(void *context), void *context, bool loud, unsigned seconds, int *status);
+
 /* Bytes of all files under a directory; and its removal with everything in it. */
 int64_t directory_bytes(const char *directory);
 bool directory_remove(const char *directory);

@@ -112,6 +112,7 @@ PassOptions session_pass_options(Session *session) {
                          .permit = session->permit,
                          .npermit = o->permit.count,
                          .recompute = session->recompute,
+                         .reproducer = true,
                          .print_before_all = o->print_before_all,
                          .print_after_all = o->print_after_all,
                          .time_passes = o->time_passes,

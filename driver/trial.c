@@ -1,5 +1,6 @@
 #include "driver/trial.h"
 #include "driver/compile.h"
+#include "driver/process.h"
 #include "ir/text.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -16,6 +17,7 @@ PassOptions trial_options(const Trials *t, const Trial *trial, Mode mode) {
     o.permit = trial->permit, o.npermit = trial->npermit;
     o.recompute = t->session->recompute;
     o.watch = NULL;
+    o.reproducer = false;
     return o;
 }
 
@@ -93,10 +95,15 @@ static int ask_command(const Trials *t, const Trial *trial, int64_t *asked) {
 
 /* ---- trials ---- */
 
-static _Noreturn void child(const Trials *t, const Trial *trial, int64_t *asked) {
-    if (!freopen("/dev/null", "w", stdout)) _exit(CHILD_REFUSED);
-    if (!t->command && !freopen("/dev/null", "w", stderr)) _exit(CHILD_REFUSED);
-    _exit(t->command ? ask_command(t, trial, asked) : evaluate(t, trial, asked));
+typedef struct Judged {
+    const Trials *trials;
+    const Trial *trial;
+    int64_t *asked;
+} Judged;
+
+static int child(void *context) {
+    const Judged *j = context;
+    return j->trials->command ? ask_command(j->trials, j->trial, j->asked) : evaluate(j->trials, j->trial, j->asked);
 }
 
 static TrialEnd judge(int status, const Trials *t) {
@@ -117,12 +124,8 @@ static TrialEnd judge(int status, const Trials *t) {
 TrialEnd trial_run(Trials *t, const Trial *trial, int64_t *asked) {
     int64_t *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) return fail(EXIT_IO, "out of memory"), TRIAL_FAILED;
-    fflush(NULL);
-    pid_t process = fork();
-    if (process < 0) return fail(EXIT_IO, "cannot start a process: %s", strerror(errno)), TRIAL_FAILED;
-    if (process == 0) child(t, trial, shared);
-    int status = 0;
-    while (waitpid(process, &status, 0) < 0 && errno == EINTR) continue;
+    int status;
+    if (!process_fork(child, &(Judged){t, trial, shared}, t->command != NULL, 0, &status)) return TRIAL_FAILED;
     t->tried++;
     if (asked) *asked = *shared;
     munmap(shared, sizeof *shared);

@@ -139,8 +139,10 @@ typedef struct PassOptions {
     const char *start_after; /* a pass that has run already, and all before it; NULL: none has. If it does not run, all do */
     const char *stop_after;  /* the last pass to run; NULL: all. If it does not run, that is a mistake */
     bool finished;           /* all passes have run already */
+    bool reproducer; /* leave the graph that a pass crashes on, or makes unsound, as netc-repro-PASS.ir rather than print it */
     /* Told of each run of a pass with the graph that it got and the one that it made, which live until it returns; NULL. */
     void (*watch)(void *context, const PassRun *run, const Graph *before, const Graph *after);
+    void (*begin)(void *context, const PassRun *run); /* likewise before it, when only its names are known */
     void *watch_context;
 } PassOptions;
 

@@ -1,7 +1,7 @@
 /* passes_run: the passes of a pipeline one after another, each result verified. What a pass gets is checked against what it
  * accepts first, so that a pipeline in the wrong order is a message; a result that is unsound is a bug of the pass, reported
  * with both graphs and status 70. A crash inside a pass (the graph builder aborts on a broken shape rule) is reported with the
- * pass's name and its input graph. */
+ * pass's name and its input graph, which is a file where the options ask for one. */
 #include "ir/text.h"
 #include "passes/driver.h"
 #include "passes/events.h"
@@ -63,14 +63,47 @@ static bool accepts(const Run *run, const Pass *pass, const Graph *g) {
     return false;
 }
 
-/* Frees `why`. `netc ir` reads both graphs, so this is a reproducer. */
-static void report_bug(const Pass *pass, char *why, const Graph *before, const Graph *after) {
-    fprintf(stderr, "netc: internal error: after the pass '%s' the graph is unsound: %s\n", pass->name, why);
+/* The pass at work, for the signal handler, which has no other way to know. One per thread: the signals below are delivered
+ * to the thread that caused them. */
+static _Thread_local volatile struct {
+    const Pass *pass;
+    const Graph *graph;
+    const char *file; /* of the pass; NULL: netc's own */
+    bool keep;        /* the graph in a file */
+} at_work;
+
+/* Whose fault it is, and what shows it again: the graph that the pass got, which `netc ir` reads, in a file or on stderr. */
+static void leave_reproducer(void) {
+    const Pass *pass = at_work.pass;
+    const Graph *g = at_work.graph;
+    const char *file = at_work.file;
+    char path[128];
+    if (file) fprintf(stderr, "netc: note: '%s' is a pass of '%s'\n", pass->name, file);
+    snprintf(path, sizeof path, "netc-repro-%.100s.ir", pass->name);
+    FILE *out = at_work.keep ? fopen(path, "w") : NULL;
+    if (!out) {
+        fprintf(stderr, "# the graph before %s\n", pass->name);
+        graph_print(g, stderr);
+        return;
+    }
+    graph_print(g, out);
+    fclose(out);
+    fprintf(stderr,
+            "netc: note: the graph before it is in '%s', and it shows again with: netc ir %s --mode=%s --stage=final "
+            "--passes=%s%s%s\n",
+            path, path, g->mode == MODE_TRAIN ? "train" : "infer", pass->name, file ? " --load-pass=" : "", file ? file : "");
+}
+
+/* ---- unsound graphs ---- */
+
+/* Frees `why`. */
+static void report_bug(char *why, const Graph *after) {
+    const char *name = at_work.pass->name;
+    fprintf(stderr, "netc: internal error: after the pass '%s' the graph is unsound: %s\n", name, why);
     free(why);
-    fprintf(stderr, "# the graph before %s\n", pass->name);
-    graph_print(before, stderr);
-    if (after && after != before) {
-        fprintf(stderr, "# the graph after %s\n", pass->name);
+    leave_reproducer();
+    if (after && after != at_work.graph) {
+        fprintf(stderr, "# the graph after %s\n", name);
         graph_print(after, stderr);
     }
     exit(70);
@@ -78,20 +111,12 @@ static void report_bug(const Pass *pass, char *why, const Graph *before, const G
 
 /* ---- crashes ---- */
 
-/* The pass at work, for the signal handler, which has no other way to know. One per thread: the signals below are delivered
- * to the thread that caused them. */
-static _Thread_local volatile struct {
-    const Pass *pass;
-    const Graph *graph;
-} at_work;
-
 /* Not safe in general (it prints), but the process is lost and a reproducer is worth the risk; a second signal ends it. */
 static void report_crash(int number) {
     signal(number, SIG_DFL);
     if (!at_work.pass) raise(number);
-    fprintf(stderr, "netc: internal error: the pass '%s' crashed (signal %d)\n# the graph before %s\n", at_work.pass->name,
-            number, at_work.pass->name);
-    graph_print(at_work.graph, stderr);
+    fprintf(stderr, "netc: internal error: the pass '%s' crashed (signal %d)\n", at_work.pass->name, number);
+    leave_reproducer();
     fflush(stderr);
     _exit(70);
 }
@@ -119,15 +144,17 @@ static void guard_end(void) {
     pthread_mutex_unlock(&guard);
 }
 
-static Graph *run_guarded(const Pass *pass, const Graph *g, PassContext *context, double *seconds) {
+static Graph *run_guarded(const Pass *pass, const char *file, const Graph *g, Run *run, double *seconds) {
     at_work.pass = pass;
     at_work.graph = g;
+    at_work.file = file;
+    at_work.keep = run->options->reproducer;
     guard_begin();
     double start = now();
-    Graph *next = pass->run(g, context);
+    Graph *next = pass->run(g, &run->context);
     *seconds = now() - start;
     char *fault = pass_fault(pass, g, next); /* guarded too: a graph may be broken in any way */
-    if (fault) report_bug(pass, fault, g, next);
+    if (fault) report_bug(fault, next);
     guard_end();
     at_work.pass = NULL;
     return next;
@@ -139,7 +166,7 @@ static Graph *run_guarded(const Pass *pass, const Graph *g, PassContext *context
 static Graph *run_pass(Run *run, const Pipeline *p, uint32_t i, Graph *g) {
     const PassOptions *o = run->options;
     const Pass *pass = p->run[i].pass;
-    const char *name = pipeline_run_name(p, i);
+    const char *name = pipeline_run_name(p, i), *file = plugins_path(&p->plugins, pass);
     if (!accepts(run, pass, g)) {
         graph_free(g);
         return NULL;
@@ -148,20 +175,19 @@ static Graph *run_pass(Run *run, const Pipeline *p, uint32_t i, Graph *g) {
     int64_t rewrites = run->context.rewrites;
     events_begin(&run->context, name, pass);
     run->context.parameter = p->run[i].parameter;
-    double seconds;
-    Graph *next = run_guarded(pass, g, &run->context, &seconds);
-    events_end(&run->context);
-    if (asked(o->print_after_all, o->print_after, o->nprint_after, p, i)) print_graph(run, "after", name, next);
     PassRun *this = &run->runs[run->nruns++];
     *this = (PassRun){.name = name,
-                      .file = plugins_path(&p->plugins, pass),
+                      .file = file,
                       .pass = arena_strdup(run->context.arena, pass->name),
                       .required = pass->required,
-                      .seconds = seconds,
                       .before = g->count,
-                      .after = next->count,
-                      .rewrites = run->context.rewrites - rewrites,
                       .parameters = parameters_list(run->context.arena, pass, p->run[i].parameter)};
+    if (o->begin) o->begin(o->watch_context, this);
+    Graph *next = run_guarded(pass, file, g, run, &this->seconds);
+    events_end(&run->context);
+    if (asked(o->print_after_all, o->print_after, o->nprint_after, p, i)) print_graph(run, "after", name, next);
+    this->after = next->count;
+    this->rewrites = run->context.rewrites - rewrites;
     if (o->watch) o->watch(o->watch_context, this, g, next);
     graph_free(g);
     return next;

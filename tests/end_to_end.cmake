@@ -21,6 +21,9 @@ set_tests_properties(e2e_verify PROPERTIES LABELS e2e TIMEOUT 600)
 add_test(NAME e2e_bisect COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/wrong_rewrites.py $<TARGET_FILE:netc> $<TARGET_FILE:plugin_wrong>
          $<TARGET_FILE:plugin_wrong_autodiff>)
 set_tests_properties(e2e_bisect PROPERTIES LABELS e2e TIMEOUT 600)
+add_test(NAME e2e_reduce COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/reduce.py $<TARGET_FILE:netc> $<TARGET_FILE:plugin_wrong>
+         $<TARGET_FILE:plugin_wrong_autodiff> $<TARGET_FILE:plugin_broken>)
+set_tests_properties(e2e_reduce PROPERTIES LABELS e2e TIMEOUT 600)
 foreach(name ablate)
   add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc> $<TARGET_FILE:plugin_wrong>)
   set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600)
