@@ -88,6 +88,12 @@ def load():
             x = x if self.layout == "NCHW" else x.transpose(0, 3, 1, 2)  # the order of the graph's, whatever the layout
             return x.reshape(len(x), -1)
 
+        def sum_to(self, x, axes):
+            return x.sum(tuple(self.layout.index("NCHW"[i]) for i in axes), keepdims=True)
+
+        def max_to(self, x, axes):
+            return x.max(tuple(self.layout.index("NCHW"[i]) for i in axes), keepdims=True)
+
         def along(self, x):
             """The axis of channels."""
             return self.channel if x.ndim == 4 else 1

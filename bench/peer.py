@@ -100,6 +100,9 @@ class Net:
                 out = ops.dropout(args[0], attrs["rate"], attrs["stream"])
             elif op == "slice_channels":
                 out = ops.slice_channels(args[0], attrs["index"], value["type"]["shape"][1])
+            elif op in ("sum_to", "max_to"):  # over the dimensions N, C, H, W that are 1 in the result
+                shape = self.values[value["args"][0]]["type"]["shape"]
+                out = getattr(ops, op)(args[0], [i for i, size in enumerate(value["type"]["shape"]) if size != shape[i]])
             elif op in ("channel_shuffle", "upsample"):
                 out = getattr(ops, op)(args[0], attrs["index"])
             elif op == "result":  # of a batch norm: its next statistics, which `state` has

@@ -80,6 +80,12 @@ def load():
         def slice_channels(self, x, first, count):
             return x[..., first:first + count]
 
+        def sum_to(self, x, axes):
+            return tf.reduce_sum(x, [(0, 3, 1, 2)[i] for i in axes], keepdims=True)
+
+        def max_to(self, x, axes):
+            return tf.reduce_max(x, [(0, 3, 1, 2)[i] for i in axes], keepdims=True)
+
         def channel_shuffle(self, x, groups):
             rest = x.shape[:-1].as_list()
             apart = tf.reshape(x, rest + [groups, -1])

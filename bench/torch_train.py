@@ -65,6 +65,12 @@ def load():
         def slice_channels(self, x, first, count):
             return x[:, first:first + count]
 
+        def sum_to(self, x, axes):
+            return x.sum(axes, keepdim=True) if axes else x
+
+        def max_to(self, x, axes):
+            return torch.amax(x, axes, keepdim=True) if axes else x
+
         def channel_shuffle(self, x, groups):
             return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 

@@ -139,7 +139,8 @@ static Datum tensor_binary(Eval *ev, Span span, TokenKind op, Datum a, Datum b) 
     if (!type_broadcasts(left, right) &&
         !type_broadcasts(right, left)) { /* in the words of the language, where no tensor is [C] */
         return eval_error(ev, span,
-                          "'%s' needs equal shapes, or a gate [N,C] beside [N,C,H,W], or a number; left is %s, right is %s",
+                          "'%s' needs equal shapes, or beside [N,C,H,W] a gate [N,C] or a map with 1 for C, H or W, or a number; "
+                          "left is %s, right is %s",
                           token_text(op), type_text(ev->arena, left), type_text(ev->arena, right));
     }
     Val v = eval_add(ev, span, &(ValueSpec){.op = tensor_op[op], .args = arg, .nargs = 2});

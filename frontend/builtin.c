@@ -148,6 +148,35 @@ static Datum apply_dropout(Eval *ev, const BuiltinCall *c) {
     return add_op(ev, c, (ValueSpec){.op = OP_DROPOUT, .args = &x, .nargs = 1, .attrs = attrs});
 }
 
+/* ---- sums over channels, height, width ---- */
+
+static bool clear_axis(Eval *ev, const BuiltinCall *c, Datum name, Type *to) {
+    static const char *const axis[] = {"channels", "height", "width"};
+    for (int i = 0; i < 3; i++) {
+        if (name.kind != DATUM_STRING || strcmp(name.text, axis[i])) continue;
+        to->dim[i + 1] = 1;
+        return true;
+    }
+    arg_error(ev, c, 1, "\"channels\", \"height\" or \"width\", or a list of them");
+    return false;
+}
+
+/* sum_over, mean_over and max_over(x, axes) */
+static Datum apply_over(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    if (!arg_tensor(ev, c, 0, 4, &x)) return tensor_datum(NO_VAL);
+    Type type = ev->graph->value[x].type, to = type;
+    const DatumList *list = c->value[1].kind == DATUM_LIST ? c->value[1].list : NULL;
+    for (uint32_t i = 0; i < (list ? list->count : 1); i++) {
+        if (!clear_axis(ev, c, list ? list->item[i] : c->value[1], &to)) return tensor_datum(NO_VAL);
+    }
+    Op op = strcmp(c->builtin->name, "max_over") ? OP_SUM_TO : OP_MAX_TO;
+    Datum y = add_op(ev, c, (ValueSpec){.op = op, .args = &x, .nargs = 1, .declared = to});
+    if (y.kind == DATUM_POISON || strcmp(c->builtin->name, "mean_over")) return y;
+    double share = (double)type_elements(to) / (double)type_elements(type);
+    return eval_binary(ev, c->expr->span, TOKEN_STAR, y, (Datum){DATUM_REAL, .real = share});
+}
+
 /* ---- queries ---- */
 
 static Datum dimension(Eval *ev, const BuiltinCall *c, int axis) {
@@ -255,6 +284,9 @@ static const Builtin builtins[] = {
     {"split", apply_split, true, false, 2, {"x", "parts"}},
     {"channel_shuffle", apply_channel_shuffle, true, false, 2, {"x", "groups"}},
     {"upsample", apply_upsample, true, false, 2, {"x", "times"}},
+    {"sum_over", apply_over, true, false, 2, {"x", "axes"}},
+    {"mean_over", apply_over, true, false, 2, {"x", "axes"}},
+    {"max_over", apply_over, true, false, 2, {"x", "axes"}},
     {"pad_channels", apply_pad_channels, true, false, 2, {"x", "count", "stride"}},
     {"dropout", apply_dropout, true, false, 1, {"x", "rate"}},
     {"channels", apply_channels, false, false, 1, {"x"}},

@@ -14,13 +14,15 @@ typedef struct Body {
     ExprBuilder b;
     Val args[MAX_ARGS];
     uint32_t nargs;
-    Type space; /* of the operand of highest rank */
+    Type space; /* of the largest operand */
 } Body;
 
 static uint16_t read_operand(Eval *ev, Body *body, Datum d) {
     if (d.kind != DATUM_TENSOR) return expr_const(&body->b, datum_number(d));
     Type type = ev->graph->value[d.tensor].type;
-    if (body->nargs == 0 || type.rank > body->space.rank) body->space = type;
+    bool larger =
+        type.rank > body->space.rank || (type.rank == body->space.rank && type_elements(type) > type_elements(body->space));
+    if (body->nargs == 0 || larger) body->space = type;
     uint32_t i = 0;
     while (i < body->nargs && body->args[i] != d.tensor) i++;
     if (i == body->nargs) body->args[body->nargs++] = d.tensor;
@@ -31,8 +33,10 @@ static bool shapes_fit(Eval *ev, Span span, const char *what, const Body *body) 
     for (uint32_t i = 0; i < body->nargs; i++) {
         Type type = ev->graph->value[body->args[i]].type;
         if (type_broadcasts(type, body->space)) continue;
-        eval_error(ev, span, "'%s' needs equal shapes, or a gate [N,C] beside [N,C,H,W], or a number; found %s beside %s", what,
-                   type_text(ev->arena, type), type_text(ev->arena, body->space));
+        eval_error(ev, span,
+                   "'%s' needs equal shapes, or beside [N,C,H,W] a gate [N,C] or a map with 1 for C, H or W, or a number; found "
+                   "%s beside %s",
+                   what, type_text(ev->arena, type), type_text(ev->arena, body->space));
         return false;
     }
     return true;

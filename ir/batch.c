@@ -30,12 +30,15 @@ static bool declare_type(const Graph *g, const Images *to, const Value *value, b
     if (!of_images || !op_has_declared_type(value->op) || (value->op != OP_INPUT && declared->rank < 2)) return true;
     declared->dim[0] = to->batch;
     if (!to->height || declared->rank < 4) return true;
-    for (uint32_t i = 0; (value->op == OP_MAP || value->op == OP_SLICE_CHANNELS) && i < spec->nargs; i++) {
+    bool sums = value->op == OP_SUM_TO || value->op == OP_MAX_TO, follows = false;
+    int64_t side[2] = {1, 1};
+    for (uint32_t i = 0; (sums || value->op == OP_MAP || value->op == OP_SLICE_CHANNELS) && i < spec->nargs; i++) {
         Type type = g->value[spec->args[i]].type;
-        if (type.rank != 4) continue;
-        declared->dim[2] = type.dim[2], declared->dim[3] = type.dim[3];
-        return true;
+        for (int k = 0; type.rank == 4 && k < 2; k++) side[k] = type.dim[2 + k] > side[k] ? type.dim[2 + k] : side[k];
+        follows = follows || type.rank == 4;
     }
+    for (int k = 0; follows && k < 2; k++) declared->dim[2 + k] = sums && declared->dim[2 + k] == 1 ? 1 : side[k];
+    if (follows) return true;
     declared->dim[2] = to->height, declared->dim[3] = to->width;
     return value->op == OP_INPUT;
 }

@@ -13,11 +13,22 @@ Space space_of(Type t) {
 }
 
 View view_of(const Tensor *t, Type space) {
-    Space s = space_of(space);
-    if (t->type.rank == space.rank) return (View){t->data, s.c * s.p, s.p, 1};
-    if (t->type.rank == 2) return (View){t->data, s.c, 1, 0};
-    if (t->type.rank == 1) return (View){t->data, 0, 1, 0};
-    return (View){t->data, 0, 0, 0};
+    const int64_t *dim = t->type.dim, width = space.rank == 4 ? space.dim[3] : 1;
+    if (t->type.rank == 4) {
+        int64_t plane = dim[2] * dim[3];
+        return (View){t->data, dim[1] * plane, dim[1] == 1 ? 0 : plane, dim[2] == 1 ? 0 : dim[3], dim[3] == 1 ? 0 : 1, width};
+    }
+    if (t->type.rank == 2) return (View){t->data, dim[1], 1, 0, 0, width};
+    if (t->type.rank == 1) return (View){t->data, 0, 1, 0, 0, width};
+    if (t->type.rank == space.rank) { /* rank 0 and 3: one line */
+        Space s = space_of(space);
+        return (View){t->data, s.c * s.p, s.p, 0, 0, width};
+    }
+    return (View){t->data, 0, 0, 0, 0, width};
+}
+
+double view_at(const View *v, int64_t n, int64_t c, int64_t p) {
+    return v->data[n * v->n + c * v->c + p / v->width * v->y + p % v->width * v->x];
 }
 
 void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *acc, const double *out, RegionRole role,
@@ -36,7 +47,7 @@ void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *a
             long double sum = 0, squares = 0; /* of values with a large mean, whose variance moments will take from them */
             for (int64_t p = 0; p < s.p; p++, i++) {
                 for (uint32_t a = 0; a < op->v->nargs; a++) {
-                    if (used[a]) value[a] = view[a].data[n * view[a].n + c * view[a].c + p * view[a].p];
+                    if (used[a]) value[a] = view_at(&view[a], n, c, p);
                 }
                 double result = expr_eval_noisy(e, value, acc ? acc[i] : 0, out ? out[i] : 0, op->options->noise);
                 sum += result;
@@ -136,8 +147,7 @@ static bool each_pair(const EvalOp *op, double (*f)(double, double)) {
     double *y = op->result[0].data;
     for (int64_t n = 0; n < s.n; n++) {
         for (int64_t c = 0; c < s.c; c++) {
-            const double *pa = a.data + n * a.n + c * a.c, *pb = b.data + n * b.n + c * b.c;
-            for (int64_t p = 0; p < s.p; p++) *y++ = f(pa[p * a.p], pb[p * b.p]);
+            for (int64_t p = 0; p < s.p; p++) *y++ = f(view_at(&a, n, c, p), view_at(&b, n, c, p));
         }
     }
     return true;

@@ -41,6 +41,52 @@ bool eval_CHANNEL_SUM(const EvalOp *op) {
     return true;
 }
 
+/* Where the element of y lies that element i of x is read beside. */
+static int64_t place_beside(const Tensor *x, const Tensor *y, int64_t i) {
+    Space s = space_of(x->type);
+    View to = view_of(y, x->type);
+    int64_t p = i % s.p;
+    return i / s.p / s.c * to.n + i / s.p % s.c * to.c + p / to.width * to.y + p % to.width * to.x;
+}
+
+bool eval_SUM_TO(const EvalOp *op) {
+    const Tensor *x = op->arg[0];
+    for (int64_t i = 0, n = type_elements(x->type); i < n; i++)
+        op->result[0].data[place_beside(x, &op->result[0], i)] += x->data[i];
+    return true;
+}
+
+static void maxima(const Tensor *x, Tensor *y) {
+    for (int64_t i = 0, n = type_elements(y->type); i < n; i++) y->data[i] = -INFINITY;
+    for (int64_t i = 0, n = type_elements(x->type); i < n; i++) {
+        double *at = &y->data[place_beside(x, y, i)];
+        *at = *at > x->data[i] || isnan(*at) ? *at : x->data[i];
+    }
+}
+
+bool eval_MAX_TO(const EvalOp *op) {
+    maxima(op->arg[0], &op->result[0]);
+    return true;
+}
+
+bool eval_MAX_TO_BWD(const EvalOp *op) {
+    const Tensor *x = op->arg[0], *dy = op->arg[1];
+    Tensor most = tensor_new(dy->type), count = tensor_new(dy->type);
+    int64_t n = type_elements(x->type);
+    maxima(x, &most);
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t i = 0; i < n; i++) {
+            int64_t at = place_beside(x, dy, i);
+            bool is_most = x->data[i] == most.data[at] || (isnan(x->data[i]) && isnan(most.data[at]));
+            if (pass == 0) count.data[at] += is_most;
+            if (pass == 1) op->result[0].data[i] = is_most ? dy->data[at] / count.data[at] : 0;
+        }
+    }
+    tensor_free(&most);
+    tensor_free(&count);
+    return true;
+}
+
 bool eval_MOMENTS(const EvalOp *op) {
     const Tensor *sums = op->arg[0];
     int64_t C = op->v->type.dim[0], N = sums->type.dim[0] / 2;

@@ -24,12 +24,14 @@ typedef struct Space {
 } Space;
 Space space_of(Type t);
 
-/* A tensor read over a space by the broadcasting rule of ir/expr.h: its steps along images, channels and pixels. */
+/* A tensor read over a space by the broadcasting rule of ir/expr.h: its steps along images, channels, rows and columns. */
 typedef struct View {
     const double *data;
-    int64_t n, c, p;
+    int64_t n, c, y, x, width; /* width: of the space */
 } View;
 View view_of(const Tensor *t, Type space);
+/* At pixel p of channel c of image n. */
+double view_at(const View *v, int64_t n, int64_t c, int64_t p);
 
 /* to = e at each element of `space`, or (reduce) its sums over the pixels. acc and out are dense over the space or NULL. */
 void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *acc, const double *out, RegionRole role,

@@ -5,7 +5,8 @@
  * accumulator (X_ACC: the raw result, X_OUT: the result after the epilogue).
  *
  * How an argument is read (its Access) follows from ranks alone, the iteration space being the op's result type:
- *     iteration rank 4 [N,C,H,W]: rank 4 per element, rank 2 [N,C] per image and channel, rank 1 [C] per channel, rank 0 scalar
+ *     iteration rank 4 [N,C,H,W]: rank 4 per element, rank 2 [N,C] per image and channel, rank 1 [C] per channel, rank 0 scalar;
+ *                                 rank 4 with 1 in place of C, H or W is read at the same element along that dimension
  *     iteration rank 2 [N,C]:     rank 2 per element, rank 1 [C] per channel, rank 0 scalar
  *     iteration rank 1 / 0:       same rank per element, rank 0 scalar
  */

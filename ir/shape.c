@@ -120,7 +120,7 @@ static bool broadcast_pair(const Infer *in) {
     if (!need_f32(in, 0, "the left side") || !need_f32(in, 1, "the right side")) return false;
     Type a = infer_arg(in, 0), b = infer_arg(in, 1);
     if (a.rank >= b.rank && type_broadcasts(b, a)) return infer_accept(in, a);
-    if (b.rank > a.rank && type_broadcasts(a, b)) return infer_accept(in, b);
+    if (b.rank >= a.rank && type_broadcasts(a, b)) return infer_accept(in, b);
     return infer_refuse(in,
                         "needs equal shapes, or a [N,C] gate, a [C] vector or a scalar that fits the other side; left is %s, "
                         "right is %s",
@@ -244,6 +244,24 @@ bool shape_BATCH_SUM(const Infer *in) {
 }
 
 bool shape_CHANNEL_SUM(const Infer *in) { return infer_need_rank(in, 0, 1, "the input") && infer_accept(in, type_scalar()); }
+
+/* Is y what x is reduced to? */
+static bool is_reduced(const Infer *in, Type x, Type y) {
+    bool fits = y.rank == 4 && y.dim[0] == x.dim[0];
+    for (int i = 1; fits && i < 4; i++) fits = y.dim[i] == x.dim[i] || y.dim[i] == 1;
+    return fits || infer_refuse(in, "the result is the input %s with 1 in place of C, H or W, found %s", TEXT(x), TEXT(y));
+}
+
+static bool reduced(const Infer *in) {
+    return infer_need_rank(in, 0, 4, "the input") && declared_f32(in) && is_reduced(in, infer_arg(in, 0), *in->type);
+}
+
+bool shape_SUM_TO(const Infer *in) { return reduced(in); }
+bool shape_MAX_TO(const Infer *in) { return reduced(in); }
+bool shape_MAX_TO_BWD(const Infer *in) {
+    return infer_need_rank(in, 0, 4, "the input") && infer_need_rank(in, 1, 4, "the gradient") &&
+           is_reduced(in, infer_arg(in, 0), infer_arg(in, 1)) && infer_accept(in, infer_arg(in, 0));
+}
 
 bool shape_MOMENTS(const Infer *in) {
     Type sums = infer_arg(in, 0);

@@ -67,6 +67,7 @@ bool type_broadcasts(Type arg, Type space) {
     if (arg.rank == space.rank) {
         Type same = arg;
         same.dtype = space.dtype;
+        for (int i = 1; arg.rank == 4 && i < 4; i++) same.dim[i] = arg.dim[i] == 1 ? space.dim[i] : arg.dim[i];
         return type_equal(same, space);
     }
     if (space.rank == 4 && arg.rank == 2) return arg.dim[0] == space.dim[0] && arg.dim[1] == space.dim[1];

@@ -143,6 +143,8 @@ static Val equal_value(const Graph *g, const Value *v, const Val *map) {
     switch (v->op) {
     case OP_CONCAT: return v->nargs == 1 ? x : NO_VAL;
     case OP_PAD_CHANNELS:
+    case OP_SUM_TO:
+    case OP_MAX_TO:
     case OP_PAD_CHANNELS_BWD:
     case OP_SLICE_CHANNELS:
     case OP_PLACE_CHANNELS: return type_equal(operand->type, v->type) ? x : NO_VAL;

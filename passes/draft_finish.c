@@ -2,9 +2,10 @@
 #include "passes/draft.h"
 #include "passes/events.h"
 
-static bool is_image_sum(const Node *n) {
-    return n->op == OP_MAP && n->nregions == 1 && n->regions[0].role == REGION_REDUCE && n->regions[0].expr->count == 1 &&
-           n->regions[0].expr->node[0].op == X_ARG;
+/* Of the whole space: the sum of what is read along a dimension that it lacks counts it more than once. */
+static bool is_image_sum(const Draft *d, const Node *n) {
+    return n->op == OP_MAP && n->nargs == 1 && type_equal(draft_type(d, n->args[0]), n->space) && n->nregions == 1 &&
+           n->regions[0].role == REGION_REDUCE && n->regions[0].expr->count == 1 && n->regions[0].expr->node[0].op == X_ARG;
 }
 
 /* Removes what the edits left without a reader, users before producers. */
@@ -45,7 +46,7 @@ static Val emit_constant_map(Draft *d, Graph *g, const Node *n) {
 
 static Val emit(Draft *d, Graph *g, const Node *n, const Val *args) {
     if (n->op == OP_MAP && n->nargs == 0) return emit_constant_map(d, g, n);
-    if (is_image_sum(n)) {
+    if (is_image_sum(d, n)) {
         return graph_add(g, &(ValueSpec){.op = OP_IMAGE_SUM, .args = args, .nargs = 1, .span = n->span, .name = n->name});
     }
     Region *regions = ARENA_ARRAY(d->arena, Region, n->nregions);

@@ -122,6 +122,8 @@ bool draft_inlining(Draft *d, uint32_t consumer, Ref producer, uint32_t max_node
     *inlining = (Inlining){.consumer = consumer, .producer = producer, .scope = scope_of(d, consumer)};
     Scope *s = &inlining->scope;
     const Node *c = &d->node[consumer];
+    if (c->space.rank == 4 && d->node[producer.node].space.rank == 4 && !type_equal(c->space, d->node[producer.node].space))
+        return false; /* read along a dimension that it lacks: computed once */
     uint16_t body = scope_splice(s, producer.node, draft_region(d, producer)->expr, NULL, 0, 0);
     uint16_t replace[MAX_ARGS];
     for (uint32_t i = 0; i < c->nargs; i++) replace[i] = ref_equal(c->args[i], producer) ? body : SCOPE_KEEP;

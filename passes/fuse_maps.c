@@ -217,7 +217,7 @@ static bool may_inline(Draft *d, uint32_t consumer, Ref producer) {
     if (!fuse_is_map_output(d, producer)) return false;
     uint32_t uses = draft_uses(d, producer);
     if (c->space.rank < 4) return uses == 1 && p->space.rank <= c->space.rank;
-    if (p->space.rank < 4) return false; /* computed once, outside */
+    if (p->space.rank < 4 || !type_equal(p->space, c->space)) return false; /* computed once, outside */
     uint32_t elements = draft_element_args(d, producer.node, draft_region(d, producer)->expr);
     if (elements > 1 && uses > 1) {
         if (p->users[0] == consumer) /* said once */

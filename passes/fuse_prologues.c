@@ -97,10 +97,12 @@ static const Place *choose(Draft *d, Ref map, const Places *all) {
     return best;
 }
 
+/* The first argument that is as large as the map, which the convolution can load in its place; nargs if there is none. */
 static uint32_t first_element(const Draft *d, Ref map) {
     const Node *m = &d->node[map.node];
     uint32_t i = 0;
-    while (!draft_is_element(d, m->args[i]) || !expr_uses_arg(draft_region(d, map)->expr, i)) i++;
+    while (i < m->nargs && (!type_equal(draft_type(d, m->args[i]), m->space) || !expr_uses_arg(draft_region(d, map)->expr, i)))
+        i++;
     return i;
 }
 
@@ -128,7 +130,7 @@ static void fuse_map(Draft *d, Ref map) {
     Places all = find_places(d, map);
     uint32_t elements = draft_element_args(d, map.node, draft_region(d, map)->expr);
     if (all.loading == 0) return;
-    if (elements == 0) {
+    if (first_element(d, map) == d->node[map.node].nargs) {
         draft_refuse(d, map.node, NO_VAL, d->node[map.node].span, "prologue %s not fused: it reads no feature map",
                      draft_label(d, map.node));
         return;

@@ -58,6 +58,12 @@ static uint16_t times(ExprBuilder *b, uint16_t factor, uint16_t dy) {
  * Dimensions over which root is constant are a factor; the rest is summed by the ops for it, from the innermost outwards. */
 static void give_summed(Autodiff *a, Val to, MapBuilder *m, uint16_t root, Type space, const Value *y) {
     Type target = type_of(a, to);
+    if (target.rank == 4 && !type_equal(target, space)) { /* with 1 in place of C, H or W */
+        Val d = map_finish(m, root, space, y->span, y->name);
+        autodiff_give(
+            a, to, graph_add(a->g, &(ValueSpec){.op = OP_SUM_TO, .args = &d, .nargs = 1, .declared = target, .span = y->span}));
+        return;
+    }
     Type computed = type_summed(space, map_rank(m, root));
     Type reached = computed.rank > target.rank ? computed : target;
     double copies = (double)(type_elements(space) / type_elements(reached));
@@ -68,6 +74,11 @@ static void give_summed(Autodiff *a, Val to, MapBuilder *m, uint16_t root, Type 
         d = graph_unary(a->g, op, d, y->span);
     }
     autodiff_give(a, to, d);
+}
+
+static void grad_SUM_TO(Autodiff *a, Val y, Val dy) {
+    Val x = a->g->value[y].args[0];
+    autodiff_give(a, x, autodiff_spread(a, whole(a, y, dy), type_of(a, x), a->g->value[y].span));
 }
 
 static void grad_region(Autodiff *a, const Value *y, const Expr *body, Val dy) {
@@ -165,6 +176,11 @@ static void grad_CROSS_ENTROPY(Autodiff *a, Val y, Val dy) {
 static void grad_MAX_POOL(Autodiff *a, Val y, Val dy) {
     Val x = a->g->value[y].args[0];
     autodiff_give(a, x, backward(a, OP_MAX_POOL_BWD, y, (Val[]){x, whole(a, y, dy)}, 2, type_of(a, x)));
+}
+
+static void grad_MAX_TO(Autodiff *a, Val y, Val dy) {
+    Val x = a->g->value[y].args[0];
+    autodiff_give(a, x, backward(a, OP_MAX_TO_BWD, y, (Val[]){x, whole(a, y, dy)}, 2, type_of(a, x)));
 }
 
 /* dy alone determines dx. */

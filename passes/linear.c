@@ -187,9 +187,11 @@ static Sum node_sum(Linear *l, const ExprNode *n, const Sum *const operand[3]) {
     return constant ? constant_sum(made) : factor_sum(l, made);
 }
 
-static Sum argument_sum(Linear *l, Ref ref) {
+/* What is read along a dimension that it lacks is of another space: it is not looked through. */
+static Sum argument_sum(Linear *l, Ref ref, Type space) {
     Sum sum;
-    if (l->look_through && l->look_through(l, ref, &sum)) return sum;
+    bool same = type_equal(draft_type(l->scope->d, ref), space);
+    if (same && l->look_through && l->look_through(l, ref, &sum)) return sum;
     uint16_t leaf = scope_leaf(l->scope, ref);
     return draft_is_element(l->scope->d, ref) ? factor_sum(l, leaf) : constant_sum(leaf);
 }
@@ -214,7 +216,7 @@ Sum linear_sum(Linear *l, uint32_t node, const Expr *e) {
         if (linear_is_deviation(d, d->node[node].args, e, i, &x, &mean))
             sum[i] = factor_sum(l, expr_binary(&l->scope->b, X_SUB, scope_leaf(l->scope, x), scope_leaf(l->scope, mean)));
         else if (n->op == X_ARG)
-            sum[i] = argument_sum(l, d->node[node].args[n->arg[0]]);
+            sum[i] = argument_sum(l, d->node[node].args[n->arg[0]], d->node[node].space);
         else if (n->op == X_CONST)
             sum[i] = constant_sum(expr_const(&l->scope->b, n->value));
         else

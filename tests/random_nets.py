@@ -238,6 +238,24 @@ class Generator:
         x = self.any(3, lambda shape: shape[0] * shape[1] * shape[2] * times**2 <= MAX_ELEMENTS)
         return x and self.put((self.shapes[x][0], times * self.shapes[x][1], times * self.shapes[x][2]), f"upsample({{0}}, {times})", x)
 
+    def over(self):
+        """A sum, mean or maximum over some dimensions; beside what it is of, more often than not."""
+        x = self.any(3)
+        axes = self.source.sample(["channels", "height", "width"], self.source.choice([1, 1, 1, 2, 3]))
+        shape = tuple(1 if axis in axes else size for axis, size in zip(("channels", "height", "width"), self.shapes[x]))
+        text = self.source.choice(["sum_over", "mean_over", "mean_over", "max_over"]) + "({0}, [" + ", ".join(f'"{axis}"' for axis in axes) + "])"
+        y = self.put(shape, text, x)
+        beside = self.alike(x)
+        text = self.source.choice(["{0} * sigmoid({1})", "{1} - {0}", "{0} + {1}", "max({0}, {1})", "select({1} > {0}, {1}, {0})"])
+        return self.put(self.shapes[x], text, beside, y) if self.source.random() < 0.8 else y
+
+    def spatial(self):
+        """A value per image and pixel by a convolution, as spatial attention has it."""
+        x = self.any(3)
+        pair = 'concat(mean_over({0}, "channels"), max_over({0}, "channels"))'
+        s = self.put((1, *self.shapes[x][1:]), f"sigmoid(conv2d({pair}, 1, {self.source.choice([1, 3, 7])}))", x)
+        return self.put(self.shapes[x], "{0} * {1}", x, s)
+
     def global_max(self):
         x = self.any(3)
         return self.put((self.shapes[x][0],), "global_max_pool({0})", x)
@@ -270,7 +288,7 @@ class Generator:
     def net(self):
         steps = [(self.conv, 4), (self.conv_norm_act, 5), (self.residual, 3), (self.norm, 1), (self.activation, 2), (self.primitive, 1.5), (self.primitive_of_two, 1.5), (self.pool, 2), (self.binary, 3),
                  (self.gate, 2), (self.scalars, 2), (self.dropout, 1), (self.concat, 2), (self.slice_channels, 0.7), (self.split, 0.7), (self.shuffle, 0.7), (self.upsample, 0.7),
-                 (self.global_max, 0.5), (self.pad_channels, 1), (self.squeeze, 1), (self.flatten, 1),
+                 (self.global_max, 0.5), (self.over, 1.5), (self.spatial, 0.7), (self.pad_channels, 1), (self.squeeze, 1), (self.flatten, 1),
                  (self.dense, 1), (self.softmax, 0.5)]
         functions, weights = zip(*steps)
         for _ in range(self.source.randint(2, 9)):

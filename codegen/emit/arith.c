@@ -115,6 +115,12 @@ static LLVMValueRef combine_max(Emitter *e, LLVMValueRef a, LLVMValueRef b) {
     LLVMValueRef args[2] = {a, b};
     return emit_intrinsic(e, "llvm.maxnum", LLVMTypeOf(a), args, 2);
 }
+static LLVMValueRef combine_greatest(Emitter *e, LLVMValueRef a, LLVMValueRef b) {
+    LLVMValueRef nan = LLVMBuildFCmp(e->b, LLVMRealUNO, a, a, ""), above = LLVMBuildFCmp(e->b, LLVMRealOGT, a, b, "");
+    return LLVMBuildSelect(e->b, LLVMBuildOr(e->b, nan, above, ""), a, b, "");
+}
+LLVMValueRef emit_greatest(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return combine_greatest(e, a, b); }
+LLVMValueRef emit_reduce_greatest(Emitter *e, LLVMValueRef vec) { return reduce(e, vec, combine_greatest); }
 LLVMValueRef emit_reduce_add(Emitter *e, LLVMValueRef vec) { return reduce(e, vec, combine_add); }
 LLVMValueRef emit_reduce_max(Emitter *e, LLVMValueRef vec) { return reduce(e, vec, combine_max); }
 

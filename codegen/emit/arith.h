@@ -24,8 +24,10 @@ LLVMValueRef emit_offset(Emitter *e, LLVMValueRef index, int64_t stride, LLVMVal
 LLVMValueRef emit_fma(Emitter *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
 static inline LLVMValueRef emit_add(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFAdd(e->b, a, b, ""); }
 static inline LLVMValueRef emit_sub(Emitter *e, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFSub(e->b, a, b, ""); }
-LLVMValueRef emit_reduce_add(Emitter *e, LLVMValueRef vec); /* lanes to one f32, a fixed tree */
-LLVMValueRef emit_reduce_max(Emitter *e, LLVMValueRef vec); /* lanes to one f32 by llvm.maxnum */
+LLVMValueRef emit_reduce_add(Emitter *e, LLVMValueRef vec);             /* lanes to one f32, a fixed tree */
+LLVMValueRef emit_reduce_max(Emitter *e, LLVMValueRef vec);             /* lanes to one f32 by llvm.maxnum */
+LLVMValueRef emit_greatest(Emitter *e, LLVMValueRef a, LLVMValueRef b); /* by lane; a NaN of either survives */
+LLVMValueRef emit_reduce_greatest(Emitter *e, LLVMValueRef vec);        /* the greatest lane, likewise */
 /* FAdd, FSub, FMul or FDiv with the `contract` flag, on scalars or vectors. */
 LLVMValueRef emit_arith(Emitter *e, LLVMOpcode op, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef emit_max(Emitter *e, LLVMValueRef a, LLVMValueRef b); /* a > b ? a : b */

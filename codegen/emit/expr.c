@@ -5,6 +5,21 @@
 #include "codegen/emit/memory.h"
 #include <stdlib.h>
 
+/* A feature map with 1 in place of C, H or W: its own element along the others. */
+static LLVMValueRef load_partial(Emitter *e, const ElementSite *site, LLVMValueRef base, Type t) {
+    int64_t plane = t.dim[2] * t.dim[3], width = t.dim[3] > 1 ? t.dim[3] : site->pixels / t.dim[2];
+    bool all = t.dim[1] == site->channels;
+    LLVMValueRef pixel = site->pixel, block = all ? emit_offset(e, site->n, site->channel_blocks, site->cb) : site->n;
+    if (plane == 1)
+        pixel = emit_int(e, 0);
+    else if (t.dim[3] == 1 && plane != site->pixels)
+        pixel = LLVMBuildUDiv(e->b, pixel, emit_int(e, width), "");
+    else if (t.dim[2] == 1 && plane != site->pixels)
+        pixel = LLVMBuildURem(e->b, pixel, emit_int(e, width), "");
+    LLVMValueRef at = emit_mul_int(e, emit_offset(e, block, plane, pixel), e->V);
+    return all ? emit_load(e, base, at) : emit_load_splat(e, base, at);
+}
+
 /* The vector of argument i at the site: per element, per image and channel, per channel, or one scalar in all lanes. */
 static LLVMValueRef load_argument(Emitter *e, const ElementSite *site, uint32_t i) {
     LLVMValueRef base = site->arg_base[i];
@@ -14,6 +29,8 @@ static LLVMValueRef load_argument(Emitter *e, const ElementSite *site, uint32_t 
     case 2: return emit_load(e, base, emit_mul_int(e, emit_offset(e, site->n, site->channel_blocks, site->cb), e->V));
     default: break;
     }
+    Type t = site->arg_type[i];
+    if (t.dim[1] != site->channels || t.dim[2] * t.dim[3] != site->pixels) return load_partial(e, site, base, t);
     LLVMValueRef plane = emit_offset(e, site->n, site->channel_blocks, site->cb);
     return emit_load(e, base, emit_mul_int(e, emit_offset(e, plane, site->pixels, site->pixel), e->V));
 }

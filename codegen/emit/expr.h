@@ -6,13 +6,13 @@
 
 /* Where an element of the iteration space lies: gives each X_ARG its value. */
 typedef struct ElementSite {
-    LLVMValueRef n, cb, pixel; /* i64: image, channel block, y*W + x (pixel NULL for rank <= 2; n NULL for rank 1) */
-    int64_t channel_blocks;    /* of the iteration space */
-    int64_t pixels;            /* H*W of the iteration space */
-    const Type *arg_type;      /* logical type of each argument of the value (arg_type[i] of args[i]) */
-    LLVMValueRef *arg_base;    /* buffer of each argument; may be NULL for unused ones */
-    LLVMValueRef *preloaded;   /* per argument: a vec hoisted by the caller (per-channel operands), or NULL */
-    LLVMValueRef acc, out;     /* X_ACC, X_OUT; may be NULL */
+    LLVMValueRef n, cb, pixel;        /* i64: image, channel block, y*W + x (pixel NULL for rank <= 2; n NULL for rank 1) */
+    int64_t channels, channel_blocks; /* of the iteration space */
+    int64_t pixels;                   /* H*W of the iteration space */
+    const Type *arg_type;             /* logical type of each argument of the value (arg_type[i] of args[i]) */
+    LLVMValueRef *arg_base;           /* buffer of each argument; may be NULL for unused ones */
+    LLVMValueRef *preloaded;          /* per argument: a vec hoisted by the caller (per-channel operands), or NULL */
+    LLVMValueRef acc, out;            /* X_ACC, X_OUT; may be NULL */
 } ElementSite;
 /* The Expr at one vector of channels. */
 LLVMValueRef emit_expr(Emitter *e, const Expr *expr, const ElementSite *site);

@@ -30,7 +30,8 @@ static bool wanted(const MapKernel *k, uint32_t r) { return k->buffer[r] != NO_B
 
 static ElementSite new_site(MapKernel *k) {
     for (uint32_t i = 0; i < k->v->nargs; i++) k->preloaded[i] = NULL;
-    return (ElementSite){.channel_blocks = k->blocks,
+    return (ElementSite){.channels = k->channels,
+                         .channel_blocks = k->blocks,
                          .pixels = k->pixels,
                          .arg_type = k->arg_type,
                          .arg_base = k->arg_base,

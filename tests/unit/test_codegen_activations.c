@@ -1,5 +1,5 @@
-/* The library's activations: values and slopes are PyTorch's, by the Expr that the frontend makes of a call; and compiled code
- * computes both over all ordinary numbers, far out too. The numbers are what torch 1.13 prints in double
+/* The library's activations, and what gates cost: values and slopes are PyTorch's, by the Expr that the frontend makes of a call;
+ * and compiled code computes both over all ordinary numbers, far out too. The numbers are what torch 1.13 prints in double
  * (tests/e2e/torch_activations.py compares them again where PyTorch is). */
 #include "codegen_nets.h"
 
@@ -162,10 +162,78 @@ START_TEST(compiled_as_evaluated) {
 }
 END_TEST
 
+/* ---- sweeps ---- */
+
+/* Values beside convolutions that read or make a feature map of all channels. */
+static int count_sweeps(const Graph *g) {
+    int count = 0;
+    for (Val v = 0; v < g->count; v++) {
+        const Value *value = &g->value[v];
+        if (op_is_convolution(value->op) || value->op == OP_RESULT || value->op == OP_INPUT || value->op == OP_PARAM ||
+            value->op == OP_SCALE_FILTERS)
+            continue;
+        bool sweeps = value->type.rank == 4 && value->type.dim[1] > 2;
+        for (uint32_t i = 0; i < value->nargs; i++) {
+            Type t = g->value[value->args[i]].type;
+            sweeps = sweeps || (t.rank == 4 && t.dim[0] == 4 && t.dim[1] > 2);
+        }
+        count += sweeps;
+    }
+    return count;
+}
+
+/* A residual net: `inner` behind the first norm of a block, `outer` behind the sum. */
+static int sweeps_with(const char *inner, const char *outer, const char *attention, Mode mode) {
+    char text[2000];
+    snprintf(text, sizeof text,
+             "block inner(x) { return %s }\n"
+             "block outer(x) { return %s }\n"
+             "block attend(x) { return %s }\n"
+             "block norm(x) { return batch_norm(conv2d(x, 16, 3, bias = false)) }\n"
+             "block basic(x) { return outer(x + attend(norm(inner(norm(x))))) }\n"
+             "net n() {\n    input x: f32[3, 8, 8]\n    x = inner(norm(x))\n    for i in 0..3 { x = basic(x) }\n"
+             "    output dense(global_avg_pool(x), 10)\n}\n",
+             inner, outer, attention);
+    Graph *g = net_graph(text, mode, 4, true);
+    int count = count_sweeps(g);
+    graph_free(g);
+    return count;
+}
+
+/* Every activation moves into the convolutions around it as relu does. Behind a sum of feature maps a smooth one needs the sum
+ * again in backward, where relu asks its own result for the sign: then the sum is stored, for silu, which is an op, as for all.
+ */
+START_TEST(activations_cost_no_sweep) {
+    Mode mode = _i % 2 ? MODE_INFER : MODE_TRAIN;
+    const char *call = activations[_i / 2].call;
+    ck_assert_int_eq(sweeps_with(call, "relu(x)", "x", mode), sweeps_with("relu(x)", "relu(x)", "x", mode));
+    ck_assert_int_le(sweeps_with("relu(x)", call, "x", mode), (mode == MODE_TRAIN ? 3 + 1 : 0));
+}
+END_TEST
+
+/* What a block with attention sweeps: forward the normed map, since channels (or rows, columns) are summed of it, and the sums
+ * and maxima themselves; backward what they spread over, and the sum that the gate's gradient is. Multiplying by the gates costs
+ * nothing anywhere: a prologue or an epilogue does. */
+START_TEST(gates_per_pixel_cost_their_sums_only) {
+    const char *spatial =
+        "x * sigmoid(conv2d(concat(mean_over(x, \"channels\"), max_over(x, \"channels\")), 1, 7, bias = false))";
+    const char *coordinate =
+        "x * sigmoid(conv2d(mean_over(x, \"width\"), 16, 1)) * sigmoid(conv2d(mean_over(x, \"height\"), 16, 1))";
+    int plain = sweeps_with("relu(x)", "relu(x)", "x", MODE_INFER), trained = sweeps_with("relu(x)", "relu(x)", "x", MODE_TRAIN);
+    ck_assert_int_eq(sweeps_with("relu(x)", "relu(x)", spatial, MODE_INFER) - plain,
+                     3 * 2 + 1); /* one mean, one maximum; the pool */
+    ck_assert_int_eq(sweeps_with("relu(x)", "relu(x)", coordinate, MODE_INFER) - plain, 3 * 2 + 1);
+    ck_assert_int_le(sweeps_with("relu(x)", "relu(x)", spatial, MODE_TRAIN) - trained, 3 * 7 + 1);
+    ck_assert_int_le(sweeps_with("relu(x)", "relu(x)", coordinate, MODE_TRAIN) - trained, 3 * 10 + 2);
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("activations");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, values_are_pytorchs, 0, ACTIVATIONS);
     tcase_add_loop_test(tests, compiled_as_evaluated, 0, BOTH_CPUS);
+    tcase_add_loop_test(tests, activations_cost_no_sweep, 0, 2 * ACTIVATIONS);
+    tcase_add_test(tests, gates_per_pixel_cost_their_sums_only);
     return run_cases("codegen_activations", tests);
 }

@@ -103,6 +103,24 @@ static void case_reduce(Graph *g, Shape s, Op op) {
     out(g, op, add(g, op, args, 1, (Attrs){0}, none));
 }
 
+/* Over channels, height, width and some of their combinations; and read back beside the whole. */
+static void case_reduce_to(Graph *g, Shape s, Op op) {
+    static const int some[] = {1, 4, 6};
+    for (int k = 0; k < 3; k++) {
+        int over = some[k];
+        Type to = feature(s);
+        for (int i = 0; i < 3; i++) to.dim[i + 1] = over >> i & 1 ? 1 : to.dim[i + 1];
+        char name[16];
+        snprintf(name, sizeof name, "part%d", over);
+        Val x = map_x(g, s), args[2] = {x, leaf(g, OP_INPUT, name, to)};
+        out(g, op, op == OP_MAX_TO_BWD ? add(g, op, args, 2, (Attrs){0}, none) : add(g, op, &x, 1, (Attrs){0}, to));
+        if (op != OP_SUM_TO) continue;
+        ExprBuilder b = expr_builder(g->arena);
+        const Expr *sum = expr_finish(&b, expr_binary(&b, X_ADD, expr_arg(&b, 0), expr_arg(&b, 1)));
+        out(g, op, graph_map(g, feature(s), args, 2, sum, (Span){0}, NULL));
+    }
+}
+
 static Val moments_of(Graph *g, Shape s, Val x) {
     ExprBuilder b = expr_builder(g->arena);
     Region region = {REGION_MOMENTS, 0, expr_finish(&b, expr_arg(&b, 0))};
@@ -164,11 +182,11 @@ static void case_channels(Graph *g, Shape s, Op op) {
 }
 
 static void case_shuffle(Graph *g, Shape s, Op op) {
-    static const int64_t groups[] = {2, 3, 6};
+    static const int64_t groups[] = {2, 3};
     Shape wide = s;
     wide.c *= 6;
     Val x = leaf(g, OP_INPUT, "shuffled", feature(wide)), flat = leaf(g, OP_INPUT, "shuffled_rows", type_matrix(s.n, wide.c));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         out(g, op, add(g, op, &x, 1, (Attrs){.index = groups[i]}, none));
         out(g, op, add(g, op, &flat, 1, (Attrs){.index = wide.c / groups[i]}, none));
     }
@@ -227,6 +245,9 @@ static const CaseFunction cases[OP_COUNT] = {
     [OP_MAP] = case_map,
     [OP_RESULT] = case_result,
     [OP_IMAGE_SUM] = case_reduce,
+    [OP_SUM_TO] = case_reduce_to,
+    [OP_MAX_TO] = case_reduce_to,
+    [OP_MAX_TO_BWD] = case_reduce_to,
     [OP_BATCH_SUM] = case_reduce,
     [OP_CHANNEL_SUM] = case_reduce,
     [OP_MOMENTS] = case_moments,

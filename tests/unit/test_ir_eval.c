@@ -45,6 +45,25 @@ CASE(div_equal, x0(t, i) / at(&t[1], i))
 CASE(identity, x0(t, i))
 CASE(concat, i[1] < 3 ? x0(t, i) : at4(&t[1], i[0], i[1] - 3, i[2], i[3]))
 CASE(slice, at4(&t[0], i[0], i[1] + 1, i[2], i[3]))
+static double over(const Tensor *t, const int64_t *i, bool maximum, int c, int h, int w) {
+    double sum = maximum ? -INFINITY : 0;
+    for (int64_t k = 0; k < 60; k++) {
+        int64_t at[3] = {k / 20, k / 4 % 5, k % 4};
+        if ((!c && at[0] != i[1]) || (!h && at[1] != i[2]) || (!w && at[2] != i[3])) continue;
+        double x = at4(&t[0], i[0], at[0], at[1], at[2]);
+        sum = maximum ? fmax(sum, x) : sum + x;
+    }
+    return sum;
+}
+CASE(sum_channels, over(t, i, false, 1, 0, 0))
+CASE(sum_height, over(t, i, false, 0, 1, 0))
+CASE(max_rows, over(t, i, true, 1, 0, 1))
+static double max_share(const Tensor *t, const Value *v, const int64_t *i) {
+    (void)v;
+    return x0(t, i) == over(t, i, true, 0, 0, 1) ? at4(&t[1], i[0], i[1], i[2], 0) : 0;
+}
+CASE(add_rows, x0(t, i) + at4(&t[1], i[0], i[1], i[2], 0))
+CASE(add_columns, x0(t, i) - at4(&t[1], i[0], 0, 0, i[3]))
 CASE(place, i[1] < 2 || i[1] == 5 ? 0 : at4(&t[0], i[0], i[1] - 2, i[2], i[3]))
 CASE(shuffle, at2(&t[0], i[0], i[1] % 2 * 3 + i[1] / 2))
 CASE(upsample, at4(&t[0], i[0], i[1], i[2] / 3, i[3] / 3))
@@ -298,6 +317,13 @@ static const struct {
      T X "%1 = input {name=\"dy\"} : f32[2,3,3,3]\n%2 = max_pool_bwd %0, %1 " POOL " : f32[2,3,5,4]\n"},
     {OP_AVG_POOL_BWD, avg_pool_bwd, T "%0 = input {name=\"dy\"} : f32[2,3,3,3]\n%1 = avg_pool_bwd %0 " POOL " : f32[2,3,5,4]\n"},
     {OP_SLICE_CHANNELS, slice, T X "%1 = slice_channels %0 {index=1} : f32[2,2,5,4]\n"},
+    {OP_SUM_TO, sum_channels, T X "%1 = sum_to %0 : f32[2,1,5,4]\n"},
+    {OP_SUM_TO, sum_height, T X "%1 = sum_to %0 : f32[2,3,1,4]\n"},
+    {OP_MAX_TO, max_rows, T X "%1 = max_to %0 : f32[2,1,5,1]\n"},
+    {OP_MAX_TO_BWD, max_share, T X "%1 = input {name=\"dy\"} : f32[2,3,5,1]\n%2 = max_to_bwd %0, %1 : f32[2,3,5,4]\n"},
+    {OP_ADD, add_rows, T X "%1 = input {name=\"y\"} : f32[2,3,5,1]\n%2 = add %0, %1 : f32[2,3,5,4]\n"},
+    {OP_MAP, add_columns,
+     T X "%1 = input {name=\"y\"} : f32[2,1,1,4]\n%2 = map %0, %1 : f32[2,3,5,4]\n  output { t0 = sub a0, a1; t0 }\n"},
     {OP_PLACE_CHANNELS, place, T X "%1 = place_channels %0 {index=2} : f32[2,6,5,4]\n"},
     {OP_CHANNEL_SHUFFLE, shuffle, T "%0 = input {name=\"x\"} : f32[2,6]\n%1 = channel_shuffle %0 {index=2} : f32[2,6]\n"},
     {OP_UPSAMPLE, upsample, T X "%1 = upsample %0 {index=3} : f32[2,3,15,12]\n"},

@@ -153,6 +153,20 @@ static const Row table[] = {
     {"batch_sum", X, "", "f32[3]", "must be a matrix"},
     {"channel_sum", "f32[3]", "", "f32[]"},
     {"channel_sum", "f32[2,3]", "", "f32[]", "must be a vector"},
+    {"sum_to", X, "", "f32[2,1,8,8]"},
+    {"sum_to", X, "", "f32[2,3,8,1]"},
+    {"sum_to", X, "", "f32[2,3,4,8]", "with 1 in place of C, H or W, found f32[2,3,4,8]"},
+    {"sum_to", X, "", "f32[1,3,8,8]", "with 1 in place of"},
+    {"sum_to", X, "", "f32[2,3]", "with 1 in place of"},
+    {"max_to", X, "", "f32[2,1,1,1]"},
+    {"max_to", "f32[2,3]", "", "f32[2,3]", "must be a feature map"},
+    {"max_to_bwd", X " f32[2,1,8,8]", "", X},
+    {"max_to_bwd", X " f32[2,2,8,8]", "", X, "with 1 in place of C, H or W, found f32[2,2,8,8]"},
+    {"max_to_bwd", X " f32[2,3]", "", X, "must be a feature map"},
+    {"add", X " f32[2,1,8,8]", "", X},
+    {"mul", "f32[2,3,8,1] " X, "", X},
+    {"add", "f32[2,3,8,1] f32[2,3,1,8]", "", X, "needs equal shapes"},
+    {"add", X " f32[1,3,8,8]", "", X, "needs equal shapes"},
     {"moments", "f64[4,3]", "{count=128}", "f32[3]"},
     {"moments", "f32[4,3]", "{count=128}", "f32[3]", "needs the sums f64[2N,C] of a region 'moments', found f32[4,3]"},
     {"moments", "f64[3,3]", "{count=128}", "f32[3]", "needs the sums f64[2N,C] of a region 'moments', found f64[3,3]"},
@@ -380,7 +394,9 @@ START_TEST(broadcasting_goes_by_rank) {
     ck_assert(type_broadcasts(type_scalar(), map) && type_broadcasts(vector, gate) && type_broadcasts(type_scalar(), vector));
     ck_assert(!type_broadcasts(type_matrix(3, 2), map) && !type_broadcasts(type_vector(2), map));
     ck_assert(!type_broadcasts(map, gate) && !type_broadcasts(gate, vector) && !type_broadcasts(vector, type_scalar()));
-    ck_assert(!type_broadcasts(type_feature(2, 3, 4, 1), map) && !type_broadcasts(type_vector(2), gate));
+    ck_assert(!type_broadcasts(type_feature(2, 3, 4, 2), map) && !type_broadcasts(type_vector(2), gate));
+    ck_assert(type_broadcasts(type_feature(2, 3, 4, 1), map) && type_broadcasts(type_feature(2, 1, 1, 5), map));
+    ck_assert(!type_broadcasts(type_feature(1, 3, 4, 5), map) && !type_broadcasts(map, type_feature(2, 1, 4, 5)));
 }
 END_TEST
 

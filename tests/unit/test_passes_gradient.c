@@ -116,6 +116,15 @@ static Val build_slices(Zoo *z, const Case *c) {
     return zoo_op(z, OP_CONCAT, "concat", (Val[]){zoo_unary(z, OP_TANH, part[1]), first, part[2]}, c->out ? 2 : 3, (Attrs){0});
 }
 
+/* x and its sum or maximum over the dimensions of the bits of `out` (channels, height, width), side by side. */
+static Val build_reduced(Zoo *z, const Case *c) {
+    Val x = feature(z, c);
+    Type to = zoo_type(z, x);
+    for (int i = 0; i < 3; i++) to.dim[i + 1] = c->out >> i & 1 ? 1 : to.dim[i + 1];
+    Val y = graph_add(z->g, &(ValueSpec){.op = c->op, .args = &x, .nargs = 1, .declared = to});
+    return zoo_binary(z, OP_MUL, x, zoo_unary(z, OP_TANH, y));
+}
+
 static Val build_upsample(Zoo *z, const Case *c) {
     Val x = feature(z, c);
     return zoo_op(z, OP_UPSAMPLE, "upsample", &x, 1, (Attrs){.index = c->out});
@@ -244,6 +253,12 @@ static const Case cases[] = {
     {.name = "pad_channels", .build = build_pad_channels, .x = {1, 3, 7, 7}, .out = 3, .stride = {3}},
     {.name = "slices", .build = build_slices, .x = {2, 12, 3, 2}},
     {.name = "slices", .build = build_slices, .x = {2, 9}, .out = 1},
+    {.name = "sum_to", .build = build_reduced, .op = OP_SUM_TO, .x = {2, 3, 4, 5}, .out = 1},
+    {.name = "sum_to", .build = build_reduced, .op = OP_SUM_TO, .x = {2, 3, 4, 5}, .out = 2},
+    {.name = "sum_to", .build = build_reduced, .op = OP_SUM_TO, .x = {2, 3, 4, 5}, .out = 5},
+    {.name = "max_to", .build = build_reduced, .op = OP_MAX_TO, .x = {2, 3, 4, 5}, .out = 1},
+    {.name = "max_to", .build = build_reduced, .op = OP_MAX_TO, .x = {2, 3, 4, 5}, .out = 4},
+    {.name = "max_to", .build = build_reduced, .op = OP_MAX_TO, .x = {2, 3, 4, 5}, .out = 7},
     {.name = "upsample", .build = build_upsample, .x = {2, 3, 3, 2}, .out = 2},
     {.name = "upsample", .build = build_upsample, .x = {1, 2, 2, 4}, .out = 3},
     {.name = "dropout", .build = build_dropout, .x = {2, 3, 4, 4}, .rate = 0.4},

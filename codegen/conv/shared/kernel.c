@@ -87,7 +87,8 @@ char *conv_name(const ConvKernel *k, const ConvShape *s, const char *suffix) {
 
 ElementSite conv_elements(const ConvKernel *k, Type space) {
     for (uint32_t i = 0; i < k->v->nargs; i++) k->preloaded[i] = NULL;
-    return (ElementSite){.channel_blocks = divide_up(space.dim[1], k->e->V),
+    return (ElementSite){.channels = space.dim[1],
+                         .channel_blocks = divide_up(space.dim[1], k->e->V),
                          .pixels = space.dim[2] * space.dim[3],
                          .arg_type = k->arg_type,
                          .arg_base = k->arg_base,

@@ -6,6 +6,9 @@ enum { MAX_BURST = 16 };
 /* Feature maps that the value's loops read: an operand that is not the filters, or an argument of a region. */
 static bool streamed(const ConvKernel *k, uint32_t arg) {
     if (k->arg_type[arg].rank != 4 || layout_of(lowering_graph(k->l), k->v->args[arg]) == LAYOUT_IMAGES) return false;
+    Type t = k->arg_type[arg];
+    bool whole = type_equal(t, k->v->type) || type_equal(t, k->arg_type[0]) || type_equal(t, k->arg_type[1]);
+    if (!whole) return false; /* 1 in place of C, H or W: little, and read again and again */
     if (arg == 1) return k->v->op == OP_CONV2D_BWD_WEIGHTS && !k->first_buffer; /* behind others: a pair's, whose dY is staged */
     return true;
 }
