@@ -143,11 +143,12 @@ static void apply_setting(Compiler *c, const Setting *s) {
 /* What the files say. */
 static void settle_recipe(Compiler *c) {
     Span top = {c->program.root_file, 0, 1};
-    c->at = (RecipeSpans){top, top, top};
+    c->at = (RecipeSpans){top, top, top, top};
     c->recipe = recipe_defaults();
     for (uint32_t i = 0; i < c->program.nfiles; i++) {
         for (uint32_t k = 0; k < c->program.file[i]->nsettings; k++) {
             const AstSetting *s = &c->program.file[i]->setting[k];
+            if (!strcmp(s->key->text, "augment")) c->at.augment = s->value->span;
             if (!strcmp(s->key->text, "optimizer")) c->at.optimizer = s->value->span;
             if (!strcmp(s->key->text, "schedule")) c->at.schedule = s->value->span;
             if (!strcmp(s->key->text, "groups")) c->at.groups = s->value->span;
@@ -161,6 +162,7 @@ static void apply_settings(Compiler *c) {
     for (uint32_t i = 0; i < c->options->nsets; i++) {
         Setting s;
         if (!read_setting(c, c->options->sets[i], &s)) continue;
+        if (!strcmp(s.key, "train.augment")) c->at.augment = s.span;
         if (!strncmp(s.key, "train.optimizer", 15)) c->at.optimizer = s.span;
         if (!strncmp(s.key, "train.schedule", 14) || !strcmp(s.key, "train.epochs")) c->at.schedule = s.span;
         if (!strcmp(s.key, "train.groups")) c->at.groups = s.span;

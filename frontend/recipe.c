@@ -226,6 +226,14 @@ static void set_plain(Eval *ev, RtRecipe *r, const AstExpr *e, const Field *f) {
     if (d.kind != DATUM_POISON) set_field(ev, e, d, f, r);
 }
 
+static void set_accumulate(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    set_plain(ev, r, e, &(Field){"accumulate", FIELD_WHOLE, offsetof(RtRecipe, accumulate), 1, 1, MAX_BATCH, false, false});
+}
+
+static void set_clip(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    set_plain(ev, r, e, &(Field){"clip", FIELD_NUMBER, offsetof(RtRecipe, clip), 0, 0, INFINITY, false, false});
+}
+
 static void set_shuffle(Eval *ev, RtRecipe *r, const AstExpr *e) {
     set_plain(ev, r, e, &(Field){"shuffle", FIELD_FLAG, offsetof(RtRecipe, shuffle), 1, 0, 1, false, false});
 }
@@ -244,11 +252,11 @@ static void set_ema(Eval *ev, RtRecipe *r, const AstExpr *e) {
     if (mistakes == ev->nreported) r->average = a.decay > 0 ? a : (RtAverage){.kind = RT_AVERAGE_NONE};
 }
 
-static const char *const key_names[] = {"data",     "fit",    "normalize", "augment", "loss",    "optimizer", "groups",
-                                        "schedule", "epochs", "batch",     "shuffle", "average", "views",     "ema"};
+static const char *const key_names[] = {"data",   "fit",   "normalize",  "augment", "loss",    "optimizer", "groups", "schedule",
+                                        "epochs", "batch", "accumulate", "clip",    "shuffle", "average",   "views",  "ema"};
 static void (*const key_set[])(Eval *, RtRecipe *, const AstExpr *) = {
-    set_data,     set_fit,    set_normalize, set_augment, set_loss,    set_optimizer, set_groups,
-    set_schedule, set_epochs, set_batch,     set_shuffle, set_average, set_views,     set_ema};
+    set_data,   set_fit,   set_normalize,  set_augment, set_loss,    set_optimizer, set_groups, set_schedule,
+    set_epochs, set_batch, set_accumulate, set_clip,    set_shuffle, set_average,   set_views,  set_ema};
 enum { KEYS = sizeof key_names / sizeof *key_names };
 
 /* train.optimizer.lr = value: one argument of the form that the key has now. */
@@ -306,6 +314,10 @@ void recipe_check(Eval *ev, const RtRecipe *r, RecipeSpans at) {
     const RtSchedule *s = &r->schedule;
     if (r->optimizer.nesterov && r->optimizer.momentum == 0)
         eval_error(ev, at.optimizer, "the optimizer's 'nesterov' needs a momentum above 0");
+    for (uint32_t i = 0; i < r->naugment; i++)
+        if (r->augment[i].kind == RT_AUGMENT_ERASE && r->augment[i].least > r->augment[i].most)
+            eval_error(ev, at.augment, "'random_erasing' takes areas from %g to %g of the image, which are none",
+                       r->augment[i].least, r->augment[i].most);
     if (s->kind == RT_SCHEDULE_LINEAR && s->nat != s->nlevel)
         eval_error(ev, at.schedule, "'linear' needs a factor for each point: %u points, %u factors", s->nat, s->nlevel);
     if (s->warmup > 0 && s->warmup >= r->epochs)
@@ -319,7 +331,12 @@ void recipe_check(Eval *ev, const RtRecipe *r, RecipeSpans at) {
 }
 
 RtRecipe recipe_defaults(void) {
-    RtRecipe r = {.data = RT_DATA_CIFAR10, .normalize = RT_NORMALIZE_MEAN_STD, .epochs = 200, .batch = 128, .shuffle = true};
+    RtRecipe r = {.data = RT_DATA_CIFAR10,
+                  .normalize = RT_NORMALIZE_MEAN_STD,
+                  .epochs = 200,
+                  .batch = 128,
+                  .accumulate = 1,
+                  .shuffle = true};
     r.optimizer = (RtOptimizer){.kind = RT_SGD, .lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4, .decay_bn = true};
     return r;
 }

@@ -24,7 +24,17 @@ static const Form augment_forms[] = {
     {"pad_crop", RT_AUGMENT_PAD_CROP, 2, {{"pixels", FIELD_WHOLE, AUGMENT, NAN, 0, 1024, false, false}, VARIANT("reflect")}},
     {"flip", RT_AUGMENT_FLIP, 1, {VARIANT("alternate")}},
     {"translate", RT_AUGMENT_TRANSLATE, 1, {{"fraction", FIELD_NUMBER, AUGMENT, NAN, 0, 1, false, true}}},
-    {"cutout", RT_AUGMENT_CUTOUT, 2, {{"size", FIELD_WHOLE, AUGMENT, NAN, 1, 1024, false, false}, VARIANT("inside")}}};
+    {"cutout", RT_AUGMENT_CUTOUT, 2, {{"size", FIELD_WHOLE, AUGMENT, NAN, 1, 1024, false, false}, VARIANT("inside")}},
+    {"random_erasing",
+     RT_AUGMENT_ERASE,
+     3,
+     {{"probability", FIELD_NUMBER, AUGMENT, 0.5, 0, 1, false, false},
+      {"least", FIELD_NUMBER, offsetof(RtAugment, least), 0.02, 0, 1, true, false},
+      {"most", FIELD_NUMBER, offsetof(RtAugment, most), 0.33, 0, 1, true, false}}},
+    {"rotate", RT_AUGMENT_ROTATE, 1, {{"degrees", FIELD_NUMBER, AUGMENT, NAN, 0, 180, false, false}}},
+    {"brightness", RT_AUGMENT_BRIGHTNESS, 1, {{"factor", FIELD_NUMBER, AUGMENT, NAN, 0, 10, false, false}}},
+    {"contrast", RT_AUGMENT_CONTRAST, 1, {{"factor", FIELD_NUMBER, AUGMENT, NAN, 0, 10, false, false}}},
+    {"saturation", RT_AUGMENT_SATURATION, 1, {{"factor", FIELD_NUMBER, AUGMENT, NAN, 0, 10, false, false}}}};
 const KeyForms recipe_augment_forms = FORMS("augmentation", augment_forms);
 
 static const Form loss_forms[] = {

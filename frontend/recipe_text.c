@@ -55,7 +55,7 @@ static void print_form(FILE *out, const KeyForms *forms, int kind, const void *b
     }
 }
 
-static void print_key(FILE *out, const char *key) { fprintf(out, "    %-9s = ", key); }
+static void print_key(FILE *out, const char *key) { fprintf(out, "    %-10s = ", key); }
 
 /* A key whose value is one form. */
 static void print_value(FILE *out, const char *key, const KeyForms *forms, int kind, const void *base) {
@@ -89,6 +89,12 @@ static void print_recipe(FILE *out, const RtRecipe *r) {
     fputc('\n', out);
     print_key(out, "batch");
     fprintf(out, "%lld\n", (long long)r->batch);
+    print_key(out, "accumulate");
+    print_number(out, r->accumulate);
+    fputc('\n', out);
+    print_key(out, "clip");
+    print_number(out, r->clip);
+    fputc('\n', out);
     print_key(out, "shuffle");
     fputs(r->shuffle ? "true\n" : "false\n", out);
     print_value(out, "average", &recipe_average_forms, (int)r->average.kind, &r->average);

@@ -48,10 +48,11 @@ typedef struct RtRef {
 
 /* What changes from step to step. Filled by the runtime before an entry runs. */
 typedef struct RtStepEnv {
-    uint64_t seed, step; /* step counts optimiser steps from 0; keys dropout */
-    float lr;            /* this step's learning rate */
-    float bias1, bias2;  /* Adam: 1 - beta1^t, 1 - beta2^t, t = step + 1 */
-    double epoch;        /* begun, of the training: calls whose `until` it has reached are left out */
+    uint64_t seed,
+        step;           /* step counts batches from 0, which are optimiser steps unless gradients are accumulated; keys dropout */
+    float lr;           /* this step's learning rate */
+    float bias1, bias2; /* Adam: 1 - beta1^t, 1 - beta2^t, t = step + 1 */
+    double epoch;       /* begun, of the training: calls whose `until` it has reached are left out */
 } RtStepEnv;
 
 typedef void (*RtKernel)(char *const *buf, const RtStepEnv *env, int64_t piece, char *scratch);

@@ -90,6 +90,69 @@ static bool flips(const RtAugment *a, const RtDraw *draw, uint32_t number, doubl
     return first != (draw->epoch % 2 == 1);
 }
 
+/* Numbers of an augmentation that takes more than two. */
+static double extra(const RtDraw *draw, uint64_t key, uint32_t i, uint32_t number) {
+    return rt_uniform(draw->seed, RT_STREAM_AUGMENT, key, 1024 + 64 * i + number);
+}
+
+/* A rectangle of random area and proportion, from 0.3 to 1/0.3, ten tries to find one that fits (Zhong et al., 2017;
+ * torchvision's RandomErasing). False: none. */
+static bool erase(const RtAugment *a, const RtData *d, const RtDraw *draw, uint64_t key, uint32_t i, RtRectangle *cut) {
+    enum { TRIES = 10 };
+    double H = (double)d->height, W = (double)d->width;
+    for (uint32_t t = 0; t < TRIES; t++) {
+        double area = H * W * (a->least + (a->most - a->least) * extra(draw, key, i, 4 * t));
+        double ratio = exp(log(0.3) + (log(3.3) - log(0.3)) * extra(draw, key, i, 4 * t + 1));
+        int64_t h = (int64_t)lrint(sqrt(area * ratio)), w = (int64_t)lrint(sqrt(area / ratio));
+        if (h < 1 || w < 1 || h >= d->height || w >= d->width) continue;
+        int64_t y = (int64_t)(extra(draw, key, i, 4 * t + 2) * (double)(d->height - h + 1));
+        int64_t x = (int64_t)(extra(draw, key, i, 4 * t + 3) * (double)(d->width - w + 1));
+        *cut = (RtRectangle){y, x, y + h, x + w};
+        return true;
+    }
+    return false;
+}
+
+/* Turned about its middle, between pixels bilinear, black outside. */
+static void rotate(const RtData *d, const uint8_t *src, uint8_t *dst, double degrees) {
+    int64_t H = d->height, W = d->width;
+    double c = cos(degrees * M_PI / 180), s = sin(degrees * M_PI / 180), my = (double)(H - 1) / 2, mx = (double)(W - 1) / 2;
+    for (int64_t y = 0; y < H; y++)
+        for (int64_t x = 0; x < W; x++) {
+            double fx = c * ((double)x - mx) + s * ((double)y - my) + mx, fy = c * ((double)y - my) - s * ((double)x - mx) + my;
+            int64_t x0 = (int64_t)floor(fx), y0 = (int64_t)floor(fy);
+            for (int64_t k = 0; k < d->channels; k++) {
+                double sum = 0;
+                for (int64_t corner = 0; corner < 4; corner++) {
+                    int64_t px = x0 + corner % 2, py = y0 + corner / 2;
+                    if (px < 0 || py < 0 || px >= W || py >= H) continue;
+                    sum += (1 - fabs(fx - (double)px)) * (1 - fabs(fy - (double)py)) * src[(k * H + py) * W + px];
+                }
+                dst[(k * H + y) * W + x] = (uint8_t)lrint(sum);
+            }
+        }
+}
+
+static uint8_t level(double x) { return (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x); }
+
+/* torchvision's adjust_brightness, adjust_contrast and adjust_saturation of bytes: a blend with black, with the mean gray, with
+ * each pixel's gray, cut off to a byte. */
+static void recolour(const RtAugment *a, const RtData *d, const uint8_t *src, uint8_t *dst, double u) {
+    int64_t plane = d->height * d->width;
+    double low = a->value < 1 ? 1 - a->value : 0, factor = low + (1 + a->value - low) * u, mean = 0;
+    bool colour = d->channels == 3;
+    const uint8_t *green = src + plane, *blue = src + 2 * plane;
+    for (int64_t i = 0; a->kind == RT_AUGMENT_CONTRAST && i < plane; i++)
+        mean += (colour ? level(0.2989 * src[i] + 0.587 * green[i] + 0.114 * blue[i]) : src[i]) / (double)plane;
+    for (int64_t k = 0; k < d->channels; k++)
+        for (int64_t i = 0; i < plane; i++) {
+            double other = a->kind == RT_AUGMENT_CONTRAST ? mean : 0;
+            if (a->kind == RT_AUGMENT_SATURATION)
+                other = colour ? level(0.2989 * src[i] + 0.587 * green[i] + 0.114 * blue[i]) : src[k * plane + i];
+            dst[k * plane + i] = level(factor * src[k * plane + i] + (1 - factor) * other);
+        }
+}
+
 int rt_augment_image(const RtRecipe *recipe, const RtData *d, const RtDraw *draw, const uint8_t **pixels, uint8_t *work,
                      RtRectangle cut[RT_MAX_AUGMENT]) {
     int64_t size = d->channels * d->height * d->width;
@@ -114,6 +177,13 @@ int rt_augment_image(const RtRecipe *recipe, const RtData *d, const RtDraw *draw
             mirror(d, *pixels, to);
             break;
         case RT_AUGMENT_CUTOUT: cut[ncut++] = cutout(a, d, u, v); continue;
+        case RT_AUGMENT_ERASE:
+            if (u < a->value && erase(a, d, draw, key, i, &cut[ncut])) ncut++;
+            continue;
+        case RT_AUGMENT_ROTATE: rotate(d, *pixels, to, a->value * (2 * u - 1)); break;
+        case RT_AUGMENT_BRIGHTNESS:
+        case RT_AUGMENT_CONTRAST:
+        case RT_AUGMENT_SATURATION: recolour(a, d, *pixels, to, u); break;
         }
         *pixels = to;
         side = 1 - side;

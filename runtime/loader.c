@@ -105,7 +105,7 @@ RtLoader *rt_loader_new(const RtData *data, const RtRecipe *recipe, int64_t batc
     l->batch = batch;
     l->epoch = epoch;
     l->batch_index = batch_index;
-    l->per_epoch = data->ntrain / batch;
+    l->per_epoch = data->ntrain / (batch * rt_step_batches(recipe)) * rt_step_batches(recipe);
     l->image_floats = data->channels * data->height * data->width;
     l->seed = seed;
     l->order_epoch = -1;

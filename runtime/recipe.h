@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { RT_MAX_AUGMENT = 8, RT_MAX_STEPS = 16, RT_MAX_GROUPS = 16, RT_PATTERN = 128 };
+enum { RT_MAX_AUGMENT = 12, RT_MAX_STEPS = 16, RT_MAX_GROUPS = 16, RT_PATTERN = 128 };
 
 typedef enum RtDataset { RT_DATA_CIFAR10, RT_DATA_CIFAR100, RT_DATA_SYNTHETIC } RtDataset;
 typedef enum RtNormalize {
@@ -13,11 +13,23 @@ typedef enum RtNormalize {
     RT_NORMALIZE_MEAN,
     RT_NORMALIZE_MEAN_STD
 } RtNormalize; /* pixels in [0,1], minus channel mean, over channel std */
-typedef enum RtAugmentKind { RT_AUGMENT_PAD_CROP, RT_AUGMENT_FLIP, RT_AUGMENT_TRANSLATE, RT_AUGMENT_CUTOUT } RtAugmentKind;
+typedef enum RtAugmentKind {
+    RT_AUGMENT_PAD_CROP,
+    RT_AUGMENT_FLIP,
+    RT_AUGMENT_TRANSLATE,
+    RT_AUGMENT_CUTOUT,
+    RT_AUGMENT_ERASE,
+    RT_AUGMENT_ROTATE,
+    RT_AUGMENT_BRIGHTNESS,
+    RT_AUGMENT_CONTRAST,
+    RT_AUGMENT_SATURATION
+} RtAugmentKind;
 typedef struct RtAugment {
     RtAugmentKind kind;
-    double value; /* pad_crop: pixels; translate: fraction of the side; cutout: side in pixels */
-    bool variant; /* pad_crop: reflect; flip: alternate; cutout: wholly inside */
+    double value;       /* pad_crop: pixels; translate: fraction of the side; cutout: side in pixels; erase: probability;
+                           rotate: degrees; brightness, contrast, saturation: by how much a factor may differ from 1 */
+    bool variant;       /* pad_crop: reflect; flip: alternate; cutout: wholly inside */
+    double least, most; /* erase: fractions of the image's area */
 } RtAugment;
 typedef enum RtOptimizerKind { RT_SGD, RT_ADAM, RT_ADAMW } RtOptimizerKind;
 typedef struct RtOptimizer {
@@ -86,6 +98,8 @@ typedef struct RtRecipe {
     uint32_t ngroups;
     double epochs; /* fractions of one: rounded up to whole steps */
     int64_t batch;
+    double accumulate; /* batches whose gradients' mean one step takes; 0 is 1 */
+    double clip;       /* the greatest norm of all gradients; 0: any */
     bool shuffle;
     RtAverage average;
     RtViews views;

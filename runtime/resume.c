@@ -21,10 +21,10 @@ static const struct {
     const char *key;
     Change change;
 } table[] = {
-    {"data", CHANGE_ELSEWHERE},  {"fit", CHANGE_ELSEWHERE},       {"normalize", CHANGE_REFUSED}, {"augment", CHANGE_SAID},
-    {"loss", CHANGE_SAID},       {"optimizer", CHANGE_ARGUMENTS}, {"schedule", CHANGE_SAID},     {"epochs", CHANGE_SAID},
-    {"batch", CHANGE_ELSEWHERE}, {"shuffle", CHANGE_REFUSED},     {"groups", CHANGE_SAID},       {"average", CHANGE_ARGUMENTS},
-    {"views", CHANGE_SAID},
+    {"data", CHANGE_ELSEWHERE},     {"fit", CHANGE_ELSEWHERE},       {"normalize", CHANGE_REFUSED}, {"augment", CHANGE_SAID},
+    {"loss", CHANGE_SAID},          {"optimizer", CHANGE_ARGUMENTS}, {"schedule", CHANGE_SAID},     {"epochs", CHANGE_SAID},
+    {"batch", CHANGE_ELSEWHERE},    {"shuffle", CHANGE_REFUSED},     {"groups", CHANGE_SAID},       {"average", CHANGE_ARGUMENTS},
+    {"accumulate", CHANGE_REFUSED}, {"clip", CHANGE_SAID},           {"views", CHANGE_SAID},
 };
 enum { KEYS = sizeof table / sizeof *table };
 
@@ -160,7 +160,7 @@ RtStatus rt_resume(const RtProgram *p, RtMachine *m, const RtData *data, const R
     if (status != RT_OK) return status;
     status = compare_run(path, &head, p, data, o, error);
     if (status == RT_OK) status = compare_recipes(path, head.recipe, p, o, !m, &changed, error);
-    if (status == RT_OK) status = check_position(path, &head.state, data->ntrain / p->batch, error);
+    if (status == RT_OK) status = check_position(path, &head.state, rt_steps_per_epoch(p, data), error);
     if (status == RT_OK && !o->repass) status = rt_compare_pipelines(&head, p, error);
     if (status == RT_OK && !o->rechoose) status = rt_check_choices(head.choices, p, error);
     if (status == RT_OK) status = m ? rt_checkpoint_load(path, m, s, error) : rt_checkpoint_check(path, p, error);

@@ -1,9 +1,9 @@
-/* Learning-rate schedules, a function of the step alone.
+/* Learning-rate schedules, a function of the step alone; what a step and an epoch are.
  *
  * The warm-up rises linearly from 0 to where the rest begins, and the rest takes the epochs behind it: so the rate is continuous,
  * but for the falls of `steps`. The n steps that begin within the warm-up have the rates 1/(n+1), ..., n/(n+1) of what follows.
  * The frontend refuses a warm-up that leaves nothing behind it, and falls of `steps` within it (frontend/recipe.c). */
-#include "runtime/rt.h"
+#include "runtime/status.h"
 #include <math.h>
 
 static double between(double from, double to, double t) { return from + (to - from) * (1 - cos(M_PI * t)) / 2; }
@@ -47,4 +47,10 @@ double rt_schedule_lr(const RtRecipe *recipe, uint64_t step, int64_t steps_per_e
     if (recipe->schedule.kind == RT_SCHEDULE_LINEAR) return recipe->optimizer.lr * along(&recipe->schedule, done, total);
     if (done < rising) return base_lr(recipe, 0, 0) * (done + 1) / (rising + 1);
     return base_lr(recipe, done / per_epoch, total > warmup ? fmin((done - warmup) / (total - warmup), 1) : 1);
+}
+
+int64_t rt_step_batches(const RtRecipe *recipe) { return recipe->accumulate > 1 ? (int64_t)recipe->accumulate : 1; }
+
+int64_t rt_steps_per_epoch(const RtProgram *p, const RtData *data) {
+    return data->ntrain / (p->batch * rt_step_batches(&p->recipe));
 }

@@ -8,4 +8,7 @@ RtStatus rt_fail(RtError *error, RtStatus status, const char *format, ...) __att
 void rt_sync_directory(const char *path);
 /* Do the data fit the program's input and classes? (eval.c) */
 RtStatus rt_shape_check(const RtProgram *p, const RtData *data, RtError *error);
+/* Batches that a step takes, and steps of an epoch: what is left over is dropped (schedule.c). */
+int64_t rt_step_batches(const RtRecipe *recipe);
+int64_t rt_steps_per_epoch(const RtProgram *p, const RtData *data);
 #endif

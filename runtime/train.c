@@ -10,6 +10,7 @@
  * --steps is refused. With a moving average, evaluation and best.safetensors use the averaged weights, beside the running
  * statistics of the trained ones unless those are averaged too. */
 #include "runtime/directory.h"
+#include "runtime/gradient.h"
 #include "runtime/identity.h"
 #include "runtime/loader.h"
 #include "runtime/metrics.h"
@@ -48,7 +49,8 @@ typedef struct Run {
     RtLoader *loader;
     RtMetrics metrics;
     RtProgress progress;
-    int64_t per_epoch;
+    int64_t per_epoch, batches;           /* steps of an epoch, batches of a step */
+    float *gradients;                     /* accumulated; NULL if a step has one batch */
     uint64_t total_steps, stop_at;        /* of the schedule; of this run */
     double seconds, images;               /* spent in steps since the start of this process */
     double window_seconds, window_images; /* since the last logged step */
@@ -164,10 +166,10 @@ static int64_t steps_of(const RtRecipe *recipe, int64_t per_epoch) { return (int
 RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOptions *o, RtError *error) {
     RtStatus status = rt_shape_check(p, data, error);
     if (status != RT_OK) return status;
-    int64_t per_epoch = data->ntrain / p->batch, steps = steps_of(&p->recipe, per_epoch);
+    int64_t per_epoch = rt_steps_per_epoch(p, data), steps = steps_of(&p->recipe, per_epoch);
+    long long images = p->batch * rt_step_batches(&p->recipe);
     if (per_epoch < 1)
-        return rt_fail(error, RT_INPUT, "a batch of %lld is more than the %lld training images", (long long)p->batch,
-                       (long long)data->ntrain);
+        return rt_fail(error, RT_INPUT, "a batch of %lld is more than the %lld training images", images, (long long)data->ntrain);
     if (o->max_steps > steps)
         return rt_fail(error, RT_USAGE,
                        "'--steps %lld' is beyond the recipe's %.10g epochs, which have %lld steps; 'train.epochs' sets them",
@@ -198,12 +200,15 @@ static RtStatus start(Run *r) {
     RtStatus status = rt_train_check(r->p, r->data, r->o, r->error);
     if (status != RT_OK) return status;
     if (r->p->train_step.ncalls == 0) return rt_fail(r->error, RT_INTERNAL, "the program was compiled for inference only");
-    r->per_epoch = r->data->ntrain / r->p->batch;
+    r->batches = rt_step_batches(recipe);
+    r->per_epoch = rt_steps_per_epoch(r->p, r->data);
     r->total_steps = (uint64_t)steps_of(recipe, r->per_epoch);
     r->stop_at = r->o->max_steps > 0 ? (uint64_t)r->o->max_steps : r->total_steps;
     status = start_state(r);
     if (status != RT_OK) return status;
-    r->loader = rt_loader_new(r->data, recipe, r->p->batch, r->s.seed, r->s.epoch, r->s.batch_index, r->error);
+    if (r->batches > 1 && !(r->gradients = malloc(r->p->params_bytes + sizeof(float))))
+        return rt_fail(r->error, RT_MEMORY, "out of memory for accumulated gradients");
+    r->loader = rt_loader_new(r->data, recipe, r->p->batch, r->s.seed, r->s.epoch, r->s.batch_index * r->batches, r->error);
     if (!r->loader) return RT_MEMORY;
     if (!r->o->resume) status = rt_directory_clear(r->o->directory, r->error); /* nothing is left to fail but writing */
     if (status == RT_OK)
@@ -220,33 +225,48 @@ static void set_environment(Run *r) {
     const RtOptimizer *opt = &r->p->recipe.optimizer;
     double t = (double)r->s.step + 1;
     env->seed = r->s.seed;
-    env->step = r->s.step;
     env->epoch = (double)r->s.step / (double)r->per_epoch;
     env->lr = (float)rt_schedule_lr(&r->p->recipe, r->s.step, r->per_epoch, (int64_t)r->total_steps);
     env->bias1 = (float)(1 - pow(opt->beta1, t));
     env->bias2 = (float)(1 - pow(opt->beta2, t));
 }
 
-static RtStatus step(Run *r, float *loss) {
-    double begin = now();
+/* Loss and gradients of a step, the means of its batches. */
+static RtStatus differentiate(Run *r, float *loss, int64_t *correct) {
     const float *metrics = rt_machine_space(r->m, RT_METRICS);
-    rt_loader_next(r->loader, rt_machine_space(r->m, RT_IMAGES), rt_machine_space(r->m, RT_LABELS));
+    double sum = 0;
+    for (int64_t i = 0; i < r->batches; i++) {
+        rt_loader_next(r->loader, rt_machine_space(r->m, RT_IMAGES), rt_machine_space(r->m, RT_LABELS));
+        rt_machine_env(r->m)->step = r->s.step * (uint64_t)r->batches + (uint64_t)i;
+        rt_machine_run(r->m, &r->p->train_step);
+        sum += (double)metrics[0];
+        *correct += (int64_t)lrintf(metrics[1]);
+        if (r->gradients) rt_gradient_accumulate(r->m, r->gradients, i, r->batches);
+    }
+    *loss = (float)(sum / (double)r->batches);
+    return isfinite(*loss) ? RT_OK : diverged(r, "the loss is not finite at", r->s.step + 1);
+}
+
+static RtStatus step(Run *r, float *loss) {
+    double begin = now(), norm;
+    int64_t correct = 0;
     set_environment(r);
-    rt_machine_run(r->m, &r->p->train_step);
-    *loss = metrics[0];
-    if (!isfinite(*loss)) return diverged(r, "the loss is not finite at", r->s.step + 1);
+    RtStatus status = differentiate(r, loss, &correct);
+    if (status != RT_OK) return status;
+    if (r->p->recipe.clip > 0 && !rt_gradient_clip(r->m, r->p->recipe.clip, &norm))
+        return rt_fail(r->error, RT_MEMORY, "out of memory for the gradients' norm");
     rt_machine_run(r->m, &r->p->apply_update);
     r->s.step++;
     average_update(r);
     r->s.batch_index++;
     r->s.epoch_loss_sum += *loss;
-    r->s.epoch_correct += (int64_t)lrintf(metrics[1]);
-    r->s.epoch_images += r->p->batch;
-    double spent = now() - begin;
+    r->s.epoch_correct += correct;
+    r->s.epoch_images += r->p->batch * r->batches;
+    double spent = now() - begin, images = (double)(r->p->batch * r->batches);
     r->seconds += spent;
-    r->images += (double)r->p->batch;
+    r->images += images;
     r->window_seconds += spent;
-    r->window_images += (double)r->p->batch;
+    r->window_images += images;
     return RT_OK;
 }
 
@@ -255,7 +275,8 @@ static double epoch_accuracy(const Run *r) {
 }
 
 static void show(Run *r, float loss) {
-    double rate = r->seconds > 0 ? r->images / r->seconds : 0, left = (double)(r->stop_at - r->s.step) * (double)r->p->batch;
+    double rate = r->seconds > 0 ? r->images / r->seconds : 0,
+           left = (double)(r->stop_at - r->s.step) * (double)(r->p->batch * r->batches);
     RtProgressLine line = {.epoch = r->s.epoch,
                            .epochs = r->p->recipe.epochs,
                            .batch_index = r->s.batch_index,
@@ -320,7 +341,7 @@ static void describe_test(Run *r, char members[256], char words[160]) {
 
 static RtStatus epoch_line(Run *r) {
     char hex[65], loss[32], lr[32], rate[32], train[32], of_test[256], shown[160];
-    double steps = (double)r->s.epoch_images / (double)r->p->batch;
+    double steps = (double)r->s.epoch_images / (double)(r->p->batch * r->batches);
     rt_weights_sha256(r->m, hex);
     double mean_loss = steps > 0 ? r->s.epoch_loss_sum / steps : 0, images_per_s = r->seconds > 0 ? r->images / r->seconds : 0;
     rt_metrics_number(loss, mean_loss);
@@ -383,6 +404,7 @@ RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *option
     rt_progress_end(&r.progress);
     rt_loader_free(r.loader);
     rt_metrics_close(&r.metrics);
+    free(r.gradients);
     free(r.s.average);
     free(r.s.average_state);
     return status;

@@ -96,7 +96,7 @@ def mistakes(at):
     for key in ("train.loss=cross_entropy(label_smoothing = 0.1)", "train.loss.label_smoothing=0.1", "train.batch = 8"):
         at.refuses("train", at("final.ir"), *TRAIN, "--set", key, status=2, says="a graph's text has its loss and its batch")
     out, _ = at.run("ir", at("final.ir"), "--mode=both", "--set", "train.epochs=7")
-    check("epochs    = 7" in out, "--set train.epochs")
+    check("epochs     = 7" in out, "--set train.epochs")
 
 
 def places(at):

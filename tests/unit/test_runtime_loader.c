@@ -226,6 +226,86 @@ START_TEST(views) {
 }
 END_TEST
 
+static double seen(double x) { return x < 0 ? 0 : x > 255 ? 255 : floor(x); }
+
+/* torchvision.transforms.functional_tensor._blend, of bytes. */
+static double recoloured(const RtData *d, RtAugmentKind kind, double factor, int c, int i) {
+    const uint8_t *p = d->train_images;
+    double gray = seen(0.2989 * p[i] + 0.587 * p[64 + i] + 0.114 * p[128 + i]), mean = 0;
+    for (int k = 0; k < 64; k++) mean += seen(0.2989 * p[k] + 0.587 * p[64 + k] + 0.114 * p[128 + k]);
+    double other = kind == RT_AUGMENT_BRIGHTNESS ? 0 : kind == RT_AUGMENT_CONTRAST ? mean / 64 : gray;
+    return seen(factor * p[c * 64 + i] + (1 - factor) * other);
+}
+
+START_TEST(colours) {
+    static const RtAugmentKind kinds[] = {RT_AUGMENT_BRIGHTNESS, RT_AUGMENT_CONTRAST, RT_AUGMENT_SATURATION};
+    RtData d = small_data();
+    uint8_t work[2 * FLOATS];
+    for (int k = 0; k < 3; k++)
+        for (uint32_t image = 0; image < 50; image++) {
+            double amount = image < 25 ? 0.4 : 1.5, low = amount < 1 ? 1 - amount : 0;
+            RtRecipe recipe = {.naugment = 1, .augment = {{kinds[k], amount}}};
+            const uint8_t *pixels = d.train_images;
+            rt_augment_image(&recipe, &d, &(RtDraw){9, 0, image}, &pixels, work, NULL);
+            double factor = low + (1 + amount - low) * rt_uniform(9, RT_STREAM_AUGMENT, image, 0);
+            ck_assert(factor >= low && factor <= 1 + amount);
+            for (int i = 0; i < FLOATS; i++) /* rounding before a cut may fall on the other side */
+                ck_assert(fabs(pixels[i] - recoloured(&d, kinds[k], factor, i / 64, i % 64)) <= 1);
+        }
+    free(d.train_images), free(d.train_labels);
+}
+END_TEST
+
+/* Held against a sum over all pixels, each weighing what a triangle has left at its distance. */
+START_TEST(rotations) {
+    RtData d = small_data();
+    uint8_t work[2 * FLOATS];
+    for (uint32_t image = 0; image < 40; image++) {
+        double degrees = image < 20 ? 180 : 0;
+        RtRecipe recipe = {.naugment = 1, .augment = {{RT_AUGMENT_ROTATE, degrees}}};
+        const uint8_t *pixels = d.train_images;
+        rt_augment_image(&recipe, &d, &(RtDraw){9, 0, image}, &pixels, work, NULL);
+        double angle = degrees * (2 * rt_uniform(9, RT_STREAM_AUGMENT, image, 0) - 1) * 3.14159265358979323846 / 180;
+        for (int i = 0; i < FLOATS; i++) {
+            double x = i % 8 - 3.5, y = i / 8 % 8 - 3.5, sum = 0;
+            double fx = cos(angle) * x + sin(angle) * y + 3.5, fy = cos(angle) * y - sin(angle) * x + 3.5;
+            for (int k = 0; k < 64; k++) {
+                double across = 1 - fabs(fx - k % 8), down = 1 - fabs(fy - k / 8);
+                if (across > 0 && down > 0) sum += across * down * d.train_images[i / 64 * 64 + k];
+            }
+            ck_assert_double_eq_tol(pixels[i], sum, 0.5 + 1e-6);
+        }
+    }
+    free(d.train_images), free(d.train_labels);
+}
+END_TEST
+
+/* Areas and proportions that were asked for, within what whole pixels allow; everywhere; as often as was said. */
+START_TEST(erasing) {
+    RtData d = small_data();
+    RtRecipe recipe = {.naugment = 1, .augment = {{RT_AUGMENT_ERASE, .value = 0.6, .least = 0.1, .most = 0.4}}};
+    uint8_t work[2 * FLOATS];
+    bool corner[4] = {false};
+    int count = 0;
+    for (uint32_t image = 0; image < 2000; image++) {
+        const uint8_t *pixels = d.train_images;
+        RtRectangle cut[RT_MAX_AUGMENT];
+        if (!rt_augment_image(&recipe, &d, &(RtDraw){9, 0, image}, &pixels, work, cut)) continue;
+        int64_t h = cut->y1 - cut->y0, w = cut->x1 - cut->x0;
+        count++;
+        ck_assert(pixels == d.train_images && cut->y0 >= 0 && cut->x0 >= 0 && cut->y1 <= SIDE && cut->x1 <= SIDE && h > 0 &&
+                  w > 0);
+        ck_assert((double)((h + 1) * (w + 1)) > 6.4 && (double)((h - 1) * (w - 1)) < 25.6);
+        ck_assert((double)(h + 1) / (double)w > 0.3 && (double)(w + 1) / (double)h > 0.3);
+        corner[0] |= !cut->y0 && !cut->x0, corner[1] |= !cut->y0 && cut->x1 == SIDE;
+        corner[2] |= cut->y1 == SIDE && !cut->x0, corner[3] |= cut->y1 == SIDE && cut->x1 == SIDE;
+    }
+    ck_assert_msg(count > 1120 && count < 1280, "%d of 2000, not 60 %%", count);
+    ck_assert(corner[0] && corner[1] && corner[2] && corner[3]);
+    free(d.train_images), free(d.train_labels);
+}
+END_TEST
+
 static RtRecipe full_recipe(void) {
     return (RtRecipe){
         .normalize = RT_NORMALIZE_MEAN_STD,
@@ -371,6 +451,9 @@ int main(void) {
     tcase_add_test(cases, augmentations);
     tcase_add_test(cases, flips_alternate);
     tcase_add_test(cases, views);
+    tcase_add_test(cases, colours);
+    tcase_add_test(cases, rotations);
+    tcase_add_test(cases, erasing);
     tcase_add_test(cases, batches);
     tcase_add_test(cases, another_crop_in_every_epoch);
     tcase_add_test(cases, cutout_blanks_its_square);

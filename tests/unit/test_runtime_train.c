@@ -286,6 +286,35 @@ START_TEST(averages_at_intervals) {
 }
 END_TEST
 
+/* Two batches of 16 are one of 32: the loss is a mean, and so is its gradient. The rest of an epoch that no step takes is the
+ * same. */
+START_TEST(accumulated_batches_are_one) {
+    static Line once[MAX_LINES], twice[MAX_LINES];
+    static float a[1920], b[1920];
+    char *one = directory_new(), *two = directory_new();
+    Softmax x, y;
+    small_program(&x);
+    softmax_program(&y, BATCH / 2, 3, 8, 8, 10);
+    y.program.recipe.epochs = 4;
+    y.program.recipe.accumulate = 2;
+    Run first = options_for(one, 0), second = options_for(two, 0);
+    train_well(&x, 2, &first);
+    train_well(&y, 2, &second);
+    int n = read_metrics(one, once);
+    ck_assert_int_eq(n, read_metrics(two, twice));
+    for (int i = 0; i < n; i++) {
+        ck_assert(once[i].keys == twice[i].keys && once[i].step == twice[i].step && once[i].epoch == twice[i].epoch);
+        ck_assert_double_eq_tol(once[i].loss, twice[i].loss, 1e-5);
+        ck_assert(once[i].keys == STEP_KEYS || fabs(once[i].train_accuracy - twice[i].train_accuracy) < 0.007);
+    }
+    read_weights(one, "last.safetensors", "dense.weight", a);
+    read_weights(two, "last.safetensors", "dense.weight", b);
+    for (int i = 0; i < 1920; i++) ck_assert_float_eq_tol(a[i], b[i], 1e-5);
+    directory_free(one);
+    directory_free(two);
+}
+END_TEST
+
 /* A fraction of an epoch is rounded up to whole steps, and the views are looked at once, behind the last. */
 START_TEST(fractional_epochs_and_views) {
     char *directory = directory_new(), *text;
@@ -353,6 +382,7 @@ static void make_kind(Softmax *x, int kind) {
             (RtAverage){.kind = RT_AVERAGE_LOOKAHEAD, .decay = 0.95, .every = 4, .power = 2, .statistics = true};
     if (kind == 4) x->program.recipe.average = (RtAverage){.kind = RT_AVERAGE_EMA, .decay = 0.9, .every = 3, .statistics = true};
     if (kind == 4) x->program.recipe.augment[1].variant = true; /* alternating flips */
+    if (kind == 6) x->program.recipe.accumulate = 2, x->program.recipe.clip = 0.5, x->program.recipe.epochs = 8;
     if (kind == 5) x->update[0].until = 1.7, x->program.recipe.epochs = 3.5;
 }
 
@@ -616,10 +646,11 @@ int main(void) {
     TCase *cases = tcase_create("train");
     tcase_add_test(cases, learns_and_reports);
     tcase_add_loop_test(cases, same_bits_on_any_number_of_threads, 0, 3);
-    tcase_add_loop_test(cases, resuming_changes_nothing, 0, 6);
+    tcase_add_loop_test(cases, resuming_changes_nothing, 0, 7);
     tcase_add_test(cases, averages_of_the_weights);
     tcase_add_test(cases, lookahead);
     tcase_add_test(cases, averages_at_intervals);
+    tcase_add_test(cases, accumulated_batches_are_one);
     tcase_add_test(cases, fractional_epochs_and_views);
     tcase_add_test(cases, epochs_count_for_themselves);
     tcase_add_test(cases, metrics_are_not_repeated);
