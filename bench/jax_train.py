@@ -84,6 +84,13 @@ def load():
             kept = jax.random.bernoulli(jax.random.fold_in(self.key, stream), 1 - rate, x.shape)
             return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
+        def ones(self, shape):
+            return jnp.ones(shape)  # one channel and pixel, or a number: in any layout
+
+        def unflatten(self, x, shape):
+            x = x.reshape(len(x), *shape)
+            return x if self.layout == "NCHW" else x.transpose(0, 2, 3, 1)
+
         def flatten(self, x):
             x = x if self.layout == "NCHW" else x.transpose(0, 3, 1, 2)  # the order of the graph's, whatever the layout
             return x.reshape(len(x), -1)

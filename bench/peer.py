@@ -63,7 +63,7 @@ class Net:
         self.logits = next(o["value"] for o in graph["outputs"] if o["kind"] == "logits")
         self.classes = self.values[self.logits]["type"]["shape"][1]
         self.smoothing = next((v["attrs"]["smoothing"] for v in self.values if v["op"] == "cross_entropy"), 0)
-        self.drops = any(v["op"] == "dropout" and v["attrs"]["rate"] > 0 for v in self.values)
+        self.drops = any(v["op"] in ("dropout", "dropout_mask") and v["attrs"]["rate"] > 0 for v in self.values)
 
     def parameters(self):
         return sum(elements(v) for v in self.params)
@@ -96,6 +96,10 @@ class Net:
                 out = float(attrs["value"])
             elif op == "identity" or op == "dropout" and not (training and attrs["rate"]):
                 out = args[0]
+            elif op == "dropout_mask":
+                out = ops.dropout(ops.ones(value["type"]["shape"]), attrs["rate"], attrs["stream"])
+            elif op == "unflatten":
+                out = ops.unflatten(args[0], value["type"]["shape"][1:])
             elif op == "dropout":
                 out = ops.dropout(args[0], attrs["rate"], attrs["stream"])
             elif op == "slice_channels":

@@ -77,6 +77,12 @@ def load():
         def hard_swish(self, x):
             return x * self.hard_sigmoid(x)
 
+        def ones(self, shape):
+            return tf.ones(shape)  # one channel and pixel, or a number: in any layout
+
+        def unflatten(self, x, shape):
+            return tf.transpose(tf.reshape(x, [-1, *shape]), (0, 2, 3, 1))
+
         def slice_channels(self, x, first, count):
             return x[..., first:first + count]
 

@@ -56,6 +56,12 @@ def load():
         def dropout(self, x, rate, stream):
             return F.dropout(x, rate)
 
+        def ones(self, shape):
+            return torch.ones(shape)
+
+        def unflatten(self, x, shape):
+            return x.unflatten(1, shape)
+
         def flatten(self, x):
             return x.flatten(1)
 

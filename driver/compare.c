@@ -109,8 +109,11 @@ static int choose_graph(Comparison *c) {
         c->graph = c->whole.graph;
     }
     c->numbers = (Numbers){.trains = c->timed[TRAIN], .infers = c->timed[INFER]};
-    for (Val v = 0; v < c->graph->count; v++)
-        if (c->graph->value[v].op == OP_DROPOUT && c->graph->value[v].attrs.dropout.rate > 0) c->numbers.drops = true;
+    for (Val v = 0; v < c->graph->count; v++) {
+        const Value *value = &c->graph->value[v];
+        bool drops = value->op == OP_DROPOUT || value->op == OP_DROPOUT_MASK;
+        if (drops && value->attrs.dropout.rate > 0) c->numbers.drops = true;
+    }
     return EXIT_OK;
 }
 

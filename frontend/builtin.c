@@ -112,6 +112,36 @@ static Datum apply_split(Eval *ev, const BuiltinCall *c) {
     return (Datum){DATUM_LIST, .list = list};
 }
 
+/* unflatten(x, channels, height, width) */
+static Datum apply_unflatten(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    int64_t size[3] = {1, 1, 1};
+    if (!arg_tensor(ev, c, 0, 2, &x)) return tensor_datum(NO_VAL);
+    for (uint32_t i = 0; i < 3; i++)
+        if (!arg_integer(ev, c, i + 1, 1, LARGEST_COUNT, &size[i])) return tensor_datum(NO_VAL);
+    Type to = type_feature(ev->graph->value[x].type.dim[0], size[0], size[1], size[2]);
+    return add_op(ev, c, (ValueSpec){.op = OP_UNFLATTEN, .args = &x, .nargs = 1, .declared = to});
+}
+
+/* drop_path(x, rate, per = "image"): x with all of an image's elements zero, or those of all images together; in training. */
+static Datum apply_drop_path(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    Attrs attrs = {.dropout = {0, ev->streams}};
+    const char *per = c->given[2] && c->value[2].kind == DATUM_STRING ? c->value[2].text : "image";
+    bool image = !strcmp(per, "image");
+    if (!arg_tensor(ev, c, 0, 4, &x) || !arg_real(ev, c, 1, &attrs.dropout.rate)) return tensor_datum(NO_VAL);
+    if (!(attrs.dropout.rate >= 0 && attrs.dropout.rate < 1)) return arg_error(ev, c, 1, "a number from 0 up, below 1");
+    if ((c->given[2] && c->value[2].kind != DATUM_STRING) || (!image && strcmp(per, "batch") != 0))
+        return arg_error(ev, c, 2, "\"image\" or \"batch\"");
+    ev->streams++;
+    if (ev->graph->mode == MODE_INFER || attrs.dropout.rate == 0) return tensor_datum(x);
+    Type type = image ? type_feature(ev->graph->value[x].type.dim[0], 1, 1, 1) : type_scalar();
+    Val mask =
+        eval_add(ev, c->expr->span, &(ValueSpec){.op = OP_DROPOUT_MASK, .attrs = attrs, .declared = type, .name = c->path});
+    if (mask == NO_VAL) return tensor_datum(NO_VAL);
+    return add_op(ev, c, (ValueSpec){.op = OP_MUL, .args = (Val[]){x, mask}, .nargs = 2});
+}
+
 /* channel_shuffle(x, groups) */
 static Datum apply_channel_shuffle(Eval *ev, const BuiltinCall *c) {
     Val x;
@@ -289,6 +319,8 @@ static const Builtin builtins[] = {
     {"max_over", apply_over, true, false, 2, {"x", "axes"}},
     {"pad_channels", apply_pad_channels, true, false, 2, {"x", "count", "stride"}},
     {"dropout", apply_dropout, true, false, 1, {"x", "rate"}},
+    {"drop_path", apply_drop_path, true, false, 2, {"x", "rate", "per"}},
+    {"unflatten", apply_unflatten, true, false, 2, {"x", "channels", "height", "width"}},
     {"channels", apply_channels, false, false, 1, {"x"}},
     {"height", apply_height, false, false, 1, {"x"}},
     {"width", apply_width, false, false, 1, {"x"}},

@@ -143,17 +143,16 @@ static const char **param_names(Eval *ev, const AstCallable *c) {
     return name;
 }
 
-/* "a -> b -> a" */
-static bool refuse_recursion(Eval *ev, const AstExpr *call, const AstCallable *callee) {
+static Datum too_deep(Eval *ev, const AstExpr *call, const AstCallable *callee) {
     const char *chain = callee->name->text;
     int shown = 0;
-    for (const Frame *f = ev->frame; f; f = f->caller) {
+    for (const Frame *f = ev->frame; f && shown < 16; f = f->caller) {
         chain = ++shown <= 16 ? arena_printf(ev->arena, "%s -> %s", f->callable->name->text, chain) : chain;
         if (f->callable != callee) continue;
-        eval_error(ev, call->span, "block '%s' calls itself, and recursion is not allowed: %s", callee->name->text, chain);
-        return true;
+        return eval_error(ev, call->span, "block '%s' calls itself more than %d levels deep: %s; does the recursion end?",
+                          callee->name->text, MAX_CALL_DEPTH, chain);
     }
-    return false;
+    return eval_error(ev, call->span, "blocks call each other more than %d levels deep", MAX_CALL_DEPTH);
 }
 
 /* A net's parameter is set from outside: what is set must be of the default's kind; an integer does for a real. */
@@ -192,10 +191,8 @@ static Datum call_block(Eval *ev, const AstExpr *call, const AstCallable *c, con
     Signature s = {"block", c->name->text, param_names(ev, c), c->nparams, 0};
     while (s.required < c->nparams && !c->param[s.required].init) s.required++;
     if (!ev->frame) return eval_error(ev, call->span, "block '%s' is called outside of a net", c->name->text);
-    if (!eval_arguments(ev, call, &s, value, given) || refuse_recursion(ev, call, c)) return poison;
-    if (ev->call_depth >= MAX_CALL_DEPTH) {
-        return eval_error(ev, call->span, "blocks call each other more than %d levels deep", MAX_CALL_DEPTH);
-    }
+    if (!eval_arguments(ev, call, &s, value, given)) return poison;
+    if (ev->call_depth >= MAX_CALL_DEPTH) return too_deep(ev, call, c);
     const char *path = call_path(ev, call, segment);
     if (!path) return poison;
     Val first = ev->graph->count;

@@ -165,7 +165,10 @@ static void lex_symbol(Lexer *lx) {
     Token *t = emit(lx, found, begin);
     if (longest) return;
     unsigned char c = (unsigned char)lx->text[begin];
-    if (c > 0x20 && c < 0x7F) {
+    if (c == '.') {
+        diag_error(lx->diag, t->span,
+                   "unexpected character '.': operations stand alone, relu(x) rather than F.relu(x) or x.relu()");
+    } else if (c > 0x20 && c < 0x7F) {
         diag_error(lx->diag, t->span, "unexpected character '%c'", c);
     } else {
         diag_error(lx->diag, t->span, "unexpected character with code 0x%02X", c);

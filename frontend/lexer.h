@@ -44,6 +44,7 @@
     X(TOKEN_COLON, ":")                                                                                                          \
     X(TOKEN_RANGE, "..")                                                                                                         \
     X(TOKEN_ASSIGN, "=")                                                                                                         \
+    X(TOKEN_PLUS_ASSIGN, "+=")                                                                                                   \
     X(TOKEN_PLUS, "+")                                                                                                           \
     X(TOKEN_MINUS, "-")                                                                                                          \
     X(TOKEN_STAR, "*")                                                                                                           \

@@ -32,4 +32,6 @@ void parse_leave(Parser *p);
 
 /* An expression, or NULL after a report. */
 AstExpr *parse_expression(Parser *p);
+/* name + value, which `name += value` assigns; NULL after a report. */
+AstExpr *parse_sum(Parser *p, Name *name, Span name_span, AstExpr *value);
 #endif

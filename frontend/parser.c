@@ -189,6 +189,12 @@ static bool parse_assign(Parser *p, AstStatement *s, const Token *name) {
     s->kind = STATEMENT_ASSIGN;
     s->name = name_intern(p->names, name->text);
     s->name_span = name->span;
+    if (parse_peek(p)->kind == TOKEN_PLUS_ASSIGN) {
+        parse_next(p);
+        AstExpr *value = parse_expression(p);
+        s->value = value ? parse_sum(p, s->name, name->span, value) : NULL;
+        return s->value != NULL;
+    }
     if (!parse_accept(p, TOKEN_ASSIGN)) {
         parse_expected(p, "'=' (a statement assigns, or begins with if, for, assert, return, input or output)");
         return false;

@@ -248,3 +248,13 @@ AstExpr *parse_expression(Parser *p) {
     parse_leave(p);
     return e;
 }
+
+AstExpr *parse_sum(Parser *p, Name *name, Span name_span, AstExpr *value) {
+    AstExpr *e = new_expr(p, EXPR_BINARY, name_span), *old = new_expr(p, EXPR_NAME, name_span);
+    old->name = name;
+    e->pair.op = TOKEN_PLUS;
+    e->pair.a = old;
+    e->pair.b = value;
+    e->span = parse_span_from(p, name_span);
+    return above(p, e, value);
+}

@@ -30,6 +30,7 @@ static bool declare_type(const Graph *g, const Images *to, const Value *value, b
     if (!of_images || !op_has_declared_type(value->op) || (value->op != OP_INPUT && declared->rank < 2)) return true;
     declared->dim[0] = to->batch;
     if (!to->height || declared->rank < 4) return true;
+    if (value->op == OP_UNFLATTEN) return true; /* if there are still as many elements, which its shape rule asks */
     bool sums = value->op == OP_SUM_TO || value->op == OP_MAX_TO, follows = false;
     int64_t side[2] = {1, 1};
     for (uint32_t i = 0; (sums || value->op == OP_MAP || value->op == OP_SLICE_CHANNELS) && i < spec->nargs; i++) {

@@ -191,6 +191,7 @@ static void grad_linear(Autodiff *a, Val y, Val dy, Op op) {
 }
 static void grad_AVG_POOL(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_AVG_POOL_BWD); }
 static void grad_PAD_CHANNELS(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_PAD_CHANNELS_BWD); }
+static void grad_UNFLATTEN(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_FLATTEN); }
 static void grad_AVG_POOL_BWD(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_AVG_POOL); }
 static void grad_SLICE_CHANNELS(Autodiff *a, Val y, Val dy) { grad_linear(a, y, dy, OP_PLACE_CHANNELS); }
 

@@ -256,6 +256,31 @@ class Generator:
         s = self.put((1, *self.shapes[x][1:]), f"sigmoid(conv2d({pair}, 1, {self.source.choice([1, 3, 7])}))", x)
         return self.put(self.shapes[x], "{0} * {1}", x, s)
 
+    def normed(self):
+        x = self.any(3)
+        channels, height, width = self.shapes[x]
+        groups = [k for k in range(1, channels + 1) if channels % k == 0 and channels // k * height * width > 3]
+        texts = [f"group_norm({{0}}, {self.source.choice(groups)})"] if groups else []
+        texts += ["layer_norm({0})"] if channels > 3 else []
+        texts += ["instance_norm({0})", "instance_norm({0}, scale = true, shift = true)"] if height * width > 3 else []
+        return texts and self.put(self.shapes[x], self.source.choice(texts), x)
+
+    def drop_path(self):
+        x = self.any(3)
+        return self.put(self.shapes[x], f"drop_path({{0}}, {self.source.choice([0, 0.3, 0.6])}, per = \"{self.source.choice(['image', 'batch'])}\")", x)
+
+    def channel_conv(self):
+        x = self.any(1)
+        return x and self.put(self.shapes[x], f"channel_conv({{0}}, {self.source.choice([1, 3, 5])})", x)
+
+    def unflatten(self):
+        x = self.any(1)
+        size = x and self.shapes[x][0]
+        pairs = x and [(a, size // a) for a in range(1, size + 1) if size % a == 0]
+        a, b = self.source.choice(pairs) if x else (0, 0)
+        shape = self.source.choice([(a, b, 1), (a, 1, b), (1, a, b)])
+        return x and self.put(shape, f"unflatten({{0}}, {shape[0]}, {shape[1]}, {shape[2]})", x)
+
     def global_max(self):
         x = self.any(3)
         return self.put((self.shapes[x][0],), "global_max_pool({0})", x)
@@ -288,7 +313,8 @@ class Generator:
     def net(self):
         steps = [(self.conv, 4), (self.conv_norm_act, 5), (self.residual, 3), (self.norm, 1), (self.activation, 2), (self.primitive, 1.5), (self.primitive_of_two, 1.5), (self.pool, 2), (self.binary, 3),
                  (self.gate, 2), (self.scalars, 2), (self.dropout, 1), (self.concat, 2), (self.slice_channels, 0.7), (self.split, 0.7), (self.shuffle, 0.7), (self.upsample, 0.7),
-                 (self.global_max, 0.5), (self.over, 1.5), (self.spatial, 0.7), (self.pad_channels, 1), (self.squeeze, 1), (self.flatten, 1),
+                 (self.global_max, 0.5), (self.over, 1.5), (self.spatial, 0.7), (self.normed, 1), (self.drop_path, 0.7),
+                 (self.channel_conv, 0.5), (self.unflatten, 0.5), (self.pad_channels, 1), (self.squeeze, 1), (self.flatten, 1),
                  (self.dense, 1), (self.softmax, 0.5)]
         functions, weights = zip(*steps)
         for _ in range(self.source.randint(2, 9)):

@@ -77,6 +77,7 @@ void lower_DROPOUT_MASK(Lowering *l, Val id) {
     const Value *value = &lowering_graph(l)->value[id];
     Emitter *e = lowering_emitter(l);
     Type t = value->type;
+    if (t.rank == 0) t = type_matrix(1, 1); /* one number for all */
     int64_t C = t.dim[1], HW = t.rank == 4 ? t.dim[2] * t.dim[3] : 1, blocks = layout_pad(e->target, C) / e->V;
     Place places[] = {lowering_place(l, id)};
     Kernel *kernel;
@@ -89,8 +90,11 @@ void lower_DROPOUT_MASK(Lowering *l, Val id) {
         LLVMValueRef channel = emit_offset(e, e->piece, C, emit_mul_int(e, block.iv, e->V));
         LLVMValueRef mask = mask_vector(&v, value, emit_offset(e, channel, HW, pixel.iv), HW);
         LLVMValueRef plane = emit_offset(e, e->piece, blocks, block.iv);
-        emit_store(e, emit_mask_channels(e, mask, block.iv, C), target,
-                   emit_mul_int(e, emit_offset(e, plane, HW, pixel.iv), e->V));
+        if (value->type.rank == 0)
+            emit_store_scalar(e, LLVMBuildExtractElement(e->b, mask, LLVMConstInt(e->i32, 0, false), ""), target, emit_int(e, 0));
+        else
+            emit_store(e, emit_mask_channels(e, mask, block.iv, C), target,
+                       emit_mul_int(e, emit_offset(e, plane, HW, pixel.iv), e->V));
         loop_end(e, &pixel, NULL);
         loop_end(e, &block, NULL);
         kernel_end(l, 0);

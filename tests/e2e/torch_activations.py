@@ -16,7 +16,7 @@ FUNCTIONS = {"relu6": F.relu6, "leaky_relu": F.leaky_relu, "prelu": lambda x: F.
              "celu": F.celu, "selu": F.selu, "gelu": F.gelu, "softplus": F.softplus, "log_sigmoid": F.logsigmoid, "mish": F.mish, "softsign": F.softsign,
              "tanh_shrink": F.tanhshrink, "hard_tanh": F.hardtanh, "hard_shrink": F.hardshrink, "soft_shrink": F.softshrink, "threshold": F.threshold}
 FOREIGN = {"slope": "negative_slope"}  # what PyTorch calls an argument
-NO_ACTIVATIONS = {"global_max_pool", "adaptive_avg_pool"}  # blocks of the library that are none
+NO_ACTIVATIONS = {"global_max_pool", "adaptive_avg_pool", "norm_affine", "layer_norm", "instance_norm", "group_norm", "group_mean", "channel_conv"}  # blocks of the library that are none
 
 
 def numbers(text):

@@ -217,6 +217,7 @@ static void case_dropout_mask(Graph *g, Shape s, Op op) {
         Attrs attrs = {.dropout = {i ? 0.5 : 0.2, 7 + i}};
         out(g, op, add(g, op, NULL, 0, attrs, feature(s)));
         out(g, op, add(g, op, NULL, 0, attrs, type_matrix(s.n, s.c)));
+        out(g, op, add(g, op, NULL, 0, attrs, i ? type_scalar() : type_feature(s.n, 1, 1, 1)));
     }
 }
 

@@ -57,6 +57,14 @@ static const Zoo zoo[] = {
     {"resnet9", 6573120, 0, 0},
     {"airbench94", 1972792, 0, 0},
     {"resnet9_fast", 6573849, 0, 0},
+    /* resnet20 and, per block of C channels: 3 weights; nothing; 2 C max(1, C / 16) + 98; 3 C; 4 C */
+    {"eca_resnet20", 272282 + 9 * 3, 1376},
+    {"ge_resnet20", 272282, 1376},
+    {"cbam_resnet20", 272282 + 3 * 2 * (16 + 32 * 2 + 64 * 4) + 9 * 98, 1376},
+    {"gct_resnet20", 272282 + 3 * 3 * (16 + 32 + 64), 1376},
+    {"srm_resnet20", 272282 + 3 * 4 * (16 + 32 + 64), 1376 + 3 * 2 * (16 + 32 + 64)},
+    {"shufflenet_v2", 1263854, 16180}, /* kuangliu/pytorch-cifar, counted in PyTorch */
+    {"convmixer", 594186, 8704},       /* locuslab/convmixer-cifar10, likewise */
     {"mlp", 14706698, 0, 3072 * 2048 + 2 * 2048 * 2048 + 20480},
     {"alexnet", 61100840, 0},
     {"squeezenet", 1235496, 0},

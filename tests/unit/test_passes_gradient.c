@@ -102,6 +102,12 @@ static Val build_pad_channels(Zoo *z, const Case *c) {
     return zoo_op(z, OP_PAD_CHANNELS, "pad", &x, 1, (Attrs){.channels = {.count = c->out, .stride = or_one(c->stride[0])}});
 }
 
+static Val build_unflatten(Zoo *z, const Case *c) {
+    Val x = matrix(z, c);
+    Type to = type_feature(c->x.n, c->x.c / 4, 2, 2);
+    return graph_add(z->g, &(ValueSpec){.op = OP_UNFLATTEN, .args = &x, .nargs = 1, .declared = to});
+}
+
 /* Slices that make up the whole, one of them shuffled, and one that overlaps; `out` leaves that away. */
 static Val build_slices(Zoo *z, const Case *c) {
     Val x = operand(z, c), part[3];
@@ -251,6 +257,7 @@ static const Case cases[] = {
     {.name = "concat", .build = build_concat, .x = {2, 16}, .out = 1},
     {.name = "pad_channels", .build = build_pad_channels, .x = {2, 3, 5, 7}, .out = 17, .stride = {2}},
     {.name = "pad_channels", .build = build_pad_channels, .x = {1, 3, 7, 7}, .out = 3, .stride = {3}},
+    {.name = "unflatten", .build = build_unflatten, .x = {2, 12}},
     {.name = "slices", .build = build_slices, .x = {2, 12, 3, 2}},
     {.name = "slices", .build = build_slices, .x = {2, 9}, .out = 1},
     {.name = "sum_to", .build = build_reduced, .op = OP_SUM_TO, .x = {2, 3, 4, 5}, .out = 1},
