@@ -35,6 +35,7 @@ enum {
     CMD_WHY = 1 << 22,
     CMD_REDUCE = 1 << 23,
     CMD_LINT = 1 << 24,
+    CMD_EXPLORE = 1 << 25,
 };
 
 /* Texts given to an option that may stand several times. */
@@ -80,6 +81,7 @@ typedef struct Options {
     /* verify */
     bool each, compiled, zoo;
     bool bless;                       /* test */
+    bool time;                        /* explore */
     bool without, alone, pairs, html; /* ablate */
     const char *rewrites;
     int64_t fuzz;

@@ -30,6 +30,7 @@ int command_bisect(const Options *options);
 int command_reduce(const Options *options);
 int command_ablate(const Options *options);
 int command_why(const Options *options);
+int command_explore(const Options *options);
 int command_lint(const Options *options);
 int command_test(const Options *options);
 int command_help(const Options *options);

@@ -47,6 +47,9 @@ static const Command commands[] = {
      "VALUE and READER are names (basic3.conv_bn1, of a value or a block), ids of the final graph (%12), or places "
      "(resnet.net:12).\n"
      "With both, every question about the pair is answered.\n"},
+    {"explore", CMD_EXPLORE, command_explore, "netc explore MODEL [--mode=train|infer] [--time] [-o FILE.html] [options]",
+     "write a page to click through: the graph behind each pass, every rewrite, memory, cost",
+     "One file for a browser, which needs no network. docs/cli.md says what is on it.\n"},
     {"lint", CMD_LINT, command_lint, "netc lint MODEL [--data=DATA] [--each] [options]",
      "say what will keep a net from training, before it is trained",
      "One step on the first batch of a training, with initial weights: no weight is trained. Exit status 0: nothing was found;\n"

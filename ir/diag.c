@@ -56,6 +56,11 @@ const char *diag_file_path(const Diag *diag, uint32_t file) {
     return source ? source->path : NULL;
 }
 
+const char *diag_file_text(const Diag *diag, uint32_t file) {
+    const Source *source = find_source(diag, file);
+    return source ? source->text : NULL;
+}
+
 static uint32_t clamp(uint32_t at, const Source *source) { return at < source->length ? at : source->length; }
 
 static uint32_t line_begin(const Source *source, uint32_t at) {

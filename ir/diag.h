@@ -28,6 +28,7 @@ void diag_free(Diag *diag);
 /* Registers a source text (copied) under the path shown in messages; returns its file id, from 1. */
 uint32_t diag_add_file(Diag *diag, const char *path, const char *text, size_t length);
 const char *diag_file_path(const Diag *diag, uint32_t file);
+const char *diag_file_text(const Diag *diag, uint32_t file);
 /* 1-based line and column (columns count bytes) of the start of a span. Zeros when the span has no file. */
 void diag_line_column(const Diag *diag, Span span, int *line, int *column);
 

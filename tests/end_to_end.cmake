@@ -23,6 +23,8 @@ set_tests_properties(e2e_verify PROPERTIES LABELS e2e TIMEOUT 600)
 add_test(NAME e2e_bisect COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/wrong_rewrites.py $<TARGET_FILE:netc> $<TARGET_FILE:plugin_wrong>
          $<TARGET_FILE:plugin_wrong_autodiff>)
 set_tests_properties(e2e_bisect PROPERTIES LABELS e2e TIMEOUT 600)
+add_test(NAME e2e_explore COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/explore.py $<TARGET_FILE:netc>)
+set_tests_properties(e2e_explore PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
 add_test(NAME e2e_reduce COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/reduce.py $<TARGET_FILE:netc> $<TARGET_FILE:plugin_wrong>
          $<TARGET_FILE:plugin_wrong_autodiff> $<TARGET_FILE:plugin_broken>)
 set_tests_properties(e2e_reduce PROPERTIES LABELS e2e TIMEOUT 600)
