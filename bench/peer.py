@@ -63,6 +63,8 @@ class Net:
         self.logits = next(o["value"] for o in graph["outputs"] if o["kind"] == "logits")
         self.classes = self.values[self.logits]["type"]["shape"][1]
         self.smoothing = next((v["attrs"]["smoothing"] for v in self.values if v["op"] == "cross_entropy"), 0)
+        if sum(v["op"] == "cross_entropy" for v in self.values) > 1:
+            raise Missing("the net has several outputs, and peers compute the loss of one")
         self.drops = any(v["op"] in ("dropout", "dropout_mask") and v["attrs"]["rate"] > 0 for v in self.values)
 
     def parameters(self):

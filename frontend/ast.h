@@ -76,6 +76,7 @@ struct AstExpr {
         } call;
         struct {
             AstExpr *call, *name;
+            bool shared;
         } as;
     };
 };
@@ -101,7 +102,8 @@ struct AstStatement {
     Name *name; /* ASSIGN, FOR, INPUT */
     Span name_span;
     AstExpr *value; /* ASSIGN, RETURN, OUTPUT; IF and ASSERT: the condition; FOR: first of the range, or the list */
-    AstExpr *end;   /* FOR: end of the range or NULL; ASSERT: the message or NULL; INPUT: the dimensions, a list */
+    AstExpr *end; /* FOR: end of the range or NULL; ASSERT: the message or NULL; INPUT: the dimensions, a list; OUTPUT: the weight
+                     or NULL */
     AstBody yes, no;
 };
 

@@ -13,6 +13,7 @@ typedef struct BuiltinCall {
     Datum *value;          /* by parameter; variadic: by argument */
     const AstExpr **given; /* the argument's expression, NULL if left out */
     uint32_t count;        /* variadic: arguments */
+    bool shared;           /* parameters of the same names that are there already are these */
 } BuiltinCall;
 
 typedef struct Builtin {

@@ -119,10 +119,10 @@ static bool variadic_arguments(Eval *ev, const AstExpr *call, BuiltinCall *c) {
     return good;
 }
 
-static Datum call_builtin(Eval *ev, const AstExpr *call, const char *segment) {
+static Datum call_builtin(Eval *ev, const AstExpr *call, const char *segment, bool shared) {
     const Builtin *b = call->call.callee->builtin;
     uint32_t slots = b->variadic ? call->call.nargs : builtin_params(b);
-    BuiltinCall c = {.builtin = b, .expr = call};
+    BuiltinCall c = {.builtin = b, .expr = call, .shared = shared || (ev->frame && ev->frame->shared)};
     Signature s = {"operation", b->name, b->param, slots, b->required};
     c.value = ARENA_ARRAY(ev->arena, Datum, slots);
     c.given = ARENA_ARRAY(ev->arena, const AstExpr *, slots);
@@ -165,9 +165,9 @@ static Datum of_same_kind(Eval *ev, const AstParam *param, const AstExpr *given,
 
 /* Runs the body in a new frame; value[i] counts where given[i], other parameters take their defaults in the new frame, so
  * that a default may use the parameters before it. */
-static Datum run_callable(Eval *ev, const AstCallable *c, Span call, const char *path, const Datum *value,
-                          const AstExpr *const *given) {
-    Frame frame = {.callable = c, .caller = ev->frame, .call = call, .path = path};
+static Datum run_callable(Eval *ev, const AstCallable *c, const Frame *start, const Datum *value, const AstExpr *const *given) {
+    Frame frame = *start;
+    Span call = frame.call;
     uint32_t mistakes = ev->nreported;
     ev->frame = &frame;
     ev->call_depth++;
@@ -185,7 +185,7 @@ static Datum run_callable(Eval *ev, const AstCallable *c, Span call, const char 
     return frame.result;
 }
 
-static Datum call_block(Eval *ev, const AstExpr *call, const AstCallable *c, const char *segment) {
+static Datum call_block(Eval *ev, const AstExpr *call, const AstCallable *c, const char *segment, bool shared) {
     Datum *value = ARENA_ARRAY(ev->arena, Datum, c->nparams);
     const AstExpr **given = ARENA_ARRAY(ev->arena, const AstExpr *, c->nparams);
     Signature s = {"block", c->name->text, param_names(ev, c), c->nparams, 0};
@@ -196,7 +196,8 @@ static Datum call_block(Eval *ev, const AstExpr *call, const AstCallable *c, con
     const char *path = call_path(ev, call, segment);
     if (!path) return poison;
     Val first = ev->graph->count;
-    Datum result = run_callable(ev, c, call->span, path, value, given);
+    Frame start = {.callable = c, .caller = ev->frame, .call = call->span, .path = path, .shared = shared || ev->frame->shared};
+    Datum result = run_callable(ev, c, &start, value, given);
     return eval_compose(ev, c, call->span, path, first, result);
 }
 
@@ -222,16 +223,17 @@ static Datum unknown_callee(Eval *ev, const AstExpr *call) {
     return eval_error(ev, span, "there is no operation or block '%s'", text);
 }
 
-Datum eval_call(Eval *ev, const AstExpr *call, const char *segment) {
+Datum eval_call(Eval *ev, const AstExpr *call, const char *segment, bool shared) {
     const Name *callee = call->call.callee;
-    if (callee->builtin) return call_builtin(ev, call, segment);
+    if (callee->builtin) return call_builtin(ev, call, segment, shared);
     const AstCallable *callable = find_callable(ev, callee);
     if (!callable) return unknown_callee(ev, call);
-    if (!callable->net) return call_block(ev, call, callable, segment);
+    if (!callable->net) return call_block(ev, call, callable, segment, shared);
     return eval_error(ev, call->call.callee_span, "'%s' is a net, and nets are not called; bind it with 'net name = %s(...)'",
                       callee->text, callee->text);
 }
 
 void eval_net(Eval *ev, const AstCallable *net, const Datum *value, const AstExpr *const *given) {
-    run_callable(ev, net, net->span, "", value, given);
+    Frame start = {.callable = net, .call = net->span, .path = ""};
+    run_callable(ev, net, &start, value, given);
 }

@@ -217,16 +217,37 @@ static void warn_of_single_values(const Compiler *c) {
         type_text(c->ev.arena, g->value[first].type), others);
 }
 
+static Val loss_of(Compiler *c, Val logits, Val labels, Span span, const char *name) {
+    ValueSpec spec = {.op = OP_CROSS_ENTROPY, .args = (Val[]){logits, labels}, .nargs = 2, .name = name};
+    spec.attrs.loss.smoothing = c->recipe.label_smoothing;
+    return eval_add(&c->ev, span, &spec);
+}
+
+/* loss + weight * the loss of a further output */
+static Val add_auxiliary(Compiler *c, const struct Auxiliary *a, Val labels, Val loss) {
+    Eval *ev = &c->ev;
+    int64_t classes = ev->graph->value[ev->logits].type.dim[1], own = ev->graph->value[a->logits].type.dim[1];
+    if (own != classes) {
+        eval_error(ev, a->span, "this output has %lld classes, the net's output has %lld", (long long)own, (long long)classes);
+        return NO_VAL;
+    }
+    ValueSpec weight = {.op = OP_CONSTANT, .attrs.constant = a->weight, .name = "loss"};
+    Val further = loss_of(c, a->logits, labels, a->span, "loss"), factor = eval_add(ev, a->span, &weight);
+    if (further == NO_VAL || factor == NO_VAL || loss == NO_VAL) return NO_VAL;
+    ValueSpec product = {.op = OP_MUL, .args = (Val[]){further, factor}, .nargs = 2, .name = "loss"};
+    Val share = eval_add(ev, a->span, &product);
+    ValueSpec sum = {.op = OP_ADD, .args = (Val[]){loss, share}, .nargs = 2, .name = "loss"};
+    return share == NO_VAL ? NO_VAL : eval_add(ev, a->span, &sum);
+}
+
 static void train_outputs(Compiler *c) {
     Eval *ev = &c->ev;
     ValueSpec spec = {.op = OP_INPUT, .attrs.param.name = "labels", .declared = {DT_I32, 1, {ev->batch}}, .name = "labels"};
     Val labels = eval_add(ev, ev->output, &spec);
     if (labels == NO_VAL) return;
+    Val loss = loss_of(c, ev->logits, labels, ev->output, "loss");
+    for (uint32_t i = 0; i < ev->nauxiliary; i++) loss = add_auxiliary(c, &ev->auxiliary[i], labels, loss);
     Val pair[2] = {ev->logits, labels};
-    Val loss = eval_add(
-        ev, ev->output,
-        &(ValueSpec){
-            .op = OP_CROSS_ENTROPY, .args = pair, .nargs = 2, .attrs.loss.smoothing = c->recipe.label_smoothing, .name = "loss"});
     Val correct = eval_add(ev, ev->output, &(ValueSpec){.op = OP_CORRECT, .args = pair, .nargs = 2, .name = "correct"});
     if (loss == NO_VAL || correct == NO_VAL) return;
     graph_output(ev->graph, OUT_LOSS, loss, NULL);

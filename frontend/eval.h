@@ -36,6 +36,7 @@ typedef struct Frame {
     Span call;        /* where the caller called */
     const char *path; /* of the naming rule: "basic3.conv_bn1", "" for the net */
     Scope variables, ordinals;
+    bool shared; /* what it calls shares its parameters with other calls of the same path */
     Datum result;
     bool returned;
 } Frame;
@@ -59,6 +60,12 @@ typedef struct Eval {
     Val image, logits;  /* NO_VAL until stated */
     Span input, output; /* of the two statements */
     bool has_input, has_output;
+    struct Auxiliary { /* outputs with a weight, which training alone has */
+        Val logits;
+        double weight;
+        Span span;
+    } *auxiliary;
+    uint32_t nauxiliary, auxiliary_capacity;
     Val *batch_norm; /* every one, in order; its running statistics are outputs */
     uint32_t nbatch_norms, batch_norm_capacity;
 } Eval;
@@ -84,7 +91,8 @@ Datum eval_expr(Eval *ev, const AstExpr *e);
 Datum eval_binary(Eval *ev, Span span, TokenKind op, Datum a, Datum b);
 Datum eval_unary(Eval *ev, Span span, TokenKind op, Datum a);
 void eval_body(Eval *ev, const AstBody *body);
-Datum eval_call(Eval *ev, const AstExpr *call, const char *segment); /* segment: of `as`, or NULL */
+/* segment: of `as`, or NULL; shared: `as shared` */
+Datum eval_call(Eval *ev, const AstExpr *call, const char *segment, bool shared);
 
 /* Evaluates the arguments of a call into value[] by the names of the parameters; given[i] is the argument's expression or
  * NULL. False after a report. */

@@ -95,7 +95,7 @@ static Datum eval_as(Eval *ev, const AstExpr *e) {
             return eval_error(ev, e->as.name->span, "a name behind 'as' has letters, digits, '_', '-' and '.' only, found \"%s\"",
                               name.text);
     }
-    return eval_call(ev, e->as.call, name.text);
+    return eval_call(ev, e->as.call, name.text, e->as.shared);
 }
 
 static Datum eval_by_kind(Eval *ev, const AstExpr *e) {
@@ -114,7 +114,7 @@ static Datum eval_by_kind(Eval *ev, const AstExpr *e) {
         return eval_binary(ev, e->span, e->pair.op, a, b);
     }
     case EXPR_IF: return eval_choice(ev, e);
-    case EXPR_CALL: return eval_call(ev, e, NULL);
+    case EXPR_CALL: return eval_call(ev, e, NULL, false);
     case EXPR_AS: return eval_as(ev, e);
     }
     return poison;

@@ -117,28 +117,49 @@ static void run_input(Eval *ev, const AstStatement *s) {
     if (ev->image != NO_VAL) assign(ev, s->name, (Datum){DATUM_TENSOR, .tensor = ev->image});
 }
 
+/* A tensor that can be logits; false after a report, or for poison. */
+static bool is_logits(Eval *ev, const AstStatement *s, Datum d) {
+    if (d.kind == DATUM_POISON) return false;
+    if (d.kind != DATUM_TENSOR) {
+        eval_error(ev, s->value->span, "the output is a tensor f32[N,classes], found %s", eval_describe(ev, d));
+        return false;
+    }
+    Type type = ev->graph->value[d.tensor].type;
+    if (type.rank == 2) return true;
+    eval_error(ev, s->value->span,
+               "the output is a tensor f32[N,classes], found %s; 'global_avg_pool' or 'flatten' and 'dense' make one",
+               type_text(ev->arena, type));
+    return false;
+}
+
+/* output logits, weight: a further head, whose loss training adds. */
+static void run_auxiliary(Eval *ev, const AstStatement *s, Datum d) {
+    Datum weight = eval_expr(ev, s->end);
+    if (weight.kind == DATUM_POISON || !is_logits(ev, s, d)) return;
+    if (!datum_is_number(weight) || !(datum_number(weight) > 0)) {
+        eval_error(ev, s->end->span, "the weight of a further output's loss is a number above 0, found %s",
+                   eval_describe(ev, weight));
+        return;
+    }
+    ARENA_GROW(ev->arena, ev->auxiliary, ev->nauxiliary, &ev->auxiliary_capacity);
+    ev->auxiliary[ev->nauxiliary++] = (struct Auxiliary){d.tensor, datum_number(weight), s->span};
+}
+
 static void run_output(Eval *ev, const AstStatement *s) {
     Datum d = eval_expr(ev, s->value);
+    if (s->end) {
+        run_auxiliary(ev, s, d);
+        return;
+    }
     if (ev->has_output) {
-        eval_error(ev, s->span, "a net has exactly one output; this is a second one");
+        eval_error(ev, s->span,
+                   "a net has exactly one output; this is a second one ('output x, weight' is one more for training)");
         eval_note(ev, ev->output, "the first one is here");
         return;
     }
     ev->has_output = true;
     ev->output = s->span;
-    if (d.kind == DATUM_POISON) return;
-    if (d.kind != DATUM_TENSOR) {
-        eval_error(ev, s->value->span, "the output is a tensor f32[N,classes], found %s", eval_describe(ev, d));
-        return;
-    }
-    Type type = ev->graph->value[d.tensor].type;
-    if (type.rank != 2) {
-        eval_error(ev, s->value->span,
-                   "the output is a tensor f32[N,classes], found %s; 'global_avg_pool' or 'flatten' and 'dense' make one",
-                   type_text(ev->arena, type));
-        return;
-    }
-    ev->logits = d.tensor;
+    if (is_logits(ev, s, d)) ev->logits = d.tensor;
 }
 
 static void run(Eval *ev, const AstStatement *s) {

@@ -16,19 +16,41 @@ typedef struct Leaf {
     bool decay;
 } Leaf;
 
+/* The parameter that a call shares with one before it. */
+static Val shared_leaf(Eval *ev, const BuiltinCall *c, Leaf leaf, const Name *name, Datum there) {
+    Span span = c->expr->span;
+    if (!c->shared || there.kind != DATUM_TENSOR) {
+        eval_error(ev, span,
+                   "a second parameter is named '%s'; 'as' gives a call another name, 'as shared' in both calls makes them one",
+                   name->text);
+        return NO_VAL;
+    }
+    if (there.tensor == NO_VAL) return NO_VAL;
+    Type type = ev->graph->value[there.tensor].type;
+    if (leaf.op == OP_PARAM && type_equal(type, leaf.type)) return there.tensor;
+    if (leaf.op == OP_STATE)
+        eval_error(ev, span,
+                   "calls cannot share a batch_norm: '%s' would have two values after a step; group_norm has no statistics",
+                   name->text);
+    else
+        eval_error(ev, span, "the shared parameter '%s' is %s here and %s where it was named first", name->text,
+                   type_text(ev->arena, leaf.type), type_text(ev->arena, type));
+    return NO_VAL;
+}
+
 static Val add_leaf(Eval *ev, const BuiltinCall *c, Leaf leaf) {
     const char *dot = *c->path && *leaf.suffix ? "." : "";
     Name *name = name_intern(ev->names, arena_printf(ev->arena, "%s%s%s", c->path, dot, leaf.suffix));
-    if (variable_find(&ev->parameter_names, name)) {
-        eval_error(ev, c->expr->span, "a second parameter is named '%s'; 'as' gives a call another name", name->text);
-        return NO_VAL;
-    }
-    scope_set(ev->arena, &ev->parameter_names, name, (Datum){DATUM_BOOL, .boolean = true});
+    const Datum *there = variable_find(&ev->parameter_names, name);
+    if (there) return shared_leaf(ev, c, leaf, name, *there);
     ValueSpec spec = {.op = leaf.op, .declared = leaf.type, .name = name->text};
     spec.attrs.param.name = name->text;
     spec.attrs.param.init = leaf.init;
     spec.attrs.param.decay = leaf.decay;
-    return eval_add(ev, c->expr->span, &spec);
+    Val v = eval_add(ev, c->expr->span, &spec);
+    Datum known = c->shared ? (Datum){DATUM_TENSOR, .tensor = v} : (Datum){DATUM_BOOL, .boolean = true};
+    scope_set(ev->arena, &ev->parameter_names, name, known);
+    return v;
 }
 
 /* Fan counts follow PyTorch: fan_in of f32[O,I,kh,kw] is I*kh*kw. */

@@ -207,7 +207,7 @@ static bool parse_value_statement(Parser *p, AstStatement *s, StatementKind kind
     s->kind = kind;
     s->value = parse_expression(p);
     if (!s->value) return false;
-    if (kind != STATEMENT_ASSERT || !parse_accept(p, TOKEN_COMMA)) return true;
+    if (kind == STATEMENT_RETURN || !parse_accept(p, TOKEN_COMMA)) return true;
     s->end = parse_expression(p);
     return s->end != NULL;
 }

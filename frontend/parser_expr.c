@@ -131,6 +131,8 @@ static AstExpr *parse_as(Parser *p, AstExpr *call) {
         diag_error(p->diag, as, "'as' names a call, and must stand right behind its ')'");
         return NULL;
     }
+    bool shared = parse_peek(p)->kind == TOKEN_NAME && !strcmp(parse_peek(p)->text, "shared");
+    if (shared) parse_next(p);
     TokenKind kind = parse_peek(p)->kind;
     if (kind != TOKEN_STRING && kind != TOKEN_LEFT_PAREN) {
         parse_expected(p, "a string or a parenthesised expression behind 'as'");
@@ -138,6 +140,7 @@ static AstExpr *parse_as(Parser *p, AstExpr *call) {
     }
     AstExpr *e = new_expr(p, EXPR_AS, call->span);
     e->as.call = call;
+    e->as.shared = shared;
     e->as.name = parse_primary(p);
     if (!e->as.name || !above(p, e, call) || !above(p, e, e->as.name)) return NULL;
     e->span = parse_span_from(p, call->span);

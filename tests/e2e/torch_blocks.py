@@ -1,4 +1,4 @@
-"""Norms of the library and the attention of models/attention.net are PyTorch's, or what their papers say written out in PyTorch: logits, loss and
+"""Norms of the library and the attention of models/attention_blocks.net are PyTorch's, or what their papers say written out in PyTorch: logits, loss and
 gradients of the reference evaluator against float64, from the same leaves.
 
 torch_blocks.py NETC CHECK_NET"""
@@ -67,7 +67,7 @@ BLOCKS = {
 
 def compare(at, call, block):
     with open(at("b.net"), "w") as file:
-        file.write(f'import "{os.path.abspath(os.path.join(HERE, "..", "..", "models", "attention.net"))}"\nnet b() {{\n input image: f32[{C}, {H}, {W}]\n'
+        file.write(f'import "{os.path.abspath(os.path.join(HERE, "..", "..", "models", "attention_blocks.net"))}"\nnet b() {{\n input image: f32[{C}, {H}, {W}]\n'
                    f' x = image * (param([{C}], 1) as "first")\n x = {call} as "block"\n output dense(flatten(x), 5)\n}}\n')
     done = subprocess.run([CHECK_NET, at("b.net"), "--batch", str(BATCH), "--mode", "train", "--seed", "5", "--run", "default", "--write", at("values")],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -92,6 +92,37 @@ def compare(at, call, block):
         check(error <= 1e-8 + 1e-7 * theirs.norm().item(), f"{call}: {key} differs from PyTorch's by {error}, of norm {theirs.norm().item()}")
 
 
+def compare_heads(at):
+    """Two heads with weighted losses over convolutions that share their filters: gradients are added."""
+    with open(at("h.net"), "w") as file:
+        file.write(f"block features(x) {{ return tanh(conv2d(x, 3, 3, pad = 1)) }}\nnet h() {{\n input image: f32[3, {H}, {W}]\n"
+                   ' x = features(image) as shared "f"\n output dense(flatten(x), 5) as "aux", 0.3\n x = features(x) as shared "f"\n'
+                   ' output dense(flatten(x), 5)\n}\n')
+    done = subprocess.run([CHECK_NET, at("h.net"), "--batch", str(BATCH), "--mode", "train", "--seed", "5", "--run", "default", "--run", "conv=direct", "--write",
+                           at("values")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    check(done.returncode == 0, f"heads: compiled code and the evaluator differ: {done.stdout}")
+    tensors = read_tensors(at("values"))
+    leaf = {name: torch.tensor(values, dtype=torch.float64) for (kind, name), values in tensors.items() if kind == "leaf"}
+    shapes = {"image": (BATCH, 3, H, W), "f.conv2d.weight": (3, 3, 3, 3), "aux.weight": (5, 3 * H * W), "dense.weight": (5, 3 * H * W)}
+    leaf = {name: x.reshape(shapes.get(name, x.shape)) for name, x in leaf.items()}
+    params = [name for name in leaf if ("gradient", name) in tensors]
+    check(sorted(params) == ["aux.bias", "aux.weight", "dense.bias", "dense.weight", "f.conv2d.bias", "f.conv2d.weight"], f"heads: parameters {params}")
+    for name in params:
+        leaf[name].requires_grad_()
+    x = torch.tanh(F.conv2d(leaf["image"], leaf["f.conv2d.weight"], leaf["f.conv2d.bias"], padding=1))
+    aux = F.linear(x.flatten(1), leaf["aux.weight"], leaf["aux.bias"])
+    x = torch.tanh(F.conv2d(x, leaf["f.conv2d.weight"], leaf["f.conv2d.bias"], padding=1))
+    logits = F.linear(x.flatten(1), leaf["dense.weight"], leaf["dense.bias"])
+    labels = leaf["labels"].long()
+    loss = F.cross_entropy(logits, labels) + 0.3 * F.cross_entropy(aux, labels)
+    found = {("logits", "-"): logits, ("loss", "-"): loss}
+    found.update({("gradient", name): g for name, g in zip(params, torch.autograd.grad(loss, [leaf[name] for name in params]))})
+    for key, theirs in found.items():
+        ours, theirs = torch.tensor(tensors[key], dtype=torch.float64), theirs.detach().flatten()
+        check(torch.allclose(ours, theirs, rtol=1e-8, atol=1e-10), f"heads: {key} differs from PyTorch's")
+
+
 with Workspace() as at:
+    compare_heads(at)
     for call, block in BLOCKS.items():
         compare(at, call, block)
