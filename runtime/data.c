@@ -1,5 +1,6 @@
 /* Data sets by name or directory. */
 #include "runtime/cifar.h"
+#include "runtime/idx.h"
 #include "runtime/synthetic.h"
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,7 @@ static RtStatus open_any(const char *where, int64_t channels, int64_t height, in
                          RtError *error) {
     if (!strcmp(where, "synthetic")) return rt_synthetic_open(channels, height, width, classes, data, error);
     if (!strcmp(where, "cifar10") || !strcmp(where, "cifar100")) return open_named(where, data, error);
+    if (rt_idx_is(where)) return rt_idx_open(where, data, error);
     return rt_cifar_open(where, data, error);
 }
 

@@ -67,7 +67,7 @@ void rt_machine_init_params(RtMachine *m, uint64_t seed); /* RtTensor.init, by R
 void rt_tensor_pack(const RtProgram *p, const RtTensor *t, const float *logical, char *block);
 void rt_tensor_unpack(const RtProgram *p, const RtTensor *t, const char *block, float *logical);
 
-/* ---- data (data.c, cifar.c, synthetic.c) ---- */
+/* ---- data (data.c, cifar.c, idx.c, synthetic.c) ---- */
 typedef struct RtData {
     int64_t channels, height, width, classes, ntrain, ntest;
     uint8_t *train_images, *test_images; /* [n][C][H][W] */

@@ -206,6 +206,55 @@ START_TEST(synthetic_defeats_a_linear_model) {
 END_TEST
 #endif
 
+static void write_idx(const char *name, const char *bytes, size_t n) {
+    FILE *file = fopen(name, "wb");
+    ck_assert(file && fwrite(bytes, 1, n, file) == n && !fclose(file));
+}
+
+#define WRITE(name, text) write_idx(path_in(directory, name), text, sizeof text - 1)
+
+/* Three images of 2x3 to train with, one to test with; then what can be wrong, each named. */
+START_TEST(idx) {
+    static const char images[] = "\0\0\10\3\0\0\0\3\0\0\0\2\0\0\0\3abcdefghijklmnopqr", labels[] = "\0\0\10\1\0\0\0\3\1\0\6";
+    static const char one[] = "\0\0\10\3\0\0\0\1\0\0\0\2\0\0\0\3ABCDEF", label[] = "\0\0\10\1\0\0\0\1\4";
+    char *directory = directory_new();
+    RtData d;
+    RtError error;
+    WRITE("train-images-idx3-ubyte", images);
+    WRITE("train-labels-idx1-ubyte", labels);
+    WRITE("t10k-images-idx3-ubyte", one);
+    WRITE("t10k-labels-idx1-ubyte", label);
+    ck_assert_msg(rt_data_open(directory, &d, &error) == RT_OK, "%s", error.text);
+    ck_assert(d.channels == 1 && d.height == 2 && d.width == 3 && d.ntrain == 3 && d.ntest == 1 && d.classes == 7);
+    ck_assert(!memcmp(d.train_images, "abcdefghijklmnopqr", 18) && !memcmp(d.test_images, "ABCDEF", 6));
+    ck_assert(d.train_labels[0] == 1 && d.train_labels[2] == 6 && d.test_labels[0] == 4);
+    ck_assert_double_eq_tol(d.mean[0], ('a' + 8.5) / 255, 1e-12);
+    rt_data_free(&d);
+    static const struct {
+        const char *file, *bytes;
+        size_t n;
+        const char *says;
+    } bad[] = {{"train-labels-idx1-ubyte", label, sizeof label - 1, "has 1 labels for 3 images"},
+               {"train-labels-idx1-ubyte", labels, sizeof labels - 2, "is no IDX file of bytes in 1 dimensions"},
+               {"t10k-images-idx3-ubyte", images, sizeof images, "is no IDX file of bytes in 3 dimensions"},
+               {"t10k-images-idx3-ubyte", "\0\0\10\3\0\0\0\1\0\0\0\3\0\0\0\2ABCDEF", 22, "images are of 2x3, test images of 3x2"},
+               {"train-images-idx3-ubyte", "", 0, "is no IDX file"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        WRITE("train-images-idx3-ubyte", images);
+        WRITE("train-labels-idx1-ubyte", labels);
+        WRITE("t10k-images-idx3-ubyte", one);
+        write_idx(path_in(directory, bad[i].file), bad[i].bytes, bad[i].n);
+        ck_assert_int_eq(rt_data_open(directory, &d, &error), RT_INPUT);
+        ck_assert_msg(strstr(error.text, bad[i].says) != NULL, "%s", error.text);
+    }
+    unlink(path_in(directory, "train-images-idx3-ubyte"));
+    WRITE("train-images-idx3-ubyte.gz", "packed");
+    ck_assert_int_eq(rt_data_open(directory, &d, &error), RT_INPUT);
+    ck_assert_msg(strstr(error.text, "gunzip -k") != NULL, "%s", error.text);
+    directory_free(directory);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("data");
     tcase_add_loop_test(cases, cifar10, 0, 2);
@@ -216,6 +265,7 @@ int main(void) {
     tcase_add_test(cases, synthetic_of_other_shapes);
 #ifndef __SANITIZE_THREAD__
     tcase_add_test(cases, synthetic_defeats_a_linear_model);
+    tcase_add_test(cases, idx);
 #endif
     return run_cases("runtime/data", cases);
 }
