@@ -28,6 +28,11 @@ set_tests_properties(e2e_explore PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_C
 add_test(NAME e2e_reduce COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/reduce.py $<TARGET_FILE:netc> $<TARGET_FILE:plugin_wrong>
          $<TARGET_FILE:plugin_wrong_autodiff> $<TARGET_FILE:plugin_broken>)
 set_tests_properties(e2e_reduce PROPERTIES LABELS e2e TIMEOUT 600)
+if(NOT NETC_SANITIZE) # twenty passes are compiled, verified, bisected and reduced
+  add_test(NAME e2e_seeded_faults COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/seeded_faults.py $<TARGET_FILE:netc> ${CMAKE_C_COMPILER}
+           ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+  set_tests_properties(e2e_seeded_faults PROPERTIES LABELS e2e TIMEOUT 600)
+endif()
 foreach(name ablate)
   add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc> $<TARGET_FILE:plugin_wrong>)
   set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600)
