@@ -4,6 +4,8 @@
 #include <setjmp.h>
 #include <stdlib.h>
 
+#include <jerror.h> /* behind jpeglib.h, which says what libjpeg was built with */
+
 enum { MAX_SCANS = 200 };
 
 /* libjpeg calls back on an error and must not be returned to. */
@@ -22,9 +24,16 @@ static void fail_by(j_common_ptr jpeg) {
     longjmp(r->failed, 1);
 }
 
-/* A file that ends early, or whose data are damaged, would be filled up with gray. */
+/* A file that ends early, or whose data are damaged, would be filled up with gray. Other warnings cost no pixel: bytes too many
+ * before a marker, a version of JFIF that is not known. */
 static void warn_by(j_common_ptr jpeg, int level) {
-    if (level < 0) fail_by(jpeg);
+    static const int lost[] = {
+#ifdef D_ARITH_CODING_SUPPORTED
+        JWRN_ARITH_BAD_CODE,
+#endif
+        JWRN_JPEG_EOF, JWRN_HIT_MARKER, JWRN_MUST_RESYNC, JWRN_HUFF_BAD_CODE};
+    for (size_t i = 0; level < 0 && i < sizeof lost / sizeof *lost; i++)
+        if (jpeg->err->msg_code == lost[i]) fail_by(jpeg);
 }
 
 /* A few bytes of a progressive file may ask for scan after scan of millions of pixels. */
@@ -60,16 +69,18 @@ static bool decode(struct jpeg_decompress_struct *jpeg, FILE *file, Picture *pic
 }
 
 bool jpeg_read(FILE *file, Picture *picture, char *why, size_t why_size) {
-    struct jpeg_decompress_struct jpeg;
+    struct jpeg_decompress_struct jpeg = {0}; /* destroyed also where creating it failed */
     Reader r = {.why = why, .why_size = why_size};
     struct jpeg_progress_mgr progress = {.progress_monitor = watch};
     volatile bool ok = false;
     jpeg.err = jpeg_std_error(&r.errors);
     r.errors.error_exit = fail_by;
     r.errors.emit_message = warn_by;
-    jpeg_create_decompress(&jpeg);
-    jpeg.progress = &progress;
-    if (!setjmp(r.failed)) ok = decode(&jpeg, file, picture, &r);
+    if (!setjmp(r.failed)) {
+        jpeg_create_decompress(&jpeg);
+        jpeg.progress = &progress;
+        ok = decode(&jpeg, file, picture, &r);
+    }
     jpeg_destroy_decompress(&jpeg);
     return ok;
 }

@@ -23,7 +23,7 @@ from collections import defaultdict
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # The C library and the kernel: free to all. Any other header in angle brackets is a library that a row has to name.
 SYSTEM = re.compile(r"(sys/|linux/|asm/)?[a-z0-9_]+\.h$")
-LIBRARIES = re.compile(r"(llvm-c/.*|jpeglib\.h|png\.h|zlib\.h|cblas\.h|check\.h|mpi\.h)$")
+LIBRARIES = re.compile(r"(llvm-c/.*|jpeglib\.h|jerror\.h|png\.h|zlib\.h|cblas\.h|check\.h|mpi\.h)$")
 
 
 def listed():

@@ -180,6 +180,28 @@ START_TEST(damaged_jpeg) {
 }
 END_TEST
 
+/* Bytes too many before a marker (some cameras write them) cost no pixel: libjpeg warns and skips them. */
+START_TEST(jpeg_with_bytes_between) {
+    static const char source[] = NETC_SOURCE_DIR "/tests/fuzz/corpus/picture/red.jpg";
+    char path[] = "/tmp/netc-jpeg-XXXXXX", why[256] = "";
+    uint8_t bytes[1024];
+    FILE *good = fopen(source, "rb"), *file = fdopen(mkstemp(path), "wb");
+    size_t size = fread(bytes, 1, sizeof bytes, good), head = 4 + (size_t)bytes[4] * 256 + bytes[5] - 2 + 2; /* SOI, APP0 */
+    ck_assert(bytes[2] == 0xff && bytes[head] == 0xff);
+    fwrite(bytes, 1, head, file);
+    fwrite("\0\1\2", 1, 3, file);
+    fwrite(bytes + head, 1, size - head, file);
+    fclose(file), fclose(good);
+    Picture picture, same;
+    ck_assert_msg(picture_read(path, &picture, why, sizeof why), "%s", why);
+    ck_assert(picture_read(source, &same, why, sizeof why));
+    ck_assert(!memcmp(picture.rgb, same.rgb, 24 * 16 * 3));
+    picture_free(&picture);
+    picture_free(&same);
+    unlink(path);
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("picture");
     tcase_add_test(tests, same_size_is_unchanged);
@@ -193,5 +215,6 @@ int main(void) {
     tcase_add_test(tests, one_channel_is_luma);
     tcase_add_test(tests, jpeg);
     tcase_add_test(tests, damaged_jpeg);
+    tcase_add_test(tests, jpeg_with_bytes_between);
     return run_cases("picture", tests);
 }
