@@ -159,11 +159,11 @@ static int find_pictures(const char *directory, Set *set) {
     return status;
 }
 
-bool folder_is(const char *directory) {
+bool folder_is(const char *where) {
     Names folders = {0};
-    bool some = is_directory(directory) && list(directory, true, &folders) && folders.count > 0;
+    bool some = !rt_data_known(where) && is_directory(where) && list(where, true, &folders) && folders.count > 0;
     for (uint32_t i = 0; i < folders.count; i++)
-        if (!strncmp(folders.name[i], "cifar-10", 8)) some = false; /* the archive's own folder, cifar-100's too */
+        if (!strncmp(folders.name[i], "cifar-10", 8)) some = false; /* the archive's own folder, empty or of another version */
     names_free(&folders);
     return some;
 }

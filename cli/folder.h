@@ -4,8 +4,8 @@
 #include "cli/options.h"
 #include "runtime/rt.h"
 
-/* Is this a directory of folders, rather than of the files of a known data set? */
-bool folder_is(const char *directory);
+/* Is this a directory of folders, and neither a known data set's name nor a directory of its files? */
+bool folder_is(const char *where);
 
 /* What pictures are made: channels is 1 or 3. */
 typedef struct FolderShape {

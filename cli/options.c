@@ -52,7 +52,7 @@ static const OptionRow table[] = {
     {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | INIT | EVAL | PREDICT | CMD_LINT,
      "cifar10, cifar100, synthetic, a directory of their binary files, or one with a folder of pictures for each class (default: "
      "the recipe's)"},
-    {"bad-pictures", 0, KIND_CHOICE, "refuse|skip", AT(bad_pictures), TRAIN | INIT | EVAL | CMD_LINT,
+    {"bad-pictures", 0, KIND_CHOICE, "refuse|skip", AT(bad_pictures), TRAIN | INIT | EVAL | PREDICT | CMD_BUILD | CMD_LINT,
      "what to do about pictures of a directory that cannot be read (default: refuse)"},
     {"out", 0, KIND_TEXT, "DIR", AT(out), TRAIN,
      "directory of metrics and checkpoints (default: runs/MODEL-SEED, or with the next free -2, -3, ...)"},

@@ -96,18 +96,25 @@ void rt_cifar10_describe(RtData *data) {
     set_cifar10_statistics(data);
 }
 
-RtStatus rt_cifar_open(const char *directory, RtData *data, RtError *error) {
-    char inner[FOLDER_LENGTH];
-    const Cifar *c = NULL;
-    const char *place = directory;
-    for (size_t i = 0; !c && i < sizeof kinds / sizeof *kinds; i++) {
-        snprintf(inner, sizeof inner, "%s/%s", directory, kinds[i].folder);
-        for (int side = 0; !c && side < 2; side++) {
-            place = side ? inner : directory;
-            for (int f = 0; !c && f < file_count(&kinds[i]); f++)
-                if (exists(place, kinds[i].file[f])) c = &kinds[i];
+/* The set that some file is there of, in the directory or the folder inside it, and where: place, FOLDER_LENGTH. NULL: none. */
+static const Cifar *find(const char *directory, char *place) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        for (int side = 0; side < 2; side++) {
+            snprintf(place, FOLDER_LENGTH, side ? "%s/%s" : "%s", directory, kinds[i].folder);
+            for (int f = 0; f < file_count(&kinds[i]); f++)
+                if (exists(place, kinds[i].file[f])) return &kinds[i];
         }
-    }
+    return NULL;
+}
+
+bool rt_cifar_is(const char *directory) {
+    char place[FOLDER_LENGTH];
+    return find(directory, place) != NULL;
+}
+
+RtStatus rt_cifar_open(const char *directory, RtData *data, RtError *error) {
+    char place[FOLDER_LENGTH];
+    const Cifar *c = find(directory, place);
     struct stat s;
     if (!c && stat(directory, &s) != 0)
         return rt_fail(error, RT_INPUT, "cannot open the directory %s: %s", directory, strerror(errno));

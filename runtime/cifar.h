@@ -3,6 +3,8 @@
 #define NETC_RUNTIME_CIFAR_H
 #include "runtime/status.h"
 
+/* Does this directory, or the archive's folder inside it, hold any of the official binary files? */
+bool rt_cifar_is(const char *directory);
 /* From a directory of the official binary files (or the folder of that name inside it). */
 RtStatus rt_cifar_open(const char *directory, RtData *data, RtError *error);
 /* Shape, statistics and class names of CIFAR-10, which are known without its files. */

@@ -35,11 +35,17 @@ static RtStatus open_named(const char *name, RtData *data, RtError *error) {
     return status;
 }
 
+static bool is_name(const char *where) {
+    return !strcmp(where, "cifar10") || !strcmp(where, "cifar100") || !strcmp(where, "synthetic");
+}
+
+bool rt_data_known(const char *where) { return is_name(where) || rt_idx_is(where) || rt_cifar_is(where); }
+
 /* The set called `where`; the shape serves "synthetic" alone. */
 static RtStatus open_any(const char *where, int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data,
                          RtError *error) {
     if (!strcmp(where, "synthetic")) return rt_synthetic_open(channels, height, width, classes, data, error);
-    if (!strcmp(where, "cifar10") || !strcmp(where, "cifar100")) return open_named(where, data, error);
+    if (is_name(where)) return open_named(where, data, error);
     if (rt_idx_is(where)) return rt_idx_open(where, data, error);
     return rt_cifar_open(where, data, error);
 }

@@ -80,6 +80,8 @@ typedef struct RtData {
 /* where: "cifar10", "cifar100" (looked up under rt_data_home), "synthetic", or a directory holding the binary files (kind
  * detected). */
 RtStatus rt_data_open(const char *where, RtData *data, RtError *error);
+/* Is it one of these names, or does the directory hold any of these files, whatever else is in it? */
+bool rt_data_known(const char *where);
 /* The same for a net of this shape: "synthetic" is made to fit; other sets must have it, or a sentence says what differs. */
 RtStatus rt_data_open_shaped(const char *where, int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data,
                              RtError *error);

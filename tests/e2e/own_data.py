@@ -50,6 +50,36 @@ def run(at, *words, status=0):
     return done.stdout
 
 
+def write_idx(directory, name, sizes, values):
+    head = bytes([0, 0, 8, len(sizes)]) + b"".join(n.to_bytes(4, "big") for n in sizes)
+    with open(os.path.join(directory, name), "wb") as file:
+        file.write(head + bytes(values))
+
+
+def make_idx(directory, train=24, test=6):
+    os.makedirs(directory)
+    for name, n in ("train", train), ("t10k", test):
+        write_idx(directory, name + "-images-idx3-ubyte", [n, 24, 20], (i * 7 % 251 for i in range(n * 24 * 20)))
+        write_idx(directory, name + "-labels-idx1-ubyte", [n], (i % 3 for i in range(n)))
+
+
+def check_known_sets(at, gray):
+    """The names of known sets, and directories of their files, are not folders of pictures, whatever folders are there."""
+    os.makedirs(at("cifar10", "batch", "cat"))
+    at.refuses("train", SMALL, "--data", "cifar10", status=1, says="no cifar10 data in")
+    at.refuses("data", "stats", "cifar100", status=1, says="no cifar100 data in")
+    os.makedirs(at("synthetic", "raw"))
+    at.run("train", SMALL, "--data", "synthetic", "--batch", 4, "--steps", 1, "--out", at("of_synthetic"), "-q")
+    make_idx(at("mnist"))
+    os.makedirs(at("mnist", "raw"))
+    at.run("train", gray, "--data", at("mnist"), "--batch", 4, "--steps", 2, "--out", at("of_idx"), "-q")
+    check("24 images to train with, 6 to test with, 1x24x20" in at.run("data", "stats", at("mnist"))[0], "stats of IDX files")
+    os.makedirs(at("bins", "raw"))
+    with open(at("bins", "data_batch_1.bin"), "wb") as file:
+        file.write(bytes(3073))
+    at.refuses("train", SMALL, "--data", at("bins"), status=1, says="data_batch_1.bin is truncated")
+
+
 def check_executable(at, model, weights, examples, theirs):
     at.run("build", model, "--cpu", "native", "-o", at("own"))
     check(run(at, at("own"), "predict", "--weights", weights, *examples) == theirs, "the executable predicts otherwise")
@@ -89,6 +119,7 @@ with Workspace() as at:
     at.run("train", gray, *words[2:], "--steps", 2, "--out", at("gray"))
     at.run("predict", gray, "--weights", at("gray", "last.safetensors"), *examples)
     at.run("train", cropped, *words[2:], "--steps", 2, "--out", at("cropped"))
+    check_known_sets(at, gray)
 
     # Folders train and val, without the tenths; a class too many there is a mistake.
     os.makedirs(at("split"))
@@ -115,6 +146,13 @@ with Workspace() as at:
     check(not os.path.exists(at("bad")), "a directory was made")
     _, said = at.run("train", model, "--data", at("pictures"), "--bad-pictures=skip", "--batch", 12, "--steps", 2, "--out", at("bad"))
     check(said.count("is left out: ") == 3, said)
+    own = ["predict", model, "--weights", weights, "--data", at("pictures"), examples[0]]
+    check("--bad-pictures=skip leaves such out" in at.run(*own, status=1)[1], "bad pictures at a prediction")
+    check(": red " in at.run(*own, "--bad-pictures=skip")[0], "a prediction beside bad pictures")
+    if not sanitized:
+        library = ["build", model, "--infer", "--cpu", "native", "--weights", weights, "--data", at("pictures"), "-o", at("libown.a")]
+        check("--bad-pictures=skip leaves such out" in at.run(*library, status=1)[1], "bad pictures at a build")
+        at.run(*library, "--bad-pictures=skip")
     _, said = at.run("data", "stats", at("pictures"), status=1)
     check("3 pictures cannot be read" in said, said)
     print(f"own pictures: {best:.0%} of 12 right; names, bad pictures and mistakes are said")
