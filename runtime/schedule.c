@@ -6,6 +6,10 @@
 #include "runtime/status.h"
 #include <math.h>
 
+/* Products like 1.1 * 390 or 0.29 * 100 are rounded, to above or below the whole number that is meant. */
+static double whole_above(double x) { return ceil(x - 1e-9 * x); }
+static double whole_below(double x) { return floor(x + 1e-9 * x); }
+
 static double between(double from, double to, double t) { return from + (to - from) * (1 - cos(M_PI * t)) / 2; }
 
 /* Straight lines from point to point, level before the first and behind the last. A point inside a step is at its beginning, so
@@ -13,7 +17,7 @@ static double between(double from, double to, double t) { return from + (to - fr
 static double along(const RtSchedule *s, double step, double total) {
     double from = 0, level = s->level[0];
     for (uint32_t i = 0; i < s->nat; i++) {
-        double at = floor(s->at[i] * total);
+        double at = whole_below(s->at[i] * total);
         if (step < at) return i ? level + (s->level[i] - level) * (step - from) / (at - from) : level;
         from = at;
         level = s->level[i];
@@ -43,10 +47,14 @@ static double base_lr(const RtRecipe *r, double epoch, double t) {
 
 double rt_schedule_lr(const RtRecipe *recipe, uint64_t step, int64_t steps_per_epoch, int64_t total_steps) {
     double per_epoch = steps_per_epoch > 0 ? (double)steps_per_epoch : 1, warmup = recipe->schedule.warmup * per_epoch;
-    double done = (double)step, total = (double)total_steps, rising = ceil(warmup);
+    double done = (double)step, total = (double)total_steps, rising = whole_above(warmup);
     if (recipe->schedule.kind == RT_SCHEDULE_LINEAR) return recipe->optimizer.lr * along(&recipe->schedule, done, total);
     if (done < rising) return base_lr(recipe, 0, 0) * (done + 1) / (rising + 1);
     return base_lr(recipe, done / per_epoch, total > warmup ? fmin((done - warmup) / (total - warmup), 1) : 1);
+}
+
+int64_t rt_total_steps(const RtRecipe *recipe, int64_t steps_per_epoch) {
+    return (int64_t)whole_above(recipe->epochs * (double)steps_per_epoch);
 }
 
 int64_t rt_step_batches(const RtRecipe *recipe) { return recipe->accumulate > 1 ? (int64_t)recipe->accumulate : 1; }

@@ -11,4 +11,6 @@ RtStatus rt_shape_check(const RtProgram *p, const RtData *data, RtError *error);
 /* Batches that a step takes, and steps of an epoch: what is left over is dropped (schedule.c). */
 int64_t rt_step_batches(const RtRecipe *recipe);
 int64_t rt_steps_per_epoch(const RtProgram *p, const RtData *data);
+/* Steps of all epochs; a fraction of a step is one. */
+int64_t rt_total_steps(const RtRecipe *recipe, int64_t steps_per_epoch);
 #endif

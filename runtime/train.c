@@ -161,15 +161,17 @@ static RtStatus average_allocate(Run *r) {
 
 /* ---- start ---- */
 
-static int64_t steps_of(const RtRecipe *recipe, int64_t per_epoch) { return (int64_t)ceil(recipe->epochs * (double)per_epoch); }
-
 RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOptions *o, RtError *error) {
     RtStatus status = rt_shape_check(p, data, error);
     if (status != RT_OK) return status;
-    int64_t per_epoch = rt_steps_per_epoch(p, data), steps = steps_of(&p->recipe, per_epoch);
-    long long images = p->batch * rt_step_batches(&p->recipe);
+    int64_t per_epoch = rt_steps_per_epoch(p, data), steps = rt_total_steps(&p->recipe, per_epoch);
+    long long batches = rt_step_batches(&p->recipe);
+    if (per_epoch < 1 && batches > 1)
+        return rt_fail(error, RT_INPUT, "a step of %lld batches of %lld images is more than the %lld training images", batches,
+                       (long long)p->batch, (long long)data->ntrain);
     if (per_epoch < 1)
-        return rt_fail(error, RT_INPUT, "a batch of %lld is more than the %lld training images", images, (long long)data->ntrain);
+        return rt_fail(error, RT_INPUT, "a batch of %lld is more than the %lld training images", (long long)p->batch,
+                       (long long)data->ntrain);
     if (o->max_steps > steps)
         return rt_fail(error, RT_USAGE,
                        "'--steps %lld' is beyond the recipe's %.10g epochs, which have %lld steps; 'train.epochs' sets them",
@@ -202,7 +204,7 @@ static RtStatus start(Run *r) {
     if (r->p->train_step.ncalls == 0) return rt_fail(r->error, RT_INTERNAL, "the program was compiled for inference only");
     r->batches = rt_step_batches(recipe);
     r->per_epoch = rt_steps_per_epoch(r->p, r->data);
-    r->total_steps = (uint64_t)steps_of(recipe, r->per_epoch);
+    r->total_steps = (uint64_t)rt_total_steps(recipe, r->per_epoch);
     r->stop_at = r->o->max_steps > 0 ? (uint64_t)r->o->max_steps : r->total_steps;
     status = start_state(r);
     if (status != RT_OK) return status;

@@ -1,6 +1,6 @@
 /* Learning-rate schedules: a table of rates worked out by hand, and what holds of every schedule, warm-up and length. */
 #include "run_cases.h"
-#include "runtime/rt.h"
+#include "runtime/status.h"
 #include <math.h>
 
 #define CONSTANT .kind = RT_SCHEDULE_CONSTANT
@@ -103,6 +103,24 @@ START_TEST(airbench) {
 }
 END_TEST
 
+/* 1.1 * 390 is a little more than 429 as a double, and 0.29 * 100 a little less than 29. */
+START_TEST(rounded_products) {
+    static const struct {
+        double epochs;
+        int64_t per_epoch, steps;
+    } cases[] = {{1.1, 390, 429}, {2.3, 100, 230}, {0.07, 100, 7},   {1.1, 391, 431},
+                 {9.9, 48, 476},  {0.001, 390, 1}, {200, 390, 78000}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        RtRecipe recipe = {.epochs = cases[i].epochs};
+        ck_assert_int_eq(rt_total_steps(&recipe, cases[i].per_epoch), cases[i].steps);
+    }
+    RtSchedule s = {.kind = RT_SCHEDULE_LINEAR, .at = {0, 0.29, 1}, .nat = 3, .level = {0, 1, 0}, .nlevel = 3};
+    ck_assert_double_eq(rate(s, 1, 100, 29), 1);
+    ck_assert_double_eq(rate((RtSchedule){CONSTANT, .warmup = 1.1}, 2, 390, 428), 429 / 430.);
+    ck_assert_double_eq(rate((RtSchedule){CONSTANT, .warmup = 1.1}, 2, 390, 429), 1);
+}
+END_TEST
+
 static double smaller(double a, double b) { return a < b ? a : b; }
 
 /* The most that a rate may move from one step to the next: the ramp's slope, or the steepest part of a half cosine of as many
@@ -168,6 +186,7 @@ int main(void) {
     TCase *cases = tcase_create("schedule");
     tcase_add_test(cases, expected_rates);
     tcase_add_test(cases, airbench);
+    tcase_add_test(cases, rounded_products);
     tcase_add_test(cases, continuous);
     tcase_add_test(cases, steps_fall_where_they_say);
     return run_cases("runtime/schedule", cases);
