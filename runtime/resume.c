@@ -13,18 +13,20 @@
 typedef enum Change {
     CHANGE_ELSEWHERE, /* the recipe's word does not count: --batch and --data may say otherwise, and are looked at themselves */
     CHANGE_SAID,
-    CHANGE_ARGUMENTS, /* the form stays, its arguments may change and are said: sgd(...) */
+    CHANGE_ARGUMENTS, /* the form stays and what is kept for it; other arguments may change and are said: sgd(...) */
     CHANGE_REFUSED
 } Change;
 
 static const struct {
     const char *key;
     Change change;
+    const char *before; /* what a checkpoint means that does not have the key, made before there was one; NULL: all have it */
 } table[] = {
-    {"data", CHANGE_ELSEWHERE},     {"fit", CHANGE_ELSEWHERE},       {"normalize", CHANGE_REFUSED}, {"augment", CHANGE_SAID},
-    {"loss", CHANGE_SAID},          {"optimizer", CHANGE_ARGUMENTS}, {"schedule", CHANGE_SAID},     {"epochs", CHANGE_SAID},
-    {"batch", CHANGE_ELSEWHERE},    {"shuffle", CHANGE_REFUSED},     {"groups", CHANGE_SAID},       {"average", CHANGE_ARGUMENTS},
-    {"accumulate", CHANGE_REFUSED}, {"clip", CHANGE_SAID},           {"views", CHANGE_SAID},
+    {"data", CHANGE_ELSEWHERE, NULL},  {"fit", CHANGE_ELSEWHERE, "stretch"},  {"normalize", CHANGE_REFUSED, NULL},
+    {"augment", CHANGE_SAID, NULL},    {"loss", CHANGE_SAID, NULL},           {"optimizer", CHANGE_ARGUMENTS, NULL},
+    {"groups", CHANGE_SAID, "[]"},     {"schedule", CHANGE_SAID, NULL},       {"epochs", CHANGE_SAID, NULL},
+    {"batch", CHANGE_ELSEWHERE, NULL}, {"accumulate", CHANGE_REFUSED, "1"},   {"clip", CHANGE_SAID, "0"},
+    {"shuffle", CHANGE_REFUSED, NULL}, {"average", CHANGE_ARGUMENTS, "none"}, {"views", CHANGE_SAID, "one"},
 };
 enum { KEYS = sizeof table / sizeof *table };
 
@@ -50,16 +52,34 @@ static Piece value_of(const char *recipe, const char *key) {
     return (Piece){"", 0};
 }
 
+/* The same of a checkpoint, whose netc may not have known the key. An average was then written as ema = decay, 0 being none. */
+static Piece value_saved(const char *recipe, int key, char text[96]) {
+    Piece value = value_of(recipe, table[key].key), ema = value_of(recipe, "ema");
+    const char *before = table[key].before;
+    if (value.length || !before) return value;
+    if (!strcmp(table[key].key, "average") && ema.length && !same(ema, (Piece){"0", 1})) {
+        snprintf(text, 96, "ema(decay = %.*s, every = 1, statistics = false)", (int)ema.length, ema.at);
+        before = text;
+    }
+    return (Piece){before, strlen(before)};
+}
+
 static Piece form_of(Piece value) {
     const char *bracket = memchr(value.at, '(', value.length);
     return bracket ? (Piece){value.at, (size_t)(bracket - value.at)} : value;
+}
+
+/* Of an average: are running statistics averaged too? Then the checkpoint has tensors of them. */
+static bool has_statistics(Piece value) {
+    static const char yes[] = "statistics = true";
+    return memmem(value.at, value.length, yes, sizeof yes - 1) != NULL;
 }
 
 static bool is_refused(Change change, Piece old, Piece now) {
     switch (change) {
     case CHANGE_ELSEWHERE:
     case CHANGE_SAID: return false;
-    case CHANGE_ARGUMENTS: return !same(form_of(old), form_of(now));
+    case CHANGE_ARGUMENTS: return !same(form_of(old), form_of(now)) || has_statistics(old) != has_statistics(now);
     case CHANGE_REFUSED: return true;
     }
     return true;
@@ -87,7 +107,8 @@ static void say(const RtTrainOptions *o, const char *format, ...) {
 static RtStatus compare_recipes(const char *path, const char *old, const RtProgram *p, const RtTrainOptions *o, bool quiet,
                                 int *changed, RtError *error) {
     for (int i = 0; i < KEYS && old && p->recipe_text; i++) {
-        Piece was = value_of(old, table[i].key), now = value_of(p->recipe_text, table[i].key);
+        char text[96];
+        Piece was = value_saved(old, i, text), now = value_of(p->recipe_text, table[i].key);
         if (!was.length || !now.length || table[i].change == CHANGE_ELSEWHERE || same(was, now)) continue;
         if (is_refused(table[i].change, was, now)) return refuse(error, path, table[i].key, was, now);
         ++*changed;
@@ -103,7 +124,12 @@ static RtStatus compare_run(const char *path, const RtCheckpointHead *head, cons
                             const RtTrainOptions *o, RtError *error) {
     char now[160];
     rt_data_identity(data, now);
-    if (*head->state.data && strcmp(head->state.data, now))
+    bool others = *head->state.data && strcmp(head->state.data, now);
+    if (others && head->recipe && p->recipe_text) { /* the same pictures, fitted otherwise? */
+        Piece was = value_of(head->recipe, "fit"), fit = value_of(p->recipe_text, "fit");
+        if (was.length && fit.length && !same(was, fit)) return refuse(error, path, "fit", was, fit);
+    }
+    if (others)
         return refuse(error, path, "data", (Piece){head->state.data, strlen(head->state.data)}, (Piece){now, strlen(now)});
     if (head->batch && head->batch != p->batch) {
         char old[32];

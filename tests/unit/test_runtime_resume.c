@@ -15,13 +15,17 @@ static void hear(RtSaying kind, const char *text) {
 
 static const char recipe[] = "train {\n"
                              "    data      = synthetic\n"
+                             "    fit       = stretch\n"
                              "    normalize = mean_std\n"
                              "    augment   = [flip]\n"
                              "    loss      = cross_entropy(label_smoothing = 0)\n"
                              "    optimizer = sgd(lr = 0.1, momentum = 0.9)\n"
+                             "    groups    = []\n"
                              "    schedule  = constant(warmup = 0)\n"
                              "    epochs    = 2\n"
                              "    batch     = 32\n"
+                             "    accumulate = 1\n"
+                             "    clip      = 0\n"
                              "    shuffle   = true\n"
                              "    average   = none\n"
                              "    views     = one\n"
@@ -66,12 +70,16 @@ static const struct {
     const char *says; /* the note, or the error */
 } table[] = {
     {"data", "cifar10", false, ""}, /* the images are compared, not the word */
+    {"fit", "crop", false, ""},     /* likewise */
     {"batch", "64", false, ""},     /* likewise: --batch says otherwise */
     {"normalize", "none", true, "normalize = mean_std, not none"},
     {"augment", "[]", false, "resumed with augment = [], where the checkpoint has [flip]\n"},
     {"loss", "cross_entropy(label_smoothing = 0.1)", false, "resumed with loss = cross_entropy(label_smoothing = 0.1), where"},
     {"optimizer", "sgd(lr = 0.01, momentum = 0.9)", false, "resumed with optimizer = sgd(lr = 0.01, momentum = 0.9), where"},
     {"optimizer", "adam(lr = 0.1)", true, "optimizer = sgd(lr = 0.1, momentum = 0.9), not adam(lr = 0.1)"},
+    {"groups", "[group(\"*\", lr = 2)]", false, "resumed with groups = [group(\"*\", lr = 2)], where the checkpoint has []\n"},
+    {"accumulate", "2", true, "accumulate = 1, not 2"},
+    {"clip", "1", false, "resumed with clip = 1, where the checkpoint has 0\n"},
     {"schedule", "cosine(final_lr = 0, warmup = 0)", false, "resumed with schedule = cosine(final_lr = 0, warmup = 0), where"},
     {"epochs", "3", false, "resumed with epochs = 3, where the checkpoint has 2\n"},
     {"shuffle", "false", true, "shuffle = true, not false"},
@@ -114,6 +122,101 @@ START_TEST(ema_may_change_its_decay) {
     ck_assert_msg(strstr(said, "average = ema(decay = 0.99), where the checkpoint has ema(decay = 0.9)\n"), "%s", said);
     x.program.recipe_text = recipe_with("average", "none");
     ck_assert_int_eq(second_half(&x, directory, &data, (RtTrainOptions){0}, &error), RT_INPUT);
+    directory_free(directory);
+}
+END_TEST
+
+/* The canonical text of a recipe has no key that is not in the table above. */
+START_TEST(no_key_is_missing) {
+    size_t length = 0;
+    char *text = slurp(NETC_SOURCE_DIR "/tests/golden/frontend/good/recipe_all.expect", &length), key[32];
+    const char *line = strstr(text, "train {\n");
+    int keys = 0;
+    ck_assert_ptr_nonnull(line);
+    for (line = strchr(line, '\n') + 1; sscanf(line, " %31[a-z_] =", key) == 1; line = strchr(line, '\n') + 1, keys++) {
+        bool known = false;
+        for (int i = 0; i < ROWS; i++) known |= !strcmp(table[i].key, key);
+        ck_assert_msg(known, "nothing is said of '%s'", key);
+    }
+    ck_assert_int_ge(keys, 15);
+    free(text);
+}
+END_TEST
+
+/* Averaged statistics are tensors that a checkpoint has or not. */
+START_TEST(averages_of_statistics) {
+    static const char *const value[] = {"ema(decay = 0.9, every = 1, statistics = false)",
+                                        "ema(decay = 0.9, every = 1, statistics = true)"};
+    char *directory = directory_new(), with[1024];
+    RtError error;
+    Softmax x;
+    softmax_program(&x, BATCH, 3, 8, 8, 10);
+    x.program.recipe.average = (RtAverage){.kind = RT_AVERAGE_EMA, .decay = 0.9, .every = 1, .statistics = _i};
+    snprintf(with, sizeof with, "%s", recipe_with("average", value[_i]));
+    x.program.recipe_text = with;
+    Bench b = bench_new(&x, 1);
+    Run r = {directory, {.max_steps = STEPS, .quiet = true}};
+    ck_assert_int_eq(run_in(b.machine, &data, &r, &error), RT_OK);
+    bench_free(&b);
+    x.program.recipe.average.statistics = !_i;
+    x.program.recipe_text = recipe_with("average", value[!_i]);
+    ck_assert_int_eq(second_half(&x, directory, &data, (RtTrainOptions){0}, &error), RT_INPUT);
+    ck_assert_msg(strstr(error.text, value[!_i]) && strstr(error.text, "--init"), "%s", error.text);
+    directory_free(directory);
+}
+END_TEST
+
+/* Keys that a checkpoint was made before: ema = d is an average, what is not there has what was done without it. */
+START_TEST(older_recipes) {
+    static const struct {
+        const char *saved, *key, *value;
+        bool refused;
+        const char *says;
+    } cases[] = {
+        {"    ema       = 0.9\n", "average", "none", true, "average = ema(decay = 0.9, every = 1, statistics = false), not none"},
+        {"    ema       = 0.9\n", "average", "ema(decay = 0.9, every = 1, statistics = false)", false, ""},
+        {"    ema       = 0\n", "average", "none", false, ""},
+        {"    ema       = 0\n", "average", "ema(decay = 0.9, every = 1, statistics = false)", true, "average = none, not ema"},
+        {"", "accumulate", "2", true, "accumulate = 1, not 2"},
+        {"", "clip", "2", false, "resumed with clip = 2, where the checkpoint has 0\n"},
+        {"", "views", "mirror", false, "resumed with views = mirror, where the checkpoint has one\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *directory = directory_new(), old[1024];
+        RtError error;
+        Softmax x;
+        bool ema = strstr(cases[i].saved, "0.9") != NULL;
+        softmax_program(&x, BATCH, 3, 8, 8, 10);
+        if (ema) x.program.recipe.average = (RtAverage){.kind = RT_AVERAGE_EMA, .decay = 0.9, .every = 1};
+        snprintf(old, sizeof old,
+                 "train {\n    data      = synthetic\n    normalize = mean_std\n    epochs    = 2\n%s    shuffle   = true\n}\n",
+                 cases[i].saved);
+        x.program.recipe_text = old;
+        Bench b = bench_new(&x, 1);
+        Run r = {directory, {.max_steps = STEPS, .quiet = true}};
+        ck_assert_int_eq(run_in(b.machine, &data, &r, &error), RT_OK);
+        bench_free(&b);
+        x.program.recipe_text = recipe_with(cases[i].key, cases[i].value);
+        RtStatus status = second_half(&x, directory, &data, (RtTrainOptions){0}, &error);
+        const char *told = cases[i].refused ? error.text : said;
+        ck_assert_msg(status == (cases[i].refused ? RT_INPUT : RT_OK), "case %zu: %s", i, status ? error.text : said);
+        ck_assert_msg(*cases[i].says ? strstr(told, cases[i].says) != NULL : !*told, "case %zu: %s", i, told);
+        directory_free(directory);
+    }
+}
+END_TEST
+
+/* Pictures that are fitted otherwise are other images, and the reason is named. */
+START_TEST(another_fit) {
+    char *directory = directory_new();
+    RtError error;
+    Softmax x;
+    first_half(&x, directory);
+    x.program.recipe_text = recipe_with("fit", "crop");
+    data.train_images[0] ^= 1; /* in this process alone */
+    ck_assert_int_eq(second_half(&x, directory, &data, (RtTrainOptions){0}, &error), RT_INPUT);
+    data.train_images[0] ^= 1;
+    ck_assert_msg(strstr(error.text, "fit = stretch, not crop"), "%s", error.text);
     directory_free(directory);
 }
 END_TEST
@@ -226,6 +329,10 @@ int main(void) {
     TCase *cases = tcase_create("resume");
     tcase_add_loop_test(cases, every_key, 0, ROWS);
     tcase_add_test(cases, ema_may_change_its_decay);
+    tcase_add_test(cases, no_key_is_missing);
+    tcase_add_loop_test(cases, averages_of_statistics, 0, 2);
+    tcase_add_test(cases, older_recipes);
+    tcase_add_test(cases, another_fit);
     tcase_add_test(cases, another_batch);
     tcase_add_test(cases, another_seed);
     tcase_add_test(cases, another_data_set);
