@@ -4,6 +4,7 @@
 #include "cli/picture.h"
 #include "cli/report.h"
 #include "runtime/images.h"
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -136,6 +137,18 @@ static int same_classes(const Set *set, const char *test) {
     return status;
 }
 
+/* Names of classes go into messages and checkpoints, a line each. */
+static int plain_names(const char *root, const Names *classes) {
+    for (uint32_t i = 0; i < classes->count; i++)
+        for (char *at = classes->name[i]; *at; at++) {
+            if (!iscntrl((unsigned char)*at)) continue;
+            *at = '?';
+            return fail(EXIT_INPUT, "the folder '%s/%s' has a control character in its name, where the '?' is", root,
+                        classes->name[i]);
+        }
+    return EXIT_OK;
+}
+
 static int find_pictures(const char *directory, Set *set) {
     char *train = join("%s/train", directory), *test = is_directory(train) ? test_folder(directory) : NULL;
     int status = EXIT_OK;
@@ -147,6 +160,7 @@ static int find_pictures(const char *directory, Set *set) {
         status = fail(EXIT_INPUT, "cannot open the directory '%s': %s", root, strerror(errno));
     else if (set->classes.count < 1 || set->classes.count > MAX_CLASSES)
         status = fail(EXIT_INPUT, "'%s' has %u folders; a class each, there are 1 to %d", root, set->classes.count, MAX_CLASSES);
+    if (!status) status = plain_names(root, &set->classes);
     if (!status && test) status = same_classes(set, test);
     if (!status) status = gather(set, root, &set->train, set->tenth ? &set->test : NULL);
     if (!status && test) status = gather(set, test, &set->test, NULL);

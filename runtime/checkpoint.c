@@ -6,6 +6,7 @@
 #include "runtime/machine.h"
 #include "runtime/sha256.h"
 #include "runtime/weights.h"
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,13 @@ static int list_parts(const RtProgram *p, RtMachine *m, const RtTrainState *s, b
     return n;
 }
 
+/* Names that stand a line each and in messages have no control characters. */
+static bool is_plain(const char *name) {
+    for (; *name; name++)
+        if (iscntrl((unsigned char)*name)) return false;
+    return true;
+}
+
 /* What prediction needs of the set: a class a line, and numbers of each channel. */
 static void add_set(StOut *out, const RtData *set) {
     char mean[128] = "", std[128] = "", *names = NULL;
@@ -37,7 +45,9 @@ static void add_set(StOut *out, const RtData *set) {
         d += snprintf(std + d, sizeof std - (size_t)d, "%s%a", c ? " " : "", set->std[c]);
     }
     for (int64_t k = 0; set->class_names && k < set->classes; k++) bytes += strlen(set->class_names[k]) + 1;
-    names = calloc(1, bytes);
+    bool plain = true;
+    for (int64_t k = 0; set->class_names && k < set->classes; k++) plain &= is_plain(set->class_names[k]);
+    names = plain ? calloc(1, bytes) : NULL;
     for (int64_t k = 0, at = 0; names && set->class_names && k < set->classes; k++)
         at += sprintf(names + at, "%s\n", set->class_names[k]);
     st_add_metadata(out, "set", "%s", set->name ? set->name : "");
@@ -69,6 +79,9 @@ static void *read_names(const char *text, int64_t classes) {
         names[k] = at;
         at = strchr(at, '\n');
         *at++ = 0;
+        if (is_plain(names[k])) continue;
+        free(names);
+        return NULL;
     }
     return names;
 }
@@ -80,9 +93,9 @@ bool rt_weights_describe(const char *path, RtData *data) {
     const char *set = ok ? st_metadata(&f, "set") : NULL, *mean = ok ? st_metadata(&f, "mean") : NULL;
     const char *std = ok ? st_metadata(&f, "std") : NULL, *classes = ok ? st_metadata(&f, "classes") : NULL;
     ok = set && mean && std && read_numbers(mean, data->channels, data->mean) && read_numbers(std, data->channels, data->std);
-    if (ok && classes) ok = (data->owned_names = read_names(classes, data->classes)) != NULL;
+    for (int64_t c = 0; ok && c < data->channels; c++) ok = data->std[c] > 0;
     if (ok) ok = (data->name = strdup(set)) != NULL;
-    if (ok) data->class_names = data->owned_names;
+    if (ok && classes) data->class_names = data->owned_names = read_names(classes, data->classes);
     if (!ok) rt_data_free(data);
     st_close(&f);
     return ok;

@@ -111,6 +111,11 @@ with Workspace() as at:
         sanitized = b"__asan_init" in file.read()
     if not sanitized:  # whose archive of the runtime cannot be linked without the sanitizer
         check_executable(at, model, weights, examples, theirs)
+        for normalize in "mean_std", "none":
+            at.run("build", model, "--set", f"train.normalize={normalize}", "--infer", "--cpu", "native", "--weights", weights, "-o", at("libnamed.a"))
+            with open(at("libnamed.h")) as file:
+                header = file.read()
+            check(all(name in header.split("The classes: ")[-1].split("*/")[0] for name in JPEG), f"{normalize}: no names of classes in\n{header}")
     out = at.run("data", "stats", at("pictures"))[0]
     check("test (each tenth): 12 pictures, width 5 to" in out or "test (each tenth): 12 pictures, width" in out, out)
     check(all(f"{name:24s}      36 train       4 test" in out for name in JPEG), out)
@@ -131,6 +136,9 @@ with Workspace() as at:
     os.makedirs(at("split", "val", "violet"))
     at.refuses("train", model, "--data", at("split"), status=1, says="is a class that the training pictures do not have")
     at.refuses("train", write_model(at, classes=4), "--data", at("pictures"), status=1, says="has 3 classes, the net has 4")
+    os.makedirs(at("lines", "a\nb"))
+    os.makedirs(at("lines", "c"))
+    at.refuses("train", model, "--data", at("lines"), status=1, says="lines/a?b' has a control character in its name")
     os.makedirs(at("empty", "cat"))
     at.refuses("train", model, "--data", at("empty"), status=1, says="0 pictures to train with")
     at.refuses("train", model, "--data", at("nowhere"), status=1, says="cannot open the directory")
