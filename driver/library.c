@@ -95,7 +95,8 @@ static int make_graphs(Library *l) {
     one.print_changed = one.time_passes = one.print_after_all = one.print_before_all = false;
     one.split_after = NULL;
     one.print_before.count = one.print_after.count = 0;
-    l->single = (Session){.options = &one, .modes = PASS_INFER, .path = join("%s", l->session->path)};
+    l->single =
+        (Session){.options = &one, .modes = PASS_INFER, .path = join("%s", l->session->path), .textual = l->session->textual};
     status = compile_infer(&l->single);
     l->single.options = l->o;
     return status;

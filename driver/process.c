@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -58,11 +60,12 @@ bool process_fork(int (*body)(void *context), void *context, bool loud, unsigned
     if (process < 0) return fail(EXIT_IO, "cannot start a process: %s", strerror(errno)), false;
     if (process == 0) {
         if (!freopen("/dev/null", "w", stdout) || (!loud && !freopen("/dev/null", "w", stderr))) _exit(EXIT_IO);
-        alarm(seconds);
+        if (seconds) setpgid(0, 0), prctl(PR_SET_PDEATHSIG, SIGKILL), alarm(seconds); /* a group, which Ctrl-C does not reach */
         _exit(body(context));
     }
     while (waitpid(process, status, 0) < 0)
         if (errno != EINTR) return fail(EXIT_IO, "a process is lost: %s", strerror(errno)), false;
+    if (seconds) kill(-process, SIGKILL); /* what it started and left behind */
     return true;
 }
 

@@ -17,7 +17,8 @@ enum { PROGRAM_MISSING = -1, PROGRAM_KILLED = -2 };
 int process_run(char *const argv[], const char *output, bool quiet, const Watch *watch);
 
 /* The body in a process of its own, which ends with what it returns; without standard output, and standard error only if `loud`.
- * It may take so many seconds (0: any), else SIGALRM ends it. *status is waitpid's. False after a sentence. */
+ * It may take so many seconds (0: any), else SIGALRM ends it, and whatever it has started ends with it. *status is waitpid's.
+ * False after a sentence. */
 bool process_fork(int (*body)(void *context), void *context, bool loud, unsigned seconds, int *status);
 
 /* Bytes of all files under a directory; and its removal with everything in it. */

@@ -251,6 +251,7 @@ static void print_command(const Reduce *r, const char *path, const char *list) {
     if (o->recompute) printf(" --recompute=%" PRId64, o->recompute);
     if (o->compiled && o->cpu) print_word("--cpu", o->cpu);
     if (o->compiled && o->conv) print_word("--conv", o->conv);
+    if (o->compiled && o->gemm) print_word("--gemm", o->gemm);
     if (o->compiled && o->precision) print_word("--precision", o->precision);
     putchar('\n');
 }

@@ -4,6 +4,7 @@
 #include "driver/cache.h"
 #include "driver/remarks.h"
 #include "ir/nearest.h"
+#include "ir/stream.h"
 #include "runtime/sha256.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -52,6 +53,55 @@ static int check_method(const Options *options, const char *command_name) {
     return status;
 }
 
+/* ---- graphs as text ---- */
+
+static char *standard_input;
+static size_t standard_input_length;
+
+static int read_standard_input(void) {
+    TextStream text;
+    char part[1 << 16];
+    if (standard_input) return EXIT_OK;
+    text_open(&text);
+    for (size_t n; (n = fread(part, 1, sizeof part, stdin)) > 0;) fwrite(part, 1, n, text.file);
+    bool failed = ferror(stdin);
+    standard_input = text_close(&text);
+    standard_input_length = text.length;
+    return failed ? fail(EXIT_IO, "cannot read standard input: %s", strerror(errno)) : EXIT_OK;
+}
+
+char *session_read_text(const Session *session, size_t *length, int *status) {
+    if (strcmp(session->path, "-") != 0) return read_file(session->path, length, status);
+    *status = read_standard_input();
+    *length = standard_input_length;
+    char *copy = *status ? NULL : malloc(*length + 1);
+    if (!copy && !*status) out_of_memory("no room for a graph's text");
+    return copy ? memcpy(copy, standard_input, *length + 1) : NULL;
+}
+
+/* A line of it begins as a graph does, and as nothing in the language. */
+static bool holds_graph(const char *text) {
+    static const char begin[] = "graph \"";
+    const char *at = strstr(text, begin);
+    while (at && at != text && at[-1] != '\n') at = strstr(at + 1, begin);
+    return at != NULL;
+}
+
+/* By the ending of its name, .ir or .net; else by what is in it. */
+static int find_textual(Session *session) {
+    const char *path = session->path, *ending = strrchr(path, '.');
+    size_t length;
+    int status = EXIT_OK;
+    session->textual = ending && ending[1] && !strcmp(ending, ".ir");
+    if (session->textual || (ending && !strcmp(ending, ".net"))) return EXIT_OK;
+    char *text = session_read_text(session, &length, &status);
+    session->textual = text && holds_graph(text);
+    free(text);
+    if (!status && !session->textual && !strcmp(path, "-"))
+        status = fail(EXIT_INPUT, "standard input holds no graph as text ('netc ir'); a model in the language is a file");
+    return status;
+}
+
 int session_find_model(Session *session, const Options *options, const char *command_name) {
     session->options = options;
     int status = check_method(options, command_name);
@@ -68,10 +118,11 @@ int session_find_model(Session *session, const Options *options, const char *com
         return usage_error(command_name, "'--memory-limit' says how much '--recompute' must: give one of them");
     session->recompute = options->recompute < UINT32_MAX ? (uint32_t)options->recompute : UINT32_MAX;
     const char *name = options->operand[0];
+    if (!strcmp(name, "-")) return session->path = join("%s", name), find_textual(session);
     bool is_path = strchr(name, '/') || strchr(name, '.');
     if (access(name, F_OK) && !is_path) session->path = shipped_model(name);
     if (!session->path) session->path = join("%s", name);
-    if (!access(session->path, R_OK)) return EXIT_OK;
+    if (!access(session->path, R_OK)) return find_textual(session);
     if (errno != ENOENT && errno != ENOTDIR) return fail(EXIT_IO, "cannot open '%s': %s", name, strerror(errno));
     if (is_path) return fail(EXIT_INPUT, "there is no model file '%s'", name);
     return fail(EXIT_INPUT, "there is no model file '%s', and no '%s.net' among the models that come with netc", name, name);

@@ -15,7 +15,8 @@
 /* Owns everything from the diagnostics to the machine. Zero-initialise; session_close frees whatever was reached. */
 typedef struct Session {
     const Options *options;
-    char *path; /* of the .net file, or of graphs as text (driver/textual.h) */
+    char *path;   /* of the .net file, or of graphs as text (driver/textual.h); "-": standard input */
+    bool textual; /* graphs as text */
     Diag *diag;
     unsigned modes;         /* PASS_TRAIN, PASS_INFER: what the command compiles */
     const char *stop_after; /* the pass after which the graph is wanted (PassOptions) */
@@ -45,6 +46,9 @@ int session_find_model(Session *session, const Options *options, const char *com
 /* A file that comes with netc, malloc'd: installed (bin/netc -> share/netc/FOLDER), or in the source tree; NULL if it is not
  * there. */
 char *session_shipped_file(const char *folder, const char *file);
+/* The text of a model that is graphs, malloc'd, or NULL with an exit status after a sentence. Standard input is read once and
+ * kept, since several sessions of a process may ask for it. */
+char *session_read_text(const Session *session, size_t *length, int *status);
 void session_print_diagnostics(const Session *session);
 /* Likewise; EXIT_IO where a file could not be read or written, else EXIT_INPUT. */
 int session_compile_failed(const Session *session);

@@ -16,10 +16,7 @@ typedef struct Sections {
     uint32_t file;
 } Sections;
 
-bool textual_is(const Session *session) {
-    size_t length = strlen(session->path);
-    return length > 3 && !strcmp(session->path + length - 3, ".ir");
-}
+bool textual_is(const Session *session) { return session->textual; }
 
 static bool begins(const char *at, const char *word) {
     size_t length = strlen(word);
@@ -44,7 +41,7 @@ static bool find_sections(Sections *s) {
 static int read_sections(Session *session, Sections *s) {
     int status = EXIT_OK;
     *s = (Sections){0};
-    s->text = read_file(session->path, &s->length, &status);
+    s->text = session_read_text(session, &s->length, &status);
     if (!s->text) return status;
     if (!session->diag) session->diag = diag_new();
     s->file = diag_add_file(session->diag, session->path, s->text, s->length);

@@ -4,7 +4,8 @@
 #define NETC_DRIVER_TEXTUAL_H
 #include "driver/session.h"
 
-/* Is the session's model such a file? By its ending. */
+/* Is the session's model such a file? By its ending, or by what is in it where it has neither .ir nor .net; "-" is standard
+ * input. */
 bool textual_is(const Session *session);
 /* Which graphs it holds: a mask of PASS_TRAIN and PASS_INFER. Exit status, after a sentence. */
 int textual_modes(Session *session, unsigned *modes);

@@ -46,7 +46,7 @@ static const Foreign params[] = {
     {"drop_path", "drop_prob", "rate", NULL},
     {"drop_path", "mode", "per", NULL},
     {"upsample", "scale_factor", "times", NULL},
-    {"upsample", "size", "times", NULL},
+    {"upsample", "size", NULL, "give a whole factor: times = size / height(x)"},
     {NULL, "dim", "axes", NULL},
     {NULL, "axis", "axes", NULL},
     {"split", "split_size_or_sections", "parts", NULL},

@@ -97,6 +97,18 @@ bool scan_word(Scanner *s, char word[SCAN_WORD], const char *what) {
     return true;
 }
 
+bool scan_id(Scanner *s, char id[SCAN_WORD]) {
+    if (!scan_expect(s, "%")) return false;
+    size_t length = 0;
+    while (s->at + length < s->end && (is_word(s->text[s->at + length]) || s->text[s->at + length] == '.')) length++;
+    if (length == 0) return scan_refuse(s, "expected an id behind '%%', found %s", found(s));
+    if (length >= SCAN_WORD) return scan_refuse(s, "an id has at most %d characters", SCAN_WORD - 1);
+    memcpy(id, s->text + s->at, length);
+    id[length] = 0;
+    s->at += length;
+    return true;
+}
+
 bool scan_integer(Scanner *s, int64_t *value) {
     scan_space(s);
     size_t begin = s->at, at = begin + (begin < s->end && s->text[begin] == '-');

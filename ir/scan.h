@@ -30,6 +30,8 @@ bool scan_sees(Scanner *s, const char *token);
 enum { SCAN_WORD = 64 };
 /* The next word [A-Za-z_][A-Za-z0-9_]*; `what` says what it should have been. */
 bool scan_word(Scanner *s, char word[SCAN_WORD], const char *what);
+/* %id: letters, digits, '_' and '.'. */
+bool scan_id(Scanner *s, char id[SCAN_WORD]);
 bool scan_integer(Scanner *s, int64_t *value);
 bool scan_real(Scanner *s, double *value);
 bool scan_string(Scanner *s, const char **value);

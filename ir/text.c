@@ -8,7 +8,7 @@
  *     operand = "a" index | "acc" | "out" | number | "t" id
  *     return  = "return" kind [ string ] "%" id
  *
- * Ids count up from 0. A parameter's or state's position is left out where it is its place in the text. `over` is a map's iteration
+ * Ids count up from 0 where they are printed; read are any words, [A-Za-z0-9_.], each once and before it is used. A parameter's or state's position is left out where it is its place in the text. `over` is a map's iteration
  * type, left out where it is the type of result 0. */
 // clang-format on
 #include "ir/text.h"

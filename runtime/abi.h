@@ -106,6 +106,7 @@ typedef enum RtLayout { RT_LAYOUT_VECTOR, RT_LAYOUT_ROWS, RT_LAYOUT_FILTERS, RT_
 /* DIRAC: of filters [O, I, kh, kw] the first I pass one channel each on, the rest is uniform (cifar10-airbench). WHITEN:
  * principal axes of the training images (whiten.h), which rt_whiten computes; uniform until then. */
 typedef enum RtInitKind { RT_INIT_CONSTANT, RT_INIT_NORMAL, RT_INIT_UNIFORM, RT_INIT_DIRAC, RT_INIT_WHITEN } RtInitKind;
+enum { RT_MAX_WHITENED = 256 }; /* weights of a filter of WHITEN */
 typedef struct RtTensor {
     const char *name;
     uint32_t rank;

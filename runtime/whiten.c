@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { IMAGES = 5000, PIECE_IMAGES = 100, MAX_AXES = 256, SWEEPS = 60 };
+enum { IMAGES = 5000, PIECE_IMAGES = 100, SWEEPS = 60 };
 
 /* ---- moments of patches ---- */
 
@@ -103,7 +103,7 @@ static int64_t largest(const double *a, int64_t n, const bool *taken) {
 
 /* From eigenvalues on a's diagonal and eigenvectors in v's rows: filters [count][n]. */
 static void write_filters(const double *a, const double *v, int64_t n, int64_t count, double eps, float *filters) {
-    bool taken[MAX_AXES] = {false};
+    bool taken[RT_MAX_WHITENED] = {false};
     for (int64_t rank = 0; rank < n && rank < count; rank++) {
         int64_t axis = largest(a, n, taken), peak = 0;
         const double *vector = v + axis * n;
@@ -141,7 +141,8 @@ static RtStatus whiten_tensor(RtMachine *m, const RtTensor *t, const RtData *dat
     x.images = data->ntrain < IMAGES ? data->ntrain : IMAGES;
     x.pieces = (x.images + PIECE_IMAGES - 1) / PIECE_IMAGES;
     x.normalizer = rt_normalizer(data, p->recipe.normalize);
-    if (t->rank != 4 || x.n > MAX_AXES || x.channels != data->channels || x.kh > data->height || x.kw > data->width || !x.images)
+    if (t->rank != 4 || x.n > RT_MAX_WHITENED || x.channels != data->channels || x.kh > data->height || x.kw > data->width ||
+        !x.images)
         return rt_fail(error, RT_INPUT, "%s cannot be whitened by images of %lldx%lldx%lld", t->name, (long long)data->channels,
                        (long long)data->height, (long long)data->width);
     float *filters = calloc((size_t)rt_tensor_elements(t), sizeof *filters);

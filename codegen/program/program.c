@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+_Static_assert((int)MAX_WHITENED == (int)RT_MAX_WHITENED, "what the language accepts the runtime can do");
+
 void target_set_precision(Target *target, const CodegenOptions *options) {
     target->map_bytes = options->precision == PRECISION_BF16 ? 2 : sizeof(float);
 }

@@ -61,6 +61,23 @@ def all_commands(at):
     check(read_safetensors(at("limited", "last.safetensors")) == read_safetensors(at("net", "last.safetensors")), "limited memory: other bits")
 
 
+def by_content(at):
+    """A file of another name, and standard input, by what is in them."""
+    with open(at("final.ir")) as text, open(at("final.txt"), "w") as other:
+        whole = text.read()
+        other.write("# of another name\n" + whole)
+    check(at.run("ir", at("final.txt"), "--mode=both")[0] == whole, "by what is in it")
+    with open(at("final.ir")) as text:
+        check(at.run("ir", "-", "--mode=both", stdin=text)[0] == whole, "standard input")
+    with open(at("final.ir")) as text:
+        at.run("train", "-", *TRAIN, "--out", at("piped"), stdin=text)
+    check(read_safetensors(at("piped", "last.safetensors")) == read_safetensors(at("net", "last.safetensors")), "standard input: other bits")
+    with open(at("source.ir")) as text:
+        at.run("verify", "-", "--mode=train", stdin=text)
+    with open(SMALL) as text:
+        at.refuses("ir", "-", status=1, says="standard input holds no graph as text", stdin=text)
+
+
 def mistakes(at):
     at.run("ir", *GATED, "-o", at("train.ir"))
     at.refuses("train", at("train.ir"), *TRAIN, status=1, says="has no graph of inference: 'netc ir MODEL --mode=both' writes both")
@@ -116,4 +133,5 @@ with Workspace() as at:
     same_bits(at)
     batches(at)
     all_commands(at)
+    by_content(at)
     mistakes(at)

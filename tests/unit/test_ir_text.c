@@ -153,6 +153,18 @@ START_TEST(loose_text_becomes_canonical) {
 END_TEST
 
 /* Doubles of every magnitude come back bit for bit. */
+/* What somebody writes or cuts out by hand is read, and printed with ids from 0. */
+START_TEST(ids_are_any_words) {
+    Graph *g = must_read("graph \"t\" infer\n%image = input {name=\"x\"} : f32[2,3]\n%40 = relu %image : f32[2,3]\n"
+                         "%relu.2 = relu %40 : f32[2,3]\n%7 = add %40, %relu.2 : f32[2,3]\nreturn logits %7\n");
+    char *printed = graph_to_string(g);
+    ck_assert_str_eq(printed, "graph \"t\" infer\n%0 = input {name=\"x\"} : f32[2,3]\n%1 = relu %0 : f32[2,3]\n"
+                              "%2 = relu %1 : f32[2,3]\n%3 = add %1, %2 : f32[2,3]\nreturn logits %3\n");
+    free(printed);
+    graph_free(g);
+}
+END_TEST
+
 START_TEST(reals_are_exact) {
     for (uint32_t i = 0; i < 3000; i++) {
         uint32_t random[4];
@@ -185,9 +197,14 @@ static const struct {
     {"graph \"t\ntrain\"", "test.ir:1:7: error: this string does not end on its line"},
     {"graph \"\\q\" train", "expected \\\", \\\\ or \\x and two hexadecimal digits in a string"},
     {"graph \"\\x00\" train", "two hexadecimal digits"},
-    {HEAD "%2 = relu %0 : f32[2,3]", "test.ir:3:1: error: expected %1, found %2"},
+    {HEAD "%0 = relu %0 : f32[2,3]", "test.ir:3:1: error: %0 is defined already"},
+    {HEAD "%a.b = relu %0 : f32[2,3]\n%a.b = relu %0 : f32[2,3]", "test.ir:4:1: error: %a.b is defined already"},
+    {HEAD "% = relu %0 : f32[2,3]", "expected an id behind '%', found '='"},
+    {HEAD "%1 = relu %one : f32[2,3]", "test.ir:3:11: error: %one is not defined here"},
+    {HEAD "%1234567890123456789012345678901234567890123456789012345678901234 = relu %0 : f32[2,3]",
+     "an id has at most 63 characters"},
     {HEAD "%1 = relu %1 : f32[2,3]", "test.ir:3:11: error: %1 is not defined here"},
-    {HEAD "%1 = relu %-1 : f32[2,3]", "test.ir:3:11: error: %-1 is not defined here"},
+    {HEAD "%1 = relu %-1 : f32[2,3]", "expected an id behind '%', found '-'"},
     {HEAD "%1 = reluu %0 : f32[2,3]", "test.ir:3:6: error: there is no op 'reluu'"},
     {HEAD "%1 = relu %0", "test.ir:3:13: error: expected ':', found the end of the text"},
     {HEAD "%1 = relu %0 : f32[2,4]", "test.ir:3:1: error: relu: the type is written f32[2,4], its shape rule gives f32[2,3]"},
@@ -332,6 +349,7 @@ int main(void) {
     tcase_add_test(cases, every_op_is_in_the_round_trip);
     tcase_add_test(cases, copying_value_by_value_keeps_the_text);
     tcase_add_test(cases, loose_text_becomes_canonical);
+    tcase_add_test(cases, ids_are_any_words);
     tcase_add_test(cases, reals_are_exact);
     tcase_add_loop_test(cases, mistakes_are_named, 0, sizeof refused / sizeof *refused);
     tcase_add_test(cases, every_prefix_is_survived);
