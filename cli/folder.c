@@ -329,37 +329,47 @@ static void print_sides(const Decoding *d, int axis) {
     free(side);
 }
 
-static int print_split(const char *name, const Split *split, RtPool *pool, int64_t *bad) {
+/* Decodes a split, says which are bad, and prints how many and how large they are if it is named. */
+static int look_at_split(const char *name, const Split *split, RtPool *pool, int64_t *bad) {
     Decoding d = {.split = split};
     d.reason = calloc((size_t)split->path.count, REASON);
     d.size = calloc((size_t)split->path.count, sizeof *d.size);
     if (!d.reason || !d.size) return fail(EXIT_IO, "out of memory");
     rt_pool_run(pool, decode, &d, split->path.count);
-    printf("%s: %u pictures", name, split->path.count);
-    print_sides(&d, 0);
-    print_sides(&d, 1);
-    puts("");
+    if (name) {
+        printf("%s: %u pictures", name, split->path.count);
+        print_sides(&d, 0);
+        print_sides(&d, 1);
+        puts("");
+    }
     *bad += say_bad(&d, false);
     free(d.reason);
     free(d.size);
     return EXIT_OK;
 }
 
-int folder_stats(const char *directory, const Options *o) {
+/* Reads every picture, and prints what there is: with stats of each split and class, else a line. */
+static int look_through(const char *directory, const Options *o, bool stats) {
     Set set;
     int64_t bad = 0;
     int status = find_pictures(directory, &set);
     RtPool *pool = status ? NULL : rt_pool_new((int)o->threads);
     if (!status && !pool) status = fail(EXIT_IO, "cannot start threads");
-    if (!status) status = print_split("train", &set.train, pool, &bad);
-    if (!status) status = print_split(set.tenth ? "test (each tenth)" : "test", &set.test, pool, &bad);
-    for (uint32_t c = 0; !status && c < set.classes.count; c++) {
+    if (!status) status = look_at_split(stats ? "train" : NULL, &set.train, pool, &bad);
+    if (!status) status = look_at_split(!stats ? NULL : set.tenth ? "test (each tenth)" : "test", &set.test, pool, &bad);
+    for (uint32_t c = 0; !status && stats && c < set.classes.count; c++) {
         uint32_t train = 0, test = 0;
         for (uint32_t i = 0; i < set.train.path.count; i++) train += set.train.label[i] == c;
         for (uint32_t i = 0; i < set.test.path.count; i++) test += set.test.label[i] == c;
         printf("%5u  %-24s %7u train %7u test\n", c, set.classes.name[c], train, test);
     }
+    if (!status && !stats && !bad)
+        printf("%s: %u training and %u test pictures, %u classes\n", directory, set.train.path.count, set.test.path.count,
+               set.classes.count);
     rt_pool_free(pool);
     set_free(&set);
     return !status && bad ? fail(EXIT_INPUT, "%" PRId64 " pictures cannot be read", bad) : status;
 }
+
+int folder_stats(const char *directory, const Options *o) { return look_through(directory, o, true); }
+int folder_check(const char *directory, const Options *o) { return look_through(directory, o, false); }

@@ -18,6 +18,8 @@ typedef struct FolderShape {
  * read is named; with --bad-pictures=skip it is left out, else the exit status is 1. Returns an exit status, after saying what is
  * wrong. classes: how many there must be, or 0. */
 int folder_open(const char *directory, const FolderShape *shape, int64_t classes, const Options *o, RtData *data);
-/* netc data stats: counts, formats and sizes of the pictures in DIRECTORY. */
+/* data stats: counts, formats and sizes of the pictures in DIRECTORY. */
 int folder_stats(const char *directory, const Options *o);
+/* data check: can every picture be read? A line of how many. */
+int folder_check(const char *directory, const Options *o);
 #endif

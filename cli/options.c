@@ -47,11 +47,12 @@ static const OptionRow table[] = {
     {"set", 0, KIND_LIST, "KEY=VALUE", AT(sets), RUNS_PASSES | CMD_LINT,
      "set a net's parameter or a train key; VALUE is a .net expression"},
     {"net", 0, KIND_TEXT, "NAME", AT(net), RUNS_PASSES | CMD_LINT, "which net of the file (default: its last)"},
-    {"batch", 0, KIND_COUNT, "N", AT(batch), RUNS_PASSES | CMD_LINT, "images per step (default: the recipe's)"},
+    {"batch", 0, KIND_COUNT, "N", AT(batch), RUNS_PASSES | CMD_LINT,
+     "images per batch; a step takes as many batches as the recipe accumulates (default: the recipe's)"},
 
     {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | INIT | EVAL | PREDICT | CMD_LINT,
-     "cifar10, cifar100, synthetic, a directory of their binary files, or one with a folder of pictures for each class (default: "
-     "the recipe's)"},
+     "cifar10, cifar100, synthetic, a directory of their binary files, of the four IDX files of MNIST or its kin, or one with a "
+     "folder of your own pictures for each class (default: the recipe's)"},
     {"bad-pictures", 0, KIND_CHOICE, "refuse|skip", AT(bad_pictures), TRAIN | INIT | EVAL | PREDICT | CMD_BUILD | CMD_LINT,
      "what to do about pictures of a directory that cannot be read (default: refuse)"},
     {"out", 0, KIND_TEXT, "DIR", AT(out), TRAIN,
@@ -73,7 +74,8 @@ static const OptionRow table[] = {
     {"weights", 'w', KIND_TEXT, "FILE", AT(weights), EVAL | PREDICT, "safetensors file of the weights (required)"},
     {"top", 0, KIND_COUNT, "K", AT(top), PREDICT, "how many classes to print for each picture (default: 3)"},
     {"views", 0, KIND_CHOICE, "one|mirror|mirror_shift", AT(views), EVAL | PREDICT,
-     "score each image, it and its mirror image, or these moved by a pixel too, and take the mean (default: the recipe's)"},
+     "test-time augmentation: score each image, it and its mirror image, or these moved by a pixel too, and take the mean "
+     "(default: the recipe's)"},
     {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_BENCH, "time only this (default: both)"},
     {"repeats", 0, KIND_COUNT, "N", AT(repeats), CMD_BENCH, "timed runs of which the median is printed (default: 9)"},
     {"mode", 0, KIND_CHOICE, "train|infer", AT(mode), CMD_ABLATE | CMD_WHY, "only this (default: both)"},

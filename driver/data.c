@@ -1,5 +1,5 @@
-/* netc data: get, check, list, path, export. */
-#include "cli/folder.h"
+/* netc data: get, check, list, path, export, stats. */
+#include "cli/set.h"
 #include "driver/datasets.h"
 #include "driver/driver.h"
 #include "driver/picture.h"
@@ -56,7 +56,7 @@ static int check(const Options *o) {
     const DataSet *set = data_set_find(what);
     char *directory = set ? default_directory(set->name) : join("%s", what);
     if (!set) set = data_set_in(directory);
-    int status = set ? check_directory(set, directory) : fail(EXIT_INPUT, "'%s' holds no files of a known data set", directory);
+    int status = set ? check_directory(set, directory) : set_check(directory, o);
     free(directory);
     return status;
 }
@@ -126,26 +126,9 @@ static int export(const Options *o) {
     return status;
 }
 
-/* Counts, sizes and what normalisation is made of. */
 static int stats(const Options *o) {
-    RtData d = {0};
-    RtError error = {{0}};
     if (o->noperands != 2) return usage_error("data", "'stats' takes one data set or directory");
-    if (folder_is(o->operand[1])) return folder_stats(o->operand[1], o);
-    RtStatus opened = rt_data_open(o->operand[1], &d, &error);
-    if (opened) return fail_rt(opened, &error);
-    printf("%s: %" PRId64 " images to train with, %" PRId64 " to test with, %" PRId64 "x%" PRId64 "x%" PRId64 "\n", d.name,
-           d.ntrain, d.ntest, d.channels, d.height, d.width);
-    for (int64_t c = 0; c < d.channels; c++) printf("channel %" PRId64 ": mean %.5f, deviation %.5f\n", c, d.mean[c], d.std[c]);
-    for (int64_t k = 0; k < d.classes; k++) {
-        int64_t train = 0, test = 0;
-        for (int64_t i = 0; i < d.ntrain; i++) train += d.train_labels[i] == k;
-        for (int64_t i = 0; i < d.ntest; i++) test += d.test_labels[i] == k;
-        printf("%5" PRId64 "  %-24s %7" PRId64 " train %7" PRId64 " test\n", k, d.class_names ? d.class_names[k] : "", train,
-               test);
-    }
-    rt_data_free(&d);
-    return EXIT_OK;
+    return set_stats(o->operand[1], o);
 }
 
 int command_data(const Options *o) {

@@ -75,7 +75,7 @@ static const Command commands[] = {
     {"data", CMD_DATA, command_data, "netc data get|check|list|path|export|stats [...]",
      "fetch, check, export and count data sets",
      "  netc data get cifar10|cifar100 [--to DIR]             fetch a data set and check its SHA-256 sums\n"
-     "  netc data check [cifar10|cifar100|DIR]                check the files of a data set\n"
+     "  netc data check [cifar10|cifar100|DIR]                check the files of a data set, or of a directory to train on\n"
      "  netc data list                                        what is here\n"
      "  netc data path [NAME]                                 where data sets are kept\n"
      "  netc data export cifar10 --to DIR [--count N]         write test pictures as PNG\n"

@@ -1,8 +1,8 @@
 /* main of an executable made by `netc build`: the Program is linked in, once for each CPU level it was built for, and
  * the best that this machine can run is chosen at start (level.c). */
-#include "cli/folder.h"
 #include "cli/report.h"
 #include "cli/run.h"
+#include "cli/set.h"
 #include "ir/nearest.h"
 #include "runtime/standalone/level.h"
 #include <errno.h>
@@ -98,18 +98,6 @@ static int init(const Options *o) {
     return status ? status : with_machine(program, &t, init_on);
 }
 
-static int check_data(const char *where, const Options *o) {
-    if (folder_is(where)) return folder_stats(where, o);
-    RtData data = {0};
-    RtError error = {{0}};
-    RtStatus opened = rt_data_open(where, &data, &error);
-    if (opened) return fail_rt(opened, &error);
-    printf("%s: %" PRId64 " training and %" PRId64 " test images, %" PRId64 " classes\n", data.name, data.ntrain, data.ntest,
-           data.classes);
-    rt_data_free(&data);
-    return EXIT_OK;
-}
-
 static int data(const Options *o) {
     const char *action = o->noperands ? o->operand[0] : "";
     if (!strcmp(action, "path")) {
@@ -118,9 +106,11 @@ static int data(const Options *o) {
         free(home);
         return EXIT_OK;
     }
-    if (!strcmp(action, "check")) return check_data(o->noperands > 1 ? o->operand[1] : "cifar10", o);
+    if (!strcmp(action, "check")) return set_check(o->noperands > 1 ? o->operand[1] : "cifar10", o);
+    if (!strcmp(action, "stats") && o->noperands < 2) return usage_error("data", "'stats' takes one data set or directory");
+    if (!strcmp(action, "stats")) return set_stats(o->operand[1], o);
     if (!strcmp(action, "get")) return usage_error("data", "fetching is netc's part: run 'netc data get' or copy its files here");
-    return usage_error("data", "what to do: check or path");
+    return usage_error("data", "what to do: check, stats or path");
 }
 
 static int help(const Options *o);
@@ -135,9 +125,11 @@ typedef struct Action {
 static const Action actions[] = {
     {"train", RUN_TRAIN, train, "", "train the model (what is done without a command)"},
     {"eval", RUN_EVAL, eval, "--weights=FILE", "measure a trained model on the test set"},
-    {"predict", RUN_PREDICT, predict, "--weights=FILE PICTURE...", "classify pictures: PNG, or binary PPM or PGM, of any size"},
+    {"predict", RUN_PREDICT, predict, "--weights=FILE PICTURE...",
+     "classify pictures: PNG, JPEG, or binary PPM or PGM, of any size"},
     {"init", RUN_INIT, init, "-o FILE.safetensors", "write the initial weights of a seed"},
-    {"data", RUN_DATA, data, "check [DATA] | path", "check a data set, or print where data sets are looked up"},
+    {"data", RUN_DATA, data, "check [DATA] | stats DATA | path",
+     "check or count a data set, or print where data sets are looked up"},
     {"help", RUN_HELP, help, "[COMMAND]", "explain a command"},
 };
 enum { ACTIONS = sizeof actions / sizeof actions[0] };

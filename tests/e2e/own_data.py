@@ -74,6 +74,7 @@ def check_known_sets(at, gray):
     os.makedirs(at("mnist", "raw"))
     at.run("train", gray, "--data", at("mnist"), "--batch", 4, "--steps", 2, "--out", at("of_idx"), "-q")
     check("24 images to train with, 6 to test with, 1x24x20" in at.run("data", "stats", at("mnist"))[0], "stats of IDX files")
+    check(at.run("data", "check", at("mnist"))[0] == "idx: 24 training and 6 test images, 3 classes\n", "check of IDX files")
     os.makedirs(at("bins", "raw"))
     with open(at("bins", "data_batch_1.bin"), "wb") as file:
         file.write(bytes(3073))
@@ -87,7 +88,11 @@ def check_executable(at, model, weights, examples, theirs):
     at.run("train", model, "--data", at("pictures"), "--seed", 1, "--steps", 3, "--out", at("three"), "-q")
     check(read_safetensors(at("exe", "last.safetensors")) == read_safetensors(at("three", "last.safetensors")), "the executable trains otherwise")
     out = run(at, at("own"), "data", "check", at("pictures"))
+    check(out == f"{at('pictures')}: 108 training and 12 test pictures, 3 classes\n", out)
+    check(out == at.run("data", "check", at("pictures"))[0], "netc checks otherwise than the executable")
+    out = run(at, at("own"), "data", "stats", at("pictures"))
     check("train: 108 pictures" in out and "    2  red" in out, out)
+    check(out == at.run("data", "stats", at("pictures"))[0], "netc counts otherwise than the executable")
 
 
 with Workspace() as at:
@@ -163,4 +168,6 @@ with Workspace() as at:
         at.run(*library, "--bad-pictures=skip")
     _, said = at.run("data", "stats", at("pictures"), status=1)
     check("3 pictures cannot be read" in said, said)
+    out, said = at.run("data", "check", at("pictures"), status=1)
+    check("3 pictures cannot be read" in said and not out, out + said)
     print(f"own pictures: {best:.0%} of 12 right; names, bad pictures and mistakes are said")
