@@ -95,8 +95,8 @@ static double extra(const RtDraw *draw, uint64_t key, uint32_t i, uint32_t numbe
     return rt_uniform(draw->seed, RT_STREAM_AUGMENT, key, 1024 + 64 * i + number);
 }
 
-/* A rectangle of random area and proportion, from 0.3 to 1/0.3, ten tries to find one that fits (Zhong et al., 2017;
- * torchvision's RandomErasing). False: none. */
+/* A rectangle of random area and proportion, from 0.3 to 3.3, ten tries to find one that fits (Zhong et al., 2017; the formula
+ * of torchvision's RandomErasing). False: none. */
 static bool erase(const RtAugment *a, const RtData *d, const RtDraw *draw, uint64_t key, uint32_t i, RtRectangle *cut) {
     enum { TRIES = 10 };
     double H = (double)d->height, W = (double)d->width;

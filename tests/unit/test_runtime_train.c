@@ -543,6 +543,10 @@ START_TEST(impossible_runs) {
     Bench b = bench_new(&x, 1);
     ck_assert_int_eq(run_in(b.machine, &tiny, &o, &error), RT_INPUT);
     ck_assert_ptr_nonnull(strstr(error.text, "a batch of 32 is more than the 31 training images"));
+    x.program.recipe.accumulate = 65536;
+    ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_INPUT);
+    ck_assert_ptr_nonnull(strstr(error.text, "a step of 65536 batches of 32 images is more than the"));
+    x.program.recipe.accumulate = 1;
     tiny = data;
     tiny.height = 9;
     ck_assert_int_eq(run_in(b.machine, &tiny, &o, &error), RT_INPUT);
