@@ -10,6 +10,14 @@ typedef struct Foreign {
 } Foreign;
 
 static const Foreign params[] = {
+    {"random_erasing", "p", "probability", NULL},
+    {"random_erasing", "scale", "least", NULL},
+    {"pad_crop", "padding", "pixels", NULL},
+    {"cutout", "length", "size", NULL},
+    {"steps", "milestones", "at", NULL},
+    {"steps", "gamma", "factor", NULL},
+    {"cosine", "eta_min", "final_lr", NULL},
+    {"one_cycle", "pct_start", "peak", NULL},
     {NULL, "padding", "pad", NULL},
     {NULL, "strides", "stride", NULL},
     {NULL, "kernel_size", "kernel", NULL},
@@ -144,6 +152,34 @@ static const Foreign operations[] = {
     {NULL, "multiply", NULL, "a product is written a * b"},
 };
 
+static const Foreign keys[] = {
+    {NULL, "tta", "views", NULL},
+    {NULL, "test_time_augmentation", "views", NULL},
+    {NULL, "grad_clip", "clip", NULL},
+    {NULL, "clip_grad_norm", "clip", NULL},
+    {NULL, "max_norm", "clip", NULL},
+    {NULL, "grad_accum", "accumulate", NULL},
+    {NULL, "gradient_accumulation", "accumulate", NULL},
+    {NULL, "accumulation_steps", "accumulate", NULL},
+    {NULL, "batch_size", "batch", NULL},
+    {NULL, "num_epochs", "epochs", NULL},
+    {NULL, "dataset", "data", NULL},
+    {NULL, "transform", "augment", NULL},
+    {NULL, "transforms", "augment", NULL},
+    {NULL, "criterion", "loss", NULL},
+    {NULL, "scheduler", "schedule", NULL},
+    {NULL, "lr_scheduler", "schedule", NULL},
+    {NULL, "param_groups", "groups", NULL},
+    {NULL, "swa", "average", NULL},
+    {NULL, "resize", "fit", NULL},
+    {NULL, "lr", NULL, "it is the optimizer's: optimizer = sgd(lr = 0.1)"},
+    {NULL, "learning_rate", NULL, "it is the optimizer's: optimizer = sgd(lr = 0.1)"},
+    {NULL, "momentum", NULL, "it is the optimizer's: optimizer = sgd(lr = 0.1, momentum = 0.9)"},
+    {NULL, "weight_decay", NULL, "it is the optimizer's: optimizer = sgd(lr = 0.1, weight_decay = 1e-4)"},
+    {NULL, "warmup", NULL, "it is the schedule's: schedule = cosine(warmup = 5)"},
+    {NULL, "label_smoothing", NULL, "it is the loss's: loss = cross_entropy(label_smoothing = 0.1)"},
+};
+
 static const char *find(const Foreign *table, size_t count, const char *of, const char *name, const char **remark) {
     *remark = NULL;
     for (size_t i = 0; i < count; i++) {
@@ -160,4 +196,8 @@ const char *foreign_param(const char *operation, const char *name, const char **
 
 const char *foreign_operation(const char *name, const char **remark) {
     return find(operations, sizeof operations / sizeof *operations, "", name, remark);
+}
+
+const char *foreign_key(const char *name, const char **remark) {
+    return find(keys, sizeof keys / sizeof *keys, "", name, remark);
 }

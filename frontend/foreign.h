@@ -5,4 +5,5 @@
 /* Our name of it, or NULL; *remark then says what is done instead, or is NULL too if the name is not known. */
 const char *foreign_param(const char *operation, const char *name, const char **remark);
 const char *foreign_operation(const char *name, const char **remark);
+const char *foreign_key(const char *name, const char **remark); /* of a recipe */
 #endif

@@ -1,5 +1,6 @@
 /* Reading recipes. A value that has forms (sgd(lr = 0.1), flip, cifar10) is read as syntax, its arguments are evaluated. */
 #include "frontend/recipe.h"
+#include "frontend/foreign.h"
 #include "frontend/recipe_table.h"
 #include "ir/pattern.h"
 #include <math.h>
@@ -291,7 +292,12 @@ void recipe_set(Eval *ev, RtRecipe *r, const char *key, const char *part, Span k
             key_set[i](ev, r, value);
         return;
     }
-    const char *near = nearest_name(key, key_names, KEYS);
+    const char *remark, *near = foreign_key(key, &remark);
+    if (remark) {
+        eval_error(ev, key_span, "the recipe has no key '%s': %s", key, remark);
+        return;
+    }
+    if (!near) near = nearest_name(key, key_names, KEYS);
     if (near) {
         eval_error(ev, key_span, "the recipe has no key '%s'; did you mean '%s'?", key, near);
         return;
