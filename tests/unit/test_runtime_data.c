@@ -263,9 +263,9 @@ int main(void) {
     tcase_add_test(cases, data_home);
     tcase_add_test(cases, synthetic_is_deterministic);
     tcase_add_test(cases, synthetic_of_other_shapes);
+    tcase_add_test(cases, idx);
 #ifndef __SANITIZE_THREAD__
     tcase_add_test(cases, synthetic_defeats_a_linear_model);
-    tcase_add_test(cases, idx);
 #endif
     return run_cases("runtime/data", cases);
 }
