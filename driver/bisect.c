@@ -5,6 +5,7 @@
 #include "driver/driver.h"
 #include "driver/inputs.h"
 #include "driver/process.h"
+#include "driver/shown.h"
 #include "driver/textual.h"
 #include "driver/trial.h"
 #include "ir/diff.h"
@@ -37,8 +38,6 @@ typedef struct Bisect {
     PassMask forbid[MAX_CULPRITS];
     uint32_t nfound;
 } Bisect;
-
-static const char *mode_name(Mode mode) { return mode == MODE_TRAIN ? "train" : "infer"; }
 
 static bool is_wrong(TrialEnd end) { return end == TRIAL_WRONG || end == TRIAL_CRASH; }
 
@@ -181,38 +180,26 @@ static void culprit_free(Culprit *c) {
 
 /* ---- what is printed ---- */
 
-static void print_word(const char *option, const char *value) {
-    printf(" %s", option);
-    if (!value) return;
-    fputs("='", stdout);
-    for (; *value; value++) fputs(*value == '\'' ? "'\\''" : (const char[]){*value, 0}, stdout);
-    putchar('\'');
-}
-
-static void print_list(const char *option, const TextList *list) {
-    for (uint32_t i = 0; i < list->count; i++) print_word(option, list->item[i]);
-}
-
 /* The options that made the graph and the passes what they are. */
 static void print_options(const Bisect *b) {
     const Options *o = b->o;
-    print_list("--set", &o->sets);
-    if (o->net) print_word("--net", o->net);
+    show_list("--set", &o->sets);
+    if (o->net) show_option("--net", o->net);
     if (o->batch) printf(" --batch=%" PRId64, o->batch);
-    if (o->passes) print_word("--passes", o->passes);
-    print_list("--load-pass", &o->load_pass);
-    print_list("--disable-pass", &o->disable_pass);
+    if (o->passes) show_option("--passes", o->passes);
+    show_list("--load-pass", &o->load_pass);
+    show_list("--disable-pass", &o->disable_pass);
     if (o->recompute) printf(" --recompute=%" PRId64, o->recompute);
 }
 
 static void print_command(const Bisect *b, const Culprit *c, const char *command) {
     printf("    netc %s '%s'", command, b->trials.session->path);
     if (!strcmp(command, "verify") && b->o->seed) printf(" --seed=%" PRId64, b->o->seed);
-    if (!strcmp(command, "verify") && b->o->inputs) print_word("--inputs", b->o->inputs);
+    if (!strcmp(command, "verify") && b->o->inputs) show_option("--inputs", b->o->inputs);
     printf(" --mode=%s", mode_name(c->mode));
     print_options(b);
     for (const Culprit *before = b->found; before < c; before++)
-        if (before->mode == c->mode) print_word("--forbid", before->name);
+        if (before->mode == c->mode) show_option("--forbid", before->name);
 }
 
 static void print_change(const Culprit *c) {
@@ -237,10 +224,10 @@ static void print_culprit(const Bisect *b, const Culprit *c) {
     printf("%s\n", c->alone ? "It is wrong without any other rewrite too." : "It is wrong only behind other rewrites.");
     printf("It shows again with\n");
     print_command(b, c, b->trials.command ? "ir" : "verify");
-    if (b->trials.command) print_word("--print-changed", NULL);
+    if (b->trials.command) show_option("--print-changed", NULL);
     printf(" --opt-bisect-limit=%" PRId64 "\n", c->number);
     printf("and is left out by");
-    print_word("--forbid", c->name);
+    show_option("--forbid", c->name);
     printf("\n");
 }
 

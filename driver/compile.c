@@ -53,6 +53,25 @@ PassOptions compile_pass_options(Session *session, const Graph *source) {
     return options;
 }
 
+void compile_replace_list(PassOptions *options, const char *list) {
+    options->pipeline = list;
+    options->bare_modes = 0;
+    options->disable = NULL, options->ndisable = 0;
+}
+
+int compile_watch_passes(Session *session, Mode mode, void (*watch)(void *, const PassRun *, const Graph *, const Graph *),
+                         void *context) {
+    const Graph *source = (mode == MODE_TRAIN ? &session->train : &session->infer)->graph;
+    PassOptions options = compile_pass_options(session, source);
+    PassResult again = {0};
+    options.recompute = session->recompute;
+    options.watch = watch;
+    options.watch_context = context;
+    if (!passes_run(source, &options, session->diag, &again)) return session_compile_failed(session);
+    passes_result_free(&again);
+    return EXIT_OK;
+}
+
 int compile_graph(Session *session, Mode mode, bool through_passes) {
     Model *model = mode == MODE_TRAIN ? &session->train : &session->infer;
     PassResult *result = mode == MODE_TRAIN ? &session->train_passes : &session->infer_passes;

@@ -13,6 +13,12 @@ int compile_asked_modes(Session *session, const Options *options, const char *co
 int compile_source(Session *session, Mode mode, int64_t batch, Model *model);
 /* What the passes are to do with such a graph. */
 PassOptions compile_pass_options(Session *session, const Graph *source);
+/* The same, but that exactly these passes run, as PassOptions.pipeline takes a list for one mode. */
+void compile_replace_list(PassOptions *options, const char *list);
+/* The passes of a compiled mode once more, with somebody who looks on (PassOptions.watch): the session's own result stays, since
+ * code is made from it. */
+int compile_watch_passes(Session *session, Mode mode, void (*watch)(void *, const PassRun *, const Graph *, const Graph *),
+                         void *context);
 /* One mode from text to the source graph; `through_passes` runs the passes too. */
 int compile_graph(Session *session, Mode mode, bool through_passes);
 /* The graph that a Program runs inference with: of a group of the batch's images (runtime/abi.h). */

@@ -8,9 +8,11 @@
 #include "driver/compile.h"
 #include "driver/driver.h"
 #include "driver/sample.h"
+#include "driver/shown.h"
 #include "ir/diff.h"
 #include "ir/stream.h"
 #include "ir/text.h"
+#include "ir/texts.h"
 #include "runtime/json.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -38,47 +40,11 @@ typedef struct Explore {
     Span *span; /* by lineage */
     const char **name;
     uint32_t lineage_capacity;
-    /* lines, each once */
-    const char **text;
-    uint32_t ntexts, text_capacity;
-    uint32_t *slot; /* 1 + index */
-    uint32_t nslots;
+    Texts lines;
     FILE *out;
 } Explore;
 
 static const Model *model_of(const Explore *x) { return x->mode == MODE_TRAIN ? &x->session->train : &x->session->infer; }
-
-/* ---- lines ---- */
-
-static uint32_t hash_text(const char *text) {
-    uint32_t h = 2166136261u; /* FNV-1a */
-    for (; *text; text++) h = (h ^ (unsigned char)*text) * 16777619u;
-    return h;
-}
-
-static uint32_t *find_slot(Explore *x, const char *text) {
-    uint32_t at = hash_text(text) & (x->nslots - 1);
-    while (x->slot[at] && strcmp(x->text[x->slot[at] - 1], text) != 0) at = (at + 1) & (x->nslots - 1);
-    return &x->slot[at];
-}
-
-static void grow_slots(Explore *x) {
-    x->nslots = x->nslots ? 2 * x->nslots : 1024;
-    x->slot = ARENA_ARRAY(x->arena, uint32_t, x->nslots);
-    memset(x->slot, 0, x->nslots * sizeof *x->slot);
-    for (uint32_t i = 0; i < x->ntexts; i++) *find_slot(x, x->text[i]) = i + 1;
-}
-
-static uint32_t intern(Explore *x, const char *text) {
-    if (2 * (x->ntexts + 1) > x->nslots) grow_slots(x);
-    uint32_t *slot = find_slot(x, text);
-    if (!*slot) {
-        ARENA_GROW(x->arena, x->text, x->ntexts, &x->text_capacity);
-        x->text[x->ntexts++] = arena_strdup(x->arena, text);
-        *slot = x->ntexts;
-    }
-    return *slot - 1;
-}
 
 /* ---- stages ---- */
 
@@ -129,7 +95,7 @@ static void write_stage(Explore *x, const Stage *s) {
     fprintf(x->out, ",\"rewrites\":%" PRId64 ",\"values\":[", s->run.rewrites);
     for (Val v = 0; v < s->g->count; v++) {
         char *line = line_of(s->g, v, name);
-        fprintf(x->out, "%s%u,%u", v ? "," : "", s->lineage[v], intern(x, line));
+        fprintf(x->out, "%s%u,%u", v ? "," : "", s->lineage[v], texts_add(&x->lines, line));
         free(line);
     }
     fputs("],\"outputs\":[", x->out);
@@ -137,7 +103,7 @@ static void write_stage(Explore *x, const Stage *s) {
         TextStream text;
         text_open(&text);
         graph_print_output(&s->g->output[i], name, text.file);
-        fprintf(x->out, "%s%u", i ? "," : "", intern(x, text_close(&text)));
+        fprintf(x->out, "%s%u", i ? "," : "", texts_add(&x->lines, text_close(&text)));
         free(text.text);
     }
     fputs("]}", x->out);
@@ -267,13 +233,13 @@ static void write_calls(const Explore *x) {
 
 static bool write_data(Explore *x, const PassResult *result) {
     json_write_string((fputs("{\"model\":", x->out), x->out), model_of(x)->name);
-    fprintf(x->out, ",\"mode\":\"%s\",\"stages\":[", x->mode == MODE_TRAIN ? "train" : "infer");
+    fprintf(x->out, ",\"mode\":\"%s\",\"stages\":[", mode_name(x->mode));
     for (uint32_t i = 0; i < x->nstages; i++) {
         fputs(i ? ",\n" : "\n", x->out);
         write_stage(x, &x->stage[i]);
     }
     fputs("],\n\"texts\":[", x->out);
-    for (uint32_t i = 0; i < x->ntexts; i++) json_write_string((fputs(i ? ",\n" : "\n", x->out), x->out), x->text[i]);
+    for (uint32_t i = 0; i < x->lines.count; i++) json_write_string((fputs(i ? ",\n" : "\n", x->out), x->out), x->lines.text[i]);
     fputs("],\n\"events\":[", x->out);
     write_events(x, result);
     fputs("],\n", x->out);
@@ -282,19 +248,6 @@ static bool write_data(Explore *x, const PassResult *result) {
     write_calls(x);
     fputs("}", x->out);
     return true;
-}
-
-/* The passes once more, with somebody who looks on: the session's own are what code is made from. */
-static int run_passes(Explore *x) {
-    PassOptions o = compile_pass_options(x->session, model_of(x)->graph);
-    PassResult again = {0};
-    o.recompute = x->session->recompute;
-    o.watch = watch_stage;
-    o.watch_context = x;
-    add_stage(x, &(PassRun){.name = "source"}, model_of(x)->graph);
-    if (!passes_run(model_of(x)->graph, &o, x->session->diag, &again)) return session_compile_failed(x->session);
-    passes_result_free(&again);
-    return EXIT_OK;
 }
 
 /* What HTML would take for the end of the script is written as JSON may. */
@@ -308,7 +261,7 @@ static int write_page(const Explore *x, const char *path, const char *data) {
     bool failed = ferror(out);
     if (fclose(out) || failed) return fail(EXIT_IO, "cannot write '%s'", path);
     printf("%s, %s: %u passes, %u values, %u lines, in '%s'\n", model_of(x)->name,
-           x->mode == MODE_TRAIN ? "training" : "inference", x->nstages - 1, x->nlineages, x->ntexts, path);
+           x->mode == MODE_TRAIN ? "training" : "inference", x->nstages - 1, x->nlineages, x->lines.count, path);
     return EXIT_OK;
 }
 
@@ -316,7 +269,9 @@ static int make_page(Explore *x, const char *path) {
     Session *s = x->session;
     const bool train = x->mode == MODE_TRAIN;
     int status = s->options->time ? compile_machine(s, train, !train, "explore") : compile_graphs(s, train, !train, "explore");
-    if (!status) status = run_passes(x);
+    if (status) return status;
+    add_stage(x, &(PassRun){.name = "source"}, model_of(x)->graph);
+    status = compile_watch_passes(s, x->mode, watch_stage, x);
     if (status) return status;
     if (!s->jit) {
         CodegenInput input = session_input(s);
@@ -340,7 +295,7 @@ int command_explore(const Options *options) {
     if (options->noperands > 1) return usage_error("explore", "one model at a time, found '%s' too", options->operand[1]);
     Explore x = {.session = &session, .mode = options->mode && !strcmp(options->mode, "infer") ? MODE_INFER : MODE_TRAIN};
     int status = session_find_model(&session, options, "explore");
-    x.arena = arena_new();
+    x.arena = x.lines.arena = arena_new();
     if (!status) status = compile_modes(&session, x.mode == MODE_TRAIN ? PASS_TRAIN : PASS_INFER, "explore");
     if (!status) status = make_page(&x, options->output ? options->output : "netc-explore.html");
     for (uint32_t i = 0; i < x.nstages; i++) graph_free((Graph *)(uintptr_t)x.stage[i].g);

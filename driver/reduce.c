@@ -5,6 +5,7 @@
 #include "driver/compile.h"
 #include "driver/driver.h"
 #include "driver/process.h"
+#include "driver/shown.h"
 #include "driver/textual.h"
 #include "ir/text.h"
 #include "verify/compiled.h"
@@ -48,8 +49,6 @@ typedef struct Reduce {
     int64_t tried;
 } Reduce;
 
-static const char *mode_name(Mode mode) { return mode == MODE_TRAIN ? "train" : "infer"; }
-
 /* ---- in the process of a candidate ---- */
 
 typedef struct Candidate {
@@ -62,10 +61,7 @@ static PassOptions pass_options(const Reduce *r, const Graph *g, const char *lis
     PassOptions o = compile_pass_options(r->session, g);
     o.recompute = (uint32_t)r->o->recompute;
     o.reproducer = false;
-    if (!list) return o;
-    o.pipeline = list;
-    o.bare_modes = 0;
-    o.disable = NULL, o.ndisable = 0;
+    if (list) compile_replace_list(&o, list);
     return o;
 }
 
@@ -231,28 +227,22 @@ static bool shrink_list(Reduce *r, char **list) {
 
 /* ---- what is printed ---- */
 
-static void print_word(const char *option, const char *value) {
-    printf(" %s='", option);
-    for (; *value; value++) fputs(*value == '\'' ? "'\\''" : (const char[]){*value, 0}, stdout);
-    putchar('\'');
-}
-
 static void print_command(const Reduce *r, const char *path, const char *list) {
     const Options *o = r->o;
-    printf("    netc %s '%s' --mode=%s", "verify", path, mode_name(r->mode));
+    printf("    netc verify '%s' --mode=%s", path, mode_name(r->mode));
     if (o->compiled) printf(" --compiled");
     if (o->seed) printf(" --seed=%" PRId64, o->seed);
-    for (uint32_t i = 0; i < o->load_pass.count; i++) print_word("--load-pass", o->load_pass.item[i]);
+    show_list("--load-pass", &o->load_pass);
     if (list)
         printf(" --passes='%s:%s'", mode_name(r->mode), list);
     else if (o->passes)
-        print_word("--passes", o->passes);
-    for (uint32_t i = 0; !list && i < o->disable_pass.count; i++) print_word("--disable-pass", o->disable_pass.item[i]);
+        show_option("--passes", o->passes);
+    if (!list) show_list("--disable-pass", &o->disable_pass);
     if (o->recompute) printf(" --recompute=%" PRId64, o->recompute);
-    if (o->compiled && o->cpu) print_word("--cpu", o->cpu);
-    if (o->compiled && o->conv) print_word("--conv", o->conv);
-    if (o->compiled && o->gemm) print_word("--gemm", o->gemm);
-    if (o->compiled && o->precision) print_word("--precision", o->precision);
+    if (o->compiled && o->cpu) show_option("--cpu", o->cpu);
+    if (o->compiled && o->conv) show_option("--conv", o->conv);
+    if (o->compiled && o->gemm) show_option("--gemm", o->gemm);
+    if (o->compiled && o->precision) show_option("--precision", o->precision);
     putchar('\n');
 }
 

@@ -1,5 +1,6 @@
 #include "driver/verdict.h"
 #include "cli/report.h"
+#include "driver/shown.h"
 #include "runtime/json.h"
 #include <inttypes.h>
 #include <stdarg.h>
@@ -28,8 +29,6 @@ bool verdict_is_right(const Verdict *v) {
         if (v->item[i].wrong) return false;
     return true;
 }
-
-static const char *mode_name(Mode mode) { return mode == MODE_TRAIN ? "train" : "infer"; }
 
 static void print_images(Type t) {
     printf("%" PRId64 " image%s of %" PRId64 "x%" PRId64 "x%" PRId64, t.dim[0], t.dim[0] == 1 ? "" : "s", t.dim[1], t.dim[2],

@@ -105,9 +105,7 @@ static bool try_list(Task *t, const char *list, uint32_t recompute, bool each, S
     StagesOptions o = t->run;
     o.say = NULL;
     o.each = each;
-    o.passes.pipeline = list;
-    o.passes.bare_modes = 0;
-    o.passes.disable = NULL, o.passes.ndisable = 0;
+    compile_replace_list(&o.passes, list);
     o.passes.recompute = recompute;
     Diag *diag = diag_new();
     StagesEnd end = stages_run(t->stages, &o, diag, fault, NULL);

@@ -1,13 +1,12 @@
 #include "driver/watch.h"
 #include "cli/report.h"
+#include "driver/shown.h"
 #include "ir/diff.h"
 #include "ir/text.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-static const char *mode_name(Mode mode) { return mode == MODE_TRAIN ? "train" : "infer"; }
 
 static int write_file(const char *path, const char *remark, const Graph *g) {
     FILE *file = fopen(path, "w");

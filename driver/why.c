@@ -258,22 +258,10 @@ static void print_json(const Why *w) {
 
 /* ---- all of it ---- */
 
-/* The passes once more, with somebody who looks on: the session's own are what code is made from. */
-static int run_passes(Why *w) {
-    PassOptions o = compile_pass_options(w->session, model_of(w)->graph);
-    PassResult again = {0};
-    o.recompute = w->session->recompute;
-    o.watch = history_watch;
-    o.watch_context = &w->history;
-    if (!passes_run(model_of(w)->graph, &o, w->session->diag, &again)) return session_compile_failed(w->session);
-    passes_result_free(&again);
-    return EXIT_OK;
-}
-
 static int explain(Why *w) {
     Session *s = w->session;
     int status = compile_graphs(s, w->mode == MODE_TRAIN, w->mode == MODE_INFER, "why");
-    if (!status) status = run_passes(w);
+    if (!status) status = compile_watch_passes(s, w->mode, history_watch, &w->history);
     if (status) return status;
     CodegenInput input = session_input(s);
     CodegenOptions code = session_code(s), plan = session_code_for(s, NULL, s->options->cpu);

@@ -3,6 +3,7 @@
 #include "ir/attrs.h"
 #include "ir/scan.h"
 #include "ir/text.h"
+#include "ir/texts.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,42 +14,16 @@ typedef struct Reader {
     uint32_t count;
     uint16_t let[EXPR_MAX_NODES]; /* node of let t<i> */
     uint32_t lets;
-    Val *slot;       /* of ids: 1 + the value, found by the hash of its text; 0 is empty */
-    const char **id; /* of each value */
-    uint32_t slots, id_capacity;
+    Texts ids; /* of the values, in their order: whatever word stands behind '%' */
 } Reader;
-
-/* ---- ids: whatever word stands behind '%' ---- */
-
-static Val *find_slot(const Reader *r, const char *id) {
-    uint32_t hash = 2166136261u; /* FNV-1a */
-    for (const char *c = id; *c; c++) hash = (hash ^ (unsigned char)*c) * 16777619u;
-    while (r->slot[hash & (r->slots - 1)] && strcmp(r->id[r->slot[hash & (r->slots - 1)] - 1], id) != 0) hash++;
-    return &r->slot[hash & (r->slots - 1)];
-}
-
-/* The next value's. */
-static void add_id(Reader *r, const char *id) {
-    uint32_t count = r->g->count;
-    ARENA_GROW(r->s.arena, r->id, count, &r->id_capacity);
-    r->id[count] = arena_strdup(r->s.arena, id);
-    if (2 * (count + 1) > r->slots) {
-        r->slots = r->slots ? 2 * r->slots : 256;
-        r->slot = ARENA_ARRAY(r->s.arena, Val, r->slots);
-        memset(r->slot, 0, r->slots * sizeof *r->slot);
-        for (uint32_t i = 0; i < count; i++) *find_slot(r, r->id[i]) = i + 1;
-    }
-    *find_slot(r, id) = count + 1;
-}
 
 static bool read_id(Reader *r, Val *value) {
     char id[SCAN_WORD];
     scan_space(&r->s);
     size_t begin = r->s.at;
     if (!scan_id(&r->s, id)) return false;
-    const Val *slot = r->slots ? find_slot(r, id) : NULL;
-    if (!slot || !*slot) return scan_refuse_from(&r->s, begin, "%%%s is not defined here", id);
-    *value = *slot - 1;
+    *value = texts_find(&r->ids, id);
+    if (*value == NO_TEXT) return scan_refuse_from(&r->s, begin, "%%%s is not defined here", id);
     return true;
 }
 
@@ -285,7 +260,7 @@ static bool read_value(Reader *r) {
     char id[SCAN_WORD];
     size_t begin = s->at;
     if (!scan_id(s, id)) return false;
-    if (r->slots && *find_slot(r, id)) return scan_refuse_from(s, begin, "%%%s is defined already", id);
+    if (texts_find(&r->ids, id) != NO_TEXT) return scan_refuse_from(s, begin, "%%%s is defined already", id);
     if (!scan_expect(s, "=") || !read_op(r, &spec.op) || !read_args(r, args, &spec.nargs)) return false;
     if (!read_attrs(r, spec.op, &spec.attrs)) return false;
     bool over = spec.op == OP_MAP && scan_accept(s, "over");
@@ -300,7 +275,7 @@ static bool read_value(Reader *r) {
     if (!type_equal(type, written))
         return scan_refuse_from(s, begin, "%s: the type is written %s, its shape rule gives %s", op_text(spec.op),
                                 type_format(written, (char[TYPE_TEXT]){0}), type_format(type, (char[TYPE_TEXT]){0}));
-    add_id(r, id);
+    texts_add(&r->ids, id);
     graph_add(r->g, &spec);
     return true;
 }
@@ -321,7 +296,7 @@ static bool read_return(Reader *r) {
 static bool read_graph(Reader *r, Arena *arena) {
     Scanner *s = &r->s;
     const char *name;
-    s->arena = arena;
+    s->arena = r->ids.arena = arena;
     if (!scan_expect(s, "graph") || !scan_string(s, &name)) return false;
     Mode mode = scan_accept(s, "train") ? MODE_TRAIN : MODE_INFER;
     if (mode == MODE_INFER && !scan_expect(s, "infer")) return false;

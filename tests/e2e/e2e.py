@@ -17,6 +17,25 @@ RECORD = 3073
 BATCHES = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
 
 
+# A gated residual net, small enough to be verified often, on which what judges passes is tried.
+GATED_NET = """net small(blocks = 2) {
+    input image: f32[3, 8, 8]
+    x = relu(batch_norm(conv2d(image, 8, 3, bias = false)))
+    for i in 0..blocks {
+        y = batch_norm(conv2d(relu(batch_norm(conv2d(x, 8, 3, bias = false))), 8, 3, bias = false))
+        g = sigmoid(dense(relu(dense(global_avg_pool(y), 4)), 8))
+        x = relu(x + y * g)
+    }
+    output dense(global_avg_pool(x), 5)
+}
+"""
+
+
+def shown_words(line):
+    """The words of a command line that netc printed, whose values are quoted for a shell."""
+    return [word.strip("'").replace("='", "=") for word in line.split()]
+
+
 def skip(reason):
     print(f"skipped: {reason}")
     sys.exit(SKIPPED)

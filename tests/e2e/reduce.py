@@ -5,33 +5,22 @@ import os
 import re
 import sys
 
-from e2e import Workspace, check
+from e2e import GATED_NET, Workspace, check, shown_words
 
-NET = """net small(blocks = 2) {
-    input image: f32[3, 8, 8]
-    x = relu(batch_norm(conv2d(image, 8, 3, bias = false)))
-    for i in 0..blocks {
-        y = batch_norm(conv2d(relu(batch_norm(conv2d(x, 8, 3, bias = false))), 8, 3, bias = false))
-        g = sigmoid(dense(relu(dense(global_avg_pool(y), 4)), 8))
-        x = relu(x + y * g)
-    }
-    output dense(global_avg_pool(x), 5)
-}
-"""
 LEFT = re.compile(r"^(\d+) values are left of (\d+)", re.M)
 
 
 def shown(out):
     """The command that shows it again."""
     line = next(line for line in out.split("\n") if line.startswith("    netc verify "))
-    return [word.strip("'").replace("='", "=") for word in line.split()][1:]
+    return shown_words(line)[1:]
 
 
 def main(at):
     wrong, autodiff, broken = sys.argv[2:5]
     net = at("small.net")
     with open(net, "w", encoding="utf-8") as file:
-        file.write(NET)
+        file.write(GATED_NET)
     path = at("reduced.ir")
     _, err = at.run("reduce", net, "-o", path, status=1)
     check("nothing fails: " in err and not os.path.exists(path), err)

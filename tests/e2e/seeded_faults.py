@@ -6,20 +6,12 @@ import re
 import subprocess
 import sys
 
-from e2e import Workspace, check
+from e2e import GATED_NET, Workspace, check
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HEAD = "net n() {\n    input image: f32[3, 8, 10]\n"
 NETS = {  # each has what some faults need
-    "gated": HEAD + """    x = relu(batch_norm(conv2d(image, 8, 3, bias = false)))
-    for i in 0..2 {
-        y = batch_norm(conv2d(relu(batch_norm(conv2d(x, 8, 3, bias = false))), 8, 3, bias = false))
-        g = sigmoid(dense(relu(dense(global_avg_pool(y), 4)), 8))
-        x = relu(x + y * g)
-    }
-    output dense(global_avg_pool(x), 5)
-}
-""",
+    "gated": GATED_NET.replace("[3, 8, 8]", "[3, 8, 10]"),
     "branches": HEAD + """    x = conv2d(image, 8, 3)
     y = conv2d(x * 2 + 0.5, 8, 1) + conv2d(x * 3, 8, 1, bias = false)
     y = relu(batch_norm(y)) + max_pool(y, 3, stride = 1, pad = 1) * max_pool(y, 5, stride = 1, pad = 2)

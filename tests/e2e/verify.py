@@ -5,19 +5,8 @@ import json
 import os
 import sys
 
-from e2e import Workspace, check
+from e2e import GATED_NET, Workspace, check
 
-NET = """net small(blocks = 2) {
-    input image: f32[3, 8, 8]
-    x = relu(batch_norm(conv2d(image, 8, 3, bias = false)))
-    for i in 0..blocks {
-        y = batch_norm(conv2d(relu(batch_norm(conv2d(x, 8, 3, bias = false))), 8, 3, bias = false))
-        g = sigmoid(dense(relu(dense(global_avg_pool(y), 4)), 8))
-        x = relu(x + y * g)
-    }
-    output dense(global_avg_pool(x), 5)
-}
-"""
 FAULTS = ["wrong_sign", "wrong_maximum", "wrong_mask", "wrong_side", "wrong_term", "wrong_user"]
 
 
@@ -29,7 +18,7 @@ def main(at):
     wrong, autodiff = sys.argv[2:4]
     net = at("small.net")
     with open(net, "w", encoding="utf-8") as file:
-        file.write(NET)
+        file.write(GATED_NET)
 
     # what is right
     for options in ([], ["--each"], ["--compiled"], ["--mode=infer", "--compiled", "--precision=bf16"], ["--seed=7", "--recompute=1", "--mode=train"],

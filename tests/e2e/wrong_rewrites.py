@@ -4,31 +4,16 @@ wrong ones are both found; a crash is found; a command judges instead of the eva
 import re
 import sys
 
-from e2e import NETC, Workspace, check
+from e2e import GATED_NET, NETC, Workspace, check, shown_words
 
-NET = """net small(blocks = 2) {
-    input image: f32[3, 8, 8]
-    x = relu(batch_norm(conv2d(image, 8, 3, bias = false)))
-    for i in 0..blocks {
-        y = batch_norm(conv2d(relu(batch_norm(conv2d(x, 8, 3, bias = false))), 8, 3, bias = false))
-        g = sigmoid(dense(relu(dense(global_avg_pool(y), 4)), 8))
-        x = relu(x + y * g)
-    }
-    output dense(global_avg_pool(x), 5)
-}
-"""
 FOUND = re.compile(r"^small, (training|inference): rewrite (\d+)(?: of \d+)? (is wrong|crashes): (\S+), of the pass (\w+) of '(.*)'$", re.M)
-
-
-def words(line):
-    return [word.strip("'").replace("='", "=") for word in line.split()]
 
 
 def main(at):
     wrong, autodiff = sys.argv[2:4]
     net = at("small.net")
     with open(net, "w", encoding="utf-8") as file:
-        file.write(NET)
+        file.write(GATED_NET)
     _, err = at.run("bisect", net, status=1)
     check("nothing is wrong: with all rewrites" in err, err)
 
@@ -43,8 +28,8 @@ def main(at):
     check("small.net:3:14: remark: the sum 3 of batch_norm1 is turned round" in out and "small.net:5:13: remark: the sum 3 of batch_norm3" in out, out)
     check(out.count("= sub ") == 2 and out.count("\n- %") == 2 and out.count("\n+ %") == 2, f"what it changes, and nothing else:\n{out}")
     check(out.count("It is wrong without any other rewrite too.") == 2 and out.count("Without it alone all is right") == 2, out)
-    shows = [words(line) for line in out.split("\n") if line.startswith("    netc verify ")]
-    without = [words(line)[-1] for line in out.split("\n") if line.startswith("and is left out by ")]
+    shows = [shown_words(line) for line in out.split("\n") if line.startswith("    netc verify ")]
+    without = [shown_words(line)[-1] for line in out.split("\n") if line.startswith("and is left out by ")]
     for i in range(2):
         _, err = at.run(*shows[i][1:], status=1)
         check("the pass 'wrong_third'" in err, err)

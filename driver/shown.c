@@ -1,0 +1,16 @@
+#include "driver/shown.h"
+#include <stdio.h>
+
+const char *mode_name(Mode mode) { return mode == MODE_TRAIN ? "train" : "infer"; }
+
+void show_option(const char *option, const char *value) {
+    printf(" %s", option);
+    if (!value) return;
+    fputs("='", stdout);
+    for (; *value; value++) fputs(*value == '\'' ? "'\\''" : (const char[]){*value, 0}, stdout);
+    putchar('\'');
+}
+
+void show_list(const char *option, const TextList *list) {
+    for (uint32_t i = 0; i < list->count; i++) show_option(option, list->item[i]);
+}
