@@ -3,6 +3,7 @@
 #include "cli/folder.h"
 #include "cli/report.h"
 #include "runtime/json.h"
+#include "runtime/ranks.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -113,10 +114,22 @@ static RtTrainOptions train_options(const Options *o, const Training *t) {
                             .say = say};
 }
 
+/* Of several processes each would train alone, and all into one directory. */
+static int check_alone(void) {
+    const char *variable;
+    int64_t started = rt_ranks_started(&variable);
+    if (started == 1) return EXIT_OK;
+    return fail(EXIT_USAGE,
+                "%" PRId64
+                " processes were started to train together (%s says so), which this program cannot do: start it without "
+                "mpirun or srun",
+                started, variable);
+}
+
 int training_options(const Options *o) {
     if (o->resume && o->init) return usage_error("train", "'--resume' and '--init' exclude each other");
     if (o->resume && o->overwrite) return usage_error("train", "'--resume' and '--overwrite' exclude each other");
-    return EXIT_OK;
+    return check_alone();
 }
 
 int training_open(Training *t, const RtProgram *program, const Options *o) {
