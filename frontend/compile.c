@@ -143,7 +143,7 @@ static void apply_setting(Compiler *c, const Setting *s) {
 /* What the files say. */
 static void settle_recipe(Compiler *c) {
     Span top = {c->program.root_file, 0, 1};
-    c->at = (RecipeSpans){top, top, top, top};
+    c->at = (RecipeSpans){top, top, top, top, top};
     c->recipe = recipe_defaults();
     for (uint32_t i = 0; i < c->program.nfiles; i++) {
         for (uint32_t k = 0; k < c->program.file[i]->nsettings; k++) {
@@ -152,6 +152,7 @@ static void settle_recipe(Compiler *c) {
             if (!strcmp(s->key->text, "optimizer")) c->at.optimizer = s->value->span;
             if (!strcmp(s->key->text, "schedule")) c->at.schedule = s->value->span;
             if (!strcmp(s->key->text, "groups")) c->at.groups = s->value->span;
+            if (!strcmp(s->key->text, "validation") || !strcmp(s->key->text, "patience")) c->at.validation = s->value->span;
             recipe_set(&c->ev, &c->recipe, s->key->text, NULL, s->span, s->value);
         }
     }
@@ -166,6 +167,7 @@ static void apply_settings(Compiler *c) {
         if (!strncmp(s.key, "train.optimizer", 15)) c->at.optimizer = s.span;
         if (!strncmp(s.key, "train.schedule", 14) || !strcmp(s.key, "train.epochs")) c->at.schedule = s.span;
         if (!strcmp(s.key, "train.groups")) c->at.groups = s.span;
+        if (!strcmp(s.key, "train.validation") || !strcmp(s.key, "train.patience")) c->at.validation = s.span;
         apply_setting(c, &s);
     }
     recipe_check(&c->ev, &c->recipe, c->at);

@@ -235,6 +235,14 @@ static void set_clip(Eval *ev, RtRecipe *r, const AstExpr *e) {
     set_plain(ev, r, e, &(Field){"clip", FIELD_NUMBER, offsetof(RtRecipe, clip), 0, 0, INFINITY, false, false});
 }
 
+static void set_validation(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    set_plain(ev, r, e, &(Field){"validation", FIELD_NUMBER, offsetof(RtRecipe, validation), 0, 0, 1e9, false, false});
+}
+
+static void set_patience(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    set_plain(ev, r, e, &(Field){"patience", FIELD_WHOLE, offsetof(RtRecipe, patience), 0, 0, MAX_EPOCHS, false, false});
+}
+
 static void set_shuffle(Eval *ev, RtRecipe *r, const AstExpr *e) {
     set_plain(ev, r, e, &(Field){"shuffle", FIELD_FLAG, offsetof(RtRecipe, shuffle), 1, 0, 1, false, false});
 }
@@ -253,11 +261,12 @@ static void set_ema(Eval *ev, RtRecipe *r, const AstExpr *e) {
     if (mistakes == ev->nreported) r->average = a.decay > 0 ? a : (RtAverage){.kind = RT_AVERAGE_NONE};
 }
 
-static const char *const key_names[] = {"data",   "fit",   "normalize",  "augment", "loss",    "optimizer", "groups", "schedule",
-                                        "epochs", "batch", "accumulate", "clip",    "shuffle", "average",   "views",  "ema"};
+static const char *const key_names[] = {"data",       "fit",      "normalize", "augment", "loss",       "optimizer",
+                                        "groups",     "schedule", "epochs",    "batch",   "accumulate", "clip",
+                                        "validation", "patience", "shuffle",   "average", "views",      "ema"};
 static void (*const key_set[])(Eval *, RtRecipe *, const AstExpr *) = {
-    set_data,   set_fit,   set_normalize,  set_augment, set_loss,    set_optimizer, set_groups, set_schedule,
-    set_epochs, set_batch, set_accumulate, set_clip,    set_shuffle, set_average,   set_views,  set_ema};
+    set_data,  set_fit,        set_normalize, set_augment,    set_loss,     set_optimizer, set_groups,  set_schedule, set_epochs,
+    set_batch, set_accumulate, set_clip,      set_validation, set_patience, set_shuffle,   set_average, set_views,    set_ema};
 enum { KEYS = sizeof key_names / sizeof *key_names };
 
 /* train.optimizer.lr = value: one argument of the form that the key has now. */
@@ -324,6 +333,14 @@ void recipe_check(Eval *ev, const RtRecipe *r, RecipeSpans at) {
         if (r->augment[i].kind == RT_AUGMENT_ERASE && r->augment[i].least > r->augment[i].most)
             eval_error(ev, at.augment, "'random_erasing' takes areas from %g to %g of the image, which are none",
                        r->augment[i].least, r->augment[i].most);
+    if (r->validation > 1 && r->validation != floor(r->validation))
+        eval_error(ev, at.validation, "'validation' is a number of images, or below 1 a part of the training images, found %g",
+                   r->validation);
+    else if (r->validation == 1)
+        eval_error(ev, at.validation,
+                   "'validation' of 1 is no part to choose by: a number of images from 2 on, or a part below 1");
+    if (r->patience > 0 && r->validation == 0)
+        eval_error(ev, at.validation, "'patience' stops by the accuracy on validation images: 'validation' says how many");
     if (s->kind == RT_SCHEDULE_LINEAR && s->nat != s->nlevel)
         eval_error(ev, at.schedule, "'linear' needs a factor for each point: %u points, %u factors", s->nat, s->nlevel);
     if (s->warmup > 0 && s->warmup >= r->epochs)

@@ -11,7 +11,7 @@ RtRecipe recipe_defaults(void);
 void recipe_set(Eval *ev, RtRecipe *recipe, const char *key, const char *part, Span key_span, const AstExpr *value);
 /* Where keys were set last that have checks which need the whole recipe. */
 typedef struct RecipeSpans {
-    Span augment, optimizer, schedule, groups;
+    Span augment, optimizer, schedule, groups, validation;
 } RecipeSpans;
 void recipe_check(Eval *ev, const RtRecipe *recipe, RecipeSpans at);
 /* Is every group of a parameter of this graph? */

@@ -95,6 +95,12 @@ static void print_recipe(FILE *out, const RtRecipe *r) {
     print_key(out, "clip");
     print_number(out, r->clip);
     fputc('\n', out);
+    print_key(out, "validation");
+    print_number(out, r->validation);
+    fputc('\n', out);
+    print_key(out, "patience");
+    print_number(out, r->patience);
+    fputc('\n', out);
     print_key(out, "shuffle");
     fputs(r->shuffle ? "true\n" : "false\n", out);
     print_value(out, "average", &recipe_average_forms, (int)r->average.kind, &r->average);

@@ -133,6 +133,7 @@ RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *
     st_add_metadata(&out, "epoch", "%lld", (long long)s->epoch);
     st_add_metadata(&out, "batch_index", "%lld", (long long)s->batch_index);
     st_add_metadata(&out, "best_accuracy", "%a", s->best_accuracy);
+    if (s->stopped) st_add_metadata(&out, "stopped", "patience");
     st_add_metadata(&out, "best_epoch", "%lld", (long long)s->best_epoch);
     st_add_metadata(&out, "epoch_loss_sum", "%a", s->epoch_loss_sum);
     st_add_metadata(&out, "epoch_correct", "%lld", (long long)s->epoch_correct);
@@ -170,6 +171,7 @@ static bool read_position(const StFile *f, RtTrainState *s) {
     const char *data = st_metadata(f, "data");
     s->seed = (uint64_t)seed;
     s->step = (uint64_t)step;
+    s->stopped = st_metadata(f, "stopped") != NULL;
     snprintf(s->data, sizeof s->data, "%s", data ? data : "");
     return true;
 }

@@ -38,14 +38,16 @@ typedef struct Filling {
     const RtData *data;
     const RtView *view;
     const uint8_t *pixels;
-    uint8_t *work; /* of each thread, two images */
+    const uint32_t *index; /* which of the pixels' images; NULL: in order */
+    uint8_t *work;         /* of each thread, two images */
     float *images;
 } Filling;
 
 static void fill_image(void *context, int64_t i, int thread) {
     const Filling *f = context;
     int64_t size = f->data->channels * f->data->height * f->data->width;
-    const uint8_t *seen = rt_view_image(f->view, f->data, f->pixels + i * size, f->work + 2 * thread * size);
+    const uint8_t *pixels = f->pixels + (f->index ? f->index[i] : i) * size;
+    const uint8_t *seen = rt_view_image(f->view, f->data, pixels, f->work + 2 * thread * size);
     rt_normalize_image(f->normalizer, f->data, seen, f->images + i * size);
 }
 
@@ -78,13 +80,13 @@ static void scoring_end(Scoring *s) {
 }
 
 /* Scores of `count` images, at most a batch: the weighted mean over views. */
-static void score_batch(Scoring *s, const uint8_t *pixels, int64_t count) {
+static void score_batch(Scoring *s, const uint8_t *pixels, const uint32_t *index, int64_t count) {
     const RtView *view;
     int nviews = rt_views(s->views, &view);
     const float *logits = rt_machine_space(s->m, RT_LOGITS);
     int64_t n = count * rt_machine_program(s->m)->classes;
     for (int k = 0; k < nviews; k++) {
-        Filling f = {&s->normalizer, s->data, &view[k], pixels, s->work, rt_machine_space(s->m, RT_IMAGES)};
+        Filling f = {&s->normalizer, s->data, &view[k], pixels, index, s->work, rt_machine_space(s->m, RT_IMAGES)};
         rt_pool_run(rt_machine_pool(s->m), fill_image, &f, count);
         rt_machine_infer(s->m, count);
         for (int64_t i = 0; i < n; i++) s->scores[i] = k ? s->scores[i] + view[k].weight * logits[i] : view[k].weight * logits[i];
@@ -100,11 +102,13 @@ RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtViews 
             top5 = 0;
     const uint8_t *images = test_split ? data->test_images : data->train_images;
     const uint8_t *labels = test_split ? data->test_labels : data->train_labels;
+    const uint32_t *index = test_split ? data->test_index : data->train_index;
     for (int64_t at = 0; status == RT_OK && at < n; at += p->batch) {
         int64_t count = n - at < p->batch ? n - at : p->batch, beaten_by;
-        score_batch(&s, images + at * size, count);
+        score_batch(&s, index ? images : images + at * size, index ? index + at : NULL, count);
         for (int64_t i = 0; i < count; i++) {
-            loss += cross_entropy(s.scores + i * p->classes, p->classes, labels[at + i], &beaten_by);
+            int label = labels[index ? index[at + i] : at + i];
+            loss += cross_entropy(s.scores + i * p->classes, p->classes, label, &beaten_by);
             correct += beaten_by < 1;
             top5 += beaten_by < 5;
         }
@@ -123,7 +127,7 @@ RtStatus rt_predict(RtMachine *m, const RtData *stats, const uint8_t *images, in
     RtStatus status = scoring_begin(&s, m, stats, views, error);
     for (int64_t at = 0; status == RT_OK && at < n; at += p->batch) {
         int64_t count = n - at < p->batch ? n - at : p->batch;
-        score_batch(&s, images + at * size, count);
+        score_batch(&s, images + at * size, NULL, count);
         for (int64_t i = 0; i < count; i++) rt_softmax(s.scores + i * p->classes, p->classes, scores + (at + i) * p->classes);
     }
     scoring_end(&s);

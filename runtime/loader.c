@@ -47,6 +47,7 @@ static void prepare(RtLoader *l, float *images, int32_t *labels) {
     }
     for (int64_t i = 0; i < l->batch; i++) {
         uint32_t index = l->order[l->batch_index * l->batch + i];
+        if (l->data->train_index) index = l->data->train_index[index];
         const uint8_t *pixels = l->data->train_images + (int64_t)index * l->image_floats;
         RtRectangle cut[RT_MAX_AUGMENT];
         RtDraw draw = {l->seed, l->epoch, index};

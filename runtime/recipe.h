@@ -100,6 +100,8 @@ typedef struct RtRecipe {
     int64_t batch;
     double accumulate; /* batches whose gradients' mean one step takes; 0 is 1 */
     double clip;       /* the greatest norm of all gradients; 0: any */
+    double validation; /* training images that are kept out of training, to choose by: how many, or below 1 which part of them */
+    double patience;   /* epochs without a better accuracy on these after which the run ends; 0: none */
     bool shuffle;
     RtAverage average;
     RtViews views;

@@ -40,7 +40,13 @@ void rt_pool_run(RtPool *pool, RtTask task, void *context, int64_t pieces);
 /* ---- counter-based random numbers (rng.c) ---- */
 void rt_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 /* Streams: every consumer of randomness has its own, so that adding one does not move another. */
-typedef enum RtStream { RT_STREAM_INIT = 0x1001, RT_STREAM_SHUFFLE, RT_STREAM_AUGMENT, RT_STREAM_SYNTHETIC } RtStream;
+typedef enum RtStream {
+    RT_STREAM_INIT = 0x1001,
+    RT_STREAM_SHUFFLE,
+    RT_STREAM_AUGMENT,
+    RT_STREAM_SYNTHETIC,
+    RT_STREAM_SPLIT
+} RtStream;
 double rt_uniform(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b); /* [0, 1), 53 bits */
 double rt_normal(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b);  /* Box-Muller */
 
@@ -72,10 +78,11 @@ typedef struct RtData {
     int64_t channels, height, width, classes, ntrain, ntest;
     uint8_t *train_images, *test_images; /* [n][C][H][W] */
     uint8_t *train_labels, *test_labels;
-    double mean[4], std[4];         /* per channel, pixels in [0, 1] */
-    const char *const *class_names; /* may be NULL */
-    char *name;                     /* "cifar10" */
-    void *owned_names;              /* class_names, if they go with the set */
+    const uint32_t *train_index, *test_index; /* of a part (split.h): which of the images; NULL: the first ones, in order */
+    double mean[4], std[4];                   /* per channel, pixels in [0, 1] */
+    const char *const *class_names;           /* may be NULL */
+    char *name;                               /* "cifar10" */
+    void *owned_names;                        /* class_names, if they go with the set */
 } RtData;
 /* where: "cifar10", "cifar100" (looked up under rt_data_home), "synthetic", or a directory holding the binary files (kind
  * detected). */
@@ -105,6 +112,7 @@ typedef struct RtTrainState {
     int64_t best_epoch;
     double epoch_loss_sum; /* running sums of this epoch, so that resumed metrics are the same */
     int64_t epoch_correct, epoch_images;
+    bool stopped;      /* by the recipe's patience */
     char data[160];    /* rt_data_identity of the training's data set; "": not known */
     const RtData *set; /* its class names and statistics are saved; not loaded. NULL: not known */
     /* Averages, blocks laid out like RT_PARAMS and RT_STATE; NULL: none. Saved and loaded with the rest. */

@@ -3,7 +3,7 @@
  * The warm-up rises linearly from 0 to where the rest begins, and the rest takes the epochs behind it: so the rate is continuous,
  * but for the falls of `steps`. The n steps that begin within the warm-up have the rates 1/(n+1), ..., n/(n+1) of what follows.
  * The frontend refuses a warm-up that leaves nothing behind it, and falls of `steps` within it (frontend/recipe.c). */
-#include "runtime/status.h"
+#include "runtime/split.h"
 #include <math.h>
 
 /* Products like 1.1 * 390 or 0.29 * 100 are rounded, to above or below the whole number that is meant. */
@@ -60,5 +60,5 @@ int64_t rt_total_steps(const RtRecipe *recipe, int64_t steps_per_epoch) {
 int64_t rt_step_batches(const RtRecipe *recipe) { return recipe->accumulate > 1 ? (int64_t)recipe->accumulate : 1; }
 
 int64_t rt_steps_per_epoch(const RtProgram *p, const RtData *data) {
-    return data->ntrain / (p->batch * rt_step_batches(&p->recipe));
+    return (data->ntrain - rt_validation_count(&p->recipe, data)) / (p->batch * rt_step_batches(&p->recipe));
 }

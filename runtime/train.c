@@ -4,11 +4,13 @@
  * epoch's end: evaluation, a metrics line, best.safetensors if it is the best, then last.safetensors with the position of the
  * next epoch, the one before it kept as last-1.safetensors (directory.c). Everything that decides what a step computes is in
  * RtTrainState, the weights and the optimiser's moments, so a resumed run continues bit for bit. Weights that are not finite are
- * never saved.
+ * never saved. Where the recipe keeps validation images out (split.h), these decide what is best and when patience ends; the test
+ * images are looked at once, behind the last step, with the best weights.
  *
  * The schedule runs over the recipe's epochs also when --steps stops earlier; beyond them there is no rate to train at, and
  * --steps is refused. With a moving average, evaluation and best.safetensors use the averaged weights, beside the running
  * statistics of the trained ones unless those are averaged too. */
+#include "runtime/average.h"
 #include "runtime/directory.h"
 #include "runtime/gradient.h"
 #include "runtime/identity.h"
@@ -16,8 +18,10 @@
 #include "runtime/metrics.h"
 #include "runtime/progress.h"
 #include "runtime/resume.h"
+#include "runtime/split.h"
 #include <math.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -42,7 +46,8 @@ void rt_install_signal_handlers(void) {
 typedef struct Run {
     RtMachine *m;
     const RtProgram *p;
-    const RtData *data;
+    const RtData *data, *part; /* the set; what of it is trained with */
+    RtSplit split;             /* validation images; its memory is NULL without */
     const RtTrainOptions *o;
     RtError *error;
     RtTrainState s;
@@ -54,9 +59,9 @@ typedef struct Run {
     uint64_t total_steps, stop_at;        /* of the schedule; of this run */
     double seconds, images;               /* spent in steps since the start of this process */
     double window_seconds, window_images; /* since the last logged step */
-    RtEvalResult test, views;
-    bool evaluated, viewed; /* test is of this epoch; views, with the recipe's views, too */
-    bool saved;             /* the directory holds a checkpoint of this training */
+    RtEvalResult chosen, test, views;
+    bool evaluated, tested, viewed; /* in this epoch: chosen, of the images that decide; test; views, with the recipe's views */
+    bool saved;                     /* the directory holds a checkpoint of this training */
 } Run;
 
 static double now(void) {
@@ -89,76 +94,6 @@ static RtStatus save_last(Run *r) {
     return status;
 }
 
-/* ---- averages of the weights, and perhaps of the running statistics ---- */
-
-typedef struct Averaged {
-    float *now, *average;
-    uint64_t count;
-} Averaged;
-
-/* Which blocks there are averages of; returns how many. */
-static int averaged_blocks(const Run *r, Averaged block[2]) {
-    int n = 0;
-    if (r->s.average)
-        block[n++] = (Averaged){rt_machine_space(r->m, RT_PARAMS), r->s.average, r->p->params_bytes / sizeof(float)};
-    if (r->s.average_state)
-        block[n++] = (Averaged){rt_machine_space(r->m, RT_STATE), r->s.average_state, r->p->state_bytes / sizeof(float)};
-    return n;
-}
-
-static void average_from_now(const Run *r) {
-    Averaged block[2];
-    for (int i = averaged_blocks(r, block) - 1; i >= 0; i--)
-        memcpy(block[i].average, block[i].now, block[i].count * sizeof(float));
-}
-
-static void now_from_average(const Run *r) {
-    Averaged block[2];
-    for (int i = averaged_blocks(r, block) - 1; i >= 0; i--)
-        memcpy(block[i].now, block[i].average, block[i].count * sizeof(float));
-}
-
-/* torch.lerp: what stands still (frozen weights) is its own average exactly. */
-static void move_average(const Averaged *block, float take) {
-    float keep = 1 - take;
-    for (uint64_t k = 0; k < block->count; k++) {
-        float from = block->average[k], to = block->now[k];
-        block->average[k] = take < 0.5F ? from + take * (to - from) : to - keep * (to - from);
-    }
-}
-
-/* After a step. */
-static void average_update(const Run *r) {
-    const RtAverage *a = &r->p->recipe.average;
-    bool lookahead = a->kind == RT_AVERAGE_LOOKAHEAD, due = a->every > 0 && r->s.step % (uint64_t)a->every == 0;
-    Averaged block[2];
-    double decay = pow(a->decay, a->every);
-    if (lookahead) decay *= pow((double)r->s.step / (double)r->total_steps, a->power);
-    for (int i = due ? averaged_blocks(r, block) - 1 : -1; i >= 0; i--) move_average(&block[i], (float)(1 - decay));
-    if (lookahead && (due || r->s.step == r->total_steps)) now_from_average(r);
-}
-
-/* EMA exchanges weights and averages: before and after evaluation and best.safetensors. */
-static void average_swap(const Run *r) {
-    Averaged block[2];
-    if (r->p->recipe.average.kind != RT_AVERAGE_EMA) return;
-    for (int i = averaged_blocks(r, block) - 1; i >= 0; i--)
-        for (uint64_t k = 0; k < block[i].count; k++) {
-            float kept = block[i].now[k];
-            block[i].now[k] = block[i].average[k];
-            block[i].average[k] = kept;
-        }
-}
-
-static RtStatus average_allocate(Run *r) {
-    const RtAverage *a = &r->p->recipe.average;
-    if (a->kind == RT_AVERAGE_NONE) return RT_OK;
-    r->s.average = calloc(1, r->p->params_bytes + sizeof(float));
-    if (a->statistics) r->s.average_state = calloc(1, r->p->state_bytes + sizeof(float));
-    if (r->s.average && (r->s.average_state || !a->statistics)) return RT_OK;
-    return rt_fail(r->error, RT_MEMORY, "out of memory for the averaged weights");
-}
-
 /* ---- start ---- */
 
 RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOptions *o, RtError *error) {
@@ -166,11 +101,20 @@ RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOpt
     if (status != RT_OK) return status;
     int64_t per_epoch = rt_steps_per_epoch(p, data), steps = rt_total_steps(&p->recipe, per_epoch);
     long long batches = rt_step_batches(&p->recipe);
+    int64_t held = rt_validation_count(&p->recipe, data);
+    if (per_epoch < 1 && held > 0)
+        return rt_fail(error, RT_INPUT,
+                       "without %lld validation images, %lld of %lld training images are left: no %lld for a step",
+                       (long long)held, (long long)(data->ntrain > held ? data->ntrain - held : 0), (long long)data->ntrain,
+                       (long long)p->batch * batches);
     if (per_epoch < 1 && batches > 1)
         return rt_fail(error, RT_INPUT, "a step of %lld batches of %lld images is more than the %lld training images", batches,
                        (long long)p->batch, (long long)data->ntrain);
     if (per_epoch < 1)
         return rt_fail(error, RT_INPUT, "a batch of %lld is more than the %lld training images", (long long)p->batch,
+                       (long long)data->ntrain);
+    if (p->recipe.validation > 0 && held < 1)
+        return rt_fail(error, RT_INPUT, "'validation = %.6g' of %lld training images is none", p->recipe.validation,
                        (long long)data->ntrain);
     if (o->max_steps > steps)
         return rt_fail(error, RT_USAGE,
@@ -185,16 +129,26 @@ static RtStatus start_state(Run *r) {
     r->s = (RtTrainState){.seed = r->o->seed, .best_accuracy = -1, .best_epoch = -1};
     rt_data_identity(r->data, r->s.data);
     r->s.set = r->data;
-    RtStatus status = average_allocate(r);
+    RtStatus status = rt_average_allocate(r->p, &r->s, r->error);
     if (status != RT_OK) return status;
     memset(rt_machine_space(r->m, RT_MOMENT1), 0, r->p->params_bytes);
     memset(rt_machine_space(r->m, RT_MOMENT2), 0, r->p->params_bytes);
     r->saved = r->o->resume;
-    if (r->o->resume) return rt_resume(r->p, r->m, r->data, r->o, &r->s, r->error);
+    if (r->o->resume) status = rt_resume(r->p, r->m, r->data, r->o, &r->s, r->error);
+    int64_t held = rt_validation_count(&r->p->recipe, r->data);
+    r->part = held ? &r->split.train : r->data;
+    if (status == RT_OK && held) status = rt_split(r->data, held, r->s.seed, &r->split, r->error);
+    if (status != RT_OK || r->o->resume) return status;
     rt_machine_init_params(r->m, r->o->seed);
-    status = r->o->init_path ? rt_weights_load(r->o->init_path, r->m, r->o->say, r->error) : rt_whiten(r->m, r->data, r->error);
-    average_from_now(r);
+    status = r->o->init_path ? rt_weights_load(r->o->init_path, r->m, r->o->say, r->error) : rt_whiten(r->m, r->part, r->error);
+    rt_average_begin(r->m, &r->s);
     return status;
+}
+
+/* Has no epoch up to this one been better for as long as the recipe waits? */
+static bool out_of_patience(const Run *r, int64_t epoch) {
+    double patience = r->p->recipe.patience;
+    return patience > 0 && r->s.best_epoch >= 0 && (double)(epoch - r->s.best_epoch) >= patience;
 }
 
 static RtStatus start(Run *r) {
@@ -210,13 +164,15 @@ static RtStatus start(Run *r) {
     if (status != RT_OK) return status;
     if (r->batches > 1 && !(r->gradients = malloc(r->p->params_bytes + sizeof(float))))
         return rt_fail(r->error, RT_MEMORY, "out of memory for accumulated gradients");
-    r->loader = rt_loader_new(r->data, recipe, r->p->batch, r->s.seed, r->s.epoch, r->s.batch_index * r->batches, r->error);
+    r->loader = rt_loader_new(r->part, recipe, r->p->batch, r->s.seed, r->s.epoch, r->s.batch_index * r->batches, r->error);
     if (!r->loader) return RT_MEMORY;
     if (!r->o->resume) status = rt_directory_clear(r->o->directory, r->error); /* nothing is left to fail but writing */
     if (status == RT_OK)
         status = rt_metrics_open(&r->metrics, rt_directory_path(r->o->directory), r->o->resume, r->s.step, r->error);
-    if (status == RT_OK && r->s.step >= r->stop_at)
-        rt_progress_say(&r->progress, "nothing to do: the checkpoint is at step %llu already", (unsigned long long)r->s.step);
+    r->s.stopped = r->s.stopped && out_of_patience(r, r->s.epoch - 1);
+    if (status == RT_OK && (r->s.step >= r->stop_at || r->s.stopped))
+        rt_progress_say(&r->progress, "nothing to do: the checkpoint is at step %llu already%s", (unsigned long long)r->s.step,
+                        r->s.stopped ? ", where patience ended" : "");
     return status;
 }
 
@@ -259,7 +215,7 @@ static RtStatus step(Run *r, float *loss) {
         return rt_fail(r->error, RT_MEMORY, "out of memory for the gradients' norm");
     rt_machine_run(r->m, &r->p->apply_update);
     r->s.step++;
-    average_update(r);
+    rt_average_step(r->m, &r->s, r->total_steps);
     r->s.batch_index++;
     r->s.epoch_loss_sum += *loss;
     r->s.epoch_correct += correct;
@@ -304,45 +260,99 @@ static RtStatus log_step(Run *r, float loss) {
 
 /* ---- the end of an epoch, or of the run ---- */
 
+static bool validates(const Run *r) { return r->split.index != NULL; }
+static bool ends(const Run *r) { return r->s.step == r->total_steps || r->s.stopped; }
+
+/* The test images, and by the recipe's views, which cost, at the end alone. */
+static RtStatus test(Run *r) {
+    RtViews views = r->p->recipe.views;
+    RtStatus status = rt_evaluate(r->m, r->data, true, RT_VIEWS_ONE, &r->test, r->error);
+    r->tested = status == RT_OK;
+    if (status == RT_OK && views != RT_VIEWS_ONE && ends(r)) {
+        status = rt_evaluate(r->m, r->data, true, views, &r->views, r->error);
+        r->viewed = status == RT_OK;
+    }
+    return status;
+}
+
+/* With the weights of best.safetensors; those of the training are back behind it. */
+static RtStatus test_best(Run *r) {
+    char best[RT_PATH];
+    size_t params = r->p->params_bytes, state = r->p->state_bytes;
+    char *kept = malloc(params + state + 1);
+    if (!kept) return rt_fail(r->error, RT_MEMORY, "out of memory for the test of the best weights");
+    memcpy(kept, rt_machine_space(r->m, RT_PARAMS), params);
+    memcpy(kept + params, rt_machine_space(r->m, RT_STATE), state);
+    RtStatus status = rt_weights_load(rt_directory_file(r->o->directory, "best.safetensors", best), r->m, NULL, r->error);
+    if (status == RT_OK) status = test(r);
+    memcpy(rt_machine_space(r->m, RT_PARAMS), kept, params);
+    memcpy(rt_machine_space(r->m, RT_STATE), kept + params, state);
+    free(kept);
+    return status;
+}
+
 static RtStatus evaluate(Run *r) {
     char best[RT_PATH];
-    bool views = r->p->recipe.views != RT_VIEWS_ONE && r->s.step == r->total_steps; /* they cost: at the end alone */
-    average_swap(r);
-    RtStatus status = rt_evaluate(r->m, r->data, true, RT_VIEWS_ONE, &r->test, r->error);
-    if (status == RT_OK && views) status = rt_evaluate(r->m, r->data, true, r->p->recipe.views, &r->views, r->error);
-    if (status == RT_OK && r->test.accuracy > r->s.best_accuracy) {
-        r->s.best_accuracy = r->test.accuracy;
+    rt_average_swap(r->m, &r->s);
+    RtStatus status = validates(r) ? rt_evaluate(r->m, &r->split.held, true, RT_VIEWS_ONE, &r->chosen, r->error) : test(r);
+    if (!validates(r)) r->chosen = r->test;
+    if (status == RT_OK && r->chosen.accuracy > r->s.best_accuracy) {
+        r->s.best_accuracy = r->chosen.accuracy;
         r->s.best_epoch = r->s.epoch;
         rt_directory_file(r->o->directory, "best.safetensors", best);
         status = check_finite(r);
         if (status == RT_OK) status = rt_checkpoint_save(best, r->m, &r->s, true, r->error);
     }
-    average_swap(r);
+    rt_average_swap(r->m, &r->s);
     r->evaluated = status == RT_OK;
-    r->viewed = r->evaluated && views;
+    r->s.stopped = r->evaluated && out_of_patience(r, r->s.epoch);
     return status;
 }
 
-/* What was evaluated in this epoch, as members of its line of metrics and as words; "" if nothing was. */
-static void describe_test(Run *r, char members[256], char words[160]) {
+static void add(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void add(char *text, size_t size, const char *format, ...) {
+    size_t length = strlen(text);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text + length, size - length, format, args);
+    va_end(args);
+}
+
+static void add_result(char *members, size_t size, const char *of, const RtEvalResult *result) {
     char accuracy[32], loss[32];
+    add(members, size, "\"%s_accuracy\": %s, \"%s_loss\": %s, ", of, rt_metrics_number(accuracy, result->accuracy), of,
+        rt_metrics_number(loss, result->loss));
+}
+
+/* What was evaluated in this epoch, as members of its line of metrics and as words; "" if nothing was. */
+static void describe_results(const Run *r, char members[512], char words[160]) {
     *members = *words = 0;
-    if (r->evaluated) {
-        snprintf(members, 256, "\"test_accuracy\": %s, \"test_loss\": %s, ", rt_metrics_number(accuracy, r->test.accuracy),
-                 rt_metrics_number(loss, r->test.loss));
-        snprintf(words, 160, "  test %.2f %% (best %.2f %%)", 100 * r->test.accuracy, 100 * r->s.best_accuracy);
-    }
-    if (r->viewed) {
-        size_t m = strlen(members), w = strlen(words);
-        snprintf(members + m, 256 - m, "\"views_accuracy\": %s, \"views_loss\": %s, ",
-                 rt_metrics_number(accuracy, r->views.accuracy), rt_metrics_number(loss, r->views.loss));
-        snprintf(words + w, 160 - w, ", by %d views %.2f %%", rt_view_count(r->p->recipe.views), 100 * r->views.accuracy);
-    }
-    r->evaluated = r->viewed = false;
+    if (r->evaluated && validates(r)) add_result(members, 512, "validation", &r->chosen);
+    if (r->tested) add_result(members, 512, "test", &r->test);
+    if (r->viewed) add_result(members, 512, "views", &r->views);
+    if (r->tested && validates(r)) add(members, 512, "\"tested_epoch\": %lld, ", (long long)r->s.best_epoch);
+    if (r->evaluated)
+        add(words, 160, "  %s %.2f %% (best %.2f %%)", validates(r) ? "validation" : "test", 100 * r->chosen.accuracy,
+            100 * r->s.best_accuracy);
+    if (r->viewed && !validates(r))
+        add(words, 160, ", by %d views %.2f %%", rt_view_count(r->p->recipe.views), 100 * r->views.accuracy);
+}
+
+/* Where validation images chose: what the run comes to. */
+static void say_test(Run *r) {
+    char views[64] = "";
+    if (r->s.stopped)
+        rt_progress_say(&r->progress, "stopped: none of %.0f epochs was better than epoch %lld", r->p->recipe.patience,
+                        (long long)r->s.best_epoch + 1);
+    if (r->viewed) add(views, sizeof views, ", by %d views %.2f %%", rt_view_count(r->p->recipe.views), 100 * r->views.accuracy);
+    if (r->tested)
+        rt_progress_say(&r->progress,
+                        "test %.2f %%%s: looked at once, with the weights of epoch %lld, the best on %lld validation images",
+                        100 * r->test.accuracy, views, (long long)r->s.best_epoch + 1, (long long)r->split.held.ntest);
 }
 
 static RtStatus epoch_line(Run *r) {
-    char hex[65], loss[32], lr[32], rate[32], train[32], of_test[256], shown[160];
+    char hex[65], loss[32], lr[32], rate[32], train[32], of_test[512], shown[160];
     double steps = (double)r->s.epoch_images / (double)(r->p->batch * r->batches);
     rt_weights_sha256(r->m, hex);
     double mean_loss = steps > 0 ? r->s.epoch_loss_sum / steps : 0, images_per_s = r->seconds > 0 ? r->images / r->seconds : 0;
@@ -350,7 +360,7 @@ static RtStatus epoch_line(Run *r) {
     rt_metrics_number(lr, rt_machine_env(r->m)->lr);
     rt_metrics_number(rate, images_per_s);
     rt_metrics_number(train, epoch_accuracy(r));
-    describe_test(r, of_test, shown);
+    describe_results(r, of_test, shown);
     rt_progress_say(&r->progress, "epoch %lld/%.10g  loss %.4f  train %.2f %%%s  %.0f images/s", (long long)r->s.epoch + 1,
                     r->p->recipe.epochs, mean_loss, 100 * epoch_accuracy(r), shown, images_per_s);
     return rt_metrics_line(&r->metrics, r->error,
@@ -359,12 +369,15 @@ static RtStatus epoch_line(Run *r) {
                            (long long)r->s.epoch, (unsigned long long)r->s.step, loss, lr, rate, train, of_test, hex);
 }
 
-/* An epoch that --steps cuts short counts as one. */
-static RtStatus finish_epoch(Run *r) {
+/* An epoch that --steps cuts short counts as one. A test that fails keeps nobody from saving what was trained. */
+static RtStatus finish_epoch(Run *r, RtStatus *tested) {
     int64_t every = r->o->eval_every, epoch = r->s.epoch + 1;
     bool due = every > 0 && (epoch % every == 0 || r->s.step == r->total_steps);
     RtStatus status = due ? evaluate(r) : RT_OK;
+    if (status == RT_OK && validates(r) && ends(r) && r->s.best_epoch >= 0) *tested = test_best(r);
     if (status == RT_OK) status = epoch_line(r);
+    if (status == RT_OK && validates(r) && ends(r)) say_test(r);
+    r->evaluated = r->tested = r->viewed = false;
     if (r->s.batch_index < r->per_epoch) return status; /* --steps ended inside an epoch: keep its sums */
     r->s.epoch++;
     r->s.batch_index = 0;
@@ -383,19 +396,21 @@ static RtStatus interrupted(Run *r) {
 
 static RtStatus loop(Run *r) {
     int64_t log_every = r->o->log_every > 0 ? r->o->log_every : LOG_EVERY, save_every = r->o->checkpoint_every;
-    while (r->s.step < r->stop_at) {
+    RtStatus tested = RT_OK;
+    while (r->s.step < r->stop_at && !r->s.stopped) {
         float loss;
         if (stop_requested) return interrupted(r);
         RtStatus status = step(r, &loss);
         if (status == RT_OK) show(r, loss);
         if (status == RT_OK && r->s.step % (uint64_t)log_every == 0) status = log_step(r, loss);
         bool run_ends = r->s.step == r->stop_at, epoch_ends = r->s.batch_index == r->per_epoch;
-        if (status == RT_OK && (run_ends || epoch_ends)) status = finish_epoch(r);
+        if (status == RT_OK && (run_ends || epoch_ends)) status = finish_epoch(r, &tested);
+        run_ends |= r->s.stopped;
         bool due = save_every > 0 ? r->s.step % (uint64_t)save_every == 0 : epoch_ends;
         if (status == RT_OK && (run_ends || due)) status = save_last(r);
         if (status != RT_OK) return status;
     }
-    return RT_OK;
+    return tested;
 }
 
 RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *options, RtError *error) {
@@ -406,6 +421,7 @@ RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *option
     rt_progress_end(&r.progress);
     rt_loader_free(r.loader);
     rt_metrics_close(&r.metrics);
+    rt_split_free(&r.split);
     free(r.gradients);
     free(r.s.average);
     free(r.s.average_state);

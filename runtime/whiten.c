@@ -39,7 +39,8 @@ static void sum_piece(void *context, int64_t piece, int thread) {
     double *sum = m->sum + piece * m->room, *patch = sum + m->n * m->n, *image = patch + m->n;
     (void)thread;
     for (int64_t k = first; k < end && k < m->images; k++) {
-        const uint8_t *pixels = d->train_images + k * d->channels * plane;
+        int64_t index = d->train_index ? d->train_index[k] : k;
+        const uint8_t *pixels = d->train_images + index * d->channels * plane;
         for (int64_t i = 0; i < d->channels * plane; i++) image[i] = m->normalizer.value[i / plane][pixels[i]];
         for (int64_t y = 0; y + m->kh <= d->height; y++)
             for (int64_t x = 0; x + m->kw <= d->width; x++) add_patch(m, image, y, x, patch, sum);

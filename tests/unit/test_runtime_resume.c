@@ -26,6 +26,8 @@ static const char recipe[] = "train {\n"
                              "    batch     = 32\n"
                              "    accumulate = 1\n"
                              "    clip      = 0\n"
+                             "    validation = 0\n"
+                             "    patience  = 0\n"
                              "    shuffle   = true\n"
                              "    average   = none\n"
                              "    views     = one\n"
@@ -80,6 +82,8 @@ static const struct {
     {"groups", "[group(\"*\", lr = 2)]", false, "resumed with groups = [group(\"*\", lr = 2)], where the checkpoint has []\n"},
     {"accumulate", "2", true, "accumulate = 1, not 2"},
     {"clip", "1", false, "resumed with clip = 1, where the checkpoint has 0\n"},
+    {"validation", "32", true, "validation = 0, not 32"},
+    {"patience", "3", false, "resumed with patience = 3, where the checkpoint has 0\n"},
     {"schedule", "cosine(final_lr = 0, warmup = 0)", false, "resumed with schedule = cosine(final_lr = 0, warmup = 0), where"},
     {"epochs", "3", false, "resumed with epochs = 3, where the checkpoint has 2\n"},
     {"shuffle", "false", true, "shuffle = true, not false"},
@@ -179,6 +183,7 @@ START_TEST(older_recipes) {
         {"    ema       = 0\n", "average", "ema(decay = 0.9, every = 1, statistics = false)", true, "average = none, not ema"},
         {"", "accumulate", "2", true, "accumulate = 1, not 2"},
         {"", "clip", "2", false, "resumed with clip = 2, where the checkpoint has 0\n"},
+        {"", "validation", "32", true, "validation = 0, not 32"},
         {"", "views", "mirror", false, "resumed with views = mirror, where the checkpoint has one\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
