@@ -9,7 +9,10 @@
 #include "codegen/conv/winograd/winograd.h"
 #include "codegen/emit/pieces.h"
 
-enum { MAX_SUM_BYTES = 1536 * 1024 }; /* the sum must stay in L2 beside the planes */
+enum {
+    MAX_SUM_BYTES = 1536 * 1024, /* the sum must stay in L2 beside the planes */
+    BLOCK = 16                   /* tiles: the sum is read and written for each block of them */
+};
 
 uint64_t wino_sum_bytes(const ConvShape *s) {
     return (uint64_t)(WINO_POINTS * s->in_blocks * s->out_blocks * s->V * s->V) * sizeof(float);
@@ -21,7 +24,7 @@ WinoWeightsPlan wino_weights_plan(const ConvProblem *problem, const ConvChoice *
     WinoWeightsPlan p = {.partials = weights_plan(problem, &(WeightsNeeds){.pair = 1, .stage_bytes = STAGE_BOTH_BYTES})};
     const ConvShape *s = &p.partials.s;
     int64_t tile_rows = divide_up(s->out[0], WINO_OUT), tile_columns = divide_up(s->out[1], WINO_OUT);
-    int64_t block = wino_block(choice, max_i64(s->in_blocks, s->out_blocks) * s->V);
+    int64_t block = choice->sizes[0] || choice->pair ? wino_block(choice, max_i64(s->in_blocks, s->out_blocks) * s->V) : BLOCK;
     p.partials.block_groups = 1;
     int64_t group = divide_up(s->N, p.partials.image_groups);
     int64_t images = max_i64(1, min_i64(group, block / (tile_rows * tile_columns)));

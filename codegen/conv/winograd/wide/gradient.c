@@ -15,46 +15,50 @@ typedef struct WideGradient {
 /* Is a filter's sum that of one point and one chunk? */
 static bool sum_is_whole(const WideTiles *t) { return t->chunks == 1 && t->form->side == t->form->filters; }
 
-/* Adds the chunk's gradient of the piece's filters, in the transformed domain: [filter][in block of the piece][i][column][V]. */
+/* Adds the chunk's gradient of the piece's filters, in the transformed domain: [filter][in block of the piece][i][column][V].
+ * The piece's planes of one point are small enough to be met from L1 and L2 by all of its filters. */
 static void add_chunk(const WideGradient *s) {
     Emitter *e = s->k->e;
     const WideWeightsPlan *p = s->p;
-    int64_t V = e->V, rows = min_i64(V, e->target->registers / (2 * p->columns)), tiles = p->tiles.tiles;
+    int64_t V = e->V, columns = p->columns, rows = min_i64(V, e->target->registers / (2 * columns)), tiles = p->tiles.tiles;
     while (V % rows) rows--;
-    int64_t n = rows * p->columns;
-    Loop block = loop_begin(e, s->first, s->end, 1, 0, NULL);
-    LLVMValueRef ib = LLVMBuildSub(e->b, block.iv, s->first, "");
+    int64_t n = rows * columns;
     Loop point = loop_begin(e, emit_int(e, 0), emit_int(e, p->tiles.points), 1, 0, NULL);
+    Loop block = loop_begin(e, s->first, s->end, 1, 0, NULL);
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, V), rows, 0, NULL);
+    LLVMValueRef ib = LLVMBuildSub(e->b, block.iv, s->first, "");
     LLVMValueRef x = emit_address(e, s->x, emit_offset(e, point.iv, p->x.plane, emit_offset(e, block.iv, tiles * V, row.iv)));
     LLVMValueRef dy =
-        emit_address(e, s->dy, emit_offset(e, point.iv, p->dy.plane, emit_mul_int(e, s->group, p->columns * tiles * V)));
+        emit_address(e, s->dy, emit_offset(e, point.iv, p->dy.plane, emit_mul_int(e, s->group, columns * tiles * V)));
     LLVMValueRef zero[LOOP_MAX_CARRY], next[LOOP_MAX_CARRY], column[2];
+    LLVMValueRef turn = LLVMBuildURem(e->b, LLVMBuildUDiv(e->b, row.iv, emit_int(e, rows), ""), emit_int(e, columns), "");
+    LLVMValueRef ahead = emit_offset(e, turn, tiles * V, emit_int(e, p->dy.plane));
     for (int64_t i = 0; i < n; i++) zero[i] = emit_vec(e, 0);
     Loop tile = loop_begin(e, emit_int(e, 0), s->count, s->unroll, (int)n, zero);
     for (int64_t i = 0; i < n; i++) next[i] = tile.carry[i];
     for (int64_t u = 0; u < s->unroll; u++) {
         LLVMValueRef at = emit_offset(e, tile.iv, V, emit_int(e, u * V));
         LLVMValueRef xt = emit_address(e, x, at), dt = emit_address(e, dy, at);
-        emit_prefetch(e, xt, emit_int(e, p->x.plane), 3); /* the next point's, which come from the last cache */
-        for (int64_t j = 0; j < p->columns; j++) column[j] = emit_load(e, dt, emit_int(e, j * tiles * V));
+        /* The next point's, which come from the last cache: of dY, each turn of rows another column. */
+        emit_prefetch(e, xt, emit_int(e, p->x.plane), 3);
+        emit_prefetch(e, dt, ahead, 3);
+        for (int64_t j = 0; j < columns; j++) column[j] = emit_load(e, dt, emit_int(e, j * tiles * V));
         for (int64_t r = 0; r < rows; r++) {
             LLVMValueRef splat = emit_load_splat(e, xt, emit_int(e, r));
-            for (int64_t j = 0; j < p->columns; j++)
-                next[r * p->columns + j] = emit_fma(e, splat, column[j], next[r * p->columns + j]);
+            for (int64_t j = 0; j < columns; j++) next[r * columns + j] = emit_fma(e, splat, column[j], next[r * columns + j]);
         }
     }
     loop_end(e, &tile, next);
     LLVMValueRef to = emit_address(e, e->scratch,
                                    emit_offset(e, wide_filter_of(e, p->tiles.form, point.iv), wide_gradient_plane(p),
-                                               emit_mul_int(e, emit_offset(e, ib, V, row.iv), p->columns * V)));
+                                               emit_mul_int(e, emit_offset(e, ib, V, row.iv), columns * V)));
     for (int64_t i = 0; i < n; i++) {
         LLVMValueRef at = emit_int(e, i * V);
         emit_store(e, sum_is_whole(&p->tiles) ? tile.carry[i] : emit_add(e, emit_load(e, to, at), tile.carry[i]), to, at);
     }
     loop_end(e, &row, NULL);
-    loop_end(e, &point, NULL);
     loop_end(e, &block, NULL);
+    loop_end(e, &point, NULL);
 }
 
 /* Back to 3x3 filters, into result 0. */
