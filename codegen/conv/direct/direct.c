@@ -14,6 +14,7 @@ enum {
     TILES = 3,      /* worth trying */
 };
 static const double weights_rate = 1.75; /* multiply-adds a cycle, of two */
+static const double phases_cost = 1.2;   /* of backward data with stride: phase by phase, in tiles of fewer pixels and taps */
 static const double slab_cost = 4;       /* cycles of a vector of a partial gradient, read, added to and written */
 /* Filters, or their gradient, that outgrow a core's cache by so many bytes come from the last one with every image anew; each of
  * those costs so many bytes copied within a core's. */
@@ -79,7 +80,8 @@ uint32_t direct_candidates(const ConvProblem *p, const DirectPlan *own, ConvChoi
 ConvWork direct_work(const ConvProblem *p, const DirectPlan *plan) {
     const CorrelationPlan *f = &plan->frame;
     double pieces = (double)(f->c.N * f->bands);
-    return (ConvWork){.fma_cycles = tile_cycles(p->t, plan) / cost_pair_rate(f->pair),
+    bool in_phases = f->c.phases[0] * f->c.phases[1] > 1 && p->s.kernel[0] * p->s.kernel[1] > 1;
+    return (ConvWork){.fma_cycles = tile_cycles(p->t, plan) / cost_pair_rate(f->pair) * (in_phases ? phases_cost : 1),
                       .copied = (f->stage.copied ? 2 * pieces * (double)f->stage.bytes : 0) + 2 * (double)f->packed_bytes +
                                 filters_again((double)pack_tiles_bytes(&f->c, f->pair), &p->s) * (double)f->bands};
 }

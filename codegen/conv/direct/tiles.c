@@ -3,14 +3,14 @@
 
 enum { STEP_OVERHEAD = 2 };
 
-/* Half cycles of one input channel and tap row of `taps` taps for a tile: two multiply-adds and two loads go in a cycle, an
- * accumulator is ready again after four. */
+/* Half cycles of one input channel and tap row of `taps` taps for a tile: two multiply-adds and not quite two loads
+ * go in a cycle, an accumulator is ready again after four. */
 static int64_t step_cost(const Target *t, const Correlation *c, const TileShape *s, int64_t taps) {
     int64_t acc = s->rows * s->columns * s->blocks;
     bool shared = s->hold >= c->kernel[1] && c->in_stride[1] == 1 && c->dilation[1] == 1; /* a broadcast serves all taps */
     int64_t splats = s->rows * (shared ? s->columns + taps - 1 : s->columns * taps);
     int64_t fma = acc * taps, loads = splats + taps * s->blocks, latency = taps * (t->fma ? 8 : 16);
-    return max_i64(max_i64(fma, loads), latency);
+    return max_i64(max_i64(fma, loads + loads / 8), latency);
 }
 
 /* Of a row of output pixels and a block, to rank tiles: a step has an overhead of its own, so that larger tiles win ties. */

@@ -22,6 +22,9 @@ uint32_t wino_candidates(const ConvProblem *p, int64_t own, ConvChoice *out) {
 /* Of a byte of transformed filters, more where they outgrow L2. */
 static double filter_cost(double bytes) { return bytes <= 2 << 20 ? 0.5 : 4; }
 
+/* Of a byte of the transformed gradient, added to: written, and read, once, more where it outgrows L1. */
+static double sum_cost(double bytes) { return bytes <= 48 << 10 ? 1 : 2.5; }
+
 static double tiles_of(const ConvShape *s, const int64_t out[2]) {
     return (double)(s->N * divide_up(out[0], WINO_OUT) * divide_up(out[1], WINO_OUT));
 }
@@ -48,7 +51,9 @@ ConvWork wino_weights_work(const ConvProblem *problem, const WinoWeightsPlan *pl
     w.fma_cycles = WINO_POINTS * tiles * (double)s->I * (double)s->out_blocks / rate;
     w.transforms = tiles * (double)(wino_plain.input_cost * s->in_blocks + GRADIENT_TRANSFORM * s->out_blocks) +
                    FILTER_TRANSFORM * cost_filters(s) * (double)p->image_groups;
-    w.copied += (double)wino_sum_bytes(s) * tiles / (double)plan->tiles.block; /* read and written for each block of tiles */
+    /* Read and written for each block of tiles; cleared, and read at the end, for each group of images. */
+    double sum = (double)wino_sum_bytes(s), groups = (double)p->image_groups;
+    w.copied += sum * (sum_cost(sum) * (tiles / (double)plan->tiles.block + groups) + groups);
     return w;
 }
 
