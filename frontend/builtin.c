@@ -158,6 +158,45 @@ static Datum apply_upsample(Eval *ev, const BuiltinCall *c) {
     return add_op(ev, c, (ValueSpec){.op = OP_UPSAMPLE, .args = &x, .nargs = 1, .attrs.index = times});
 }
 
+static Datum add_pad(Eval *ev, const BuiltinCall *c, Val x, const int64_t pad[4]) {
+    Attrs attrs = {.window = {.kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}}};
+    for (int i = 0; i < 4; i++) attrs.window.pad[i] = pad[i];
+    return add_op(ev, c, (ValueSpec){.op = OP_PAD, .args = &x, .nargs = 1, .attrs = attrs});
+}
+
+/* pad(x, pixels): on each side, [height, width], or [top, left, bottom, right] */
+static Datum apply_pad(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    int64_t pad[4] = {0};
+    if (!arg_tensor(ev, c, 0, 4, &x)) return tensor_datum(NO_VAL);
+    Datum d = c->value[1];
+    uint32_t count = d.kind == DATUM_LIST ? d.list->count : 1;
+    bool good = count == 1 || count == 2 || count == 4;
+    for (uint32_t i = 0; i < 4 && good; i++) {
+        Datum side = d.kind == DATUM_LIST ? d.list->item[i % count] : d;
+        good = side.kind == DATUM_INTEGER && side.integer >= 0 && side.integer <= LARGEST_SIDE;
+        pad[i] = side.integer;
+    }
+    if (!good) return arg_error(ev, c, 1, "an integer from 0 to 65536, [height, width] or [top, left, bottom, right]");
+    return add_pad(ev, c, x, pad);
+}
+
+/* crop(x, height, width, top = 0, left = 0) */
+static Datum apply_crop(Eval *ev, const BuiltinCall *c) {
+    Val x;
+    int64_t size[2] = {1, 1}, from[2] = {0, 0}, pad[4];
+    if (!arg_tensor(ev, c, 0, 4, &x)) return tensor_datum(NO_VAL);
+    Type type = ev->graph->value[x].type;
+    for (uint32_t i = 0; i < 2; i++) {
+        int64_t side = type.dim[2 + i];
+        if (!arg_integer(ev, c, i + 1, 1, side, &size[i]) || !arg_integer(ev, c, i + 3, 0, side - size[i], &from[i]))
+            return tensor_datum(NO_VAL);
+        pad[i] = -from[i];
+        pad[i + 2] = from[i] + size[i] - side;
+    }
+    return add_pad(ev, c, x, pad);
+}
+
 /* pad_channels(x, count, stride = 1) */
 static Datum apply_pad_channels(Eval *ev, const BuiltinCall *c) {
     Val x;
@@ -314,6 +353,8 @@ static const Builtin builtins[] = {
     {"split", apply_split, true, false, 2, {"x", "parts"}},
     {"channel_shuffle", apply_channel_shuffle, true, false, 2, {"x", "groups"}},
     {"upsample", apply_upsample, true, false, 2, {"x", "times"}},
+    {"pad", apply_pad, true, false, 2, {"x", "pixels"}},
+    {"crop", apply_crop, true, false, 3, {"x", "height", "width", "top", "left"}},
     {"sum_over", apply_over, true, false, 2, {"x", "axes"}},
     {"mean_over", apply_over, true, false, 2, {"x", "axes"}},
     {"max_over", apply_over, true, false, 2, {"x", "axes"}},

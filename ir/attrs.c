@@ -22,6 +22,7 @@ static const AttrField window_fields[] = {
     FIELD(window.pad, "pad", FIELD_INTEGER, 4),       FIELD(window.dilation, "dilation", FIELD_INTEGER, 2),
     FIELD(window.groups, "groups", FIELD_INTEGER, 1),
 };
+static const AttrField pad_fields[] = {FIELD(window.pad, "pad", FIELD_INTEGER, 4)};
 static const AttrField constant_fields[] = {FIELD(constant, "value", FIELD_REAL, 1)};
 static const AttrField moments_fields[] = {FIELD(constant, "count", FIELD_REAL, 1)};
 static const AttrField norm_fields[] = {FIELD(norm.eps, "eps", FIELD_REAL, 1), FIELD(norm.momentum, "momentum", FIELD_REAL, 1)};
@@ -39,7 +40,7 @@ const AttrField *op_attr_fields(Op op, int *count) {
     case ATTR_NONE: *count = 0; return NULL;
     case ATTR_PARAM: *count = op == OP_INPUT ? 1 : op == OP_STATE ? 3 : 4; return op == OP_STATE ? state_fields : param_fields;
     case ATTR_CONSTANT: *count = 1; return op == OP_MOMENTS ? moments_fields : constant_fields;
-    case ATTR_WINDOW: *count = is_pool(op) ? 4 : 5; return window_fields;
+    case ATTR_WINDOW: *count = op == OP_PAD ? 1 : is_pool(op) ? 4 : 5; return op == OP_PAD ? pad_fields : window_fields;
     case ATTR_NORM: *count = 2; return norm_fields;
     case ATTR_CHANNELS: *count = 2; return channels_fields;
     case ATTR_DROPOUT: *count = 2; return dropout_fields;

@@ -164,6 +164,16 @@ bool eval_UPSAMPLE(const EvalOp *op) {
     return true;
 }
 
+bool eval_PAD(const EvalOp *op) {
+    Type x = op->arg[0]->type, y = op->v->type;
+    for (int64_t i = 0, n = type_elements(y); i < n; i++) {
+        int64_t row = i / y.dim[3] % y.dim[2] - op->v->attrs.window.pad[0], column = i % y.dim[3] - op->v->attrs.window.pad[1];
+        bool inside = row >= 0 && row < x.dim[2] && column >= 0 && column < x.dim[3];
+        if (inside) op->result[0].data[i] = op->arg[0]->data[(i / (y.dim[2] * y.dim[3]) * x.dim[2] + row) * x.dim[3] + column];
+    }
+    return true;
+}
+
 static bool reshape(const EvalOp *op) {
     memcpy(op->result[0].data, op->arg[0]->data, (size_t)type_elements(op->v->type) * sizeof(double));
     return true;

@@ -4,6 +4,13 @@
 
 static const int64_t LARGEST = INT64_C(1) << 20; /* of a kernel's side, stride, dilation or padding */
 
+/* A window of a single pixel that averages moves the map: padding adds lines of zeros, and below 0 cuts lines off. */
+static bool window_moves(const Infer *in) {
+    const Attrs *a = &in->spec->attrs;
+    return (in->spec->op == OP_AVG_POOL || in->spec->op == OP_AVG_POOL_BWD) && a->window.kernel[0] == 1 &&
+           a->window.kernel[1] == 1;
+}
+
 static bool window_valid(const Infer *in) {
     static const char *const side[] = {"height", "width"};
     const Attrs *a = &in->spec->attrs;
@@ -17,8 +24,9 @@ static bool window_valid(const Infer *in) {
             return infer_refuse(in, "the dilation must be between 1 and 2^20, found %lld", (long long)a->window.dilation[i]);
     }
     for (int i = 0; i < 4; i++) {
-        if (a->window.pad[i] < 0 || a->window.pad[i] > LARGEST)
-            return infer_refuse(in, "the padding must be between 0 and 2^20, found %lld", (long long)a->window.pad[i]);
+        if (a->window.pad[i] < (window_moves(in) ? -LARGEST : 0) || a->window.pad[i] > LARGEST)
+            return infer_refuse(in, "the padding must be between %s and 2^20, found %lld", window_moves(in) ? "-2^20" : "0",
+                                (long long)a->window.pad[i]);
     }
     return true;
 }
@@ -104,7 +112,7 @@ static bool pool_output(const Infer *in, Type x, Type *y) {
     *y = x;
     if (!window_output(in, x, &y->dim[2], &y->dim[3])) return false;
     for (int i = 0; i < 4; i++) {
-        if (a->window.pad[i] >= window_extent(in, i % 2))
+        if (a->window.pad[i] >= window_extent(in, i % 2) && !window_moves(in))
             return infer_refuse(in, "the padding %lld must be smaller than the window %lldx%lld", (long long)a->window.pad[i],
                                 (long long)window_extent(in, 0), (long long)window_extent(in, 1));
     }
@@ -129,6 +137,27 @@ bool shape_AVG_POOL_BWD(const Infer *in) {
     Type y;
     return infer_need_rank(in, 0, 4, "the gradient") && declared_operand(in, "the input's gradient") &&
            pool_output(in, in->spec->declared, &y) && gradient_fits(in, infer_arg(in, 0), y);
+}
+
+/* ---- lines added and cut off ---- */
+
+bool shape_PAD(const Infer *in) {
+    static const char *const side[] = {"top", "left", "bottom", "right"};
+    if (!infer_need_rank(in, 0, 4, "the input")) return false;
+    Type x = infer_arg(in, 0);
+    const int64_t *pad = in->spec->attrs.window.pad;
+    for (int i = 0; i < 4; i++)
+        if (pad[i] < -LARGEST || pad[i] > LARGEST)
+            return infer_refuse(in, "the padding at the %s must be between -2^20 and 2^20, found %lld", side[i],
+                                (long long)pad[i]);
+    for (int i = 0; i < 2; i++) {
+        int64_t cut = (pad[i] < 0 ? -pad[i] : 0) + (pad[i + 2] < 0 ? -pad[i + 2] : 0);
+        if (cut >= x.dim[2 + i])
+            return infer_refuse(in, "%lld lines cut off leave nothing of the %s of the input %s", (long long)cut,
+                                i ? "width" : "height", TEXT(x));
+        x.dim[2 + i] += pad[i] + pad[i + 2];
+    }
+    return infer_accept(in, x);
 }
 
 /* ---- the parameter-free shortcut ---- */

@@ -3,6 +3,7 @@
  *     relu, sigmoid, ..., add, mul, ...   map over the operand of higher rank
  *     global_avg_pool                     image_sum, then a map that divides by H*W
  *     upsample                            the gradient of an average pool, times the size of its window
+ *     pad                                 an average pool over windows of one pixel, whose padding may be below 0
  *     dropout                             map x * dropout_mask in training; vanishes in inference
  *     identity                            vanishes
  */
@@ -34,6 +35,13 @@ static Val lower_upsample(Graph *out, const Value *v, Val x) {
     return map_finish(&m, whole, v->type, v->span, v->name);
 }
 
+static Val lower_pad(Graph *out, const Value *v, Val x) {
+    Attrs window = {.window = {.kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}}};
+    for (int i = 0; i < 4; i++) window.window.pad[i] = v->attrs.window.pad[i];
+    return graph_add(out,
+                     &(ValueSpec){.op = OP_AVG_POOL, .args = &x, .nargs = 1, .attrs = window, .span = v->span, .name = v->name});
+}
+
 static Val lower_dropout(Graph *out, const Value *v, Val x) {
     if (out->mode == MODE_INFER || v->attrs.dropout.rate == 0) return x;
     Val mask = graph_add(
@@ -49,6 +57,7 @@ static Val lower_value(Graph *out, const Graph *in, Val id, const Val *map) {
     const Value *v = &in->value[id];
     if (v->op == OP_GLOBAL_AVG_POOL) return lower_global_avg_pool(out, v, map[v->args[0]]);
     if (v->op == OP_UPSAMPLE) return lower_upsample(out, v, map[v->args[0]]);
+    if (v->op == OP_PAD) return lower_pad(out, v, map[v->args[0]]);
     if (v->op == OP_DROPOUT) return lower_dropout(out, v, map[v->args[0]]);
     if (op_tier(v->op) != TIER_SOURCE || v->nargs < 1 || v->nargs > 2) return graph_copy_value(out, in, id, map);
     MapBuilder m = map_begin(out);

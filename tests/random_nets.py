@@ -238,6 +238,19 @@ class Generator:
         x = self.any(3, lambda shape: shape[0] * shape[1] * shape[2] * times**2 <= MAX_ELEMENTS)
         return x and self.put((self.shapes[x][0], times * self.shapes[x][1], times * self.shapes[x][2]), f"upsample({{0}}, {times})", x)
 
+    def pad(self):
+        x = self.any(3)
+        if not x:
+            return None
+        channels, height, width = self.shapes[x]
+        if self.source.random() < 0.5:
+            h, w = self.source.randint(1, height), self.source.randint(1, width)
+            return self.put((channels, h, w), f"crop({{0}}, {h}, {w}, {self.source.randint(0, height - h)}, {self.source.randint(0, width - w)})", x)
+        top, left, bottom, right = (self.source.choice([0, 0, 1, 3]) for _ in range(4))
+        if channels * (height + top + bottom) * (width + left + right) > MAX_ELEMENTS:
+            return None
+        return self.put((channels, height + top + bottom, width + left + right), f"pad({{0}}, [{top}, {left}, {bottom}, {right}])", x)
+
     def over(self):
         """A sum, mean or maximum over some dimensions; beside what it is of, more often than not."""
         x = self.any(3)
@@ -312,7 +325,7 @@ class Generator:
 
     def net(self):
         steps = [(self.conv, 4), (self.conv_norm_act, 5), (self.residual, 3), (self.norm, 1), (self.activation, 2), (self.primitive, 1.5), (self.primitive_of_two, 1.5), (self.pool, 2), (self.binary, 3),
-                 (self.gate, 2), (self.scalars, 2), (self.dropout, 1), (self.concat, 2), (self.slice_channels, 0.7), (self.split, 0.7), (self.shuffle, 0.7), (self.upsample, 0.7),
+                 (self.gate, 2), (self.scalars, 2), (self.dropout, 1), (self.concat, 2), (self.slice_channels, 0.7), (self.split, 0.7), (self.shuffle, 0.7), (self.upsample, 0.7), (self.pad, 0.7),
                  (self.global_max, 0.5), (self.over, 1.5), (self.spatial, 0.7), (self.normed, 1), (self.drop_path, 0.7),
                  (self.channel_conv, 0.5), (self.unflatten, 0.5), (self.pad_channels, 1), (self.squeeze, 1), (self.flatten, 1),
                  (self.dense, 1), (self.softmax, 0.5)]

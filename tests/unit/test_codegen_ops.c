@@ -151,9 +151,11 @@ static const Attrs pools[] = {{.window = {{1, 1}, {1, 1}, {0}, {1, 1}, 1}},
 enum { POOLS = sizeof pools / sizeof pools[0] };
 
 static void case_pool(Graph *g, Shape s, Op op) {
-    for (int i = 0; i < POOLS; i++) {
-        Attrs attrs = pools[i];
-        bool maximum = op == OP_MAX_POOL || op == OP_MAX_POOL_BWD, forward = op == OP_MAX_POOL || op == OP_AVG_POOL;
+    bool maximum = op == OP_MAX_POOL || op == OP_MAX_POOL_BWD;
+    for (int i = 0; i < POOLS + !maximum; i++) { /* last, what pad becomes: lines cut off and added */
+        Attrs moved = {.window = {{1, 1}, {1, 1}, {-(s.h > 1), 2, 1, -(s.w > 1)}, {1, 1}, 1}};
+        Attrs attrs = i < POOLS ? pools[i] : moved;
+        bool forward = op == OP_MAX_POOL || op == OP_AVG_POOL;
         ValueSpec spec = {.op = maximum ? OP_MAX_POOL : OP_AVG_POOL, .args = (Val[]){map_x(g, s)}, .nargs = 1, .attrs = attrs};
         Type y;
         char why[200], name[32];

@@ -67,6 +67,7 @@ CASE(add_columns, x0(t, i) - at4(&t[1], i[0], 0, 0, i[3]))
 CASE(place, i[1] < 2 || i[1] == 5 ? 0 : at4(&t[0], i[0], i[1] - 2, i[2], i[3]))
 CASE(shuffle, at2(&t[0], i[0], i[1] % 2 * 3 + i[1] / 2))
 CASE(upsample, at4(&t[0], i[0], i[1], i[2] / 3, i[3] / 3))
+CASE(pad, i[2] == 0 || i[3] == 3 ? 0 : at4(&t[0], i[0], i[1], i[2] - 1, i[3] + 1))
 CASE(pad_channels, i[1] < 3 ? at4(&t[0], i[0], i[1], 2 * i[2], 2 * i[3]) : 0)
 CASE(pad_channels_bwd, i[2] % 2 || i[3] % 2 ? 0 : at4(&t[0], i[0], i[1], i[2] / 2, i[3] / 2))
 CASE(flatten, at4(&t[0], i[0], i[1] / 20, i[1] / 4 % 5, i[1] % 4))
@@ -327,6 +328,7 @@ static const struct {
     {OP_PLACE_CHANNELS, place, T X "%1 = place_channels %0 {index=2} : f32[2,6,5,4]\n"},
     {OP_CHANNEL_SHUFFLE, shuffle, T "%0 = input {name=\"x\"} : f32[2,6]\n%1 = channel_shuffle %0 {index=2} : f32[2,6]\n"},
     {OP_UPSAMPLE, upsample, T X "%1 = upsample %0 {index=3} : f32[2,3,15,12]\n"},
+    {OP_PAD, pad, T X "%1 = pad %0 {pad=[1,-1,-2,1]} : f32[2,3,4,4]\n"},
     {OP_PAD_CHANNELS_BWD, pad_channels_bwd,
      T "%0 = input {name=\"dy\"} : f32[2,5,3,2]\n%1 = pad_channels_bwd %0 {count=5, stride=2} : f32[2,3,5,4]\n"},
     {OP_UNFLATTEN, unflatten, T "%0 = input {name=\"x\"} : f32[2,60]\n%1 = unflatten %0 : f32[2,3,5,4]\n"},

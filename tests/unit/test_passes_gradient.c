@@ -136,6 +136,12 @@ static Val build_upsample(Zoo *z, const Case *c) {
     return zoo_op(z, OP_UPSAMPLE, "upsample", &x, 1, (Attrs){.index = c->out});
 }
 
+/* Lines cut off at the top and left, zeros at the bottom and right. */
+static Val build_pad(Zoo *z, const Case *c) {
+    Val x = feature(z, c);
+    return zoo_op(z, OP_PAD, "pad", &x, 1, (Attrs){.window = {.pad = {-1, -c->out, 2, 1}}});
+}
+
 static Val build_dropout(Zoo *z, const Case *c) {
     Val x = operand(z, c);
     return zoo_op(z, OP_DROPOUT, "dropout", &x, 1, (Attrs){.dropout = {.rate = c->rate, .stream = 3}});
@@ -268,6 +274,8 @@ static const Case cases[] = {
     {.name = "max_to", .build = build_reduced, .op = OP_MAX_TO, .x = {2, 3, 4, 5}, .out = 7},
     {.name = "upsample", .build = build_upsample, .x = {2, 3, 3, 2}, .out = 2},
     {.name = "upsample", .build = build_upsample, .x = {1, 2, 2, 4}, .out = 3},
+    {.name = "pad", .build = build_pad, .x = {2, 3, 4, 5}, .out = 2},
+    {.name = "pad", .build = build_pad, .x = {1, 17, 3, 3}, .out = 0},
     {.name = "dropout", .build = build_dropout, .x = {2, 3, 4, 4}, .rate = 0.4},
     {.name = "dropout", .build = build_dropout, .x = {4, 9}, .rate = 0},
     {.name = "cross_entropy", .build = build_cross_entropy, .x = {5, 3}},
