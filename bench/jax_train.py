@@ -118,6 +118,12 @@ def load():
                 x = jnp.repeat(x, times, axis)
             return x
 
+        def pad(self, x, pad):
+            return jnp.pad(x, self.per_space(self.pairs(pad), (0, 0)))
+
+        def crop(self, x, cut):
+            return x[self.per_space([slice(a, x.shape[axis] - b) for axis, (a, b) in zip(self.space, self.pairs(cut))], slice(None))]
+
         def pad_channels(self, x, count, stride):
             pads = [(0, 0)] * 4
             pads[self.channel] = (0, count - x.shape[self.channel])
@@ -161,10 +167,9 @@ def load():
 
             def loss_of(params, state, images, labels, t):
                 ops.key = jax.random.fold_in(jax.random.key(0), t)  # of dropout
-                logits, new = net.forward(ops, {**params, **state}, images.astype(dtype), True)
-                log = jax.nn.log_softmax(logits.astype(jnp.float32))
+                logits, new, further = net.forward(ops, {**params, **state}, images.astype(dtype), True)
                 target = jax.nn.one_hot(labels, net.classes) * (1 - net.smoothing) + net.smoothing / net.classes
-                return -(target * log).sum(1).mean(), new
+                return net.total(lambda x: -(target * jax.nn.log_softmax(x.astype(jnp.float32))).sum(1).mean(), logits, further), new
 
             def step(params, state, moments, t, images, labels):
                 t = t + 1

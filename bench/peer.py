@@ -63,20 +63,31 @@ class Net:
         self.logits = next(o["value"] for o in graph["outputs"] if o["kind"] == "logits")
         self.classes = self.values[self.logits]["type"]["shape"][1]
         self.smoothing = next((v["attrs"]["smoothing"] for v in self.values if v["op"] == "cross_entropy"), 0)
-        if sum(v["op"] == "cross_entropy" for v in self.values) > 1:
-            raise Missing("the net has several outputs, and peers compute the loss of one")
+        losses = [v for v in self.values if v["op"] == "cross_entropy"]
+        self.further = [(v["args"][0], self.weight(v)) for v in losses[1:]]  # heads that training alone has, and the weights of their losses
         self.drops = any(v["op"] in ("dropout", "dropout_mask") and v["attrs"]["rate"] > 0 for v in self.values)
+
+    def weight(self, loss):
+        """The constant that a further head's loss is multiplied by."""
+        product = next(v for v in self.values if v["op"] == "mul" and loss["id"] in v["args"])
+        return next(self.values[a]["attrs"]["value"] for a in product["args"] if self.values[a]["op"] == "constant")
+
+    def total(self, loss, logits, further):
+        """`loss` of the logits, and of further heads by their weights."""
+        return loss(logits) + sum(weight * loss(head) for head, (_, weight) in zip(further, self.further))
 
     def parameters(self):
         return sum(elements(v) for v in self.params)
 
     def forward(self, ops, leaf, images, training):
-        """The logits, and what batch norms return as next state; `leaf` maps names to tensors, `ops` is the framework.
+        """The logits, what batch norms return as next state, and, in training, the logits of further heads; `leaf` maps names to tensors,
+        `ops` is the framework.
 
         Windows have pads top, left, bottom, right. Elementwise ops broadcast by rank: [N,C] over feature maps, [C] over either;
         ops.spread makes of them what broadcasts. A constant is a number."""
         result, state = {}, {}
-        for value in self.values[: self.logits + 1]:
+        further = [head for head, _ in self.further] if training else []
+        for value in self.values[: max([self.logits, *further]) + 1]:
             op, attrs = value["op"], value.get("attrs", {})
             args = [result.get(a) for a in value["args"]]
             if op == "input":
@@ -111,14 +122,16 @@ class Net:
                 out = getattr(ops, op)(args[0], [i for i, size in enumerate(value["type"]["shape"]) if size != shape[i]])
             elif op in ("channel_shuffle", "upsample"):
                 out = getattr(ops, op)(args[0], attrs["index"])
-            elif op == "result":  # of a batch norm: its next statistics, which `state` has
+            elif op in ("result", "cross_entropy"):  # of a batch norm: its next statistics, which `state` has; of a head: `total`
                 out = None
+            elif op == "pad":  # lines of zeros at the top, left, bottom, right; below 0: lines cut off
+                out = ops.pad(ops.crop(args[0], [max(0, -p) for p in attrs["pad"]]), [max(0, p) for p in attrs["pad"]])
             elif hasattr(ops, op):
                 out = getattr(ops, op)(*args, **attrs)
             else:
                 raise Missing(f"this peer does not know the op '{op}'")
             result[value["id"]] = out
-        return result[self.logits], state
+        return result[self.logits], state, [result[head] for head in further]
 
     def elementwise(self, ops, value, args):
         """A map. A number beside a tensor stays a number; gradients where operands are equal are netc's, which are PyTorch's."""

@@ -106,6 +106,12 @@ def load():
         def flatten(self, x):
             return tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (x.shape[0], -1))  # the order of the graph's, NCHW
 
+        def pad(self, x, pad):
+            return self.padded(x, pad)
+
+        def crop(self, x, cut):
+            return x[:, cut[0]:x.shape[1] - cut[2], cut[1]:x.shape[2] - cut[3]]
+
         def pad_channels(self, x, count, stride):
             return tf.pad(x[:, ::stride, ::stride, :], [[0, 0]] * 3 + [[0, count - x.shape[3]]])
 
@@ -139,9 +145,9 @@ def load():
 
             def step(images, labels):
                 with tf.GradientTape() as tape:
-                    logits, state = net.forward(ops, leaf, images, True)
+                    logits, state, further = net.forward(ops, leaf, images, True)
                     target = tf.one_hot(labels, net.classes) * (1 - net.smoothing) + net.smoothing / net.classes
-                    loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
+                    loss = net.total(lambda x: tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, x)), logits, further)
                 grads = tape.gradient(loss, params, unconnected_gradients=tf.UnconnectedGradients.ZERO)
                 for w, moment, grad, decay in zip(params, moments, grads, decays):
                     tf.raw_ops.ResourceApplyMomentum(var=w.handle, accum=moment.handle, lr=sgd["lr"], grad=grad + decay * w if decay else grad,

@@ -5,6 +5,25 @@ Modes: eager (NCHW), channels_last, and, from PyTorch 2 on, compile (channels_la
 import peer
 
 
+def optimiser(job, parameters):
+    """`parameters` are (value, tensor)s."""
+    import torch
+
+    o = job.optimizer
+    groups = [{"params": [p for v, p in parameters if job.decay(v) == decay], "weight_decay": decay} for decay in {job.decay(v) for v, _ in parameters}]
+    make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[o["kind"]]
+    options = {"momentum": o["momentum"], "nesterov": o["nesterov"]} if o["kind"] == "sgd" else {"betas": (o["beta1"], o["beta2"]), "eps": o["eps"]}
+    for fast in ({"fused": True}, {"foreach": True}):
+        try:  # in one step of a spare weight: some versions refuse only there what they do not have on a CPU
+            spare = torch.zeros(1, requires_grad=True)
+            spare.grad = torch.zeros(1)
+            make([spare], lr=o["lr"], **options, **fast).step()
+            return make(groups, lr=o["lr"], **options, **fast)
+        except (TypeError, RuntimeError):
+            pass
+    raise peer.Missing(f"torch.optim of this version is too old for {o['kind']}")
+
+
 def load():
     import torch
     import torch.fx
@@ -83,6 +102,12 @@ def load():
         def upsample(self, x, times):
             return F.interpolate(x, scale_factor=times)
 
+        def pad(self, x, pad):
+            return self.padded(x, pad)
+
+        def crop(self, x, cut):
+            return x[:, :, cut[0]:x.shape[2] - cut[2], cut[1]:x.shape[3] - cut[3]]
+
         def pad_channels(self, x, count, stride):
             channels = x.shape[1]
             x = x[:, :, ::stride, ::stride]
@@ -101,23 +126,8 @@ def load():
 
         def forward(self, images):
             leaf = {name: getattr(self, attribute) for name, attribute in self.leaf_names.items()}
-            return self.net.forward(Ops(), leaf, images, self.is_training)[0]
-
-    def optimiser(job, parameters):
-        """`parameters` are (value, tensor)s."""
-        o = job.optimizer
-        groups = [{"params": [p for v, p in parameters if job.decay(v) == decay], "weight_decay": decay} for decay in {job.decay(v) for v, _ in parameters}]
-        make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[o["kind"]]
-        options = {"momentum": o["momentum"], "nesterov": o["nesterov"]} if o["kind"] == "sgd" else {"betas": (o["beta1"], o["beta2"]), "eps": o["eps"]}
-        for fast in ({"fused": True}, {"foreach": True}):
-            try:  # in one step of a spare weight: some versions refuse only there what they do not have on a CPU
-                spare = torch.zeros(1, requires_grad=True)
-                spare.grad = torch.zeros(1)
-                make([spare], lr=o["lr"], **options, **fast).step()
-                return make(groups, lr=o["lr"], **options, **fast)
-            except (TypeError, RuntimeError):
-                pass
-        raise peer.Missing(f"torch.optim of this version is too old for {o['kind']}")
+            logits, _, further = self.net.forward(Ops(), leaf, images, self.is_training)
+            return (logits, *further) if further else logits
 
     class Torch:
         name, version = "torch", torch.__version__
@@ -155,7 +165,9 @@ def load():
             def train():
                 updates.zero_grad(set_to_none=True)
                 with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                    loss = F.cross_entropy(forward(images), labels, label_smoothing=net.smoothing)
+                    logits = forward(images)
+                    logits, *further = logits if net.further else (logits,)
+                    loss = net.total(lambda x: F.cross_entropy(x, labels, label_smoothing=net.smoothing), logits, further)
                 loss.backward()
                 updates.step()
                 return loss.item()

@@ -30,6 +30,8 @@ SMALL = {
     "gates": "x = conv2d(image, 6, 3)\n g = sigmoid(dense(global_avg_pool(x), 6))\n x = x * g + g - x / (1 + g)",
     "channels": "x = tanh(conv2d(image, 6, 3))\n x = concat(x, pad_channels(x, 9), x)\n x = pad_channels(x, 30, stride = 2)\n x = identity(x)",
     "flat": "x = conv2d(image, 3, 3)\n x = concat(dense(flatten(x), 5), global_avg_pool(x))\n x = softmax(x) * 3",
+    "heads": "x = tanh(conv2d(image, 6, 3))\n output dense(global_avg_pool(x), 7), 0.3\n x = conv2d(x, 6, 3, stride = 2)\n"
+             " output dense(flatten(tanh(x)), 7), 2\n x = x + crop(pad(x, [3, 0, 1, 2]), height(x), width(x), top = 1, left = 1)",
     "dropout": "x = dropout(tanh(conv2d(image, 6, 3)), 0.4)",
 }
 RECIPES = ["sgd(lr = 0.1, momentum = 0.9, weight_decay = 0.01)", "sgd(lr = 0.1)", "sgd(lr = 0.1, momentum = 0.8, nesterov = true, weight_decay = 0.1, decay_bn = false)",
