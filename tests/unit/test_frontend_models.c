@@ -63,6 +63,24 @@ static const Zoo zoo[] = {
     {"cbam_resnet20", 272282 + 3 * 2 * (16 + 32 * 2 + 64 * 4) + 9 * 98, 1376},
     {"gct_resnet20", 272282 + 3 * 3 * (16 + 32 + 64), 1376},
     {"srm_resnet20", 272282 + 3 * 4 * (16 + 32 + 64), 1376 + 3 * 2 * (16 + 32 + 64)},
+    {"ca_resnet20", 272282 + 3 * (26 * (16 + 32 + 64) + 3 * 24), 1376 + 9 * 16}, /* per block 8 channels in between */
+    {"sk_resnet20", 272282 + 3 * (50 * (16 + 32 + 64) + 3 * 32), 1376 + 3 * 2 * (16 + 32 + 64) + 9 * 32}, /* 16 in between */
+    {"stochastic_resnet110", 1727962 + 2560, 8096},
+    /* counted in PyTorch: kuangliu/pytorch-cifar; weiaicunzai/pytorch-cifar100 with 10 classes; Res2Net/Res2Net-PretrainedModels;
+       timm */
+    {"shufflenet_g2", 887582, 0},
+    {"dpn26", 11574842, 0},
+    {"dpn92", 34236634, 0},
+    {"pnasnet_a", 130646, 0},
+    {"pnasnet_b", 451626, 0},
+    {"xception", 20829578, 0},
+    {"rir", 10293634 - 901 * 450 - 451 * 100 - 3459 * 100 + 91 * 45 + 46 * 10 + 3459 * 10,
+     0},                                                     /* the first number is for 100 classes */
+    {"attention56", 55703780 - 2168320 - 2048 * 90 - 90, 0}, /* theirs has a unit in its last module that it does not use */
+    {"res2net50", 25699120, 0},
+    {"convnext_femto", 5217784, 0},
+    {"convnext_tiny", 28589128, 0},
+    {"googlenet_heads", 6166250 + 128 * (512 + 528) + 2 * (3 * 128 + 2049 * 1024 + 1025 * 10), 0},
     {"shufflenet_v2", 1263854, 16180}, /* kuangliu/pytorch-cifar, counted in PyTorch */
     {"convmixer", 594186, 8704},       /* locuslab/convmixer-cifar10, likewise */
     {"mlp", 14706698, 0, 3072 * 2048 + 2 * 2048 * 2048 + 20480},

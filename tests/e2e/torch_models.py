@@ -1,0 +1,64 @@
+"""Models of models/ are the nets that their papers and public repositories define (public_nets.py): from netc's weights on the same images, the same
+losses of the first steps, which follow from all gradients, and the same scores behind them.
+
+torch_models.py NETC [MODEL...]: these models as they come, `all` for each; without a name, those of SMALL, made smaller."""
+import json
+import os
+import socket
+import sys
+
+from e2e import HERE, Workspace, check, skip
+
+try:
+    import torch  # noqa: F401
+    import public_nets
+    from public_peer import serve
+except ImportError:
+    skip("PyTorch is not installed (apt-get install python3-torch)")
+
+PEER = os.path.join(HERE, "public_peer.py")
+TOLERANCE = 1e-3  # netc itself refuses to time a peer beyond it (driver/agree.c)
+WHOLE = {"rir": {"rate": 0.0}, "googlenet_heads": {"rate": 0.0}, "efficientnet_b0": {"rate": 0.0}, "stochastic_resnet110": {"survive": 1.0},
+         "convnext_femto": {"layer_scale": 0.5}, "convnext_tiny": {"drop": 0.0, "layer_scale": 0.5}}
+SMALL = {  # each some seconds at most; what is left out differs by numbers alone from one that is here, or cannot be made small
+    **{attention + "_resnet20": {"depth": 8} for attention in ("eca", "ge", "cbam", "ca", "sk", "gct", "srm")},
+    "shufflenet_g2": {"blocks": [2, 1]}, "dpn26": {"blocks": [2], "growth": [16]},
+    "pnasnet_a": {"filters": 8, "cells": 1}, "pnasnet_b": {"filters": 8, "cells": 1}, "rir": {"width": 8},
+    "attention56": {"width": 4, "modules": [1, 0, 0]}, "res2net50": {"blocks": [2], "size": 32, "classes": 10},
+    "convnext_femto": {"blocks": [1, 1], "width": 16, "size": 32, "patch": 2, "classes": 10},
+    "convmixer": {"width": 24, "depth": 2},
+    "efficientnet_b0": {"stages": [[1, 16, 1, 3, 1], [6, 24, 2, 5, 2]]},
+    "stochastic_resnet110": {"depth": 8},
+}
+
+
+def text(value):
+    return json.dumps(value)
+
+
+def compare(at, listener, name, sizes, batch):
+    os.environ["NETC_PUBLIC_SIZES"] = text(sizes)
+    path = os.path.join(HERE, "..", "..", "models", name + ".net")
+    options = [word for key, value in sizes.items() for word in ("--set", f"{key}={text(value)}")]
+    words = ["bench", path, "--batch", batch, "--compare", sys.executable, "--peer", PEER, "--seconds", 0, "--rounds", 1, "--threads", 1, "--json", *options]
+    netc = at.start(*words)
+    serve(listener, netc)
+    out, err = netc.communicate()
+    check(netc.returncode == 0, f"{name}: exit status {netc.returncode}\n{err}")
+    found = json.loads(out)
+    mode = found["modes"][0]
+    loss, score = mode["loss_difference"], mode["score_difference"]
+    check(loss is not None and score is not None, f"{name}: losses or scores not compared")
+    check(loss <= TOLERANCE and score <= 10 * TOLERANCE, f"{name}: losses differ by {loss}, scores by {score}")
+    print(f"{name} {sizes}: {found['parameters']} parameters, losses within {loss:.1e}, scores within {score:.1e}", flush=True)
+
+
+with Workspace() as at, socket.socket(socket.AF_UNIX) as listener:
+    os.environ["NETC_PUBLIC_SERVER"] = at("socket")
+    listener.bind(at("socket"))
+    listener.listen()
+    names = list(public_nets.NETS) if sys.argv[2:] == ["all"] else sys.argv[2:]
+    for name in names:
+        compare(at, listener, name, WHOLE.get(name, {}), 2)
+    for name in [] if names else SMALL:
+        compare(at, listener, name, {**WHOLE.get(name, {}), **SMALL[name]}, 8)
