@@ -4,6 +4,8 @@
 #include "cli/report.h"
 #include "runtime/json.h"
 #include "runtime/ranks.h"
+#include "runtime/shards.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -66,6 +68,74 @@ int describe_data(const RtProgram *p, const Options *o, RtData *data) {
 
 /* ---- training ---- */
 
+/* What ranks but the first would print, kept. */
+static struct {
+    FILE *stderr_before;
+    char *text;
+    size_t length;
+} voice;
+
+/* Prints what was kept, or forgets it; from here on this process speaks again. */
+static void voice_return(bool say_it) {
+    if (!voice.stderr_before) return;
+    fclose(stderr);
+    stderr = voice.stderr_before;
+    voice.stderr_before = NULL;
+    if (say_it) fputs(voice.text, stderr);
+    free(voice.text);
+    voice.text = NULL;
+}
+
+/* A process that ends by itself: nobody else knows why. */
+static void voice_at_exit(void) { voice_return(true); }
+
+static void voice_keep(void) {
+    FILE *kept = open_memstream(&voice.text, &voice.length), *nothing = fopen("/dev/null", "w");
+    if (nothing) stdout = nothing;
+    if (!kept) return;
+    voice.stderr_before = stderr;
+    stderr = kept;
+    atexit(voice_at_exit);
+}
+
+int training_join(Training *t) {
+    RtError error = {{0}};
+    *t = (Training){0};
+    RtStatus status = rt_ranks_open(&t->ranks, &error);
+    if (status) return fail_rt(status, &error);
+    if (!training_speaks(t)) voice_keep();
+    return EXIT_OK;
+}
+
+bool training_speaks(const Training *t) { return rt_ranks_index(t->ranks) == 0; }
+
+int training_ready(const Training *t, int status) {
+    int ranks = rt_ranks_count(t->ranks), me = rt_ranks_index(t->ranks), failed = 0;
+    if (!t->ranks) return status;
+    int *all = calloc((size_t)ranks, sizeof *all);
+    if (!all) return fail(EXIT_IO, "out of memory");
+    RtError error;
+    rt_ranks_gather(t->ranks, &status, sizeof status, all);
+    rt_ranks_met(t->ranks);
+    while (failed < ranks && !all[failed]) failed++;
+    int first = failed < ranks ? all[failed] : EXIT_OK;
+    free(all);
+    if (rt_ranks_status(t->ranks, &error)) return status ? status : fail_rt(RT_IO, &error);
+    if (me && failed == me) { /* rank 0 has said nothing */
+        voice_return(true);
+        fprintf(stderr, "%s: this is of rank %d; all end\n", program_invocation_short_name, me);
+    }
+    return first;
+}
+
+const char *training_size(const Training *t, int threads, char text[64]) {
+    if (t->ranks)
+        snprintf(text, 64, "%d ranks x %d threads", rt_ranks_count(t->ranks), threads);
+    else
+        snprintf(text, 64, "%d threads", threads);
+    return text;
+}
+
 /* The directory of the n-th training of a model and seed. */
 static char *numbered(const char *base, int64_t n) { return n > 1 ? join("%s-%" PRId64, base, n) : join("%s", base); }
 
@@ -109,44 +179,56 @@ static RtTrainOptions train_options(const Options *o, const Training *t) {
                             .checkpoint_every = o->checkpoint_every,
                             .eval_every = o->eval_every,
                             .quiet = o->quiet,
-                            .progress = o->quiet ? NULL : stdout,
+                            .progress = o->quiet || !training_speaks(t) ? NULL : stdout,
                             .color = use_color(stdout),
-                            .say = say};
-}
-
-/* Of several processes each would train alone, and all into one directory. */
-static int check_alone(void) {
-    const char *variable;
-    int64_t started = rt_ranks_started(&variable);
-    if (started == 1) return EXIT_OK;
-    return fail(EXIT_USAGE,
-                "%" PRId64
-                " processes were started to train together (%s says so), which this program cannot do: start it without "
-                "mpirun or srun",
-                started, variable);
+                            .say = training_speaks(t) ? say : NULL};
 }
 
 int training_options(const Options *o) {
     if (o->resume && o->init) return usage_error("train", "'--resume' and '--init' exclude each other");
     if (o->resume && o->overwrite) return usage_error("train", "'--resume' and '--overwrite' exclude each other");
-    return check_alone();
+    return EXIT_OK;
+}
+
+/* The choices of rank 0's checkpoint become everybody's: the others may not see its directory. */
+static int share_choices(Training *t, const Options *o) {
+    RtError error;
+    char path[4096];
+    uint64_t length = 0;
+    if (t->directory && o->resume) {
+        snprintf(path, sizeof path, "%s/last.safetensors", rt_directory_path(t->directory));
+        t->choices = rt_checkpoint_choices(path);
+    }
+    if (t->choices) length = strlen(t->choices) + 1;
+    rt_ranks_broadcast(t->ranks, &length, sizeof length);
+    if (rt_ranks_index(t->ranks) && length && !(t->choices = calloc(1, length))) return fail(EXIT_IO, "out of memory");
+    if (length) rt_ranks_broadcast(t->ranks, t->choices, length);
+    RtStatus status = rt_ranks_status(t->ranks, &error);
+    return status ? fail_rt(status, &error) : EXIT_OK;
 }
 
 int training_open(Training *t, const RtProgram *program, const Options *o) {
     RtError error = {{0}};
-    *t = (Training){0};
     int status = open_data(program, o, &t->data);
+    RtStatus taken = status || !training_speaks(t) ? RT_OK : take_directory(program->model, o, &t->directory, &error);
+    if (taken) status = fail_rt(taken, &error);
+    status = training_ready(t, status);
+    if (!status) status = share_choices(t, o);
     if (status) return status;
-    RtStatus taken = take_directory(program->model, o, &t->directory, &error);
-    if (taken) return fail_rt(taken, &error);
     RtTrainOptions options = train_options(o, t);
     RtStatus fits = rt_train_check(program, &t->data, &options, &error);
-    return fits ? fail_rt(fits, &error) : EXIT_OK;
+    if (fits == RT_OK) fits = rt_shards_check(program, t->ranks, &error);
+    return training_ready(t, fits ? fail_rt(fits, &error) : EXIT_OK);
 }
 
 void training_close(Training *t) {
+    RtError error;
     rt_directory_release(t->directory);
     rt_data_free(&t->data);
+    free(t->choices);
+    if (rt_ranks_status(t->ranks, &error)) voice_return(true); /* who is left says what is known */
+    voice_return(false);
+    rt_ranks_close(t->ranks);
     *t = (Training){0};
 }
 

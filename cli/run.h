@@ -8,8 +8,18 @@
 /* What a training needs besides a machine. Opened before anything is compiled: what cannot be is said then. */
 typedef struct Training {
     RtData data;
-    RtDirectory *directory; /* --out, or its default */
+    RtDirectory *directory; /* --out, or its default; of rank 0 alone */
+    RtRanks *ranks;         /* NULL: this process trains alone */
+    char *choices;          /* of convolutions, of the checkpoint that --resume continues; NULL: none */
 } Training;
+/* Joins the ranks that were started together, if there are several. From here on rank 0 alone is heard: what others print is kept
+ * until it is known whether all fail alike. */
+int training_join(Training *t);
+/* All ranks have come so far, each with a status of its own: returns the status of all. */
+int training_ready(const Training *t, int status);
+bool training_speaks(const Training *t); /* rank 0, or alone */
+/* "4 ranks x 2 threads", "2 threads" */
+const char *training_size(const Training *t, int threads, char text[64]);
 int training_options(const Options *o); /* those that exclude each other */
 /* The program may be one without code, as of driver/shape.h. training_close either way. */
 int training_open(Training *t, const RtProgram *program, const Options *o);

@@ -146,7 +146,8 @@ static int jit(Session *session) {
     int status = tuning_choose(session, &input, &code);
     if (status) return status;
     session->jit = codegen_jit(&input, &code, session->diag);
-    if (session->jit) return memory_check(session, jit_program(session->jit)->arena_bytes);
+    const RtProgram *program = session->jit ? jit_program(session->jit) : NULL;
+    if (program) return memory_check(session, (uint64_t)rt_shards(program) * program->arena_bytes);
     return session_compile_failed(session);
 }
 
@@ -158,6 +159,6 @@ int compile_machine(Session *session, bool train, bool infer, const char *comman
     if (jit_stats(session->jit)->openblas) status = prepare_openblas(rt_gemm_reserve, rt_pool_threads(session->pool));
     if (status) return status;
     RtError error = {{0}};
-    session->machine = rt_machine_new(jit_program(session->jit), session->pool, &error);
+    session->machine = rt_machine_new_ranked(jit_program(session->jit), session->pool, session->ranks, &error);
     return session->machine ? EXIT_OK : fail(EXIT_IO, "%s", error.text);
 }

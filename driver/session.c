@@ -337,7 +337,8 @@ CodegenOptions session_code_for(const Session *session, const char *target, cons
                             .conv = o->conv ? conv_method(o->conv) : NULL, /* auto is none */
                             .openblas = o->gemm && !strcmp(o->gemm, "openblas"),
                             .check_bounds = o->check_bounds,
-                            .precision = session_precision(o)};
+                            .precision = session_precision(o),
+                            .shards = session->train.graph ? session->train.recipe.shards : 1};
 }
 
 CodegenInput session_input(Session *session) {

@@ -31,7 +31,8 @@ typedef struct Session {
     char pipeline_sha256[65];
     ChoiceTable *choices;      /* pinned or measured ones, if any */
     ChoiceTable *made;         /* for --save-choices, of all CPUs so far */
-    const char *run;           /* the directory whose checkpoint --resume continues */
+    const char *recorded;      /* the choices in the checkpoint that --resume continues; NULL: there are none */
+    RtRanks *ranks;            /* that train together; NULL: alone */
     PassMask *forbid, *permit; /* --forbid, --permit; NULL before session_pass_options */
     Remarks remarks;
     PassWatch watch;

@@ -5,17 +5,17 @@
 #include "driver/shape.h"
 #include <inttypes.h>
 
-static void print_compiled(const Session *session) {
+static void print_compiled(const Session *session, const Training *training) {
     const RtProgram *program = jit_program(session->jit);
     const CodegenStats *stats = jit_stats(session->jit);
-    char cached[64] = "";
+    char cached[64] = "", size[64];
     if (stats->kernels_cached == stats->kernels)
         snprintf(cached, sizeof cached, ", all from the cache");
     else if (stats->kernels_cached)
         snprintf(cached, sizeof cached, ", %u from the cache", stats->kernels_cached);
-    printf("%s: %" PRId64 " parameters, %u kernels for %s, compiled in %.2f s (LLVM %.2f s%s); batch %" PRId64 ", %d threads\n",
+    printf("%s: %" PRId64 " parameters, %u kernels for %s, compiled in %.2f s (LLVM %.2f s%s); batch %" PRId64 ", %s\n",
            program->model, count_parameters(program), stats->kernels, program->target, stats->seconds, stats->llvm_seconds,
-           cached, program->batch, rt_pool_threads(session->pool));
+           cached, program->batch, training_size(training, rt_pool_threads(session->pool), size));
     fflush(stdout);
 }
 
@@ -24,14 +24,19 @@ int command_train(const Options *options) {
     Session session = {0};
     Shape shape = {0};
     Training training = {0};
-    int status = training_options(options);
+    int status = training_join(&training);
+    if (status) return status;
+    session.ranks = training.ranks;
+    status = training_options(options);
     if (!status) status = session_find_model(&session, options, "train");
     if (!status) status = compile_graphs(&session, true, true, "train");
     if (!status) status = shape_of(&session, &shape);
+    status = training_ready(&training, status);
     if (!status) status = training_open(&training, &shape.program, options);
-    session.run = training.directory ? rt_directory_path(training.directory) : NULL;
+    session.recorded = training.choices;
     if (!status) status = compile_machine(&session, true, true, "train");
-    if (!status && !options->quiet) print_compiled(&session);
+    status = training_ready(&training, status);
+    if (!status && !options->quiet && training_speaks(&training)) print_compiled(&session, &training);
     if (!status) status = run_train(session.machine, options, &training);
     training_close(&training);
     shape_free(&shape);

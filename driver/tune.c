@@ -78,23 +78,19 @@ static int read_pinned(Session *session, const char *path) {
 /* Whatever the checkpoint says is preferred. One that knows none of the convolutions is of another CPU, or another model, which
  * the runtime refuses. */
 static int adopt_recorded(Session *session, const CodegenInput *input, CodegenOptions *code) {
-    char *path = join("%s/last.safetensors", session->run);
-    char *text = rt_checkpoint_choices(path);
     Convolutions c = {0};
     uint32_t bad = 0;
     int64_t missing = 0;
-    bool recorded = text && choices_read(session->choices, text, &bad);
+    bool recorded = choices_read(session->choices, session->recorded, &bad);
     int status = recorded ? convolutions_list(session, input, code, &c) : EXIT_OK;
     for (int64_t i = 0; i < c.count; i++) missing += !choices_find(session->choices, c.cpu, c.item[i].site.key);
     if (missing && missing < c.count)
         fprintf(stderr,
-                "netc: warning: '%s' does not say how %" PRId64 " of %" PRId64 " convolutions were computed: the "
+                "netc: warning: the checkpoint does not say how %" PRId64 " of %" PRId64 " convolutions were computed: the "
                 "bits may not be those of an uninterrupted run\n",
-                path, missing, c.count);
+                missing, c.count);
     if (recorded) code->measured = session->choices;
     convolutions_free(&c);
-    free(text);
-    free(path);
     return status;
 }
 
@@ -238,7 +234,7 @@ int tuning_choose(Session *session, const CodegenInput *input, CodegenOptions *c
     } else if (tuned) {
         status = tune(session, input, code);
         code->measured = session->choices;
-    } else if (session->run && o->resume && !o->rechoose && !o->conv) {
+    } else if (session->recorded && o->resume && !o->rechoose && !o->conv) {
         status = adopt_recorded(session, input, code);
     }
     return status || !o->save_choices ? status : save_made(session, input, code);

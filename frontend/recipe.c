@@ -222,6 +222,8 @@ static void set_count(Eval *ev, const char *key, const AstExpr *e, int64_t hi, i
 
 static void set_batch(Eval *ev, RtRecipe *r, const AstExpr *e) { set_count(ev, "batch", e, MAX_BATCH, &r->batch); }
 
+static void set_shards(Eval *ev, RtRecipe *r, const AstExpr *e) { set_count(ev, "shards", e, RT_MAX_SHARDS, &r->shards); }
+
 static void set_plain(Eval *ev, RtRecipe *r, const AstExpr *e, const Field *f) {
     Datum d = eval_expr(ev, e);
     if (d.kind != DATUM_POISON) set_field(ev, e, d, f, r);
@@ -261,12 +263,13 @@ static void set_ema(Eval *ev, RtRecipe *r, const AstExpr *e) {
     if (mistakes == ev->nreported) r->average = a.decay > 0 ? a : (RtAverage){.kind = RT_AVERAGE_NONE};
 }
 
-static const char *const key_names[] = {"data",       "fit",      "normalize", "augment", "loss",       "optimizer",
-                                        "groups",     "schedule", "epochs",    "batch",   "accumulate", "clip",
-                                        "validation", "patience", "shuffle",   "average", "views",      "ema"};
+static const char *const key_names[] = {"data",     "fit",     "normalize", "augment",    "loss",   "optimizer", "groups",
+                                        "schedule", "epochs",  "batch",     "accumulate", "shards", "clip",      "validation",
+                                        "patience", "shuffle", "average",   "views",      "ema"};
 static void (*const key_set[])(Eval *, RtRecipe *, const AstExpr *) = {
-    set_data,  set_fit,        set_normalize, set_augment,    set_loss,     set_optimizer, set_groups,  set_schedule, set_epochs,
-    set_batch, set_accumulate, set_clip,      set_validation, set_patience, set_shuffle,   set_average, set_views,    set_ema};
+    set_data,     set_fit,     set_normalize, set_augment,    set_loss,   set_optimizer, set_groups,
+    set_schedule, set_epochs,  set_batch,     set_accumulate, set_shards, set_clip,      set_validation,
+    set_patience, set_shuffle, set_average,   set_views,      set_ema};
 enum { KEYS = sizeof key_names / sizeof *key_names };
 
 /* train.optimizer.lr = value: one argument of the form that the key has now. */
@@ -359,6 +362,7 @@ RtRecipe recipe_defaults(void) {
                   .epochs = 200,
                   .batch = 128,
                   .accumulate = 1,
+                  .shards = 1,
                   .shuffle = true};
     r.optimizer = (RtOptimizer){.kind = RT_SGD, .lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4, .decay_bn = true};
     return r;

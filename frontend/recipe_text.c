@@ -92,6 +92,8 @@ static void print_recipe(FILE *out, const RtRecipe *r) {
     print_key(out, "accumulate");
     print_number(out, r->accumulate);
     fputc('\n', out);
+    print_key(out, "shards");
+    fprintf(out, "%lld\n", (long long)r->shards);
     print_key(out, "clip");
     print_number(out, r->clip);
     fputc('\n', out);

@@ -9,6 +9,10 @@
  * may run any piece in any order, and the bits do not depend on it. buf[i] is the address of refs[i]. scratch is private
  * to the running thread, RT_ALIGN aligned, Program.scratch_bytes long, its contents undefined.
  *
+ * train_step is written for one shard of the batch, of which all go through it together, call by call: each has an arena,
+ * images, gradients and metrics of its own. A call with `combine` adds up what they have, in a fixed order (shards.h). So the
+ * bits depend on the number of shards, and not on how many of them a process has.
+ *
  * eval_step is written for a group of eval_batch images, the first of the blocks that it is given. The runtime cuts a batch into
  * groups and gives each to one thread, which takes it through the whole list alone, in an arena of its own: the activations of a
  * group stay in the caches from one layer to the next, and threads meet only at the end. A single group is run as the other
@@ -23,7 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RT_ABI_VERSION = 7, RT_ALIGN = 64 }; /* RT_ALIGN: bytes; where buffers, blocks and scratch begin */
+enum { RT_ABI_VERSION = 8, RT_ALIGN = 64 }; /* RT_ALIGN: bytes; where buffers, blocks and scratch begin */
 
 typedef enum RtSpace {
     RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only; eval_step has its own */
@@ -43,6 +47,7 @@ typedef enum RtSpace {
 
 typedef struct RtRef {
     RtSpace space;
+    uint32_t shared; /* 1: what all shards have in common; else each shard's own */
     uint64_t offset; /* bytes */
 } RtRef;
 
@@ -53,6 +58,7 @@ typedef struct RtStepEnv {
     float lr;           /* this step's learning rate */
     float bias1, bias2; /* Adam: 1 - beta1^t, 1 - beta2^t, t = step + 1 */
     double epoch;       /* begun, of the training: calls whose `until` it has reached are left out */
+    uint64_t image;     /* of the batch, the first one of the shard that is computed */
 } RtStepEnv;
 
 typedef void (*RtKernel)(char *const *buf, const RtStepEnv *env, int64_t piece, char *scratch);
@@ -76,14 +82,20 @@ typedef enum RtKind {
     RT_KINDS
 } RtKind;
 
+/* What is summed over the shards of a batch. */
+typedef enum RtCombine { RT_COMBINE_NONE, RT_COMBINE_F32, RT_COMBINE_F64 } RtCombine;
+
 typedef struct RtCall {
-    RtKernel kernel;
+    RtKernel kernel;   /* NULL: shards are combined */
     const char *name;  /* of the kernel: conv2d_3x3_c16_f1a2 (shared by calls of one structure) */
     const char *label; /* of this call: where in the model, "basic3.conv_bn1" */
     const RtRef *refs;
     uint32_t nrefs;
     RtKind kind;
-    int64_t pieces;
+    RtCombine combine; /* refs[0] of all shards becomes their sum, `elements` numbers, which all have in common from then on */
+    uint32_t once;     /* 1: it is about nothing but what shards have in common, and so is computed for the first alone */
+    int64_t pieces;    /* of a shard */
+    int64_t elements;
     double flops, bytes; /* useful work and least traffic, for the bench table */
     double until;        /* of apply_update: left out from this epoch on, since its parameters are frozen then; 0: never */
 } RtCall;
@@ -132,6 +144,7 @@ typedef struct RtProgram {
     int64_t block; /* V, the channel block in floats */
     const RtTensor *params, *state;
     uint32_t nparams, nstate;
+    int64_t shards; /* that train_step is for one of; it has batch / shards images. 0 or 1: the batch is whole */
     uint64_t params_bytes, state_bytes, arena_bytes, folded_bytes, scratch_bytes, constant_bytes;
     int64_t eval_batch;        /* images of a group of eval_step; 0: the whole batch */
     uint64_t eval_arena_bytes; /* of eval_step, for one group; arena_bytes is of training */
@@ -149,6 +162,8 @@ typedef struct RtProgram {
      * "" or NULL: not known. */
     const char *pipeline, *pipeline_sha256;
 } RtProgram;
+
+static inline int64_t rt_shards(const RtProgram *p) { return p->shards > 1 ? p->shards : 1; }
 
 /* What kernels may call: resolved by name, by the JIT from the netc binary, in an executable by the linker.
  * All are declared here and nowhere else. */

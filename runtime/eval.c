@@ -1,8 +1,10 @@
 /* Evaluation of a split, and prediction of single images, with the compiled eval_step. Loss and accuracy are computed here from
  * the scores, in double, so that what is computed beyond the last image is simply not looked at. */
 #include "runtime/augment.h"
+#include "runtime/ranks.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 static double now(void) {
@@ -93,29 +95,66 @@ static void score_batch(Scoring *s, const uint8_t *pixels, const uint32_t *index
     }
 }
 
-RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtViews views, RtEvalResult *result, RtError *error) {
-    const RtProgram *p = rt_machine_program(m);
-    double start = now(), loss = 0;
-    Scoring s;
-    RtStatus status = scoring_begin(&s, m, data, views, error);
-    int64_t n = test_split ? data->ntest : data->ntrain, size = data->channels * data->height * data->width, correct = 0,
-            top5 = 0;
-    const uint8_t *images = test_split ? data->test_images : data->train_images;
-    const uint8_t *labels = test_split ? data->test_labels : data->train_labels;
-    const uint32_t *index = test_split ? data->test_index : data->train_index;
-    for (int64_t at = 0; status == RT_OK && at < n; at += p->batch) {
-        int64_t count = n - at < p->batch ? n - at : p->batch, beaten_by;
-        score_batch(&s, index ? images : images + at * size, index ? index + at : NULL, count);
+/* What an image's scores say: its loss, and how many classes beat its own. */
+typedef struct Verdict {
+    double loss;
+    int64_t beaten_by;
+} Verdict;
+
+/* Images [from, to) of a split, whole batches but for the last. */
+static void judge(Scoring *s, bool test_split, int64_t from, int64_t to, Verdict *verdict) {
+    const RtProgram *p = rt_machine_program(s->m);
+    const RtData *d = s->data;
+    int64_t size = p->channels * p->height * p->width;
+    const uint8_t *images = test_split ? d->test_images : d->train_images,
+                  *labels = test_split ? d->test_labels : d->train_labels;
+    const uint32_t *index = test_split ? d->test_index : d->train_index;
+    for (int64_t at = from; at < to; at += p->batch) {
+        int64_t count = to - at < p->batch ? to - at : p->batch;
+        score_batch(s, index ? images : images + at * size, index ? index + at : NULL, count);
         for (int64_t i = 0; i < count; i++) {
             int label = labels[index ? index[at + i] : at + i];
-            loss += cross_entropy(s.scores + i * p->classes, p->classes, label, &beaten_by);
-            correct += beaten_by < 1;
-            top5 += beaten_by < 5;
+            Verdict *v = &verdict[at + i];
+            v->loss = cross_entropy(s->scores + i * p->classes, p->classes, label, &v->beaten_by);
         }
     }
+}
+
+/* Sums in the order of the images, whoever has looked at them. */
+static RtEvalResult count_verdicts(const Verdict *verdict, int64_t n) {
+    double loss = 0, total = n ? (double)n : 1;
+    int64_t correct = 0, top5 = 0;
+    for (int64_t i = 0; i < n; i++) {
+        loss += verdict[i].loss;
+        correct += verdict[i].beaten_by < 1;
+        top5 += verdict[i].beaten_by < 5;
+    }
+    return (RtEvalResult){.loss = loss / total, .accuracy = (double)correct / total, .top5 = (double)top5 / total, .images = n};
+}
+
+/* Of ranks each looks at a share of the batches. */
+RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtViews views, RtEvalResult *result, RtError *error) {
+    const RtProgram *p = rt_machine_program(m);
+    RtRanks *ranks = rt_machine_ranks(m);
+    double start = now();
+    Scoring s;
+    RtStatus status = scoring_begin(&s, m, data, views, error);
+    int64_t n = test_split ? data->ntest : data->ntrain, batches = (n + p->batch - 1) / p->batch, all = rt_ranks_count(ranks);
+    int64_t each = (batches + all - 1) / all * p->batch, from = each * rt_ranks_index(ranks); /* images of a rank */
+    Verdict *verdict = malloc((size_t)(each * all + 1) * sizeof *verdict);
+    if (status == RT_OK && !verdict)
+        status = rt_fail(error, RT_MEMORY, "out of memory for the results of %lld images", (long long)n);
+    status = rt_ranks_agree(ranks, status, error);
+    if (status == RT_OK) {
+        memset(verdict, 0, (size_t)(each * all) * sizeof *verdict);
+        judge(&s, test_split, from, from + each < n ? from + each : n, verdict);
+        rt_ranks_gather(ranks, verdict + from, (uint64_t)each * sizeof *verdict, verdict);
+        status = rt_ranks_status(ranks, error);
+    }
     scoring_end(&s);
-    double total = n ? (double)n : 1;
-    if (status == RT_OK) *result = (RtEvalResult){loss / total, (double)correct / total, (double)top5 / total, now() - start, n};
+    if (status == RT_OK) *result = count_verdicts(verdict, n);
+    if (status == RT_OK) result->seconds = now() - start;
+    free(verdict);
     return status;
 }
 

@@ -10,7 +10,7 @@ struct RtLoader {
     const RtData *data;
     const RtRecipe *recipe;
     RtNormalizer normalizer;
-    int64_t batch, epoch, batch_index, per_epoch, image_floats;
+    int64_t batch, first, count, epoch, batch_index, per_epoch, image_floats; /* first, count: of each batch */
     uint64_t seed;
     uint32_t *order;
     int64_t order_epoch;
@@ -45,8 +45,8 @@ static void prepare(RtLoader *l, float *images, int32_t *labels) {
         rt_epoch_order(l->order, l->data->ntrain, l->recipe->shuffle, l->seed, l->epoch);
         l->order_epoch = l->epoch;
     }
-    for (int64_t i = 0; i < l->batch; i++) {
-        uint32_t index = l->order[l->batch_index * l->batch + i];
+    for (int64_t i = 0; i < l->count; i++) {
+        uint32_t index = l->order[l->batch_index * l->batch + l->first + i];
         if (l->data->train_index) index = l->data->train_index[index];
         const uint8_t *pixels = l->data->train_images + (int64_t)index * l->image_floats;
         RtRectangle cut[RT_MAX_AUGMENT];
@@ -80,21 +80,20 @@ static void *loader_main(void *argument) {
 
 static bool allocate(RtLoader *l) {
     size_t floats;
-    if (__builtin_mul_overflow((size_t)l->batch, (size_t)l->image_floats, &floats) || floats > SIZE_MAX / sizeof(float))
+    if (__builtin_mul_overflow((size_t)l->count, (size_t)l->image_floats, &floats) || floats > SIZE_MAX / sizeof(float))
         return false;
     l->order = malloc((size_t)l->data->ntrain * sizeof *l->order);
     l->work = malloc(2 * (size_t)l->image_floats);
     bool ok = l->order && l->work;
     for (int i = 0; i < RING; i++) {
         l->images[i] = malloc(floats * sizeof(float));
-        l->labels[i] = malloc((size_t)l->batch * sizeof(int32_t));
+        l->labels[i] = malloc((size_t)l->count * sizeof(int32_t));
         ok = ok && l->images[i] && l->labels[i];
     }
     return ok;
 }
 
-RtLoader *rt_loader_new(const RtData *data, const RtRecipe *recipe, int64_t batch, uint64_t seed, int64_t epoch,
-                        int64_t batch_index, RtError *error) {
+RtLoader *rt_loader_new(const RtData *data, const RtRecipe *recipe, const RtLoaderStart *start, RtError *error) {
     RtLoader *l = calloc(1, sizeof *l);
     if (!l) {
         rt_fail(error, RT_MEMORY, "out of memory for the batches");
@@ -103,12 +102,14 @@ RtLoader *rt_loader_new(const RtData *data, const RtRecipe *recipe, int64_t batc
     l->data = data;
     l->recipe = recipe;
     l->normalizer = rt_normalizer(data, recipe->normalize);
-    l->batch = batch;
-    l->epoch = epoch;
-    l->batch_index = batch_index;
-    l->per_epoch = data->ntrain / (batch * rt_step_batches(recipe)) * rt_step_batches(recipe);
+    l->batch = start->batch;
+    l->first = start->first;
+    l->count = start->count;
+    l->epoch = start->epoch;
+    l->batch_index = start->batch_index;
+    l->per_epoch = data->ntrain / (start->batch * rt_step_batches(recipe)) * rt_step_batches(recipe);
     l->image_floats = data->channels * data->height * data->width;
-    l->seed = seed;
+    l->seed = start->seed;
     l->order_epoch = -1;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->changed, NULL);
@@ -126,8 +127,8 @@ void rt_loader_next(RtLoader *l, float *images, int32_t *labels) {
     while (l->filled == l->taken) pthread_cond_wait(&l->changed, &l->lock);
     uint64_t slot = l->taken % RING;
     pthread_mutex_unlock(&l->lock);
-    memcpy(images, l->images[slot], (size_t)(l->batch * l->image_floats) * sizeof(float));
-    memcpy(labels, l->labels[slot], (size_t)l->batch * sizeof(int32_t));
+    memcpy(images + l->first * l->image_floats, l->images[slot], (size_t)(l->count * l->image_floats) * sizeof(float));
+    memcpy(labels + l->first, l->labels[slot], (size_t)l->count * sizeof(int32_t));
     pthread_mutex_lock(&l->lock);
     l->taken++;
     pthread_cond_broadcast(&l->changed);

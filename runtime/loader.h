@@ -11,10 +11,15 @@
 void rt_epoch_order(uint32_t *order, int64_t n, bool shuffle, uint64_t seed, int64_t epoch);
 
 typedef struct RtLoader RtLoader;
-/* Starts at batch `batch_index` of `epoch` and goes on over epochs. The data and recipe must outlive it. */
-RtLoader *rt_loader_new(const RtData *data, const RtRecipe *recipe, int64_t batch, uint64_t seed, int64_t epoch,
-                        int64_t batch_index, RtError *error);
-/* Copies the next batch: images f32[batch][C][H][W], labels. */
+/* Where it starts, and which images of each batch it prepares. */
+typedef struct RtLoaderStart {
+    int64_t batch, first, count; /* images of a batch; of these, ours */
+    uint64_t seed;
+    int64_t epoch, batch_index;
+} RtLoaderStart;
+/* Goes on over epochs. The data and recipe must outlive it. */
+RtLoader *rt_loader_new(const RtData *data, const RtRecipe *recipe, const RtLoaderStart *start, RtError *error);
+/* Copies our images of the next batch to their places in it: images f32[batch][C][H][W], labels. */
 void rt_loader_next(RtLoader *loader, float *images, int32_t *labels);
 void rt_loader_free(RtLoader *loader);
 #endif

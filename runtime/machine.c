@@ -13,12 +13,13 @@ static const uint64_t max_block = (uint64_t)1 << 39; /* whoever asks for more ha
 struct RtMachine {
     const RtProgram *program;
     RtPool *pool;
+    RtSummer summer; /* of shards; without a function: the batch is whole */
     void *space[RT_SPACE_COUNT];
-    char **scratch; /* per thread */
-    char **arena;   /* per thread: RT_ARENA of eval_step; with a single group, the same for all */
-    char ***buffer; /* per thread: the resolved references of one call */
-    RtStepEnv env;
-    char *room; /* of the caller's memory, what is left; NULL: blocks come from the heap */
+    char **scratch;            /* per thread */
+    char **arena;              /* per thread: RT_ARENA of eval_step; with a single group, the same for all */
+    char ***buffer;            /* per thread: the resolved references of one call */
+    RtStepEnv env, *shard_env; /* shard_env: env of each shard of ours */
+    char *room;                /* of the caller's memory, what is left; NULL: blocks come from the heap */
 };
 
 static const RtEntry *entry_at(const RtProgram *p, int i) {
@@ -87,10 +88,27 @@ static uint64_t space_bytes(const RtProgram *p, RtSpace space) {
     return 0;
 }
 
+/* Of a space of which each shard has its own, bytes from one to the next; images, labels and scores stand in it by their place in
+ * the batch, whoever has them. 0: all have it in common. */
+static uint64_t shard_stride(const RtProgram *p, RtSpace space) {
+    int64_t images = p->batch / rt_shards(p);
+    switch (space) {
+    case RT_ARENA:
+    case RT_GRADS:
+    case RT_METRICS: return rounded(space_bytes(p, space));
+    case RT_IMAGES: return array_bytes(images, p->channels, p->height, p->width);
+    case RT_LABELS: return array_bytes(images, 1, 1, 1);
+    case RT_LOGITS: return array_bytes(images, p->classes, 1, 1);
+    default: return 0;
+    }
+}
+
 /* What is allocated for a space: none for what only training uses in a program without it, nor for what is in the program. */
-static uint64_t block_bytes(const RtProgram *p, RtSpace space) {
+static uint64_t block_bytes(const RtProgram *p, RtSpace space, int64_t shards) {
     bool training_only = space == RT_GRADS || space == RT_MOMENT1 || space == RT_MOMENT2;
-    return space == RT_CONSTANT || (training_only && p->train_step.ncalls == 0) ? 0 : space_bytes(p, space);
+    if (space == RT_CONSTANT || (training_only && p->train_step.ncalls == 0)) return 0;
+    bool each = space == RT_ARENA || space == RT_GRADS || space == RT_METRICS;
+    return each && shards > 1 ? (uint64_t)shards * shard_stride(p, space) : space_bytes(p, space);
 }
 
 static uint64_t most_references(const RtProgram *p) {
@@ -106,7 +124,7 @@ static int arena_count(const RtProgram *p, int threads) { return group_count(p, 
 uint64_t rt_machine_bytes(const RtProgram *p, int threads) {
     uint64_t each = rounded(p->scratch_bytes) + rounded(most_references(p) * sizeof(char *));
     uint64_t total = rounded(sizeof(RtMachine)) + (uint64_t)threads * each;
-    for (int s = 0; s < RT_SPACE_COUNT; s++) total += rounded(block_bytes(p, (RtSpace)s));
+    for (int s = 0; s < RT_SPACE_COUNT; s++) total += rounded(block_bytes(p, (RtSpace)s, 1));
     total += (uint64_t)arena_count(p, threads) * rounded(p->eval_arena_bytes);
     return total + 3 * rounded((uint64_t)threads * sizeof(char *));
 }
@@ -115,7 +133,8 @@ static bool allocate(RtMachine *m) {
     const RtProgram *p = m->program;
     int threads = rt_pool_threads(m->pool);
     for (int s = 0; s < RT_SPACE_COUNT; s++) {
-        m->space[s] = s == RT_CONSTANT ? (void *)(uintptr_t)p->constant : take(m, block_bytes(p, (RtSpace)s));
+        m->space[s] =
+            s == RT_CONSTANT ? (void *)(uintptr_t)p->constant : take(m, block_bytes(p, (RtSpace)s, m->summer.share.count));
         if (!m->space[s]) return false;
     }
     m->scratch = take(m, (uint64_t)threads * sizeof *m->scratch);
@@ -125,7 +144,7 @@ static bool allocate(RtMachine *m) {
     for (int t = 0; t < threads; t++) {
         m->scratch[t] = take(m, p->scratch_bytes);
         m->arena[t] = t < arena_count(p, threads) ? take(m, p->eval_arena_bytes) : m->arena[0];
-        m->buffer[t] = take(m, most_references(p) * sizeof(char *));
+        m->buffer[t] = take(m, (t ? 1 : (uint64_t)m->summer.share.count) * most_references(p) * sizeof(char *));
         if (!m->scratch[t] || !m->arena[t] || !m->buffer[t]) return false;
     }
     return true;
@@ -159,17 +178,20 @@ static bool is_whole(const RtProgram *program, RtError *error) {
     return true;
 }
 
-RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error) {
+RtMachine *rt_machine_new_summing(const RtProgram *program, RtPool *pool, const RtSummer *summer, RtError *error) {
     if (!is_whole(program, error)) return NULL;
     RtMachine *m = calloc(1, sizeof *m);
     if (m) {
         m->program = program;
         m->pool = pool;
-        if (allocate(m)) return m;
+        m->summer = *summer;
+        m->shard_env = calloc((size_t)summer->share.count, sizeof *m->shard_env);
+        if (m->shard_env && allocate(m)) return m;
     }
+    if (m) m->summer = (RtSummer){.share = summer->share}; /* the caller's still */
     rt_machine_free(m);
     rt_fail(error, RT_MEMORY, "out of memory: the model needs %.1f MB for activations alone",
-            (double)(program->arena_bytes + program->eval_arena_bytes) / 1e6);
+            (double)((uint64_t)summer->share.count * program->arena_bytes + program->eval_arena_bytes) / 1e6);
     return NULL;
 }
 
@@ -177,7 +199,7 @@ RtMachine *rt_machine_place(const RtProgram *program, RtPool *pool, void *memory
     if (!is_whole(program, error)) return NULL;
     memset(memory, 0, rt_machine_bytes(program, rt_pool_threads(pool)));
     RtMachine *m = memory;
-    *m = (RtMachine){.program = program, .pool = pool, .room = (char *)memory + rounded(sizeof *m)};
+    *m = (RtMachine){.program = program, .pool = pool, .summer = {.share = {0, 1}}, .room = (char *)memory + rounded(sizeof *m)};
     allocate(m);
     return m;
 }
@@ -192,6 +214,8 @@ void rt_machine_free(RtMachine *m) {
         if (m->arena && t < arenas) free(m->arena[t]);
         if (m->buffer) free(m->buffer[t]);
     }
+    if (m->summer.free) m->summer.free(m->summer.context);
+    free(m->shard_env);
     free(m->scratch);
     free(m->arena);
     free(m->buffer);
@@ -202,6 +226,8 @@ const RtProgram *rt_machine_program(const RtMachine *m) { return m->program; }
 RtPool *rt_machine_pool(const RtMachine *m) { return m->pool; }
 void *rt_machine_space(RtMachine *m, RtSpace space) { return m->space[space]; }
 RtStepEnv *rt_machine_env(RtMachine *m) { return &m->env; }
+RtRanks *rt_machine_ranks(const RtMachine *m) { return m->summer.ranks; }
+RtShare rt_machine_share(const RtMachine *m) { return m->summer.share; }
 
 typedef struct Running {
     RtMachine *m;
@@ -212,6 +238,13 @@ typedef struct Running {
 static void run_piece(void *context, int64_t piece, int thread) {
     const Running *r = context;
     r->call->kernel(r->buf, &r->m->env, piece, r->m->scratch[thread]);
+}
+
+/* Of all shards, one after the other. */
+static void run_shard_piece(void *context, int64_t piece, int thread) {
+    const Running *r = context;
+    int64_t shard = piece / r->call->pieces;
+    r->call->kernel(r->buf + shard * r->call->nrefs, &r->m->shard_env[shard], piece % r->call->pieces, r->m->scratch[thread]);
 }
 
 static double now(void) {
@@ -242,7 +275,47 @@ static char *const *resolve(const View *v, const RtCall *call) {
     return v->buffer;
 }
 
+/* ---- a step of all shards of ours, call by call ---- */
+
+static char *shard_at(const RtMachine *m, const RtRef *ref, int64_t shard) {
+    bool own = ref->space == RT_ARENA || ref->space == RT_GRADS || ref->space == RT_METRICS;
+    int64_t at = ref->shared ? 0 : shard;
+    return (char *)m->space[ref->space] + ref->offset +
+           (uint64_t)(own ? at : m->summer.share.first + at) * shard_stride(m->program, ref->space);
+}
+
+static void run_call_of_shards(RtMachine *m, const RtCall *call) {
+    char **buffer = m->buffer[0];
+    int64_t shards = call->once ? 1 : m->summer.share.count;
+    if (call->combine) {
+        uint64_t stride = shard_stride(m->program, call->refs[0].space);
+        m->summer.sum(m->summer.context, shard_at(m, &call->refs[0], 0), stride, call->combine == RT_COMBINE_F64, call->elements);
+        return;
+    }
+    for (int64_t s = 0; s < shards; s++)
+        for (uint32_t r = 0; r < call->nrefs; r++) buffer[s * call->nrefs + r] = shard_at(m, &call->refs[r], s);
+    rt_pool_run(m->pool, run_shard_piece, &(Running){m, call, buffer}, shards * call->pieces);
+}
+
+static void run_shards(RtMachine *m, double *seconds) {
+    const RtEntry *entry = &m->program->train_step;
+    int64_t images = m->program->batch / rt_shards(m->program);
+    for (int64_t s = 0; s < m->summer.share.count; s++) {
+        m->shard_env[s] = m->env;
+        m->shard_env[s].image = (uint64_t)((m->summer.share.first + s) * images);
+    }
+    for (uint32_t c = 0; c < entry->ncalls; c++) {
+        double start = seconds ? now() : 0;
+        run_call_of_shards(m, &entry->calls[c]);
+        if (seconds) seconds[c] += now() - start;
+    }
+}
+
 void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds) {
+    if (m->summer.sum && entry == &m->program->train_step) {
+        run_shards(m, seconds);
+        return;
+    }
     View view = view_of(m, in_training(m->program, entry), 0, 0);
     for (uint32_t c = 0; c < entry->ncalls; c++) {
         Running r = {m, &entry->calls[c], resolve(&view, &entry->calls[c])};

@@ -3,6 +3,25 @@
 #define NETC_RUNTIME_MACHINE_H
 #include "runtime/status.h"
 
+/* The shards of a batch that this machine has. */
+typedef struct RtShare {
+    int64_t first, count;
+} RtShare;
+RtShare rt_machine_share(const RtMachine *m);
+
+/* How sums over shards are formed (shards.c), by whoever makes a machine, which is so without it: a library for inference has
+ * neither. */
+typedef struct RtSummer {
+    RtShare share;
+    /* As rt_shards_sum; NULL: the batch is whole. */
+    void (*sum)(void *context, void *first, uint64_t stride, bool wide, int64_t count);
+    void (*free)(void *context);
+    void *context;
+    RtRanks *ranks;
+} RtSummer;
+/* As rt_machine_new; the summer's context is the machine's from here on, if there is one. */
+RtMachine *rt_machine_new_summing(const RtProgram *program, RtPool *pool, const RtSummer *summer, RtError *error);
+
 int64_t rt_tensor_elements(const RtTensor *t);
 /* Logical elements [first, first + count), row-major, of one tensor in a block. */
 void rt_tensor_slice(const RtProgram *p, const RtTensor *t, const char *block, int64_t first, int64_t count, float *logical);

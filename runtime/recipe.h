@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { RT_MAX_AUGMENT = 12, RT_MAX_STEPS = 16, RT_MAX_GROUPS = 16, RT_PATTERN = 128 };
+enum { RT_MAX_AUGMENT = 12, RT_MAX_STEPS = 16, RT_MAX_GROUPS = 16, RT_MAX_SHARDS = 256, RT_PATTERN = 128 };
 
 typedef enum RtDataset { RT_DATA_CIFAR10, RT_DATA_CIFAR100, RT_DATA_SYNTHETIC } RtDataset;
 typedef enum RtNormalize {
@@ -99,6 +99,7 @@ typedef struct RtRecipe {
     double epochs; /* fractions of one: rounded up to whole steps */
     int64_t batch;
     double accumulate; /* batches whose gradients' mean one step takes; 0 is 1 */
+    int64_t shards;    /* equal parts of a batch, which ranks share; 0 is 1 */
     double clip;       /* the greatest norm of all gradients; 0: any */
     double validation; /* training images that are kept out of training, to choose by: how many, or below 1 which part of them */
     double patience;   /* epochs without a better accuracy on these after which the run ends; 0: none */

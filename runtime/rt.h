@@ -53,6 +53,10 @@ double rt_normal(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b);  /* Bo
 /* ---- a Program in memory (machine.c): blocks allocated, ready to run ---- */
 typedef struct RtMachine RtMachine;
 RtMachine *rt_machine_new(const RtProgram *program, RtPool *pool, RtError *error);
+/* The same for one of several processes that train together: it has a share of the shards. NULL: alone. */
+typedef struct RtRanks RtRanks;
+RtMachine *rt_machine_new_ranked(const RtProgram *program, RtPool *pool, RtRanks *ranks, RtError *error);
+RtRanks *rt_machine_ranks(const RtMachine *m);
 void rt_machine_free(RtMachine *m);
 /* The same in memory of the caller: rt_machine_bytes of it, aligned to 64. It ends with that memory, without rt_machine_free. */
 uint64_t rt_machine_bytes(const RtProgram *program, int threads);

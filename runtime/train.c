@@ -7,6 +7,9 @@
  * never saved. Where the recipe keeps validation images out (split.h), these decide what is best and when patience ends; the test
  * images are looked at once, behind the last step, with the best weights.
  *
+ * Of several ranks each takes every step, with its shards of the batch, and has the same weights behind it; rank 0 alone prints,
+ * reads and writes the directory. They agree on how it goes on between steps, so that what fails on one ends all.
+ *
  * The schedule runs over the recipe's epochs also when --steps stops earlier; beyond them there is no rate to train at, and
  * --steps is refused. With a moving average, evaluation and best.safetensors use the averaged weights, beside the running
  * statistics of the trained ones unless those are averaged too. */
@@ -17,8 +20,10 @@
 #include "runtime/loader.h"
 #include "runtime/metrics.h"
 #include "runtime/progress.h"
+#include "runtime/ranks.h"
 #include "runtime/resume.h"
 #include "runtime/split.h"
+#include "runtime/together.h"
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -62,7 +67,12 @@ typedef struct Run {
     RtEvalResult chosen, test, views;
     bool evaluated, tested, viewed; /* in this epoch: chosen, of the images that decide; test; views, with the recipe's views */
     bool saved;                     /* the directory holds a checkpoint of this training */
+    RtRanks *ranks;
+    bool stop; /* some rank was asked to */
 } Run;
+
+static bool is_first(const Run *r) { return rt_ranks_index(r->ranks) == 0; }
+static RtStatus agree(const Run *r, RtStatus mine) { return rt_ranks_agree(r->ranks, mine, r->error); }
 
 static double now(void) {
     struct timespec t;
@@ -75,7 +85,7 @@ static RtStatus diverged(const Run *r, const char *what, uint64_t step) {
                    r->saved ? "the last checkpoint is kept" : "there is no checkpoint yet");
 }
 
-static RtStatus check_finite(Run *r) {
+static RtStatus check_finite(const Run *r) {
     const float *w = rt_machine_space(r->m, RT_PARAMS);
     for (uint64_t i = 0; i < r->p->params_bytes / sizeof *w; i++)
         if (!isfinite(w[i])) return diverged(r, "a weight is not finite after", r->s.step);
@@ -85,6 +95,7 @@ static RtStatus check_finite(Run *r) {
 /* The metrics first: whatever the disk keeps after a crash, they reach as far as the checkpoint. */
 static RtStatus save_last(Run *r) {
     char fresh[RT_PATH];
+    if (!is_first(r)) return RT_OK;
     RtStatus status = check_finite(r);
     if (status == RT_OK) status = rt_metrics_sync(&r->metrics, r->error);
     rt_directory_file(r->o->directory, "last.safetensors.new", fresh);
@@ -121,8 +132,16 @@ RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOpt
                        "'--steps %lld' is beyond the recipe's %.10g epochs, which have %lld steps; 'train.epochs' sets them",
                        (long long)o->max_steps, p->recipe.epochs, (long long)steps);
     RtTrainState ignored = {0};
+    if (!o->directory) return RT_OK; /* rank 0 looks into it */
     if (o->resume) return rt_resume(p, NULL, data, o, &ignored, error);
     return o->init_path ? rt_weights_check(o->init_path, p, error) : RT_OK;
+}
+
+/* By the seed, which a checkpoint says. */
+static RtStatus find_part(Run *r) {
+    int64_t held = rt_validation_count(&r->p->recipe, r->data);
+    r->part = held ? &r->split.train : r->data;
+    return held ? rt_split(r->data, held, r->s.seed, &r->split, r->error) : RT_OK;
 }
 
 static RtStatus start_state(Run *r) {
@@ -134,10 +153,9 @@ static RtStatus start_state(Run *r) {
     memset(rt_machine_space(r->m, RT_MOMENT1), 0, r->p->params_bytes);
     memset(rt_machine_space(r->m, RT_MOMENT2), 0, r->p->params_bytes);
     r->saved = r->o->resume;
+    if (!is_first(r)) return RT_OK;
     if (r->o->resume) status = rt_resume(r->p, r->m, r->data, r->o, &r->s, r->error);
-    int64_t held = rt_validation_count(&r->p->recipe, r->data);
-    r->part = held ? &r->split.train : r->data;
-    if (status == RT_OK && held) status = rt_split(r->data, held, r->s.seed, &r->split, r->error);
+    if (status == RT_OK) status = find_part(r);
     if (status != RT_OK || r->o->resume) return status;
     rt_machine_init_params(r->m, r->o->seed);
     status = r->o->init_path ? rt_weights_load(r->o->init_path, r->m, r->o->say, r->error) : rt_whiten(r->m, r->part, r->error);
@@ -151,7 +169,8 @@ static bool out_of_patience(const Run *r, int64_t epoch) {
     return patience > 0 && r->s.best_epoch >= 0 && (double)(epoch - r->s.best_epoch) >= patience;
 }
 
-static RtStatus start(Run *r) {
+/* What goes wrong here does so before anything is written. */
+static RtStatus prepare(Run *r) {
     const RtRecipe *recipe = &r->p->recipe;
     RtStatus status = rt_train_check(r->p, r->data, r->o, r->error);
     if (status != RT_OK) return status;
@@ -160,20 +179,44 @@ static RtStatus start(Run *r) {
     r->per_epoch = rt_steps_per_epoch(r->p, r->data);
     r->total_steps = (uint64_t)rt_total_steps(recipe, r->per_epoch);
     r->stop_at = r->o->max_steps > 0 ? (uint64_t)r->o->max_steps : r->total_steps;
-    status = start_state(r);
-    if (status != RT_OK) return status;
     if (r->batches > 1 && !(r->gradients = malloc(r->p->params_bytes + sizeof(float))))
         return rt_fail(r->error, RT_MEMORY, "out of memory for accumulated gradients");
-    r->loader = rt_loader_new(r->part, recipe, r->p->batch, r->s.seed, r->s.epoch, r->s.batch_index * r->batches, r->error);
-    if (!r->loader) return RT_MEMORY;
+    return start_state(r);
+}
+
+static RtStatus start_loader(Run *r) {
+    RtShare share = rt_machine_share(r->m);
+    int64_t images = r->p->batch / rt_shards(r->p); /* of a shard */
+    RtStatus status = is_first(r) ? RT_OK : find_part(r);
+    RtLoaderStart start = {.batch = r->p->batch,
+                           .first = share.first * images,
+                           .count = share.count * images,
+                           .seed = r->s.seed,
+                           .epoch = r->s.epoch,
+                           .batch_index = r->s.batch_index * r->batches};
+    if (status == RT_OK) r->loader = rt_loader_new(r->part, &r->p->recipe, &start, r->error);
+    return status == RT_OK && !r->loader ? RT_MEMORY : status;
+}
+
+static RtStatus start_files(Run *r) {
+    RtStatus status = RT_OK;
+    if (!is_first(r)) return RT_OK;
     if (!r->o->resume) status = rt_directory_clear(r->o->directory, r->error); /* nothing is left to fail but writing */
     if (status == RT_OK)
         status = rt_metrics_open(&r->metrics, rt_directory_path(r->o->directory), r->o->resume, r->s.step, r->error);
-    r->s.stopped = r->s.stopped && out_of_patience(r, r->s.epoch - 1);
     if (status == RT_OK && (r->s.step >= r->stop_at || r->s.stopped))
         rt_progress_say(&r->progress, "nothing to do: the checkpoint is at step %llu already%s", (unsigned long long)r->s.step,
                         r->s.stopped ? ", where patience ended" : "");
     return status;
+}
+
+static RtStatus start(Run *r) {
+    RtStatus status = agree(r, prepare(r));
+    if (status == RT_OK) status = rt_together_check(r->m, r->data, r->o, r->error);
+    if (status == RT_OK) status = rt_together_share(r->m, &r->s, r->error);
+    if (status == RT_OK) status = agree(r, start_loader(r));
+    r->s.stopped = r->s.stopped && out_of_patience(r, r->s.epoch - 1);
+    return status == RT_OK ? agree(r, start_files(r)) : status;
 }
 
 /* ---- one step ---- */
@@ -197,6 +240,8 @@ static RtStatus differentiate(Run *r, float *loss, int64_t *correct) {
         rt_loader_next(r->loader, rt_machine_space(r->m, RT_IMAGES), rt_machine_space(r->m, RT_LABELS));
         rt_machine_env(r->m)->step = r->s.step * (uint64_t)r->batches + (uint64_t)i;
         rt_machine_run(r->m, &r->p->train_step);
+        RtStatus status = rt_ranks_status(r->ranks, r->error);
+        if (status != RT_OK) return status;
         sum += (double)metrics[0];
         *correct += (int64_t)lrintf(metrics[1]);
         if (r->gradients) rt_gradient_accumulate(r->m, r->gradients, i, r->batches);
@@ -228,6 +273,15 @@ static RtStatus step(Run *r, float *loss) {
     return RT_OK;
 }
 
+/* Whether to stop is agreed on with it: a signal may reach one rank before another. */
+static RtStatus step_together(Run *r, float *loss) {
+    RtStatus mine = step(r, loss);
+    if (r->ranks && mine == RT_OK && stop_requested) mine = RT_INTERRUPTED;
+    RtStatus status = agree(r, mine);
+    r->stop = status == RT_INTERRUPTED;
+    return r->stop ? RT_OK : status;
+}
+
 static double epoch_accuracy(const Run *r) {
     return r->s.epoch_images ? (double)r->s.epoch_correct / (double)r->s.epoch_images : 0;
 }
@@ -248,14 +302,23 @@ static void show(Run *r, float loss) {
     rt_progress_step(&r->progress, &line, now());
 }
 
+/* Members of a line of metrics: with whom; "" if alone. */
+static const char *of_ranks(const Run *r, char members[64]) {
+    int threads = rt_pool_threads(rt_machine_pool(r->m));
+    *members = 0;
+    if (r->ranks) snprintf(members, 64, ", \"ranks\": %d, \"threads\": %d", rt_ranks_count(r->ranks), threads);
+    return members;
+}
+
 static RtStatus log_step(Run *r, float loss) {
-    char a[32], b[32], c[32];
+    char a[32], b[32], c[32], d[64];
     double rate = r->window_seconds > 0 ? r->window_images / r->window_seconds : 0;
     r->window_seconds = r->window_images = 0;
+    if (!is_first(r)) return RT_OK;
     return rt_metrics_line(&r->metrics, r->error,
-                           "{\"epoch\": %lld, \"step\": %llu, \"loss\": %s, \"lr\": %s, \"images_per_s\": %s}",
+                           "{\"epoch\": %lld, \"step\": %llu, \"loss\": %s, \"lr\": %s, \"images_per_s\": %s%s}",
                            (long long)r->s.epoch, (unsigned long long)r->s.step, rt_metrics_number(a, loss),
-                           rt_metrics_number(b, rt_machine_env(r->m)->lr), rt_metrics_number(c, rate));
+                           rt_metrics_number(b, rt_machine_env(r->m)->lr), rt_metrics_number(c, rate), of_ranks(r, d));
 }
 
 /* ---- the end of an epoch, or of the run ---- */
@@ -280,10 +343,16 @@ static RtStatus test_best(Run *r) {
     char best[RT_PATH];
     size_t params = r->p->params_bytes, state = r->p->state_bytes;
     char *kept = malloc(params + state + 1);
-    if (!kept) return rt_fail(r->error, RT_MEMORY, "out of memory for the test of the best weights");
+    RtStatus status = kept ? RT_OK : rt_fail(r->error, RT_MEMORY, "out of memory for the test of the best weights");
+    if ((status = agree(r, status)) != RT_OK) {
+        free(kept);
+        return status;
+    }
     memcpy(kept, rt_machine_space(r->m, RT_PARAMS), params);
     memcpy(kept + params, rt_machine_space(r->m, RT_STATE), state);
-    RtStatus status = rt_weights_load(rt_directory_file(r->o->directory, "best.safetensors", best), r->m, NULL, r->error);
+    if (is_first(r)) status = rt_weights_load(rt_directory_file(r->o->directory, "best.safetensors", best), r->m, NULL, r->error);
+    status = agree(r, status);
+    if (status == RT_OK) status = rt_together_weights(r->m, r->error);
     if (status == RT_OK) status = test(r);
     memcpy(rt_machine_space(r->m, RT_PARAMS), kept, params);
     memcpy(rt_machine_space(r->m, RT_STATE), kept + params, state);
@@ -291,17 +360,23 @@ static RtStatus test_best(Run *r) {
     return status;
 }
 
-static RtStatus evaluate(Run *r) {
+static RtStatus save_best(const Run *r) {
     char best[RT_PATH];
+    if (!is_first(r)) return RT_OK;
+    rt_directory_file(r->o->directory, "best.safetensors", best);
+    RtStatus status = check_finite(r);
+    if (status == RT_OK) status = rt_checkpoint_save(best, r->m, &r->s, true, r->error);
+    return status;
+}
+
+static RtStatus evaluate(Run *r) {
     rt_average_swap(r->m, &r->s);
     RtStatus status = validates(r) ? rt_evaluate(r->m, &r->split.held, true, RT_VIEWS_ONE, &r->chosen, r->error) : test(r);
     if (!validates(r)) r->chosen = r->test;
     if (status == RT_OK && r->chosen.accuracy > r->s.best_accuracy) {
         r->s.best_accuracy = r->chosen.accuracy;
         r->s.best_epoch = r->s.epoch;
-        rt_directory_file(r->o->directory, "best.safetensors", best);
-        status = check_finite(r);
-        if (status == RT_OK) status = rt_checkpoint_save(best, r->m, &r->s, true, r->error);
+        status = save_best(r);
     }
     rt_average_swap(r->m, &r->s);
     r->evaluated = status == RT_OK;
@@ -352,7 +427,7 @@ static void say_test(Run *r) {
 }
 
 static RtStatus epoch_line(Run *r) {
-    char hex[65], loss[32], lr[32], rate[32], train[32], of_test[512], shown[160];
+    char hex[65], loss[32], lr[32], rate[32], train[32], of_test[512], shown[160], with[64];
     double steps = (double)r->s.epoch_images / (double)(r->p->batch * r->batches);
     rt_weights_sha256(r->m, hex);
     double mean_loss = steps > 0 ? r->s.epoch_loss_sum / steps : 0, images_per_s = r->seconds > 0 ? r->images / r->seconds : 0;
@@ -365,17 +440,20 @@ static RtStatus epoch_line(Run *r) {
                     r->p->recipe.epochs, mean_loss, 100 * epoch_accuracy(r), shown, images_per_s);
     return rt_metrics_line(&r->metrics, r->error,
                            "{\"epoch\": %lld, \"step\": %llu, \"loss\": %s, \"lr\": %s, \"images_per_s\": %s, "
-                           "\"train_accuracy\": %s, %s\"weights_sha256\": \"%s\"}",
-                           (long long)r->s.epoch, (unsigned long long)r->s.step, loss, lr, rate, train, of_test, hex);
+                           "\"train_accuracy\": %s, %s\"weights_sha256\": \"%s\"%s}",
+                           (long long)r->s.epoch, (unsigned long long)r->s.step, loss, lr, rate, train, of_test, hex,
+                           of_ranks(r, with));
 }
 
 /* An epoch that --steps cuts short counts as one. A test that fails keeps nobody from saving what was trained. */
 static RtStatus finish_epoch(Run *r, RtStatus *tested) {
     int64_t every = r->o->eval_every, epoch = r->s.epoch + 1;
     bool due = every > 0 && (epoch % every == 0 || r->s.step == r->total_steps);
-    RtStatus status = due ? evaluate(r) : RT_OK;
+    RtStatus status = due ? agree(r, evaluate(r)) : RT_OK;
     if (status == RT_OK && validates(r) && ends(r) && r->s.best_epoch >= 0) *tested = test_best(r);
-    if (status == RT_OK) status = epoch_line(r);
+    if (status == RT_OK) status = rt_together_compare(r->m, r->error);
+    if (status == RT_OK && is_first(r)) status = epoch_line(r);
+    status = agree(r, status);
     if (status == RT_OK && validates(r) && ends(r)) say_test(r);
     r->evaluated = r->tested = r->viewed = false;
     if (r->s.batch_index < r->per_epoch) return status; /* --steps ended inside an epoch: keep its sums */
@@ -387,9 +465,10 @@ static RtStatus finish_epoch(Run *r, RtStatus *tested) {
 }
 
 static RtStatus interrupted(Run *r) {
-    RtStatus status = save_last(r);
+    RtStatus status = agree(r, save_last(r));
     if (status != RT_OK) return status;
     stop_requested = 0;
+    if (!is_first(r)) return rt_fail(r->error, RT_INTERRUPTED, "interrupted");
     return rt_fail(r->error, RT_INTERRUPTED, "interrupted at step %llu; --resume continues from %s/last.safetensors",
                    (unsigned long long)r->s.step, rt_directory_path(r->o->directory));
 }
@@ -398,16 +477,16 @@ static RtStatus loop(Run *r) {
     int64_t log_every = r->o->log_every > 0 ? r->o->log_every : LOG_EVERY, save_every = r->o->checkpoint_every;
     RtStatus tested = RT_OK;
     while (r->s.step < r->stop_at && !r->s.stopped) {
-        float loss;
-        if (stop_requested) return interrupted(r);
-        RtStatus status = step(r, &loss);
+        float loss = 0;
+        if (r->ranks ? r->stop : stop_requested) return interrupted(r);
+        RtStatus status = step_together(r, &loss);
         if (status == RT_OK) show(r, loss);
-        if (status == RT_OK && r->s.step % (uint64_t)log_every == 0) status = log_step(r, loss);
+        if (status == RT_OK && r->s.step % (uint64_t)log_every == 0) status = agree(r, log_step(r, loss));
         bool run_ends = r->s.step == r->stop_at, epoch_ends = r->s.batch_index == r->per_epoch;
         if (status == RT_OK && (run_ends || epoch_ends)) status = finish_epoch(r, &tested);
         run_ends |= r->s.stopped;
         bool due = save_every > 0 ? r->s.step % (uint64_t)save_every == 0 : epoch_ends;
-        if (status == RT_OK && (run_ends || due)) status = save_last(r);
+        if (status == RT_OK && (run_ends || due)) status = agree(r, save_last(r));
         if (status != RT_OK) return status;
     }
     return tested;
@@ -415,7 +494,8 @@ static RtStatus loop(Run *r) {
 
 RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *options, RtError *error) {
     Run r = {.m = m, .p = rt_machine_program(m), .data = data, .o = options, .error = error};
-    r.progress = rt_progress(options->quiet ? NULL : options->progress, options->color);
+    r.ranks = rt_machine_ranks(m);
+    r.progress = rt_progress(options->quiet || !is_first(&r) ? NULL : options->progress, options->color);
     RtStatus status = start(&r);
     if (status == RT_OK) status = loop(&r);
     rt_progress_end(&r.progress);

@@ -4,6 +4,7 @@
 #include "codegen/conv/shared/cost.h"
 #include "codegen/conv/shared/pairs.h"
 #include "codegen/program/key.h"
+#include "codegen/program/shards.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -258,6 +259,8 @@ bool codegen_convolutions(const CodegenInput *input, const CodegenOptions *optio
     target_set_precision(&t, options);
     out[0] = out[1] = (ConvSites){0};
     *cpu = choice_cpu(arena, &t);
+    for (int i = 0; i < 2 && chosen; i++)
+        if (graphs[i]) graphs[i] = shards_graph(arena, graphs[i], shards_of(graphs[i], options));
     for (int i = 0; i < 2 && chosen; i++)
         if (graphs[i]) chosen = choose_convolutions(arena, &t, options, graphs[i], diag, &out[i]);
     target_close(&t);

@@ -6,6 +6,7 @@
 #include "codegen/link/object.h"
 #include "codegen/lower/build.h"
 #include "codegen/lower/lower.h"
+#include "codegen/program/shards.h"
 #include <errno.h>
 #include <stdalign.h>
 #include <stdlib.h>
@@ -74,13 +75,14 @@ static LLVMValueRef add_calls(const Tables *t, const CallList *list) {
         const RtCall *c = &list->call[i].call;
         size_t at = i * sizeof *c;
         call[i] = *c;
-        *next++ = (Pointer){at + offsetof(RtCall, kernel), t->kernel[list->call[i].kernel->index]};
+        const Kernel *kernel = list->call[i].kernel;
+        if (kernel) *next++ = (Pointer){at + offsetof(RtCall, kernel), t->kernel[kernel->index]};
         *next++ = (Pointer){at + offsetof(RtCall, name), add_text(t, c->name)};
         *next++ = (Pointer){at + offsetof(RtCall, label), add_text(t, c->label ? c->label : "")};
         *next++ = (Pointer){at + offsetof(RtCall, refs),
                             add_image(t, "refs", c->refs, c->nrefs * sizeof *c->refs, alignof(RtRef), NULL, 0)};
     }
-    return add_image(t, "calls", call, list->count * sizeof *call, alignof(RtCall), pointer, 4 * list->count);
+    return add_image(t, "calls", call, list->count * sizeof *call, alignof(RtCall), pointer, (uint32_t)(next - pointer));
 }
 
 static void add_program(const Tables *t, const RtProgram *shape, const char *features, const char *symbol) {
@@ -219,7 +221,7 @@ uint64_t codegen_step_bytes(const Graph *train, const CodegenOptions *options, D
     StepMemory memory;
     bool placed = codegen_step_memory(train, options, arena, &memory, diag);
     arena_free(arena);
-    return placed ? memory.arena_bytes : 0;
+    return placed ? memory.arena_bytes * (uint64_t)shards_of(train, options) : 0;
 }
 
 bool codegen_data(const CodegenOptions *options, const char *symbol, const void *image, size_t size, const DataPointer *pointer,

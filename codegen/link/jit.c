@@ -125,7 +125,8 @@ static RtEntry finish_entry(ProgramBuilder *p, const CallList *list, void *const
     RtCall *calls = ARENA_ARRAY(p->arena, RtCall, list->count);
     for (uint32_t i = 0; i < list->count; i++) {
         calls[i] = list->call[i].call;
-        calls[i].kernel = (RtKernel)(uintptr_t)address[list->call[i].kernel->index];
+        const Kernel *kernel = list->call[i].kernel;
+        if (kernel) calls[i].kernel = (RtKernel)(uintptr_t)address[kernel->index];
     }
     return (RtEntry){calls, list->count};
 }

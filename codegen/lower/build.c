@@ -63,6 +63,7 @@ void program_fill(ProgramBuilder *p, const RtProgram *shape, RtProgram *program)
     program->pipeline = shape->pipeline ? arena_strdup(p->arena, shape->pipeline) : "";
     program->pipeline_sha256 = shape->pipeline_sha256 ? arena_strdup(p->arena, shape->pipeline_sha256) : "";
     program->block = p->target->lanes;
+    program->shards = p->shards;
     program->params = p->params.tensor;
     program->nparams = p->params.count;
     program->params_bytes = p->params.bytes;

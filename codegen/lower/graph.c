@@ -4,6 +4,7 @@
 #include "codegen/lower/lower.h"
 #include "codegen/lower/places.h"
 #include "codegen/ops/ops.h"
+#include "codegen/program/shards.h"
 
 /* NULL: `lower` has taken it away. An op without an emitter does not link. */
 #define EMITTER_SOURCE(ID) NULL
@@ -48,17 +49,53 @@ static void choose(Lowering *l, Arena *arena) {
     }
 }
 
+/* ---- shards ---- */
+
+/* Cuts the graph, and says what is each shard's own. */
+static void cut(Lowering *l) {
+    ProgramBuilder *p = l->p;
+    l->shards = l->whole ? 1 : shards_of(l->g, p->options);
+    if (l->g->mode == MODE_TRAIN) p->shards = l->shards;
+    if (l->shards == 1) return;
+    const Graph *one = shards_graph(p->arena, l->g, l->shards);
+    if (one)
+        l->g = one;
+    else
+        lowering_error(l, NO_VAL, "a batch of %lld images cannot be cut into %lld equal shards ('train.shards')",
+                       (long long)graph_batch(l->g), (long long)l->shards);
+    l->per_image = shards_per_image(p->arena, l->g);
+}
+
+/* Is v about nothing but what shards have in common? */
+static bool is_common(const Lowering *l, Val v) {
+    bool common = l->per_image && !l->per_image[v];
+    for (uint32_t i = 0; common && i < l->g->value[v].nargs; i++) common = !l->per_image[l->g->value[v].args[i]];
+    return common;
+}
+
+/* Behind v's calls: partial sums are added up, and what is no image's is one value for all from here on. `moments` has combined
+ * its sums itself. */
+static void share_results(Lowering *l, Val v) {
+    if (!l->per_image) return;
+    if (shards_reduce(l->g, l->per_image, v) && l->g->value[v].op != OP_MOMENTS)
+        lowering_combine(l, v, l->place[v], false, places_bytes(l, v));
+    l->place[v].shared = !l->per_image[v];
+    for (Val r = l->g->value[v].results; r; r = l->g->value[r].results) l->place[r].shared = !l->per_image[r];
+}
+
 static void lower_value(Lowering *l, Val v) {
     const Value *value = &l->g->value[v];
     if (value->op == OP_RESULT || !anybody_reads(l, v)) return;
     enter_convolution(l, v);
     l->p->value = v;
+    l->once = is_common(l, v);
     if (!op_is_leaf(value->op) && value->type.rank && value->type.dtype != DT_F32 && value->type.dtype != DT_F64)
         lowering_error(l, v, "only f32 is compiled so far; '%s' is another type", op_text(value->op));
     else if (emitters[value->op])
         emitters[value->op](l, v);
     else
         lowering_error(l, v, "internal: '%s' should have been lowered before code generation", op_text(value->op));
+    if (!op_is_leaf(value->op)) share_results(l, v);
 }
 
 static void copy_outputs(Lowering *l, const Place *target) {
@@ -66,11 +103,13 @@ static void copy_outputs(Lowering *l, const Place *target) {
         const Output *out = &l->g->output[i];
         Place from = l->place[out->value];
         Type type = l->g->value[out->value].type;
+        l->once = is_common(l, out->value);
         if (out->kind == OUT_LOGITS && !l->whole)
             lower_unpad_rows(l, "logits", from, (Place){RT_LOGITS, 0, false, (uint64_t)type_elements(type) * sizeof(float)},
                              type);
         else if (target[i].space != RT_SPACE_COUNT && !(from.space == target[i].space && from.offset == target[i].offset))
-            lower_copy(l, out->name ? out->name : "output", (Place){from.space, from.offset, false, from.bytes}, target[i],
+            lower_copy(l, out->name ? out->name : "output",
+                       (Place){.space = from.space, .offset = from.offset, .bytes = from.bytes, .shared = from.shared}, target[i],
                        type.rank ? places_bytes(l, out->value) : sizeof(float));
     }
 }
@@ -79,6 +118,7 @@ bool lower_memory(ProgramBuilder *p, const Graph *g, Arena *arena, StepMemory *m
     CallList once = {0};
     Lowering l = {.p = p, .g = g, .prepare = g->mode == MODE_INFER ? &once : NULL};
     Arena *chosen = arena_new();
+    cut(&l);
     choose(&l, chosen);
     bool placed = !p->failed && places_find(&l, ARENA_ARRAY(p->arena, Place, g->noutputs));
     if (placed) places_list(&l, arena, memory);
@@ -102,6 +142,7 @@ void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList 
     Lowering l = {.p = p, .g = g, .entry = dynamic, .prepare = prepare, .whole = output_place != NULL};
     Place *target = output_place ? output_place : ARENA_ARRAY(p->arena, Place, g->noutputs);
     Arena *arena = arena_new();
+    cut(&l);
     choose(&l, arena);
     if (!p->failed && places_find(&l, target)) lower_values(&l, target);
     arena_free(arena);

@@ -123,6 +123,8 @@ static uint64_t plan_bytes(void *context, Type type) {
 }
 
 static uint64_t plan_workspace(void *context, const Graph *g, Val v) {
+    const Lowering *l = context;
+    if (g->value[v].op == OP_MOMENTS) return moments_workspace(l, v);
     if (g->value[v].op == OP_DENSE) return dense_workspace(context, v);
     return op_is_convolution(g->value[v].op) ? conv_workspace(context, v) : 0;
 }

@@ -87,7 +87,9 @@ void lower_DROPOUT_MASK(Lowering *l, Val id) {
         LLVMValueRef target = emit_buffer(e, 0);
         Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, blocks), 1, 0, NULL);
         Loop pixel = loop_begin(e, emit_int(e, 0), emit_int(e, HW), 1, 0, NULL);
-        LLVMValueRef channel = emit_offset(e, e->piece, C, emit_mul_int(e, block.iv, e->V));
+        LLVMValueRef image =
+            value->type.rank ? LLVMBuildAdd(e->b, e->piece, emit_env_i64(e, offsetof(RtStepEnv, image)), "") : e->piece;
+        LLVMValueRef channel = emit_offset(e, image, C, emit_mul_int(e, block.iv, e->V));
         LLVMValueRef mask = mask_vector(&v, value, emit_offset(e, channel, HW, pixel.iv), HW);
         LLVMValueRef plane = emit_offset(e, e->piece, blocks, block.iv);
         if (value->type.rank == 0)

@@ -18,6 +18,7 @@ typedef struct Rows {
     const Value *v;
     Val id;
     int64_t N, K, Kp, pieces;
+    double share; /* of an image in the mean over the batch */
     double smoothing;
 } Rows;
 
@@ -27,10 +28,16 @@ static Rows rows_of(Lowering *l, Val id, bool reduces) {
     Type z = g->value[r.v->args[0]].type;
     r.N = z.dim[0];
     r.K = z.dim[1];
+    r.share = 1.0 / (double)(r.N * lowering_shards(l));
     r.Kp = layout_pad(r.e->target, r.K);
     r.pieces = !reduces && r.N * r.Kp >= SMALL_WORK ? r.N : 1;
     if (op_attr_kind(r.v->op) == ATTR_LOSS) r.smoothing = r.v->attrs.loss.smoothing;
     return r;
+}
+
+/* The mean is over the batch, of which this may be a shard. */
+static const char *loss_key(const Rows *r) {
+    return arena_printf(lowering_arena(r->l), "%s|of %.17g", value_key(r->l, r->id), 1 / r->share);
 }
 
 /* The images of this piece. */
@@ -178,13 +185,13 @@ void lower_CROSS_ENTROPY(Lowering *l, Val id) {
     Rows r = rows_of(l, id, true);
     Emitter *e = r.e;
     Kernel *kernel;
-    if (kernel_begin(l, RT_KIND_LOSS, "cross_entropy", value_key(l, id), 3, &kernel)) {
+    if (kernel_begin(l, RT_KIND_LOSS, "cross_entropy", loss_key(&r), 3, &kernel)) {
         LLVMValueRef zero = LLVMConstReal(e->f64, 0), next;
         Loop n = image_loop(&r, 1, &zero);
         LLVMValueRef loss = row_loss(&r, row_at(&r, emit_buffer(e, 0), n.iv), label_at(&r, emit_buffer(e, 1), n.iv));
         next = LLVMBuildFAdd(e->b, n.carry[0], LLVMBuildFPExt(e->b, loss, e->f64, ""), "");
         loop_end(e, &n, &next);
-        LLVMValueRef mean = LLVMBuildFMul(e->b, n.carry[0], LLVMConstReal(e->f64, 1.0 / (double)r.N), "");
+        LLVMValueRef mean = LLVMBuildFMul(e->b, n.carry[0], LLVMConstReal(e->f64, r.share), "");
         emit_store_scalar(e, LLVMBuildFPTrunc(e->b, mean, e->f32, ""), emit_buffer(e, 2), emit_int(e, 0));
         kernel_end(l, 0);
     }
@@ -195,9 +202,9 @@ void lower_CROSS_ENTROPY_BWD(Lowering *l, Val id) {
     Rows r = rows_of(l, id, false);
     Emitter *e = r.e;
     Kernel *kernel;
-    if (kernel_begin(l, RT_KIND_LOSS, "cross_entropy_bwd", value_key(l, id), 4, &kernel)) {
+    if (kernel_begin(l, RT_KIND_LOSS, "cross_entropy_bwd", loss_key(&r), 4, &kernel)) {
         LLVMValueRef dloss = emit_load_splat(e, emit_buffer(e, 2), emit_int(e, 0));
-        LLVMValueRef share = LLVMBuildFMul(e->b, dloss, emit_vec(e, 1.0 / (double)r.N), "");
+        LLVMValueRef share = LLVMBuildFMul(e->b, dloss, emit_vec(e, r.share), "");
         double spread = r.smoothing / (double)r.K;
         Loop n = image_loop(&r, 0, NULL);
         LLVMValueRef z = row_at(&r, emit_buffer(e, 0), n.iv), dz = row_at(&r, emit_buffer(e, 3), n.iv), maximum, sum;

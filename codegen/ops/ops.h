@@ -5,6 +5,8 @@
 
 /* dense.c: bytes of workspace of a dense layer's value */
 uint64_t dense_workspace(Lowering *l, Val v);
+/* reduce.c: likewise of `moments` */
+uint64_t moments_workspace(const Lowering *l, Val v);
 /* copy.c */
 void lower_copy(Lowering *l, const char *label, Place from, Place to, uint64_t bytes);
 void lower_unpad_rows(Lowering *l, const char *label, Place from, Place to, Type rows); /* padded rows -> dense rows */

@@ -96,8 +96,8 @@ static void lower_sweep(ProgramBuilder *p, const Sweep *s) {
     }
     RtRef refs[8];
     for (uint32_t i = 0; i < nbuffers; i++) {
-        refs[i] = (RtRef){spaces[i], s->begin};
-        refs[nbuffers + i] = (RtRef){spaces[i], s->end};
+        refs[i] = (RtRef){.space = spaces[i], .offset = s->begin};
+        refs[nbuffers + i] = (RtRef){.space = spaces[i], .offset = s->end};
     }
     double elements = (double)bytes / sizeof(float);
     program_call(p, &p->apply_update, kernel,

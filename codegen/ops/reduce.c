@@ -129,41 +129,127 @@ static void store_deviations(Emitter *e, int64_t images, int64_t row, LLVMValueR
     loop_end(e, &n, NULL);
 }
 
-/* mean = Σe / count, variance = Σe*e / count - mean^2, clamped at zero: a constant channel can come out a rounding below. */
-void lower_MOMENTS(Lowering *l, Val id) {
-    enum { MEAN, VARIANCE, DEVIATIONS, RESULTS };
+/* mean = Σe / count, variance = Σe*e / count - mean^2, clamped at zero: a constant channel can come out a rounding below. Of a
+ * batch in shards the sums are combined between kernels: each shard's into the workspace, there over all shards, and from there
+ * into what was asked for. */
+typedef struct Moments {
+    Lowering *l;
+    Emitter *e;
+    Val id;
+    int64_t images, row, blocks, pieces;
+    double count; /* values per channel, in the batch */
+} Moments;
+enum { MEAN, VARIANCE, DEVIATIONS, MOMENTS_RESULTS };
+
+static Moments moments_of(Lowering *l, Val id) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
-    Emitter *e = lowering_emitter(l);
     Type sums = g->value[v->args[0]].type;
-    int64_t images = sums.dim[0] / 2, row = layout_pad(e->target, sums.dim[1]), blocks = row / e->V;
-    int64_t pieces = images * row >= SMALL_WORK ? blocks : 1;
-    Place places[1 + RESULTS] = {lowering_place(l, v->args[0])};
-    uint32_t nplaces = 1, buffer[RESULTS];
-    for (uint32_t i = 0; i < RESULTS; i++) {
-        Place p = lowering_result_place(l, id, i);
-        buffer[i] = p.space == RT_SPACE_COUNT ? 0 : nplaces; /* 0 is the sums */
-        if (buffer[i]) places[nplaces++] = p;
+    Moments m = {.l = l, .e = lowering_emitter(l), .id = id, .images = sums.dim[0] / 2, .count = v->attrs.constant};
+    m.row = layout_pad(lowering_target(l), sums.dim[1]);
+    m.blocks = m.row / lowering_target(l)->lanes;
+    m.pieces = m.images * m.row >= SMALL_WORK ? m.blocks : 1;
+    return m;
+}
+
+uint64_t moments_workspace(const Lowering *l, Val v) {
+    const Graph *g = lowering_graph(l);
+    int64_t row = layout_pad(lowering_target(l), g->value[g->value[v].args[0]].type.dim[1]);
+    return lowering_shards(l) > 1 ? 2 * (uint64_t)row * sizeof(double) : 0;
+}
+
+/* From the batch's sums; the mean as an f32, what others read. */
+static LLVMValueRef emit_mean(const Moments *m, LLVMValueRef sum) {
+    return LLVMBuildFMul(m->e->b, sum, emit_wide_vec(m->e, 1 / m->count), "");
+}
+
+static LLVMValueRef emit_variance(const Moments *m, LLVMValueRef mean, LLVMValueRef squares) {
+    Emitter *e = m->e;
+    LLVMValueRef square = LLVMBuildFMul(e->b, squares, emit_wide_vec(e, 1 / m->count), "");
+    LLVMValueRef variance = LLVMBuildFSub(e->b, square, LLVMBuildFMul(e->b, mean, mean, ""), "");
+    LLVMValueRef negative = LLVMBuildFCmp(e->b, LLVMRealOLT, variance, emit_wide_vec(e, 0), ""); /* false for NaN, which stays */
+    return LLVMBuildSelect(e->b, negative, emit_wide_vec(e, 0), variance, "");
+}
+
+/* The buffers of the results that are wanted, behind those before them; 0: nobody reads it. */
+static uint32_t add_results(const Moments *m, unsigned wanted, Place *places, uint32_t n, uint32_t *buffer) {
+    for (uint32_t i = 0; i < MOMENTS_RESULTS; i++) {
+        Place p = lowering_result_place(m->l, m->id, i);
+        buffer[i] = p.space == RT_SPACE_COUNT || !(wanted >> i & 1) ? 0 : n;
+        if (buffer[i]) places[n++] = p;
     }
+    return n;
+}
+
+/* A kernel that has each channel block's sums over the batch, from each image's in buffer 0 or, of shards, from buffer `from`. */
+static void emit_results(const Moments *m, uint32_t from, const uint32_t *buffer) {
+    Emitter *e = m->e;
+    LLVMValueRef sum[2];
+    Loop block = block_loop(e, m->blocks, m->pieces);
+    LLVMValueRef at = emit_mul_int(e, block.iv, e->V);
+    if (from == NO_BUFFER) sum_moments(e, m->images, m->row, at, sum);
+    for (int i = 0; i < 2 && from != NO_BUFFER; i++)
+        sum[i] = emit_load_wide(e, emit_buffer(e, from), emit_add_int(e, at, emit_int(e, i * m->row)));
+    LLVMValueRef exact = emit_mean(m, sum[0]), variance = emit_variance(m, exact, sum[1]), mean = emit_narrow(e, exact);
+    if (buffer[MEAN]) emit_store(e, mean, emit_buffer(e, buffer[MEAN]), at);
+    if (buffer[VARIANCE]) emit_store(e, emit_narrow(e, variance), emit_buffer(e, buffer[VARIANCE]), at);
+    double pixels = m->count / (double)(m->images * lowering_shards(m->l));
+    if (buffer[DEVIATIONS]) store_deviations(e, m->images, m->row, at, mean, pixels, emit_buffer(e, buffer[DEVIATIONS]));
+    loop_end(e, &block, NULL);
+}
+
+static char *moments_key(const Moments *m, const char *part) {
+    return arena_printf(lowering_arena(m->l), "%s|%s", value_key(m->l, m->id), part);
+}
+
+static KernelCost moments_cost(const Moments *m) {
+    double n = 2 * (double)(m->images * m->row);
+    return (KernelCost){n, 8 * n};
+}
+
+/* A shard's sums, and the batch's. Returns where these are. */
+static Place lower_sums(const Moments *m) {
+    Emitter *e = m->e;
     Kernel *kernel;
-    if (kernel_begin(l, RT_KIND_STATISTICS, "moments", value_key(l, id), nplaces, &kernel)) {
-        LLVMValueRef share = emit_wide_vec(e, 1 / v->attrs.constant), sum[2];
-        Loop block = block_loop(e, blocks, pieces);
+    Place places[] = {lowering_place(m->l, lowering_graph(m->l)->value[m->id].args[0]), lowering_workspace(m->l, m->id)};
+    if (kernel_begin(m->l, RT_KIND_STATISTICS, "moments_sums", moments_key(m, "sums"), 2, &kernel)) {
+        LLVMValueRef sum[2];
+        Loop block = block_loop(e, m->blocks, m->pieces);
         LLVMValueRef at = emit_mul_int(e, block.iv, e->V);
-        sum_moments(e, images, row, at, sum);
-        LLVMValueRef mean = LLVMBuildFMul(e->b, sum[0], share, ""), square = LLVMBuildFMul(e->b, sum[1], share, "");
-        LLVMValueRef variance = LLVMBuildFSub(e->b, square, LLVMBuildFMul(e->b, mean, mean, ""), "");
-        LLVMValueRef negative =
-            LLVMBuildFCmp(e->b, LLVMRealOLT, variance, emit_wide_vec(e, 0), ""); /* false for NaN, which stays */
-        variance = LLVMBuildSelect(e->b, negative, emit_wide_vec(e, 0), variance, "");
-        mean = emit_narrow(e, mean);
-        if (buffer[MEAN]) emit_store(e, mean, emit_buffer(e, buffer[MEAN]), at);
-        if (buffer[VARIANCE]) emit_store(e, emit_narrow(e, variance), emit_buffer(e, buffer[VARIANCE]), at);
-        if (buffer[DEVIATIONS])
-            store_deviations(e, images, row, at, mean, v->attrs.constant / (double)images, emit_buffer(e, buffer[DEVIATIONS]));
+        sum_moments(e, m->images, m->row, at, sum);
+        for (int i = 0; i < 2; i++) emit_store_wide(e, sum[i], emit_buffer(e, 1), emit_add_int(e, at, emit_int(e, i * m->row)));
         loop_end(e, &block, NULL);
-        kernel_end(l, 0);
+        kernel_end(m->l, 0);
     }
-    double n = (double)type_elements(sums);
-    kernel_call(l, kernel, id, places, nplaces, pieces, (KernelCost){n, 8 * n});
+    kernel_call(m->l, kernel, m->id, places, 2, m->pieces, moments_cost(m));
+    return lowering_combine(m->l, m->id, places[1], true, moments_workspace(m->l, m->id));
+}
+
+/* `wanted`: bits of results; `sums`: of shards, where the batch's are. */
+static void lower_results(const Moments *m, unsigned wanted, const Place *sums) {
+    Place places[2 + MOMENTS_RESULTS] = {lowering_place(m->l, lowering_graph(m->l)->value[m->id].args[0])};
+    uint32_t buffer[MOMENTS_RESULTS], n = 1;
+    if (sums) places[n++] = *sums;
+    uint32_t nplaces = add_results(m, wanted, places, n, buffer);
+    if (nplaces == n) return;
+    Kernel *kernel;
+    char *key = sums ? moments_key(m, wanted & 1 << DEVIATIONS ? "of shards, deviations" : "of shards") : value_key(m->l, m->id);
+    if (kernel_begin(m->l, RT_KIND_STATISTICS, "moments", key, nplaces, &kernel)) {
+        emit_results(m, sums ? 1 : NO_BUFFER, buffer);
+        kernel_end(m->l, 0);
+    }
+    kernel_call(m->l, kernel, m->id, places, nplaces, m->pieces, moments_cost(m));
+}
+
+void lower_MOMENTS(Lowering *l, Val id) {
+    Moments m = moments_of(l, id);
+    if (lowering_shards(l) == 1) {
+        lower_results(&m, 1 << MEAN | 1 << VARIANCE | 1 << DEVIATIONS, NULL);
+        return;
+    }
+    Place sums = lower_sums(&m);
+    lower_results(&m, 1 << DEVIATIONS, &sums);
+    lowering_set_once(l, true);
+    lower_results(&m, 1 << MEAN | 1 << VARIANCE, &sums);
+    lowering_set_once(l, false);
 }

@@ -11,6 +11,8 @@ Arena *lowering_arena(const Lowering *l) { return l->p->arena; }
 const ConvSite *lowering_site(const Lowering *l, Val v) { return l->site[v]; }
 Place lowering_place(const Lowering *l, Val v) { return l->place[v]; }
 Place lowering_workspace(const Lowering *l, Val v) { return l->workspace[v]; }
+int64_t lowering_shards(const Lowering *l) { return l->shards; }
+void lowering_set_once(Lowering *l, bool once) { l->once = once; }
 bool lowering_is_fixed(const Lowering *l, Val v) { return l->prepare && l->fixed[v]; }
 
 Place lowering_make_once(Lowering *l, Val v, uint64_t bytes, Place otherwise) {
@@ -62,13 +64,14 @@ void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Pla
     RtRef *refs = ARENA_ARRAY(l->p->arena, RtRef, 2 * nplaces);
     for (uint32_t i = 0; i < nplaces; i++) {
         if (kernel->bf16 && places[i].bf16 != kernel->bf16[i]) abort(); /* an emitter forgot kernel_elements */
-        refs[i] = (RtRef){places[i].space, places[i].offset};
-        refs[nplaces + i] = (RtRef){places[i].space, places[i].offset + places[i].bytes};
+        refs[i] = (RtRef){places[i].space, places[i].shared, places[i].offset};
+        refs[nplaces + i] = (RtRef){places[i].space, places[i].shared, places[i].offset + places[i].bytes};
     }
     program_call(l->p, l->entry, kernel,
                  (RtCall){.label = arena_strdup(l->p->arena, label),
                           .refs = refs,
                           .nrefs = l->p->options->check_bounds ? 2 * nplaces : nplaces,
+                          .once = l->once,
                           .pieces = pieces,
                           .flops = cost.flops,
                           .bytes = cost.bytes});
@@ -77,6 +80,23 @@ void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Pla
 void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, KernelCost cost) {
     const Value *value = &l->g->value[v];
     kernel_call_named(l, kernel, value->name ? value->name : op_text(value->op), places, nplaces, pieces, cost);
+}
+
+Place lowering_combine(Lowering *l, Val v, Place place, bool wide, uint64_t bytes) {
+    const Value *value = &l->g->value[v];
+    int64_t elements = (int64_t)(bytes / (wide ? sizeof(double) : sizeof(float)));
+    RtRef ref = {place.space, false, place.offset};
+    program_combine(l->p, l->entry,
+                    (RtCall){.label = arena_strdup(l->p->arena, value->name ? value->name : op_text(value->op)),
+                             .refs = &ref,
+                             .nrefs = 1,
+                             .combine = wide ? RT_COMBINE_F64 : RT_COMBINE_F32,
+                             .pieces = 1,
+                             .elements = elements,
+                             .flops = (double)elements * (double)(l->shards - 1),
+                             .bytes = (double)bytes * (double)l->shards});
+    place.shared = true;
+    return place;
 }
 
 void lowering_error(Lowering *l, Val v, const char *format, ...) {

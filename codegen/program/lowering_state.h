@@ -15,10 +15,13 @@ struct Lowering {
     bool *fixed;           /* by value id: depends on parameters and states alone */
     const ConvSite **site; /* by value id; NULL: not a convolution */
     bool whole;            /* codegen_run_graph */
+    int64_t shards;        /* of the batch; g is of one of them */
+    const bool *per_image; /* by value id; NULL: the batch is whole */
+    bool once;             /* calls are computed for the first shard alone */
     uint64_t planned;      /* bytes of all that stands in the arena, side by side */
 };
 
-static const Place nowhere = {RT_SPACE_COUNT, 0, false, 0};
+static const Place nowhere = {.space = RT_SPACE_COUNT};
 
 /* The RESULT value of v's result, v itself for 0, or NO_VAL. */
 Val lowering_result_value(const Graph *g, Val v, uint32_t result);

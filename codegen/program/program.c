@@ -270,17 +270,28 @@ void program_kernel_end(ProgramBuilder *p, uint64_t scratch_bytes) {
     if (p->separate) k->bitcode = emitter_take_bitcode(p->emitter);
 }
 
-void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call) {
-    uint32_t expected = kernel->nbuffers * (p->options->check_bounds ? 2 : 1);
-    if (call.nrefs != expected || call.pieces < 1) abort(); /* an emitter broke its own kernel's contract */
+static void add_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call) {
     ARENA_GROW(p->arena, list->call, list->count, &list->capacity);
-    call.name = kernel->name;
-    call.kind = kernel->kind;
     RtRef *refs = ARENA_ARRAY(p->arena, RtRef, call.nrefs);
-    for (uint32_t i = 0; i < call.nrefs; i++) { /* member by member: an object has the padding too, which is to stay zero */
+    for (uint32_t i = 0; i < call.nrefs; i++) {
         refs[i].space = call.refs[i].space;
+        refs[i].shared = call.refs[i].shared;
         refs[i].offset = call.refs[i].offset;
     }
     call.refs = refs;
     list->call[list->count++] = (Call){kernel, call, p->choice, p->value};
+}
+
+void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call) {
+    uint32_t expected = kernel->nbuffers * (p->options->check_bounds ? 2 : 1);
+    if (call.nrefs != expected || call.pieces < 1) abort(); /* an emitter broke its own kernel's contract */
+    call.name = kernel->name;
+    call.kind = kernel->kind;
+    add_call(p, list, kernel, call);
+}
+
+void program_combine(ProgramBuilder *p, CallList *list, RtCall call) {
+    call.name = "sum_shards";
+    call.kind = RT_KIND_REDUCTION;
+    add_call(p, list, NULL, call);
 }

@@ -11,6 +11,7 @@ typedef struct Place {
     uint64_t offset;
     bool bf16; /* its elements; else f32 */
     uint64_t bytes;
+    bool shared; /* one for all shards (RtRef) */
 } Place;
 
 /* What is left of a place behind its first `bytes`. */
@@ -40,7 +41,7 @@ struct Kernel {
 
 /* One call; its kernel's address is known only after linking. */
 typedef struct Call {
-    Kernel *kernel;
+    Kernel *kernel; /* NULL: shards are combined */
     RtCall call;
     uint32_t choice; /* of the convolution that it is part of, an index into the choices; NO_CHOICE */
     Val value;       /* of the graph that it computes; NO_VAL */
@@ -80,6 +81,7 @@ typedef struct ProgramBuilder {
     Kernel *bucket[KERNEL_BUCKETS];
     uint32_t nkernels, nrequested, ncached;
     uint64_t scratch_bytes, arena_bytes, folded_bytes;
+    int64_t shards;       /* of training; 0: not known yet */
     ChoiceTable *choices; /* of every convolution lowered so far */
     uint32_t choice;      /* of the convolution being lowered, or NO_CHOICE */
     Val value;            /* being lowered, or NO_VAL */
@@ -113,4 +115,6 @@ RtLayout program_layout(LayoutKind kind, Type type);
 bool program_kernel(ProgramBuilder *p, RtKind kind, const char *base, const char *key, uint32_t nbuffers, Kernel **kernel);
 void program_kernel_end(ProgramBuilder *p, uint64_t scratch_bytes);
 void program_call(ProgramBuilder *p, CallList *list, Kernel *kernel, RtCall call);
+/* A call without a kernel, RtCall.combine. */
+void program_combine(ProgramBuilder *p, CallList *list, RtCall call);
 #endif

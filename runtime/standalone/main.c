@@ -26,15 +26,15 @@ typedef struct Task {
 
 static int with_machine(const RtProgram *program, Task *t, int (*run)(RtMachine *, const Task *)) {
     RtPool *pool = rt_pool_new((int)t->o->threads);
-    if (!pool) return fail(EXIT_IO, "cannot start %" PRId64 " threads", t->o->threads);
+    if (!pool) return training_ready(&t->training, fail(EXIT_IO, "cannot start %" PRId64 " threads", t->o->threads));
     int status = rt_gemm_reserve ? prepare_openblas(rt_gemm_reserve, rt_pool_threads(pool)) : EXIT_OK;
     if (status) {
         rt_pool_free(pool);
-        return status;
+        return training_ready(&t->training, status);
     }
     RtError error = {{0}};
-    RtMachine *m = rt_machine_new(program, pool, &error);
-    status = m ? run(m, t) : fail(EXIT_IO, "%s", error.text);
+    RtMachine *m = rt_machine_new_ranked(program, pool, t->training.ranks, &error);
+    status = m ? run(m, t) : training_ready(&t->training, fail(EXIT_IO, "%s", error.text));
     if (m) rt_machine_free(m);
     rt_pool_free(pool);
     return status;
@@ -42,9 +42,12 @@ static int with_machine(const RtProgram *program, Task *t, int (*run)(RtMachine 
 
 static int train_on(RtMachine *m, const Task *t) {
     const RtProgram *program = rt_machine_program(m);
-    if (!t->o->quiet)
-        printf("%s: %" PRId64 " parameters, for %s; batch %" PRId64 ", %d threads\n", program->model, count_parameters(program),
-               program->target, program->batch, rt_pool_threads(rt_machine_pool(m)));
+    char size[64];
+    int status = training_ready(&t->training, EXIT_OK);
+    if (status) return status;
+    if (!t->o->quiet && training_speaks(&t->training))
+        printf("%s: %" PRId64 " parameters, for %s; batch %" PRId64 ", %s\n", program->model, count_parameters(program),
+               program->target, program->batch, training_size(&t->training, rt_pool_threads(rt_machine_pool(m)), size));
     fflush(stdout);
     return run_train(m, t->o, &t->training);
 }
@@ -56,8 +59,11 @@ static int init_on(RtMachine *m, const Task *t) { return run_init(m, t->o); }
 static int train(const Options *o) {
     const RtProgram *program;
     Task t = {.o = o};
-    int status = training_options(o);
+    int status = training_join(&t.training);
+    if (status) return status;
+    status = training_options(o);
     if (!status) status = level_choose(o->cpu_level, &program);
+    status = training_ready(&t.training, status);
     if (!status) status = training_open(&t.training, program, o);
     if (!status) status = with_machine(program, &t, train_on);
     training_close(&t.training);

@@ -1,23 +1,138 @@
-"""Several processes that a launcher started together never train side by side into one directory."""
+"""Training on ranks: the bits of one, whatever their number and their MPI; what fails on one ends all. Without a launcher, that processes that
+were started together do not train side by side."""
 import os
+import shutil
+import subprocess
+import sys
 
-from e2e import SMALL, Workspace, check
+from e2e import NETC, SMALL, Workspace, check, metrics, read_safetensors, step_losses
+
+# Open MPI will not run as root, nor more ranks than there are processors, unless it is told to.
+ALLOW = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+LAUNCHERS = [name for name in ("mpirun.openmpi", "mpirun.mpich") if shutil.which(name)]
 
 
-def not_alone(at):
-    """As mpirun, mpiexec and srun mark the processes that they start; alone in a job, and in a batch script, one may train."""
-    train = ["train", SMALL, "--batch", 8, "--steps", 1, "-q"]
+def start(at, launcher, ranks, *args, program=None):
+    command = [launcher, "-n", str(ranks), program or NETC, *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(at.environment(), **ALLOW), cwd=at.path)
+
+
+def together(at, launcher, ranks, *args, status=0, **options):
+    process = start(at, launcher, ranks, *args, **options)
+    out, err = process.communicate(timeout=300)
+    check(process.returncode == status, f"{launcher} -n {ranks} {' '.join(map(str, args))}: exit status {process.returncode}, expected {status}\n{out}{err}")
+    return out, err
+
+
+# What a batch has in common, and what each image has of its own: batch norm, dropout of elements and of images, biases, a gate.
+MIXED = """net mixed(width = 8) {
+    input image: f32[3, 8, 8]
+    x = relu(batch_norm(conv2d(image, width, 3)))
+    y = dropout(batch_norm(conv2d(x, width, 3, bias = false)), 0.3)
+    x = relu(x + y * sigmoid(dense(global_avg_pool(y), width)))
+    output dense(dropout(relu(dense(flatten(x), 16)), 0.5), 5)
+}
+train {
+    data = synthetic
+    optimizer = sgd(lr = 0.01)
+    epochs = 1
+}
+"""
+
+
+def not_joined(at):
+    """As mpirun, mpiexec and srun mark the processes that they start, but nobody answers; alone in a job, and in a batch script, one may train."""
+    train = ["train", MIXED_NET, "--batch", 24, "--steps", 1, "-q"]
+    os.environ["NETC_MPI"] = at.path  # where there is no object of MPI's
+    for library in "openmpi", "mpich":
+        with open(at(f"netc_{library}.so"), "w") as file:
+            file.write("not one")
     for name in "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS":
         os.environ[name] = "3"
-        at.refuses(*train, "--out", at("none"), status=2, says=f"3 processes were started to train together ({name} says so)")
+        at.refuses(*train, "--out", at("none"), status=2, says=f"3 processes were started to train together ({name} says so), which this program cannot do")
         check(not os.path.exists(at("none")), f"{name}: a directory was made")
         os.environ[name] = "1"
         at.run(*train, "--out", at(name))
         del os.environ[name]
     os.environ["SLURM_NTASKS"] = "3"
     at.run(*train, "--out", at("script"))
-    del os.environ["SLURM_NTASKS"]
+    del os.environ["SLURM_NTASKS"], os.environ["NETC_MPI"]
+
+
+def outcome(directory):
+    return read_safetensors(os.path.join(directory, "last.safetensors")), step_losses(directory), [m["weights_sha256"] for m in metrics(directory) if "weights_sha256" in m]
+
+
+def same_bits(at, steps):
+    """Of one process, and of ranks: of a small net, or, in more steps than the suite takes, of a ResNet too."""
+    forms = [("mixed", [MIXED_NET]), ("bf16", [MIXED_NET, "--precision", "bf16"])]
+    if steps > 8:
+        forms += [("plain", [SMALL]), ("se", [SMALL, "--set", "se=true"]), ("se-bf16", [SMALL, "--set", "se=true", "--precision", "bf16"])]
+    for form, model in forms:
+        train = ["train", *model, "--batch", 24, "--seed", 5, "--steps", steps, "--log-every", 1, "--set", "train.shards=4"]
+        at.run(*train, "--out", at(form, "1"), "--threads", 2)
+        reference = outcome(at(form, "1"))
+        check(len(reference[1]) == steps, "not every step was logged")
+        for ranks in (2, 3, 4):
+            launcher, threads = LAUNCHERS[ranks % len(LAUNCHERS)], 4 - ranks or 1
+            out, _ = together(at, launcher, ranks, *train, "--out", at(form, str(ranks)), "--threads", threads)
+            check(f"{ranks} ranks x {threads} threads" in out.splitlines()[0], f"the first line does not say how many train: {out}")
+            check(outcome(at(form, str(ranks))) == reference, f"{form}: {ranks} ranks of {launcher} have other bits than one process")
+            last = metrics(at(form, str(ranks)))[-1]
+            check((last["ranks"], last["threads"]) == (ranks, threads), "metrics do not say how many trained")
+
+
+def whole_batch(at):
+    """Shards are the same training as a whole batch, to rounding."""
+    losses = []
+    for shards in (1, 4):
+        at.run("train", MIXED_NET, "--batch", 24, "--steps", 4, "--log-every", 1, "-q", "--out", at(f"cut{shards}"), "--set", f"train.shards={shards}")
+        losses.append(step_losses(at(f"cut{shards}")))
+    whole, cut = losses
+    check(all(abs(whole[s] - cut[s]) < 1e-5 * whole[s] for s in whole), f"losses of a whole batch {whole}, in shards {cut}")
+    at.refuses("train", MIXED_NET, "--batch", 24, "--set", "train.shards=5", "-q", status=1, says="a batch of 24 images cannot be cut into 5 equal shards")
+
+
+def resumed(at):
+    """By another number of ranks, after a signal to all."""
+    train = ["train", MIXED_NET, "--batch", 24, "--seed", 5, "--log-every", 1, "--set", "train.shards=4", "--eval-every", 0, "-q"]
+    at.run(*train, "--out", at("alone"), "--steps", 9)
+    together(at, LAUNCHERS[0], 2, *train, "--out", at("resumed"), "--steps", 3)
+    together(at, LAUNCHERS[-1], 3, *train, "--out", at("resumed"), "--steps", 6, "--resume")
+    at.run(*train, "--out", at("resumed"), "--steps", 9, "--resume")
+    check(outcome(at("resumed"))[:2] == outcome(at("alone"))[:2], "a training that ranks of other numbers continued has other bits")
+
+
+def refused(at):
+    train = ["train", MIXED_NET, "--batch", 24, "--steps", 1, "-q", "--out", at("refused")]
+    _, err = together(at, LAUNCHERS[0], 2, *train, status=2)
+    check(err.count("2 ranks cannot share a batch that is cut into 1") == 1, f"more ranks than shards: {err}")
+    _, err = together(at, LAUNCHERS[0], 2, *train, "--set", "train.shards=2", "--data", at("nothing"), status=1)
+    check(err.count("error:") == 1 and "nothing" in err, f"data that all lack: {err}")
+    check(not os.path.exists(at("refused")), "a refused training left its directory")
+
+
+def disagree(at):
+    """Ranks of other seeds, of other nets: nothing is trained, and the rank is named."""
+    command = [LAUNCHERS[0]]
+    for seed in (1, 2):
+        command += ["-n", "1", NETC, "train", MIXED_NET, "--batch", "24", "--steps", "1", "-q", "--set", "train.shards=4", "--out", at("disagree"), "--seed", str(seed), ":"]
+    process = subprocess.run(command[:-1], capture_output=True, text=True, env=dict(at.environment(), **ALLOW), cwd=at.path, timeout=300)
+    check(process.returncode == 1, f"ranks that disagree ended with {process.returncode}: {process.stderr}")
+    check("rank 1 (" in process.stderr and "disagrees: the options of training is '--seed 2" in process.stderr, f"who disagrees, and in what: {process.stderr}")
+    check(not os.path.exists(at("disagree", "last.safetensors")), "ranks that disagree have trained")
 
 
 with Workspace() as at:
-    not_alone(at)
+    MIXED_NET = at("mixed.net")
+    with open(MIXED_NET, "w") as file:
+        file.write(MIXED)
+    not_joined(at)
+    whole_batch(at)
+    if LAUNCHERS:
+        same_bits(at, int(sys.argv[2]) if len(sys.argv) > 2 else 8)
+        resumed(at)
+        refused(at)
+        disagree(at)
+    else:
+        print("no mpirun: nothing was tried on ranks")

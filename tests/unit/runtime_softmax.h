@@ -171,31 +171,33 @@ static inline void softmax_program(Softmax *x, int64_t batch, int64_t channels, 
                              .position = 1,
                              .init_value = 0.5};
     memcpy(x->forward_refs,
-           ((RtRef[]){{RT_CONSTANT, 0},
-                      {RT_IMAGES, 0},
-                      {RT_LABELS, 0},
-                      {RT_PARAMS, 0},
-                      {RT_PARAMS, weight},
-                      {RT_ARENA, 0},
-                      {RT_ARENA, dz},
-                      {RT_LOGITS, 0}}),
+           ((RtRef[]){{RT_CONSTANT, 0, 0},
+                      {RT_IMAGES, 0, 0},
+                      {RT_LABELS, 0, 0},
+                      {RT_PARAMS, 0, 0},
+                      {RT_PARAMS, 0, weight},
+                      {RT_ARENA, 0, 0},
+                      {RT_ARENA, 0, dz},
+                      {RT_LOGITS, 0, 0}}),
            sizeof x->forward_refs);
-    memcpy(x->gradient_refs, ((RtRef[]){{RT_CONSTANT, 0}, {RT_IMAGES, 0}, {RT_ARENA, 0}, {RT_GRADS, 0}}),
+    memcpy(x->gradient_refs, ((RtRef[]){{RT_CONSTANT, 0, 0}, {RT_IMAGES, 0, 0}, {RT_ARENA, 0, 0}, {RT_GRADS, 0, 0}}),
            sizeof x->gradient_refs);
     memcpy(x->finish_refs,
-           ((RtRef[]){{RT_CONSTANT, 0},
-                      {RT_ARENA, 0},
-                      {RT_ARENA, dz},
-                      {RT_GRADS, weight},
-                      {RT_METRICS, 0},
-                      {RT_STATE, 0},
-                      {RT_LOGITS, 0},
-                      {RT_LABELS, 0}}),
+           ((RtRef[]){{RT_CONSTANT, 0, 0},
+                      {RT_ARENA, 0, 0},
+                      {RT_ARENA, 0, dz},
+                      {RT_GRADS, 0, weight},
+                      {RT_METRICS, 0, 0},
+                      {RT_STATE, 0, 0},
+                      {RT_LOGITS, 0, 0},
+                      {RT_LABELS, 0, 0}}),
            sizeof x->finish_refs);
-    memcpy(x->update_refs, ((RtRef[]){{RT_CONSTANT, 0}, {RT_PARAMS, 0}, {RT_GRADS, 0}, {RT_MOMENT1, 0}, {RT_MOMENT2, 0}}),
+    memcpy(x->update_refs,
+           ((RtRef[]){{RT_CONSTANT, 0, 0}, {RT_PARAMS, 0, 0}, {RT_GRADS, 0, 0}, {RT_MOMENT1, 0, 0}, {RT_MOMENT2, 0, 0}}),
            sizeof x->update_refs);
-    memcpy(x->prepare_refs, ((RtRef[]){{RT_CONSTANT, 0}, {RT_PARAMS, 0}, {RT_FOLDED, 0}}), sizeof x->prepare_refs);
-    memcpy(x->eval_refs, ((RtRef[]){{RT_CONSTANT, 0}, {RT_IMAGES, 0}, {RT_FOLDED, 0}, {RT_FOLDED, weight}, {RT_LOGITS, 0}}),
+    memcpy(x->prepare_refs, ((RtRef[]){{RT_CONSTANT, 0, 0}, {RT_PARAMS, 0, 0}, {RT_FOLDED, 0, 0}}), sizeof x->prepare_refs);
+    memcpy(x->eval_refs,
+           ((RtRef[]){{RT_CONSTANT, 0, 0}, {RT_IMAGES, 0, 0}, {RT_FOLDED, 0, 0}, {RT_FOLDED, 0, weight}, {RT_LOGITS, 0, 0}}),
            sizeof x->eval_refs);
     x->train[0] = (RtCall){
         .kernel = softmax_forward, .name = "forward", .label = "forward", .refs = x->forward_refs, .nrefs = 8, .pieces = batch};

@@ -29,7 +29,7 @@ static void access_vector(int64_t first, bool store, bool scratch) {
         emit_store(e, emit_load(e, base, at), emit_buffer(e, 0), emit_int(e, 0));
     program_kernel_end(&p, vector);
     p.folded_bytes = 4096;
-    RtRef refs[] = {{RT_FOLDED, 1024}, {RT_FOLDED, 1024 + vector}};
+    RtRef refs[] = {{RT_FOLDED, 0, 1024}, {RT_FOLDED, 0, 1024 + vector}};
     program_call(&p, &p.train_step, kernel, (RtCall){.label = "access", .refs = refs, .nrefs = 2, .pieces = 1});
     Jit *jit = jit_finish(&target, &p, &(RtProgram){.model = "access", .batch = 1}, jit_clock());
     ck_assert_ptr_nonnull(jit);

@@ -322,7 +322,7 @@ START_TEST(batches) {
     RtError error;
     static float images[RUN][BATCH * FLOATS], again[BATCH * FLOATS];
     static int32_t labels[RUN][BATCH], labels_again[BATCH];
-    RtLoader *l = rt_loader_new(&d, &recipe, BATCH, 3, 0, 0, &error);
+    RtLoader *l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, 0, 0}, &error);
     ck_assert_ptr_nonnull(l);
     for (int i = 0; i < RUN; i++) rt_loader_next(l, images[i], labels[i]);
     rt_loader_free(l);
@@ -337,7 +337,8 @@ START_TEST(batches) {
     ck_assert_mem_ne(labels[0], labels[PER_EPOCH], sizeof labels[0]);
     static const int starts[] = {0, 4, PER_EPOCH, RUN - 1};
     for (int s = 0; s < 4; s++) {
-        l = rt_loader_new(&d, &recipe, BATCH, 3, starts[s] / PER_EPOCH, starts[s] % PER_EPOCH, &error);
+        l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, starts[s] / PER_EPOCH, starts[s] % PER_EPOCH},
+                          &error);
         for (int i = starts[s]; i < RUN; i++) {
             rt_loader_next(l, again, labels_again);
             ck_assert_mem_eq(again, images[i], sizeof again);
@@ -359,7 +360,7 @@ START_TEST(another_crop_in_every_epoch) {
     int32_t labels[BATCH];
     uint8_t work[2 * FLOATS], first[IMAGES][FLOATS] = {{0}};
     int moved = 0;
-    RtLoader *l = rt_loader_new(&d, &recipe, BATCH, 3, 0, 0, &error);
+    RtLoader *l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, 0, 0}, &error);
     for (int b = 0; b < 2 * (IMAGES / BATCH); b++) { /* not shuffled: the same images in each epoch */
         uint64_t epoch = (uint64_t)b / (IMAGES / BATCH);
         rt_loader_next(l, images, labels);
@@ -389,7 +390,7 @@ START_TEST(cutout_blanks_its_square) {
     float images[BATCH * FLOATS];
     int32_t labels[BATCH];
     memset(d.train_images, 255, IMAGES * FLOATS);
-    RtLoader *l = rt_loader_new(&d, &recipe, BATCH, 3, 0, 0, &error);
+    RtLoader *l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, 0, 0}, &error);
     rt_loader_next(l, images, labels);
     int whole = 0;
     for (int i = 0; i < BATCH; i++) {
@@ -416,7 +417,7 @@ START_TEST(file_order) {
     RtError error;
     float images[BATCH * FLOATS];
     int32_t labels[BATCH];
-    RtLoader *l = rt_loader_new(&d, &recipe, BATCH, 3, 0, 0, &error);
+    RtLoader *l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, 0, 0}, &error);
     for (int b = 0; b < 7; b++) { /* the seventh batch is the first of the next epoch */
         rt_loader_next(l, images, labels);
         for (int i = 0; i < BATCH; i++) ck_assert_int_eq(labels[i], b % 6 * BATCH + i);
@@ -434,7 +435,7 @@ START_TEST(cutout_is_the_mean) {
     RtError error;
     float images[BATCH * FLOATS];
     int32_t labels[BATCH];
-    RtLoader *l = rt_loader_new(&d, &recipe, BATCH, 3, 0, 0, &error);
+    RtLoader *l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, 0, 0}, &error);
     rt_loader_next(l, images, labels);
     for (int i = 0; i < BATCH * FLOATS; i++)
         if (images[i] != 0) ck_abort_msg("a square larger than the image leaves %g", images[i]);

@@ -254,7 +254,7 @@ START_TEST(impossible_programs) {
     bad = x.program;
     bad.height = bad.width = (int64_t)1 << 31; /* 4 * 8 * 3 * 2^62 bytes do not fit into 64 bits */
     refuse(&bad, "out of memory");
-    x.gradient_refs[2] = (RtRef){RT_ARENA, x.program.arena_bytes + 64};
+    x.gradient_refs[2] = (RtRef){.space = RT_ARENA, .offset = x.program.arena_bytes + 64};
     refuse(&x.program, "outside its memory");
 }
 END_TEST

@@ -25,6 +25,7 @@ static const char recipe[] = "train {\n"
                              "    epochs    = 2\n"
                              "    batch     = 32\n"
                              "    accumulate = 1\n"
+                             "    shards    = 1\n"
                              "    clip      = 0\n"
                              "    validation = 0\n"
                              "    patience  = 0\n"
@@ -81,6 +82,7 @@ static const struct {
     {"optimizer", "adam(lr = 0.1)", true, "optimizer = sgd(lr = 0.1, momentum = 0.9), not adam(lr = 0.1)"},
     {"groups", "[group(\"*\", lr = 2)]", false, "resumed with groups = [group(\"*\", lr = 2)], where the checkpoint has []\n"},
     {"accumulate", "2", true, "accumulate = 1, not 2"},
+    {"shards", "8", true, "shards = 1, not 8"},
     {"clip", "1", false, "resumed with clip = 1, where the checkpoint has 0\n"},
     {"validation", "32", true, "validation = 0, not 32"},
     {"patience", "3", false, "resumed with patience = 3, where the checkpoint has 0\n"},
@@ -182,6 +184,7 @@ START_TEST(older_recipes) {
         {"    ema       = 0\n", "average", "none", false, ""},
         {"    ema       = 0\n", "average", "ema(decay = 0.9, every = 1, statistics = false)", true, "average = none, not ema"},
         {"", "accumulate", "2", true, "accumulate = 1, not 2"},
+        {"", "shards", "2", true, "shards = 1, not 2"},
         {"", "clip", "2", false, "resumed with clip = 2, where the checkpoint has 0\n"},
         {"", "validation", "32", true, "validation = 0, not 32"},
         {"", "views", "mirror", false, "resumed with views = mirror, where the checkpoint has one\n"},
