@@ -188,6 +188,8 @@ static const OptionRow table[] = {
      "run exactly these passes, or change the default: -NAME, +NAME@before:NAME (netc help passes)"},
     {"disable-pass", 0, KIND_LIST, "NAME", AT(disable_pass), RUNS_PASSES, "leave an optional pass out"},
     {"load-pass", 0, KIND_LIST, "FILE.so", AT(load_pass), RUNS_PASSES, "add the passes of a shared object"},
+    {"rules", 0, KIND_TEXT, "FILE", AT(rules), RUNS_PASSES,
+     "run the pass 'rules' too, with the algebraic rewrites of this file (docs/passes.md)"},
     {"opt-bisect-limit", 0, KIND_COUNT, "N", AT(bisect_limit), READS_MODEL | CMD_VERIFY | CMD_WHY | CMD_EXPLORE,
      "do only the first N rewrites of the optional passes"},
     {"print-before-all", 0, KIND_FLAG, NULL, AT(print_before_all), READS_MODEL, "print the graph before every pass"},

@@ -51,7 +51,7 @@ typedef struct Options {
     int64_t batch;
     const char *mode, *stage, *format;
     /* passes */
-    const char *passes;
+    const char *passes, *rules;
     TextList print_before, print_after, disable_pass, load_pass, forbid, permit;
     int64_t bisect_limit; /* -1: off */
     bool print_before_all, print_after_all, time_passes;

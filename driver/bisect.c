@@ -188,6 +188,7 @@ static void print_options(const Bisect *b) {
     if (o->batch) printf(" --batch=%" PRId64, o->batch);
     if (o->passes) show_option("--passes", o->passes);
     show_list("--load-pass", &o->load_pass);
+    if (o->rules) show_option("--rules", o->rules);
     show_list("--disable-pass", &o->disable_pass);
     if (o->recompute) printf(" --recompute=%" PRId64, o->recompute);
 }

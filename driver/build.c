@@ -93,8 +93,8 @@ static int write_graphs(const Build *b) {
     FILE *out = fopen(b->output, "w");
     if (!out) return fail(EXIT_IO, "cannot write '%s': %s", b->output, strerror(errno));
     fputs(b->session.train.recipe_text, out);
-    graph_print(b->session.train_passes.graph, out);
-    graph_print(b->session.infer_passes.graph, out);
+    graph_print(b->session.train_passes.graph, b->session.diag, out);
+    graph_print(b->session.infer_passes.graph, b->session.diag, out);
     bool failed = ferror(out);
     return fclose(out) || failed ? fail(EXIT_IO, "cannot write '%s': %s", b->output, strerror(errno)) : EXIT_OK;
 }

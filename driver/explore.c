@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 extern const char explore_page[];
 static const char *const MARK = "@DATA@"; /* in the page, where the data goes */
@@ -150,13 +151,23 @@ static void write_events(const Explore *x, const PassResult *result) {
 
 /* ---- source ---- */
 
+/* Of a file that graphs as text name, if it is still there. */
+static void write_text(const Explore *x, uint32_t file) {
+    const char *text = diag_file_text(x->session->diag, file), *path = diag_file_path(x->session->diag, file);
+    size_t length;
+    int status;
+    char *read = !text && !access(path, R_OK) ? read_file(path, &length, &status) : NULL;
+    json_write_string((fputs(",\"text\":", x->out), x->out), text ? text : read ? read : "");
+    free(read);
+}
+
 /* All files that values came from, and for each lineage its file and line. */
 static void write_source(const Explore *x) {
     const Diag *diag = x->session->diag;
     fputs("\"files\":[", x->out);
     for (uint32_t f = 1; diag_file_path(diag, f); f++) {
         json_write_string((fputs(f > 1 ? ",\n{\"path\":" : "\n{\"path\":", x->out), x->out), diag_file_path(diag, f));
-        json_write_string((fputs(",\"text\":", x->out), x->out), diag_file_text(diag, f));
+        write_text(x, f);
         fputc('}', x->out);
     }
     fputs("],\n\"values\":[", x->out);

@@ -23,6 +23,10 @@ static void print_passes(void) {
            "  default+m@before:a#2    the default and m, in front of the second run of a (also @after:, or at the end)\n"
            "  default,a{n=3}          the default with an option of a pass set; a list's a{n=3,k=2} has options too\n"
            "  train:a,b;infer:-c      a list for each mode; a mode that none is for has its default\n\n"
+           "Rules (--rules=FILE) are what the pass 'rules' does, which runs only with them: LEFT => RIGHT, one behind the other, "
+           "as\n"
+           "  factor: add(mul(x, a), mul(y, a)) => mul(add(x, y), a)      # a name if you like; docs/passes.md has the grammar\n"
+           "Each is checked on random shapes, numbers and gradients first.\n\n"
            "'netc passes MODEL' prints the passes of a model, with their numbers.\n");
 }
 

@@ -46,18 +46,18 @@ int inputs_read(const char *path, const Graph *g, Leaves *leaves) {
     return status;
 }
 
-static int write_graph(const char *path, const char *remark, const Graph *g) {
+static int write_graph(const char *path, const char *remark, const Graph *g, const Diag *sources) {
     FILE *file = fopen(path, "w");
     if (!file) return fail(EXIT_IO, "cannot write '%s': %s", path, strerror(errno));
     fprintf(file, "# %s\n", remark);
-    graph_print(g, file);
+    graph_print(g, sources, file);
     bool failed = ferror(file);
     if (fclose(file) || failed) return fail(EXIT_IO, "cannot write '%s': %s", path, strerror(errno));
     return EXIT_OK;
 }
 
-int inputs_write(const char *path, const char *remark, const Graph *g, const Leaves *leaves) {
-    int status = write_graph(path, remark, g);
+int inputs_write(const char *path, const char *remark, const Graph *g, const Diag *sources, const Leaves *leaves) {
+    int status = write_graph(path, remark, g, sources);
     if (status) return status;
     StOut out = {0};
     for (uint32_t i = 0; i < leaves->count; i++) {

@@ -7,5 +7,5 @@
 /* Those of the graph's leaves that the file has; others are left out. Exit status, after a sentence; leaves_free either way. */
 int inputs_read(const char *path, const Graph *g, Leaves *leaves);
 /* The graph at `path` (NAME.ir), with `remark` as a comment at its head, and the leaves as NAME.safetensors. */
-int inputs_write(const char *path, const char *remark, const Graph *g, const Leaves *leaves);
+int inputs_write(const char *path, const char *remark, const Graph *g, const Diag *sources, const Leaves *leaves);
 #endif

@@ -15,7 +15,7 @@ static int write_graph(const Session *session, const Graph *graph, FILE *out) {
     if (format && !strcmp(format, "json"))
         graph_print_json(graph, session->diag, out);
     else
-        graph_print(graph, out);
+        graph_print(graph, session->diag, out);
     return EXIT_OK;
 }
 
@@ -71,9 +71,10 @@ static int print_graphs(Session *session, unsigned modes, bool source) {
 
 /* Is anything asked of the passes? */
 static bool has_pass_options(const Options *o) {
-    return o->passes || o->disable_pass.count || o->load_pass.count || o->print_before.count || o->print_after.count ||
-           o->bisect_limit >= 0 || o->forbid.count || o->permit.count || o->log || o->print_before_all || o->print_after_all ||
-           o->print_changed || o->split_after || o->time_passes || o->remarks || o->recompute || o->memory_limit;
+    return o->passes || o->rules || o->disable_pass.count || o->load_pass.count || o->print_before.count ||
+           o->print_after.count || o->bisect_limit >= 0 || o->forbid.count || o->permit.count || o->log || o->print_before_all ||
+           o->print_after_all || o->print_changed || o->split_after || o->time_passes || o->remarks || o->recompute ||
+           o->memory_limit;
 }
 
 /* One mode of one model as far as it is to go; *graph is the session's. */

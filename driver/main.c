@@ -1,5 +1,6 @@
 /* netc: the command. A table of subcommands, and the way into one of them. */
 #include "driver/driver.h"
+#include "driver/rules.h"
 #include "ir/nearest.h"
 #include <string.h>
 
@@ -139,7 +140,7 @@ int main(int argc, char **argv) {
         if (options.help)
             command_print_help(command, stdout), status = EXIT_OK;
         else
-            status = command->run(&options);
+            status = command->run(&options), rules_close(status);
     }
     options_free(&options);
     if (fflush(stdout) || ferror(stdout)) return status ? status : fail(EXIT_IO, "cannot write to standard output");

@@ -124,7 +124,7 @@ static int write_graph(const Reduce *r, const Graph *g, const char *path, const 
     if (!out) return fail(EXIT_IO, "cannot write '%s': %s", path, strerror(errno));
     if (remark) fprintf(out, "# %s\n", remark);
     fputs(r->model->recipe_text, out);
-    graph_print(g, out);
+    graph_print(g, r->session->diag, out);
     bool failed = ferror(out);
     if (fclose(out) || failed) return fail(EXIT_IO, "cannot write '%s'", path);
     return EXIT_OK;
@@ -233,6 +233,7 @@ static void print_command(const Reduce *r, const char *path, const char *list) {
     if (o->compiled) printf(" --compiled");
     if (o->seed) printf(" --seed=%" PRId64, o->seed);
     show_list("--load-pass", &o->load_pass);
+    if (o->rules) show_option("--rules", o->rules);
     if (list)
         printf(" --passes='%s:%s'", mode_name(r->mode), list);
     else if (o->passes)
@@ -271,7 +272,7 @@ static int report(Reduce *r, uint32_t values, Type images) {
     if (images.rank == 4 && smaller.rank == 4 && !type_equal(images, smaller))
         printf(", images of %s are %s", type_format(images, before), type_format(smaller, after));
     printf(" (%" PRId64 " candidates tried):\n", r->tried);
-    graph_print(r->g, stdout);
+    graph_print(r->g, NULL, stdout);
     if (r->o->command) {
         printf("It is in '%s', for the command as $NETC_IR.\n", path);
         return EXIT_OK;

@@ -3,6 +3,7 @@
 #include "driver/session.h"
 #include "driver/cache.h"
 #include "driver/remarks.h"
+#include "driver/rules.h"
 #include "ir/nearest.h"
 #include "ir/stream.h"
 #include "runtime/sha256.h"
@@ -116,6 +117,7 @@ int session_find_model(Session *session, const Options *options, const char *com
     session->watch = (PassWatch){.changed = options->print_changed, .directory = options->split_after};
     if (options->memory_limit && options->recompute)
         return usage_error(command_name, "'--memory-limit' says how much '--recompute' must: give one of them");
+    if (options->rules && !(session->rules = rules_load(options->rules, &status))) return status;
     session->recompute = options->recompute < UINT32_MAX ? (uint32_t)options->recompute : UINT32_MAX;
     const char *name = options->operand[0];
     if (!strcmp(name, "-")) return session->path = join("%s", name), find_textual(session);
@@ -149,6 +151,7 @@ static PassMask *masks(const TextList *list) {
 
 PassOptions session_pass_options(Session *session) {
     const Options *o = session->options;
+    session->watch.sources = session->diag;
     if (!session->forbid) session->forbid = masks(&o->forbid);
     if (!session->permit) session->permit = masks(&o->permit);
     return (PassOptions){.pipeline = o->passes,
@@ -157,6 +160,7 @@ PassOptions session_pass_options(Session *session) {
                          .ndisable = o->disable_pass.count,
                          .load = o->load_pass.item,
                          .nload = o->load_pass.count,
+                         .rules = session->rules,
                          .bisect_limit = o->bisect_limit,
                          .forbid = session->forbid,
                          .nforbid = o->forbid.count,
@@ -286,6 +290,9 @@ void session_describe_passes(Session *s) {
     free(limit);
     for (uint32_t i = 0; i < o->forbid.count; i++) append(&s->pipeline, " forbid=", o->forbid.item[i]);
     for (uint32_t i = 0; i < o->permit.count; i++) append(&s->pipeline, " permit=", o->permit.item[i]);
+    char *rules = s->rules ? rules_text(s->rules) : NULL;
+    if (rules) append(&s->pipeline, " rules=", rules);
+    free(rules);
     rt_sha256_init(&sum);
     rt_sha256_update(&sum, s->pipeline, strlen(s->pipeline) + 1);
     for (uint32_t i = 0; i < o->load_pass.count; i++) hash_file(&sum, o->load_pass.item[i]);

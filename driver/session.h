@@ -33,6 +33,7 @@ typedef struct Session {
     ChoiceTable *made;         /* for --save-choices, of all CPUs so far */
     const char *recorded;      /* the choices in the checkpoint that --resume continues; NULL: there are none */
     RtRanks *ranks;            /* that train together; NULL: alone */
+    Rules *rules;              /* of --rules; NULL: none */
     PassMask *forbid, *permit; /* --forbid, --permit; NULL before session_pass_options */
     Remarks remarks;
     PassWatch watch;

@@ -70,7 +70,7 @@ static int write_mode(const Trials *t, const Trial *trial, Mode mode, FILE *out,
     }
     int64_t these = asked_of(&result);
     if (these > *asked) *asked = these;
-    graph_print(result.graph, out);
+    graph_print(result.graph, t->session->diag, out);
     return CHILD_RIGHT;
 }
 

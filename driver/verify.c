@@ -142,6 +142,7 @@ static int wrong_order(Task *t, char *list, uint32_t recompute, StageFault *faul
     fprintf(stderr, "netc: note: it shows again with: netc verify %s --each --mode=%s --seed=%lld --passes='%s:%s'%s",
             t->session->path, mode, (long long)t->o->seed, mode, list, option);
     for (uint32_t i = 0; i < t->o->load_pass.count; i++) fprintf(stderr, " --load-pass=%s", t->o->load_pass.item[i]);
+    if (t->o->rules) fprintf(stderr, " --rules=%s", t->o->rules);
     fputc('\n', stderr);
     free(about);
     free(option);
@@ -205,7 +206,7 @@ static int keep_kernel(Task *t, const KernelsHeld *held) {
     const char *path = t->o->output ? t->o->output : held->wrong ? "netc-verify-kernel.ir" : NULL;
     if (!path || !held->worst.g) return EXIT_OK;
     char *remark = join("%s of %s: %s", held->worst.label, t->verdict.model, held->text);
-    int status = inputs_write(path, remark, held->worst.g, &held->worst.leaves);
+    int status = inputs_write(path, remark, held->worst.g, t->session->diag, &held->worst.leaves);
     free(remark);
     if (!status)
         fprintf(stderr, "netc: note: the worst kernel, %s, is in '%s', with its inputs beside it\n", held->worst.label, path);

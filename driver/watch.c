@@ -8,11 +8,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static int write_file(const char *path, const char *remark, const Graph *g) {
+static int write_file(const PassWatch *w, const char *path, const char *remark, const Graph *g) {
     FILE *file = fopen(path, "w");
     if (!file) return fail(EXIT_IO, "cannot write '%s': %s", path, strerror(errno));
     fprintf(file, "# %s\n", remark);
-    graph_print(g, file);
+    graph_print(g, w->sources, file);
     bool failed = ferror(file);
     if (fclose(file) || failed) return fail(EXIT_IO, "cannot write '%s': %s", path, strerror(errno));
     return EXIT_OK;
@@ -23,7 +23,7 @@ static int split(const PassWatch *w, const char *name, const char *remark, const
     if (mkdir(w->directory, 0777) && errno != EEXIST) return fail(EXIT_IO, "cannot make '%s': %s", w->directory, strerror(errno));
     char *path = join("%s/%s-%02d-%s.ir", w->directory, mode_name(g->mode), w->run[g->mode], name);
     for (char *hash = path + strlen(w->directory); (hash = strchr(hash, '#')) != NULL;) *hash = '-';
-    int status = write_file(path, remark, g);
+    int status = write_file(w, path, remark, g);
     free(path);
     return status;
 }

@@ -5,6 +5,7 @@
 
 typedef struct PassWatch {
     bool changed;          /* print how each pass changes the graph */
+    const Diag *sources;   /* of the places of values */
     const char *directory; /* where the graph behind each pass goes, in a file of its own; NULL: nowhere */
     int run[2];            /* how many have been, by Mode */
     int status;            /* an exit status: the first file that could not be written */

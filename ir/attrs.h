@@ -1,5 +1,5 @@
 /* The members of Attrs as data: name, kind and place of every field that an op's text form shows. One table serves printer,
- * reader and JSON. Private to ir/. */
+ * reader and JSON. Private to ir/, but for real_format. */
 #ifndef NETC_IR_ATTRS_H
 #define NETC_IR_ATTRS_H
 #include "ir/ir.h"

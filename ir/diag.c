@@ -8,8 +8,9 @@
 enum { MAX_ERRORS = 20, MAX_WIDTH = 160, CONTEXT_LEFT = 60 };
 
 typedef struct Source {
-    const char *path, *text;
+    const char *path, *text; /* text NULL: spans are lines and columns */
     uint32_t length;
+    bool hidden; /* graphs as text */
 } Source;
 
 typedef struct Message {
@@ -43,8 +44,25 @@ uint32_t diag_add_file(Diag *diag, const char *path, const char *text, size_t le
     ARENA_GROW(diag->arena, diag->source, diag->nsources, &diag->source_capacity);
     if (length > UINT32_MAX) length = UINT32_MAX; /* spans cannot point further */
     Source *source = &diag->source[diag->nsources++];
-    *source = (Source){arena_strdup(diag->arena, path), arena_strndup(diag->arena, text, length), (uint32_t)length};
+    *source = (Source){
+        .path = arena_strdup(diag->arena, path), .text = arena_strndup(diag->arena, text, length), .length = (uint32_t)length};
     return diag->nsources;
+}
+
+uint32_t diag_add_places(Diag *diag, const char *path) {
+    for (uint32_t i = 0; i < diag->nsources; i++)
+        if (!diag->source[i].text && !strcmp(diag->source[i].path, path)) return i + 1;
+    ARENA_GROW(diag->arena, diag->source, diag->nsources, &diag->source_capacity);
+    diag->source[diag->nsources++] = (Source){.path = arena_strdup(diag->arena, path)};
+    return diag->nsources;
+}
+
+void diag_hide_places(Diag *diag, uint32_t file) {
+    if (file >= 1 && file <= diag->nsources) diag->source[file - 1].hidden = true;
+}
+
+bool diag_hides_places(const Diag *diag, uint32_t file) {
+    return file < 1 || file > diag->nsources || diag->source[file - 1].hidden;
 }
 
 static const Source *find_source(const Diag *diag, uint32_t file) {
@@ -77,6 +95,10 @@ void diag_line_column(const Diag *diag, Span span, int *line, int *column) {
     const Source *source = find_source(diag, span.file);
     *line = *column = 0;
     if (!source) return;
+    if (!source->text) {
+        *line = (int)span.begin, *column = (int)span.end;
+        return;
+    }
     uint32_t at = clamp(span.begin, source);
     *line = 1;
     for (uint32_t i = 0; i < at; i++) *line += source->text[i] == '\n';
@@ -170,7 +192,7 @@ static void print_message(const Diag *diag, const Message *message, const Style 
     if (source) fprintf(out, "%s%s:%d:%d:%s ", style->bold, source->path, line, column, style->off);
     fprintf(out, "%s%s:%s %s%s%s\n", style->severity[message->severity], severity_text[message->severity], style->off,
             style->bold, message->text, style->off);
-    if (source && message->severity != SEV_NOTE) print_excerpt(source, message->span, line, style, out);
+    if (source && source->text && message->severity != SEV_NOTE) print_excerpt(source, message->span, line, style, out);
 }
 
 void diag_print(Diag *diag, FILE *out, bool color) {

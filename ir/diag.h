@@ -27,8 +27,14 @@ void diag_free(Diag *diag);
 
 /* Registers a source text (copied) under the path shown in messages; returns its file id, from 1. */
 uint32_t diag_add_file(Diag *diag, const char *path, const char *text, size_t length);
+/* A file of which only the path is known, the same id each time: a span into it has the line for `begin` and the column for
+ * `end`. Such are the places that graphs as text tell of their values. */
+uint32_t diag_add_places(Diag *diag, const char *path);
+/* The file holds graphs as text: what was read from it and tells of no place has none that is worth printing with it. */
+void diag_hide_places(Diag *diag, uint32_t file);
+bool diag_hides_places(const Diag *diag, uint32_t file);
 const char *diag_file_path(const Diag *diag, uint32_t file);
-const char *diag_file_text(const Diag *diag, uint32_t file);
+const char *diag_file_text(const Diag *diag, uint32_t file); /* NULL: there is no such file, or only its path is known */
 /* 1-based line and column (columns count bytes) of the start of a span. Zeros when the span has no file. */
 void diag_line_column(const Diag *diag, Span span, int *line, int *column);
 

@@ -14,6 +14,8 @@ typedef struct Reader {
     uint32_t count;
     uint16_t let[EXPR_MAX_NODES]; /* node of let t<i> */
     uint32_t lets;
+    uint32_t *source; /* files of places, by their order */
+    uint32_t nsources, source_capacity;
     Texts ids; /* of the values, in their order: whatever word stands behind '%' */
 } Reader;
 
@@ -251,6 +253,33 @@ static bool read_regions(Reader *r, Region *regions, uint32_t *nregions) {
     return true;
 }
 
+/* "at 1:12:9", if it stands there: a line and a column of a file that is named at the head. */
+static bool read_place(Reader *r, Span *span) {
+    Scanner *s = &r->s;
+    int64_t part[3];
+    if (!scan_accept(s, "at")) return true;
+    scan_space(s);
+    size_t begin = s->at;
+    for (int i = 0; i < 3; i++)
+        if ((i && !scan_expect(s, ":")) || !scan_integer(s, &part[i])) return false;
+    if (part[0] < 1 || part[0] > r->nsources)
+        return scan_refuse_from(s, begin, "there is no source %lld, of %u", (long long)part[0], r->nsources);
+    if (part[1] < 1 || part[1] > INT32_MAX || part[2] < 1 || part[2] > INT32_MAX)
+        return scan_refuse_from(s, begin, "lines and columns count from 1");
+    *span = (Span){r->source[part[0] - 1], (uint32_t)part[1], (uint32_t)part[2]};
+    return true;
+}
+
+static bool read_sources(Reader *r) {
+    while (scan_accept(&r->s, "source")) {
+        const char *path;
+        if (!scan_string(&r->s, &path)) return false;
+        ARENA_GROW(r->s.arena, r->source, r->nsources, &r->source_capacity);
+        r->source[r->nsources++] = diag_add_places(r->s.diag, path);
+    }
+    return true;
+}
+
 static bool read_value(Reader *r) {
     Scanner *s = &r->s;
     Val args[MAX_ARGS];
@@ -268,6 +297,7 @@ static bool read_value(Reader *r) {
     if (!over) spec.declared = written;
     if (scan_accept(s, "@") && !scan_string(s, &spec.name)) return false;
     spec.span = (Span){s->file, (uint32_t)begin, (uint32_t)s->at};
+    if (!read_place(r, &spec.span)) return false;
     if (!read_regions(r, regions, &spec.nregions)) return false;
     char why[512];
     if (s->failed) return false;
@@ -301,6 +331,7 @@ static bool read_graph(Reader *r, Arena *arena) {
     Mode mode = scan_accept(s, "train") ? MODE_TRAIN : MODE_INFER;
     if (mode == MODE_INFER && !scan_expect(s, "infer")) return false;
     r->g = graph_new(name, mode);
+    if (!read_sources(r)) return false;
     while (!scan_done(s)) {
         bool ok = scan_sees(s, "%") ? read_value(r) : scan_accept(s, "return") ? read_return(r) : false;
         if (!ok) return scan_refuse(s, "expected a value (%%%u = ...) or return", r->g->count);
@@ -316,6 +347,7 @@ Graph *graph_read(const char *text, size_t length, uint32_t file, Diag *diag) {
     Reader *r = ARENA_NEW(arena, Reader);
     r->s = (Scanner){.text = arena_strndup(arena, text, length), .end = length, .file = file, .diag = diag};
     Graph *g = NULL;
+    diag_hide_places(diag, file);
     if (length >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) r->s.at = 3; /* a UTF-8 byte order mark */
     if (length >= UINT32_MAX)
         diag_error(diag, ((Span){.file = file}), "the text of a graph must be below 4 GiB");

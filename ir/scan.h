@@ -1,5 +1,5 @@
-/* The scanner of the textual graph: one character cursor, and one place that words every mistake. After the first mistake
- * `failed` is set and every further call refuses without a message. Private to ir/. */
+/* The scanner of netc's own texts, of graphs and of rules (passes/rules.h): one character cursor, and one place that words every
+ * mistake. After the first mistake `failed` is set and every further call refuses without a message. Private to their readers. */
 #ifndef NETC_IR_SCAN_H
 #define NETC_IR_SCAN_H
 #include "ir/ir.h"

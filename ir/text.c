@@ -1,8 +1,9 @@
 // clang-format off
 /* The textual form of a graph. Grammar (spaces and newlines separate; # starts a comment to the end of the line):
  *
- *     graph   = "graph" string ("train" | "infer") { value | return }
- *     value   = "%" id "=" op [ "%" id { "," "%" id } ] [ "{" field "=" ... "}" ] [ "over" type ] ":" type [ "@" string ] { region }
+ *     graph   = "graph" string ("train" | "infer") { "source" string } { value | return }
+ *     value   = "%" id "=" op [ "%" id { "," "%" id } ] [ "{" field "=" ... "}" ] [ "over" type ] ":" type [ "@" string ] [ place ] { region }
+ *     place   = "at" source ":" line ":" column                     source: of the files named at the head, from 1
  *     region  = ("prologue" | "store" | "epilogue" | "output" | "reduce" | "moments") [ operand ] [ "{" { let ";" } operand "}" ]
  *     let     = "t" id "=" op operand { "," operand }
  *     operand = "a" index | "acc" | "out" | number | "t" id
@@ -16,6 +17,7 @@
 #include "ir/stream.h"
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static void print_string(const char *text, FILE *out) {
     fputc('"', out);
@@ -116,8 +118,49 @@ static void print_id(Val v, const char *const *name, FILE *out) {
         fprintf(out, "%%%u", v);
 }
 
+/* ---- places ---- */
+
+/* The files that values of a graph came from, in the order in which they meet them. */
+typedef struct Places {
+    const Diag *sources; /* NULL: none is printed */
+    uint32_t *file;
+    uint32_t count, capacity;
+} Places;
+
+/* From 1; 0 where the value's place is not to be printed. */
+static uint32_t find_place(const Places *p, Span span) {
+    const char *path = p->sources && !diag_hides_places(p->sources, span.file) ? diag_file_path(p->sources, span.file) : NULL;
+    for (uint32_t i = 0; i < p->count && path; i++)
+        if (p->file[i] == span.file || !strcmp(diag_file_path(p->sources, p->file[i]), path)) return i + 1;
+    return path ? p->count + 1 : 0;
+}
+
+static Places collect_places(const Graph *g, const Diag *sources, Arena *arena, FILE *out) {
+    Places p = {.sources = sources};
+    for (Val v = 0; v < g->count && sources; v++) {
+        Span span = g->value[v].span;
+        if (find_place(&p, span) != p.count + 1) continue;
+        ARENA_GROW(arena, p.file, p.count, &p.capacity);
+        p.file[p.count++] = span.file;
+        fputs("source ", out);
+        print_string(diag_file_path(sources, span.file), out);
+        fputc('\n', out);
+    }
+    return p;
+}
+
+static void print_place(const Places *p, Span span, FILE *out) {
+    uint32_t file = p ? find_place(p, span) : 0;
+    int line, column;
+    if (!file) return;
+    diag_line_column(p->sources, span, &line, &column);
+    fprintf(out, " at %u:%d:%d", file, line, column);
+}
+
+/* ---- values ---- */
+
 /* The line without id and arguments, or the part of it behind them. */
-static void print_rest(const Graph *g, Val id, int64_t place, FILE *out) {
+static void print_rest(const Graph *g, Val id, int64_t place, const Places *places, FILE *out) {
     const Value *v = &g->value[id];
     print_attrs(v, place, out);
     if (v->op == OP_MAP && !type_equal(v->space, v->type)) {
@@ -130,10 +173,11 @@ static void print_rest(const Graph *g, Val id, int64_t place, FILE *out) {
         fputs(" @", out);
         print_string(v->name, out);
     }
+    print_place(places, v->span, out);
     fputc('\n', out);
 }
 
-static void print_value(const Graph *g, Val id, int64_t place, const char *const *name, FILE *out) {
+static void print_value(const Graph *g, Val id, int64_t place, const char *const *name, const Places *places, FILE *out) {
     const Value *v = &g->value[id];
     print_id(id, name, out);
     fprintf(out, " = %s", op_text(v->op));
@@ -141,16 +185,16 @@ static void print_value(const Graph *g, Val id, int64_t place, const char *const
         fputs(i ? ", " : " ", out);
         print_id(v->args[i], name, out);
     }
-    print_rest(g, id, place, out);
+    print_rest(g, id, place, places, out);
     for (uint32_t i = 0; i < v->nregions; i++) print_region(&v->regions[i], out);
 }
 
 void graph_print_look(const Graph *g, Val v, FILE *out) {
     fputs(op_text(g->value[v].op), out);
-    print_rest(g, v, 0, out);
+    print_rest(g, v, 0, NULL, out);
 }
 
-void graph_print_value(const Graph *g, Val v, const char *const *name, FILE *out) { print_value(g, v, 0, name, out); }
+void graph_print_value(const Graph *g, Val v, const char *const *name, FILE *out) { print_value(g, v, 0, name, NULL, out); }
 
 void graph_print_output(const Output *o, const char *const *name, FILE *out) {
     fprintf(out, "return %s ", output_kind_text(o->kind));
@@ -162,22 +206,25 @@ void graph_print_output(const Output *o, const char *const *name, FILE *out) {
     fputc('\n', out);
 }
 
-void graph_print(const Graph *g, FILE *out) {
+void graph_print(const Graph *g, const Diag *sources, FILE *out) {
     fputs("graph ", out);
     print_string(g->name, out);
     fprintf(out, " %s\n", g->mode == MODE_TRAIN ? "train" : "infer");
+    Arena *arena = arena_new();
+    Places places = collect_places(g, sources, arena, out);
     int64_t params = 0, states = 0;
     for (Val v = 0; v < g->count; v++) {
         params += g->value[v].op == OP_PARAM;
         states += g->value[v].op == OP_STATE;
-        print_value(g, v, g->value[v].op == OP_STATE ? states : params, NULL, out);
+        print_value(g, v, g->value[v].op == OP_STATE ? states : params, NULL, &places, out);
     }
     for (uint32_t i = 0; i < g->noutputs; i++) graph_print_output(&g->output[i], NULL, out);
+    arena_free(arena);
 }
 
 char *graph_to_string(const Graph *g) {
     TextStream out;
     text_open(&out);
-    graph_print(g, out.file);
+    graph_print(g, NULL, out.file);
     return text_close(&out);
 }

@@ -63,6 +63,7 @@ typedef struct Pipeline {
     uint32_t count, capacity;
     uint32_t first; /* the first that is to run: what stands before has been done to the graph (PassOptions.start_after) */
     Mention *mentions;
+    bool with_rules; /* there are rules for the passes that need them */
 } Pipeline;
 
 /* What is to run from `first` on. False with a message in diag on a mistake in the options; closed then too. */

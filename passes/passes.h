@@ -45,6 +45,7 @@ typedef struct PassMask {
 
 typedef struct Pass Pass;
 typedef struct PassSubject PassSubject;
+typedef struct Rules Rules; /* passes/rules.h */
 
 /* What a running pass sees of its driver. */
 typedef struct PassContext {
@@ -63,6 +64,7 @@ typedef struct PassContext {
     uint32_t nforbid, npermit;
     uint32_t recompute;    /* how many values `recompute` may compute again */
     uint32_t recomputable; /* how many it could */
+    Rules *rules;          /* of the pass `rules`; NULL: none */
     uint64_t steps;        /* values looked at, where that can grow faster than the graph: work without a clock */
 } PassContext;
 /* The gate: a pass asks this before each single rewrite and must not do it if the answer is no (--opt-bisect-limit, --forbid).
@@ -96,6 +98,7 @@ struct Pass {
     const char *name;
     PassFunction run;
     bool required;
+    bool needs_rules; /* it runs only where there are some (PassOptions.rules) */
     unsigned modes, accepts, leaves;
     const char *after;                         /* names separated by commas; NULL: none */
     unsigned adds;                             /* a mask of 1u << OutputKind */
@@ -128,6 +131,7 @@ typedef struct PassOptions {
     uint32_t ndisable;
     const char *const *load; /* shared objects with further passes (--load-pass) */
     uint32_t nload;
+    Rules *rules;         /* for the pass `rules`, which counts in them what it finds; NULL: it does not run */
     int64_t bisect_limit; /* -1: off */
     PassMask *forbid, *permit;
     uint32_t nforbid, npermit;

@@ -12,6 +12,7 @@
 #include "ir/stream.h"
 #include "passes/driver.h"
 #include "passes/plugin.h"
+#include "passes/rules.h"
 #include "passes/words.h"
 #include <stdlib.h>
 #include <string.h>
@@ -112,10 +113,24 @@ static bool place_plugin(Pipeline *p, const NetcPlugin *plugin, const char *path
     return true;
 }
 
+/* Behind the first and the last cse. */
+static void place_rules(Pipeline *p) {
+    const Pass *rules = pass_find("rules"), *cse = pass_find("cse");
+    uint32_t first = UINT32_MAX, last = 0; /* there is one */
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (strcmp(p->run[i].pass->name, cse->name) != 0) continue;
+        if (first == UINT32_MAX) first = i;
+        last = i;
+    }
+    insert(p, first + 1, rules, NULL);
+    if (first < last) insert(p, last + 2, rules, NULL);
+}
+
 static bool append_default(Pipeline *p, Diag *diag) {
     const char *names = pass_default_pipeline(p->mode);
     do insert(p, p->count, plugins_find(&p->plugins, words_take(p->arena, &names), p->mode), NULL);
     while (words_accept(&names, ","));
+    if (p->with_rules) place_rules(p);
     for (uint32_t i = 0; i < p->plugins.count; i++) {
         if (!place_plugin(p, p->plugins.plugin[i], p->plugins.path[i], diag)) return false;
     }
@@ -180,6 +195,10 @@ static bool fits_mode(const Pipeline *p, const Pass *pass, Diag *diag) {
 static const Pass *read_named(Pipeline *p, const char **at, const int64_t **parameter, Diag *diag) {
     const Pass *pass = read_pass(p, at, diag);
     if (!pass || !fits_mode(p, pass, diag)) return NULL;
+    if (pass->needs_rules && !p->with_rules) {
+        words_mistake(diag, "the pass '%s' needs rules: --rules=FILE", pass->name);
+        return NULL;
+    }
     return parameters_read(p->arena, pass, at, NULL, parameter, diag) ? pass : NULL;
 }
 
@@ -334,12 +353,22 @@ static void find_single_runs(Pipeline *p) {
     }
 }
 
+/* Is one of the rest a pass that needs rules? */
+static void mention_rules(Pipeline *p, const PassOptions *o) {
+    bool met = false;
+    for (uint32_t i = p->first; i < p->count; i++) met |= p->run[i].pass->needs_rules;
+    if (o->rules) pipeline_mention(p, "--rules", rules_path(o->rules), met);
+}
+
 static bool fill(Pipeline *p, const PassOptions *o, Diag *diag) {
     Part part;
+    p->with_rules = o->rules != NULL;
     if (!plugins_open(&p->plugins, p->arena, o, diag) || !choose_part(p, o, &part, diag)) return false;
     bool ok = !part.changes || append_default(p, diag);
     if (part.changes) skip_done(p, o);
+    if (part.changes) mention_rules(p, o); /* before they are left out, which is no mistake */
     ok = ok && (part.changes ? append_changes(p, part.list, diag) : append_names(p, part.list, diag));
+    mention_rules(p, o);
     for (uint32_t i = 0; i < o->ndisable && ok; i++) {
         const char *at = o->disable[i];
         ok = leave_out(p, &at, diag);

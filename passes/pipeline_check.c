@@ -30,6 +30,9 @@ static const char *in_modes(unsigned modes) {
 static bool check_mention(const Mention *m, unsigned modes, Diag *diag) {
     if (m->met) return true;
     if (!strcmp(m->option, "--passes")) return words_mistake(diag, "'%s' has no list of passes%s", m->text, in_modes(modes));
+    if (!strcmp(m->option, "--rules"))
+        return words_mistake(diag, "the pass 'rules' does not run%s, so the rules of '%s' have no effect", in_modes(modes),
+                             m->text);
     const char *what = !strcmp(m->option, "--disable-pass") ? "leave out" : !strcmp(m->option, "options") ? "set" : "print";
     return words_mistake(diag, "the pass '%s' does not run%s: there is nothing to %s", m->text, in_modes(modes), what);
 }

@@ -5,6 +5,7 @@
 #include "ir/text.h"
 #include "passes/driver.h"
 #include "passes/events.h"
+#include "passes/rules.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ static bool asked(bool all, const char *const *name, uint32_t count, const Pipel
 /* The heading is a comment of the textual form, so the whole output can be read back graph by graph. */
 static void print_graph(const Run *run, const char *when, const char *name, const Graph *g) {
     fprintf(run->print, "# %s %s\n", when, name);
-    graph_print(g, run->print);
+    graph_print(g, run->diag, run->print);
 }
 
 static void print_timing(const Run *run) {
@@ -68,8 +69,10 @@ static bool accepts(const Run *run, const Pass *pass, const Graph *g) {
 static _Thread_local volatile struct {
     const Pass *pass;
     const Graph *graph;
-    const char *file; /* of the pass; NULL: netc's own */
-    bool keep;        /* the graph in a file */
+    const Diag *sources;
+    const char *file;  /* of the pass; NULL: netc's own */
+    const char *rules; /* the file of the rules of a pass that needs some; NULL */
+    bool keep;         /* the graph in a file */
 } at_work;
 
 /* Whose fault it is, and what shows it again: the graph that the pass got, which `netc ir` reads, in a file or on stderr. */
@@ -83,15 +86,16 @@ static void leave_reproducer(void) {
     FILE *out = at_work.keep ? fopen(path, "w") : NULL;
     if (!out) {
         fprintf(stderr, "# the graph before %s\n", pass->name);
-        graph_print(g, stderr);
+        graph_print(g, at_work.sources, stderr);
         return;
     }
-    graph_print(g, out);
+    graph_print(g, at_work.sources, out);
     fclose(out);
     fprintf(stderr,
             "netc: note: the graph before it is in '%s', and it shows again with: netc ir %s --mode=%s --stage=final "
-            "--passes=%s%s%s\n",
-            path, path, g->mode == MODE_TRAIN ? "train" : "infer", pass->name, file ? " --load-pass=" : "", file ? file : "");
+            "--passes=%s%s%s%s%s\n",
+            path, path, g->mode == MODE_TRAIN ? "train" : "infer", pass->name, file ? " --load-pass=" : "", file ? file : "",
+            at_work.rules ? " --rules=" : "", at_work.rules ? at_work.rules : "");
 }
 
 /* ---- unsound graphs ---- */
@@ -104,7 +108,7 @@ static void report_bug(char *why, const Graph *after) {
     leave_reproducer();
     if (after && after != at_work.graph) {
         fprintf(stderr, "# the graph after %s\n", name);
-        graph_print(after, stderr);
+        graph_print(after, at_work.sources, stderr);
     }
     exit(70);
 }
@@ -148,6 +152,8 @@ static Graph *run_guarded(const Pass *pass, const char *file, const Graph *g, Ru
     at_work.pass = pass;
     at_work.graph = g;
     at_work.file = file;
+    at_work.sources = run->diag;
+    at_work.rules = pass->needs_rules ? rules_path(run->options->rules) : NULL;
     at_work.keep = run->options->reproducer;
     guard_begin();
     double start = now();
@@ -210,6 +216,7 @@ bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassRes
                                 .nforbid = options->nforbid,
                                 .permit = options->permit,
                                 .npermit = options->npermit,
+                                .rules = options->rules,
                                 .recompute = options->recompute};
     Pipeline pipeline = {0};
     if (pipeline_open(&pipeline, arena, in->mode, options, diag)) {

@@ -96,7 +96,7 @@ static uint32_t below(Source *s, uint32_t count) { return (uint32_t)(draw(s) * c
 
 static void change_runs(List *l, Mode mode, Source *s) {
     for (uint32_t i = l->count; i-- > 0;)
-        if (is_optional(l->name[i]) && draw(s) > KEEP) take_out(l, i);
+        if (is_optional(l->name[i]) && !find_pass(l->name[i])->needs_rules && draw(s) > KEEP) take_out(l, i); /* as plug-ins */
     for (int i = 0; i < MAX_EXTRA && draw(s) < EXTRA; i++) {
         const Pass *pass = pass_at(below(s, pass_count()));
         if (!pass->required && pass_runs_in(pass, mode)) insert(l, below(s, l->count + 1), pass->name);

@@ -1,9 +1,10 @@
 """Passes from the command line: initial weights do not depend on them, a list for training never reaches inference, and a checkpoint
 knows by which passes its steps were computed."""
 import json
+import os
 import struct
 
-from e2e import SMALL, Workspace, check, read_safetensors
+from e2e import HERE, SMALL, Workspace, check, read_safetensors
 
 LIST = "lower,split_batch_norm,autodiff,canonicalise,dce"
 TRAIN = ["--data", "synthetic", "--log-every", 1, "-q", "--threads", 1]
@@ -49,6 +50,36 @@ with Workspace() as at:
     for command in (["train", "--data", "synthetic"], ["bench"], ["init", "-o", at("never")], ["build", "-o", at("never")]):
         _, err = at.run(command[0], SMALL, *command[1:], "--passes", "lower,split_batch_norm", status=2)
         check("no gradient of" in err and len(err.strip().split("\n")) == 1, err)
+
+    # Rules are passes: a checkpoint has them, however they are written; what they do is verified in any order, and can be bisected.
+    examples = os.path.join(HERE, "..", "..", "docs", "examples", "passes")
+    gated, rules = os.path.join(examples, "gated.net"), os.path.join(examples, "gated.rules")
+    with open(rules, encoding="utf-8") as file, open(at("spread.rules"), "w", encoding="utf-8") as other:
+        other.write(file.read().replace(",", " ,\n").replace("=>", "# is\n=>"))
+    run = ["train", gated, *TRAIN, "--out", at("ruled"), "--set", "train.batch=16"]
+    at.run(*run, "--rules", rules, "--steps", 2)
+    with open(at("ruled", "last.safetensors"), "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        head = json.loads(file.read(length))["__metadata__"]
+    check(" rules=factor: add(mul(x, a), mul(" in head["pipeline"] and ",rules," in head["pipeline"], head["pipeline"])
+    at.run(*run, "--rules", at("spread.rules"), "--steps", 3, "--resume")
+    with open(at("spread.rules"), "a", encoding="utf-8") as file:
+        file.write("more: neg(neg(neg(x))) => sub(0, x)\n")
+    for others in ([], ["--rules", at("spread.rules")]):
+        _, err = at.run(*run, *others, "--steps", 4, "--resume", status=1)
+        check("made by other passes" in err, err)
+    out, _ = at.run("verify", gated, "--rules", rules, "--each", "--fuzz", 12, "--compiled")
+    check("WRONG" not in out and out.count("ok    the pass rules#1: ") == 2 and out.count("orders and subsets") == 2, out)
+    _, err = at.run("bisect", gated, "--rules", rules, status=1)
+    check("nothing is wrong" in err, err)
+    out, _ = at.run("why", gated, "--rules", rules, "--mode=infer")
+    check("feature maps are stored" in out, out)
+    for stage in ("source", "autodiff"):
+        at.run("ir", gated, "--mode=both", "--stage", stage, "-o", at("gated.ir"))
+        plain, ruled = (at.run("ir", at("gated.ir"), "--mode=both", "--stage=final", *o)[0] for o in ([], ["--rules", rules]))
+        direct = at.run("ir", gated, "--mode=both", "--stage=final", "--rules", rules)[0]
+        check(plain != ruled and (ruled == direct) == (stage == "source"), f"rules on a graph of the stage {stage}")
+    run = ["train", SMALL, *TRAIN, "--out", at("resumed")]
 
     # The log: a line of JSON for each rewrite, done or not, of both modes; and what it names can be forbidden.
     at.run("ir", SMALL, "--mode=both", "--stage=final", "--log", at("log.jsonl"), "-o", at("all.ir"))

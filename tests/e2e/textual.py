@@ -50,6 +50,35 @@ def batches(at):
     at.refuses("train", at("source.ir"), *TRAIN, "--batch=8", status=2, says="for as many images as its text says")
 
 
+def places(at):
+    """Values know the line of the .net file that they came from, whatever text they went through."""
+    def remarks(*model):
+        return at.run("ir", *model, "--mode=train", "--stage=final", "--remarks", "-o", "/dev/null")[1]
+
+    def whys(*model):
+        return [line for line in at.run("why", *model, "--mode=train")[0].split("\n") if "small.net:" in line]
+    check("small.net:" in remarks(*GATED) and remarks(at("source.ir")) == remarks(*GATED), "remarks about a graph name lines of the model")
+    check(len(whys(*GATED)) > 3 and whys(at("source.ir")) == whys(*GATED) == whys(at("final.ir")), "why names lines of the model")
+    at.run("ir", *GATED, "--mode=train", "--stage=final", "--split-after", at("stages"), "-o", "/dev/null")
+    for name in sorted(os.listdir(at("stages"))):
+        with open(at("stages", name)) as file:
+            heading, text = file.read().split("\n", 1)
+        check(heading.startswith("# ") and " at 1:" in text and at.run("ir", at("stages", name))[0] == text, f"{name} reads and prints otherwise")
+    at.run("explore", at("source.ir"), "-o", at("page.html"))
+    with open(at("page.html")) as file, open(SMALL) as net:
+        page = file.read()
+        check("small.net" in page and net.read().split("\n")[0] in page, "the page shows the model's text")
+    for edit, says in ((" at 2:1:1", "there is no source 2, of 1"), (" at 1:0:1", "count from 1"), (" at 1:1", "expected ':'")):
+        with open(at("odd.ir"), "w") as file:
+            file.write('graph "g" infer\nsource "a.net"\n%0 = input {name="x"} : f32[2,4]' + edit + "\nreturn logits %0\n")
+        at.refuses("ir", at("odd.ir"), status=1, says=says)
+    with open(at("odd.ir"), "w") as file:
+        file.write('graph "g" infer\nsource "not there.net" source "b\\"\\xff.net"\n%x = input {name="x"} : f32[2,4] at 2:3:4\nreturn logits %x\n')
+    odd, _ = at.run("ir", at("odd.ir"))
+    check(odd == 'graph "g" infer\nsource "b\\"\\xff.net"\n%0 = input {name="x"} : f32[2,4] at 1:3:4\nreturn logits %0\n', odd)
+    print("ok: places")
+
+
 def all_commands(at):
     file = at("final.ir")
     at.run("bench", file, "--repeats=1", "--json")
@@ -131,6 +160,7 @@ def places(at):
 with Workspace() as at:
     places(at)
     same_bits(at)
+    places(at)
     batches(at)
     all_commands(at)
     by_content(at)

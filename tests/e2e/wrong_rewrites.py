@@ -37,6 +37,11 @@ def main(at):
         at.run(*fewer)
         at.run(*[word for word in shows[i][1:] if "limit" not in word], without[i])
 
+    # A graph as text still knows the lines of the model.
+    at.run("ir", net, "--mode=infer", "--batch=2", "-o", at("small.ir"))
+    out, _ = at.run("bisect", at("small.ir"), f"--load-pass={wrong}", "--passes=default+wrong_third@before:fuse_maps")
+    check("small.net:5:13: remark: the sum 3 of batch_norm3" in out, out)
+
     # Two; and a crash.
     out, _ = bisect("wrong_twice", "--mode=infer")
     found = FOUND.findall(out)
