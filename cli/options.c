@@ -15,6 +15,7 @@ typedef enum OptionKind {
     KIND_MAYBE, /* const char *: "" without a value, which only '=' gives */
     KIND_LIST,  /* TextList */
     KIND_COUNT, /* int64_t, 0 or more */
+    KIND_SEEDS, /* the same, and several, split at ',': seeds and nseeds too */
     KIND_SIZE,  /* int64_t, bytes: 512M, 1.5Gi */
     KIND_CHOICE /* const char *, one of the words of `value`, split at '|' */
 } OptionKind;
@@ -35,7 +36,8 @@ enum {
     READS_MODEL = COMPILES | CMD_IR | CMD_PASSES,
     RUNS_PASSES = READS_MODEL | CMD_VERIFY | CMD_BISECT | CMD_REDUCE | CMD_ABLATE | CMD_WHY | CMD_EXPLORE,
     RUNS = RUN_TRAIN | RUN_INIT | RUN_EVAL | RUN_PREDICT,
-    EVERY = RUNS_PASSES | CMD_TEST | CMD_LINT | CMD_FMT | CMD_DATA | CMD_HELP | CMD_CACHE | RUNS | RUN_DATA | RUN_HELP,
+    EVERY = RUNS_PASSES | CMD_TEST | CMD_LINT | CMD_FMT | CMD_DATA | CMD_HELP | CMD_CACHE | CMD_RUNS | CMD_SWEEP | RUNS |
+            RUN_DATA | RUN_HELP,
     TRAIN = CMD_TRAIN | RUN_TRAIN,
     INIT = CMD_INIT | RUN_INIT,
     EVAL = CMD_EVAL | RUN_EVAL,
@@ -55,6 +57,10 @@ static const OptionRow table[] = {
      "folder of your own pictures for each class (default: the recipe's)"},
     {"bad-pictures", 0, KIND_CHOICE, "refuse|skip", AT(bad_pictures), TRAIN | INIT | EVAL | PREDICT | CMD_BUILD | CMD_LINT,
      "what to do about pictures of a directory that cannot be read (default: refuse)"},
+    {"jobs", 'j', KIND_COUNT, "N", AT(jobs), CMD_SWEEP, "how many trainings at once (default: 1)"},
+    {"threads", 0, KIND_COUNT, "T", AT(threads), CMD_SWEEP, "threads of each (default: the CPUs, shared out)"},
+    {"out", 0, KIND_TEXT, "DIR", AT(out), CMD_SWEEP, "directory of the sweep (default: runs/ and FILE's name)"},
+    {"overwrite", 0, KIND_FLAG, NULL, AT(overwrite), CMD_SWEEP, "train everything anew, and replace what the directory holds"},
     {"out", 0, KIND_TEXT, "DIR", AT(out), TRAIN,
      "directory of metrics and checkpoints (default: runs/MODEL-SEED, or with the next free -2, -3, ...)"},
     {"init", 0, KIND_TEXT, "FILE", AT(init), TRAIN, "start from the weights of this safetensors file"},
@@ -65,8 +71,9 @@ static const OptionRow table[] = {
     {"checkpoint-every", 0, KIND_COUNT, "N", AT(checkpoint_every), TRAIN, "steps between checkpoints (default: each epoch)"},
     {"eval-every", 0, KIND_COUNT, "N", AT(eval_every), TRAIN,
      "evaluate on the test set after every N-th epoch and the last; 0: never (default: 1)"},
-    {"seed", 0, KIND_COUNT, "S", AT(seed), TRAIN | INIT | CMD_BENCH | CMD_LINT,
-     "seed of weights, order and augmentation (default: 0)"},
+    {"seed", 0, KIND_SEEDS, "S[,S...]", AT(seed), TRAIN,
+     "seed of weights, order and augmentation (default: 0); of several each trains, and their mean and deviation are printed"},
+    {"seed", 0, KIND_COUNT, "S", AT(seed), INIT | CMD_BENCH | CMD_LINT, "seed of weights, order and augmentation (default: 0)"},
     {"seed", 0, KIND_COUNT, "S", AT(seed), CMD_VERIFY | CMD_BISECT | CMD_REDUCE | CMD_ABLATE,
      "seed of inputs, weights and lists of passes (default: 0)"},
     {"quiet", 'q', KIND_FLAG, NULL, AT(quiet), TRAIN, "no progress line"},
@@ -128,8 +135,8 @@ static const OptionRow table[] = {
     {"write", 'w', KIND_FLAG, NULL, AT(write), CMD_FMT, "rewrite the files in place"},
     {"to", 0, KIND_TEXT, "DIR", AT(to), CMD_DATA, "directory to write to"},
     {"count", 0, KIND_COUNT, "N", AT(count), CMD_DATA, "export: how many pictures (default: 10)"},
-    {"json", 0, KIND_FLAG, NULL, AT(json), EVAL | PREDICT | CMD_BENCH | CMD_VERIFY | CMD_ABLATE | CMD_WHY | CMD_LINT,
-     "print one line of JSON"},
+    {"json", 0, KIND_FLAG, NULL, AT(json),
+     EVAL | PREDICT | CMD_BENCH | CMD_VERIFY | CMD_ABLATE | CMD_WHY | CMD_LINT | CMD_RUNS | CMD_SWEEP, "print one line of JSON"},
 
     {"emit", 0, KIND_CHOICE, "exe|obj|asm|llvm|ir", AT(emit), CMD_BUILD, "what to make (default: exe)"},
     {"compile", 'c', KIND_FLAG, NULL, AT(emit_object), CMD_BUILD, "the same as --emit=obj"},
@@ -293,6 +300,26 @@ static bool store_size(const OptionRow *row, const char *command_name, const cha
     return true;
 }
 
+static bool store_seeds(Options *o, const OptionRow *row, const char *command_name, const char *text) {
+    for (const char *at = text; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        char number[32];
+        snprintf(number, sizeof number, "%.*s", (int)strcspn(at, ","), at);
+        if (o->nseeds == MAX_SEEDS) {
+            usage_error(command_name, "'--%s' takes at most %d seeds", row->name, MAX_SEEDS);
+            return false;
+        }
+        int64_t *seed = &o->seeds[o->nseeds++];
+        if (!store_count(row, command_name, number, seed)) return false;
+        for (const int64_t *other = o->seeds; other < seed; other++)
+            if (*other == *seed) {
+                usage_error(command_name, "'--%s' has %s twice", row->name, number);
+                return false;
+            }
+    }
+    o->seed = o->seeds[0];
+    return true;
+}
+
 static bool store(Options *options, const OptionRow *row, const char *command_name, const char *text) {
     void *member = (char *)options + row->offset;
     switch (row->kind) {
@@ -300,6 +327,7 @@ static bool store(Options *options, const OptionRow *row, const char *command_na
     case KIND_TEXT:
     case KIND_MAYBE: *(const char **)member = text; return true;
     case KIND_COUNT: return store_count(row, command_name, text, member);
+    case KIND_SEEDS: options->nseeds = 0; return store_seeds(options, row, command_name, text);
     case KIND_SIZE: return store_size(row, command_name, text, member);
     case KIND_LIST: {
         TextList *list = member; /* has room for every word of argv */

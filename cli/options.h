@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+enum { MAX_SEEDS = 64 };
 enum {
     CMD_TRAIN = 1 << 0,
     CMD_INIT = 1 << 1,
@@ -36,6 +37,9 @@ enum {
     CMD_REDUCE = 1 << 23,
     CMD_LINT = 1 << 24,
     CMD_EXPLORE = 1 << 25,
+    CMD_RUNS = 1 << 26,
+    CMD_SWEEP = 1 << 27,
+    CMD_REPORT = 1 << 28,
 };
 
 /* Texts given to an option that may stand several times. */
@@ -71,10 +75,12 @@ typedef struct Options {
     const char *data, *out, *init, *bad_pictures;
     int64_t steps, log_every, checkpoint_every, eval_every;
     bool resume, overwrite, quiet;
-    bool seed_given; /* --seed was; else seed is 0 */
+    bool seed_given;          /* --seed was; else seed is 0 */
+    int64_t seeds[MAX_SEEDS]; /* of training: --seed=1,2,3; seed is the first */
+    uint32_t nseeds;
     /* eval, predict, init, bench, fmt, data */
     const char *weights, *output, *to, *views;
-    int64_t top, repeats, count;
+    int64_t top, repeats, count, jobs;
     const char *compare, *peer, *peer_modes;
     int64_t rounds, seconds;
     bool json, check, write;

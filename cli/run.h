@@ -11,6 +11,8 @@ typedef struct Training {
     RtDirectory *directory; /* --out, or its default; of rank 0 alone */
     RtRanks *ranks;         /* NULL: this process trains alone */
     char *choices;          /* of convolutions, of the checkpoint that --resume continues; NULL: none */
+    bool resumes;           /* what that directory holds */
+    char *graphs;           /* the net as text, to be kept with the run; malloc'd, NULL */
 } Training;
 /* Joins the ranks that were started together, if there are several. From here on rank 0 alone is heard: what others print is kept
  * until it is known whether all fail alike. */
@@ -24,7 +26,7 @@ int training_options(const Options *o); /* those that exclude each other */
 /* The program may be one without code, as of driver/shape.h. training_close either way. */
 int training_open(Training *t, const RtProgram *program, const Options *o);
 void training_close(Training *t);
-int run_train(RtMachine *m, const Options *o, const Training *t);
+int run_train(RtMachine *m, const Options *o, Training *t);
 
 int check_weights(const RtProgram *program, const Options *o); /* do --weights fit it? */
 int run_eval(RtMachine *m, const Options *o, const RtData *data);

@@ -14,6 +14,18 @@ static const Command commands[] = {
      "classify pictures (PNG, JPEG, PPM or PGM of any size)", "Each picture is resized to the net's input.\n"},
     {"init", CMD_INIT, command_init, "netc init MODEL --seed S -o FILE.safetensors [options]", "write a model's initial weights",
      "The weights are those that 'netc train MODEL --seed S' starts from.\n"},
+    {"runs", CMD_RUNS, command_runs, "netc runs [DIR...] [--json]", "list trainings and compare them",
+     "DIR is a training's directory, or one with such in it (default: runs). Of several that are named, the keys of the recipe "
+     "in\n"
+     "which they differ are printed below.\n"},
+    {"sweep", CMD_SWEEP, command_sweep, "netc sweep FILE [--jobs N] [--out DIR] [options]",
+     "train a table of models, settings and seeds, and print means, deviations and Welch's t",
+     "A line of FILE is one of\n"
+     "  model NAME [KEY=VALUE; ...]     a model, and what --set sets for it\n"
+     "  setting NAME [KEY=VALUE; ...]   each model is trained with each setting\n"
+     "  seeds 1 2 3                     and with each seed (default: 0)\n"
+     "  options --data=DIR ...          of netc train, for all\n"
+     "or begins with '#'. After any kill the same command goes on.\n"},
     {"ir", CMD_IR, command_ir, "netc ir MODEL [options], netc ir --diff MODEL MODEL [options]",
      "print a model's graph at any stage",
      "A MODEL that ends in .ir is graphs as text, here and in every command; --mode=both prints what all of them can read.\n"},

@@ -130,6 +130,7 @@ RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *
     }
     st_add_metadata(&out, "seed", "%llu", (unsigned long long)s->seed);
     st_add_metadata(&out, "step", "%llu", (unsigned long long)s->step);
+    if (s->total_steps) st_add_metadata(&out, "total_steps", "%llu", (unsigned long long)s->total_steps);
     st_add_metadata(&out, "epoch", "%lld", (long long)s->epoch);
     st_add_metadata(&out, "batch_index", "%lld", (long long)s->batch_index);
     st_add_metadata(&out, "best_accuracy", "%a", s->best_accuracy);
@@ -158,7 +159,7 @@ static bool metadata_number(const StFile *f, const char *key, bool real, int64_t
 
 static bool read_position(const StFile *f, RtTrainState *s) {
     const char *format = st_metadata(f, "format");
-    int64_t seed, step;
+    int64_t seed, step, total;
     bool ok = format && !strcmp(format, checkpoint_format) && metadata_number(f, "seed", false, &seed, NULL) &&
               metadata_number(f, "step", false, &step, NULL) && metadata_number(f, "epoch", false, &s->epoch, NULL) &&
               metadata_number(f, "batch_index", false, &s->batch_index, NULL) &&
@@ -171,6 +172,7 @@ static bool read_position(const StFile *f, RtTrainState *s) {
     const char *data = st_metadata(f, "data");
     s->seed = (uint64_t)seed;
     s->step = (uint64_t)step;
+    s->total_steps = metadata_number(f, "total_steps", false, &total, NULL) ? (uint64_t)total : 0;
     s->stopped = st_metadata(f, "stopped") != NULL;
     snprintf(s->data, sizeof s->data, "%s", data ? data : "");
     return true;
@@ -196,6 +198,7 @@ RtStatus rt_checkpoint_head(const char *path, RtCheckpointHead *head, RtError *e
     RtStatus status = open_checkpoint(path, &f, &head->state, error);
     if (status == RT_OK) {
         const char *code = st_metadata(&f, "code"), *pipeline = st_metadata(&f, "pipeline_sha256");
+        head->model = metadata_copy(&f, "model", &failed);
         head->recipe = metadata_copy(&f, "recipe", &failed);
         head->choices = metadata_copy(&f, "choices", &failed);
         head->pipeline = metadata_copy(&f, "pipeline", &failed);
@@ -210,10 +213,36 @@ RtStatus rt_checkpoint_head(const char *path, RtCheckpointHead *head, RtError *e
 }
 
 void rt_checkpoint_head_free(RtCheckpointHead *head) {
+    free(head->model);
     free(head->recipe);
     free(head->choices);
     free(head->pipeline);
     *head = (RtCheckpointHead){0};
+}
+
+bool rt_directory_position(const char *directory, RtPosition *position) {
+    char path[4096];
+    RtCheckpointHead head;
+    RtError ignored;
+    *position = (RtPosition){0};
+    snprintf(path, sizeof path, "%s/last.safetensors", directory);
+    if (rt_checkpoint_head(path, &head, &ignored) != RT_OK) return false;
+    *position = (RtPosition){.model = head.model,
+                             .recipe = head.recipe,
+                             .seed = head.state.seed,
+                             .step = head.state.step,
+                             .total_steps = head.state.total_steps,
+                             .best_epoch = head.state.best_epoch,
+                             .stopped = head.state.stopped};
+    head.model = head.recipe = NULL;
+    rt_checkpoint_head_free(&head);
+    return true;
+}
+
+void rt_position_free(RtPosition *position) {
+    free(position->model);
+    free(position->recipe);
+    *position = (RtPosition){0};
 }
 
 char *rt_checkpoint_choices(const char *path) {

@@ -4,11 +4,11 @@
 #include "runtime/status.h"
 
 typedef struct RtCheckpointHead {
-    RtTrainState state;                /* without averages */
-    int64_t batch;                     /* 0: an older checkpoint does not say */
-    char *recipe, *choices, *pipeline; /* malloc'd; NULL where it does not say */
-    char code[65];                     /* rt_code_identity, or "" */
-    char pipeline_sha256[65];          /* of RtProgram, or "" */
+    RtTrainState state;                        /* without averages */
+    int64_t batch;                             /* 0: an older checkpoint does not say */
+    char *model, *recipe, *choices, *pipeline; /* malloc'd; NULL where it does not say */
+    char code[65];                             /* rt_code_identity, or "" */
+    char pipeline_sha256[65];                  /* of RtProgram, or "" */
 } RtCheckpointHead;
 
 RtStatus rt_checkpoint_head(const char *path, RtCheckpointHead *head, RtError *error);

@@ -19,7 +19,8 @@ struct RtDirectory {
 };
 
 static const char last[] = "last.safetensors", before[] = "last-1.safetensors", fresh[] = "last.safetensors.new",
-                  best[] = "best.safetensors", metrics[] = "metrics.jsonl", lock_name[] = "lock";
+                  best[] = "best.safetensors", metrics[] = "metrics.jsonl", account[] = "run.jsonl", graphs[] = "model.ir",
+                  lock_name[] = "lock";
 
 const char *rt_directory_path(const RtDirectory *d) { return d->path; }
 
@@ -100,6 +101,16 @@ static RtStatus held(const RtDirectory *d, RtError *error) {
         return rt_fail(error, RT_LOCKED, "process %ld is training in %s; --out names another directory", (long)holder.l_pid,
                        d->path);
     return rt_fail(error, RT_LOCKED, "another process is training in %s; --out names another directory", d->path);
+}
+
+int64_t rt_directory_holder(const char *directory) {
+    char path[RT_PATH];
+    struct flock holder = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int file = open(file_in(directory, lock_name, path), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (file < 0) return 0;
+    bool held = fcntl(file, F_GETLK, &holder) == 0 && holder.l_type != F_UNLCK;
+    close(file);
+    return held ? holder.l_pid : 0;
 }
 
 static RtStatus lock_directory(RtDirectory *d, RtError *error) {
@@ -214,11 +225,26 @@ void rt_directory_release(RtDirectory *d) {
 /* ---- files ---- */
 
 RtStatus rt_directory_clear(const RtDirectory *d, RtError *error) {
-    static const char *const all[] = {best, before, last, fresh, metrics};
+    static const char *const all[] = {best, before, last, fresh, metrics, account, graphs};
     char path[RT_PATH];
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (unlink(rt_directory_file(d, all[i], path)) != 0 && errno != ENOENT)
             return rt_fail(error, RT_IO, "cannot remove %s: %s", path, strerror(errno));
+    return RT_OK;
+}
+
+RtStatus rt_directory_describe(const RtDirectory *d, const char *line, const char *graph_text, RtError *error) {
+    const struct {
+        const char *name, *mode, *text;
+    } files[] = {{account, "a", line}, {graphs, "w", graph_text}};
+    char path[RT_PATH];
+    for (int i = 0; i < 2; i++) {
+        if (!files[i].text) continue;
+        FILE *f = fopen(rt_directory_file(d, files[i].name, path), files[i].mode);
+        bool written = f && fputs(files[i].text, f) != EOF;
+        if (f && fclose(f) == 0 && written) continue;
+        return rt_fail(error, RT_IO, "cannot write %s: %s", path, strerror(errno));
+    }
     return RT_OK;
 }
 

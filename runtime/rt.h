@@ -116,9 +116,10 @@ typedef struct RtTrainState {
     int64_t best_epoch;
     double epoch_loss_sum; /* running sums of this epoch, so that resumed metrics are the same */
     int64_t epoch_correct, epoch_images;
-    bool stopped;      /* by the recipe's patience */
-    char data[160];    /* rt_data_identity of the training's data set; "": not known */
-    const RtData *set; /* its class names and statistics are saved; not loaded. NULL: not known */
+    uint64_t total_steps; /* of the training */
+    bool stopped;         /* by the recipe's patience */
+    char data[160];       /* rt_data_identity of the training's data set; "": not known */
+    const RtData *set;    /* its class names and statistics are saved; not loaded. NULL: not known */
     /* Averages, blocks laid out like RT_PARAMS and RT_STATE; NULL: none. Saved and loaded with the rest. */
     float *average, *average_state;
 } RtTrainState;
@@ -141,7 +142,8 @@ RtStatus rt_weights_check(const char *path, const RtProgram *p, RtError *error);
 /* SHA-256 (hex, 65 bytes) of the names and values of all parameters and states, in the order of names. */
 void rt_weights_sha256(RtMachine *m, char hex[65]);
 
-/* ---- the directory of a run (directory.c) ---- Holds metrics.jsonl, last.safetensors, last-1.safetensors, best.safetensors. */
+/* ---- the directory of a run (directory.c) ---- Holds metrics.jsonl, last.safetensors, last-1.safetensors, best.safetensors,
+ * run.jsonl and model.ir. */
 typedef struct RtDirectory RtDirectory;
 typedef enum RtDirectoryUse { RT_DIRECTORY_NEW, RT_DIRECTORY_RESUME, RT_DIRECTORY_OVERWRITE } RtDirectoryUse;
 /* Makes it, locks it against other processes until rt_directory_release, and removes what killed runs left half written. NEW of
@@ -150,7 +152,18 @@ typedef enum RtDirectoryUse { RT_DIRECTORY_NEW, RT_DIRECTORY_RESUME, RT_DIRECTOR
 RtStatus rt_directory_take(const char *path, RtDirectoryUse use, RtDirectory **directory, RtError *error);
 void rt_directory_release(RtDirectory *d); /* goes again if it was made and nothing was written; NULL is fine */
 const char *rt_directory_path(const RtDirectory *d);
-bool rt_directory_used(const char *path); /* holds a training: checkpoints, or metrics */
+bool rt_directory_used(const char *path);      /* holds a training: checkpoints, or metrics */
+int64_t rt_directory_holder(const char *path); /* the process that trains there now; 0: none. Not of the process that asks */
+/* What the last checkpoint of a directory says, with malloc'd texts that rt_position_free gives back. False: there is none to be
+ * read. */
+typedef struct RtPosition {
+    char *model, *recipe;
+    uint64_t seed, step, total_steps; /* total 0: an older checkpoint does not say */
+    int64_t best_epoch;               /* -1: none was evaluated */
+    bool stopped;                     /* by patience */
+} RtPosition;
+bool rt_directory_position(const char *path, RtPosition *position);
+void rt_position_free(RtPosition *position);
 /* Of the used ones among BASE, BASE-2, BASE-3, ... the greatest number; 1: BASE alone; 0: none. */
 int64_t rt_directory_latest(const char *base);
 
@@ -180,6 +193,8 @@ typedef struct RtTrainOptions {
     int64_t log_every;        /* steps between metrics lines; 0: 50 */
     int64_t checkpoint_every; /* steps; 0: once per epoch */
     int64_t eval_every;       /* after every epoch whose number divides by it, and the recipe's last; 0: never */
+    const char *account;      /* a line of JSON about this process, for the directory's run.jsonl; NULL */
+    const char *graphs;       /* the net as text, for its model.ir; NULL */
     bool quiet;
     FILE *progress; /* NULL: none. A live line if it is a terminal, plain lines otherwise. */
     bool color;

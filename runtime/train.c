@@ -64,6 +64,7 @@ typedef struct Run {
     uint64_t total_steps, stop_at;        /* of the schedule; of this run */
     double seconds, images;               /* spent in steps since the start of this process */
     double window_seconds, window_images; /* since the last logged step */
+    double epoch_began;                   /* or went on, in this process */
     RtEvalResult chosen, test, views;
     bool evaluated, tested, viewed; /* in this epoch: chosen, of the images that decide; test; views, with the recipe's views */
     bool saved;                     /* the directory holds a checkpoint of this training */
@@ -181,7 +182,9 @@ static RtStatus prepare(Run *r) {
     r->stop_at = r->o->max_steps > 0 ? (uint64_t)r->o->max_steps : r->total_steps;
     if (r->batches > 1 && !(r->gradients = malloc(r->p->params_bytes + sizeof(float))))
         return rt_fail(r->error, RT_MEMORY, "out of memory for accumulated gradients");
-    return start_state(r);
+    status = start_state(r);
+    r->s.total_steps = r->total_steps;
+    return status;
 }
 
 static RtStatus start_loader(Run *r) {
@@ -204,6 +207,7 @@ static RtStatus start_files(Run *r) {
     if (!r->o->resume) status = rt_directory_clear(r->o->directory, r->error); /* nothing is left to fail but writing */
     if (status == RT_OK)
         status = rt_metrics_open(&r->metrics, rt_directory_path(r->o->directory), r->o->resume, r->s.step, r->error);
+    if (status == RT_OK) status = rt_directory_describe(r->o->directory, r->o->account, r->o->graphs, r->error);
     if (status == RT_OK && (r->s.step >= r->stop_at || r->s.stopped))
         rt_progress_say(&r->progress, "nothing to do: the checkpoint is at step %llu already%s", (unsigned long long)r->s.step,
                         r->s.stopped ? ", where patience ended" : "");
@@ -216,6 +220,7 @@ static RtStatus start(Run *r) {
     if (status == RT_OK) status = rt_together_share(r->m, &r->s, r->error);
     if (status == RT_OK) status = agree(r, start_loader(r));
     r->s.stopped = r->s.stopped && out_of_patience(r, r->s.epoch - 1);
+    r->epoch_began = now();
     return status == RT_OK ? agree(r, start_files(r)) : status;
 }
 
@@ -427,7 +432,7 @@ static void say_test(Run *r) {
 }
 
 static RtStatus epoch_line(Run *r) {
-    char hex[65], loss[32], lr[32], rate[32], train[32], of_test[512], shown[160], with[64];
+    char hex[65], loss[32], lr[32], rate[32], train[32], took[32], of_test[512], shown[160], with[64];
     double steps = (double)r->s.epoch_images / (double)(r->p->batch * r->batches);
     rt_weights_sha256(r->m, hex);
     double mean_loss = steps > 0 ? r->s.epoch_loss_sum / steps : 0, images_per_s = r->seconds > 0 ? r->images / r->seconds : 0;
@@ -435,13 +440,14 @@ static RtStatus epoch_line(Run *r) {
     rt_metrics_number(lr, rt_machine_env(r->m)->lr);
     rt_metrics_number(rate, images_per_s);
     rt_metrics_number(train, epoch_accuracy(r));
+    rt_metrics_number(took, now() - r->epoch_began);
     describe_results(r, of_test, shown);
     rt_progress_say(&r->progress, "epoch %lld/%.10g  loss %.4f  train %.2f %%%s  %.0f images/s", (long long)r->s.epoch + 1,
                     r->p->recipe.epochs, mean_loss, 100 * epoch_accuracy(r), shown, images_per_s);
     return rt_metrics_line(&r->metrics, r->error,
                            "{\"epoch\": %lld, \"step\": %llu, \"loss\": %s, \"lr\": %s, \"images_per_s\": %s, "
-                           "\"train_accuracy\": %s, %s\"weights_sha256\": \"%s\"%s}",
-                           (long long)r->s.epoch, (unsigned long long)r->s.step, loss, lr, rate, train, of_test, hex,
+                           "\"train_accuracy\": %s, %s\"seconds\": %s, \"weights_sha256\": \"%s\"%s}",
+                           (long long)r->s.epoch, (unsigned long long)r->s.step, loss, lr, rate, train, of_test, took, hex,
                            of_ranks(r, with));
 }
 
@@ -456,6 +462,7 @@ static RtStatus finish_epoch(Run *r, RtStatus *tested) {
     status = agree(r, status);
     if (status == RT_OK && validates(r) && ends(r)) say_test(r);
     r->evaluated = r->tested = r->viewed = false;
+    r->epoch_began = now();
     if (r->s.batch_index < r->per_epoch) return status; /* --steps ended inside an epoch: keep its sums */
     r->s.epoch++;
     r->s.batch_index = 0;

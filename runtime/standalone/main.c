@@ -24,7 +24,7 @@ typedef struct Task {
     RtData data;
 } Task;
 
-static int with_machine(const RtProgram *program, Task *t, int (*run)(RtMachine *, const Task *)) {
+static int with_machine(const RtProgram *program, Task *t, int (*run)(RtMachine *, Task *)) {
     RtPool *pool = rt_pool_new((int)t->o->threads);
     if (!pool) return training_ready(&t->training, fail(EXIT_IO, "cannot start %" PRId64 " threads", t->o->threads));
     int status = rt_gemm_reserve ? prepare_openblas(rt_gemm_reserve, rt_pool_threads(pool)) : EXIT_OK;
@@ -40,7 +40,7 @@ static int with_machine(const RtProgram *program, Task *t, int (*run)(RtMachine 
     return status;
 }
 
-static int train_on(RtMachine *m, const Task *t) {
+static int train_on(RtMachine *m, Task *t) {
     const RtProgram *program = rt_machine_program(m);
     char size[64];
     int status = training_ready(&t->training, EXIT_OK);
@@ -52,9 +52,9 @@ static int train_on(RtMachine *m, const Task *t) {
     return run_train(m, t->o, &t->training);
 }
 
-static int eval_on(RtMachine *m, const Task *t) { return run_eval(m, t->o, &t->data); }
-static int predict_on(RtMachine *m, const Task *t) { return run_predict(m, t->o, 0, &t->data); }
-static int init_on(RtMachine *m, const Task *t) { return run_init(m, t->o); }
+static int eval_on(RtMachine *m, Task *t) { return run_eval(m, t->o, &t->data); }
+static int predict_on(RtMachine *m, Task *t) { return run_predict(m, t->o, 0, &t->data); }
+static int init_on(RtMachine *m, Task *t) { return run_init(m, t->o); }
 
 static int train(const Options *o) {
     const RtProgram *program;

@@ -1,8 +1,10 @@
 """Run directories and what is known before compiling: no training is lost without a word, two do not share a directory, a resume says what is
 another, and what cannot be is said before a kernel is compiled. netc and an executable that it built."""
+import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import time
 
@@ -38,6 +40,42 @@ def names(at):
     check(content(out) == first, "a refused training changed the directory")
     at.run("train", SMALL, *SHORT, "--out", out, "--overwrite", "--steps", 1)
     check("last-1.safetensors" not in os.listdir(out) and metrics(out)[-1]["step"] == 1, "something of the old training is left")
+
+
+def several_seeds(at):
+    """Each seed is the run that it is alone; --resume goes on where some were; netc runs lists what there is, and says how recipes differ."""
+    train = ["train", SMALL, *SHORT, "--out", at("seeds")]
+    out, _ = at.run(*train, "--seed", "5,6")
+    at.run("train", SMALL, *SHORT, "--seed", 6, "--out", at("alone"))
+    same = [metrics(directory)[-1] for directory in (at("seeds", "seed-6"), at("alone"))]
+    check(same[0]["weights_sha256"] == same[1]["weights_sha256"], "the second of two seeds is not what it is alone")
+    tested = [metrics(at("seeds", f"seed-{seed}"))[-1]["test_accuracy"] for seed in (5, 6)]
+    mean, deviation = 100 * statistics.mean(tested), 100 * statistics.stdev(tested)
+    check(out.strip().split("\n")[-1] == f"2 seeds: test {mean:.2f} % ± {deviation:.2f}", f"mean and deviation of {tested}: {out}")
+    at.refuses(*train, "--seed", "5,6", status=2, says="holds a training")
+    before = content(at("seeds", "seed-6"))
+    at.run(*train, "--seed", "6,7", "--resume")
+    after = content(at("seeds", "seed-6"))
+    check(all(after[name] == before[name] for name in before if name != "run.jsonl"), "a finished seed was trained again")
+    for seeds, says in ("5,5", "has 5 twice"), ("5,", "found ''"), (",".join(map(str, range(65))), "at most 64 seeds"):
+        at.refuses("train", SMALL, "--seed", seeds, status=2, says=says)
+
+    listed = json.loads(at.run("runs", at("seeds"), "--json")[0])
+    check([(r["seed"], r["step"], r["finished"]) for r in listed] == [(5, 3, False), (6, 3, False), (7, 3, False)], f"listed: {listed}")
+    check([r["test_accuracy"] for r in listed[:2]] == tested, f"listed: {listed}")
+    at.run("train", SMALL, "-q", "--out", at("whole"), "--set", "train.epochs=0.01", "--set", "train.clip=2")
+    out, _ = at.run("runs", at("alone"), at("whole"))
+    lines = out.split("\n")
+    check(lines[1].endswith("at step 3 of 1250") and lines[2].endswith("  finished"), f"states: {out}")
+    differ = [line.split()[0] for line in lines if line and not line.startswith(("run", " ", at("")))]
+    check(differ == ["epochs", "clip"] and lines[-2].split()[-1] == "2", f"differences: {out}")
+    at.refuses("runs", at("nothing"), status=1, says="there is no training in")
+    # the run can be looked at without the .net file: its graphs and recipe are beside it, and give the same bits
+    at.run("train", at("seeds", "seed-5", "model.ir"), *SHORT[2:], "--seed", 5, "--out", at("again"))
+    check(metrics(at("again"))[-1]["weights_sha256"] == metrics(at("seeds", "seed-5"))[-1]["weights_sha256"], "model.ir trains otherwise")
+    with open(at("seeds", "seed-6", "run.jsonl")) as file:
+        starts = [json.loads(line) for line in file]
+    check([s["resumed"] for s in starts] == [False, True] and starts[1]["command"][-1] == "--resume", f"run.jsonl: {starts}")
 
 
 def wait_for(path, process):
@@ -174,6 +212,7 @@ def executable(at):
 
 with Workspace() as at:
     names(at)
+    several_seeds(at)
     locks(at)
     resume(at)
     before_compiling(at)
