@@ -26,8 +26,8 @@ static char *graphs_of(const Session *session) {
     TextStream text;
     text_open(&text);
     fputs(session->train.recipe_text, text.file);
-    graph_print(session->train.graph, text.file);
-    graph_print(session->infer.graph, text.file);
+    graph_print(session->train.graph, session->diag, text.file);
+    graph_print(session->infer.graph, session->diag, text.file);
     return text_close(&text);
 }
 
