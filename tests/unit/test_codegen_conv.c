@@ -483,7 +483,8 @@ static double bound_of(const Graph *g, const Reference *r, uint32_t i, int64_t k
     return bound;
 }
 
-/* Winograd's bound is that of its transforms (kernels measured: F(4,3) stays within 128 units componentwise). */
+/* Winograd's bound is that of its transforms (kernels measured: with the points of transform.h F(4,3) stays within 64 units
+ * componentwise, with those of Lavin & Gray within 128). */
 static void compare(const Graph *g, const Case *c, const Reference *r, float *const *out, const CodegenOptions *options) {
     const double unit = 0x1p-24;
     for (uint32_t i = 0; i < g->noutputs; i++) {
@@ -493,7 +494,7 @@ static void compare(const Graph *g, const Case *c, const Reference *r, float *co
         if (y.rank == 2) terms += (double)(c->H * c->W);
         double gate = unit * (16 + 2 * sqrt(terms));
         if (!options->conv || options->conv == conv_method("winograd") || options->conv == conv_method("wide"))
-            gate = fmax(gate, 128 * unit);
+            gate = fmax(gate, 64 * unit);
         if (options->precision == PRECISION_BF16) gate += 5 * bf16_unit;
         for (int64_t k = 0, n = type_elements(y); k < n; k++) {
             double error = fabs(out[i][k] - r->value[i].data[k]);

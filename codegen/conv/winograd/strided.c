@@ -6,15 +6,16 @@
  *     y[k] = g[0] o[k] + g[2] o[k+1]  +  g[1] e[k]          o[k] = x[2k - 1], e[k] = x[2k]
  *
  * The first sum is a correlation with two taps, which F(4, 2) does in five multiplications rather than eight (interpolation
- * points 0, 1, -1, 2, infinity); the second takes four. A tile of 4x4 outputs reads 9x9 pixels and needs 81 products rather than
- * 144. Line `point` of a transformed tile is 0..4 of F(4, 2), or 5..8 for e[0..3]; as the latter four meet the same filter, 36
- * transformed filters suffice. With the points' denominators moved into G:
+ * points 0, -1, 1/2, 3/2, infinity: with 2 and 1 for the fractions the error is 2.5 times as large); the second takes four. A
+ * tile of 4x4 outputs reads 9x9 pixels and needs 81 products rather than 144. Line `point` of a transformed tile is 0..4 of F(4,
+ * 2), or 5..8 for e[0..3]; as the latter four meet the same filter, 36 transformed filters suffice. With the points' denominators
+ * moved into G:
  *
- *     B' = [ 2 -1 -2  1  0 ]   G = [ 1/2   0  ]   A' = [ 1  1  1  1  0 ]
- *          [ 0  2  1 -1  0 ]       [ 1/2  1/2 ]        [ 0  1 -1  2  0 ]
- *          [ 0 -2  3 -1  0 ]       [ 1/6 -1/6 ]        [ 0  1  1  4  0 ]
- *          [ 0 -1  0  1  0 ]       [ 1/6  1/3 ]        [ 0  1 -1  8  1 ]
- *          [ 0  2 -1 -2  1 ]       [  0    1  ]
+ *     B' = [ 3/4 -5/4  -1   1  0 ]   G = [  4/3    0  ]   A' = [ 1  1   1    1   0 ]
+ *          [  0   3/4  -2   1  0 ]       [ -4/15  4/15]        [ 0 -1  1/2  3/2  0 ]
+ *          [  0  -3/2 -1/2  1  0 ]       [ -4/3  -2/3 ]        [ 0  1  1/4  9/4  0 ]
+ *          [  0  -1/2  1/2  1  0 ]       [  4/15  2/5 ]        [ 0 -1  1/8 27/8  1 ]
+ *          [  0   3/4 -5/4 -1  1 ]       [   0     1  ]
  */
 #include "codegen/conv/winograd/transform.h"
 
@@ -25,12 +26,11 @@ static int64_t odd_line(int i) { return 2 * i; }
 static int64_t even_line(int i) { return 2 * i + 1; }
 
 void wino_strided_input_line(Emitter *e, const LLVMValueRef d[WINO_STRIDED_POINTS], LLVMValueRef o[WINO_STRIDED_POINTS]) {
-    LLVMValueRef u = emit_sub(e, d[3], d[1]), w = emit_sub(e, d[2], d[3]);
-    o[0] = wino_axpy(e, 2, emit_sub(e, d[0], d[2]), u);
-    o[1] = wino_axpy(e, 2, d[1], w);
-    o[2] = wino_axpy(e, 2, emit_sub(e, d[2], d[1]), w);
-    o[3] = u;
-    o[4] = wino_axpy(e, -2, u, emit_sub(e, d[4], d[2]));
+    o[0] = wino_axpy(e, 0.75, d[0], wino_axpy(e, -1.25, d[1], emit_sub(e, d[3], d[2])));
+    o[1] = wino_axpy(e, 0.75, d[1], wino_axpy(e, -2, d[2], d[3]));
+    o[2] = wino_axpy(e, -1.5, d[1], wino_axpy(e, -0.5, d[2], d[3]));
+    o[3] = wino_axpy(e, 0.5, emit_sub(e, d[2], d[1]), d[3]);
+    o[4] = wino_axpy(e, 0.75, d[1], wino_axpy(e, -1.25, d[2], emit_sub(e, d[4], d[3])));
 }
 
 /* Row `point` of the transformed tile from the nine vectors t. */
@@ -63,11 +63,11 @@ static void transform_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef
 }
 
 void wino_strided_output_line(Emitter *e, const LLVMValueRef m[WINO_STRIDED_POINTS], LLVMValueRef o[WINO_OUT]) {
-    LLVMValueRef s = emit_add(e, m[1], m[2]), d = emit_sub(e, m[1], m[2]);
-    o[0] = emit_add(e, emit_add(e, m[0], m[3]), s);
-    o[1] = wino_axpy(e, 2, m[3], d);
-    o[2] = wino_axpy(e, 4, m[3], s);
-    o[3] = emit_add(e, wino_axpy(e, 8, m[3], d), m[4]);
+    LLVMValueRef last = emit_sub(e, m[4], m[1]), minus = LLVMBuildFNeg(e->b, m[1], "");
+    o[0] = emit_add(e, emit_add(e, m[0], m[1]), emit_add(e, m[2], m[3]));
+    o[1] = wino_axpy(e, 1.5, m[3], wino_axpy(e, 0.5, m[2], minus));
+    o[2] = wino_axpy(e, 2.25, m[3], wino_axpy(e, 0.25, m[2], m[1]));
+    o[3] = wino_axpy(e, 3.375, m[3], wino_axpy(e, 0.125, m[2], last));
 }
 
 /* Column `point` of the planes at src: four values, of odd and even rows together. */
@@ -93,10 +93,10 @@ static void transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMVa
 
 /* G (g0, g2), then g1. */
 static void filter_line(Emitter *e, LLVMValueRef g0, LLVMValueRef g1, LLVMValueRef g2, LLVMValueRef o[6]) {
-    o[0] = wino_scale(e, 0.5, g0);
-    o[1] = wino_scale(e, 0.5, emit_add(e, g0, g2));
-    o[2] = wino_scale(e, 1.0 / 6, emit_sub(e, g0, g2));
-    o[3] = wino_axpy(e, 1.0 / 3, g2, wino_scale(e, 1.0 / 6, g0));
+    o[0] = wino_scale(e, 4.0 / 3, g0);
+    o[1] = wino_scale(e, 4.0 / 15, emit_sub(e, g2, g0));
+    o[2] = wino_axpy(e, -2.0 / 3, g2, wino_scale(e, -4.0 / 3, g0));
+    o[3] = wino_axpy(e, 0.4, g2, wino_scale(e, 4.0 / 15, g0));
     o[4] = g2;
     o[5] = g1;
 }

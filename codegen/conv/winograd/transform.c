@@ -2,8 +2,24 @@
  *
  * A transform holds one tile of V channels in registers. The 6x6 input transform is done in two halves of three rows, since
  * its 36 intermediates and 6 inputs would not fit 32 registers; the halves read the tile again, which is in L1.
+ *
+ * With points a, -a, b and -b, along an axis:
+ *
+ *     B' d, point 0:    d4 - (a^2 + b^2) d2 + a^2 b^2 d0        A y, +-p:  y0 + p^2 y2 +- p (y1 + p^2 y3)      N:  a^2 b^2
+ *           +-a:        d4 - b^2 d2 +- a (d3 - b^2 d1)          G g, +-p:  (g0 + p^2 g2 +- p g1) / N               2 a^2 (a^2 -
+ * b^2)
+ *           +-b:        d4 - a^2 d2 +- b (d3 - a^2 d1)                                                             2 b^2 (b^2 -
+ * a^2) infinity:   d5 - (a^2 + b^2) d3 + a^2 b^2 d1
+ *
+ * Forward, the sums of +-a come divided by a, of +-b by b^2, which the filters make up for: then A' has more ones.
  */
 #include "codegen/conv/winograd/transform.h"
+
+#define A 0.625
+#define B 1.5
+#define SQUARES (A * A + B * B)
+#define PRODUCT (A * A * B * B)
+static const double norm_a = 2 * A * A * (A * A - B * B), norm_b = 2 * B * B * (B * B - A * A);
 
 static LLVMValueRef load(Emitter *e, LLVMValueRef p, int64_t element) { return emit_load(e, p, emit_int(e, element)); }
 static void store(Emitter *e, LLVMValueRef v, LLVMValueRef p, int64_t element) { emit_store(e, v, p, emit_int(e, element)); }
@@ -20,18 +36,18 @@ void wino_both_axes(Emitter *e, WinoLine line, int from, int to, const LLVMValue
 
 /* Rows 0..2 of B' applied to d0..d4. */
 static void input_low(Emitter *e, const LLVMValueRef d[6], LLVMValueRef o[3]) {
-    LLVMValueRef a = wino_axpy(e, -4, d[2], d[4]), b = wino_axpy(e, -4, d[1], d[3]);
-    o[0] = wino_axpy(e, 4, emit_sub(e, d[0], d[2]), emit_sub(e, d[4], d[2]));
-    o[1] = emit_add(e, a, b);
-    o[2] = emit_sub(e, a, b);
+    LLVMValueRef even = wino_axpy(e, -B * B, d[2], d[4]), odd = wino_axpy(e, -B * B, d[1], d[3]);
+    o[0] = wino_axpy(e, PRODUCT, d[0], wino_axpy(e, -SQUARES, d[2], d[4]));
+    o[1] = wino_axpy(e, A, odd, even);
+    o[2] = wino_axpy(e, -A, odd, even);
 }
 
 /* Rows 3..5 of B' applied to d1..d5. */
 static void input_high(Emitter *e, const LLVMValueRef d[6], LLVMValueRef o[3]) {
-    LLVMValueRef c = emit_sub(e, d[4], d[2]), f = emit_sub(e, d[3], d[1]);
-    o[0] = wino_axpy(e, 2, f, c);
-    o[1] = wino_axpy(e, -2, f, c);
-    o[2] = wino_axpy(e, -4, f, emit_sub(e, d[5], d[3]));
+    LLVMValueRef even = wino_axpy(e, -A * A, d[2], d[4]), odd = wino_axpy(e, -A * A, d[1], d[3]);
+    o[0] = wino_axpy(e, B, odd, even);
+    o[1] = wino_axpy(e, -B, odd, even);
+    o[2] = wino_axpy(e, PRODUCT, d[1], wino_axpy(e, -SQUARES, d[3], d[5]));
 }
 
 WinoTileSource wino_source(Emitter *e, LLVMValueRef src, int64_t row_stride, int64_t side) {
@@ -66,10 +82,10 @@ void wino_transform_input(Emitter *e, const WinoTileSource *tile, LLVMValueRef d
 static void output_line(Emitter *e, const LLVMValueRef m[6], LLVMValueRef o[4]) {
     LLVMValueRef s1 = emit_add(e, m[1], m[2]), d1 = emit_sub(e, m[1], m[2]), s2 = emit_add(e, m[3], m[4]),
                  d2 = emit_sub(e, m[3], m[4]);
-    o[0] = emit_add(e, emit_add(e, m[0], s1), s2);
-    o[1] = wino_axpy(e, 2, d2, d1);
-    o[2] = wino_axpy(e, 4, s2, s1);
-    o[3] = emit_add(e, wino_axpy(e, 8, d2, d1), m[5]);
+    o[0] = wino_axpy(e, 1 / A, s1, wino_axpy(e, 1 / (B * B), s2, m[0]));
+    o[1] = wino_axpy(e, 1 / B, d2, d1);
+    o[2] = wino_axpy(e, A, s1, s2);
+    o[3] = wino_axpy(e, A * A, d1, wino_axpy(e, B, d2, m[5]));
 }
 
 static void transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMValueRef out[16]) {
@@ -85,13 +101,13 @@ static void transform_output(Emitter *e, LLVMValueRef src, int64_t plane, LLVMVa
 
 /* A y: four to six. */
 static void gradient_line(Emitter *e, const LLVMValueRef y[4], LLVMValueRef o[6]) {
-    LLVMValueRef s = emit_add(e, y[0], y[2]), d = emit_add(e, y[1], y[3]), u = wino_axpy(e, 4, y[2], y[0]),
-                 w = wino_axpy(e, 4, y[3], y[1]);
+    LLVMValueRef even_a = wino_axpy(e, A * A, y[2], y[0]), odd_a = wino_axpy(e, A * A, y[3], y[1]);
+    LLVMValueRef even_b = wino_axpy(e, B * B, y[2], y[0]), odd_b = wino_axpy(e, B * B, y[3], y[1]);
     o[0] = y[0];
-    o[1] = emit_add(e, s, d);
-    o[2] = emit_sub(e, s, d);
-    o[3] = wino_axpy(e, 2, w, u);
-    o[4] = wino_axpy(e, -2, w, u);
+    o[1] = wino_axpy(e, A, odd_a, even_a);
+    o[2] = wino_axpy(e, -A, odd_a, even_a);
+    o[3] = wino_axpy(e, B, odd_b, even_b);
+    o[4] = wino_axpy(e, -B, odd_b, even_b);
     o[5] = y[3];
 }
 
@@ -110,15 +126,16 @@ void wino_transform_gradient(Emitter *e, LLVMValueRef src, int64_t row_stride, L
     }
 }
 
-/* G g: three to six. G = [1/4 0 0; -1/6 -1/6 -1/6; -1/6 1/6 -1/6; 1/24 1/12 1/6; 1/24 -1/12 1/6; 0 0 1]. */
+/* G g: three to six. */
 static void filter_line(Emitter *e, LLVMValueRef g0, LLVMValueRef g1, LLVMValueRef g2, LLVMValueRef o[6]) {
-    LLVMValueRef even = wino_scale(e, -1.0 / 6, emit_add(e, g0, g2)),
-                 wide = wino_axpy(e, 1.0 / 24, g0, wino_scale(e, 1.0 / 6, g2));
-    o[0] = wino_scale(e, 0.25, g0);
-    o[1] = wino_axpy(e, -1.0 / 6, g1, even);
-    o[2] = wino_axpy(e, 1.0 / 6, g1, even);
-    o[3] = wino_axpy(e, 1.0 / 12, g1, wide);
-    o[4] = wino_axpy(e, -1.0 / 12, g1, wide);
+    const double a = A / norm_a, b = B * B / norm_b;
+    LLVMValueRef even_a = wino_axpy(e, a, g0, wino_scale(e, a * A * A, g2)),
+                 even_b = wino_axpy(e, b, g0, wino_scale(e, b * B * B, g2));
+    o[0] = wino_scale(e, 1 / PRODUCT, g0);
+    o[1] = wino_axpy(e, a * A, g1, even_a);
+    o[2] = wino_axpy(e, -a * A, g1, even_a);
+    o[3] = wino_axpy(e, b * B, g1, even_b);
+    o[4] = wino_axpy(e, -b * B, g1, even_b);
     o[5] = g2;
 }
 
@@ -142,12 +159,11 @@ const WinoForm wino_plain = {.side = WINO_IN,
 
 /* G' u: six to three. */
 static void filter_gradient_line(Emitter *e, const LLVMValueRef u[6], LLVMValueRef o[3]) {
-    LLVMValueRef s12 = emit_add(e, u[1], u[2]), d21 = emit_sub(e, u[2], u[1]), s34 = emit_add(e, u[3], u[4]),
+    LLVMValueRef s12 = emit_add(e, u[1], u[2]), d12 = emit_sub(e, u[1], u[2]), s34 = emit_add(e, u[3], u[4]),
                  d34 = emit_sub(e, u[3], u[4]);
-    LLVMValueRef even = wino_scale(e, -1.0 / 6, s12);
-    o[0] = wino_axpy(e, 0.25, u[0], wino_axpy(e, 1.0 / 24, s34, even));
-    o[1] = wino_axpy(e, 1.0 / 12, d34, wino_scale(e, 1.0 / 6, d21));
-    o[2] = emit_add(e, wino_axpy(e, 1.0 / 6, s34, even), u[5]);
+    o[0] = wino_axpy(e, 1 / PRODUCT, u[0], wino_axpy(e, 1 / norm_b, s34, wino_scale(e, 1 / norm_a, s12)));
+    o[1] = wino_axpy(e, B / norm_b, d34, wino_scale(e, A / norm_a, d12));
+    o[2] = wino_axpy(e, A * A / norm_a, s12, wino_axpy(e, B * B / norm_b, s34, u[5]));
 }
 
 void wino_transform_filter_gradient(Emitter *e, const LLVMValueRef u[36], LLVMValueRef out[9]) {

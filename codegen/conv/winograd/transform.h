@@ -1,5 +1,8 @@
 /* Winograd F(4x4, 3x3): the transforms of one tile over V channels (Lavin & Gray, "Fast Algorithms for Convolutional Neural
- * Networks", 2016, eqs. 8, 12, with the interpolation points 0, 1, -1, 2, -2, infinity).
+ * Networks", 2016, eqs. 8, 12). The interpolation points are 0, 5/8, -5/8, 3/2, -3/2 and infinity rather than their 0, 1, -1, 2,
+ * -2: the instructions are as many, all constants but the filters' are exact, and the rounding error is 0.4 of theirs
+ * (docs/measurements.md; Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural
+ * Networks", 2020, say why points matter).
  *
  *     Y = A' [ (G g G') o (B' d B) ] A         d 6x6 input, g 3x3 filter, Y 4x4 output, o elementwise, summed over channels
  *

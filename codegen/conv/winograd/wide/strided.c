@@ -50,13 +50,17 @@ static void to_planes(Emitter *e, WinoLine line, int from, LLVMValueRef src, int
     }
 }
 
+/* The polynomial y at a point. */
+static LLVMValueRef at_point(Emitter *e, double point, const LLVMValueRef *y) {
+    return wino_axpy(e, point, wino_axpy(e, point, wino_axpy(e, point, y[3], y[2]), y[1]), y[0]);
+}
+
 /* A9 y */
 static void gradient_line(Emitter *e, const LLVMValueRef *y, LLVMValueRef *o) {
-    LLVMValueRef even = emit_add(e, y[0], y[2]), odd = emit_add(e, y[1], y[3]);
     o[0] = y[0];
-    o[1] = emit_add(e, even, odd);
-    o[2] = emit_sub(e, even, odd);
-    o[3] = wino_axpy(e, 2, wino_axpy(e, 4, y[3], y[1]), wino_axpy(e, 4, y[2], y[0]));
+    o[1] = emit_add(e, emit_sub(e, y[0], y[1]), emit_sub(e, y[2], y[3]));
+    o[2] = at_point(e, 0.5, y);
+    o[3] = at_point(e, 1.5, y);
     o[4] = y[3];
     for (int i = 0; i < WINO_OUT; i++) o[ODD + i] = y[i];
 }
@@ -67,10 +71,10 @@ static void strided_gradient(Emitter *e, LLVMValueRef src, int64_t row_stride, L
 
 /* G9' u, u being the sums of each filter. */
 static void filter_gradient_line(Emitter *e, const LLVMValueRef *u, LLVMValueRef *g) {
-    LLVMValueRef both = wino_axpy(e, 0.5, u[1], wino_scale(e, 1.0 / 6, u[3]));
-    g[0] = wino_axpy(e, 0.5, u[0], wino_axpy(e, 1.0 / 6, u[2], both));
+    LLVMValueRef ends = wino_scale(e, 4.0 / 15, emit_sub(e, u[3], u[1]));
+    g[0] = wino_axpy(e, 4.0 / 3, emit_sub(e, u[0], u[2]), ends);
     g[1] = u[5];
-    g[2] = emit_add(e, wino_axpy(e, 1.0 / 6, emit_sub(e, u[3], u[2]), both), u[4]);
+    g[2] = wino_axpy(e, 4.0 / 15, u[1], wino_axpy(e, -2.0 / 3, u[2], wino_axpy(e, 0.4, u[3], u[4])));
 }
 
 static void strided_filter_gradient(Emitter *e, const LLVMValueRef *u, LLVMValueRef g[9]) {
