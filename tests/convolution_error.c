@@ -1,16 +1,18 @@
-/* convolution_error
+/* convolution_error [all]
  *
  * The rounding error of 3x3 convolutions by each method: a table of C input and C output channels, forward and both gradients,
  * with stride 1 and 2. An error is the root mean square of the difference from the evaluator's result, which is in double, over
  * that of the result; it is given in units of 2^-24, and after it how many times as large it is as the direct kernel's.
  *
- * It fails where Winograd's is above what the points of codegen/conv/winograd/transform.h and strided.c reach: 2.5 times the
- * direct kernel's and 6 units for the transforms. With the points of Lavin & Gray it is twice that. */
+ * Without `all`, up to 64 channels: the evaluator takes some seconds for the others. It fails where Winograd's is above what the
+ * points of codegen/conv/winograd/transform.h and strided.c reach: 2.5 times the direct kernel's and 6 units for the transforms.
+ * With the points of Lavin & Gray it is twice that. */
 #include "codegen/codegen.h"
 #include "verify/compiled.h"
 #include "verify/wanted.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const double TIMES = 2.5, UNITS = 6;
 enum { DIRECTIONS = 3, METHODS = 3 };
@@ -20,7 +22,7 @@ static const char *const methods[METHODS] = {"direct", "winograd", "wide"};
 typedef struct Shape {
     int64_t N, channels, size, stride;
 } Shape;
-static const Shape shapes[] = {{2, 16, 32, 1}, {2, 32, 16, 1}, {4, 64, 8, 1}, {2, 128, 8, 1}, {1, 256, 8, 1},
+static const Shape shapes[] = {{2, 16, 32, 1}, {2, 32, 16, 1}, {4, 64, 8, 1},  {2, 128, 8, 1}, {1, 256, 8, 1},
                                {2, 512, 4, 1}, {8, 256, 2, 1}, {2, 16, 32, 2}, {2, 64, 16, 2}, {1, 256, 8, 2}};
 
 static Val leaf(Graph *g, Op op, const char *name, Type type) {
@@ -30,11 +32,8 @@ static Val leaf(Graph *g, Op op, const char *name, Type type) {
 static Graph *graph_of(const Shape *s) {
     Graph *g = graph_new("convolution_error", MODE_TRAIN);
     int64_t C = s->channels, out = (s->size + s->stride - 1) / s->stride;
-    Attrs attrs = {.window = {.kernel = {3, 3},
-                              .stride = {s->stride, s->stride},
-                              .pad = {1, 1, 1, 1},
-                              .dilation = {1, 1},
-                              .groups = 1}};
+    Attrs attrs = {
+        .window = {.kernel = {3, 3}, .stride = {s->stride, s->stride}, .pad = {1, 1, 1, 1}, .dilation = {1, 1}, .groups = 1}};
     Type x_type = type_feature(s->N, C, s->size, s->size), w_type = type_feature(C, C, 3, 3);
     Val x = leaf(g, OP_INPUT, "x", x_type), w = leaf(g, OP_PARAM, "w", w_type);
     Val dy = leaf(g, OP_INPUT, "dy", type_feature(s->N, C, out, out));
@@ -89,10 +88,12 @@ static double row(const Shape *s) {
     return worst;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     double worst = 0;
+    bool all = argc > 1 && !strcmp(argv[1], "all");
     printf("%-42s %6s   %12s   %12s\n", "", methods[0], methods[1], methods[2]);
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) worst = fmax(worst, row(&shapes[i]));
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        if (all || shapes[i].channels <= 64) worst = fmax(worst, row(&shapes[i]));
     printf("at most %.2f of what is allowed\n", worst);
     return worst <= 1 ? 0 : 1;
 }
