@@ -180,7 +180,7 @@ Datum apply_pow(Eval *ev, const BuiltinCall *c) {
 /* From where on the values that a block has added are a computation of `space`, element by element, with a primitive in it unless
  * any will do; the graph's end if they are not. Parameters of its own stand in front. */
 static Val elementwise_begin(const Graph *g, Val first, Type space, bool any) {
-    bool primitive = any;
+    bool primitive = any, all = true;
     uint16_t none;
     Arena *arena = arena_new();
     ExprBuilder b = expr_builder(arena);
@@ -190,11 +190,11 @@ static Val elementwise_begin(const Graph *g, Val first, Type space, bool any) {
         if (value->op == OP_PARAM) first = v + 1;
         if (value->op == OP_PARAM || value->op == OP_CONSTANT) continue;
         bool plain = value->op == OP_MAP || op_elementwise(&b, value->op, x, y, &none);
-        if (!plain || !type_equal(value->type, space)) first = g->count;
+        all = all && plain && type_equal(value->type, space);
         primitive |= value->op == OP_MAP;
     }
     arena_free(arena);
-    return primitive && first < g->count ? first : g->count;
+    return primitive && all && first < g->count ? first : g->count;
 }
 
 typedef struct Composition {
