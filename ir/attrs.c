@@ -39,7 +39,7 @@ const AttrField *op_attr_fields(Op op, int *count) {
     switch (op_attr_kind(op)) {
     case ATTR_NONE: *count = 0; return NULL;
     case ATTR_PARAM: *count = op == OP_INPUT ? 1 : op == OP_STATE ? 3 : 4; return op == OP_STATE ? state_fields : param_fields;
-    case ATTR_CONSTANT: *count = 1; return op == OP_MOMENTS ? moments_fields : constant_fields;
+    case ATTR_CONSTANT: *count = 1; return op == OP_MOMENTS || op == OP_IMAGE_MOMENTS ? moments_fields : constant_fields;
     case ATTR_WINDOW: *count = op == OP_PAD ? 1 : is_pool(op) ? 4 : 5; return op == OP_PAD ? pad_fields : window_fields;
     case ATTR_NORM: *count = 2; return norm_fields;
     case ATTR_CHANNELS: *count = 2; return channels_fields;

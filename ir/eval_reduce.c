@@ -101,6 +101,20 @@ bool eval_MOMENTS(const EvalOp *op) {
     return true;
 }
 
+bool eval_IMAGE_MOMENTS(const EvalOp *op) {
+    const Tensor *sums = op->arg[0], *centre = op->v->nargs == 2 ? op->arg[1] : NULL;
+    int64_t C = op->v->type.dim[1];
+    double count = op->v->attrs.constant;
+    for (int64_t i = 0, n = type_elements(op->v->type); i < n; i++) {
+        double sum = sums->data[2 * (i / C) * C + i % C], squares = sums->data[(2 * (i / C) + 1) * C + i % C],
+               k = centre ? centre->data[i] : 0;
+        double spread = squares - 2 * k * sum + count * k * k;
+        op->result[0].data[i] = spread < 0 ? 0 : spread; /* rounding of a constant channel; a NaN stays */
+        op->result[1].data[i] = sum - count * k;
+    }
+    return true;
+}
+
 /* ---- batch normalisation (Ioffe, Szegedy 2015; running statistics as PyTorch keeps them) ---- */
 
 /* Mean and biased variance of one channel over images and pixels, in two passes. */

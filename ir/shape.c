@@ -272,6 +272,17 @@ bool shape_MOMENTS(const Infer *in) {
     return infer_accept(in, type_vector(sums.dim[1]));
 }
 
+bool shape_IMAGE_MOMENTS(const Infer *in) {
+    Type sums = infer_arg(in, 0), images = type_matrix(sums.dim[0] / 2, sums.dim[1]);
+    double count = in->spec->attrs.constant;
+    if (sums.dtype != DT_F64 || sums.rank != 2 || sums.dim[0] % 2)
+        return infer_refuse(in, "needs the sums f64[2N,C] of a region 'moments', found %s", TEXT(sums));
+    if (in->spec->nargs == 2 && !type_equal(infer_arg(in, 1), images))
+        return infer_refuse(in, "the centre must be %s, found %s", TEXT(images), TEXT(infer_arg(in, 1)));
+    if (!(count >= 1) || !isfinite(count)) return infer_refuse(in, "the count must be finite and at least 1, found %g", count);
+    return infer_accept(in, images);
+}
+
 /* ---- rearranging channels ---- */
 
 bool shape_CONCAT(const Infer *in) {

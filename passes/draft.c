@@ -230,6 +230,16 @@ Ref draft_map(Draft *d, Type space, const Ref *args, uint32_t nargs, RegionRole 
     return (Ref){node, 0};
 }
 
+Ref draft_op(Draft *d, Op op, Type type, Attrs attrs, const Ref *args, uint32_t nargs, uint32_t like) {
+    Node n = {.op = op, .space = type, .type = type, .attrs = attrs};
+    n.span = d->node[like].span;
+    n.name = d->node[like].name;
+    n.key = d->node[like].key;
+    uint32_t node = new_node(d, n);
+    draft_set_args(d, node, args, nargs);
+    return (Ref){node, 0};
+}
+
 uint32_t draft_clone(Draft *d, uint32_t node, const Ref *args, uint32_t nargs, uint32_t before) {
     Node copy = d->node[node];
     copy.regions = copy.nregions ? arena_copy(d->arena, copy.regions, copy.nregions * sizeof *copy.regions) : NULL;

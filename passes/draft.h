@@ -109,6 +109,8 @@ void draft_set_args(Draft *d, uint32_t node, const Ref *args, uint32_t nargs);
 uint32_t draft_add_region(Draft *d, uint32_t node, DraftRegion region);
 /* A map with one region (OUTPUT or REDUCE), placed, named and spanned like node `like`. */
 Ref draft_map(Draft *d, Type space, const Ref *args, uint32_t nargs, RegionRole role, const Expr *body, uint32_t like);
+/* Another op, placed, named and spanned likewise. */
+Ref draft_op(Draft *d, Op op, Type type, Attrs attrs, const Ref *args, uint32_t nargs, uint32_t like);
 /* A second node that computes what `node` computes, from `args`, placed just before where node `before` wants to stand. */
 uint32_t draft_clone(Draft *d, uint32_t node, const Ref *args, uint32_t nargs, uint32_t before);
 /* Everybody who reads `from` reads `to` instead. */

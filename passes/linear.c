@@ -196,12 +196,25 @@ static Sum argument_sum(Linear *l, Ref ref, Type space) {
     return draft_is_element(l->scope->d, ref) ? factor_sum(l, leaf) : constant_sum(leaf);
 }
 
-bool linear_is_deviation(const Draft *d, const Ref *args, const Expr *e, uint32_t node, Ref *x, Ref *mean) {
+/* What x is computed from, map by map: as long as that is a single feature map. */
+static uint32_t origin(const Draft *d, Ref x) {
+    while (d->node[x.node].op == OP_MAP && draft_element_args(d, x.node, draft_region(d, x)->expr) == 1) {
+        const Node *n = &d->node[x.node];
+        uint32_t i = 0;
+        while (!draft_is_element(d, n->args[i]) || !expr_uses_arg(draft_region(d, x)->expr, i)) i++;
+        x = n->args[i];
+    }
+    return x.node;
+}
+
+bool linear_is_deviation(Draft *d, const Ref *args, const Expr *e, uint32_t node, Ref *x, Ref *mean) {
     const ExprNode *n = &e->node[node];
     if (n->op != X_SUB || e->node[n->arg[0]].op != X_ARG || e->node[n->arg[1]].op != X_ARG) return false;
     *x = args[e->node[n->arg[0]].arg[0]];
     *mean = args[e->node[n->arg[1]].arg[0]];
-    return draft_is_element(d, *x) && d->node[mean->node].op == OP_MOMENTS && mean->slot == 0;
+    if (!draft_is_element(d, *x) || draft_type(d, *mean).rank > 2) return false;
+    if (d->node[mean->node].op == OP_MOMENTS) return mean->slot == 0;
+    return draft_type(d, *mean).rank == 2 && draft_depends(d, mean->node, origin(d, *x));
 }
 
 Sum linear_sum(Linear *l, uint32_t node, const Expr *e) {

@@ -4,7 +4,7 @@
  * pixel (it reads arguments of rank <= 2) and p, q, … are *factors*: nodes that do, and that cannot be taken apart further
  * (arguments of rank 4, max, select, exp, …). Relies on ordinary real algebra, so results are reassociated.
  *
- * What deviates from a batch mean, x - mean, is a factor: multiplied out, k*x - k*mean would cancel in f32 as soon as
+ * What deviates from a mean of its own, x - mean, is a factor: multiplied out, k*x - k*mean would cancel in f32 as soon as
  * |mean| exceeds the deviations, and so would sums of products with it.
  */
 #ifndef NETC_PASSES_LINEAR_H
@@ -40,8 +40,9 @@ Sum linear_sum(Linear *l, uint32_t node, const Expr *e);
 uint16_t linear_node(Linear *l, const Sum *sum);
 /* One term's product without its coefficient; the constant 1 without factors. */
 uint16_t linear_product(Linear *l, const Term *term);
-/* Is the node x - mean, with mean the batch's mean (of moments)? If so, *x and *mean are their Refs. */
-bool linear_is_deviation(const Draft *d, const Ref *args, const Expr *e, uint32_t node, Ref *x, Ref *mean);
+/* Is the node x - mean, with mean the batch's mean (of moments), or a value per image and channel that follows from x, as a group
+ * norm's mean does? If so, *x and *mean are their Refs. */
+bool linear_is_deviation(Draft *d, const Ref *args, const Expr *e, uint32_t node, Ref *x, Ref *mean);
 /* Is it one factor and nothing else? */
 bool linear_is_bare(const Linear *l, const Sum *sum);
 #endif

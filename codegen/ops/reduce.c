@@ -129,6 +129,46 @@ static void store_deviations(Emitter *e, int64_t images, int64_t row, LLVMValueR
     loop_end(e, &n, NULL);
 }
 
+/* Σ(e - k)^2 = Σe*e - k*(Σe + Σ(e - k)) and Σ(e - k) = Σe - count*k, in double: of f32 values whose mean is R deviations the
+ * difference keeps 2^-53 * R^2 of the spread. */
+void lower_IMAGE_MOMENTS(Lowering *l, Val id) {
+    const Graph *g = lowering_graph(l);
+    const Value *v = &g->value[id];
+    Emitter *e = lowering_emitter(l);
+    int64_t images = v->type.dim[0], row = layout_pad(e->target, v->type.dim[1]), blocks = row / e->V;
+    int64_t pieces = images * row >= SMALL_WORK ? blocks : 1;
+    Place places[4] = {lowering_place(l, v->args[0])};
+    uint32_t nplaces = 1, buffer[2];
+    if (v->nargs == 2) places[nplaces++] = lowering_place(l, v->args[1]);
+    for (uint32_t i = 0; i < 2; i++) {
+        Place p = lowering_result_place(l, id, i);
+        buffer[i] = p.space == RT_SPACE_COUNT ? 0 : nplaces; /* 0 is the sums */
+        if (buffer[i]) places[nplaces++] = p;
+    }
+    Kernel *kernel;
+    if (kernel_begin(l, RT_KIND_STATISTICS, "image_moments", value_key(l, id), nplaces, &kernel)) {
+        Loop block = block_loop(e, blocks, pieces);
+        LLVMValueRef at = emit_mul_int(e, block.iv, e->V), count = emit_wide_vec(e, v->attrs.constant);
+        Loop n = loop_begin(e, emit_int(e, 0), emit_int(e, images), 1, 0, NULL);
+        LLVMValueRef place = emit_offset(e, n.iv, row, at);
+        LLVMValueRef k = v->nargs == 2 ? emit_widen(e, emit_load(e, emit_buffer(e, 1), place)) : emit_wide_vec(e, 0);
+        LLVMValueRef sum = load_sums(e, n.iv, row, at, 0), squares = load_sums(e, n.iv, row, at, 1);
+        LLVMValueRef deviation = LLVMBuildFSub(e->b, sum, LLVMBuildFMul(e->b, count, k, ""), "");
+        LLVMValueRef cross = LLVMBuildFMul(e->b, k, LLVMBuildFAdd(e->b, sum, deviation, ""), "");
+        LLVMValueRef spread = LLVMBuildFSub(e->b, squares, cross, "");
+        LLVMValueRef negative =
+            LLVMBuildFCmp(e->b, LLVMRealOLT, spread, emit_wide_vec(e, 0), ""); /* false for NaN, which stays */
+        spread = LLVMBuildSelect(e->b, negative, emit_wide_vec(e, 0), spread, "");
+        if (buffer[0]) emit_store(e, emit_narrow(e, spread), emit_buffer(e, buffer[0]), place);
+        if (buffer[1]) emit_store(e, emit_narrow(e, deviation), emit_buffer(e, buffer[1]), place);
+        loop_end(e, &n, NULL);
+        loop_end(e, &block, NULL);
+        kernel_end(l, 0);
+    }
+    double n = (double)type_elements(v->type);
+    kernel_call(l, kernel, id, places, nplaces, pieces, (KernelCost){4 * n, 24 * n});
+}
+
 /* mean = Σe / count, variance = Σe*e / count - mean^2, clamped at zero: a constant channel can come out a rounding below. Of a
  * batch in shards the sums are combined between kernels: each shard's into the workspace, there over all shards, and from there
  * into what was asked for. */

@@ -128,6 +128,17 @@ static Val moments_of(Graph *g, Shape s, Val x) {
         g, &(ValueSpec){.op = OP_MAP, .args = &x, .nargs = 1, .declared = feature(s), .regions = &region, .nregions = 1});
 }
 
+/* About each image's first pixel or so: what is close to its values. */
+static void case_image_moments(Graph *g, Shape s, Op op) {
+    Val args[2] = {moments_of(g, s, map_x(g, s)), rows_x(g, s)};
+    Val m = add(g, op, args, 2, (Attrs){.constant = (double)(s.h * s.w)}, none);
+    out(g, op, m);
+    out(g, op, graph_result(g, m, 1));
+    m = add(g, op, args, 1, (Attrs){.constant = (double)(s.h * s.w)}, none);
+    out(g, op, m);
+    out(g, op, graph_result(g, m, 1));
+}
+
 static void case_moments(Graph *g, Shape s, Op op) { out_moments(g, op, s, moments_of(g, s, map_x(g, s))); }
 
 static void case_softmax(Graph *g, Shape s, Op op) {
@@ -254,6 +265,7 @@ static const CaseFunction cases[OP_COUNT] = {
     [OP_BATCH_SUM] = case_reduce,
     [OP_CHANNEL_SUM] = case_reduce,
     [OP_MOMENTS] = case_moments,
+    [OP_IMAGE_MOMENTS] = case_image_moments,
     [OP_SOFTMAX] = case_softmax,
     [OP_SOFTMAX_BWD] = case_softmax,
     [OP_CROSS_ENTROPY] = case_loss,

@@ -46,12 +46,23 @@ static Val twice(Zoo *z) {
     return zoo_binary(z, OP_ADD, x, gate(z, zoo_batch_norm(z, zoo_conv(z, x, 16, 3, 1, true))));
 }
 
+/* Instance norm without scale and shift: what group norm is, over groups of one channel. */
+static Val instance_norm(Zoo *z, Val x) {
+    Val d = zoo_binary(z, OP_SUB, x, zoo_unary(z, OP_GLOBAL_AVG_POOL, x));
+    Val variance = zoo_unary(z, OP_GLOBAL_AVG_POOL, zoo_binary(z, OP_MUL, d, d));
+    ExprBuilder b = expr_builder(z->g->arena);
+    uint16_t root = expr_unary(&b, X_SQRT, expr_binary(&b, X_ADD, expr_arg(&b, 0), expr_const(&b, 1e-5)));
+    Val deviation = graph_map(z->g, zoo_type(z, variance), &variance, 1, expr_finish(&b, root), (Span){0}, "deviation");
+    return zoo_binary(z, OP_DIV, d, deviation);
+}
+static Val each_image(Zoo *z) { return instance_norm(z, zoo_conv(z, zoo_image(z, 4, 16, 16), 16, 3, 1, true)); }
+
 static const struct {
     const char *name;
     Val (*build)(Zoo *z);
 } nets[] = {{"point", point},   {"square", square}, {"ragged", ragged}, {"strided", strided},
             {"banded", banded}, {"input", input},   {"pooled", pooled}, {"joined", joined},
-            {"added", added},   {"gated", gated},   {"twice", twice}};
+            {"added", added},   {"gated", gated},   {"twice", twice},   {"image", each_image}};
 enum { NETS = sizeof nets / sizeof *nets };
 
 static Graph *build(int net) {

@@ -3,6 +3,7 @@
 #include "ir_helpers.h"
 
 #define X "%0 = input {name=\"x\"} : f32[2,3,5,4]\n"
+#define CENTRE "%1 = input {name=\"centre\"} : f32[2,3]\n%2 = map %0 over f32[2,3,5,4] : f64[4,3]\n  moments { a0 }\n"
 #define MOMENTS "%1 = map %0 over f32[2,3,5,4] : f64[4,3]\n  moments { a0 }\n%2 = moments %1 {count=40} : f32[3]\n"
 #define POOL "{kernel=[3,2], stride=[2,1], pad=[1,0,1,1], dilation=[1,2]}"
 
@@ -99,6 +100,14 @@ static double channel_var(const Tensor *x, int64_t c) {
 }
 CASE(moments_var, channel_var(&t[0], i[0]))
 CASE(deviations, image_sum(t, v, i) - 20 * channel_mean(&t[0], i[1]))
+/* About t[1], over the 20 pixels of an image. */
+static double image_spread(const Tensor *t, const Value *v, const int64_t *i) {
+    (void)v;
+    double sum = 0;
+    for (int64_t p = 0; p < 20; p++) sum += pow(at4(&t[0], i[0], i[1], p / 4, p % 4) - at2(&t[1], i[0], i[1]), 2);
+    return sum;
+}
+CASE(image_deviations, image_sum(t, v, i) - 20 * at2(&t[1], i[0], i[1]))
 CASE(norm_train,
      t[1].data[i[1]] * (x0(t, i) - channel_mean(&t[0], i[1])) / sqrt(channel_var(&t[0], i[1]) + 0.01) + t[2].data[i[1]])
 CASE(norm_next_mean, 0.75 * t[3].data[i[0]] + 0.25 * channel_mean(&t[0], i[0]))
@@ -334,6 +343,9 @@ static const struct {
     {OP_UNFLATTEN, unflatten, T "%0 = input {name=\"x\"} : f32[2,60]\n%1 = unflatten %0 : f32[2,3,5,4]\n"},
     {OP_CROSS_ENTROPY_BWD, cross_entropy_bwd,
      T LOGITS "%2 = input {name=\"d\"} : f32[]\n%3 = cross_entropy_bwd %0, %1, %2 {smoothing=0.1} : f32[3,4]\n"},
+    {OP_IMAGE_MOMENTS, image_spread, T X CENTRE "%3 = image_moments %2, %1 {count=20} : f32[2,3]\n"},
+    {OP_RESULT, image_deviations,
+     T X CENTRE "%3 = image_moments %2, %1 {count=20} : f32[2,3]\n%4 = result %3 {index=1} : f32[2,3]\n"},
     {OP_SCALE_FILTERS, scale_filters,
      T "%0 = input {name=\"w\"} : " W "%1 = input {name=\"a\"} : f32[4]\n%2 = scale_filters %0, %1 : " W},
 };

@@ -80,6 +80,7 @@ static const char every_op[] = {
     "%58 = max_to %56 : f32[2,1,16,16]\n"
     "%59 = max_to_bwd %56, %58 : f32[2,4,16,16]\n"
     "%60 = pad %59 {pad=[1,0,-2,-3]} : f32[2,4,15,13]\n"
+    "%61 = image_moments %36, %37 {count=64} : f32[2,4]\n"
     "return logits %32\n"
     "return loss %34\n"
     "return correct %35\n"
