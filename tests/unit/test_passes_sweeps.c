@@ -1,5 +1,5 @@
-/* Which sweeps over feature maps norms and gates add in training, beside the kernels of the convolutions: those that the algebra forces and no
- * other. Counted over a net in .net language, as a user has it. */
+/* Which sweeps over feature maps norms and gates add in training, beside the kernels of the convolutions: those that the algebra
+ * forces and no other. Counted over a net in .net language, as a user has it. */
 #include "frontend/frontend.h"
 #include "passes/passes.h"
 #include "run_cases.h"
@@ -58,7 +58,8 @@ static int sweeps(const char *norm, const char *bias, Mode mode) {
     int count = 0;
     for (Val v = 0; v < g->count; v++) {
         const Value *value = &g->value[v];
-        if (op_is_convolution(value->op) || value->op == OP_RESULT || value->op == OP_INPUT || value->op == OP_SCALE_FILTERS) continue;
+        if (op_is_convolution(value->op) || value->op == OP_RESULT || value->op == OP_INPUT || value->op == OP_SCALE_FILTERS)
+            continue;
         bool reads = is_feature_map(g, v);
         for (uint32_t i = 0; i < value->nargs; i++) reads |= is_feature_map(g, value->args[i]);
         count += reads;
@@ -69,8 +70,8 @@ static int sweeps(const char *norm, const char *bias, Mode mode) {
 
 /* The last block's output, which no convolution reads, is one. */
 START_TEST(norms_by_image_add_none) {
-    static const char *const norms[] = {"group_norm(x, 4)", "group_norm(x, 1, scale = false)", "instance_norm(x)", "batch_norm(x)",
-                                        "x * sigmoid(global_avg_pool(x))"};
+    static const char *const norms[] = {"group_norm(x, 4)", "group_norm(x, 1, scale = false)", "instance_norm(x)",
+                                        "batch_norm(x)", "x * sigmoid(global_avg_pool(x))"};
     for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
         ck_assert_msg(sweeps(norms[i], "false", MODE_TRAIN) == 1, "%s, training: %d sweeps", norms[i],
                       sweeps(norms[i], "false", MODE_TRAIN));
