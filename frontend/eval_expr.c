@@ -1,6 +1,7 @@
 /* Expressions. */
 #include "frontend/builtin.h"
 #include "frontend/eval.h"
+#include <string.h>
 
 static const Datum poison = {DATUM_POISON};
 
@@ -17,8 +18,10 @@ static Datum unknown_name(Eval *ev, const AstExpr *e) {
     for (uint32_t i = 0; i < scope->capacity && count < 256; i++) {
         if (scope->slot[i].name) candidate[count++] = scope->slot[i].name->text;
     }
-    const char *near = nearest_name(text, candidate, count);
+    const char *near = !strcmp(text, "True") ? "true" : !strcmp(text, "False") ? "false" : nearest_name(text, candidate, count);
     if (near) return eval_error(ev, e->span, "unknown name '%s'; did you mean '%s'?", text, near);
+    if (!strcmp(text, "None") || !strcmp(text, "null"))
+        return eval_error(ev, e->span, "unknown name '%s': an argument that is left out has its default", text);
     return eval_error(ev, e->span, "unknown name '%s'", text);
 }
 

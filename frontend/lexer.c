@@ -168,6 +168,10 @@ static void lex_symbol(Lexer *lx) {
     if (c == '.') {
         diag_error(lx->diag, t->span,
                    "unexpected character '.': operations stand alone, relu(x) rather than F.relu(x) or x.relu()");
+    } else if (c == '@') {
+        diag_error(lx->diag, t->span,
+                   "unexpected character '@': products of two activations (self-attention) are outside of what netc compiles; "
+                   "dense(x, units) multiplies by weights");
     } else if (c > 0x20 && c < 0x7F) {
         diag_error(lx->diag, t->span, "unexpected character '%c'", c);
     } else {
