@@ -220,6 +220,7 @@ static void list_sites(Chooser *c) {
     for (Val v = 0; v < g->count; v++) {
         if (!op_is_convolution(g->value[v].op)) continue;
         ConvProblem problem = conv_problem(c->t, g, v);
+        problem.shards = shards_of(g, c->options);
         c->site[c->count++] = (ConvSite){.value = v, .partner = NO_VAL, .problem = CONV_PLAN(c->arena, problem)};
         c->at[v] = c->count;
     }

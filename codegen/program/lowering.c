@@ -17,7 +17,9 @@ bool lowering_is_fixed(const Lowering *l, Val v) { return l->prepare && l->fixed
 
 Place lowering_make_once(Lowering *l, Val v, uint64_t bytes, Place otherwise) {
     l->interrupted = l->entry;
+    l->interrupted_once = l->once;
     otherwise.bytes = bytes;
+    if (l->per_image && !l->per_image[v]) l->once = otherwise.shared = true; /* of the same filters, for all shards */
     if (!lowering_is_fixed(l, v)) return otherwise;
     l->entry = l->prepare;
     Place place = {RT_FOLDED, l->p->folded_bytes, false, bytes};
@@ -25,7 +27,10 @@ Place lowering_make_once(Lowering *l, Val v, uint64_t bytes, Place otherwise) {
     return place;
 }
 
-void lowering_resume(Lowering *l) { l->entry = l->interrupted; }
+void lowering_resume(Lowering *l) {
+    l->entry = l->interrupted;
+    l->once = l->interrupted_once;
+}
 
 Val lowering_result_value(const Graph *g, Val v, uint32_t result) {
     if (result == 0) return v;

@@ -9,6 +9,7 @@ struct Lowering {
     CallList *entry;       /* where calls go */
     CallList *prepare;     /* where calls go that need to be made once; NULL */
     CallList *interrupted; /* the entry to return to */
+    bool interrupted_once; /* `once` to return to */
     Place *place;          /* by value id; RT_SPACE_COUNT: none */
     Place *workspace;      /* by value id */
     bool *read;            /* by value id: does anybody read this very result? */

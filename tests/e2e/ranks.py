@@ -2,8 +2,10 @@
 were started together do not train side by side."""
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 from e2e import NETC, SMALL, Workspace, check, metrics, read_safetensors, step_losses
 
@@ -43,7 +45,7 @@ train {
 def not_joined(at):
     """As mpirun, mpiexec and srun mark the processes that they start, but nobody answers; alone in a job, and in a batch script, one may train."""
     train = ["train", MIXED_NET, "--batch", 24, "--steps", 1, "-q"]
-    os.environ["NETC_MPI"] = at.path  # where there is no object of MPI's
+    kept, os.environ["NETC_MPI"] = os.environ["NETC_MPI"], at.path  # where there is no object of MPI's
     for library in "openmpi", "mpich":
         with open(at(f"netc_{library}.so"), "w") as file:
             file.write("not one")
@@ -56,7 +58,8 @@ def not_joined(at):
         del os.environ[name]
     os.environ["SLURM_NTASKS"] = "3"
     at.run(*train, "--out", at("script"))
-    del os.environ["SLURM_NTASKS"], os.environ["NETC_MPI"]
+    del os.environ["SLURM_NTASKS"]
+    os.environ["NETC_MPI"] = kept
 
 
 def outcome(directory):
@@ -123,7 +126,64 @@ def disagree(at):
     check(not os.path.exists(at("disagree", "last.safetensors")), "ranks that disagree have trained")
 
 
+def executables(at):
+    """What netc build made is started in the same way, has the same bits, and each resumes the other's checkpoints."""
+    options = ["--batch", 24, "--set", "train.shards=4"]
+    at.run("build", MIXED_NET, *options, "--cpu", "native", "-o", at("train_mixed"))
+    train = ["--seed", 5, "--log-every", 1, "--eval-every", 0, "-q"]
+    at.run("train", MIXED_NET, *options, *train, "--steps", 6, "--out", at("by-netc"))
+    together(at, LAUNCHERS[0], 3, "train", *train, "--steps", 4, "--out", at("by-itself"), program=at("train_mixed"))
+    together(at, LAUNCHERS[-1], 2, "train", MIXED_NET, *options, *train, "--steps", 5, "--out", at("by-itself"), "--resume")
+    together(at, LAUNCHERS[-1], 4, "train", *train, "--steps", 6, "--out", at("by-itself"), "--resume", program=at("train_mixed"))
+    check(outcome(at("by-itself"))[:2] == outcome(at("by-netc"))[:2], "an executable on ranks has other bits than netc alone")
+
+
+def process_of(at, rank):
+    """The process that is this rank of a training in our directory."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as words, open(f"/proc/{pid}/environ", "rb") as environment:
+                command, variables = words.read(), environment.read().split(b"\0")
+        except OSError:
+            continue
+        if command.startswith(NETC.encode() + b"\0") and at.path.encode() in command and any(f"{name}={rank}".encode() in variables for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK")):
+            return int(pid)
+    return None
+
+
+def lost(at, times):
+    """A rank that is killed, or hangs, ends all within bounded time, and what was saved goes on with the bits of an undisturbed training."""
+    os.environ["NETC_RANK_TIMEOUT"] = "3"
+    train = ["train", MIXED_NET, "--batch", 24, "--seed", 5, "--set", "train.shards=4", "--eval-every", 0, "-q", "--set", "train.epochs=1000"]
+    for i in range(times):
+        launcher, rank, how = LAUNCHERS[i % len(LAUNCHERS)], i % 3, signal.SIGSTOP if i % 4 == 1 else signal.SIGKILL
+        out = at("lost", str(i))
+        process = start(at, launcher, 3, *train, "--checkpoint-every", 2, "--out", out)
+        until = time.monotonic() + 100
+        while not os.path.exists(os.path.join(out, "last-1.safetensors")) and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        pid = process_of(at, rank)
+        check(pid is not None, f"there is no rank {rank} of {launcher}")
+        began = time.monotonic()
+        os.kill(pid, how)
+        try:
+            _, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            sys.exit(f"FAILED: {launcher} did not end after rank {rank} got {how.name}")
+        check(process.returncode != 0, f"{launcher} ended with 0 after rank {rank} got {how.name}")
+        if how == signal.SIGSTOP:
+            check(f"rank {rank} (" in err and "has not answered for 3 s" in err, f"a rank that hangs is not named: {err}")
+        print(f"{launcher}: rank {rank} got {how.name}, all ended after {time.monotonic() - began:.1f} s with {process.returncode}")
+        last = metrics(out)[-1]["step"] if os.path.getsize(os.path.join(out, "metrics.jsonl")) else 0
+        steps = last + 50
+        at.run(*train, "--out", out, "--resume", "--steps", steps, "--checkpoint-every", 1000)
+        at.run(*train, "--out", at("undisturbed", str(i)), "--steps", steps, "--checkpoint-every", 1000)
+        check(outcome(out)[0] == outcome(at("undisturbed", str(i)))[0], f"after {how.name} of rank {rank} a resumed training has other bits")
+    del os.environ["NETC_RANK_TIMEOUT"]
+
+
 with Workspace() as at:
+    os.environ["NETC_MPI"] = os.path.join(os.path.dirname(NETC), "..", "lib", "netc")
     MIXED_NET = at("mixed.net")
     with open(MIXED_NET, "w") as file:
         file.write(MIXED)
@@ -134,5 +194,7 @@ with Workspace() as at:
         resumed(at)
         refused(at)
         disagree(at)
+        executables(at)
+        lost(at, int(sys.argv[3]) if len(sys.argv) > 3 else 2)
     else:
         print("no mpirun: nothing was tried on ranks")

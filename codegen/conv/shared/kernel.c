@@ -55,7 +55,9 @@ char *conv_key(const ConvKernel *k, const char *what) {
     Arena *arena = lowering_arena(k->l);
     const char *mode = lowering_graph(k->l)->mode == MODE_INFER ? "infer" : "train"; /* it shapes the pieces: conv_few_pieces */
     const char *choice = choice_text(arena, &lowering_site(k->l, k->id)->choice);
-    return arena_printf(arena, "%s|%s|%s|%s", value_key(k->l, k->id), what, choice, mode);
+    char *key = arena_printf(arena, "%s|%s|%s|%s", value_key(k->l, k->id), what, choice, mode);
+    int64_t shards = lowering_shards(k->l); /* they decide about pieces and partial sums */
+    return shards > 1 ? arena_printf(arena, "%s|one of %lld", key, (long long)shards) : key;
 }
 
 RtKind conv_kind(const ConvKernel *k) {

@@ -37,9 +37,10 @@ WeightsPlan weights_plan(const ConvProblem *problem, const WeightsNeeds *way) {
                       .form = p.pair == 2 ? STAGE_IMAGES : STAGE_AS_IS};
     p.x = stage_plan(problem, 0, &xw);
     p.dy = stage_plan(problem, 1, &dw);
-    p.image_groups = min_i64(divide_up(s->N, p.pair), p.dw_floats * F <= 128 * 1024 ? MAX_PARTIALS : MAX_PARTIALS / 2);
-    p.image_groups = max_i64(1, min_i64(p.image_groups, partial_limit / (p.dw_floats * F)));
-    p.block_groups = min_i64(s->out_blocks, divide_up(CONV_FEW_PIECES, p.image_groups));
+    int64_t most = conv_share(problem, p.dw_floats * F <= 128 * 1024 ? MAX_PARTIALS : MAX_PARTIALS / 2);
+    p.image_groups = min_i64(divide_up(s->N, p.pair), most);
+    p.image_groups = max_i64(1, min_i64(p.image_groups, conv_share(problem, partial_limit) / (p.dw_floats * F)));
+    p.block_groups = min_i64(s->out_blocks, divide_up(conv_share(problem, CONV_FEW_PIECES), p.image_groups));
     p.partial_bytes = (uint64_t)(p.image_groups * p.dw_floats * F);
     return p;
 }

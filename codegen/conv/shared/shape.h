@@ -31,6 +31,7 @@ typedef struct ConvProblem {
     const Value *v;
     ConvDirection direction;
     ConvShape s;
+    int64_t shards; /* that the batch is cut into, of which it is one; they are computed side by side. 0: 1 */
 } ConvProblem;
 ConvProblem conv_problem(const Target *t, const Graph *g, Val v); /* v: a convolution */
 
@@ -58,6 +59,10 @@ void correlation_reach(const Correlation *c, int axis, int64_t *first, int64_t *
  * (runtime/abi.h). */
 enum { CONV_FEW_PIECES = 4 };
 int64_t conv_few_pieces(const ConvProblem *p);
+/* What is so much for the whole batch, of one shard; at least 1. */
+static inline int64_t conv_share(const ConvProblem *p, int64_t whole) {
+    return p->shards > 1 ? (whole + p->shards - 1) / p->shards : whole;
+}
 
 static inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
