@@ -44,6 +44,7 @@ struct RtRanks {
     const Wire *wire;
     void *object;
     int rank, size;
+    uint64_t sent;   /* bytes so far */
     double patience; /* seconds without a message before a rank is given up */
     bool spoken;     /* all have been heard of: before, one may still be compiling */
     bool failed;
@@ -149,6 +150,7 @@ void rt_ranks_close(RtRanks *r) {
 
 int rt_ranks_count(const RtRanks *r) { return r ? r->size : 1; }
 int rt_ranks_index(const RtRanks *r) { return r ? r->rank : 0; }
+uint64_t rt_ranks_sent(const RtRanks *r) { return r ? r->sent : 0; }
 
 RtShare rt_ranks_share(const RtRanks *r, int rank, int64_t shards) {
     int64_t size = rt_ranks_count(r), first = shards * rank / size;
@@ -186,6 +188,7 @@ static const char *host_of(const RtRanks *r, int rank) { return r->host[rank][0]
 enum { PART = 1 << 30, SPIN_TESTS = 100 };
 
 static bool post(RtRanks *r, RtTransfer *t) {
+    if (t->send) r->sent += t->bytes;
     t->request = t->send ? r->wire->send(t->data, t->bytes, t->peer) : r->wire->receive(t->data, t->bytes, t->peer);
     return t->request >= 0 || rt_ranks_fail(r, "no message can be exchanged with rank %d (%s)", t->peer, host_of(r, t->peer));
 }

@@ -21,6 +21,7 @@ void rt_ranks_met(RtRanks *r);
 
 int rt_ranks_count(const RtRanks *r);
 int rt_ranks_index(const RtRanks *r);
+uint64_t rt_ranks_sent(const RtRanks *r); /* bytes, from this rank to others, so far */
 /* The shards that rank `rank` has of so many: neighbours, as evenly as can be. */
 RtShare rt_ranks_share(const RtRanks *r, int rank, int64_t shards);
 

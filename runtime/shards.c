@@ -24,7 +24,6 @@ struct RtShards {
     char *received;
     uint64_t received_bytes;
     RtTransfer *transfer;
-    uint64_t sent;
 };
 
 /* Which process has all of shards [begin, end); -1: no single one. */
@@ -88,8 +87,6 @@ void rt_shards_free(RtShards *s) {
     free(s);
 }
 
-uint64_t rt_shards_sent(const RtShards *s) { return s ? s->sent : 0; }
-
 /* ---- additions ---- */
 
 typedef struct Adding {
@@ -145,7 +142,6 @@ static char *make_room(RtShards *s, uint64_t bytes) {
 static void send(RtShards *s, int64_t *n, int to, void *data, uint64_t bytes) {
     if (!bytes) return;
     s->transfer[(*n)++] = (RtTransfer){.peer = to, .send = true, .data = data, .bytes = bytes};
-    s->sent += bytes;
 }
 
 static void receive(RtShards *s, int64_t *n, int from, void *data, uint64_t bytes) {

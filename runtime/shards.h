@@ -18,6 +18,4 @@ void rt_shards_free(RtShards *s);
 /* Of `count` numbers of each shard of ours, f32 or f64 (wide), `stride` bytes apart, the first shard's become the sum over all
  * shards of all processes, the others' are lost. If another process fails it is left as it is, and rt_ranks_status says so. */
 void rt_shards_sum(RtShards *s, void *first, uint64_t stride, bool wide, int64_t count);
-/* Bytes that were sent to other processes so far. */
-uint64_t rt_shards_sent(const RtShards *s);
 #endif

@@ -307,16 +307,18 @@ static void show(Run *r, float loss) {
     rt_progress_step(&r->progress, &line, now());
 }
 
-/* Members of a line of metrics: with whom; "" if alone. */
-static const char *of_ranks(const Run *r, char members[64]) {
+/* Members of a line of metrics: with whom, and what rank 0 has sent them so far; "" if alone. */
+static const char *of_ranks(const Run *r, char members[128]) {
     int threads = rt_pool_threads(rt_machine_pool(r->m));
     *members = 0;
-    if (r->ranks) snprintf(members, 64, ", \"ranks\": %d, \"threads\": %d", rt_ranks_count(r->ranks), threads);
+    if (r->ranks)
+        snprintf(members, 128, ", \"ranks\": %d, \"threads\": %d, \"bytes_sent\": %llu", rt_ranks_count(r->ranks), threads,
+                 (unsigned long long)rt_ranks_sent(r->ranks));
     return members;
 }
 
 static RtStatus log_step(Run *r, float loss) {
-    char a[32], b[32], c[32], d[64];
+    char a[32], b[32], c[32], d[128];
     double rate = r->window_seconds > 0 ? r->window_images / r->window_seconds : 0;
     r->window_seconds = r->window_images = 0;
     if (!is_first(r)) return RT_OK;
@@ -432,7 +434,7 @@ static void say_test(Run *r) {
 }
 
 static RtStatus epoch_line(Run *r) {
-    char hex[65], loss[32], lr[32], rate[32], train[32], took[32], of_test[512], shown[160], with[64];
+    char hex[65], loss[32], lr[32], rate[32], train[32], took[32], of_test[512], shown[160], with[128];
     double steps = (double)r->s.epoch_images / (double)(r->p->batch * r->batches);
     rt_weights_sha256(r->m, hex);
     double mean_loss = steps > 0 ? r->s.epoch_loss_sum / steps : 0, images_per_s = r->seconds > 0 ? r->images / r->seconds : 0;
