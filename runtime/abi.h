@@ -83,7 +83,12 @@ typedef enum RtKind {
 } RtKind;
 
 /* What is summed over the shards of a batch. */
-typedef enum RtCombine { RT_COMBINE_NONE, RT_COMBINE_F32, RT_COMBINE_F64 } RtCombine;
+typedef enum RtCombine {
+    RT_COMBINE_NONE,
+    RT_COMBINE_F32,
+    RT_COMBINE_F64,
+    RT_COMBINE_LATER /* f32, which no call of the entry reads: the sum need not be there before its end */
+} RtCombine;
 
 typedef struct RtCall {
     RtKernel kernel;   /* NULL: shards are combined */

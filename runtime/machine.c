@@ -289,7 +289,7 @@ static void run_call_of_shards(RtMachine *m, const RtCall *call) {
     int64_t shards = call->once ? 1 : m->summer.share.count;
     if (call->combine) {
         uint64_t stride = shard_stride(m->program, call->refs[0].space);
-        m->summer.sum(m->summer.context, shard_at(m, &call->refs[0], 0), stride, call->combine == RT_COMBINE_F64, call->elements);
+        m->summer.sum(m->summer.context, shard_at(m, &call->refs[0], 0), stride, call->combine, call->elements);
         return;
     }
     for (int64_t s = 0; s < shards; s++)
@@ -307,6 +307,10 @@ static void run_shards(RtMachine *m, double *seconds) {
     for (uint32_t c = 0; c < entry->ncalls; c++) {
         double start = seconds ? now() : 0;
         run_call_of_shards(m, &entry->calls[c]);
+        if (c + 1 == entry->ncalls)
+            m->summer.finish(m->summer.context);
+        else
+            m->summer.proceed(m->summer.context);
         if (seconds) seconds[c] += now() - start;
     }
 }

@@ -14,7 +14,9 @@ RtShare rt_machine_share(const RtMachine *m);
 typedef struct RtSummer {
     RtShare share;
     /* As rt_shards_sum; NULL: the batch is whole. */
-    void (*sum)(void *context, void *first, uint64_t stride, bool wide, int64_t count);
+    void (*sum)(void *context, void *first, uint64_t stride, RtCombine how, int64_t count);
+    void (*proceed)(void *context); /* between calls, and */
+    void (*finish)(void *context);  /* behind the last one: sums that were begun only */
     void (*free)(void *context);
     void *context;
     RtRanks *ranks;

@@ -245,26 +245,41 @@ static bool wait_for(RtRanks *r, RtTransfer *transfer, int64_t n) {
     return true;
 }
 
-/* One part of each, those of more than a part again. */
-bool rt_ranks_exchange(RtRanks *r, RtTransfer *transfer, int64_t n) {
-    for (int64_t i = 0; i < n; i++) transfer[i].request = -1;
-    if (r->failed) return false;
-    for (bool more = true; more;) {
-        int64_t posted = 0;
-        more = false;
-        for (int64_t i = 0; i < n; i++) {
-            RtTransfer part = transfer[i];
-            if (!part.bytes) continue;
-            if (part.bytes > PART) part.bytes = PART, more = true;
-            if (!post(r, &part)) return false;
-            transfer[i].request = part.request;
-            transfer[i].data = (char *)transfer[i].data + part.bytes;
-            transfer[i].bytes -= part.bytes;
-            posted++;
-        }
-        if (posted && !wait_for(r, transfer, n)) return false;
+/* The next part of each that has one; false: a failure. */
+static bool post_parts(RtRanks *r, RtTransfer *transfer, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        RtTransfer part = transfer[i];
+        if (!part.bytes) continue;
+        if (part.bytes > PART) part.bytes = PART;
+        if (!post(r, &part)) return false;
+        transfer[i].request = part.request;
+        transfer[i].data = (char *)transfer[i].data + part.bytes;
+        transfer[i].bytes -= part.bytes;
     }
     return true;
+}
+
+bool rt_ranks_begin(RtRanks *r, RtTransfer *transfer, int64_t n) {
+    for (int64_t i = 0; i < n; i++) transfer[i].request = -1;
+    return !r->failed && post_parts(r, transfer, n);
+}
+
+void rt_ranks_proceed(RtRanks *r, RtTransfer *transfer, int64_t n) {
+    if (r && !r->failed) test_all(r, transfer, n);
+}
+
+bool rt_ranks_wait(RtRanks *r, RtTransfer *transfer, int64_t n) {
+    for (bool more = true; more;) {
+        if (r->failed || !wait_for(r, transfer, n)) return false;
+        more = false;
+        for (int64_t i = 0; i < n; i++) more |= transfer[i].bytes > 0;
+        if (more && !post_parts(r, transfer, n)) return false;
+    }
+    return true;
+}
+
+bool rt_ranks_exchange(RtRanks *r, RtTransfer *transfer, int64_t n) {
+    return rt_ranks_begin(r, transfer, n) && rt_ranks_wait(r, transfer, n);
 }
 
 bool rt_ranks_broadcast(RtRanks *r, void *data, uint64_t bytes) {

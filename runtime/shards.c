@@ -10,6 +10,17 @@ typedef struct Addition {
     int32_t into, from; /* shards, of the whole batch */
 } Addition;
 
+/* A sum on its way between ranks. */
+typedef struct Exchange {
+    void *first;
+    int64_t count;
+    char **node; /* by shard: where its sum stands */
+    char *received;
+    uint64_t received_bytes;
+    RtTransfer *transfer;
+    int64_t ntransfers;
+} Exchange;
+
 struct RtShards {
     RtPool *pool;
     RtRanks *ranks;
@@ -19,11 +30,10 @@ struct RtShards {
     int64_t nown, nlast;
     int32_t *left; /* shards that are not added to others within the process that has them, in order */
     int64_t nleft;
-    int32_t *owner; /* of each of them */
-    char **node;    /* by shard: where its sum stands */
-    char *received;
-    uint64_t received_bytes;
-    RtTransfer *transfer;
+    int32_t *owner;  /* of each of them */
+    Exchange now;    /* of a sum that is waited for */
+    Exchange *later; /* of sums that were begun, in order, and room for more */
+    int64_t nlater, room_later;
 };
 
 /* Which process has all of shards [begin, end); -1: no single one. */
@@ -55,19 +65,29 @@ static void plan(RtShards *s) {
         }
 }
 
+static bool open_exchange(const RtShards *s, Exchange *e) {
+    size_t n = (size_t)s->shards, peers = (size_t)rt_ranks_count(s->ranks);
+    *e = (Exchange){.node = calloc(n, sizeof *e->node), .transfer = calloc((n + 2) * (peers + 1), sizeof *e->transfer)};
+    return e->node && e->transfer;
+}
+
+static void close_exchange(const Exchange *e) {
+    free(e->node);
+    free(e->transfer);
+    free(e->received);
+}
+
 RtShards *rt_shards_new(RtPool *pool, RtRanks *ranks, int64_t shards) {
     RtShards *s = calloc(1, sizeof *s);
     if (!s) return NULL;
     *s =
         (RtShards){.pool = pool, .ranks = ranks, .shards = shards, .share = rt_ranks_share(ranks, rt_ranks_index(ranks), shards)};
-    size_t n = (size_t)shards, peers = (size_t)rt_ranks_count(ranks);
+    size_t n = (size_t)shards;
     s->own = calloc(n, sizeof *s->own);
     s->last = calloc(n, sizeof *s->last);
     s->left = calloc(n, sizeof *s->left);
     s->owner = calloc(n, sizeof *s->owner);
-    s->node = calloc(n, sizeof *s->node);
-    s->transfer = calloc((n + 2) * (peers + 1), sizeof *s->transfer);
-    if (s->own && s->last && s->left && s->owner && s->node && s->transfer && shards <= RT_MAX_SHARDS) {
+    if (s->own && s->last && s->left && s->owner && open_exchange(s, &s->now) && shards <= RT_MAX_SHARDS) {
         plan(s);
         return s;
     }
@@ -81,16 +101,16 @@ void rt_shards_free(RtShards *s) {
     free(s->last);
     free(s->left);
     free(s->owner);
-    free(s->node);
-    free(s->transfer);
-    free(s->received);
+    close_exchange(&s->now);
+    for (int64_t i = 0; i < s->room_later; i++) close_exchange(&s->later[i]);
+    free(s->later);
     free(s);
 }
 
 /* ---- additions ---- */
 
 typedef struct Adding {
-    const RtShards *s;
+    char **node;
     const Addition *addition;
     int64_t additions, begin, end; /* numbers [begin, end) of each node */
     bool wide;
@@ -109,7 +129,7 @@ static void add_chunk(void *context, int64_t piece, int thread) {
     int64_t begin = a->begin + piece * CHUNK, end = begin + CHUNK < a->end ? begin + CHUNK : a->end;
     (void)thread;
     for (int64_t k = 0; k < a->additions; k++) {
-        void *into = a->s->node[a->addition[k].into], *from = a->s->node[a->addition[k].from];
+        void *into = a->node[a->addition[k].into], *from = a->node[a->addition[k].from];
         if (a->wide)
             add_f64(into, from, begin, end);
         else
@@ -117,8 +137,9 @@ static void add_chunk(void *context, int64_t piece, int thread) {
     }
 }
 
-static void add(const RtShards *s, const Addition *addition, int64_t additions, bool wide, int64_t begin, int64_t end) {
-    Adding a = {s, addition, additions, begin, end, wide};
+static void add(const RtShards *s, const Exchange *e, const Addition *addition, int64_t additions, bool wide, int64_t begin,
+                int64_t end) {
+    Adding a = {e->node, addition, additions, begin, end, wide};
     if (additions) rt_pool_run(s->pool, add_chunk, &a, (end - begin + CHUNK - 1) / CHUNK);
 }
 
@@ -131,76 +152,129 @@ static void slice(const RtShards *s, int r, int64_t count, int64_t *begin, int64
     *end = count * (r + 1) / ranks;
 }
 
-static char *make_room(RtShards *s, uint64_t bytes) {
-    if (bytes <= s->received_bytes) return s->received;
-    free(s->received);
-    s->received = malloc(bytes);
-    s->received_bytes = s->received ? bytes : 0;
-    return s->received;
+static char *make_room(Exchange *e, uint64_t bytes) {
+    if (bytes <= e->received_bytes) return e->received;
+    free(e->received);
+    e->received = malloc(bytes);
+    e->received_bytes = e->received ? bytes : 0;
+    return e->received;
 }
 
-static void send(RtShards *s, int64_t *n, int to, void *data, uint64_t bytes) {
-    if (!bytes) return;
-    s->transfer[(*n)++] = (RtTransfer){.peer = to, .send = true, .data = data, .bytes = bytes};
+static void send(Exchange *e, int to, void *data, uint64_t bytes) {
+    if (bytes) e->transfer[e->ntransfers++] = (RtTransfer){.peer = to, .send = true, .data = data, .bytes = bytes};
 }
 
-static void receive(RtShards *s, int64_t *n, int from, void *data, uint64_t bytes) {
-    if (bytes) s->transfer[(*n)++] = (RtTransfer){.peer = from, .data = data, .bytes = bytes};
+static void receive(Exchange *e, int from, void *data, uint64_t bytes) {
+    if (bytes) e->transfer[e->ntransfers++] = (RtTransfer){.peer = from, .data = data, .bytes = bytes};
 }
 
 /* Nodes that are left go round: to rank r its slice of them, or, of a small sum, all. Points the others' nodes to where they
  * are received, as if they were whole. */
-static bool exchange_nodes(RtShards *s, uint64_t size, int64_t count, bool small) {
+static bool list_nodes(RtShards *s, Exchange *e, uint64_t size, bool small) {
     int me = rt_ranks_index(s->ranks), ranks = rt_ranks_count(s->ranks);
-    int64_t n = 0, begin, end, mine_begin = 0, mine_end = count;
-    if (!small) slice(s, me, count, &mine_begin, &mine_end);
+    int64_t begin, end, mine_begin = 0, mine_end = e->count;
+    if (!small) slice(s, me, e->count, &mine_begin, &mine_end);
     uint64_t bytes = (uint64_t)(mine_end - mine_begin) * size;
-    char *room = make_room(s, (uint64_t)s->nleft * bytes + 1);
+    char *room = make_room(e, (uint64_t)s->nleft * bytes + 1);
     if (!room) return rt_ranks_fail(s->ranks, "out of memory for the sums of other ranks");
+    e->ntransfers = 0;
     for (int64_t i = 0; i < s->nleft; i++) {
-        char **node = &s->node[s->left[i]];
+        char **node = &e->node[s->left[i]];
         if (s->owner[i] != me) {
-            receive(s, &n, s->owner[i], room, bytes);
+            receive(e, s->owner[i], room, bytes);
             *node = room - (uint64_t)mine_begin * size;
             room += bytes;
             continue;
         }
         for (int r = 0; r < ranks; r++) {
-            begin = 0, end = count;
-            if (!small) slice(s, r, count, &begin, &end);
-            if (r != me) send(s, &n, r, *node + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
+            begin = 0, end = e->count;
+            if (!small) slice(s, r, e->count, &begin, &end);
+            if (r != me) send(e, r, *node + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
         }
     }
-    return rt_ranks_exchange(s->ranks, s->transfer, n);
+    return true;
 }
 
-/* Each rank's finished slice to all. */
-static bool exchange_slices(RtShards *s, char *sum, uint64_t size, int64_t count) {
+/* Each rank's finished slice goes to all. */
+static void list_slices(const RtShards *s, Exchange *e, uint64_t size) {
     int me = rt_ranks_index(s->ranks);
-    int64_t n = 0, begin, end, mine_begin, mine_end;
-    slice(s, me, count, &mine_begin, &mine_end);
+    int64_t begin, end, mine_begin, mine_end;
+    char *sum = e->first;
+    slice(s, me, e->count, &mine_begin, &mine_end);
+    e->ntransfers = 0;
     for (int r = 0; r < rt_ranks_count(s->ranks); r++) {
         if (r == me) continue;
-        slice(s, r, count, &begin, &end);
-        send(s, &n, r, sum + (uint64_t)mine_begin * size, (uint64_t)(mine_end - mine_begin) * size);
-        receive(s, &n, r, sum + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
+        slice(s, r, e->count, &begin, &end);
+        send(e, r, sum + (uint64_t)mine_begin * size, (uint64_t)(mine_end - mine_begin) * size);
+        receive(e, r, sum + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
     }
-    return rt_ranks_exchange(s->ranks, s->transfer, n);
 }
 
-void rt_shards_sum(RtShards *s, void *first, uint64_t stride, bool wide, int64_t count) {
+/* What is left of the tree, when all nodes are there, of our slice or the whole. */
+static void finish_tree(const RtShards *s, const Exchange *e, bool wide, bool small) {
     uint64_t size = wide ? sizeof(double) : sizeof(float);
-    for (int64_t i = 0; i < s->share.count; i++) s->node[s->share.first + i] = (char *)first + (uint64_t)i * stride;
-    add(s, s->own, s->nown, wide, 0, count);
-    if (rt_ranks_count(s->ranks) == 1) return;
-    int64_t begin = 0, end = count;
-    bool small = (uint64_t)count * size <= SMALL;
-    if (!small) slice(s, rt_ranks_index(s->ranks), count, &begin, &end);
-    if (!exchange_nodes(s, size, count, small)) return;
-    add(s, s->last, s->nlast, wide, begin, end);
-    char *sum = s->node[0] + (uint64_t)begin * size, *to = (char *)first + (uint64_t)begin * size;
+    int64_t begin = 0, end = e->count;
+    if (!small) slice(s, rt_ranks_index(s->ranks), e->count, &begin, &end);
+    add(s, e, s->last, s->nlast, wide, begin, end);
+    char *sum = e->node[0] + (uint64_t)begin * size, *to = (char *)e->first + (uint64_t)begin * size;
     if (sum != to) memmove(to, sum, (uint64_t)(end - begin) * size);
-    if (!small) exchange_slices(s, first, size, count);
+}
+
+/* Room for one more sum that is only begun; NULL: no memory, so it is not. */
+static Exchange *next_later(RtShards *s) {
+    if (s->nlater == s->room_later) {
+        Exchange *more = realloc(s->later, (size_t)(s->room_later + 1) * sizeof *more);
+        if (!more) return NULL;
+        s->later = more;
+        bool opened = open_exchange(s, &s->later[s->room_later]);
+        s->room_later++; /* what there is of it is freed with the rest */
+        if (!opened) return NULL;
+    }
+    Exchange *e = &s->later[s->nlater];
+    return e->node && e->transfer ? e : NULL;
+}
+
+void rt_shards_sum(RtShards *s, void *first, uint64_t stride, RtCombine how, int64_t count) {
+    bool wide = how == RT_COMBINE_F64, alone = rt_ranks_count(s->ranks) == 1;
+    uint64_t size = wide ? sizeof(double) : sizeof(float);
+    bool small = (uint64_t)count * size <= SMALL, later = how == RT_COMBINE_LATER && !small && !alone;
+    Exchange *e = later ? next_later(s) : &s->now;
+    if (!e) {
+        rt_ranks_fail(s->ranks, "out of memory for the sums of other ranks");
+        return;
+    }
+    e->first = first;
+    e->count = count;
+    for (int64_t i = 0; i < s->share.count; i++) e->node[s->share.first + i] = (char *)first + (uint64_t)i * stride;
+    add(s, e, s->own, s->nown, wide, 0, count);
+    if (alone || !list_nodes(s, e, size, small)) return;
+    if (later) {
+        if (rt_ranks_begin(s->ranks, e->transfer, e->ntransfers)) s->nlater++;
+        return;
+    }
+    if (!rt_ranks_exchange(s->ranks, e->transfer, e->ntransfers)) return;
+    finish_tree(s, e, wide, small);
+    if (small) return;
+    list_slices(s, e, size);
+    rt_ranks_exchange(s->ranks, e->transfer, e->ntransfers);
+}
+
+void rt_shards_proceed(RtShards *s) {
+    for (int64_t i = 0; i < s->nlater; i++) rt_ranks_proceed(s->ranks, s->later[i].transfer, s->later[i].ntransfers);
+}
+
+/* All trees first, each as soon as its nodes are there, and its slices on their way while the next one's are added. */
+void rt_shards_finish(RtShards *s) {
+    for (int64_t i = 0; i < s->nlater; i++) {
+        Exchange *e = &s->later[i];
+        if (!rt_ranks_wait(s->ranks, e->transfer, e->ntransfers)) break;
+        finish_tree(s, e, false, false);
+        list_slices(s, e, sizeof(float));
+        if (!rt_ranks_begin(s->ranks, e->transfer, e->ntransfers)) break;
+    }
+    for (int64_t i = 0; i < s->nlater; i++)
+        if (!rt_ranks_wait(s->ranks, s->later[i].transfer, s->later[i].ntransfers)) break;
+    s->nlater = 0;
 }
 
 /* ---- machines ---- */
@@ -221,9 +295,11 @@ RtStatus rt_shards_check(const RtProgram *p, const RtRanks *ranks, RtError *erro
     return RT_OK;
 }
 
-static void sum_shards(void *context, void *first, uint64_t stride, bool wide, int64_t count) {
-    rt_shards_sum(context, first, stride, wide, count);
+static void sum_shards(void *context, void *first, uint64_t stride, RtCombine how, int64_t count) {
+    rt_shards_sum(context, first, stride, how, count);
 }
+static void proceed_shards(void *context) { rt_shards_proceed(context); }
+static void finish_shards(void *context) { rt_shards_finish(context); }
 
 static void free_shards(void *context) { rt_shards_free(context); }
 
@@ -233,6 +309,8 @@ RtMachine *rt_machine_new_ranked(const RtProgram *p, RtPool *pool, RtRanks *rank
     RtSummer summer = {.share = rt_ranks_share(ranks, rt_ranks_index(ranks), shards), .ranks = ranks};
     if (shards > 1) {
         summer.sum = sum_shards;
+        summer.proceed = proceed_shards;
+        summer.finish = finish_shards;
         summer.free = free_shards;
         summer.context = rt_shards_new(pool, ranks, shards);
     }

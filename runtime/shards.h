@@ -15,7 +15,11 @@ typedef struct RtShards RtShards;
 /* For a batch that is cut into `shards`, of which this process has its share (rt_ranks_share). NULL: no memory. */
 RtShards *rt_shards_new(RtPool *pool, RtRanks *ranks, int64_t shards);
 void rt_shards_free(RtShards *s);
-/* Of `count` numbers of each shard of ours, f32 or f64 (wide), `stride` bytes apart, the first shard's become the sum over all
- * shards of all processes, the others' are lost. If another process fails it is left as it is, and rt_ranks_status says so. */
-void rt_shards_sum(RtShards *s, void *first, uint64_t stride, bool wide, int64_t count);
+/* Of `count` numbers of each shard of ours, `stride` bytes apart, the first shard's become the sum over all shards of all
+ * processes, the others' are lost. RT_COMBINE_LATER: they do so by rt_shards_finish, until when nobody touches them. If another
+ * process fails it is left as it is, and rt_ranks_status says so. */
+void rt_shards_sum(RtShards *s, void *first, uint64_t stride, RtCombine how, int64_t count);
+/* Sums that were begun go on, as far as they can without waiting. MPI sends and receives only while it is asked. */
+void rt_shards_proceed(RtShards *s);
+void rt_shards_finish(RtShards *s);
 #endif

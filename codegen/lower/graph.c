@@ -73,12 +73,24 @@ static bool is_common(const Lowering *l, Val v) {
     return common;
 }
 
+/* Does a call read v, rather than the optimiser alone? An output that is not made in its place is copied by one. */
+static bool is_read(const Lowering *l, Val v) {
+    if (l->place[v].space != RT_GRADS) return true;
+    for (uint32_t i = 0; i < l->g->noutputs; i++)
+        for (uint32_t k = 0; k < i; k++)
+            if (l->g->output[i].value == v && l->g->output[k].value == v) return true;
+    for (Val r = v + 1; r < l->g->count; r++)
+        for (uint32_t i = 0; i < l->g->value[r].nargs; i++)
+            if (l->g->value[r].args[i] == v && l->g->value[r].op != OP_RESULT) return true;
+    return false;
+}
+
 /* Behind v's calls: partial sums are added up, and what is no image's is one value for all from here on. `moments` has combined
  * its sums itself. */
 static void share_results(Lowering *l, Val v) {
     if (!l->per_image) return;
     if (shards_reduce(l->g, l->per_image, v) && l->g->value[v].op != OP_MOMENTS)
-        lowering_combine(l, v, l->place[v], false, places_bytes(l, v));
+        lowering_combine(l, v, l->place[v], is_read(l, v) ? RT_COMBINE_F32 : RT_COMBINE_LATER, places_bytes(l, v));
     l->place[v].shared = !l->per_image[v];
     for (Val r = l->g->value[v].results; r; r = l->g->value[r].results) l->place[r].shared = !l->per_image[r];
 }

@@ -262,7 +262,7 @@ static Place lower_sums(const Moments *m) {
         kernel_end(m->l, 0);
     }
     kernel_call(m->l, kernel, m->id, places, 2, m->pieces, moments_cost(m));
-    return lowering_combine(m->l, m->id, places[1], true, moments_workspace(m->l, m->id));
+    return lowering_combine(m->l, m->id, places[1], RT_COMBINE_F64, moments_workspace(m->l, m->id));
 }
 
 /* `wanted`: bits of results; `sums`: of shards, where the batch's are. */

@@ -87,15 +87,15 @@ void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32
     kernel_call_named(l, kernel, value->name ? value->name : op_text(value->op), places, nplaces, pieces, cost);
 }
 
-Place lowering_combine(Lowering *l, Val v, Place place, bool wide, uint64_t bytes) {
+Place lowering_combine(Lowering *l, Val v, Place place, RtCombine how, uint64_t bytes) {
     const Value *value = &l->g->value[v];
-    int64_t elements = (int64_t)(bytes / (wide ? sizeof(double) : sizeof(float)));
+    int64_t elements = (int64_t)(bytes / (how == RT_COMBINE_F64 ? sizeof(double) : sizeof(float)));
     RtRef ref = {place.space, false, place.offset};
     program_combine(l->p, l->entry,
                     (RtCall){.label = arena_strdup(l->p->arena, value->name ? value->name : op_text(value->op)),
                              .refs = &ref,
                              .nrefs = 1,
-                             .combine = wide ? RT_COMBINE_F64 : RT_COMBINE_F32,
+                             .combine = how,
                              .pieces = 1,
                              .elements = elements,
                              .flops = (double)elements * (double)(l->shards - 1),

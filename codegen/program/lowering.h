@@ -28,8 +28,8 @@ void lowering_resume(Lowering *l);
 int64_t lowering_shards(const Lowering *l);
 /* Calls from here on are about nothing but what shards have in common: computed once. */
 void lowering_set_once(Lowering *l, bool once);
-/* Appends the sum over shards of what each has at a place, a call: `bytes` of f32, or of f64. Returns the place of the sum. */
-Place lowering_combine(Lowering *l, Val v, Place place, bool wide, uint64_t bytes);
+/* Appends the sum over shards of what each has at a place, a call: `bytes` of f32 or f64. Returns the place of the sum. */
+Place lowering_combine(Lowering *l, Val v, Place place, RtCombine how, uint64_t bytes);
 #define NO_BUFFER UINT32_MAX /* where an emitter keeps the index of a buffer that nobody wants */
 /* Reports that value v (NO_VAL: nothing in particular) cannot be compiled. */
 void lowering_error(Lowering *l, Val v, const char *format, ...) __attribute__((format(printf, 3, 4)));
