@@ -34,6 +34,7 @@ int command_explore(const Options *options);
 int command_lint(const Options *options);
 int command_test(const Options *options);
 int command_sweep(const Options *options);
+int command_report(const Options *options);
 int command_runs(const Options *options);
 int command_help(const Options *options);
 #endif

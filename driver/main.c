@@ -18,6 +18,9 @@ static const Command commands[] = {
      "DIR is a training's directory, or one with such in it (default: runs). Of several that are named, the keys of the recipe "
      "in\n"
      "which they differ are printed below.\n"},
+    {"report", CMD_REPORT, command_report, "netc report RUN... [-o FILE.html] [options]",
+     "write a page of trainings: curves, confusion matrix, classes, reliability, wrong pictures",
+     "RUN is a training's directory, or one with such in it. One file for a browser, which needs no network.\n"},
     {"sweep", CMD_SWEEP, command_sweep, "netc sweep FILE [--jobs N] [--out DIR] [options]",
      "train a table of models, settings and seeds, and print means, deviations and Welch's t",
      "A line of FILE is one of\n"

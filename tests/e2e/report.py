@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""netc report: what the page shows of a run is what netc eval says and metrics.jsonl has; it opens in a browser without a network and without a
+script error, and its plots are drawn. The part with the browser is skipped where there is no Chromium."""
+import base64
+import json
+import os
+import shutil
+
+from browser import Browser
+from e2e import SMALL, Workspace, check, metrics, skip
+
+
+def numbers(at, data):
+    one, two = data["runs"]
+    check([r["name"] for r in data["runs"]] == ["one", "two"] and one["state"] == "at step 200 of 312" and two["state"] == "finished", f"{one['state']}, {two['state']}")
+    for run in data["runs"]:
+        lines, test = metrics(at(run["name"])), run["test"]
+        check([e["train"] for e in run["epochs"]] == [m["train_accuracy"] for m in lines if "train_accuracy" in m], "accuracies of epochs")
+        check([[m["step"], m["loss"], m["lr"]] for m in lines if "train_accuracy" not in m] == run["steps"], "losses of steps")
+        said = json.loads(at.run("eval", SMALL, "-w", at(run["name"], "best.safetensors"), "--json")[0])
+        check(abs(said["accuracy"] - test["accuracy"]) < 1e-9 and abs(said["loss"] - test["loss"]) < 1e-4, f"{said}, {test['accuracy']}, {test['loss']}")
+        total = sum(map(sum, test["confusion"]))
+        right = sum(test["confusion"][k][k] for k in range(10))
+        check(total == test["images"] == said["images"] and abs(right / total - test["accuracy"]) < 1e-9, "the confusion matrix")
+        check(sum(b[0] for b in test["bins"]) == total and abs(sum(b[0] * b[2] for b in test["bins"]) - right) < 1e-3, "the bins of the reliability diagram")
+        ece = sum(b[0] * abs(b[1] - b[2]) for b in test["bins"]) / total
+        check(abs(ece - test["ece"]) < 1e-5, f"calibration error {test['ece']}, {ece} of its bins")
+        sure = [w["probability"] for w in test["wrong"]]
+        check(len(sure) == min(24, total - right) and sure == sorted(sure, reverse=True) and all(w["label"] != w["predicted"] for w in test["wrong"]), "wrong pictures")
+        check(all(len(base64.b64decode(w["pixels"])) == 3 * 32 * 32 for w in test["wrong"]), "pixels")
+    check(two["epochs"][-1]["validation"] is not None and one["epochs"][-1]["validation"] is None, "validation")
+
+
+def look(at, page):
+    browser = Browser(shutil.which("chromium"), at("browser"))
+    browser.open(page)
+    count = lambda selector: browser.run(f"document.querySelectorAll({json.dumps(selector)}).length")
+    check(count("#table tr") == 3 and count("#curves svg") == 6 and count("section.run") == 2, "table, curves and sections")
+    check(browser.run("[...document.querySelectorAll('#curves polyline')].every(l => l.getAttribute('points').split(' ').every(p => p.split(',').every(x => isFinite(x) && x >= 0 && x <= 590)))"),
+          "lines are within their plots")
+    check(count("#curves polyline") == 4 and count("#curves circle") >= 8 and count(".confusion td") == 200 and count(".classes tr") == 22, f"lines of steps {count('#curves polyline')}, points of an epoch {count('#curves circle')}, matrices {count('.confusion td')}, classes {count('.classes tr')}")
+    check(count(".pictures canvas") == browser.run("data.runs.reduce((s, r) => s + r.test.wrong.length, 0)"), "a picture for each")
+    seen = browser.run("""(() => { const w = data.runs[0].test.wrong[0], c = document.querySelector('.pictures canvas'), d = c.getContext('2d').getImageData(5, 3, 1, 1).data,
+        b = atob(w.pixels); return [0, 1, 2].map(k => d[k] - b.charCodeAt(1024 * k + 3 * 32 + 5)); })()""")
+    check(seen == [0, 0, 0], f"a pixel is off by {seen}")
+    check(browser.run("document.querySelector('.run p').textContent").startswith("one/best.safetensors on "), "what was run")
+    browser.run("URL.createObjectURL = blob => (window.saved = blob.type, '#'), window.saved = ''")
+    browser.click("figcaption a")
+    check(browser.run("window.saved") == "image/svg+xml", "a plot is saved")
+    check(not browser.errors, f"script errors: {browser.errors}")
+    check(not [r for r in browser.requests if not r.startswith(("file:", "about:", "data:", "blob:"))], f"requests: {browser.requests}")
+    browser.close()
+
+
+with Workspace() as at:
+    at.run("train", SMALL, "-q", "--steps", 200, "--out", "one")
+    at.run("train", SMALL, "-q", "--set", "train.validation=0.2", "--set", "train.epochs=0.5", "--out", "two")
+    out, _ = at.run("report", "one", "two", "-o", "page.html")
+    check(out == "2 trainings, in 'page.html'\n", out)
+    with open(at("page.html"), encoding="utf-8") as file:
+        page = file.read()
+    check("http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page, "the page needs a network")
+    numbers(at, json.loads(page.split('type="application/json">')[1].split("</script>")[0]))
+    os.remove(at("one", "model.ir"))  # as of an executable
+    at.run("report", "one", "--curves", "two")
+    at.run("report", "one", "-o", "partial.html")
+    with open(at("partial.html"), encoding="utf-8") as file:
+        check("has no model.ir" in file.read(), "it does not say why there are no predictions")
+    at.refuses("report", status=2, says="no training given")
+    at.refuses("report", "nothing", status=1, says="there is no training in")
+    at.refuses("report", "two", "--data", at("nowhere"), status=1, says="nowhere")
+    at.refuses("report", "two", "--curves", "-o", at("no", "such.html"), status=3, says="cannot write")
+    if not shutil.which("chromium"):
+        skip("there is no Chromium")
+    look(at, at("page.html"))
