@@ -108,9 +108,9 @@ bool eval_IMAGE_MOMENTS(const EvalOp *op) {
     for (int64_t i = 0, n = type_elements(op->v->type); i < n; i++) {
         double sum = sums->data[2 * (i / C) * C + i % C], squares = sums->data[(2 * (i / C) + 1) * C + i % C],
                k = centre ? centre->data[i] : 0;
-        double spread = squares - 2 * k * sum + count * k * k;
+        double deviation = sum - count * k, spread = squares - k * (sum + deviation);
         op->result[0].data[i] = spread < 0 ? 0 : spread; /* rounding of a constant channel; a NaN stays */
-        op->result[1].data[i] = sum - count * k;
+        op->result[1].data[i] = deviation;
     }
     return true;
 }
