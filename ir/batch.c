@@ -44,7 +44,18 @@ static bool declare_type(const Graph *g, const Images *to, const Value *value, b
     return value->op == OP_INPUT;
 }
 
-static Graph *resize(const Graph *in, const Images *to, char **why) {
+/* A dense layer behind `flatten` has as many weights a unit as its feature map has elements: of weights that are a parameter of
+ * its own, *units says so, and whether that is news. */
+static bool weights_follow(const Graph *in, const Graph *g, const Value *value, const Val *args, int64_t *units) {
+    if (value->op != OP_DENSE || in->value[value->args[1]].op != OP_PARAM) return false;
+    int64_t wanted = g->value[args[0]].type.dim[1];
+    if (g->value[args[1]].type.dim[1] == wanted || units[value->args[1]]) return false;
+    units[value->args[1]] = wanted;
+    return true;
+}
+
+/* units[v]: the second extent of parameter v, if it is another one; *again: it was found that one has to be. */
+static Graph *resize_once(const Graph *in, const Images *to, int64_t *units, bool *again, char **why) {
     Graph *g = graph_new(in->name, in->mode);
     Val *map = ARENA_ARRAY(g->arena, Val, in->count);
     bool *of_images = ARENA_ARRAY(g->arena, bool, in->count);
@@ -55,6 +66,9 @@ static Graph *resize(const Graph *in, const Images *to, char **why) {
         of_images[v] = reads_images(in, of_images, v);
         ValueSpec spec = value_spec(value, args);
         Type type;
+        if (units[v]) spec.declared.dim[1] = units[v];
+        if (to->height && weights_follow(in, g, value, args, units)) *again = true;
+        if (*again) break;
         char text[512] = "its size stands in the graph";
         bool follows = declare_type(g, to, value, of_images[v], &spec);
         if (!follows || !graph_infer(g, &spec, &type, text, sizeof text)) {
@@ -65,7 +79,23 @@ static Graph *resize(const Graph *in, const Images *to, char **why) {
         }
         map[v] = graph_add(g, &spec);
     }
+    if (*again) {
+        graph_free(g);
+        return NULL;
+    }
     for (uint32_t i = 0; i < in->noutputs; i++) graph_output(g, in->output[i].kind, map[in->output[i].value], in->output[i].name);
+    return g;
+}
+
+static Graph *resize(const Graph *in, const Images *to, char **why) {
+    Arena *arena = arena_new();
+    int64_t *units = ARENA_ARRAY(arena, int64_t, in->count + 1);
+    Graph *g = NULL;
+    for (bool again = true; again;) {
+        again = false;
+        g = resize_once(in, to, units, &again, why);
+    }
+    arena_free(arena);
     return g;
 }
 

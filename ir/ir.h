@@ -253,7 +253,8 @@ int64_t graph_batch(const Graph *g);
 /* A graph of inference for another number of images, every value with its id; NULL with a malloc'd sentence where it is not a net
  * that works for any. */
 Graph *graph_with_batch(const Graph *g, int64_t batch, char **why);
-/* A graph as the language says it (SOURCE) for images of another height and width; as above. */
+/* A graph as the language says it (SOURCE) for images of another height and width; as above. Weights of a dense layer that reads
+ * a flattened feature map follow its size. */
 Graph *graph_with_size(const Graph *g, int64_t height, int64_t width, char **why);
 Val graph_find_output(const Graph *g, OutputKind kind, const char *name); /* NO_VAL if absent; name may be NULL */
 

@@ -302,6 +302,12 @@ static uint32_t extents_of(const Graph *g, int64_t extent[EXTENTS]) {
 
 static int64_t target_of(int64_t extent, uint32_t k) { return k == 0 ? 1 : k == 1 ? 2 : extent / 2; }
 
+bool reduce_halves(const Graph *g, uint32_t index) {
+    int64_t extent[EXTENTS];
+    uint32_t count = extents_of(g, extent);
+    return index % TARGETS == 2 && index / TARGETS < count && extent[index / TARGETS] >= 64;
+}
+
 static bool extent_of(const Graph *g, uint32_t index, Edit *e) {
     int64_t extent[EXTENTS];
     extents_of(g, extent);
@@ -414,7 +420,10 @@ Graph *reduce_apply(const Graph *g, ReduceMove move, uint32_t index) {
     switch (move) {
     case REDUCE_BATCH: return fewer_images(g, index + 1);
     case REDUCE_IMAGES: return smaller_images(g, index);
-    case REDUCE_OUTPUTS: return piece_of(g->noutputs, index, &e.first, &e.count) ? rebuild(g, &e) : NULL;
+    case REDUCE_OUTPUTS: /* the last first: logits need less of a graph than the statistics of its last layers */
+        if (!piece_of(g->noutputs, index, &e.first, &e.count)) return NULL;
+        e.first = g->noutputs - e.first - e.count;
+        return rebuild(g, &e);
     case REDUCE_BYPASS: return bypass_of(g, index, &e) ? rebuild(g, &e) : NULL;
     case REDUCE_LEAF: return leaf_at(g, index);
     case REDUCE_EXTENT: return extent_of(g, index, &e) ? rebuild(g, &e) : NULL;

@@ -22,6 +22,8 @@ uint32_t reduce_count(const Graph *g, ReduceMove move);
 /* Move `index` of them; NULL: it does not apply, or what it would leave is not sound. Names of leaves stay, so that they are
  * drawn alike; leaves that nobody reads any more are gone. */
 Graph *reduce_apply(const Graph *g, ReduceMove move, uint32_t index);
+/* Does move `index` of REDUCE_EXTENT halve a number of channels or units that is no less than 64? */
+bool reduce_halves(const Graph *g, uint32_t index);
 /* Is a less of a graph than b: less text, or as much with fewer elements? Shrinking ends, since every move that is made is to say
  * so. */
 bool reduce_smaller(const Graph *a, const Graph *b);

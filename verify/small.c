@@ -1,7 +1,10 @@
 #include "verify/small.h"
+#include "verify/reduce.h"
 #include <stdlib.h>
 
 static const double ENOUGH = 2e7; /* multiplications of one evaluation, forward; the evaluator does some 5e8 a second */
+static const double TOO_MUCH = 3e8,
+                    PARAMETER = 8; /* of one evaluation; multiplications that drawing a parameter takes as long as */
 enum { LEAST_SIDE = 2 };
 
 static double work_of(const Graph *g) {
@@ -37,6 +40,30 @@ Type images_type(const Graph *g) {
     return type_scalar();
 }
 
+/* What an evaluation costs, in multiplications: parameters are drawn, and moved, for each. */
+static double cost_of(const Graph *g) {
+    double cost = work_of(g);
+    for (Val v = 0; v < g->count; v++)
+        if (g->value[v].op == OP_PARAM) cost += PARAMETER * (double)type_elements(g->value[v].type);
+    return cost;
+}
+
+/* With half as many channels or units wherever there are most of them, one number after the other; NULL: there are few enough. */
+static Graph *fewer_channels(const Graph *g) {
+    Graph *small = NULL;
+    for (bool found = true; found && cost_of(small ? small : g) > TOO_MUCH;) {
+        const Graph *at = small ? small : g;
+        found = false;
+        for (uint32_t i = 0, moves = reduce_count(at, REDUCE_EXTENT); i < moves && !found; i++) {
+            Graph *next = reduce_apply(at, REDUCE_EXTENT, i);
+            found = next && reduce_halves(at, i) && next->count == at->count && cost_of(next) < cost_of(at);
+            if (!found) graph_free(next);
+            if (found) graph_free(small), small = next;
+        }
+    }
+    return small;
+}
+
 Graph *small_images(const Graph *g) {
     Graph *small = NULL;
     Type images = images_type(g);
@@ -53,5 +80,8 @@ Graph *small_images(const Graph *g) {
         graph_free(small);
         small = next;
     }
-    return small;
+    Graph *fewer = fewer_channels(small ? small : g);
+    if (!fewer) return small;
+    graph_free(small);
+    return fewer;
 }

@@ -50,8 +50,9 @@ def build_by_cmake(at, prefix, examples):
 def use(at, netc, examples, objects):
     double, beta, pool = objects
     check("WRONG" not in run([netc, "verify", "resnet20", f"--load-pass={double}", "--each", "--fuzz=20"], at), "double is right")
-    out = run([netc, "verify", "resnet20", f"--load-pass={beta}", "--mode=train"], at, status=1)
-    check(f"the pass 'drop_beta' of '{beta}' is wrong: " in out, f"drop_beta is named: {out}")
+    for mode in ("train", "infer"):
+        out = run([netc, "verify", "resnet20", f"--load-pass={beta}", f"--mode={mode}"], at, status=1)
+        check(f"the pass 'drop_beta' of '{beta}' is wrong: " in out, f"drop_beta is named: {out}")
     net = os.path.join(examples, "pooled.net")
     out = run([netc, "verify", net, f"--load-pass={pool}", "--each", "--fuzz=20"], at)
     check("ok    the pass pool_first" in out, out)

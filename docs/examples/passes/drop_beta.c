@@ -10,13 +10,15 @@ static const ExprNode *last_node(const Value *map) {
     return &e->node[e->count - 1];
 }
 
-/* beta + a * x, in which beta is a parameter of each channel. */
+/* beta + a * x, in which beta is a parameter of each channel; in inference, where the mean is known before x is, x * a + (beta -
+ * mean * a), of which the second part is a map of its own. */
 static bool adds_beta(const Graph *in, Val v, const uint32_t *uses) {
     (void)uses;
     const Value *map = &in->value[v];
-    if (map->op != OP_MAP || map->nregions != 1 || map->regions[0].role != REGION_OUTPUT || map->type.rank != 4) return false;
+    if (map->op != OP_MAP || map->nregions != 1 || map->regions[0].role != REGION_OUTPUT) return false;
     const ExprNode *sum = last_node(map), *beta = &map->regions[0].expr->node[sum->arg[0]];
-    if (sum->op != X_ADD || beta->op != X_ARG) return false;
+    if (!(sum->op == X_ADD && map->type.rank == 4) && !(sum->op == X_SUB && map->type.rank == 1)) return false;
+    if (beta->op != X_ARG) return false;
     const Value *arg = &in->value[map->args[beta->arg[0]]];
     return arg->op == OP_PARAM && arg->type.rank == 1;
 }
@@ -28,7 +30,8 @@ static Val drop(Graph *out, const Graph *in, Val v, const Val *map) {
     uint16_t leaf[MAX_ARGS];
     Val args[MAX_ARGS];
     for (uint32_t i = 0; i < value->nargs; i++) leaf[i] = expr_arg(&b, i), args[i] = map[value->args[i]];
-    const Expr *body = expr_finish(&b, expr_inline(&b, &rest, leaf, 0, 0));
+    uint16_t kept = expr_inline(&b, &rest, leaf, 0, 0);
+    const Expr *body = expr_finish(&b, last_node(value)->op == X_SUB ? expr_unary(&b, X_NEG, kept) : kept);
     return graph_map(out, value->space, args, value->nargs, body, value->span, value->name);
 }
 
