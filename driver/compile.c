@@ -151,6 +151,15 @@ static int jit(Session *session) {
     return session_compile_failed(session);
 }
 
+int compile_code(Session *session, Mode mode) {
+    if (session->jit) return EXIT_OK;
+    CodegenInput input = session_input(session);
+    CodegenOptions code = session_code(session);
+    *(mode == MODE_TRAIN ? &input.infer : &input.train) = NULL;
+    session->jit = codegen_jit(&input, &code, session->diag);
+    return session->jit ? EXIT_OK : session_compile_failed(session);
+}
+
 int compile_machine(Session *session, bool train, bool infer, const char *command_name) {
     int status = compile_graphs(session, train, infer, command_name);
     if (!status) status = session_pool(session);

@@ -25,6 +25,8 @@ int compile_graph(Session *session, Mode mode, bool through_passes);
 int compile_infer(Session *session);
 /* Both modes or one, through the passes; what is there already stays. */
 int compile_graphs(Session *session, bool train, bool infer, const char *command_name);
+/* Machine code of one mode's graph alone, to be looked at, not run: the session's jit, if it has none yet. */
+int compile_code(Session *session, Mode mode);
 /* And machine code, threads, memory. */
 int compile_machine(Session *session, bool train, bool infer, const char *command_name);
 #endif

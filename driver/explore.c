@@ -283,14 +283,8 @@ static int make_page(Explore *x, const char *path) {
     if (status) return status;
     add_stage(x, &(PassRun){.name = "source"}, model_of(x)->graph);
     status = compile_watch_passes(s, x->mode, watch_stage, x);
+    if (!status) status = compile_code(s, x->mode);
     if (status) return status;
-    if (!s->jit) {
-        CodegenInput input = session_input(s);
-        CodegenOptions code = session_code(s);
-        *(train ? &input.infer : &input.train) = NULL;
-        s->jit = codegen_jit(&input, &code, s->diag);
-        if (!s->jit) return session_compile_failed(s);
-    }
     TextStream data;
     text_open(&data);
     x->out = data.file;

@@ -262,17 +262,16 @@ static int explain(Why *w) {
     Session *s = w->session;
     int status = compile_graphs(s, w->mode == MODE_TRAIN, w->mode == MODE_INFER, "why");
     if (!status) status = compile_watch_passes(s, w->mode, history_watch, &w->history);
+    if (!status) status = compile_code(s, w->mode);
     if (status) return status;
-    CodegenInput input = session_input(s);
-    CodegenOptions code = session_code(s), plan = session_code_for(s, NULL, s->options->cpu);
-    *(w->mode == MODE_TRAIN ? &input.infer : &input.train) = NULL;
-    Jit *jit = codegen_jit(&input, &code, s->diag);
-    bool made = jit && account_make(passes_of(w), &w->history, jit, &plan, &w->account, s->diag);
+    CodegenOptions plan = session_code_for(s, NULL, s->options->cpu);
+    bool made = account_make(passes_of(w), &w->history, s->jit, &plan, &w->account, s->diag);
     if (made) {
         for (uint32_t i = 0; i < w->account.nmaps; i++) w->found += wants(w, &w->account.map[i]);
         if (w->found || !w->a) w->o->json ? print_json(w) : print_text(w);
     }
-    jit_free(jit);
+    jit_free(s->jit); /* of this mode */
+    s->jit = NULL;
     return made ? EXIT_OK : session_compile_failed(s);
 }
 
