@@ -71,6 +71,9 @@ static const OptionRow table[] = {
     {"out", 0, KIND_TEXT, "DIR", AT(out), TRAIN,
      "directory of metrics and checkpoints (default: runs/MODEL-SEED, or with the next free -2, -3, ...)"},
     {"init", 0, KIND_TEXT, "FILE", AT(init), TRAIN, "start from the weights of this safetensors file"},
+    {"init-map", 0, KIND_LIST, "'A.*=B.*'", AT(init_map), TRAIN, "of --init: what the file calls A.X is the net's B.X"},
+    {"init-partial", 0, KIND_FLAG, NULL, AT(init_partial), TRAIN,
+     "of --init: take what has a name and shape of the net's, and say what keeps its initial values"},
     {"resume", 0, KIND_FLAG, NULL, AT(resume), TRAIN, "continue from the last checkpoint in the output directory"},
     {"overwrite", 0, KIND_FLAG, NULL, AT(overwrite), TRAIN, "replace the training that the output directory holds"},
     {"steps", 0, KIND_COUNT, "N", AT(steps), TRAIN, "stop after N optimiser steps in all, at most those of the recipe's epochs"},
@@ -399,6 +402,7 @@ bool options_parse(Options *options, unsigned command, const char *command_name,
     options->sets.item = word_list(argc);
     options->disable_pass.item = word_list(argc);
     options->load_pass.item = word_list(argc);
+    options->init_map.item = word_list(argc);
     options->forbid.item = word_list(argc);
     options->permit.item = word_list(argc);
     options->print_before.item = word_list(argc);
@@ -422,6 +426,7 @@ void options_free(Options *options) {
     free(options->sets.item);
     free(options->disable_pass.item);
     free(options->load_pass.item);
+    free(options->init_map.item);
     free(options->forbid.item);
     free(options->permit.item);
     free(options->print_before.item);

@@ -114,6 +114,9 @@ static RtTrainOptions train_options(const Options *o, const Training *t) {
     return (RtTrainOptions){.directory = t->directory,
                             .graphs = t->graphs,
                             .init_path = o->init,
+                            .init_map = o->init_map.item,
+                            .ninit_map = o->init_map.count,
+                            .init_partial = o->init_partial,
                             .resume = o->resume,
                             .rechoose = o->rechoose,
                             .repass = o->repass,
@@ -131,6 +134,11 @@ static RtTrainOptions train_options(const Options *o, const Training *t) {
 
 int training_options(const Options *o) {
     if (o->resume && o->init) return usage_error("train", "'--resume' and '--init' exclude each other");
+    if (!o->init && (o->init_partial || o->init_map.count))
+        return usage_error("train", "'--init-%s' is about '--init', which is not given", o->init_partial ? "partial" : "map");
+    for (uint32_t i = 0; i < o->init_map.count; i++)
+        if (!rt_init_map_is(o->init_map.item[i]))
+            return usage_error("train", "'--init-map' is A=B or with a '*' on either side, found '%s'", o->init_map.item[i]);
     if (o->resume && o->overwrite) return usage_error("train", "'--resume' and '--overwrite' exclude each other");
     return EXIT_OK;
 }

@@ -184,10 +184,13 @@ RtStatus rt_predict(RtMachine *m, const RtData *stats, const uint8_t *images, in
 typedef struct RtTrainOptions {
     const RtDirectory *directory; /* taken by rt_directory_take */
     const char *init_path;        /* start from these weights; NULL */
-    bool resume;                  /* continue from the directory's last.safetensors */
-    bool repass;                  /* resume even if other passes made the program */
-    bool rechoose;                /* resume even if convolutions are computed otherwise now */
-    bool seed_given;              /* --resume refuses another seed than the checkpoint's, rather than take that */
+    const char *const *init_map;  /* rules "a.*=b.*" of its names, rt_init_map_is of each */
+    uint32_t ninit_map;
+    bool init_partial; /* what it does not have, or of another shape, keeps its initial values */
+    bool resume;       /* continue from the directory's last.safetensors */
+    bool repass;       /* resume even if other passes made the program */
+    bool rechoose;     /* resume even if convolutions are computed otherwise now */
+    bool seed_given;   /* --resume refuses another seed than the checkpoint's, rather than take that */
     uint64_t seed;
     int64_t max_steps;        /* 0: by epochs; more than those have is RT_USAGE */
     int64_t log_every;        /* steps between metrics lines; 0: 50 */
@@ -200,6 +203,7 @@ typedef struct RtTrainOptions {
     bool color;
     RtSay say; /* notes and warnings; NULL */
 } RtTrainOptions;
+bool rt_init_map_is(const char *rule); /* init.c */
 /* What rt_train would refuse, without a machine: the program may be one without code. */
 RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOptions *options, RtError *error);
 RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *options, RtError *error);

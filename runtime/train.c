@@ -17,6 +17,7 @@
 #include "runtime/directory.h"
 #include "runtime/gradient.h"
 #include "runtime/identity.h"
+#include "runtime/init.h"
 #include "runtime/loader.h"
 #include "runtime/metrics.h"
 #include "runtime/progress.h"
@@ -135,7 +136,7 @@ RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOpt
     RtTrainState ignored = {0};
     if (!o->directory) return RT_OK; /* rank 0 looks into it */
     if (o->resume) return rt_resume(p, NULL, data, o, &ignored, error);
-    return o->init_path ? rt_weights_check(o->init_path, p, error) : RT_OK;
+    return o->init_path ? rt_init_load(p, NULL, o, error) : RT_OK;
 }
 
 /* By the seed, which a checkpoint says. */
@@ -159,7 +160,8 @@ static RtStatus start_state(Run *r) {
     if (status == RT_OK) status = find_part(r);
     if (status != RT_OK || r->o->resume) return status;
     rt_machine_init_params(r->m, r->o->seed);
-    status = r->o->init_path ? rt_weights_load(r->o->init_path, r->m, r->o->say, r->error) : rt_whiten(r->m, r->part, r->error);
+    if (!r->o->init_path || r->o->init_partial) status = rt_whiten(r->m, r->part, r->error);
+    if (status == RT_OK && r->o->init_path) status = rt_init_load(r->p, r->m, r->o, r->error);
     rt_average_begin(r->m, &r->s);
     return status;
 }

@@ -20,6 +20,16 @@ static bool same_shape(uint32_t arank, const int64_t *a, uint32_t brank, const i
     return true;
 }
 
+bool rt_tensor_takes(const StFile *f, const StTensor *found, const RtTensor *t, float *logical, char *why, size_t size) {
+    char want[128], have[256];
+    if (!found) return snprintf(why, size, "not there"), false;
+    describe(want, sizeof want, t->rank, t->dim);
+    describe(have, sizeof have, found->rank, found->dim);
+    if (!same_shape(found->rank, found->dim, t->rank, t->dim)) return snprintf(why, size, "%s there, %s here", have, want), false;
+    if (!st_read(f, found, logical)) return snprintf(why, size, "of type %s", found->dtype), false;
+    return true;
+}
+
 /* Reads one tensor of the model into `block`. */
 static RtStatus load_tensor(const StFile *f, const RtProgram *p, const RtTensor *t, const char *prefix, char *block,
                             RtError *error) {
@@ -44,6 +54,13 @@ static RtStatus load_tensor(const StFile *f, const RtProgram *p, const RtTensor 
     return status;
 }
 
+void rt_parts_settle(const RtPart *parts, int nparts, char *const *copy, RtStatus status) {
+    for (int i = 0; i < nparts; i++) {
+        if (status == RT_OK && parts[i].block) memcpy(parts[i].block, copy[i], parts[i].bytes);
+        free(copy[i]);
+    }
+}
+
 /* Into copies first. */
 RtStatus rt_parts_load(const StFile *f, const RtProgram *p, const RtPart *parts, int nparts, RtError *error) {
     char *copy[RT_MAX_PARTS] = {0};
@@ -54,10 +71,7 @@ RtStatus rt_parts_load(const StFile *f, const RtProgram *p, const RtPart *parts,
         for (uint32_t k = 0; status == RT_OK && k < parts[i].count; k++)
             status = load_tensor(f, p, &parts[i].tensors[k], parts[i].prefix, copy[i], error);
     }
-    for (int i = 0; i < nparts; i++) {
-        if (status == RT_OK && parts[i].block) memcpy(parts[i].block, copy[i], parts[i].bytes);
-        free(copy[i]);
-    }
+    rt_parts_settle(parts, nparts, copy, status);
     return status;
 }
 

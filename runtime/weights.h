@@ -14,10 +14,15 @@ typedef struct RtPart {
 
 enum { RT_MAX_PARTS = 6 };
 
+/* Reads a tensor of the file as t's numbers, in logical order; found may be NULL. False if it is not there, of another shape or
+ * of a type that cannot be read: `why` says which. */
+bool rt_tensor_takes(const StFile *f, const StTensor *found, const RtTensor *t, float *logical, char *why, size_t size);
 /* Weights and running statistics, in a machine if there is one; returns how many parts. */
 int rt_weights_parts(const RtProgram *p, RtMachine *m, RtPart parts[RT_MAX_PARTS]);
 /* Reads all parts; moves them into place only if every one is whole. */
 RtStatus rt_parts_load(const StFile *f, const RtProgram *p, const RtPart *parts, int nparts, RtError *error);
+/* Copies of all parts go into place, if that status is RT_OK, and are freed. */
+void rt_parts_settle(const RtPart *parts, int nparts, char *const *copy, RtStatus status);
 /* Warns of numbers that are NaN or infinite in what `path` was read into. */
 void rt_parts_warn(const char *path, const RtPart *parts, int nparts, RtSay say);
 /* rt_weights_load of an open file. */

@@ -1,0 +1,9 @@
+/* Inside runtime/: weights to begin with that are another net's, in part or under other names. */
+#ifndef NETC_RUNTIME_INIT_H
+#define NETC_RUNTIME_INIT_H
+#include "runtime/status.h"
+
+/* Reads options->init_path as init_map and init_partial say, into the machine if there is one, and says what was taken, what
+ * keeps its initial values and what of the file was left. All or nothing. */
+RtStatus rt_init_load(const RtProgram *p, RtMachine *m, const RtTrainOptions *options, RtError *error);
+#endif
