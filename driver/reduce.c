@@ -258,8 +258,10 @@ static void print_symptom(const Reduce *r, const Symptom *s) {
                s->end == END_WRONG ? "is wrong: " : "crashes, or what it leaves is unsound", s->text);
 }
 
+static const char *output_path(const Reduce *r) { return r->o->output ? r->o->output : DEFAULT_OUTPUT; }
+
 static int report(Reduce *r, uint32_t values, Type images) {
-    const char *path = r->o->output ? r->o->output : DEFAULT_OUTPUT;
+    const char *path = output_path(r);
     char remark[200], before[TYPE_TEXT], after[TYPE_TEXT];
     Symptom s;
     if (!try_candidate(r, r->g, r->list, &s)) return EXIT_IO;
@@ -304,6 +306,14 @@ static double now(void) {
 
 enum { PATIENCE = 10, AT_LEAST = 10 }; /* a candidate may take so many times the first's time, and seconds; it is smaller */
 
+/* Said before the work rather than behind it. */
+static int check_output(const Reduce *r) {
+    FILE *out = fopen(output_path(r), "a");
+    if (!out) return fail(EXIT_IO, "cannot write '%s': %s", output_path(r), strerror(errno));
+    fclose(out);
+    return EXIT_OK;
+}
+
 static int reduce_mode(Reduce *r, bool *failed) {
     int status = make_source(r);
     if (status) return status;
@@ -315,6 +325,8 @@ static int reduce_mode(Reduce *r, bool *failed) {
     if (r->first.end == END_REFUSED) return fail(EXIT_INPUT, "'%s' cannot be verified: %s", r->model->name, r->first.text);
     *failed = r->first.end != END_RIGHT;
     if (!*failed) return EXIT_OK;
+    status = check_output(r);
+    if (status) return status;
     r->seconds = (unsigned)(AT_LEAST + PATIENCE * (now() - started));
     uint32_t values = r->g->count;
     Type images = images_type(r->g);

@@ -76,6 +76,8 @@ def main(at):
     check(text.count("= conv2d") == 2 and "the command exits with 7" in out, text)
     _, err = at.run("reduce", net, "--cmd=no-such-command-here", status=2)
     check("cannot be run" in err, err)
+    _, err = at.run("reduce", net, "--mode=infer", "--cmd=echo >>" + at("tries") + "; false", "-o", at("no", "where.ir"), status=3)
+    check("cannot write" in err and open(at("tries")).read() == "\n", "where nothing can be written, nothing is reduced first")
     for options, says in [(["--cpu=native"], "without '--compiled'"), (["--cmd=false", "--compiled"], "'--compiled' has no effect"), (["-o", "x.txt"], "NAME.ir"),
                           ([net], "one model at a time")]:
         _, err = at.run("reduce", net, *options, status=2)
