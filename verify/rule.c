@@ -29,7 +29,7 @@ typedef struct Trial {
     Kind kind;
     Type space;
     Tensor leaf[RULE_VARIABLES + 1]; /* the last one: weights of the loss */
-    char name[RULE_VARIABLES + 1][8];
+    char name[RULE_VARIABLES + 1][16];
     uint32_t leaves;
 } Trial;
 
