@@ -60,7 +60,6 @@ int training_ready(const Training *t, int status) {
     if (!all) return fail(EXIT_IO, "out of memory");
     RtError error;
     rt_ranks_gather(t->ranks, &status, sizeof status, all);
-    rt_ranks_met(t->ranks);
     while (failed < ranks && !all[failed]) failed++;
     int first = failed < ranks ? all[failed] : EXIT_OK;
     free(all);

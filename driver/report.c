@@ -240,7 +240,7 @@ static int write_run(const TrainingRun *run, const Options *options, FILE *out) 
     fputs("{\"name\": ", out);
     json_write_string(out, run->path);
     fputs(", \"model\": ", out);
-    json_write_string(out, run->saved ? run->position.model : "");
+    json_write_string(out, run->saved && run->position.model ? run->position.model : "");
     fprintf(out, ", \"seed\": %" PRIu64 ", \"state\": ", run->position.seed);
     json_write_string(out, run_state(run, state));
     fputs(", \"recipe\": ", out);

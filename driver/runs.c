@@ -170,8 +170,8 @@ static void print_text(const RunList *list) {
         int64_t epoch = 0;
         double highest = history_best(h, &epoch);
         if (highest >= 0) snprintf(best, sizeof best, "%.2f %% (%" PRId64 ")", 100 * highest, epoch + 1);
-        printf("%-*s  %-20s  %8" PRIu64 "  %6u", width, run->path, run->saved ? run->position.model : "-", run->position.seed,
-               h->nepochs);
+        printf("%-*s  %-20s  %8" PRIu64 "  %6u", width, run->path, run->saved && run->position.model ? run->position.model : "-",
+               run->position.seed, h->nepochs);
         print_percent(h->nepochs ? h->epoch[h->nepochs - 1].train : -1);
         print_percent(history_result(h));
         printf("  %14s  %12s  %s\n", best, duration(history_seconds(h), time), run_state(run, state));
@@ -189,7 +189,7 @@ static void print_json(const RunList *list) {
         printf("%s{\"run\": ", i ? ", " : "");
         json_write_string(stdout, run->path);
         fputs(", \"model\": ", stdout);
-        json_write_string(stdout, run->saved ? run->position.model : "");
+        json_write_string(stdout, run->saved && run->position.model ? run->position.model : "");
         printf(", \"seed\": %" PRIu64 ", \"step\": %" PRIu64 ", \"total_steps\": %" PRIu64 ", \"epochs\": %u, \"finished\": %s",
                run->position.seed, run->position.step, run->position.total_steps, h->nepochs,
                run_finished(run) ? "true" : "false");

@@ -61,7 +61,14 @@ static int start(Table *t, Job *job, const SweepRow *row, int64_t seed) {
     bool resume = state == SWEEP_CELL_BEGUN && access(last, F_OK) == 0;
     word[n++] = "netc", word[n++] = "train", word[n++] = row->model;
     for (uint32_t i = 0; i < row->nsets; i++) word[n++] = sets[i] = join("--set=%s", row->set[i]);
-    for (uint32_t i = 0; i < s->noptions; i++) word[n++] = s->option[i];
+    for (uint32_t i = 0; i < s->noptions; i++) {
+        const char *option = s->option[i];
+        bool init = !strncmp(option, "--init", 6), alone = strchr(option, '=') || !strcmp(option, "--init-partial");
+        if (!resume || !init)
+            word[n++] = option;
+        else if (!alone)
+            i++; /* its value too: a checkpoint has had its initial weights */
+    }
     for (int i = 0; i < 3; i++) word[n++] = numbers[i];
     word[n++] = resume ? "--resume" : "--overwrite";
     word[n++] = NULL;
@@ -189,6 +196,14 @@ static int check_cells(const Sweep *s, bool overwrite) {
                     "%s was made by another model, other settings or options: --overwrite trains the table anew, --out names "
                     "another directory",
                     cell);
+            char *out = sweep_file(s, &s->row[i], s->seed[k], "");
+            if (!status && !overwrite && sweep_cell(s, &s->row[i], s->seed[k]) == SWEEP_CELL_NEW && rt_directory_used(out))
+                status =
+                    fail(EXIT_USAGE,
+                         "%s holds a training that is not of this table (there is no %s): --overwrite replaces it, --out names "
+                         "another directory",
+                         out, cell);
+            free(out);
             free(cell);
             if (status) return status;
         }
@@ -216,7 +231,8 @@ int command_sweep(const Options *o) {
         status = run_table(&t);
         int printed = sweep_print(s, o->json);
         if (!status) status = printed;
-        if (status == RT_INTERRUPTED) fprintf(stderr, "netc: interrupted; the same command goes on\n");
+        if (status == RT_INTERRUPTED)
+            fprintf(stderr, "netc: interrupted; the same command%s goes on\n", o->overwrite ? " without --overwrite" : "");
     }
     sweep_free(s);
     free(s);

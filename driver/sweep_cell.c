@@ -62,7 +62,7 @@ SweepCell sweep_cell(const Sweep *s, const SweepRow *row, int64_t seed) {
 static int write_cell(const Sweep *s, const SweepRow *row, int64_t seed, const char *mode, const char *text) {
     char *path = sweep_file(s, row, seed, ".cell");
     FILE *out = fopen(path, mode);
-    bool written = out && fputs(text, out) != EOF;
+    bool written = out && fputs(text, out) != EOF && fflush(out) == 0 && fsync(fileno(out)) == 0;
     int status = out && fclose(out) == 0 && written ? EXIT_OK : fail(EXIT_IO, "cannot write %s: %s", path, strerror(errno));
     free(path);
     return status;

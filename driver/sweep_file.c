@@ -137,8 +137,9 @@ static int make_rows(Reading *r) {
             row->label = label_of(row->model, r->model[m].sets, r->model[m].nsets);
             row->name = file_name(row->label, row->setting);
             for (uint32_t i = 0; i < r->model[m].nsets; i++) row->set[row->nsets++] = r->model[m].sets[i];
-            for (uint32_t i = 0; i < r->setting[k].nsets && row->nsets < SWEEP_SETS; i++)
-                row->set[row->nsets++] = r->setting[k].sets[i];
+            if (r->model[m].nsets + (r->nsettings ? r->setting[k].nsets : 0) > SWEEP_SETS)
+                return fail(EXIT_INPUT, "%s: the row %s sets more than %d things", s->path, row->name, SWEEP_SETS);
+            for (uint32_t i = 0; i < r->setting[k].nsets; i++) row->set[row->nsets++] = r->setting[k].sets[i];
             for (const SweepRow *other = s->row; other < row; other++)
                 if (!strcmp(other->name, row->name)) return fail(EXIT_INPUT, "%s has the row %s twice", s->path, row->name);
         }

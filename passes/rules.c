@@ -14,6 +14,11 @@
 enum { MAX_STEPS = 10000, MAX_AGAIN = 16, MAX_GROWN = 16384 }; /* steps of a match; rewrites of a node; nodes of a builder */
 static const uint32_t UNBOUND = UINT32_MAX;
 
+/* A rewrite of one value: its event, and which rule's it is. */
+typedef struct Applied {
+    uint32_t event, rule;
+} Applied;
+
 typedef struct Rewriter {
     const Graph *in;
     Graph *out;
@@ -25,7 +30,7 @@ typedef struct Rewriter {
     MapBuilder m;         /* of a map */
     ExprBuilder *b;       /* the builder at work: m's, or that of a convolution's region */
     bool map;             /* v is one: its arguments may be looked through */
-    uint32_t *event;      /* the rewrites of v so far */
+    Applied *event;       /* the rewrites of v so far */
     uint32_t nevents, event_capacity;
     uint32_t *applied; /* of each rule, in this run */
 } Rewriter;
@@ -138,7 +143,7 @@ static bool allowed(Rewriter *w, Rule *rule, uint16_t node) {
     if (!pass_allowed_for(w->context, subject, (uint64_t)w->v << 16 | node)) return false;
     pass_remark(w->context, true, w->in->value[w->v].span, "%s: %s", rule->name, rule->text);
     ARENA_GROW(w->context->arena, w->event, w->nevents, &w->event_capacity);
-    w->event[w->nevents++] = event_open(w->context);
+    w->event[w->nevents++] = (Applied){event_open(w->context), (uint32_t)(rule - w->context->rules->rule)};
     return true;
 }
 
@@ -163,7 +168,6 @@ static uint16_t apply_one(Rewriter *w, const uint16_t *seen, int count) {
         if (is_among(right, seen, count)) continue;
         rule->matched++;
         if (!allowed(w, rule, node)) continue;
-        w->applied[i]++;
         return right;
     }
     return node;
@@ -204,7 +208,7 @@ static uint16_t rebuild(Rewriter *w, const Expr *e, const uint16_t *leaf) {
 /* What the rules have made of v does not fit a graph: nothing has been done. */
 static Val give_up(Rewriter *w, const char *why) {
     for (uint32_t i = 0; i < w->nevents; i++) {
-        Event *e = &w->context->events[w->event[i]];
+        Event *e = &w->context->events[w->event[i].event];
         e->kind = EVENT_REFUSED;
         e->text = arena_printf(w->context->arena, "%s: %s", e->text, why);
     }
@@ -276,7 +280,8 @@ static Val rewrite(Rewriter *w, Val id, const Val *map) {
     Val new = v->nregions == 0 ? NO_VAL : w->map ? rewrite_map(w, v, map) : rewrite_regions(w, v, map);
     if (new == NO_VAL) return graph_copy_value(w->out, w->in, id, map);
     for (uint32_t i = 0; i < w->nevents; i++) {
-        event_reopen(w->context, w->event[i]);
+        event_reopen(w->context, w->event[i].event);
+        w->applied[w->event[i].rule]++;
         pass_replaced(w->context, id, new, w->out, before);
     }
     event_close(w->context);

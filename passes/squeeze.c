@@ -15,9 +15,10 @@
  *   - Maps of a single feature map, and maps with a single reader, are looked through: fuse_maps recomputes them where they are
  *     needed, so they are not stored.
  *   - One map that is stored is looked through on the way, and only if all resulting sums exist already, or join the loops that
- * make what they sum and the map then need not be stored. It never costs a sweep: every new sum reads a subset of what the old
- * one read (through maps that are not stored), so at worst all of them together are one sweep over the same operands
- * (share_sweeps). Nonlinear parts (select, max, …) stay factors.
+ *     make what they sum and the map then need not be stored.
+ *
+ * It never costs a sweep: every new sum reads a subset of what the old one read (through maps that are not stored), so at worst
+ * all of them together are one sweep over the same operands (share_sweeps). Nonlinear parts (select, max, …) stay factors.
  *
  * Numerics. Where terms would cancel they stay together: deviations c - mean are factors, and squares of sums are not
  * multiplied out (linear.c). Running it twice changes nothing: the sums that it makes are bare.
@@ -98,7 +99,7 @@ static Ref moments_about(Scope *s, const Term *t, Type space, Ref x, Ref centre,
     const Node *n = &d->node[centre.node];
     for (uint32_t i = 0; i < n->nusers; i++) {
         const Node *user = &d->node[n->users[i]];
-        if (user->op == OP_IMAGE_MOMENTS && ref_equal(user->args[0], args[0])) /* which reads this centre */
+        if (user->op == OP_IMAGE_MOMENTS && ref_equal(user->args[0], args[0]) && ref_equal(user->args[1], centre))
             return (Ref){n->users[i], t->factors == 1};
     }
     Attrs count = {.constant = (double)(space.dim[2] * space.dim[3])};

@@ -134,7 +134,9 @@ RtStatus rt_ranks_open(RtRanks **ranks, RtError *error) {
                    (long long)started, variable, text);
 }
 
-void rt_ranks_met(RtRanks *r) { r->spoken = true; }
+void rt_ranks_met(RtRanks *r) {
+    if (r) r->spoken = true;
+}
 
 void rt_ranks_close(RtRanks *r) {
     if (!r) return;

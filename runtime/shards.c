@@ -305,7 +305,8 @@ static void free_shards(void *context) { rt_shards_free(context); }
 
 RtMachine *rt_machine_new_ranked(const RtProgram *p, RtPool *pool, RtRanks *ranks, RtError *error) {
     int64_t shards = rt_shards(p);
-    if (rt_shards_check(p, ranks, error) != RT_OK) return NULL;
+    /* What a recipe says of shards is about training: inference takes any batch. */
+    if ((shards > 1 || ranks) && rt_shards_check(p, ranks, error) != RT_OK) return NULL;
     RtSummer summer = {.share = rt_ranks_share(ranks, rt_ranks_index(ranks), shards), .ranks = ranks};
     if (shards > 1) {
         summer.sum = sum_shards;

@@ -16,15 +16,17 @@ static void text_hash(const char *text, char hex[65]) {
 RtStatus rt_together_check(RtMachine *m, const RtData *data, const RtTrainOptions *o, RtError *error) {
     const RtProgram *p = rt_machine_program(m);
     RtRanks *ranks = rt_machine_ranks(m);
-    char code[65], recipe[65], choices[65], set[160], run[160];
+    char code[65], recipe[65], choices[65], set[160], run[300];
     if (!ranks) return RT_OK;
     rt_code_identity(p, code);
     rt_data_identity(data, set);
     text_hash(p->recipe_text, recipe);
     text_hash(p->choices, choices);
-    snprintf(run, sizeof run, "--seed %llu --steps %lld --eval-every %lld, batch %lld in %lld shards",
-             (unsigned long long)o->seed, (long long)o->max_steps, (long long)o->eval_every, (long long)p->batch,
-             (long long)rt_shards(p));
+    snprintf(run, sizeof run,
+             "--seed %llu --steps %lld --eval-every %lld --log-every %lld --checkpoint-every %lld, batch %lld in %lld shards, "
+             "%lld test images",
+             (unsigned long long)o->seed, (long long)o->max_steps, (long long)o->eval_every, (long long)o->log_every,
+             (long long)o->checkpoint_every, (long long)p->batch, (long long)rt_shards(p), (long long)data->ntest);
     const struct {
         const char *what, *text;
     } same[] = {{"the model", p->model},

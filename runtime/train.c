@@ -218,6 +218,7 @@ static RtStatus start_files(Run *r) {
 
 static RtStatus start(Run *r) {
     RtStatus status = agree(r, prepare(r));
+    rt_ranks_met(rt_machine_ranks(r->m)); /* all have compiled, and read their data */
     if (status == RT_OK) status = rt_together_check(r->m, r->data, r->o, r->error);
     if (status == RT_OK) status = rt_together_share(r->m, &r->s, r->error);
     if (status == RT_OK) status = agree(r, start_loader(r));

@@ -134,9 +134,11 @@ CompiledGraph *codegen_graph(const Graph *g, const CodegenOptions *options, char
     Target target;
     ProgramBuilder p;
     Jit *jit = NULL;
+    CodegenOptions whole = options ? *options : (CodegenOptions){0};
+    whole.shards = 1; /* the graph is not cut (lower/graph.c): no plan may be a shard's, of which kernels' keys would not tell */
     if (!c || !place) {
         snprintf(why, why_size, "out of memory");
-    } else if (jit_open(&target, &p, g->name ? g->name : "graph", options, diag)) {
+    } else if (jit_open(&target, &p, g->name ? g->name : "graph", &whole, diag)) {
         double started = jit_clock();
         program_add_leaves(&p, g);
         program_place_tensors(&p);

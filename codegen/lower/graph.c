@@ -89,8 +89,9 @@ static bool is_read(const Lowering *l, Val v) {
  * its sums itself. */
 static void share_results(Lowering *l, Val v) {
     if (!l->per_image) return;
+    uint64_t bytes = l->g->value[v].type.rank ? places_bytes(l, v) : sizeof(float); /* loss and hits stand side by side */
     if (shards_reduce(l->g, l->per_image, v) && l->g->value[v].op != OP_MOMENTS)
-        lowering_combine(l, v, l->place[v], is_read(l, v) ? RT_COMBINE_F32 : RT_COMBINE_LATER, places_bytes(l, v));
+        lowering_combine(l, v, l->place[v], is_read(l, v) ? RT_COMBINE_F32 : RT_COMBINE_LATER, bytes);
     l->place[v].shared = !l->per_image[v];
     for (Val r = l->g->value[v].results; r; r = l->g->value[r].results) l->place[r].shared = !l->per_image[r];
 }

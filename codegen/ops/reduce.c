@@ -273,7 +273,10 @@ static void lower_results(const Moments *m, unsigned wanted, const Place *sums) 
     uint32_t nplaces = add_results(m, wanted, places, n, buffer);
     if (nplaces == n) return;
     Kernel *kernel;
-    char *key = sums ? moments_key(m, wanted & 1 << DEVIATIONS ? "of shards, deviations" : "of shards") : value_key(m->l, m->id);
+    const char *part = "of shards";
+    if (wanted & 1 << DEVIATIONS) /* the kernel has the number of a shard's pixels in it */
+        part = arena_printf(lowering_arena(m->l), "one of %lld, deviations", (long long)lowering_shards(m->l));
+    char *key = sums ? moments_key(m, part) : value_key(m->l, m->id);
     if (kernel_begin(m->l, RT_KIND_STATISTICS, "moments", key, nplaces, &kernel)) {
         emit_results(m, sums ? 1 : NO_BUFFER, buffer);
         kernel_end(m->l, 0);

@@ -93,6 +93,11 @@ def whole_batch(at):
         losses.append(step_losses(at(f"cut{shards}")))
     whole, cut = losses
     check(all(abs(whole[s] - cut[s]) < 1e-5 * whole[s] for s in whole), f"losses of a whole batch {whole}, in shards {cut}")
+    hits = [[m["train_accuracy"] for m in metrics(at(f"cut{shards}")) if "train_accuracy" in m] for shards in (1, 4)]
+    check(hits[0] == hits[1], f"accuracy in training {hits[0]} of a whole batch, {hits[1]} in shards")
+    at.run("eval", MIXED_NET, "--set", "train.shards=4", "--batch", 7, "-w", at("cut4", "last.safetensors"))  # inference knows no shards
+    for shards in (1, 4):  # kernels of shards and of a whole batch share one cache
+        at.run("verify", MIXED_NET, "--compiled", "--mode=train", "--set", f"train.shards={shards}")
     at.refuses("train", MIXED_NET, "--batch", 24, "--set", "train.shards=5", "-q", status=1, says="a batch of 24 images cannot be cut into 5 equal shards")
 
 

@@ -65,7 +65,7 @@ def as_alone(at):
     check(metrics(at("runs", "table", "small-3"))[-1]["step"] == 2, "--overwrite did not train anew")
 
 
-LONG = f"model {SMALL}\nmodel {SMALL} width=4\noptions --batch=8 --eval-every=0 --checkpoint-every=5 --log-every=1\nsetting short train.epochs=0.2\n"
+LONG = f"model {SMALL}\nmodel {SMALL} se=true\noptions --batch=8 --eval-every=0 --checkpoint-every=5 --log-every=1 --init start.safetensors --init-partial\nsetting short train.epochs=0.2\n"
 
 
 def wait_for(path, before, process):
@@ -77,6 +77,7 @@ def wait_for(path, before, process):
 
 
 def killed(at):
+    at.run("init", SMALL, "--seed", 9, "-o", at("start.safetensors"))  # which a training that goes on has had
     table, last = write(at, "long", LONG), at("runs", "long", "small-short-0", "last.safetensors")
     for end, status in (signal.SIGKILL, -9), (signal.SIGTERM, 130):
         before = os.stat(last).st_mtime_ns if os.path.exists(last) else 0
@@ -92,7 +93,7 @@ def killed(at):
         check(not os.path.exists(at("runs", "long", "small-short-0", "lock")), "a training outlived its sweep")
     out, _ = at.run("sweep", table, "-j", 2)
     check("small short, seed 0: done, not tested" in out, f"{out}")
-    at.run("train", SMALL, "--batch", 8, "--eval-every", 0, "-q", "--set", "train.epochs=0.2", "--out", at("whole"))
+    at.run("train", SMALL, "--batch", 8, "--eval-every", 0, "-q", "--init", at("start.safetensors"), "--set", "train.epochs=0.2", "--out", at("whole"))
     check(metrics(at("whole"))[-1]["weights_sha256"] == metrics(at("runs", "long", "small-short-0"))[-1]["weights_sha256"], "a killed sweep has other bits")
 
 
@@ -110,6 +111,13 @@ def mistakes(at):
                        ("model x\nmodel x\n", "has the row x twice"), ("options --seed=1\n", "the sweep's own")):
         at.refuses("sweep", write(at, "bad", text), status=1, says=says)
     at.refuses("sweep", at("nothing"), status=1, says="nothing")
+    keys = "; ".join(f"train.epochs={i + 1}" for i in range(40))
+    at.refuses("sweep", write(at, "bad", f"model x {keys}\nsetting y {keys}\n"), status=1, says="sets more than 64 things")
+    # a training of another's is not replaced unasked
+    at.run("train", SMALL, "--steps", 1, "--batch", 4, "--seed", 3, "-q", "--out", "mine/small-3")
+    kept = os.stat(at("mine", "small-3", "last.safetensors")).st_mtime_ns
+    at.refuses("sweep", write(at, "one", f"model {SMALL}\nseeds 3\noptions --steps=1 --batch=4\n"), "--out", "mine", status=2, says="holds a training that is not of this table")
+    check(os.stat(at("mine", "small-3", "last.safetensors")).st_mtime_ns == kept, "a sweep trained over another training")
     at.refuses("sweep", status=2, says="no file given")
 
 

@@ -1,3 +1,4 @@
+// clang-format off
 /* Winograd F(4x4, 3x3): tile transforms of stride 1. See transform.h for the algebra.
  *
  * A transform holds one tile of V channels in registers. The 6x6 input transform is done in two halves of three rows, since
@@ -5,14 +6,16 @@
  *
  * With points a, -a, b and -b, along an axis:
  *
- *     B' d, point 0:    d4 - (a^2 + b^2) d2 + a^2 b^2 d0        A y, +-p:  y0 + p^2 y2 +- p (y1 + p^2 y3)      N:  a^2 b^2
- *           +-a:        d4 - b^2 d2 +- a (d3 - b^2 d1)          G g, +-p:  (g0 + p^2 g2 +- p g1) / N               2 a^2 (a^2 -
- * b^2)
- *           +-b:        d4 - a^2 d2 +- b (d3 - a^2 d1)                                                             2 b^2 (b^2 -
- * a^2) infinity:   d5 - (a^2 + b^2) d3 + a^2 b^2 d1
+ *     B' d, point 0      d4 - (a^2 + b^2) d2 + a^2 b^2 d0
+ *           +-a          d4 - b^2 d2 +- a (d3 - b^2 d1)
+ *           +-b          d4 - a^2 d2 +- b (d3 - a^2 d1)
+ *           infinity     d5 - (a^2 + b^2) d3 + a^2 b^2 d1
+ *     A y,  point p      (y0 + p^2 y2) + p (y1 + p^2 y3)
+ *     G g,  point p      (g0 + p^2 g2 + p g1) / N       N = a^2 b^2 of 0, 2 a^2 (a^2 - b^2) of +-a, 2 b^2 (b^2 - a^2) of +-b
  *
  * Forward, the sums of +-a come divided by a, of +-b by b^2, which the filters make up for: then A' has more ones.
  */
+// clang-format on
 #include "codegen/conv/winograd/transform.h"
 
 #define A 0.625
