@@ -44,9 +44,11 @@ static char *cell_text(const Sweep *s, const SweepRow *row, int64_t seed) {
 }
 
 SweepCell sweep_cell(const Sweep *s, const SweepRow *row, int64_t seed) {
-    char *path = sweep_file(s, row, seed, ".cell"), *wanted = cell_text(s, row, seed), found[8192];
+    char *path = sweep_file(s, row, seed, ".cell"), *wanted = cell_text(s, row, seed);
+    size_t length = strlen(wanted), most = length + sizeof "done\n"; /* a longer one is another's */
+    char *found = join("%*s", (int)most, "");
     FILE *in = fopen(path, "r");
-    size_t n = in ? fread(found, 1, sizeof found - 1, in) : 0, length = strlen(wanted);
+    size_t n = in ? fread(found, 1, most, in) : 0;
     SweepCell state = SWEEP_CELL_NEW;
     found[n] = 0;
     if (in) fclose(in);
@@ -56,6 +58,7 @@ SweepCell sweep_cell(const Sweep *s, const SweepRow *row, int64_t seed) {
         state = !strcmp(found + length, "done\n") ? SWEEP_CELL_DONE : SWEEP_CELL_BEGUN;
     free(path);
     free(wanted);
+    free(found);
     return state;
 }
 
