@@ -23,6 +23,18 @@ static uint32_t distance(const char *a, const char *b, uint32_t limit) {
     return row[lb];
 }
 
+/* The only name that begins so; NULL where there are several, or too little of it. */
+static const char *begun_name(const char *text, const char *const *candidate, uint32_t count) {
+    const char *found = NULL;
+    size_t length = strlen(text);
+    for (uint32_t i = 0; i < count && length >= 4; i++) {
+        if (strncmp(candidate[i], text, length) != 0) continue;
+        if (found) return NULL;
+        found = candidate[i];
+    }
+    return found;
+}
+
 const char *nearest_name(const char *text, const char *const *candidate, uint32_t count) {
     uint32_t limit = strlen(text) < 4 ? 1 : 2, best = limit + 1;
     const char *found = NULL;
@@ -33,5 +45,5 @@ const char *nearest_name(const char *text, const char *const *candidate, uint32_
             found = candidate[i];
         }
     }
-    return found;
+    return found ? found : begun_name(text, candidate, count);
 }

@@ -4,6 +4,6 @@
 #include <stdint.h>
 
 /* The name among the candidates that `text` may have meant: one slip of the fingers in a short name, two in a longer one.
- * NULL if there is none. */
+ * Else the only one that begins with it, if it has four letters. NULL if there is none. */
 const char *nearest_name(const char *text, const char *const *candidate, uint32_t count);
 #endif

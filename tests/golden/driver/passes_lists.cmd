@@ -1,6 +1,7 @@
 # run: netc ir tiny.net --passes=
 # run: netc ir tiny.net --passes='lower, cse' -o lower.ir.tmp && rm lower.ir.tmp
 # run: netc ir tiny.net --passes=canonicalize
+# run: netc ir tiny.net --disable-pass=fuse_epilog
 # run: netc ir tiny.net --passes=lower,fold_batch_norm
 # run: netc ir tiny.net --passes='train:lower;train:dce'
 # run: netc ir tiny.net --mode=infer --passes=train:lower
