@@ -99,7 +99,8 @@ static Ref moments_about(Scope *s, const Term *t, Type space, Ref x, Ref centre,
     const Node *n = &d->node[centre.node];
     for (uint32_t i = 0; i < n->nusers; i++) {
         const Node *user = &d->node[n->users[i]];
-        if (user->op == OP_IMAGE_MOMENTS && ref_equal(user->args[0], args[0]) && ref_equal(user->args[1], centre))
+        if (user->op == OP_IMAGE_MOMENTS && user->nargs == 2 && ref_equal(user->args[0], args[0]) &&
+            ref_equal(user->args[1], centre))
             return (Ref){n->users[i], t->factors == 1};
     }
     Attrs count = {.constant = (double)(space.dim[2] * space.dim[3])};
