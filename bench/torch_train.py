@@ -24,6 +24,14 @@ def optimiser(job, parameters):
     raise peer.Missing(f"torch.optim of this version is too old for {o['kind']}")
 
 
+def loss_of(net, logits, labels):
+    """A training's, of what the net gives: logits, or these and those of its further heads."""
+    from torch.nn.functional import cross_entropy
+
+    logits, *further = logits if net.further else (logits,)
+    return net.total(lambda x: cross_entropy(x, labels, label_smoothing=net.smoothing), logits, further)
+
+
 def load():
     import torch
     import torch.fx
@@ -165,9 +173,7 @@ def load():
             def train():
                 updates.zero_grad(set_to_none=True)
                 with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                    logits = forward(images)
-                    logits, *further = logits if net.further else (logits,)
-                    loss = net.total(lambda x: F.cross_entropy(x, labels, label_smoothing=net.smoothing), logits, further)
+                    loss = loss_of(net, forward(images), labels)
                 loss.backward()
                 updates.step()
                 return loss.item()

@@ -7,8 +7,6 @@
 
 /* ---- what all of them say ---- */
 
-static const char *mode_name(const Ablation *a) { return a->mode == MODE_TRAIN ? "train" : "infer"; }
-
 /* Nothing changes: it has the base's code. */
 static bool is_base(const Ablation *a, uint32_t i) {
     const Variant *v = a->variant[i], *base = a->variant[a->base];
@@ -190,7 +188,7 @@ static void print_json(const Ablation *a) {
     const RtProgram *p = program(a);
     printf("{\"model\": ");
     json_write_string(stdout, p->model);
-    printf(", \"mode\": \"%s\", \"target\": ", mode_name(a));
+    printf(", \"mode\": \"%s\", \"target\": ", mode_text(a->mode));
     json_write_string(stdout, p->target);
     printf(", \"threads\": %d, \"batch\": %" PRId64 ", \"rounds\": %" PRId64, rt_pool_threads(a->pool), p->batch, a->rounds);
     json_write_member(stdout, "coverage", a->coverage);

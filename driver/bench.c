@@ -191,7 +191,7 @@ static void print_header(const Session *session, const Peaks *p) {
         printf(", \"target\": ");
         json_write_string(stdout, program->target);
         printf(", \"threads\": %d, \"batch\": %" PRId64 ", \"kernels\": %u, \"arena_bytes\": %" PRIu64, threads, program->batch,
-               stats->kernels, (uint64_t)rt_shards(program) * program->arena_bytes);
+               stats->kernels, rt_activation_bytes(program));
         json_write_member(stdout, "compile_seconds", stats->seconds);
         printf(", \"peak_lanes\": %" PRId64, p->lanes);
         json_write_member(stdout, "peak_gflops_one", p->gflops_one);
@@ -200,8 +200,7 @@ static void print_header(const Session *session, const Peaks *p) {
         json_write_member(stdout, "bandwidth_gb", p->gb_all);
         return;
     }
-    double activations =
-        1e-6 * (double)((uint64_t)rt_shards(program) * program->arena_bytes + (uint64_t)threads * program->eval_arena_bytes);
+    double activations = 1e-6 * (double)(rt_activation_bytes(program) + (uint64_t)threads * program->eval_arena_bytes);
     printf("%s on %s, batch %" PRId64 ", %d threads; compiled in %.2f s (%u kernels, %.0f kB of code), %.1f MB of activations\n",
            program->model, program->target, program->batch, threads, stats->seconds, stats->kernels,
            1e-3 * (double)stats->code_bytes, activations);

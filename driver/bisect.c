@@ -141,7 +141,7 @@ static char *copy_text(const char *text) { return text ? join("%s", text) : NULL
 static bool describe(Bisect *b, int64_t number, Culprit *c) {
     PassResult result = {0};
     *c = (Culprit){.number = number, .mode = mode_of(b, number)};
-    snprintf(c->mask, sizeof c->mask, "%s:%" PRId64, mode_name(c->mode), number);
+    snprintf(c->mask, sizeof c->mask, "%s:%" PRId64, mode_text(c->mode), number);
     if (!run_again(b, number - 1, c->mode, NULL, &result)) return false;
     const Event *e = event_numbered(&result, number);
     if (e) c->name = copy_text(e->name), c->run = copy_text(e->run);
@@ -162,7 +162,7 @@ static bool describe(Bisect *b, int64_t number, Culprit *c) {
 }
 
 static bool wrong_alone(Bisect *b, const Culprit *c) {
-    char *text = join("%s:%s", mode_name(c->mode), c->name);
+    char *text = join("%s:%s", mode_text(c->mode), c->name);
     PassMask permit = {text, false};
     bool wrong = is_wrong(trial_run(&b->trials, &(Trial){.limit = -1, .permit = &permit, .npermit = 1}, NULL));
     free(text);
@@ -197,7 +197,7 @@ static void print_command(const Bisect *b, const Culprit *c, const char *command
     printf("    netc %s '%s'", command, b->trials.session->path);
     if (!strcmp(command, "verify") && b->o->seed) printf(" --seed=%" PRId64, b->o->seed);
     if (!strcmp(command, "verify") && b->o->inputs) show_option("--inputs", b->o->inputs);
-    printf(" --mode=%s", mode_name(c->mode));
+    printf(" --mode=%s", mode_text(c->mode));
     print_options(b);
     for (const Culprit *before = b->found; before < c; before++)
         if (before->mode == c->mode) show_option("--forbid", before->name);

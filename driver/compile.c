@@ -147,7 +147,7 @@ static int jit(Session *session) {
     if (status) return status;
     session->jit = codegen_jit(&input, &code, session->diag);
     const RtProgram *program = session->jit ? jit_program(session->jit) : NULL;
-    if (program) return memory_check(session, (uint64_t)rt_shards(program) * program->arena_bytes);
+    if (program) return memory_check(session, rt_activation_bytes(program));
     return session_compile_failed(session);
 }
 

@@ -7,21 +7,19 @@
 #include "codegen/codegen.h"
 #include "driver/compile.h"
 #include "driver/driver.h"
+#include "driver/page.h"
 #include "driver/sample.h"
-#include "driver/shown.h"
 #include "ir/diff.h"
 #include "ir/stream.h"
 #include "ir/text.h"
 #include "ir/texts.h"
 #include "runtime/json.h"
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 extern const char explore_page[];
-static const char *const MARK = "@DATA@"; /* in the page, where the data goes */
 enum { TIMED_STEPS = 5 };
 
 /* The graph behind a pass; of stage 0 the source. */
@@ -244,7 +242,7 @@ static void write_calls(const Explore *x) {
 
 static bool write_data(Explore *x, const PassResult *result) {
     json_write_string((fputs("{\"model\":", x->out), x->out), model_of(x)->name);
-    fprintf(x->out, ",\"mode\":\"%s\",\"stages\":[", mode_name(x->mode));
+    fprintf(x->out, ",\"mode\":\"%s\",\"stages\":[", mode_text(x->mode));
     for (uint32_t i = 0; i < x->nstages; i++) {
         fputs(i ? ",\n" : "\n", x->out);
         write_stage(x, &x->stage[i]);
@@ -261,21 +259,6 @@ static bool write_data(Explore *x, const PassResult *result) {
     return true;
 }
 
-/* What HTML would take for the end of the script is written as JSON may. */
-static int write_page(const Explore *x, const char *path, const char *data) {
-    const char *mark = strstr(explore_page, MARK);
-    FILE *out = fopen(path, "w");
-    if (!out) return fail(EXIT_IO, "cannot write '%s': %s", path, strerror(errno));
-    fwrite(explore_page, 1, (size_t)(mark - explore_page), out);
-    for (const char *c = data; *c; c++) fputs(c[0] == '<' ? "\\u003c" : (const char[]){*c, 0}, out);
-    fputs(mark + strlen(MARK), out);
-    bool failed = ferror(out);
-    if (fclose(out) || failed) return fail(EXIT_IO, "cannot write '%s'", path);
-    printf("%s, %s: %u passes, %u values, %u lines, in '%s'\n", model_of(x)->name,
-           x->mode == MODE_TRAIN ? "training" : "inference", x->nstages - 1, x->nlineages, x->lines.count, path);
-    return EXIT_OK;
-}
-
 static int make_page(Explore *x, const char *path) {
     Session *s = x->session;
     const bool train = x->mode == MODE_TRAIN;
@@ -290,7 +273,10 @@ static int make_page(Explore *x, const char *path) {
     x->out = data.file;
     bool written = write_data(x, train ? &s->train_passes : &s->infer_passes);
     text_close(&data);
-    status = written ? write_page(x, path, data.text) : session_compile_failed(s);
+    status = written ? page_write(explore_page, path, data.text) : session_compile_failed(s);
+    if (!status)
+        printf("%s, %s: %u passes, %u values, %u lines, in '%s'\n", model_of(x)->name, train ? "training" : "inference",
+               x->nstages - 1, x->nlineages, x->lines.count, path);
     free(data.text);
     return status;
 }

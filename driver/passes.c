@@ -6,7 +6,7 @@
 #include <string.h>
 
 static void print_runs(Mode mode, const PassResult *result) {
-    const char *name = mode == MODE_TRAIN ? "train" : "infer";
+    const char *name = mode_text(mode);
     printf("--passes='%s:%s'\n", name, result->pipeline);
     for (uint32_t i = 0; i < result->nruns; i++) {
         const PassRun *run = &result->runs[i];

@@ -229,13 +229,13 @@ static bool shrink_list(Reduce *r, char **list) {
 
 static void print_command(const Reduce *r, const char *path, const char *list) {
     const Options *o = r->o;
-    printf("    netc verify '%s' --mode=%s", path, mode_name(r->mode));
+    printf("    netc verify '%s' --mode=%s", path, mode_text(r->mode));
     if (o->compiled) printf(" --compiled");
     if (o->seed) printf(" --seed=%" PRId64, o->seed);
     show_list("--load-pass", &o->load_pass);
     if (o->rules) show_option("--rules", o->rules);
     if (list)
-        printf(" --passes='%s:%s'", mode_name(r->mode), list);
+        printf(" --passes='%s:%s'", mode_text(r->mode), list);
     else if (o->passes)
         show_option("--passes", o->passes);
     if (!list) show_list("--disable-pass", &o->disable_pass);

@@ -89,7 +89,7 @@ static void write_place(const Remarks *r, Span span, FILE *out) {
 static void write_event(const Remarks *r, Mode mode, const Event *e, FILE *out) {
     static const char *const kinds[] = {"done", "refused", "forbidden"};
     const char *ordinal = strchr(e->run, '#');
-    fprintf(out, "{\"mode\":\"%s\",\"event\":\"%s\"", mode == MODE_TRAIN ? "train" : "infer", kinds[e->kind]);
+    fprintf(out, "{\"mode\":\"%s\",\"event\":\"%s\"", mode_text(mode), kinds[e->kind]);
     if (e->number) fprintf(out, ",\"number\":%" PRId64, e->number);
     write_text("pass", e->pass, out);
     fprintf(out, ",\"ordinal\":%s", ordinal ? ordinal + 1 : "1");

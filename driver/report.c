@@ -4,11 +4,11 @@
 #include "cli/run.h"
 #include "driver/compile.h"
 #include "driver/driver.h"
+#include "driver/page.h"
 #include "driver/runs.h"
 #include "driver/shape.h"
 #include "ir/stream.h"
 #include "runtime/json.h"
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 extern const char report_page[];
-static const char *const MARK = "@DATA@"; /* in the page, where the data goes */
 enum { BINS = 15, WRONG = 24 };
 
 /* ---- curves ---- */
@@ -240,11 +239,11 @@ static int write_run(const TrainingRun *run, const Options *options, FILE *out) 
     fputs("{\"name\": ", out);
     json_write_string(out, run->path);
     fputs(", \"model\": ", out);
-    json_write_string(out, run->saved && run->position.model ? run->position.model : "");
+    json_write_string(out, run_model(run));
     fprintf(out, ", \"seed\": %" PRIu64 ", \"state\": ", run->position.seed);
     json_write_string(out, run_state(run, state));
     fputs(", \"recipe\": ", out);
-    json_write_string(out, run->saved && run->position.recipe ? run->position.recipe : "");
+    json_write_string(out, run_recipe(run));
     fputs(", ", out);
     write_curves(&run->history, out);
     const char *without = options->curves              ? "its weights were not run (--curves)"
@@ -264,17 +263,6 @@ static int write_run(const TrainingRun *run, const Options *options, FILE *out) 
     return status;
 }
 
-static int write_page(const char *path, const char *data) {
-    const char *mark = strstr(report_page, MARK);
-    FILE *out = fopen(path, "w");
-    if (!out) return fail(EXIT_IO, "cannot write '%s': %s", path, strerror(errno));
-    fwrite(report_page, 1, (size_t)(mark - report_page), out);
-    for (const char *c = data; *c; c++) fputs(c[0] == '<' ? "\\u003c" : (const char[]){*c, 0}, out);
-    fputs(mark + strlen(MARK), out);
-    bool failed = ferror(out);
-    return fclose(out) || failed ? fail(EXIT_IO, "cannot write '%s'", path) : EXIT_OK;
-}
-
 int command_report(const Options *options) {
     RunList list = {0};
     TextStream data;
@@ -289,7 +277,7 @@ int command_report(const Options *options) {
     }
     fputs("]}", data.file);
     text_close(&data);
-    if (!status) status = write_page(path, data.text);
+    if (!status) status = page_write(report_page, path, data.text);
     if (!status) printf("%u trainings, in '%s'\n", list.count, path);
     free(data.text);
     runs_free(&list);

@@ -32,6 +32,10 @@ void run_close(TrainingRun *run) {
     *run = (TrainingRun){0};
 }
 
+const char *run_model(const TrainingRun *run) { return run->position.model ? run->position.model : ""; }
+
+const char *run_recipe(const TrainingRun *run) { return run->position.recipe ? run->position.recipe : ""; }
+
 bool run_finished(const TrainingRun *run) {
     const RtPosition *p = &run->position;
     return run->saved && !run->holder && (p->stopped || (p->total_steps && p->step >= p->total_steps));
@@ -117,7 +121,7 @@ const char *recipe_value(const char *recipe, const char *key, size_t *length) {
 
 /* Of each key of the first recipe that another has otherwise, a line for each run. */
 static void print_differences(const RunList *list) {
-    const char *first = list->run[0].position.recipe;
+    const char *first = run_recipe(&list->run[0]);
     for (const char *line = first; line; line = strchr(line, '\n'), line += line != NULL) {
         char key[32];
         size_t length, other;
@@ -125,13 +129,13 @@ static void print_differences(const RunList *list) {
         if (sscanf(line, " %31[a-z_] =", key) != 1 || !strchr(line, '=')) continue;
         const char *value = recipe_value(first, key, &length);
         for (uint32_t i = 1; length && i < list->count; i++) {
-            const char *there = recipe_value(list->run[i].position.recipe, key, &other);
+            const char *there = recipe_value(run_recipe(&list->run[i]), key, &other);
             differs |= list->run[i].saved && (other != length || strncmp(value, there, length) != 0);
         }
         if (!differs) continue;
         printf("\n%s\n", key);
         for (uint32_t i = 0; i < list->count; i++) {
-            const char *there = recipe_value(list->run[i].position.recipe, key, &other);
+            const char *there = recipe_value(run_recipe(&list->run[i]), key, &other);
             printf("  %-32s %.*s\n", list->run[i].path, other ? (int)other : 1, other ? there : "-");
         }
     }
@@ -170,8 +174,8 @@ static void print_text(const RunList *list) {
         int64_t epoch = 0;
         double highest = history_best(h, &epoch);
         if (highest >= 0) snprintf(best, sizeof best, "%.2f %% (%" PRId64 ")", 100 * highest, epoch + 1);
-        printf("%-*s  %-20s  %8" PRIu64 "  %6u", width, run->path, run->saved && run->position.model ? run->position.model : "-",
-               run->position.seed, h->nepochs);
+        printf("%-*s  %-20s  %8" PRIu64 "  %6u", width, run->path, *run_model(run) ? run_model(run) : "-", run->position.seed,
+               h->nepochs);
         print_percent(h->nepochs ? h->epoch[h->nepochs - 1].train : -1);
         print_percent(history_result(h));
         printf("  %14s  %12s  %s\n", best, duration(history_seconds(h), time), run_state(run, state));
@@ -189,7 +193,7 @@ static void print_json(const RunList *list) {
         printf("%s{\"run\": ", i ? ", " : "");
         json_write_string(stdout, run->path);
         fputs(", \"model\": ", stdout);
-        json_write_string(stdout, run->saved && run->position.model ? run->position.model : "");
+        json_write_string(stdout, run_model(run));
         printf(", \"seed\": %" PRIu64 ", \"step\": %" PRIu64 ", \"total_steps\": %" PRIu64 ", \"epochs\": %u, \"finished\": %s",
                run->position.seed, run->position.step, run->position.total_steps, h->nepochs,
                run_finished(run) ? "true" : "false");
@@ -201,7 +205,7 @@ static void print_json(const RunList *list) {
         fputs(", \"state\": ", stdout);
         json_write_string(stdout, run_state(run, state));
         fputs(", \"recipe\": ", stdout);
-        json_write_string(stdout, run->saved && run->position.recipe ? run->position.recipe : "");
+        json_write_string(stdout, run_recipe(run));
         putchar('}');
     }
     puts("]");

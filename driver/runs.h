@@ -15,6 +15,9 @@ typedef struct TrainingRun {
 /* Exit status, after a sentence; run_close in any case. */
 int run_open(const char *path, TrainingRun *run);
 void run_close(TrainingRun *run);
+/* "" where its checkpoint does not say, or there is none. */
+const char *run_model(const TrainingRun *run);
+const char *run_recipe(const TrainingRun *run);
 bool run_finished(const TrainingRun *run); /* all of its epochs, or what patience left of them */
 const char *run_state(const TrainingRun *run, char text[64]);
 

@@ -1,8 +1,6 @@
 #include "driver/shown.h"
 #include <stdio.h>
 
-const char *mode_name(Mode mode) { return mode == MODE_TRAIN ? "train" : "infer"; }
-
 void show_option(const char *option, const char *value) {
     printf(" %s", option);
     if (!value) return;

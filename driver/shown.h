@@ -4,7 +4,6 @@
 #include "cli/options.h"
 #include "ir/ir.h"
 
-const char *mode_name(Mode mode); /* as --mode has it */
 /* " --option='value'" on standard output, quoted for a shell; without a value " --option". */
 void show_option(const char *option, const char *value);
 void show_list(const char *option, const TextList *list);

@@ -49,9 +49,8 @@ static void become(char *const *word, const char *log) {
     _exit(EXIT_IO);
 }
 
-static int start(Table *t, Job *job, const SweepRow *row, int64_t seed) {
+static int start(Table *t, Job *job, const SweepRow *row, int64_t seed, SweepCell state) {
     const Sweep *s = t->sweep;
-    SweepCell state = sweep_cell(s, row, seed);
     char *out = sweep_file(s, row, seed, ""), *log = sweep_file(s, row, seed, ".log");
     char *last = join("%s/last.safetensors", out),
          *numbers[] = {join("--seed=%" PRId64, seed), join("--out=%s", out), join("--threads=%" PRId64, t->threads)};
@@ -168,8 +167,9 @@ static int run_table(Table *t) {
                 const SweepRow *row = &s->row[next % s->nrows];
                 int64_t seed = s->seed[next / s->nrows];
                 next++;
-                if (sweep_cell(s, row, seed) == SWEEP_CELL_DONE) continue;
-                int status = start(t, &t->job[i], row, seed);
+                SweepCell state = sweep_cell(s, row, seed);
+                if (state == SWEEP_CELL_DONE) continue;
+                int status = start(t, &t->job[i], row, seed, state);
                 if (status) t->status = status, t->stopping = true;
             }
         }
@@ -182,32 +182,33 @@ static int run_table(Table *t) {
     return t->status;
 }
 
-/* Another table in the same place would be mixed into this one. */
+/* Another table in the same place would be mixed into this one, and another's training replaced. */
+static int check_cell(const Sweep *s, const SweepRow *row, int64_t seed, bool overwrite) {
+    char *cell = sweep_file(s, row, seed, ".cell"), *out = sweep_file(s, row, seed, "");
+    int status = EXIT_OK;
+    SweepCell state = sweep_cell(s, row, seed);
+    if (overwrite && unlink(cell) != 0 && errno != ENOENT)
+        status = fail(EXIT_IO, "cannot remove %s: %s", cell, strerror(errno));
+    else if (!overwrite && state == SWEEP_CELL_OTHER)
+        status = fail(EXIT_USAGE,
+                      "%s was made by another model, other settings or options: --overwrite trains the table anew, --out names "
+                      "another directory",
+                      cell);
+    else if (!overwrite && state == SWEEP_CELL_NEW && rt_directory_used(out))
+        status = fail(EXIT_USAGE,
+                      "%s holds a training that is not of this table (there is no %s): --overwrite replaces it, --out names "
+                      "another directory",
+                      out, cell);
+    free(out);
+    free(cell);
+    return status;
+}
+
 static int check_cells(const Sweep *s, bool overwrite) {
+    int status = EXIT_OK;
     for (uint32_t i = 0; i < s->nrows; i++)
-        for (uint32_t k = 0; k < s->nseeds; k++) {
-            char *cell = sweep_file(s, &s->row[i], s->seed[k], ".cell");
-            int status = EXIT_OK;
-            if (overwrite && unlink(cell) != 0 && errno != ENOENT)
-                status = fail(EXIT_IO, "cannot remove %s: %s", cell, strerror(errno));
-            if (!overwrite && sweep_cell(s, &s->row[i], s->seed[k]) == SWEEP_CELL_OTHER)
-                status = fail(
-                    EXIT_USAGE,
-                    "%s was made by another model, other settings or options: --overwrite trains the table anew, --out names "
-                    "another directory",
-                    cell);
-            char *out = sweep_file(s, &s->row[i], s->seed[k], "");
-            if (!status && !overwrite && sweep_cell(s, &s->row[i], s->seed[k]) == SWEEP_CELL_NEW && rt_directory_used(out))
-                status =
-                    fail(EXIT_USAGE,
-                         "%s holds a training that is not of this table (there is no %s): --overwrite replaces it, --out names "
-                         "another directory",
-                         out, cell);
-            free(out);
-            free(cell);
-            if (status) return status;
-        }
-    return EXIT_OK;
+        for (uint32_t k = 0; k < s->nseeds && !status; k++) status = check_cell(s, &s->row[i], s->seed[k], overwrite);
+    return status;
 }
 
 static char *default_directory(const char *path) {

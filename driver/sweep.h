@@ -41,6 +41,8 @@ typedef enum SweepCell {
     SWEEP_CELL_DONE,
     SWEEP_CELL_OTHER /* made by what the sweep's file no longer says */
 } SweepCell;
+/* Writes a file of the directory, into it ("w") or behind it ("a"), and to the disk. Exit status, after a sentence. */
+int sweep_write(const char *path, const char *mode, const char *text);
 SweepCell sweep_cell(const Sweep *sweep, const SweepRow *row, int64_t seed);
 int sweep_cell_begin(const Sweep *sweep, const SweepRow *row, int64_t seed); /* exit status, after a sentence */
 int sweep_cell_end(const Sweep *sweep, const SweepRow *row, int64_t seed);

@@ -62,11 +62,15 @@ SweepCell sweep_cell(const Sweep *s, const SweepRow *row, int64_t seed) {
     return state;
 }
 
-static int write_cell(const Sweep *s, const SweepRow *row, int64_t seed, const char *mode, const char *text) {
-    char *path = sweep_file(s, row, seed, ".cell");
+int sweep_write(const char *path, const char *mode, const char *text) {
     FILE *out = fopen(path, mode);
     bool written = out && fputs(text, out) != EOF && fflush(out) == 0 && fsync(fileno(out)) == 0;
-    int status = out && fclose(out) == 0 && written ? EXIT_OK : fail(EXIT_IO, "cannot write %s: %s", path, strerror(errno));
+    return out && fclose(out) == 0 && written ? EXIT_OK : fail(EXIT_IO, "cannot write %s: %s", path, strerror(errno));
+}
+
+static int write_cell(const Sweep *s, const SweepRow *row, int64_t seed, const char *mode, const char *text) {
+    char *path = sweep_file(s, row, seed, ".cell");
+    int status = sweep_write(path, mode, text);
     free(path);
     return status;
 }

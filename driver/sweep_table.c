@@ -4,11 +4,9 @@
 #include "driver/sweep.h"
 #include "ir/stream.h"
 #include "runtime/json.h"
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* A row's numbers: the test accuracy of each seed that is done and was tested, in percent. */
 typedef struct Outcome {
@@ -117,9 +115,7 @@ static void write_json(const Sweep *s, const Outcome *all, FILE *out) {
 
 static int write_file(const Sweep *s, const char *name, const char *text) {
     char *path = join("%s/%s", s->directory, name);
-    FILE *out = fopen(path, "w");
-    bool written = out && fputs(text, out) != EOF;
-    int status = out && fclose(out) == 0 && written ? EXIT_OK : fail(EXIT_IO, "cannot write %s: %s", path, strerror(errno));
+    int status = sweep_write(path, "w", text);
     free(path);
     return status;
 }

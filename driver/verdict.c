@@ -1,6 +1,5 @@
 #include "driver/verdict.h"
 #include "cli/report.h"
-#include "driver/shown.h"
 #include "runtime/json.h"
 #include <inttypes.h>
 #include <stdarg.h>
@@ -69,7 +68,7 @@ static void print_sizes(const char *key, Type t) {
 static void print_json(const Verdict *v) {
     printf("{\"model\": ");
     json_write_string(stdout, v->model);
-    printf(", \"mode\": \"%s\", \"right\": %s, \"seed\": %" PRIu64, mode_name(v->mode), verdict_is_right(v) ? "true" : "false",
+    printf(", \"mode\": \"%s\", \"right\": %s, \"seed\": %" PRIu64, mode_text(v->mode), verdict_is_right(v) ? "true" : "false",
            v->seed);
     print_sizes("images", v->images);
     print_sizes("model_images", v->declared);

@@ -1,6 +1,5 @@
 #include "driver/watch.h"
 #include "cli/report.h"
-#include "driver/shown.h"
 #include "ir/diff.h"
 #include "ir/text.h"
 #include <errno.h>
@@ -21,7 +20,7 @@ static int write_file(const PassWatch *w, const char *path, const char *remark, 
 /* DIR/train-00-source.ir, DIR/train-01-lower.ir, DIR/train-04-cse-1.ir, …: they sort as they ran. */
 static int split(const PassWatch *w, const char *name, const char *remark, const Graph *g) {
     if (mkdir(w->directory, 0777) && errno != EEXIST) return fail(EXIT_IO, "cannot make '%s': %s", w->directory, strerror(errno));
-    char *path = join("%s/%s-%02d-%s.ir", w->directory, mode_name(g->mode), w->run[g->mode], name);
+    char *path = join("%s/%s-%02d-%s.ir", w->directory, mode_text(g->mode), w->run[g->mode], name);
     for (char *hash = path + strlen(w->directory); (hash = strchr(hash, '#')) != NULL;) *hash = '-';
     int status = write_file(w, path, remark, g);
     free(path);
@@ -40,7 +39,7 @@ void watch_pass(void *context, const PassRun *run, const Graph *before, const Gr
     }
     if (!w->changed) return;
     fflush(stdout);
-    fprintf(stderr, "# %s: %s", mode_name(mode), run->name);
+    fprintf(stderr, "# %s: %s", mode_text(mode), run->name);
     if (!graph_diff(before, after, NULL)) {
         fputs(" changed nothing\n", stderr);
         return;

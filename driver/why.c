@@ -244,8 +244,8 @@ static void print_json(const Why *w) {
     printf(", \"mode\": \"%s\", \"values\": %u, \"arena_bytes\": %" PRIu64 ", \"plan_bytes\": %" PRIu64
            ", \"map_bytes\": %" PRIu64 ", \"filter_bytes\": %" PRIu64 ", \"vector_bytes\": %" PRIu64
            ", \"workspace_bytes\": %" PRIu64 "",
-           w->mode == MODE_TRAIN ? "train" : "infer", a->g->count, a->memory.arena_bytes, a->memory.total_bytes, a->map_bytes,
-           a->filter_bytes, a->vector_bytes, a->workspace_bytes);
+           mode_text(w->mode), a->g->count, a->memory.arena_bytes, a->memory.total_bytes, a->map_bytes, a->filter_bytes,
+           a->vector_bytes, a->workspace_bytes);
     write_left_out(w);
     printf(", \"maps\": [");
     for (uint32_t i = 0, n = 0; i < a->nmaps; i++) {

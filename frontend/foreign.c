@@ -9,6 +9,8 @@ typedef struct Foreign {
     const char *remark;
 } Foreign;
 
+static const char attention[] = "products of two activations (self-attention) are outside of what netc compiles";
+
 static const Foreign params[] = {
     {"random_erasing", "p", "probability", NULL},
     {"random_erasing", "scale", "least", NULL},
@@ -141,16 +143,15 @@ static const Foreign operations[] = {
     {NULL, "mean", "mean_over", NULL},
     {NULL, "sum", "sum_over", NULL},
     {NULL, "amax", "max_over", NULL},
-    {NULL, "matmul", NULL, "products of two activations (self-attention) are outside of what netc compiles"},
-    {NULL, "MultiheadAttention", NULL, "products of two activations (self-attention) are outside of what netc compiles"},
-    {NULL, "bmm", NULL, "products of two activations (self-attention) are outside of what netc compiles"},
-    {NULL, "einsum", NULL, "products of two activations (self-attention) are outside of what netc compiles"},
-    {NULL, "dot", NULL, "products of two activations (self-attention) are outside of what netc compiles"},
-    {NULL, "scaled_dot_product_attention", NULL,
-     "products of two activations (self-attention) are outside of what netc compiles"},
-    {NULL, "self_attention", NULL, "products of two activations (self-attention) are outside of what netc compiles"},
-    {NULL, "MultiHeadAttention", NULL, "products of two activations (self-attention) are outside of what netc compiles"},
-    {NULL, "attention", NULL, "products of two activations (self-attention) are outside of what netc compiles"},
+    {NULL, "matmul", NULL, attention},
+    {NULL, "MultiheadAttention", NULL, attention},
+    {NULL, "bmm", NULL, attention},
+    {NULL, "einsum", NULL, attention},
+    {NULL, "dot", NULL, attention},
+    {NULL, "scaled_dot_product_attention", NULL, attention},
+    {NULL, "self_attention", NULL, attention},
+    {NULL, "MultiHeadAttention", NULL, attention},
+    {NULL, "attention", NULL, attention},
     {NULL, "maximum", "max", NULL},
     {NULL, "minimum", "min", NULL},
     {NULL, "where", "select", NULL},

@@ -61,6 +61,8 @@ const char *region_role_text(RegionRole role) {
     return text[role];
 }
 
+const char *mode_text(Mode mode) { return mode == MODE_TRAIN ? "train" : "infer"; }
+
 const char *output_kind_text(OutputKind kind) {
     static const char *const text[OUTPUT_KINDS] = {"logits", "loss", "correct", "state", "grad"};
     return text[kind];

@@ -180,9 +180,7 @@ bool graph_diff(const Graph *before, const Graph *after, FILE *out) {
     }
     if (before->mode != after->mode) {
         d.differs = true;
-        if (out)
-            fprintf(out, "- %s\n+ %s\n", before->mode == MODE_TRAIN ? "train" : "infer",
-                    after->mode == MODE_TRAIN ? "train" : "infer");
+        if (out) fprintf(out, "- %s\n+ %s\n", mode_text(before->mode), mode_text(after->mode));
     }
     diff_values(&d);
     diff_outputs(&d);

@@ -217,6 +217,7 @@ bool graph_infer(const Graph *g, const ValueSpec *spec, Type *type, char *why, s
 Val graph_add(Graph *g, const ValueSpec *spec);
 /* What would make this value again, of these arguments. */
 ValueSpec value_spec(const Value *v, const Val *args);
+const char *mode_text(Mode mode);              /* "train", "infer" */
 const char *output_kind_text(OutputKind kind); /* "logits", "loss", "correct", "state", "grad" */
 void graph_output(Graph *g, OutputKind kind, Val value, const char *name);
 

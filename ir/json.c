@@ -118,7 +118,7 @@ static void json_value(const Graph *g, Val id, const Diag *sources, FILE *out) {
 void graph_print_json(const Graph *g, const Diag *sources, FILE *out) {
     fputs("{\"name\":", out);
     json_string(g->name, out);
-    fprintf(out, ",\"mode\":\"%s\",\"values\":[", g->mode == MODE_TRAIN ? "train" : "infer");
+    fprintf(out, ",\"mode\":\"%s\",\"values\":[", mode_text(g->mode));
     for (Val v = 0; v < g->count; v++) {
         fputs(v ? ",\n" : "\n", out);
         json_value(g, v, sources, out);

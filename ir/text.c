@@ -209,7 +209,7 @@ void graph_print_output(const Output *o, const char *const *name, FILE *out) {
 void graph_print(const Graph *g, const Diag *sources, FILE *out) {
     fputs("graph ", out);
     print_string(g->name, out);
-    fprintf(out, " %s\n", g->mode == MODE_TRAIN ? "train" : "infer");
+    fprintf(out, " %s\n", mode_text(g->mode));
     Arena *arena = arena_new();
     Places places = collect_places(g, sources, arena, out);
     int64_t params = 0, states = 0;

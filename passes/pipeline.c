@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *mode_text(Mode mode) { return mode == MODE_TRAIN ? "training" : "inference"; }
+static const char *mode_word(Mode mode) { return mode == MODE_TRAIN ? "training" : "inference"; }
 
 static void insert(Pipeline *p, uint32_t at, const Pass *pass, const int64_t *parameter) {
     uint32_t ordinal = 1;
@@ -104,7 +104,7 @@ static bool place_plugin(Pipeline *p, const NetcPlugin *plugin, const char *path
                                  plugin->after);
         if (at == 0)
             return words_mistake(diag, "the passes of '%s' want to run after '%s', which does not run in %s", path, plugin->after,
-                                 mode_text(p->mode));
+                                 mode_word(p->mode));
     }
     for (uint32_t i = 0; i < plugin->count; i++) {
         const Pass *pass = &plugin->passes[i];
@@ -179,7 +179,7 @@ static bool read_place(Pipeline *p, const char **at, uint32_t *place, Diag *diag
         *place = before ? i : i + 1;
     }
     if (runs == 0)
-        return words_mistake(diag, "'%s' does not run in %s, so nothing can be placed by it", run.text, mode_text(p->mode));
+        return words_mistake(diag, "'%s' does not run in %s, so nothing can be placed by it", run.text, mode_word(p->mode));
     if (runs > 1) return words_mistake(diag, "'%s' runs %u times: '%s#1' is the first of them", run.text, runs, run.text);
     return true;
 }
@@ -188,7 +188,7 @@ static bool read_place(Pipeline *p, const char **at, uint32_t *place, Diag *diag
 static bool fits_mode(const Pipeline *p, const Pass *pass, Diag *diag) {
     if (!pass->modes || pass_runs_in(pass, p->mode)) return true;
     return words_mistake(diag, "the pass '%s' does not rewrite graphs of %s, for which this list is", pass->name,
-                         mode_text(p->mode));
+                         mode_word(p->mode));
 }
 
 /* A pass that a list names, with its options. */
@@ -297,7 +297,7 @@ static bool read_part(Pipeline *p, const char *text, unsigned bare_modes, Part *
     }
     if (!*words_skip(part->list))
         return words_mistake(diag, "the list of passes%s%s is empty; 'default' is the default one", moded ? " for " : "",
-                             !moded ? "" : mode_text(part->is_for[MODE_INFER]));
+                             !moded ? "" : mode_word(part->is_for[MODE_INFER]));
     bool whole = !strcmp(name, "default");
     if (whole) part->list = at;
     part->changes = whole || *words_skip(part->list) == '-' || *words_skip(part->list) == '+';
@@ -317,7 +317,7 @@ static bool choose_part(Pipeline *p, const PassOptions *o, Part *part, Diag *dia
         if (!read_part(p, semicolon ? arena_strndup(p->arena, at, (size_t)(semicolon - at)) : at, o->bare_modes, &next, diag))
             return false;
         if (next.is_for[p->mode] && chosen)
-            return words_mistake(diag, "there are two lists of passes for %s", mode_text(p->mode));
+            return words_mistake(diag, "there are two lists of passes for %s", mode_word(p->mode));
         if (next.is_for[p->mode]) *part = next, chosen = true;
         at = semicolon ? semicolon + 1 : NULL;
     }

@@ -94,7 +94,7 @@ static void leave_reproducer(void) {
     fprintf(stderr,
             "netc: note: the graph before it is in '%s', and it shows again with: netc ir %s --mode=%s --stage=final "
             "--passes=%s%s%s%s%s\n",
-            path, path, g->mode == MODE_TRAIN ? "train" : "infer", pass->name, file ? " --load-pass=" : "", file ? file : "",
+            path, path, mode_text(g->mode), pass->name, file ? " --load-pass=" : "", file ? file : "",
             at_work.rules ? " --rules=" : "", at_work.rules ? at_work.rules : "");
 }
 

@@ -169,6 +169,8 @@ typedef struct RtProgram {
 } RtProgram;
 
 static inline int64_t rt_shards(const RtProgram *p) { return p->shards > 1 ? p->shards : 1; }
+/* Activations of training, of all shards. */
+static inline uint64_t rt_activation_bytes(const RtProgram *p) { return (uint64_t)rt_shards(p) * p->arena_bytes; }
 
 /* What kernels may call: resolved by name, by the JIT from the netc binary, in an executable by the linker.
  * All are declared here and nowhere else. */

@@ -16,7 +16,6 @@ if __name__ != "__main__":
 def load():
     import public_nets
     import torch
-    import torch.nn.functional as F
 
     def leaves(model, images):
         """Parameters and statistics of the layers that run in training, in the order in which they do."""
@@ -60,9 +59,7 @@ def load():
             def train():
                 model.train()
                 updates.zero_grad(set_to_none=True)
-                logits = model(images)
-                logits, *further = logits if net.further else (logits,)
-                loss = net.total(lambda x: F.cross_entropy(x, labels, label_smoothing=net.smoothing), logits, further)
+                loss = torch_train.loss_of(net, model(images), labels)
                 loss.backward()
                 updates.step()
                 return loss.item()

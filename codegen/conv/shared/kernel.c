@@ -53,7 +53,7 @@ ConvKernel conv_kernel_behind(ConvKernel k, uint32_t first) {
 
 char *conv_key(const ConvKernel *k, const char *what) {
     Arena *arena = lowering_arena(k->l);
-    const char *mode = lowering_graph(k->l)->mode == MODE_INFER ? "infer" : "train"; /* it shapes the pieces: conv_few_pieces */
+    const char *mode = mode_text(lowering_graph(k->l)->mode); /* it shapes the pieces: conv_few_pieces */
     const char *choice = choice_text(arena, &lowering_site(k->l, k->id)->choice);
     char *key = arena_printf(arena, "%s|%s|%s|%s", value_key(k->l, k->id), what, choice, mode);
     int64_t shards = lowering_shards(k->l); /* they decide about pieces and partial sums */

@@ -10,8 +10,9 @@
 enum { WIDE_CHANNELS = 64 };
 
 /* Planes of 16 tiles of many channels leave L2 no room. */
-int64_t wino_block(const ConvChoice *choice, int64_t channels) {
+int64_t wino_block(const ConvChoice *choice, int64_t channels, int64_t alone) {
     if (choice->sizes[0]) return choice->sizes[0];
+    if (!choice->pair) return alone;
     return channels >= WIDE_CHANNELS ? 8 : 16;
 }
 

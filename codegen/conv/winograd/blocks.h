@@ -11,8 +11,8 @@ typedef struct WinoBlocks {
     int64_t block; /* tiles transformed and multiplied together */
     int64_t rows;  /* tile rows of a block if an image is several blocks of whole rows, else 0 */
 } WinoBlocks;
-/* Tiles of a block: the chosen number, or, where weights' gradients are summed per block, what suits the channels. */
-int64_t wino_block(const ConvChoice *choice, int64_t channels);
+/* Tiles of a block: the chosen number; in a pair, whose two kernels take the same, what suits the channels; else `alone`. */
+int64_t wino_block(const ConvChoice *choice, int64_t channels, int64_t alone);
 WinoBlocks wino_blocks(int64_t images, int64_t tile_rows, int64_t tile_columns, const WinoForm *form, int64_t block);
 /* Where a kernel is: image and tile that the block starts with, whether it is the group's last. */
 typedef struct WinoAt {

@@ -27,8 +27,7 @@ bool wino_applies(const ConvProblem *p) {
 
 /* Tiles of a block: few, so that L1 holds most of their planes, and whole rows where that is possible, unless their number leaves
  * the products a poor register tile: a single row loads more than it multiplies, few accumulators wait for each other. */
-static int64_t block_of(const Target *t, const ConvChoice *choice, const Correlation *c, int64_t points, int64_t tile_columns) {
-    if (choice->sizes[0] || choice->pair) return wino_block(choice, c->in_blocks * c->V);
+static int64_t own_block(const Target *t, const Correlation *c, int64_t points, int64_t tile_columns) {
     if (tile_columns > MANY_TILES) return FEW_TILES;
     int64_t whole_rows = tile_columns * max_i64(1, FEW_TILES / tile_columns);
     WinoTile few = wino_tile(t, points, c->out_blocks, FEW_TILES), whole = wino_tile(t, points, c->out_blocks, whole_rows);
@@ -44,7 +43,8 @@ WinoPlan wino_plan(const ConvProblem *problem, const ConvChoice *choice) {
     int64_t tile_rows = divide_up(c->out[0], WINO_OUT), tile_columns = divide_up(c->out[1], WINO_OUT);
     const WinoForm *form = c->in_stride[0] == 1 ? &wino_plain : &wino_strided;
     int64_t lines = form->lines, halo = form->side - lines, points = wino_points(form);
-    int64_t few_pieces = conv_few_pieces(problem), block = block_of(t, choice, c, points, tile_columns);
+    int64_t few_pieces = conv_few_pieces(problem),
+            block = wino_block(choice, c->in_blocks * V, own_block(t, c, points, tile_columns));
     int64_t columns = tile_columns * lines + halo, row_bytes = c->in_blocks * columns * V * F;
     p.bands = divide_up(tile_rows * lines * row_bytes, STAGE_BYTES);
     int64_t images = p.bands > 1 ? 1 : max_i64(1, min_i64(c->N, block / (tile_rows * tile_columns)));

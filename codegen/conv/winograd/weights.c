@@ -24,7 +24,7 @@ WinoWeightsPlan wino_weights_plan(const ConvProblem *problem, const ConvChoice *
     WinoWeightsPlan p = {.partials = weights_plan(problem, &(WeightsNeeds){.pair = 1, .stage_bytes = STAGE_BOTH_BYTES})};
     const ConvShape *s = &p.partials.s;
     int64_t tile_rows = divide_up(s->out[0], WINO_OUT), tile_columns = divide_up(s->out[1], WINO_OUT);
-    int64_t block = choice->sizes[0] || choice->pair ? wino_block(choice, max_i64(s->in_blocks, s->out_blocks) * s->V) : BLOCK;
+    int64_t block = wino_block(choice, max_i64(s->in_blocks, s->out_blocks) * s->V, BLOCK);
     p.partials.block_groups = 1;
     int64_t group = divide_up(s->N, p.partials.image_groups);
     int64_t images = max_i64(1, min_i64(group, block / (tile_rows * tile_columns)));
