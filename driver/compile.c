@@ -36,14 +36,14 @@ int compile_asked_modes(Session *session, const Options *options, const char *co
 int compile_source(Session *session, Mode mode, int64_t batch, Model *model) {
     const Options *o = session->options;
     if (textual_is(session)) return textual_model(session, mode, batch, model);
-    FrontendOptions front = {.mode = mode, .batch = batch, .net = o->net, .sets = o->sets.item, .nsets = o->sets.count};
+    FrontendOptions front = {
+        .mode = mode, .batch = batch, .net = o->net, .sets = o->sets.item, .nsets = o->sets.count, .alike = o->compare != NULL};
     if (!session->diag) session->diag = diag_new();
     if (!frontend_compile(session->path, &front, session->diag, model)) {
         *model = (Model){0};
         return session_compile_failed(session);
     }
-    session_print_diagnostics(session);        /* warnings */
-    if (o->compare) model->recipe.ngroups = 0; /* peers know one optimiser for all parameters */
+    session_print_diagnostics(session); /* warnings */
     return EXIT_OK;
 }
 

@@ -190,7 +190,7 @@ static int check_recompute(const Session *session, const PassResult *result) {
 
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* Of training: has every parameter a gradient? Without one it would only decay. */
+/* Of training: has every parameter that is trained a gradient? Without one it would only decay. */
 static int check_gradients(const Graph *g) {
     const char **gradient = malloc((g->noutputs + 1) * sizeof *gradient), *without = NULL;
     uint32_t count = 0;
@@ -200,7 +200,9 @@ static int check_gradients(const Graph *g) {
     qsort(gradient, count, sizeof *gradient, by_name);
     for (Val v = 0; v < g->count && !without; v++) {
         const char *name = g->value[v].attrs.param.name;
-        if (g->value[v].op == OP_PARAM && !bsearch(&name, gradient, count, sizeof *gradient, by_name)) without = name;
+        if (g->value[v].op == OP_PARAM && !g->value[v].attrs.param.frozen &&
+            !bsearch(&name, gradient, count, sizeof *gradient, by_name))
+            without = name;
     }
     free(gradient);
     if (!without) return EXIT_OK;

@@ -277,7 +277,8 @@ static void find_unreached(Measuring *m, const char *first, const char *second) 
     const RtProgram *p = rt_machine_program(m->session->machine);
     for (uint32_t i = 0; i < p->nparams && !m->signal->unreached; i++) {
         const RtTensor *t = &p->params[i];
-        if (!is_probe(t) && dot(t, first, first) == 0 && dot(t, second, second) == 0) m->signal->unreached = join("%s", t->name);
+        if (!is_probe(t) && t->until >= 0 && dot(t, first, first) == 0 && dot(t, second, second) == 0)
+            m->signal->unreached = join("%s", t->name);
     }
 }
 

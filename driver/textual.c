@@ -141,7 +141,7 @@ static int read_recipe(Session *session, const Sections *s, Model *model) {
         if (begins_key(o->sets.item[i], "train.loss") || begins_key(o->sets.item[i], "train.batch"))
             return fail(EXIT_USAGE, "'--set %.40s' is about a .net model: a graph's text has its loss and its batch",
                         o->sets.item[i]);
-    FrontendOptions front = {.sets = o->sets.item, .nsets = o->sets.count};
+    FrontendOptions front = {.sets = o->sets.item, .nsets = o->sets.count, .alike = o->compare != NULL};
     bool ok = frontend_recipe(text ? text : "", text ? s->length : 0, s->file, &front, session->diag, model);
     free(text);
     return ok ? EXIT_OK : session_compile_failed(session);

@@ -171,6 +171,7 @@ static void apply_settings(Compiler *c) {
         apply_setting(c, &s);
     }
     recipe_check(&c->ev, &c->recipe, c->at);
+    if (c->options->alike) c->recipe.ngroups = 0;
 }
 
 static void settle(Compiler *c) {
@@ -266,7 +267,7 @@ static void finish(Compiler *c) {
     if (clean && !ev->has_output)
         eval_error(ev, c->net->span, "net '%s' has no output; 'output x' states one", c->net->name->text);
     if (ev->nreported || ev->logits == NO_VAL) return;
-    recipe_check_groups(ev, &c->recipe, ev->graph, c->at.groups);
+    recipe_apply_groups(ev, &c->recipe, ev->graph, c->at.groups);
     graph_output(ev->graph, OUT_LOGITS, ev->logits, NULL);
     if (c->options->mode == MODE_TRAIN) train_outputs(c);
 }
@@ -319,7 +320,7 @@ bool frontend_recipe(const char *text, size_t length, uint32_t file, const Front
         eval_error(&c.ev, (Span){file, 0, 1}, "beside its graphs a graph's text has a 'train' block and nothing else");
     settle_recipe(&c);
     apply_settings(&c);
-    recipe_check_groups(&c.ev, &c.recipe, model->graph, c.at.groups);
+    recipe_apply_groups(&c.ev, &c.recipe, model->graph, c.at.groups);
     bool ok = diag_error_count(diag) == c.mistakes;
     if (ok) {
         model->recipe = c.recipe;

@@ -11,6 +11,7 @@ typedef struct FrontendOptions {
     const char *net; /* which net of the file; NULL: the last one declared in the file itself */
     const char *const *sets; /* --set key=value, in order; values are .net expressions */
     uint32_t nsets;
+    bool alike; /* all parameters are trained alike, whatever groups the recipe has: what peers are compared with */
 } FrontendOptions;
 
 typedef struct Model {

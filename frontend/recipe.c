@@ -319,13 +319,29 @@ void recipe_set(Eval *ev, RtRecipe *r, const char *key, const char *part, Span k
     eval_error(ev, key_span, "the recipe has no key '%s'; known: %s", key, known);
 }
 
-void recipe_check_groups(Eval *ev, const RtRecipe *r, const Graph *g, Span at) {
+/* The first group that a parameter is of; NULL: none. */
+static const RtGroup *group_of(const RtRecipe *r, const char *name) {
+    for (uint32_t i = 0; i < r->ngroups; i++)
+        if (pattern_matches(r->group[i].pattern, name)) return &r->group[i];
+    return NULL;
+}
+
+void recipe_apply_groups(Eval *ev, const RtRecipe *r, Graph *g, Span at) {
+    uint32_t params = 0, frozen = 0;
     for (uint32_t i = 0; i < r->ngroups; i++) {
         bool any = false;
         for (Val v = 0; v < g->count && !any; v++)
             any = g->value[v].op == OP_PARAM && pattern_matches(r->group[i].pattern, g->value[v].attrs.param.name);
         if (!any) eval_error(ev, at, "the group \"%s\" is of no parameter; 'netc ir' shows their names", r->group[i].pattern);
     }
+    for (Val v = 0; v < g->count && g->mode == MODE_TRAIN; v++) {
+        if (g->value[v].op != OP_PARAM) continue;
+        const RtGroup *group = group_of(r, g->value[v].attrs.param.name);
+        g->value[v].attrs.param.frozen = group && group->frozen;
+        params++;
+        frozen += g->value[v].attrs.param.frozen;
+    }
+    if (frozen && frozen == params) eval_error(ev, at, "all parameters are frozen, so that nothing is left to train");
 }
 
 void recipe_check(Eval *ev, const RtRecipe *r, RecipeSpans at) {

@@ -14,8 +14,9 @@ typedef struct RecipeSpans {
     Span augment, optimizer, schedule, groups, validation;
 } RecipeSpans;
 void recipe_check(Eval *ev, const RtRecipe *recipe, RecipeSpans at);
-/* Is every group of a parameter of this graph? */
-void recipe_check_groups(Eval *ev, const RtRecipe *recipe, const Graph *graph, Span at);
+/* Is every group of a parameter of this graph, and of training something left to train? Marks the parameters that are frozen from
+ * the start. */
+void recipe_apply_groups(Eval *ev, const RtRecipe *recipe, Graph *graph, Span at);
 /* `train { ... }` with every key, as netc fmt would print it. */
 char *recipe_text(Arena *arena, const RtRecipe *recipe);
 #endif

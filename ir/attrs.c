@@ -7,9 +7,8 @@
 #define FIELD(member, name, kind, count) {name, kind, offsetof(Attrs, member), count}
 
 static const AttrField param_fields[] = {
-    FIELD(param.name, "name", FIELD_STRING, 1),
-    FIELD(param.init, "init", FIELD_INIT, 1),
-    FIELD(param.decay, "decay", FIELD_BOOL, 1),
+    FIELD(param.name, "name", FIELD_STRING, 1),           FIELD(param.init, "init", FIELD_INIT, 1),
+    FIELD(param.decay, "decay", FIELD_BOOL, 1),           FIELD(param.frozen, "frozen", FIELD_MARK, 1),
     FIELD(param.position, "position", FIELD_POSITION, 1),
 };
 static const AttrField state_fields[] = {
@@ -33,12 +32,16 @@ static const AttrField dropout_fields[] = {FIELD(dropout.rate, "rate", FIELD_REA
 static const AttrField loss_fields[] = {FIELD(loss.smoothing, "smoothing", FIELD_REAL, 1)};
 static const AttrField index_fields[] = {FIELD(index, "index", FIELD_INTEGER, 1)};
 
+bool attr_is_left_out(const AttrField *field, const Attrs *attrs) {
+    return field->kind == FIELD_MARK && !*(const bool *)((const char *)attrs + field->offset);
+}
+
 static bool is_pool(Op op) { return op == OP_MAX_POOL || op == OP_AVG_POOL || op == OP_MAX_POOL_BWD || op == OP_AVG_POOL_BWD; }
 
 const AttrField *op_attr_fields(Op op, int *count) {
     switch (op_attr_kind(op)) {
     case ATTR_NONE: *count = 0; return NULL;
-    case ATTR_PARAM: *count = op == OP_INPUT ? 1 : op == OP_STATE ? 3 : 4; return op == OP_STATE ? state_fields : param_fields;
+    case ATTR_PARAM: *count = op == OP_INPUT ? 1 : op == OP_STATE ? 3 : 5; return op == OP_STATE ? state_fields : param_fields;
     case ATTR_CONSTANT: *count = 1; return op == OP_MOMENTS || op == OP_IMAGE_MOMENTS ? moments_fields : constant_fields;
     case ATTR_WINDOW: *count = op == OP_PAD ? 1 : is_pool(op) ? 4 : 5; return op == OP_PAD ? pad_fields : window_fields;
     case ATTR_NORM: *count = 2; return norm_fields;

@@ -5,17 +5,19 @@
 #include "ir/ir.h"
 #include <stddef.h>
 
-typedef enum FieldKind { FIELD_INTEGER, FIELD_REAL, FIELD_BOOL, FIELD_STRING, FIELD_INIT, FIELD_POSITION } FieldKind;
+typedef enum FieldKind { FIELD_INTEGER, FIELD_REAL, FIELD_BOOL, FIELD_STRING, FIELD_INIT, FIELD_MARK, FIELD_POSITION } FieldKind;
 
 typedef struct AttrField {
     const char *name;
     FieldKind kind;
     size_t offset; /* in Attrs */
     int count;     /* FIELD_INTEGER: 1 is a number, more a list */
-    /* FIELD_POSITION is an integer, the last field, and left out of the text where it is the place among the leaves of this kind.
+    /* FIELD_MARK is a bool that is left out of the text where it is false. FIELD_POSITION is an integer, the last field, and left
+     * out of the text where it is the place among the leaves of this kind.
      */
 } AttrField;
 
+bool attr_is_left_out(const AttrField *field, const Attrs *attrs); /* a mark that is not set */
 /* The fields that are live for op, in the order of printing. */
 const AttrField *op_attr_fields(Op op, int *count);
 const char *init_text(InitKind kind);

@@ -84,6 +84,7 @@ typedef union Attrs {
         const char *name; /* stable and unique: basic3.conv_bn1.conv2d.weight */
         Init init;
         bool decay;       /* weight decay applies (weights yes; batch-norm and biases per the recipe's decay_bn) */
+        bool frozen;      /* PARAM: it is not trained, so autodiff makes no gradient of it */
         int64_t position; /* PARAM, STATE: 1, 2, ... among those of the source, whatever order passes leave. Initial values are
                              drawn by it, and files hold tensors in its order. 0 in a ValueSpec: the next one of this graph */
     } param;

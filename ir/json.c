@@ -38,6 +38,7 @@ static void json_field(const AttrField *field, const Attrs *attrs, FILE *out) {
         if (field->count > 1) fputc(']', out);
         break;
     case FIELD_REAL: json_real(*(const double *)at, out); break;
+    case FIELD_MARK:
     case FIELD_BOOL: fputs(*(const bool *)at ? "true" : "false", out); break;
     case FIELD_STRING: json_string(*(const char *const *)at, out); break;
     case FIELD_INIT:
@@ -98,6 +99,7 @@ static void json_value(const Graph *g, Val id, const Diag *sources, FILE *out) {
     int count;
     const AttrField *field = op_attr_fields(v->op, &count);
     for (int i = 0; i < count; i++) {
+        if (attr_is_left_out(&field[i], &v->attrs)) continue;
         fputs(i ? "," : ",\"attrs\":{", out);
         json_field(&field[i], &v->attrs, out);
     }

@@ -203,10 +203,19 @@ static bool read_field(Reader *r, const AttrField *field, Attrs *attrs) {
     case FIELD_REAL: return scan_real(&r->s, at);
     case FIELD_STRING: return scan_string(&r->s, at);
     case FIELD_INIT: return read_init(r, at);
+    case FIELD_MARK:
     case FIELD_BOOL: break;
     }
     *(bool *)at = scan_accept(&r->s, "true");
     return *(bool *)at || scan_expect(&r->s, "false");
+}
+
+/* Is it there, behind a comma? */
+static bool sees_mark(Reader *r, const char *name) {
+    size_t at = r->s.at;
+    bool there = scan_accept(&r->s, ",") && scan_sees(&r->s, name);
+    r->s.at = at;
+    return there;
 }
 
 static bool read_attrs(Reader *r, Op op, Attrs *attrs) {
@@ -214,6 +223,7 @@ static bool read_attrs(Reader *r, Op op, Attrs *attrs) {
     const AttrField *field = op_attr_fields(op, &count);
     for (int i = 0; i < count; i++) {
         if (field[i].kind == FIELD_POSITION && scan_sees(&r->s, "}")) break; /* then it is this graph's next one */
+        if (field[i].kind == FIELD_MARK && !sees_mark(r, field[i].name)) continue;
         if (!scan_expect(&r->s, i ? "," : "{") || !read_field(r, &field[i], attrs)) return false;
     }
     return count == 0 || scan_expect(&r->s, "}");

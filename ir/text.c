@@ -49,6 +49,7 @@ static void print_field(const AttrField *field, const Attrs *attrs, FILE *out) {
     case FIELD_INTEGER:
     case FIELD_POSITION: print_integers(at, field->count, out); break;
     case FIELD_REAL: print_real(*(const double *)at, out); break;
+    case FIELD_MARK:
     case FIELD_BOOL: fputs(*(const bool *)at ? "true" : "false", out); break;
     case FIELD_STRING: print_string(*(const char *const *)at, out); break;
     case FIELD_INIT: {
@@ -67,6 +68,7 @@ static void print_attrs(const Value *v, int64_t place, FILE *out) {
     const AttrField *field = op_attr_fields(v->op, &count);
     if (count && field[count - 1].kind == FIELD_POSITION && v->attrs.param.position == place) count--;
     for (int i = 0; i < count; i++) {
+        if (attr_is_left_out(&field[i], &v->attrs)) continue;
         fputs(i ? ", " : " {", out);
         print_field(&field[i], &v->attrs, out);
     }

@@ -63,13 +63,13 @@ Val autodiff_adjoint(Autodiff *a, Val v) {
     return c->item[0];
 }
 
-/* A leaf that needs a gradient, and everything computed from one. */
+/* A leaf that needs a gradient (a frozen parameter does not), and everything computed from one. */
 static bool *find_wanted(const Graph *g, GradientOf what) {
     bool *wanted = ARENA_ARRAY(g->arena, bool, g->count);
     for (Val v = 0; v < g->count; v++) {
         const Value *value = &g->value[v];
-        wanted[v] =
-            value->op == OP_PARAM || (value->op == OP_INPUT && what == GRADIENT_PARAMS_AND_INPUTS && value->type.dtype == DT_F32);
+        wanted[v] = (value->op == OP_PARAM && !value->attrs.param.frozen) ||
+                    (value->op == OP_INPUT && what == GRADIENT_PARAMS_AND_INPUTS && value->type.dtype == DT_F32);
         for (uint32_t i = 0; i < value->nargs; i++) wanted[v] |= wanted[value->args[i]];
     }
     return wanted;

@@ -82,7 +82,8 @@ static const Value **sorted_leaves(Arena *arena, const Graph *g, uint32_t *count
 static bool same_leaf(const Value *a, const Value *b) {
     const Init *l = &a->attrs.param.init, *r = &b->attrs.param.init;
     return a->op == b->op && type_equal(a->type, b->type) && l->kind == r->kind && l->value == r->value &&
-           a->attrs.param.decay == b->attrs.param.decay && a->attrs.param.position == b->attrs.param.position;
+           a->attrs.param.decay == b->attrs.param.decay && a->attrs.param.frozen == b->attrs.param.frozen &&
+           a->attrs.param.position == b->attrs.param.position;
 }
 
 static char *check_leaves(Arena *arena, const Graph *before, const Graph *after) {

@@ -102,7 +102,7 @@ typedef struct RtCall {
     int64_t pieces;    /* of a shard */
     int64_t elements;
     double flops, bytes; /* useful work and least traffic, for the bench table */
-    double until;        /* of apply_update: left out from this epoch on, since its parameters are frozen then; 0: never */
+    double until; /* left out from this epoch on, since what it computes serves parameters alone that are frozen then; 0: never */
 } RtCall;
 
 typedef struct RtEntry {
@@ -139,6 +139,9 @@ typedef struct RtTensor {
     double lr_factor, decay_factor; /* on the optimiser's, by the recipe's groups */
     double until;                   /* the epoch from which on it is frozen; 0: none, below: never updated */
 } RtTensor;
+
+/* Frozen parameters have no part in a step that begins in this epoch. */
+static inline bool rt_is_frozen(const RtTensor *t, double epoch) { return t->until < 0 || (t->until > 0 && epoch >= t->until); }
 
 typedef struct RtProgram {
     uint32_t abi_version;

@@ -38,15 +38,13 @@ typedef struct Clip {
     float factor;
 } Clip;
 
-static bool is_frozen(const Clip *c, const RtTensor *t) { return t->until < 0 || (t->until > 0 && c->epoch >= t->until); }
-
 static void measure(void *context, int64_t piece, int thread) {
     const Clip *c = context;
     const RtTensor *t = &c->p->params[piece];
     const float *g = (const float *)(const void *)(c->gradients + t->offset);
     double sum = 0;
     (void)thread;
-    for (uint64_t i = 0; !is_frozen(c, t) && i < t->bytes / sizeof *g; i++)
+    for (uint64_t i = 0; !rt_is_frozen(t, c->epoch) && i < t->bytes / sizeof *g; i++)
         sum += (double)g[i] * (double)g[i]; /* padding is zero */
     c->squares[piece] = sum;
 }
@@ -56,7 +54,7 @@ static void scale(void *context, int64_t piece, int thread) {
     const RtTensor *t = &c->p->params[piece];
     float *g = (float *)(void *)(c->gradients + t->offset);
     (void)thread;
-    for (uint64_t i = 0; i < t->bytes / sizeof *g; i++) g[i] *= c->factor;
+    for (uint64_t i = 0; !rt_is_frozen(t, c->epoch) && i < t->bytes / sizeof *g; i++) g[i] *= c->factor;
 }
 
 bool rt_gradient_clip(RtMachine *m, double most, double *norm) {

@@ -297,6 +297,9 @@ static void run_call_of_shards(RtMachine *m, const RtCall *call) {
     rt_pool_run(m->pool, run_shard_piece, &(Running){m, call, buffer}, shards * call->pieces);
 }
 
+/* Does what it computes serve parameters alone that are frozen by now? */
+static bool is_over(const RtMachine *m, const RtCall *call) { return call->until > 0 && m->env.epoch >= call->until; }
+
 static void run_shards(RtMachine *m, double *seconds) {
     const RtEntry *entry = &m->program->train_step;
     int64_t images = m->program->batch / rt_shards(m->program);
@@ -306,7 +309,7 @@ static void run_shards(RtMachine *m, double *seconds) {
     }
     for (uint32_t c = 0; c < entry->ncalls; c++) {
         double start = seconds ? now() : 0;
-        run_call_of_shards(m, &entry->calls[c]);
+        if (!is_over(m, &entry->calls[c])) run_call_of_shards(m, &entry->calls[c]);
         if (c + 1 == entry->ncalls)
             m->summer.finish(m->summer.context);
         else
@@ -322,9 +325,9 @@ void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds) {
     }
     View view = view_of(m, in_training(m->program, entry), 0, 0);
     for (uint32_t c = 0; c < entry->ncalls; c++) {
+        if (is_over(m, &entry->calls[c])) continue;
         Running r = {m, &entry->calls[c], resolve(&view, &entry->calls[c])};
         double start = seconds ? now() : 0;
-        if (r.call->until > 0 && m->env.epoch >= r.call->until) continue;
         rt_pool_run(m->pool, run_piece, &r, r.call->pieces);
         if (seconds) seconds[c] += now() - start;
     }

@@ -69,6 +69,7 @@ typedef struct Run {
     RtEvalResult chosen, test, views;
     bool evaluated, tested, viewed; /* in this epoch: chosen, of the images that decide; test; views, with the recipe's views */
     bool saved;                     /* the directory holds a checkpoint of this training */
+    int64_t trained;                /* parameters that a step updates; -1: no step yet */
     RtRanks *ranks;
     bool stop; /* some rank was asked to */
 } Run;
@@ -240,6 +241,21 @@ static void set_environment(Run *r) {
     env->bias2 = (float)(1 - pow(opt->beta2, t));
 }
 
+/* Where parameters are frozen, how many are left, from the first step on and whenever that changes. */
+static void say_trained(Run *r) {
+    int64_t all = 0, trained = 0;
+    for (uint32_t i = 0; i < r->p->nparams; i++) {
+        const RtTensor *t = &r->p->params[i];
+        all += rt_tensor_elements(t);
+        if (!rt_is_frozen(t, rt_machine_env(r->m)->epoch)) trained += rt_tensor_elements(t);
+    }
+    if (trained == r->trained) return;
+    if (trained < all)
+        rt_progress_say(&r->progress, "from step %llu on %lld of %lld parameters are trained, the others are frozen",
+                        (unsigned long long)r->s.step + 1, (long long)trained, (long long)all);
+    r->trained = trained;
+}
+
 /* Loss and gradients of a step, the means of its batches. */
 static RtStatus differentiate(Run *r, float *loss, int64_t *correct) {
     const float *metrics = rt_machine_space(r->m, RT_METRICS);
@@ -262,6 +278,7 @@ static RtStatus step(Run *r, float *loss) {
     double begin = now(), norm;
     int64_t correct = 0;
     set_environment(r);
+    say_trained(r);
     RtStatus status = differentiate(r, loss, &correct);
     if (status != RT_OK) return status;
     if (r->p->recipe.clip > 0 && !rt_gradient_clip(r->m, r->p->recipe.clip, &norm))
@@ -449,11 +466,12 @@ static RtStatus epoch_line(Run *r) {
     describe_results(r, of_test, shown);
     rt_progress_say(&r->progress, "epoch %lld/%.10g  loss %.4f  train %.2f %%%s  %.0f images/s", (long long)r->s.epoch + 1,
                     r->p->recipe.epochs, mean_loss, 100 * epoch_accuracy(r), shown, images_per_s);
-    return rt_metrics_line(&r->metrics, r->error,
-                           "{\"epoch\": %lld, \"step\": %llu, \"loss\": %s, \"lr\": %s, \"images_per_s\": %s, "
-                           "\"train_accuracy\": %s, %s\"seconds\": %s, \"weights_sha256\": \"%s\"%s}",
-                           (long long)r->s.epoch, (unsigned long long)r->s.step, loss, lr, rate, train, of_test, took, hex,
-                           of_ranks(r, with));
+    return rt_metrics_line(
+        &r->metrics, r->error,
+        "{\"epoch\": %lld, \"step\": %llu, \"loss\": %s, \"lr\": %s, \"images_per_s\": %s, "
+        "\"train_accuracy\": %s, %s\"trained_parameters\": %lld, \"seconds\": %s, \"weights_sha256\": \"%s\"%s}",
+        (long long)r->s.epoch, (unsigned long long)r->s.step, loss, lr, rate, train, of_test, (long long)r->trained, took, hex,
+        of_ranks(r, with));
 }
 
 /* An epoch that --steps cuts short counts as one. A test that fails keeps nobody from saving what was trained. */
@@ -505,7 +523,7 @@ static RtStatus loop(Run *r) {
 }
 
 RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *options, RtError *error) {
-    Run r = {.m = m, .p = rt_machine_program(m), .data = data, .o = options, .error = error};
+    Run r = {.m = m, .p = rt_machine_program(m), .data = data, .o = options, .error = error, .trained = -1};
     r.ranks = rt_machine_ranks(m);
     r.progress = rt_progress(options->quiet || !is_first(&r) ? NULL : options->progress, options->color);
     RtStatus status = start(&r);

@@ -2,6 +2,7 @@
  * handed to its op's emitter. */
 #include "codegen/conv/choose.h"
 #include "codegen/lower/lower.h"
+#include "codegen/lower/needed.h"
 #include "codegen/lower/places.h"
 #include "codegen/ops/ops.h"
 #include "codegen/program/shards.h"
@@ -102,6 +103,7 @@ static void lower_value(Lowering *l, Val v) {
     enter_convolution(l, v);
     l->p->value = v;
     l->once = is_common(l, v);
+    l->until = needed_until(l, v);
     if (!op_is_leaf(value->op) && value->type.rank && value->type.dtype != DT_F32 && value->type.dtype != DT_F64)
         lowering_error(l, v, "only f32 is compiled so far; '%s' is another type", op_text(value->op));
     else if (emitters[value->op])
@@ -117,6 +119,7 @@ static void copy_outputs(Lowering *l, const Place *target) {
         Place from = l->place[out->value];
         Type type = l->g->value[out->value].type;
         l->once = is_common(l, out->value);
+        l->until = needed_until_output(l, out);
         if (out->kind == OUT_LOGITS && !l->whole)
             lower_unpad_rows(l, "logits", from, (Place){RT_LOGITS, 0, false, (uint64_t)type_elements(type) * sizeof(float)},
                              type);
@@ -157,6 +160,7 @@ void lower_graph(ProgramBuilder *p, const Graph *g, CallList *dynamic, CallList 
     Arena *arena = arena_new();
     cut(&l);
     choose(&l, arena);
+    if (!p->failed) needed_find(&l);
     if (!p->failed && places_find(&l, target)) lower_values(&l, target);
     arena_free(arena);
 }

@@ -79,7 +79,8 @@ void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Pla
                           .once = l->once,
                           .pieces = pieces,
                           .flops = cost.flops,
-                          .bytes = cost.bytes});
+                          .bytes = cost.bytes,
+                          .until = l->until});
 }
 
 void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, KernelCost cost) {
@@ -99,7 +100,8 @@ Place lowering_combine(Lowering *l, Val v, Place place, RtCombine how, uint64_t 
                              .pieces = 1,
                              .elements = elements,
                              .flops = (double)elements * (double)(l->shards - 1),
-                             .bytes = (double)bytes * (double)l->shards});
+                             .bytes = (double)bytes * (double)l->shards,
+                             .until = l->until});
     place.shared = true;
     return place;
 }

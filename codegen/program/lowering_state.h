@@ -19,6 +19,8 @@ struct Lowering {
     int64_t shards;        /* of the batch; g is of one of them */
     const bool *per_image; /* by value id; NULL: the batch is whole */
     bool once;             /* calls are computed for the first shard alone */
+    const double *needed;  /* by value id: the epoch from which on nobody needs it (needed.h); NULL: all are always needed */
+    double until;          /* RtCall.until of calls from here on */
     uint64_t planned;      /* bytes of all that stands in the arena, side by side */
 };
 

@@ -121,6 +121,7 @@ static void add_tensor(ProgramBuilder *p, TensorList *list, const Graph *g, Val 
     t->bytes = layout_bytes(p->target, kind, value->type);
     t->decay = value->attrs.param.decay || (p->recipe && p->recipe->optimizer.decay_bn);
     read_groups(t, p->recipe);
+    if (value->attrs.param.frozen) t->until = -1;
     reduce_init(t, value->attrs.param.init, value->type);
 }
 

@@ -1,7 +1,7 @@
 """--init with --init-map and --init-partial: what is taken is the file's, bit for bit, what is not begins as without it, and netc says which is which."""
 import struct
 
-from e2e import SMALL, Workspace, check, read_safetensors, write_safetensors
+from e2e import SMALL, Workspace, check, metrics, read_safetensors, write_safetensors
 
 STILL = ["--batch", 8, "--steps", 1, "-q", "--set", "train.optimizer=sgd(lr = 0)", "--eval-every", 0]  # weights stay as they are
 
@@ -53,7 +53,10 @@ with Workspace() as at:
 
     # A frozen body stays; the head moves.
     body = "train.groups=[group(\"dense.*\"), group(\"*\", frozen = true)]"
-    at.run("train", three, "--batch", 8, "--steps", 5, "-q", "--set", body, "--init", at("first", "best.safetensors"), "--init-partial", "--seed", 9, "--out", at("tuned"))
+    tune = ["train", three, "--batch", 8, "--steps", 5, "--set", body, "--init", at("first", "best.safetensors"), "--init-partial", "--seed", 9]
+    out, _ = at.run(*tune, "--out", at("tuned"))
+    check("from step 1 on 99 of " in out, out)
+    check(metrics(at("tuned"))[-1]["trained_parameters"] == 99, metrics(at("tuned"))[-1])
     tuned = parameters(at("tuned", "last.safetensors"))
     check(all((tuned[n] != fresh[n]) if n.startswith("dense.") else (tuned[n] == source[n]) for n in tuned), "the body moved, or the head did not")
 

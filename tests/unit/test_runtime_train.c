@@ -37,12 +37,22 @@ typedef struct Line {
     int64_t epoch, step;
     double loss, lr, images_per_s, train_accuracy, test_accuracy, test_loss, seconds;
     char sha[65];
+    int64_t trained;
     unsigned keys; /* bit k: the k-th name of `names` was there */
 } Line;
 
-static const char *const names[] = {"epoch",          "step",          "loss",      "lr",      "images_per_s",
-                                    "train_accuracy", "test_accuracy", "test_loss", "seconds", "weights_sha256"};
-enum { STEP_KEYS = 0x1f, EPOCH_KEYS = 0x3ff, UNTESTED_KEYS = 0x33f, MAX_LINES = 2000 };
+static const char *const names[] = {"epoch",
+                                    "step",
+                                    "loss",
+                                    "lr",
+                                    "images_per_s",
+                                    "train_accuracy",
+                                    "test_accuracy",
+                                    "test_loss",
+                                    "seconds",
+                                    "weights_sha256",
+                                    "trained_parameters"};
+enum { STEP_KEYS = 0x1f, EPOCH_KEYS = 0x7ff, UNTESTED_KEYS = 0x73f, MAX_LINES = 2000 };
 
 static int read_metrics(const char *directory, Line *lines) {
     size_t length;
@@ -59,11 +69,12 @@ static int read_metrics(const char *directory, Line *lines) {
         ck_assert(json_begin(&j, '{') && n < MAX_LINES);
         for (bool first = true; json_next(&j, '{', first, key, sizeof key); first = false) {
             unsigned k = 0;
-            while (k < 10 && strcmp(key, names[k])) k++;
-            if (k == 10 || l->keys >> k & 1) ck_abort_msg("unexpected '%s'", key);
+            while (k < 11 && strcmp(key, names[k])) k++;
+            if (k == 11 || l->keys >> k & 1) ck_abort_msg("unexpected '%s'", key);
             l->keys |= 1u << k;
             if (k < 2    ? !json_integer(&j, k ? &l->step : &l->epoch)
                 : k == 9 ? !json_string(&j, l->sha, 65)
+                : k > 9  ? !json_integer(&j, &l->trained)
                          : !json_number(&j, numbers[k - 2]))
                 ck_abort_msg("'%s' has a value of the wrong kind", key);
         }
