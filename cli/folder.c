@@ -1,72 +1,18 @@
 /* Directories of pictures. First all names, sorted, so that a set is the same wherever and however often it is read; then every
  * picture, decoded and fitted by all threads into its place. */
 #include "cli/folder.h"
+#include "cli/names.h"
 #include "cli/picture.h"
 #include "cli/report.h"
 #include "runtime/images.h"
+#include "runtime/json.h"
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
 
 enum { MAX_CLASSES = 256, TENTH = 10, NAMED = 10, REASON = 160 };
-
-/* ---- names ---- */
-
-typedef struct Names {
-    char **name;
-    uint32_t count;
-} Names;
-
-static void names_free(Names *n) {
-    for (uint32_t i = 0; i < n->count; i++) free(n->name[i]);
-    free(n->name);
-    *n = (Names){0};
-}
-
-static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-static void names_add(Names *n, char *name) {
-    if (!(n->count & (n->count + 1))) { /* full: 0, 1, 3, 7, ... */
-        char **more = realloc(n->name, (2 * (size_t)n->count + 1) * sizeof *more);
-        if (!more) exit(fail(EXIT_IO, "out of memory"));
-        n->name = more;
-    }
-    n->name[n->count++] = name;
-}
-
-static bool is_picture(const char *name) {
-    static const char *const suffix[] = {".png", ".jpg", ".jpeg", ".ppm", ".pgm"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof suffix / sizeof *suffix; i++)
-        if (!strcasecmp(dot, suffix[i])) return true;
-    return false;
-}
-
-static bool is_directory(const char *path) {
-    struct stat s;
-    return !stat(path, &s) && S_ISDIR(s.st_mode);
-}
-
-/* The folders of a directory, or its pictures with the directory in front; hidden ones are not looked at. False: errno. */
-static bool list(const char *directory, bool folders, Names *names) {
-    DIR *d = opendir(directory);
-    *names = (Names){0};
-    if (!d) return false;
-    for (const struct dirent *e; (e = readdir(d));) {
-        char *path = join("%s/%s", directory, e->d_name);
-        bool wanted = *e->d_name != '.' && is_directory(path) == folders && (folders || is_picture(e->d_name));
-        if (wanted) names_add(names, folders ? join("%s", e->d_name) : path);
-        if (!wanted || folders) free(path);
-    }
-    closedir(d);
-    if (names->count) qsort(names->name, names->count, sizeof *names->name, by_bytes);
-    return true;
-}
 
 /* ---- sets ---- */
 
@@ -106,7 +52,7 @@ static int gather(const Set *set, const char *root, Split *train, Split *test) {
     for (uint32_t c = 0; c < set->classes.count; c++) {
         char *folder = join("%s/%s", root, set->classes.name[c]);
         Names pictures;
-        bool listed = list(folder, false, &pictures);
+        bool listed = names_list(folder, false, &pictures);
         if (!listed && errno != ENOENT) return fail(EXIT_IO, "cannot read '%s': %s", folder, strerror(errno));
         for (uint32_t i = 0; listed && i < pictures.count; i++)
             split_add(test && i % TENTH == TENTH - 1 ? test : train, pictures.name[i], c);
@@ -120,7 +66,7 @@ static char *test_folder(const char *directory) {
     static const char *const names[] = {"test", "val", "valid"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *path = join("%s/%s", directory, names[i]);
-        if (is_directory(path)) return path;
+        if (names_is_directory(path)) return path;
         free(path);
     }
     return NULL;
@@ -129,9 +75,9 @@ static char *test_folder(const char *directory) {
 /* A folder of the test split that is no class of the training split is a mistake. */
 static int same_classes(const Set *set, const char *test) {
     Names folders;
-    int status = list(test, true, &folders) ? EXIT_OK : fail(EXIT_IO, "cannot read '%s': %s", test, strerror(errno));
+    int status = names_list(test, true, &folders) ? EXIT_OK : fail(EXIT_IO, "cannot read '%s': %s", test, strerror(errno));
     for (uint32_t i = 0; i < folders.count && !status; i++)
-        if (!bsearch(&folders.name[i], set->classes.name, set->classes.count, sizeof(char *), by_bytes))
+        if (!bsearch(&folders.name[i], set->classes.name, set->classes.count, sizeof(char *), names_by_bytes))
             status = fail(EXIT_INPUT, "'%s/%s' is a class that the training pictures do not have", test, folders.name[i]);
     names_free(&folders);
     return status;
@@ -150,13 +96,13 @@ static int plain_names(const char *root, const Names *classes) {
 }
 
 static int find_pictures(const char *directory, Set *set) {
-    char *train = join("%s/train", directory), *test = is_directory(train) ? test_folder(directory) : NULL;
+    char *train = join("%s/train", directory), *test = names_is_directory(train) ? test_folder(directory) : NULL;
     int status = EXIT_OK;
-    *set = (Set){.tenth = !is_directory(train)};
+    *set = (Set){.tenth = !names_is_directory(train)};
     const char *root = set->tenth ? directory : train;
     if (!set->tenth && !test)
         status = fail(EXIT_INPUT, "'%s' has a folder train but none named test, val or valid", directory);
-    else if (!list(root, true, &set->classes))
+    else if (!names_list(root, true, &set->classes))
         status = fail(EXIT_INPUT, "cannot open the directory '%s': %s", root, strerror(errno));
     else if (set->classes.count < 1 || set->classes.count > MAX_CLASSES)
         status = fail(EXIT_INPUT, "'%s' has %u folders; a class each, there are 1 to %d", root, set->classes.count, MAX_CLASSES);
@@ -175,7 +121,7 @@ static int find_pictures(const char *directory, Set *set) {
 
 bool folder_is(const char *where) {
     Names folders = {0};
-    bool some = !rt_data_known(where) && is_directory(where) && list(where, true, &folders) && folders.count > 0;
+    bool some = !rt_data_known(where) && names_is_directory(where) && names_list(where, true, &folders) && folders.count > 0;
     for (uint32_t i = 0; i < folders.count; i++)
         if (!strncmp(folders.name[i], "cifar-10", 8)) some = false; /* the archive's own folder, empty or of another version */
     names_free(&folders);
@@ -215,7 +161,8 @@ static int64_t say_bad(const Decoding *d, bool skip) {
     for (uint32_t i = 0; i < d->split->path.count; i++) {
         if (!*d->reason[i] || ++bad > NAMED) continue;
         if (skip)
-            fprintf(stderr, "netc: warning: '%s' is left out: %s\n", d->split->path.name[i], d->reason[i]);
+            fprintf(stderr, "%s: warning: '%s' is left out: %s\n", program_invocation_short_name, d->split->path.name[i],
+                    d->reason[i]);
         else
             fail(EXIT_INPUT, "cannot read the picture '%s': %s", d->split->path.name[i], d->reason[i]);
     }
@@ -315,55 +262,110 @@ static int by_number(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* Least, median and greatest of side `axis` of the good pictures. */
-static void print_sides(const Decoding *d, int axis) {
-    int64_t *side = malloc(((size_t)d->split->path.count + 1) * sizeof *side);
+/* Sides of the good pictures along an axis, in order. Returns how many; malloc'd. */
+static uint32_t sorted_sides(const Decoding *d, int axis, int64_t **side) {
     uint32_t n = 0;
-    for (uint32_t i = 0; side && i < d->split->path.count; i++)
-        if (!*d->reason[i]) side[n++] = d->size[i][axis];
-    if (n) {
-        qsort(side, n, sizeof *side, by_number);
-        printf(", %s %" PRId64 " to %" PRId64 " (median %" PRId64 ")", axis ? "height" : "width", side[0], side[n - 1],
-               side[n / 2]);
-    }
+    *side = malloc(((size_t)d->split->path.count + 1) * sizeof **side);
+    for (uint32_t i = 0; *side && i < d->split->path.count; i++)
+        if (!*d->reason[i]) (*side)[n++] = d->size[i][axis];
+    if (n) qsort(*side, n, sizeof **side, by_number);
+    return n;
+}
+
+/* Least, median and greatest. */
+static void print_sides(const Decoding *d, int axis, bool json) {
+    int64_t *side;
+    uint32_t n = sorted_sides(d, axis, &side);
+    const char *name = axis ? "height" : "width";
+    if (n && json)
+        printf(", \"%s\": {\"least\": %" PRId64 ", \"median\": %" PRId64 ", \"greatest\": %" PRId64 "}", name, side[0],
+               side[n / 2], side[n - 1]);
+    else if (n)
+        printf(", %s %" PRId64 " to %" PRId64 " (median %" PRId64 ")", name, side[0], side[n - 1], side[n / 2]);
     free(side);
 }
 
-/* Decodes a split, says which are bad, and prints how many and how large they are if it is named. */
-static int look_at_split(const char *name, const Split *split, RtPool *pool, int64_t *bad) {
+/* What is asked of all pictures of a directory. */
+typedef enum Asked { ASKED_CHECK, ASKED_STATS, ASKED_STATS_JSON } Asked;
+
+static void print_split(const Decoding *d, bool test, bool tenth, int64_t bad, Asked asked) {
+    if (asked == ASKED_CHECK) return;
+    bool json = asked == ASKED_STATS_JSON;
+    if (json)
+        printf(", \"%s\": {\"pictures\": %u, \"bad\": %" PRId64, test ? "test" : "train", d->split->path.count, bad);
+    else
+        printf("%s: %u pictures", !test ? "train" : tenth ? "test (each tenth)" : "test", d->split->path.count);
+    print_sides(d, 0, json);
+    print_sides(d, 1, json);
+    fputs(json ? "}" : "\n", stdout);
+}
+
+/* Decodes a split, says which are bad, and prints how many and how large they are if that is asked. */
+static int look_at_split(const Set *set, bool test, RtPool *pool, Asked asked, int64_t *bad) {
+    const Split *split = test ? &set->test : &set->train;
     Decoding d = {.split = split};
     d.reason = calloc((size_t)split->path.count, REASON);
     d.size = calloc((size_t)split->path.count, sizeof *d.size);
-    if (!d.reason || !d.size) return fail(EXIT_IO, "out of memory");
-    rt_pool_run(pool, decode, &d, split->path.count);
-    if (name) {
-        printf("%s: %u pictures", name, split->path.count);
-        print_sides(&d, 0);
-        print_sides(&d, 1);
-        puts("");
+    if (!d.reason || !d.size) {
+        free(d.reason);
+        free(d.size);
+        return fail(EXIT_IO, "out of memory");
     }
+    rt_pool_run(pool, decode, &d, split->path.count);
+    int64_t found = 0;
+    for (uint32_t i = 0; i < split->path.count; i++) found += *d.reason[i] != 0;
+    print_split(&d, test, set->tenth, found, asked);
     *bad += say_bad(&d, false);
     free(d.reason);
     free(d.size);
     return EXIT_OK;
 }
 
+static uint32_t count_class(const Split *split, uint32_t class) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < split->path.count; i++) n += split->label[i] == class;
+    return n;
+}
+
+static void print_counts(const Set *set, bool json) {
+    if (json) printf(", \"each_tenth\": %s, \"classes\": [", set->tenth ? "true" : "false");
+    for (uint32_t c = 0; c < set->classes.count; c++) {
+        uint32_t train = count_class(&set->train, c), test = count_class(&set->test, c);
+        if (json) {
+            printf("%s{\"class\": ", c ? ", " : "");
+            json_write_string(stdout, set->classes.name[c]);
+            printf(", \"train\": %u, \"test\": %u}", train, test);
+        } else {
+            printf("%5u  %-24s %7u train %7u test\n", c, set->classes.name[c], train, test);
+        }
+    }
+    if (json) puts("]}");
+}
+
+void counts_print_json(const char *name, int64_t train, int64_t test, int64_t classes) {
+    printf("{\"data\": ");
+    json_write_string(stdout, name);
+    printf(", \"train\": %" PRId64 ", \"test\": %" PRId64 ", \"classes\": %" PRId64 "}\n", train, test, classes);
+}
+
 /* Reads every picture, and prints what there is: with stats of each split and class, else a line. */
 static int look_through(const char *directory, const Options *o, bool stats) {
     Set set;
     int64_t bad = 0;
+    Asked asked = !stats ? ASKED_CHECK : o->json ? ASKED_STATS_JSON : ASKED_STATS;
     int status = find_pictures(directory, &set);
     RtPool *pool = status ? NULL : rt_pool_new((int)o->threads);
     if (!status && !pool) status = fail(EXIT_IO, "cannot start threads");
-    if (!status) status = look_at_split(stats ? "train" : NULL, &set.train, pool, &bad);
-    if (!status) status = look_at_split(!stats ? NULL : set.tenth ? "test (each tenth)" : "test", &set.test, pool, &bad);
-    for (uint32_t c = 0; !status && stats && c < set.classes.count; c++) {
-        uint32_t train = 0, test = 0;
-        for (uint32_t i = 0; i < set.train.path.count; i++) train += set.train.label[i] == c;
-        for (uint32_t i = 0; i < set.test.path.count; i++) test += set.test.label[i] == c;
-        printf("%5u  %-24s %7u train %7u test\n", c, set.classes.name[c], train, test);
+    if (!status && asked == ASKED_STATS_JSON) {
+        printf("{\"data\": ");
+        json_write_string(stdout, directory);
     }
-    if (!status && !stats && !bad)
+    if (!status) status = look_at_split(&set, false, pool, asked, &bad);
+    if (!status) status = look_at_split(&set, true, pool, asked, &bad);
+    if (!status && stats) print_counts(&set, o->json);
+    if (!status && !stats && !bad && o->json)
+        counts_print_json(directory, set.train.path.count, set.test.path.count, set.classes.count);
+    else if (!status && !stats && !bad)
         printf("%s: %u training and %u test pictures, %u classes\n", directory, set.train.path.count, set.test.path.count,
                set.classes.count);
     rt_pool_free(pool);

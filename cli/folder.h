@@ -22,4 +22,6 @@ int folder_open(const char *directory, const FolderShape *shape, int64_t classes
 int folder_stats(const char *directory, const Options *o);
 /* data check: can every picture be read? A line of how many. */
 int folder_check(const char *directory, const Options *o);
+/* The line of a check as JSON. */
+void counts_print_json(const char *name, int64_t train, int64_t test, int64_t classes);
 #endif

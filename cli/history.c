@@ -3,6 +3,8 @@
 #include "cli/report.h"
 #include "runtime/grow.h"
 #include "runtime/json.h"
+#include "runtime/rt.h"
+#include <inttypes.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -111,4 +113,37 @@ double history_seconds(const History *h) {
     double sum = 0;
     for (uint32_t i = 0; i < h->nepochs; i++) sum += isnan(h->epoch[i].seconds) ? 0 : h->epoch[i].seconds;
     return sum;
+}
+
+int history_print_json(const char *directory) {
+    History h;
+    RtPosition at = {.best_epoch = -1};
+    int64_t best_epoch = -1;
+    int status = history_open(directory, &h);
+    bool known = !status && rt_directory_position(directory, &at);
+    const HistoryEpoch none = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
+                       *last = h.nepochs ? &h.epoch[h.nepochs - 1] : &none;
+    double best = history_best(&h, &best_epoch), result = history_result(&h);
+    if (status) return status;
+    printf("{\"directory\": ");
+    json_write_string(stdout, directory);
+    printf(", \"model\": ");
+    json_write_string(stdout, known && at.model ? at.model : "");
+    printf(", \"seed\": %" PRIu64 ", \"step\": %" PRIu64 ", \"steps\": %" PRIu64 ", \"finished\": %s", at.seed, at.step,
+           at.total_steps, known && (at.stopped || at.step >= at.total_steps) ? "true" : "false");
+    json_write_member(stdout, "epochs", last->epoch + 1);
+    json_write_member(stdout, "train_loss", last->loss);
+    json_write_member(stdout, "train_accuracy", last->train);
+    json_write_member(stdout, "validation_accuracy", last->validation);
+    json_write_member(stdout, "test_accuracy", last->test);
+    json_write_member(stdout, "test_loss", last->test_loss);
+    json_write_member(stdout, "views_accuracy", last->views);
+    json_write_member(stdout, "result", result < 0 ? NAN : result);
+    json_write_member(stdout, "best_accuracy", best < 0 ? NAN : best);
+    json_write_member(stdout, "best_epoch", best_epoch < 0 ? NAN : (double)best_epoch);
+    json_write_member(stdout, "seconds", history_seconds(&h));
+    puts("}");
+    rt_position_free(&at);
+    history_close(&h);
+    return EXIT_OK;
 }

@@ -26,4 +26,6 @@ double history_result(const History *h);
 /* The greatest accuracy on what the best is chosen by, and its epoch (may be NULL); -1: nothing was evaluated. */
 double history_best(const History *h, int64_t *epoch);
 double history_seconds(const History *h); /* of all epochs */
+/* What the training in a directory has come to, as a line of JSON. Exit status. */
+int history_print_json(const char *directory);
 #endif

@@ -48,6 +48,8 @@ enum {
 static const OptionRow table[] = {
     {"set", 0, KIND_LIST, "KEY=VALUE", AT(sets), RUNS_PASSES | CMD_LINT,
      "set a net's parameter or a train key; VALUE is a .net expression"},
+    {"set", 0, KIND_LIST, "train.KEY=VALUE", AT(sets), RUNS,
+     "set a key of the recipe that is not compiled in; VALUE is a .net expression"},
     {"net", 0, KIND_TEXT, "NAME", AT(net), RUNS_PASSES | CMD_LINT, "which net of the file (default: its last)"},
     {"batch", 0, KIND_COUNT, "N", AT(batch), RUNS_PASSES | CMD_LINT,
      "images per batch; a step takes as many batches as the recipe accumulates (default: the recipe's)"},
@@ -89,6 +91,8 @@ static const OptionRow table[] = {
     {"quiet", 'q', KIND_FLAG, NULL, AT(quiet), TRAIN, "no progress line"},
 
     {"weights", 'w', KIND_TEXT, "FILE", AT(weights), EVAL | PREDICT, "safetensors file of the weights (required)"},
+    {"classes", 0, KIND_FLAG, NULL, AT(classes), EVAL,
+     "print precision, recall and F1 of each class too, and what is mistaken for what"},
     {"top", 0, KIND_COUNT, "K", AT(top), PREDICT, "how many classes to print for each picture (default: 3)"},
     {"views", 0, KIND_CHOICE, "one|mirror|mirror_shift", AT(views), EVAL | PREDICT,
      "test-time augmentation: score each image, it and its mirror image, or these moved by a pixel too, and take the mean "
@@ -146,7 +150,10 @@ static const OptionRow table[] = {
     {"to", 0, KIND_TEXT, "DIR", AT(to), CMD_DATA, "directory to write to"},
     {"count", 0, KIND_COUNT, "N", AT(count), CMD_DATA, "export: how many pictures (default: 10)"},
     {"json", 0, KIND_FLAG, NULL, AT(json),
-     EVAL | PREDICT | CMD_BENCH | CMD_VERIFY | CMD_ABLATE | CMD_WHY | CMD_LINT | CMD_RUNS | CMD_SWEEP, "print one line of JSON"},
+     EVAL | PREDICT | CMD_BENCH | CMD_VERIFY | CMD_ABLATE | CMD_WHY | CMD_LINT | CMD_RUNS | CMD_SWEEP | CMD_REPORT | CMD_DATA |
+         RUN_DATA | CMD_CACHE | CMD_PASSES,
+     "print one line of JSON"},
+    {"json", 0, KIND_FLAG, NULL, AT(json), TRAIN, "no progress; print what the training came to as a line of JSON"},
 
     {"emit", 0, KIND_CHOICE, "exe|obj|asm|llvm|ir", AT(emit), CMD_BUILD, "what to make (default: exe)"},
     {"compile", 'c', KIND_FLAG, NULL, AT(emit_object), CMD_BUILD, "the same as --emit=obj"},
@@ -417,6 +424,7 @@ bool options_parse(Options *options, unsigned command, const char *command_name,
         else if (!parse_option(options, command, command_name, argc, argv, &i))
             return false;
     }
+    options->quiet |= options->json && (command & TRAIN);
     options->seed_given = options->seed >= 0;
     if (!options->seed_given) options->seed = 0;
     return true;

@@ -84,7 +84,7 @@ typedef struct Options {
     int64_t top, repeats, count, jobs;
     const char *compare, *peer, *peer_modes;
     int64_t rounds, seconds;
-    bool json, check, write, curves;
+    bool json, check, write, curves, classes;
     /* verify */
     bool each, compiled, zoo;
     bool bless;                       /* test */

@@ -1,4 +1,5 @@
 /* The most likely classes of pictures. */
+#include "cli/classes.h"
 #include "cli/picture.h"
 #include "cli/report.h"
 #include "cli/run.h"
@@ -16,10 +17,6 @@ static int by_score(const void *a, const void *b) {
     const Ranked *x = a, *y = b;
     if (x->score < y->score || x->score > y->score) return x->score < y->score ? 1 : -1; /* where all are NaN, by label */
     return x->label < y->label ? -1 : 1;
-}
-
-static char *class_name(const RtData *data, int64_t label) {
-    return data->class_names ? join("%s", data->class_names[label]) : join("class %" PRId64, label);
 }
 
 static void print_scores(const Options *o, const RtData *data, const char *file, const float *scores) {
@@ -52,45 +49,88 @@ static void print_scores(const Options *o, const RtData *data, const char *file,
     free(ranked);
 }
 
-/* One file into its place in the batch of planes. */
-static int load_picture(const char *file, const RtProgram *program, uint8_t *planes) {
-    Picture picture;
-    char why[256];
-    if (!picture_read(file, &picture, why, sizeof why)) return fail(EXIT_INPUT, "cannot read the picture '%s': %s", file, why);
-    bool resized = picture_fit(&picture, program->recipe.fit, program->channels, program->width, program->height, planes);
-    picture_free(&picture);
-    return resized ? EXIT_OK : fail(EXIT_IO, "out of memory");
+int predict_pictures(const Options *o, uint32_t first, Names *pictures) {
+    int status = EXIT_OK;
+    *pictures = (Names){0};
+    for (uint32_t i = first; i < o->noperands && !status; i++)
+        if (names_is_directory(o->operand[i]))
+            status = names_pictures_below(o->operand[i], pictures);
+        else
+            names_add(pictures, join("%s", o->operand[i]));
+    return status;
 }
 
-/* The batch of a compiled net is fixed, so pictures go through in groups; a bad file is reported and the others still run. */
-static int predict_all(RtMachine *m, const Options *o, uint32_t first, const RtData *data) {
+enum { REASON = 256 };
+
+/* Pictures being read, each into its place of a batch. */
+typedef struct Loading {
+    const RtProgram *program;
+    char *const *file;
+    uint8_t *planes;
+    char (*reason)[REASON]; /* "": it is there */
+    int *status;
+} Loading;
+
+static void load_picture(void *context, int64_t i, int thread) {
+    const Loading *l = context;
+    const RtProgram *p = l->program;
+    Picture picture;
+    (void)thread;
+    *l->reason[i] = 0;
+    l->status[i] = EXIT_OK;
+    if (!picture_read(l->file[i], &picture, l->reason[i], REASON)) {
+        l->status[i] = EXIT_INPUT;
+        return;
+    }
+    if (!picture_fit(&picture, p->recipe.fit, p->channels, p->width, p->height,
+                     l->planes + i * p->channels * p->height * p->width)) {
+        snprintf(l->reason[i], REASON, "out of memory");
+        l->status[i] = EXIT_IO;
+    }
+    picture_free(&picture);
+}
+
+/* Says which are not there, and moves the others together. Returns how many these are. */
+static int64_t keep_loaded(const Loading *l, int64_t n, const char **file, int *status) {
+    int64_t plane = l->program->channels * l->program->height * l->program->width, kept = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (l->status[i]) {
+            *status = fail(l->status[i], "cannot read the picture '%s': %s", l->file[i], l->reason[i]);
+            continue;
+        }
+        if (kept != i) memmove(l->planes + kept * plane, l->planes + i * plane, (size_t)plane);
+        file[kept++] = l->file[i];
+    }
+    return kept;
+}
+
+/* The batch of a compiled net is fixed, so pictures go through in groups, read by all threads; a bad file is reported and the
+ * others still run. */
+static int predict_all(RtMachine *m, const Options *o, const Names *pictures, const RtData *data) {
     const RtProgram *program = rt_machine_program(m);
-    int64_t plane = program->channels * program->height * program->width;
-    uint8_t *images = malloc((size_t)(program->batch * plane));
-    float *scores = malloc((size_t)(program->batch * program->classes) * sizeof *scores);
-    const char **file = calloc((size_t)program->batch, sizeof *file);
-    if (!images || !scores || !file) exit(fail(EXIT_IO, "out of memory"));
+    int64_t plane = program->channels * program->height * program->width, batch = program->batch;
+    uint8_t *images = malloc((size_t)(batch * plane));
+    float *scores = malloc((size_t)(batch * program->classes) * sizeof *scores);
+    const char **file = calloc((size_t)batch, sizeof *file);
+    Loading l = {program, NULL, images, calloc((size_t)batch, REASON), calloc((size_t)batch, sizeof *l.status)};
+    if (!images || !scores || !file || !l.reason || !l.status) exit(fail(EXIT_IO, "out of memory"));
     int status = EXIT_OK;
-    for (uint32_t next = first; next < o->noperands;) {
-        int64_t n = 0;
-        for (; next < o->noperands && n < program->batch; next++) {
-            int loaded = load_picture(o->operand[next], program, images + n * plane);
-            if (loaded)
-                status = loaded;
-            else
-                file[n++] = o->operand[next];
-        }
+    RtStatus predicted = RT_OK;
+    for (int64_t next = 0; next < pictures->count && !predicted; next += batch) {
+        int64_t n = pictures->count - next < batch ? pictures->count - next : batch;
         RtError error = {{0}};
-        RtStatus predicted = n ? rt_predict(m, data, images, n, views_of(program, o), scores, &error) : RT_OK;
-        if (predicted) {
-            status = fail_rt(predicted, &error);
-            break;
-        }
-        for (int64_t i = 0; i < n; i++) print_scores(o, data, file[i], scores + i * program->classes);
+        l.file = pictures->name + next;
+        rt_pool_run(rt_machine_pool(m), load_picture, &l, n);
+        n = keep_loaded(&l, n, file, &status);
+        predicted = n ? rt_predict(m, data, images, n, views_of(program, o), scores, &error) : RT_OK;
+        if (predicted) status = fail_rt(predicted, &error);
+        for (int64_t i = 0; i < n && !predicted; i++) print_scores(o, data, file[i], scores + i * program->classes);
     }
     free(images);
     free(scores);
     free(file);
+    free(l.reason);
+    free(l.status);
     return status;
 }
 
@@ -99,8 +139,8 @@ int check_predict(const RtProgram *program) {
     return fail(EXIT_INPUT, "%s takes %" PRId64 " channels, but pictures have 1 or 3", program->model, program->channels);
 }
 
-int run_predict(RtMachine *m, const Options *o, uint32_t first, const RtData *data) {
+int run_predict(RtMachine *m, const Options *o, const Names *pictures, const RtData *data) {
     RtError error = {{0}};
     RtStatus loaded = rt_weights_load(o->weights, m, say, &error);
-    return loaded ? fail_rt(loaded, &error) : predict_all(m, o, first, data);
+    return loaded ? fail_rt(loaded, &error) : predict_all(m, o, pictures, data);
 }

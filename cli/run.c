@@ -1,10 +1,13 @@
 /* Training, evaluation and initial weights on a machine. */
 #include "cli/run.h"
+#include "cli/classes.h"
 #include "cli/folder.h"
 #include "cli/report.h"
 #include "runtime/json.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 int64_t count_parameters(const RtProgram *program) {
@@ -70,7 +73,8 @@ int check_weights(const RtProgram *program, const Options *o) {
     return status ? fail_rt(status, &error) : EXIT_OK;
 }
 
-static void print_result(const RtProgram *program, const Options *o, const RtData *data, const RtEvalResult *r) {
+static void print_result(const RtProgram *program, const Options *o, const RtData *data, const RtEvalResult *r,
+                         const int64_t *confusion) {
     const char *model = program->model;
     int views = rt_view_count(views_of(program, o));
     if (!o->json) {
@@ -78,6 +82,7 @@ static void print_result(const RtProgram *program, const Options *o, const RtDat
         if (views > 1) snprintf(by, sizeof by, " by %d views", views);
         printf("%s on %s%s: accuracy %.2f %%, top 5 %.2f %%, loss %.4f; %" PRId64 " images in %.2f s (%.0f images/s)\n", model,
                data->name, by, 100 * r->accuracy, 100 * r->top5, r->loss, r->images, r->seconds, (double)r->images / r->seconds);
+        if (confusion) classes_print(data, confusion);
         return;
     }
     printf("{\"model\": ");
@@ -92,20 +97,27 @@ static void print_result(const RtProgram *program, const Options *o, const RtDat
     json_write_member(stdout, "loss", r->loss);
     json_write_member(stdout, "seconds", r->seconds);
     json_write_member(stdout, "images_per_s", (double)r->images / r->seconds);
+    if (confusion) classes_print_json(data, confusion);
     puts("}");
 }
 
 int run_eval(RtMachine *m, const Options *o, const RtData *data) {
     RtError error = {{0}};
     RtEvalResult result;
+    int64_t *confusion = NULL;
+    if (o->classes && !(confusion = calloc((size_t)(data->classes * data->classes), sizeof *confusion)))
+        return fail(EXIT_IO, "out of memory");
+    RtViews views = views_of(rt_machine_program(m), o);
     RtStatus status = rt_weights_load(o->weights, m, say, &error);
-    if (status == RT_OK) status = rt_evaluate(m, data, true, views_of(rt_machine_program(m), o), &result, &error);
+    if (status == RT_OK) status = rt_evaluate_classes(m, data, true, views, &result, confusion, &error);
+    if (status == RT_OK) print_result(rt_machine_program(m), o, data, &result, confusion);
+    free(confusion);
     if (status) return fail_rt(status, &error);
-    print_result(rt_machine_program(m), o, data, &result);
     if (!isfinite(result.loss))
         fprintf(stderr,
-                "netc: warning: the loss is not finite: for some image the net puts out NaN or infinity, from weights that are "
-                "so or grow too large\n");
+                "%s: warning: the loss is not finite: for some image the net puts out NaN or infinity, from weights that are "
+                "so or grow too large\n",
+                program_invocation_short_name);
     return EXIT_OK;
 }
 

@@ -2,6 +2,7 @@
  * weights. Mistakes are said where they are found and come back as exit statuses. */
 #ifndef NETC_CLI_RUN_H
 #define NETC_CLI_RUN_H
+#include "cli/names.h"
 #include "cli/options.h"
 #include "runtime/rt.h"
 
@@ -31,8 +32,10 @@ int run_train(RtMachine *m, const Options *o, Training *t);
 int check_weights(const RtProgram *program, const Options *o); /* do --weights fit it? */
 int run_eval(RtMachine *m, const Options *o, const RtData *data);
 int run_init(RtMachine *m, const Options *o);
-/* The pictures are o's operands from `first` on; data is of describe_data. */
-int run_predict(RtMachine *m, const Options *o, uint32_t first, const RtData *data);
+/* The pictures that o's operands from `first` on name, those below directories among them. names_free in any case. */
+int predict_pictures(const Options *o, uint32_t first, Names *pictures);
+/* data is of describe_data. */
+int run_predict(RtMachine *m, const Options *o, const Names *pictures, const RtData *data);
 int check_predict(const RtProgram *program); /* does it take pictures? */
 
 int64_t count_parameters(const RtProgram *program);           /* trainable numbers */

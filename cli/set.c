@@ -1,8 +1,37 @@
 /* What netc and executables print of a data set. */
 #include "cli/set.h"
+#include "cli/classes.h"
 #include "cli/folder.h"
 #include "cli/report.h"
+#include "runtime/json.h"
 #include <inttypes.h>
+#include <stdlib.h>
+
+static int64_t count_label(const uint8_t *labels, int64_t n, int64_t label) {
+    int64_t found = 0;
+    for (int64_t i = 0; i < n; i++) found += labels[i] == label;
+    return found;
+}
+
+static void stats_json(const RtData *d) {
+    printf("{\"data\": ");
+    json_write_string(stdout, d->name);
+    printf(", \"train\": %" PRId64 ", \"test\": %" PRId64 ", \"shape\": [%" PRId64 ", %" PRId64 ", %" PRId64 "], \"mean\": [",
+           d->ntrain, d->ntest, d->channels, d->height, d->width);
+    for (int64_t c = 0; c < d->channels; c++) printf("%s%.9g", c ? ", " : "", d->mean[c]);
+    printf("], \"std\": [");
+    for (int64_t c = 0; c < d->channels; c++) printf("%s%.9g", c ? ", " : "", d->std[c]);
+    printf("], \"classes\": [");
+    for (int64_t k = 0; k < d->classes; k++) {
+        char *name = class_name(d, k);
+        printf("%s{\"class\": ", k ? ", " : "");
+        json_write_string(stdout, name);
+        printf(", \"train\": %" PRId64 ", \"test\": %" PRId64 "}", count_label(d->train_labels, d->ntrain, k),
+               count_label(d->test_labels, d->ntest, k));
+        free(name);
+    }
+    puts("]}");
+}
 
 /* Counts, sizes and what normalisation is made of. */
 int set_stats(const char *where, const Options *o) {
@@ -11,15 +40,17 @@ int set_stats(const char *where, const Options *o) {
     if (folder_is(where)) return folder_stats(where, o);
     RtStatus opened = rt_data_open(where, &d, &error);
     if (opened) return fail_rt(opened, &error);
+    if (o->json) {
+        stats_json(&d);
+        rt_data_free(&d);
+        return EXIT_OK;
+    }
     printf("%s: %" PRId64 " images to train with, %" PRId64 " to test with, %" PRId64 "x%" PRId64 "x%" PRId64 "\n", d.name,
            d.ntrain, d.ntest, d.channels, d.height, d.width);
     for (int64_t c = 0; c < d.channels; c++) printf("channel %" PRId64 ": mean %.5f, deviation %.5f\n", c, d.mean[c], d.std[c]);
     for (int64_t k = 0; k < d.classes; k++) {
-        int64_t train = 0, test = 0;
-        for (int64_t i = 0; i < d.ntrain; i++) train += d.train_labels[i] == k;
-        for (int64_t i = 0; i < d.ntest; i++) test += d.test_labels[i] == k;
-        printf("%5" PRId64 "  %-24s %7" PRId64 " train %7" PRId64 " test\n", k, d.class_names ? d.class_names[k] : "", train,
-               test);
+        printf("%5" PRId64 "  %-24s %7" PRId64 " train %7" PRId64 " test\n", k, d.class_names ? d.class_names[k] : "",
+               count_label(d.train_labels, d.ntrain, k), count_label(d.test_labels, d.ntest, k));
     }
     rt_data_free(&d);
     return EXIT_OK;
@@ -31,8 +62,11 @@ int set_check(const char *where, const Options *o) {
     RtError error = {{0}};
     RtStatus opened = rt_data_open(where, &data, &error);
     if (opened) return fail_rt(opened, &error);
-    printf("%s: %" PRId64 " training and %" PRId64 " test images, %" PRId64 " classes\n", data.name, data.ntrain, data.ntest,
-           data.classes);
+    if (o->json)
+        counts_print_json(data.name, data.ntrain, data.ntest, data.classes);
+    else
+        printf("%s: %" PRId64 " training and %" PRId64 " test images, %" PRId64 " classes\n", data.name, data.ntrain, data.ntest,
+               data.classes);
     rt_data_free(&data);
     return EXIT_OK;
 }

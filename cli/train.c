@@ -8,6 +8,7 @@
 #include "runtime/shards.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -267,7 +268,8 @@ static int train_one(RtMachine *m, const Options *o, const Training *t) {
     rt_install_signal_handlers();
     RtStatus trained = rt_train(m, &t->data, &options, &error);
     free(line);
-    return trained ? fail_rt(trained, &error) : EXIT_OK;
+    if (trained) return fail_rt(trained, &error);
+    return o->json && training_speaks(t) ? history_print_json(rt_directory_path(t->directory)) : EXIT_OK;
 }
 
 /* What the seeds come to, of those that were tested. */
@@ -279,13 +281,19 @@ static int print_seeds(const Options *o, char *const *directory) {
         History h;
         status = history_open(directory[i], &h);
         double result = history_result(&h), best = history_best(&h, NULL);
-        if (!status && result >= 0)
+        if (!status && result >= 0 && !o->json)
             printf("seed %" PRId64 ": test %.2f %%, best epoch %.2f %%  (%s)\n", o->seeds[i], 100 * result, 100 * best,
                    directory[i]);
         if (!status && result >= 0) value[n++] = result;
         history_close(&h);
     }
-    if (n > 1) printf("%u seeds: test %.2f %% ± %.2f\n", n, 100 * mean_of(value, n), 100 * deviation_of(value, n));
+    if (n > 1 && !o->json) printf("%u seeds: test %.2f %% ± %.2f\n", n, 100 * mean_of(value, n), 100 * deviation_of(value, n));
+    if (o->json) {
+        printf("{\"seeds\": %u", n);
+        json_write_member(stdout, "mean", n ? mean_of(value, n) : NAN);
+        json_write_member(stdout, "deviation", n > 1 ? deviation_of(value, n) : NAN);
+        puts("}");
+    }
     return status;
 }
 

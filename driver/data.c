@@ -5,6 +5,7 @@
 #include "driver/picture.h"
 #include "driver/process.h"
 #include "ir/nearest.h"
+#include "runtime/json.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -35,7 +36,7 @@ static int get(const Options *o) {
     return status;
 }
 
-static int check_directory(const DataSet *set, const char *directory) {
+static int check_directory(const DataSet *set, const char *directory, bool json) {
     static const char *const verdict[] = {[FILE_GOOD] = "good",
                                           [FILE_MISSING] = "missing",
                                           [FILE_SIZE] = "wrong size",
@@ -44,9 +45,20 @@ static int check_directory(const DataSet *set, const char *directory) {
     int bad = 0;
     for (int i = 0; i < set->nfiles; i++) {
         FileState state = data_file_check(directory, &set->files[i]);
-        printf("%s/%s: %s\n", directory, set->files[i].name, verdict[state]);
+        char *path = join("%s/%s", directory, set->files[i].name);
+        if (json) {
+            printf("%s{\"file\": ", i ? ", " : "[");
+            json_write_string(stdout, path);
+            printf(", \"state\": ");
+            json_write_string(stdout, verdict[state]);
+            putchar('}');
+        } else {
+            printf("%s: %s\n", path, verdict[state]);
+        }
+        free(path);
         bad += state != FILE_GOOD;
     }
+    if (json) puts("]");
     return bad ? fail(EXIT_INPUT, "%d of %d files of %s are not as they should be", bad, set->nfiles, set->name) : EXIT_OK;
 }
 
@@ -56,12 +68,26 @@ static int check(const Options *o) {
     const DataSet *set = data_set_find(what);
     char *directory = set ? default_directory(set->name) : join("%s", what);
     if (!set) set = data_set_in(directory);
-    int status = set ? check_directory(set, directory) : set_check(directory, o);
+    int status = set ? check_directory(set, directory, o->json) : set_check(directory, o);
     free(directory);
     return status;
 }
 
-static int list(void) {
+static void print_listed(const char *name, const char *state, const char *directory, bool json, bool first) {
+    if (!json) {
+        printf("%-9s  %-10s  %s\n", name, state, directory);
+        return;
+    }
+    printf("%s{\"data\": ", first ? "[" : ", ");
+    json_write_string(stdout, name);
+    printf(", \"state\": ");
+    json_write_string(stdout, state);
+    printf(", \"directory\": ");
+    json_write_string(stdout, directory);
+    putchar('}');
+}
+
+static int list(const Options *o) {
     for (int i = 0; i < data_set_count; i++) {
         char *directory = default_directory(data_sets[i].name);
         int here = 0;
@@ -71,10 +97,13 @@ static int list(void) {
             free(path);
         }
         const char *state = here == data_sets[i].nfiles ? "here" : here ? "incomplete" : "not here";
-        printf("%-9s  %-10s  %s\n", data_sets[i].name, state, directory);
+        print_listed(data_sets[i].name, state, directory, o->json, i == 0);
         free(directory);
     }
-    printf("%-9s  %-10s  made by netc itself, ten classes of procedural images\n", "synthetic", "built in");
+    if (o->json)
+        puts("]");
+    else
+        print_listed("synthetic", "built in", "made by netc itself, ten classes of procedural images", false, false);
     return EXIT_OK;
 }
 
@@ -82,7 +111,13 @@ static int path(const Options *o) {
     if (o->noperands > 2) return usage_error("data", "'path' takes one data set");
     if (o->noperands == 2 && !data_set_find(o->operand[1])) return unknown_set(o->operand[1]);
     char *directory = o->noperands == 2 ? default_directory(o->operand[1]) : rt_data_home();
-    printf("%s\n", directory);
+    if (o->json) {
+        printf("{\"directory\": ");
+        json_write_string(stdout, directory);
+        puts("}");
+    } else {
+        printf("%s\n", directory);
+    }
     free(directory);
     return EXIT_OK;
 }
@@ -137,7 +172,7 @@ int command_data(const Options *o) {
     const char *action = o->operand[0];
     if (!strcmp(action, "get")) return get(o);
     if (!strcmp(action, "check")) return check(o);
-    if (!strcmp(action, "list")) return list();
+    if (!strcmp(action, "list")) return list(o);
     if (!strcmp(action, "path")) return path(o);
     if (!strcmp(action, "export")) return export(o);
     if (!strcmp(action, "stats")) return stats(o);

@@ -2,6 +2,7 @@
  * MD5 sum that the official page prints for the archive. */
 #include "driver/datasets.h"
 #include "cli/report.h"
+#include "runtime/cifar.h"
 #include "runtime/sha256.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ const DataSet data_sets[] = {
      .files = cifar10_files,
      .nfiles = 6,
      .label_bytes = 1,
-     .url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+     .url = RT_CIFAR10_URL,
      .archive_md5 = "c32a1d4ab5d03f1284b67883e8d87530",
      .archive_folder = "cifar-10-batches-bin",
      .archive_bytes = 170052171},
@@ -34,7 +35,7 @@ const DataSet data_sets[] = {
      .files = cifar100_files,
      .nfiles = 2,
      .label_bytes = 2,
-     .url = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+     .url = RT_CIFAR100_URL,
      .archive_md5 = "03b5dce01913d631647c71ecec9e9cb8",
      .archive_folder = "cifar-100-binary",
      .archive_bytes = 168513733},

@@ -2,6 +2,7 @@
 #include "driver/compile.h"
 #include "driver/driver.h"
 #include "driver/textual.h"
+#include "runtime/json.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -13,6 +14,21 @@ static void print_runs(Mode mode, const PassResult *result) {
         printf("%s %3u  %-20s %7" PRId64 " rewrites %7u -> %5u values%s%s\n", name, i + 1, run->name, run->rewrites, run->before,
                run->after, *run->parameters ? "  " : "", run->parameters);
     }
+}
+
+static void print_runs_json(Mode mode, const PassResult *result) {
+    printf("{\"mode\": \"%s\", \"pipeline\": ", mode_text(mode));
+    json_write_string(stdout, result->pipeline);
+    printf(", \"passes\": [");
+    for (uint32_t i = 0; i < result->nruns; i++) {
+        const PassRun *run = &result->runs[i];
+        printf("%s{\"pass\": ", i ? ", " : "");
+        json_write_string(stdout, run->name);
+        printf(", \"parameters\": ");
+        json_write_string(stdout, run->parameters);
+        printf(", \"rewrites\": %" PRId64 ", \"values_before\": %u, \"values\": %u}", run->rewrites, run->before, run->after);
+    }
+    puts("]}");
 }
 
 int command_passes(const Options *options) {
@@ -27,8 +43,9 @@ int command_passes(const Options *options) {
     if (!status && train) status = compile_graph(&session, MODE_TRAIN, true);
     if (!status && infer) status = compile_graph(&session, MODE_INFER, true);
     if (!status) status = session_check_met(&session);
-    if (!status && train) print_runs(MODE_TRAIN, &session.train_passes);
-    if (!status && infer) print_runs(MODE_INFER, &session.infer_passes);
+    void (*print)(Mode, const PassResult *) = options->json ? print_runs_json : print_runs;
+    if (!status && train) print(MODE_TRAIN, &session.train_passes);
+    if (!status && infer) print(MODE_INFER, &session.infer_passes);
     session_close(&session);
     return status;
 }

@@ -1,5 +1,6 @@
 /* netc report: a page of trainings for a browser, one file that needs no network: curves of all, and of each what its weights
  * make of the test images. The page is report.html; here is what it shows, as JSON. */
+#include "cli/classes.h"
 #include "cli/history.h"
 #include "cli/run.h"
 #include "driver/compile.h"
@@ -106,7 +107,7 @@ static void tally_image(Tally *t, const RtData *d, const float *p, int64_t i) {
 static void write_classes(const RtData *d, FILE *out) {
     fputs(", \"classes\": [", out);
     for (int64_t k = 0; k < d->classes; k++) {
-        char *name = d->class_names ? join("%s", d->class_names[k]) : join("class %" PRId64, k);
+        char *name = class_name(d, k);
         fputs(k ? ", " : "", out);
         json_write_string(out, name);
         free(name);
@@ -278,7 +279,13 @@ int command_report(const Options *options) {
     fputs("]}", data.file);
     text_close(&data);
     if (!status) status = page_write(report_page, path, data.text);
-    if (!status) printf("%u trainings, in '%s'\n", list.count, path);
+    if (!status && options->json) {
+        printf("{\"trainings\": %u, \"page\": ", list.count);
+        json_write_string(stdout, path);
+        puts("}");
+    } else if (!status) {
+        printf("%u trainings, in '%s'\n", list.count, path);
+    }
     free(data.text);
     runs_free(&list);
     return status;

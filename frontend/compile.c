@@ -306,20 +306,28 @@ bool frontend_compile(const char *path, const FrontendOptions *options, Diag *di
     return ok;
 }
 
+/* A `train` block alone and what is set; then *c has the recipe. False after a report. */
+static bool recipe_alone(Compiler *c, Arena *arena, Diag *diag, uint32_t file, const char *text, size_t length) {
+    c->mistakes = diag_error_count(diag);
+    c->program = (Program){.arena = arena, .diag = diag, .names = {.arena = arena}, .root_file = file};
+    builtins_enter(&c->program.names);
+    const AstFile *root = parse_file(&c->program.names, diag, file, text, length);
+    c->program.file = ARENA_ARRAY(arena, const AstFile *, 1);
+    c->program.file[0] = root;
+    c->program.nfiles = 1;
+    c->program.root = root;
+    c->ev = (Eval){.arena = arena, .diag = diag, .names = &c->program.names, .image = NO_VAL, .logits = NO_VAL};
+    if (root->nimports || root->ncallables)
+        eval_error(&c->ev, (Span){file, 0, 1}, "beside its graphs a graph's text has a 'train' block and nothing else");
+    settle_recipe(c);
+    apply_settings(c);
+    return diag_error_count(diag) == c->mistakes;
+}
+
 bool frontend_recipe(const char *text, size_t length, uint32_t file, const FrontendOptions *options, Diag *diag, Model *model) {
     Arena *arena = arena_new();
-    Compiler c = {.options = options, .mistakes = diag_error_count(diag)};
-    c.program = (Program){.arena = arena, .diag = diag, .names = {.arena = arena}, .root_file = file};
-    builtins_enter(&c.program.names);
-    const AstFile *root = parse_file(&c.program.names, diag, file, text, length);
-    c.program.file = &root;
-    c.program.nfiles = 1;
-    c.program.root = root;
-    c.ev = (Eval){.arena = arena, .diag = diag, .names = &c.program.names, .image = NO_VAL, .logits = NO_VAL};
-    if (root->nimports || root->ncallables)
-        eval_error(&c.ev, (Span){file, 0, 1}, "beside its graphs a graph's text has a 'train' block and nothing else");
-    settle_recipe(&c);
-    apply_settings(&c);
+    Compiler c = {.options = options};
+    recipe_alone(&c, arena, diag, file, text, length);
     recipe_apply_groups(&c.ev, &c.recipe, model->graph, c.at.groups);
     bool ok = diag_error_count(diag) == c.mistakes;
     if (ok) {
@@ -328,4 +336,17 @@ bool frontend_recipe(const char *text, size_t length, uint32_t file, const Front
     }
     arena_free(arena);
     return ok;
+}
+
+bool frontend_settings(const char *text, const char *const *sets, uint32_t nsets, Diag *diag, RtRecipe *recipe, char **changed) {
+    Arena *arena = arena_new();
+    FrontendOptions options = {.sets = sets, .nsets = nsets};
+    Compiler c = {.options = &options};
+    bool ok = recipe_alone(&c, arena, diag, diag_add_file(diag, "the recipe built in", text, strlen(text)), text, strlen(text));
+    if (ok) {
+        *recipe = c.recipe;
+        *changed = strdup(recipe_text(arena, &c.recipe));
+    }
+    arena_free(arena);
+    return ok && *changed;
 }

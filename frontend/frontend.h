@@ -29,6 +29,10 @@ bool frontend_compile(const char *path, const FrontendOptions *options, Diag *di
  */
 bool frontend_recipe(const char *text, size_t length, uint32_t file, const FrontendOptions *options, Diag *diag, Model *model);
 
+/* The same for a recipe whose net is not here: text is a `train` block, *recipe what it says with `sets`, and *changed its
+ * canonical text, malloc'd. Groups are not held against parameters. False after a report. */
+bool frontend_settings(const char *text, const char *const *sets, uint32_t nsets, Diag *diag, RtRecipe *recipe, char **changed);
+
 /* The text of the library, the blocks that every program knows. */
 extern const char library_text[];
 

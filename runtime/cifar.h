@@ -3,6 +3,10 @@
 #define NETC_RUNTIME_CIFAR_H
 #include "runtime/status.h"
 
+/* Where their authors have the archives of these files. */
+#define RT_CIFAR10_URL "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+#define RT_CIFAR100_URL "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
+
 /* Does this directory, or the archive's folder inside it, hold any of the official binary files? */
 bool rt_cifar_is(const char *directory);
 /* From a directory of the official binary files (or the folder of that name inside it). */

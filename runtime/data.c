@@ -19,6 +19,10 @@ char *rt_data_home(void) {
     return joined(home && *home ? home : ".", ".cache/netc");
 }
 
+const char *rt_data_url(const char *name) {
+    return !strcmp(name, "cifar10") ? RT_CIFAR10_URL : !strcmp(name, "cifar100") ? RT_CIFAR100_URL : NULL;
+}
+
 static RtStatus open_named(const char *name, RtData *data, RtError *error) {
     char *home = rt_data_home(), *path = home ? joined(home, name) : NULL;
     struct stat s;
@@ -26,8 +30,9 @@ static RtStatus open_named(const char *name, RtData *data, RtError *error) {
     if (!path)
         status = rt_fail(error, RT_MEMORY, "out of memory");
     else if (stat(path, &s) != 0)
-        status = rt_fail(error, RT_INPUT, "no %s data in %s; get it with 'netc data get %s', or use --data synthetic", name, path,
-                         name);
+        status = rt_fail(error, RT_INPUT,
+                         "no %s data in %s; 'netc data get %s' fetches it, or unpack %s there, or use --data synthetic", name,
+                         path, name, rt_data_url(name));
     else
         status = rt_cifar_open(path, data, error);
     free(home);

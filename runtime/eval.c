@@ -22,16 +22,25 @@ RtStatus rt_shape_check(const RtProgram *p, const RtData *data, RtError *error) 
                    (long long)p->channels, (long long)p->height, (long long)p->width, (long long)p->classes);
 }
 
+/* What an image's scores say: its loss, how many classes beat its own, and which one does best, the label where none beats it;
+ * -1: none, where scores are NaN. */
+typedef struct Verdict {
+    double loss;
+    int64_t beaten_by, best;
+} Verdict;
+
 /* log(sum exp) of the scores, and the place of the label among them: how many scores beat it (an equal, earlier one does). */
-static double cross_entropy(const float *score, int64_t classes, int label, int64_t *beaten_by) {
+static Verdict verdict_of(const float *score, int64_t classes, int label) {
     double high = -INFINITY, sum = 0;
-    *beaten_by = 0;
+    Verdict v = {.best = -1};
     for (int64_t k = 0; k < classes; k++) {
-        high = score[k] > high ? score[k] : high;
-        if (k < label ? !(score[k] < score[label]) : k > label && !(score[k] <= score[label])) ++*beaten_by;
+        if (score[k] > high) high = score[k], v.best = k;
+        if (k < label ? !(score[k] < score[label]) : k > label && !(score[k] <= score[label])) v.beaten_by++;
     }
     for (int64_t k = 0; k < classes; k++) sum += exp(score[k] - high);
-    return high + log(sum) - score[label];
+    v.loss = high + log(sum) - score[label];
+    if ((v.best == label) != (v.beaten_by < 1)) v.best = v.beaten_by < 1 ? label : -1; /* NaN, or -inf alone */
+    return v;
 }
 
 /* One view of a batch being normalised by all threads. */
@@ -95,12 +104,6 @@ static void score_batch(Scoring *s, const uint8_t *pixels, const uint32_t *index
     }
 }
 
-/* What an image's scores say: its loss, and how many classes beat its own. */
-typedef struct Verdict {
-    double loss;
-    int64_t beaten_by;
-} Verdict;
-
 /* Images [from, to) of a split, whole batches but for the last. */
 static void judge(Scoring *s, bool test_split, int64_t from, int64_t to, Verdict *verdict) {
     const RtProgram *p = rt_machine_program(s->m);
@@ -114,8 +117,7 @@ static void judge(Scoring *s, bool test_split, int64_t from, int64_t to, Verdict
         score_batch(s, index ? images : images + at * size, index ? index + at : NULL, count);
         for (int64_t i = 0; i < count; i++) {
             int label = labels[index ? index[at + i] : at + i];
-            Verdict *v = &verdict[at + i];
-            v->loss = cross_entropy(s->scores + i * p->classes, p->classes, label, &v->beaten_by);
+            verdict[at + i] = verdict_of(s->scores + i * p->classes, p->classes, label);
         }
     }
 }
@@ -132,8 +134,22 @@ static RtEvalResult count_verdicts(const Verdict *verdict, int64_t n) {
     return (RtEvalResult){.loss = loss / total, .accuracy = (double)correct / total, .top5 = (double)top5 / total, .images = n};
 }
 
-/* Of ranks each looks at a share of the batches. */
+static void count_classes(const RtData *d, bool test_split, const Verdict *verdict, int64_t *confusion) {
+    const uint8_t *labels = test_split ? d->test_labels : d->train_labels;
+    const uint32_t *index = test_split ? d->test_index : d->train_index;
+    int64_t n = test_split ? d->ntest : d->ntrain;
+    memset(confusion, 0, (size_t)(d->classes * d->classes) * sizeof *confusion);
+    for (int64_t i = 0; i < n; i++)
+        if (verdict[i].best >= 0) confusion[labels[index ? index[i] : i] * d->classes + verdict[i].best]++;
+}
+
 RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtViews views, RtEvalResult *result, RtError *error) {
+    return rt_evaluate_classes(m, data, test_split, views, result, NULL, error);
+}
+
+/* Of ranks each looks at a share of the batches. */
+RtStatus rt_evaluate_classes(RtMachine *m, const RtData *data, bool test_split, RtViews views, RtEvalResult *result,
+                             int64_t *confusion, RtError *error) {
     const RtProgram *p = rt_machine_program(m);
     RtRanks *ranks = rt_machine_ranks(m);
     double start = now();
@@ -154,6 +170,7 @@ RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtViews 
     scoring_end(&s);
     if (status == RT_OK) *result = count_verdicts(verdict, n);
     if (status == RT_OK) result->seconds = now() - start;
+    if (status == RT_OK && confusion) count_classes(data, test_split, verdict, confusion);
     free(verdict);
     return status;
 }

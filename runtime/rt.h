@@ -107,6 +107,7 @@ bool rt_wants_data(const RtProgram *program); /* are there any? */
 RtStatus rt_whiten(RtMachine *m, const RtData *data, RtError *error);
 /* $NETC_DATA, else $XDG_CACHE_HOME/netc, else ~/.cache/netc. Returns a static-lifetime-free, malloc'd path. */
 char *rt_data_home(void);
+const char *rt_data_url(const char *name); /* of the archive that a named set is unpacked from; NULL: none */
 
 /* ---- checkpoints (checkpoint.c, weights.c) ---- */
 typedef struct RtTrainState {
@@ -174,6 +175,10 @@ typedef struct RtEvalResult {
 } RtEvalResult;
 /* Runs prepare_eval and eval_step over a split, for each view of the images; scores are the views' weighted mean. */
 RtStatus rt_evaluate(RtMachine *m, const RtData *data, bool test_split, RtViews views, RtEvalResult *result, RtError *error);
+/* And counts in confusion i64[K][K], by row, how many images of each class are taken for which; one whose scores are NaN is in no
+ * column. NULL: not. */
+RtStatus rt_evaluate_classes(RtMachine *m, const RtData *data, bool test_split, RtViews views, RtEvalResult *result,
+                             int64_t *confusion, RtError *error);
 int rt_view_count(RtViews views); /* 1, 2 or 6 */
 /* Scores of K classes as probabilities, in place if out == scores (softmax.c). */
 void rt_softmax(const float *scores, int64_t classes, float *out);

@@ -2,9 +2,11 @@
 # source. Without sanitizers, whatever netc itself is built with; products and sums are not contracted, as in runtime/.
 get_target_property(cli_sources netc_cli SOURCES)
 get_target_property(runtime_sources netc_runtime SOURCES)
+get_target_property(frontend_sources netc_frontend SOURCES)
+get_target_property(ir_sources netc_ir SOURCES)
 list(FILTER cli_sources EXCLUDE REGEX "/(jpeg|png).c$")
-set(NETC_CROSS_SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/main.c ${CMAKE_CURRENT_SOURCE_DIR}/level.c ${CMAKE_SOURCE_DIR}/ir/nearest.c
-    ${cli_sources} ${runtime_sources})
+set(NETC_CROSS_SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/main.c ${CMAKE_CURRENT_SOURCE_DIR}/level.c ${CMAKE_CURRENT_SOURCE_DIR}/settings.c
+    ${cli_sources} ${runtime_sources} ${frontend_sources} ${ir_sources})
 set(NETC_CROSS_FLAGS -std=gnu11 -O2 -fPIE -ffp-contract=off -ffunction-sections -fdata-sections -D_GNU_SOURCE -DNETC_VERSION="${PROJECT_VERSION}"
     -I${CMAKE_SOURCE_DIR} -Wall -Wextra -Wno-missing-field-initializers)
 if(NETC_WERROR)
@@ -61,6 +63,7 @@ function(netc_cross_archive target)
                      COMMAND ${NETC_AR_${target}} rcs ${archive} ${objects}
                      ${take_archives} WORKING_DIRECTORY ${CMAKE_BINARY_DIR}/lib/netc/${target})
   add_custom_target(netc_standalone_${target} ALL DEPENDS ${archive})
+  add_dependencies(netc_standalone_${target} netc_frontend) # which makes library.c
   install(FILES ${archive} DESTINATION lib/netc/${target})
 endfunction()
 

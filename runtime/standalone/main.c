@@ -4,7 +4,9 @@
 #include "cli/run.h"
 #include "cli/set.h"
 #include "ir/nearest.h"
+#include "runtime/json.h"
 #include "runtime/standalone/level.h"
+#include "runtime/standalone/settings.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -22,6 +24,7 @@ typedef struct Task {
     const Options *o;
     Training training;
     RtData data;
+    Names pictures; /* of predict */
 } Task;
 
 static int with_machine(const RtProgram *program, Task *t, int (*run)(RtMachine *, Task *)) {
@@ -40,6 +43,12 @@ static int with_machine(const RtProgram *program, Task *t, int (*run)(RtMachine 
     return status;
 }
 
+/* The code for this machine, with the recipe as --set wants it. */
+static int choose(const Options *o, const RtProgram **program) {
+    int status = level_choose(o->cpu_level, program);
+    return status ? status : settings_apply(o, program);
+}
+
 static int train_on(RtMachine *m, Task *t) {
     const RtProgram *program = rt_machine_program(m);
     char size[64];
@@ -53,7 +62,7 @@ static int train_on(RtMachine *m, Task *t) {
 }
 
 static int eval_on(RtMachine *m, Task *t) { return run_eval(m, t->o, &t->data); }
-static int predict_on(RtMachine *m, Task *t) { return run_predict(m, t->o, 0, &t->data); }
+static int predict_on(RtMachine *m, Task *t) { return run_predict(m, t->o, &t->pictures, &t->data); }
 static int init_on(RtMachine *m, Task *t) { return run_init(m, t->o); }
 
 static int train(const Options *o) {
@@ -62,7 +71,7 @@ static int train(const Options *o) {
     int status = training_join(&t.training);
     if (status) return status;
     status = training_options(o);
-    if (!status) status = level_choose(o->cpu_level, &program);
+    if (!status) status = choose(o, &program);
     status = training_ready(&t.training, status);
     if (!status) status = training_open(&t.training, program, o);
     if (!status) status = with_machine(program, &t, train_on);
@@ -74,7 +83,7 @@ static int eval(const Options *o) {
     const RtProgram *program;
     Task t = {.o = o};
     if (!o->weights) return usage_error("eval", "no weights given: --weights=FILE");
-    int status = level_choose(o->cpu_level, &program);
+    int status = choose(o, &program);
     if (!status) status = check_weights(program, o);
     if (!status) status = open_data(program, o, &t.data);
     if (!status) status = with_machine(program, &t, eval_on);
@@ -87,11 +96,13 @@ static int predict(const Options *o) {
     Task t = {.o = o};
     if (!o->weights) return usage_error("predict", "no weights given: --weights=FILE");
     if (o->noperands == 0) return usage_error("predict", "no picture given");
-    int status = level_choose(o->cpu_level, &program);
+    int status = predict_pictures(o, 0, &t.pictures);
+    if (!status) status = choose(o, &program);
     if (!status) status = check_predict(program);
     if (!status) status = check_weights(program, o);
     if (!status) status = describe_data(program, o, &t.data);
     if (!status) status = with_machine(program, &t, predict_on);
+    names_free(&t.pictures);
     rt_data_free(&t.data);
     return status;
 }
@@ -100,22 +111,39 @@ static int init(const Options *o) {
     const RtProgram *program;
     Task t = {.o = o};
     if (!o->output) return usage_error("init", "no output file given: -o FILE.safetensors");
-    int status = level_choose(o->cpu_level, &program);
+    int status = choose(o, &program);
     return status ? status : with_machine(program, &t, init_on);
+}
+
+/* An executable fetches nothing; it says what does. */
+static int data_get(const char *name) {
+    const char *url = rt_data_url(name);
+    if (!url) return usage_error("data", "there is no data set '%s'; there are cifar10 and cifar100", name);
+    char *home = rt_data_home();
+    int status = usage_error("data", "this executable fetches nothing; 'mkdir -p %s/%s && curl -L %s | tar xz -C %s/%s' does",
+                             home, name, url, home, name);
+    free(home);
+    return status;
 }
 
 static int data(const Options *o) {
     const char *action = o->noperands ? o->operand[0] : "";
     if (!strcmp(action, "path")) {
         char *home = rt_data_home();
-        printf("%s\n", home);
+        if (o->json) {
+            printf("{\"directory\": ");
+            json_write_string(stdout, home);
+            puts("}");
+        } else {
+            printf("%s\n", home);
+        }
         free(home);
         return EXIT_OK;
     }
     if (!strcmp(action, "check")) return set_check(o->noperands > 1 ? o->operand[1] : "cifar10", o);
     if (!strcmp(action, "stats") && o->noperands < 2) return usage_error("data", "'stats' takes one data set or directory");
     if (!strcmp(action, "stats")) return set_stats(o->operand[1], o);
-    if (!strcmp(action, "get")) return usage_error("data", "fetching is netc's part: run 'netc data get' or copy its files here");
+    if (!strcmp(action, "get")) return data_get(o->noperands > 1 ? o->operand[1] : "cifar10");
     return usage_error("data", "what to do: check, stats or path");
 }
 
@@ -132,7 +160,7 @@ static const Action actions[] = {
     {"train", RUN_TRAIN, train, "", "train the model (what is done without a command)"},
     {"eval", RUN_EVAL, eval, "--weights=FILE", "measure a trained model on the test set"},
     {"predict", RUN_PREDICT, predict, "--weights=FILE PICTURE...",
-     "classify pictures: PNG, JPEG, or binary PPM or PGM, of any size"},
+     "classify pictures, and those in directories: PNG, JPEG, or binary PPM or PGM, of any size"},
     {"init", RUN_INIT, init, "-o FILE.safetensors", "write the initial weights of a seed"},
     {"data", RUN_DATA, data, "check [DATA] | stats DATA | path",
      "check or count a data set, or print where data sets are looked up"},
@@ -165,7 +193,10 @@ static int help(const Options *o) {
         printf("%s %.*s", i ? "," : "", (int)strcspn(level_program(i)->target, ","), level_program(i)->target);
     printf("\n\nCommands:\n");
     for (int i = 0; i < ACTIONS; i++) printf("  %-9s %s\n", actions[i].name, actions[i].summary);
-    printf("\nThe recipe built in:\n%s", least->recipe_text);
+    printf("\nThe recipe built in ('--set train.KEY=VALUE' changes it, but for loss, groups, batch, shards and the optimizer's "
+           "arguments other "
+           "than lr):\n%s",
+           least->recipe_text);
     return EXIT_OK;
 }
 

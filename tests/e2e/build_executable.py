@@ -53,7 +53,7 @@ def check_links(program, static):
     headers = subprocess.run(["readelf", "-lh", "-W", program], capture_output=True, text=True).stdout
     check("DYN (Position-Independent" in headers and "GNU_RELRO" in headers, f"{program}: not PIE with RELRO")
     check(re.search(r"GNU_STACK.* RW +0", headers), f"{program}: executable stack")
-    check(os.path.getsize(program) < 15 << 18, f"{program}: {os.path.getsize(program)} bytes")
+    check(os.path.getsize(program) < 4 << 20, f"{program}: {os.path.getsize(program)} bytes")
 
 
 def check_commands(at, program):
@@ -79,6 +79,33 @@ def check_commands(at, program):
     check("too short" in run(at, program, "predict", "--weights", weights, "short.ppm", status=1)[1], "a short picture")
     check("did you mean 'train'" in run(at, program, "trian", status=2)[1], "an unknown command")
     check("no code for" in run(at, program, "--cpu-level", "x86-64-v9", status=2)[1], "an unknown level")
+    said = run(at, program, "data", "get", "cifar100", status=2)[1] + run(at, program, "--data", "cifar100", "--out", "nowhere", status=1)[1]
+    check(said.count("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz") == 2 and "| tar xz -C " + at(".cache", "netc", "cifar100") in said, said)
+
+
+SETS = ["--set", "train.optimizer.lr=0.02", "--set", "train.augment=[flip, cutout(8)]", "--set", "train.epochs=1.5", "--set", "train.validation=300", "--set",
+        "train.schedule=cosine(final_lr = 0.1)", "--set", "train.clip=2"]
+
+
+def check_settings(at, program):
+    """The recipe as netc would have it, bit for bit; what is compiled in is refused, and mistakes are said as netc says them."""
+    at.run("train", *MODEL, *SETS, *train(STEPS, at("set-netc")))
+    run(at, program, *SETS, *train(STEPS // 2, at("set-exe")))
+    run(at, program, *SETS, *train(STEPS, at("set-exe"), "--resume"))
+    check(read_safetensors(at("set-netc", "last.safetensors")) == read_safetensors(at("set-exe", "last.safetensors")), "--set trains otherwise")
+    check(read_safetensors(at("set-netc", "last.safetensors")) != read_safetensors(at("netc", "last.safetensors")), "--set does nothing")
+    said = run(at, program, *train(STEPS, at("set-exe"), "--resume"), status=1)[1]
+    check("was trained with validation = 300, not 0" in said, said)
+    for setting, status, says in (("train.batch=8", 2, "'train.batch' is compiled into"), ("train.loss=cross_entropy(label_smoothing=0.1)", 2, "'train.loss' is compiled into"),
+                                  ("train.optimizer.momentum=0.8", 2, "'train.optimizer', but for its lr, is compiled into"), ("depth=3", 2, "none of the recipe's keys"),
+                                  ("train.groups=[group(\"*\", lr = 2)]", 2, "'train.groups' is compiled into"), ("train.epoch=3", 1, "did you mean 'epochs'"),
+                                  ("train.optimizer.lr=-1", 1, "error: "), ("train", 1, "not of the form key=value")):
+        said = run(at, program, "--set", setting, "--out", at("never"), status=status)[1]
+        check(says in said and not os.path.exists(at("never")), f"--set {setting}: {said}")
+    theirs = json.loads(at.run("eval", *MODEL, "--weights", at("netc", "last.safetensors"), "--set", "train.views=mirror", "--json")[0])
+    ours = json.loads(run(at, program, "eval", "--weights", at("netc", "last.safetensors"), "--set", "train.views=mirror", "--json")[0])
+    check(theirs["views"] == ours["views"] == 2 and theirs["loss"] == ours["loss"], f"views by --set: {theirs}, {ours}")
+    print("--set as netc train's, but for what is compiled in")
 
 
 def check_lesser_cpu(at, program):
@@ -251,6 +278,7 @@ with Workspace() as at:
     check_links(at("exe"), False)
     check_links(at("static"), True)
     check_commands(at, at("exe"))
+    check_settings(at, at("exe"))
     if os.uname().machine == "x86_64":
         check_lesser_cpu(at, at("exe"))
         at.run("build", "resnet110", "--cpu", "x86-64-v3,x86-64-v4,znver5", "-o", at("deep"))

@@ -68,7 +68,7 @@ with Workspace() as at:
     for path, what in strange.items():
         refused(at, NETC, "fmt", path, says=what)
         refused(at, NETC, "eval", SMALL, "--weights", path, says=what)
-        refused(at, NETC, "predict", SMALL, "--weights", weights, path, says=what)
+        refused(at, NETC, "predict", SMALL, "--weights", weights, path, says="there is no picture in" if path == at("folder") else what)
     pipe, what, train = at("pipe"), "it is not a regular file", [NETC, "train", SMALL, "--steps", 1]
     refused(at, NETC, "ir", pipe, says=what)
     refused(at, NETC, "ir", SMALL, "--stage", "final", "--load-pass", pipe, says=what, status=2)

@@ -84,6 +84,8 @@ def check_known_sets(at, gray):
 def check_executable(at, model, weights, examples, theirs):
     at.run("build", model, "--cpu", "native", "-o", at("own"))
     check(run(at, at("own"), "predict", "--weights", weights, *examples) == theirs, "the executable predicts otherwise")
+    below = run(at, at("own"), "predict", "--weights", weights, at("pictures", "red"), examples[1])
+    check(below == at.run("predict", model, "--weights", weights, at("pictures", "red"), examples[1])[0] and len(below.splitlines()) == EACH + 1, below)
     run(at, at("own"), "--data", at("pictures"), "--seed", 1, "--steps", 3, "--out", at("exe"))
     at.run("train", model, "--data", at("pictures"), "--seed", 1, "--steps", 3, "--out", at("three"), "-q")
     check(read_safetensors(at("exe", "last.safetensors")) == read_safetensors(at("three", "last.safetensors")), "the executable trains otherwise")
@@ -93,6 +95,31 @@ def check_executable(at, model, weights, examples, theirs):
     out = run(at, at("own"), "data", "stats", at("pictures"))
     check("train: 108 pictures" in out and "    2  red" in out, out)
     check(out == at.run("data", "stats", at("pictures"))[0], "netc counts otherwise than the executable")
+
+
+def check_classes(at, model, weights):
+    """The report of classes against what predict says of each picture, and against its own definition."""
+    words = ["eval", model, "--weights", weights, "--data", at("mixed"), "--classes"]
+    os.makedirs(at("mixed", "train"))
+    make_pictures(at("mixed", "test"), each=4)
+    for name in JPEG:  # of each class some are another's
+        os.symlink(at("pictures", name), at("mixed", "train", name))
+        shutil.copy(at("pictures", "blue", "002.JPG"), at("mixed", "test", name, "stray.jpg"))
+    out = json.loads(at.run(*words, "--json")[0])
+    predicted = [json.loads(line) for line in at.run("predict", model, "--weights", weights, "--top", 1, "--json", at("mixed", "test"))[0].splitlines()]
+    names, matrix = sorted(JPEG), [[0] * 3 for _ in JPEG]
+    check([p["file"] for p in predicted] == sorted(p["file"] for p in predicted) and len(predicted) == 15, "pictures of a directory, in order")
+    for p in predicted:
+        matrix[names.index(p["file"].split("/")[-2])][p["top"][0]["label"]] += 1
+    check(out["confusion"] == matrix and matrix[2] == [1, 0, 4], f"{out['confusion']}, by predict {matrix}")
+    for k, c in enumerate(out["classes"]):
+        right, taken = matrix[k][k], sum(row[k] for row in matrix)
+        want = [names[k], 5, taken, right / taken, right / 5, 2 * right / (5 + taken)]
+        got = [c["class"], c["images"], c["predicted"], c["precision"], c["recall"], c["f1"]]
+        check(got[:3] == want[:3] and all(abs(a - b) < 1e-6 for a, b in zip(got[3:], want[3:])), f"{got}, not {want}")
+    check(abs(out["mean_of_classes"]["recall"] - out["accuracy"]) < 1e-6, f"{out}")
+    text = at.run(*words)[0]
+    check("    2  red                     5   100.00 %    80.00 %    88.89 %  blue (1)\n" in text and "    2     1     0     4  red\n" in text, text)
 
 
 with Workspace() as at:
@@ -121,6 +148,16 @@ with Workspace() as at:
             with open(at("libnamed.h")) as file:
                 header = file.read()
             check(all(name in header.split("The classes: ")[-1].split("*/")[0] for name in JPEG), f"{normalize}: no names of classes in\n{header}")
+    check_classes(at, model, weights)
+    os.makedirs(at("bare", "folder"))
+    at.refuses("predict", model, "--weights", weights, at("bare"), status=1, says="there is no picture in the directory")
+    os.symlink("..", at("bare", "folder", "up"))  # round and round
+    shutil.copy(examples[0], at("bare", "folder", "é \n.jpg"))
+    check(at.run("predict", model, "--weights", weights, at("bare") + "/")[0].startswith(at("bare", "folder", "é \n.jpg") + ": red"), "a directory within itself")
+    stats = json.loads(at.run("data", "stats", at("pictures"), "--json")[0])
+    check(stats["classes"] == [{"class": name, "train": 36, "test": 4} for name in sorted(JPEG)] and stats["train"]["pictures"] == 108 and
+          stats["test"]["width"]["least"] >= 5 and stats["each_tenth"], f"{stats}")
+    check(json.loads(at.run("data", "check", at("pictures"), "--json")[0]) == {"data": at("pictures"), "train": 108, "test": 12, "classes": 3}, "check as JSON")
     out = at.run("data", "stats", at("pictures"))[0]
     check("test (each tenth): 12 pictures, width" in out, out)
     check(all(f"{name:24s}      36 train       4 test" in out for name in JPEG), out)
