@@ -69,7 +69,9 @@ static int columns(const char *text) {
     return n;
 }
 
-static void print_name(const char *name, int width) { printf("%s%*s", name, width > columns(name) ? width - columns(name) : 0, ""); }
+static void print_name(const char *name, int width) {
+    printf("%s%*s", name, width > columns(name) ? width - columns(name) : 0, "");
+}
 
 /* The two classes that images of class k are taken for most often, but for itself. */
 static void print_mistakes(const RtData *data, const int64_t *row, int64_t k) {

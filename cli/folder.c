@@ -191,7 +191,7 @@ static int load_split(const Split *split, const FolderShape *shape, const Option
     return kept ? EXIT_OK : fail(EXIT_INPUT, "none of the %u pictures can be read", split->path.count);
 }
 
-static char *base_name(const char *directory) {
+char *folder_base_name(const char *directory) {
     size_t length = strlen(directory);
     while (length > 1 && directory[length - 1] == '/') length--;
     const char *at = directory + length;
@@ -199,8 +199,7 @@ static char *base_name(const char *directory) {
     return strndup(at, (size_t)(directory + length - at));
 }
 
-/* Names go into one block of memory, which data owns. */
-static bool keep_names(const Names *classes, RtData *data) {
+bool folder_keep_names(const Names *classes, RtData *data) {
     size_t bytes = classes->count * sizeof(char *);
     for (uint32_t i = 0; i < classes->count; i++) bytes += strlen(classes->name[i]) + 1;
     char **names = malloc(bytes), *at = (char *)(names + classes->count);
@@ -221,10 +220,10 @@ static int read_set(const Set *set, const FolderShape *shape, const char *direct
                      .classes = set->classes.count,
                      .ntrain = set->train.path.count,
                      .ntest = set->test.path.count,
-                     .name = base_name(directory)};
+                     .name = folder_base_name(directory)};
     RtStatus status = rt_data_allocate(data, &error);
     if (status) return fail_rt(status, &error);
-    if (!keep_names(&set->classes, data)) return fail(EXIT_IO, "out of memory");
+    if (!folder_keep_names(&set->classes, data)) return fail(EXIT_IO, "out of memory");
     RtPool *pool = rt_pool_new((int)o->threads);
     if (!pool) return fail(EXIT_IO, "cannot start threads");
     int trained = load_split(&set->train, shape, o, pool, data->train_images, data->train_labels, &data->ntrain);

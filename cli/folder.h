@@ -1,6 +1,7 @@
 /* A directory of pictures as a data set: a folder for each class, in DIR/train and DIR/test, or in DIR alone. */
 #ifndef NETC_CLI_FOLDER_H
 #define NETC_CLI_FOLDER_H
+#include "cli/names.h"
 #include "cli/options.h"
 #include "runtime/rt.h"
 
@@ -24,4 +25,9 @@ int folder_stats(const char *directory, const Options *o);
 int folder_check(const char *directory, const Options *o);
 /* The line of a check as JSON. */
 void counts_print_json(const char *name, int64_t train, int64_t test, int64_t classes);
+
+/* Shared with arrays.c. The last part of a path, malloc'd. Names of classes into one block of memory, which data owns; false: out
+ * of it. */
+char *folder_base_name(const char *directory);
+bool folder_keep_names(const Names *classes, RtData *data);
 #endif

@@ -96,6 +96,7 @@ int names_pictures_below(const char *directory, Names *names) {
     int status = add_below(plain, NULL, names);
     free(plain);
     if (!status && names->count == before)
-        status = fail(EXIT_INPUT, "there is no picture in the directory '%s' (by its name: .png, .jpg, .jpeg, .ppm, .pgm)", directory);
+        status =
+            fail(EXIT_INPUT, "there is no picture in the directory '%s' (by its name: .png, .jpg, .jpeg, .ppm, .pgm)", directory);
     return status;
 }

@@ -10,9 +10,9 @@ typedef struct Names {
 } Names;
 
 void names_free(Names *n);
-void names_add(Names *n, char *name);                 /* takes it */
-int names_by_bytes(const void *a, const void *b);     /* the order of all lists, of char * */
-bool names_is_directory(const char *path);            /* or a link to one */
+void names_add(Names *n, char *name);             /* takes it */
+int names_by_bytes(const void *a, const void *b); /* the order of all lists, of char * */
+bool names_is_directory(const char *path);        /* or a link to one */
 /* The folders of a directory by name, or its pictures (.png, .jpg, .jpeg, .ppm, .pgm) with the directory in front; hidden ones
  * are not looked at. False: errno. */
 bool names_list(const char *directory, bool folders, Names *names);

@@ -56,7 +56,8 @@ static const OptionRow table[] = {
 
     {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | INIT | EVAL | PREDICT | CMD_LINT,
      "cifar10, cifar100, synthetic, a directory of their binary files, of the four IDX files of MNIST or its kin, or one with a "
-     "folder of your own pictures for each class (default: the recipe's)"},
+     "folder of your own pictures for each class, or numpy's arrays: an .npz file or a directory of .npy (default: the "
+     "recipe's)"},
     {"bad-pictures", 0, KIND_CHOICE, "refuse|skip", AT(bad_pictures), TRAIN | INIT | EVAL | PREDICT | CMD_BUILD | CMD_LINT,
      "what to do about pictures of a directory that cannot be read (default: refuse)"},
     {"output", 'o', KIND_TEXT, "FILE.html", AT(output), CMD_REPORT, "where the page is written (default: netc-report.html)"},

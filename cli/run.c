@@ -1,5 +1,6 @@
 /* Training, evaluation and initial weights on a machine. */
 #include "cli/run.h"
+#include "cli/arrays.h"
 #include "cli/classes.h"
 #include "cli/folder.h"
 #include "cli/report.h"
@@ -38,6 +39,7 @@ RtViews views_of(const RtProgram *program, const Options *o) {
 
 static int set_open(const char *where, const FolderShape *shape, int64_t classes, const Options *o, RtData *data) {
     RtError error = {{0}};
+    if (arrays_is(where)) return arrays_open(where, shape, classes, o, data);
     if (folder_is(where)) return folder_open(where, shape, classes, o, data);
     RtStatus status = rt_data_open_shaped(where, shape->channels, shape->height, shape->width, classes, data, &error);
     return status ? fail_rt(status, &error) : EXIT_OK;
@@ -60,7 +62,7 @@ int describe_data(const RtProgram *p, const Options *o, RtData *data) {
     const char *where = set_named(p, o);
     *data = (RtData){.channels = p->channels, .height = p->height, .width = p->width, .classes = p->classes};
     if (!o->data && o->weights && rt_weights_describe(o->weights, data)) return EXIT_OK;
-    if (folder_is(where)) return open_data(p, o, data);
+    if (arrays_is(where) || folder_is(where)) return open_data(p, o, data);
     RtStatus status = rt_data_describe(where, p->channels, p->height, p->width, p->classes, data, &error);
     return status ? fail_rt(status, &error) : EXIT_OK;
 }

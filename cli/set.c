@@ -1,5 +1,6 @@
 /* What netc and executables print of a data set. */
 #include "cli/set.h"
+#include "cli/arrays.h"
 #include "cli/classes.h"
 #include "cli/folder.h"
 #include "cli/report.h"
@@ -33,13 +34,19 @@ static void stats_json(const RtData *d) {
     puts("]}");
 }
 
+static int open_as_it_is(const char *where, const Options *o, RtData *data) {
+    RtError error = {{0}};
+    if (arrays_is(where)) return arrays_open(where, NULL, 0, o, data);
+    RtStatus opened = rt_data_open(where, data, &error);
+    return opened ? fail_rt(opened, &error) : EXIT_OK;
+}
+
 /* Counts, sizes and what normalisation is made of. */
 int set_stats(const char *where, const Options *o) {
     RtData d = {0};
-    RtError error = {{0}};
-    if (folder_is(where)) return folder_stats(where, o);
-    RtStatus opened = rt_data_open(where, &d, &error);
-    if (opened) return fail_rt(opened, &error);
+    if (!arrays_is(where) && folder_is(where)) return folder_stats(where, o);
+    int status = open_as_it_is(where, o, &d);
+    if (status) return status;
     if (o->json) {
         stats_json(&d);
         rt_data_free(&d);
@@ -57,11 +64,10 @@ int set_stats(const char *where, const Options *o) {
 }
 
 int set_check(const char *where, const Options *o) {
-    if (folder_is(where)) return folder_check(where, o);
     RtData data = {0};
-    RtError error = {{0}};
-    RtStatus opened = rt_data_open(where, &data, &error);
-    if (opened) return fail_rt(opened, &error);
+    if (!arrays_is(where) && folder_is(where)) return folder_check(where, o);
+    int status = open_as_it_is(where, o, &data);
+    if (status) return status;
     if (o->json)
         counts_print_json(data.name, data.ntrain, data.ntest, data.classes);
     else

@@ -1,5 +1,5 @@
-/* See settings.h. Batch, loss, groups and the optimiser but for its rate are constants in the kernels; all else of a recipe is the
- * runtime's, which reads it from the Program. */
+/* See settings.h. Batch, loss, groups and the optimiser but for its rate are constants in the kernels; all else of a recipe is
+ * the runtime's, which reads it from the Program. */
 #include "runtime/standalone/settings.h"
 #include "cli/report.h"
 #include "frontend/frontend.h"
@@ -37,10 +37,11 @@ int settings_apply(const Options *o, const RtProgram **program) {
     char *text = NULL;
     for (uint32_t i = 0; i < o->sets.count; i++)
         if (strncmp(o->sets.item[i], "train.", 6) != 0 && strchr(o->sets.item[i], '='))
-            return fail(EXIT_USAGE,
-                        "'--set %.*s' is none of the recipe's keys, 'train.…'; the net is compiled into this executable, and 'netc build "
-                        "--set' makes another",
-                        (int)strcspn(o->sets.item[i], "="), o->sets.item[i]);
+            return fail(
+                EXIT_USAGE,
+                "'--set %.*s' is none of the recipe's keys, 'train.…'; the net is compiled into this executable, and 'netc build "
+                "--set' makes another",
+                (int)strcspn(o->sets.item[i], "="), o->sets.item[i]);
     if (!o->sets.count) return EXIT_OK;
     changed = **program;
     Diag *diag = diag_new();
