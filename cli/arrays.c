@@ -78,7 +78,9 @@ static const ZipEntry *find_entry(const Zip *zip, const char *name) {
     return NULL;
 }
 
-static bool has(const Source *s, const char *name) { return s->packed ? find_entry(&s->zip, name) != NULL : is_file(s->where, name); }
+static bool has(const Source *s, const char *name) {
+    return s->packed ? find_entry(&s->zip, name) != NULL : is_file(s->where, name);
+}
 
 /* The bytes of an array, which it points into; NULL after a sentence. */
 static uint8_t *read_array(const Source *s, const char *name, Npy *array, int *status) {
@@ -112,7 +114,8 @@ static int find_names(const Source *s, const Names4 **names) {
         return EXIT_OK;
     }
     return fail(EXIT_INPUT,
-                "'%s' has no arrays x_train, y_train, x_test, y_test, nor train_images, train_labels, test_images, test_labels, nor images, "
+                "'%s' has no arrays x_train, y_train, x_test, y_test, nor train_images, train_labels, test_images, test_labels, "
+                "nor images, "
                 "labels",
                 s->where);
 }
@@ -163,14 +166,15 @@ static bool layout_of(const Npy *a, int64_t channels, Layout *l) {
     } else {
         return false;
     }
-    return l->channels >= 1 && l->channels <= 4 && l->height >= 1 && l->width >= 1 && l->height <= MAX_SIDE && l->width <= MAX_SIDE;
+    return l->channels >= 1 && l->channels <= 4 && l->height >= 1 && l->width >= 1 && l->height <= MAX_SIDE &&
+           l->width <= MAX_SIDE;
 }
 
 /* Images being brought into planes of the net's shape. */
 typedef struct Filling {
     const uint8_t *from;
     Layout layout;
-    const FolderShape *shape;
+    const PictureShape *shape;
     uint8_t *to;
     bool failed;
 } Filling;
@@ -183,7 +187,7 @@ static uint8_t level(const Filling *f, const uint8_t *image, int64_t c, int64_t 
 static void fill(void *context, int64_t i, int thread) {
     Filling *f = context;
     const Layout *l = &f->layout;
-    const FolderShape *s = f->shape;
+    const PictureShape *s = f->shape;
     int64_t plane = l->height * l->width;
     const uint8_t *image = f->from + i * plane * l->channels;
     uint8_t *to = f->to + i * s->channels * s->height * s->width;
@@ -201,13 +205,13 @@ static void fill(void *context, int64_t i, int thread) {
 }
 
 /* Those of a split into malloc'd planes; *shape is made theirs where it has no size. NULL after a sentence. */
-static uint8_t *read_images(const Source *s, const char *name, FolderShape *shape, const Options *o, int64_t *n, int *status) {
+static uint8_t *read_images(const Source *s, const char *name, PictureShape *shape, const Options *o, int64_t *n, int *status) {
     Npy a;
     Layout l = {0};
     uint8_t *bytes = read_array(s, name, &a, status), *planes = NULL;
     if (!bytes) return NULL;
     bool images = layout_of(&a, shape->channels, &l);
-    if (images && !shape->height) *shape = (FolderShape){l.channels, l.height, l.width, shape->fit};
+    if (images && !shape->height) *shape = (PictureShape){l.channels, l.height, l.width, shape->fit};
     bool same = l.channels == shape->channels && l.height == shape->height && l.width == shape->width;
     bool pictures = (l.channels == 1 || l.channels == 3) && (shape->channels == 1 || shape->channels == 3);
     *n = images ? a.dim[0] : 0;
@@ -215,8 +219,8 @@ static uint8_t *read_images(const Source *s, const char *name, FolderShape *shap
     if (!images)
         *status = fail(EXIT_INPUT, "'%s' of '%s' are no images: uint8 of [N,H,W], [N,H,W,C] or [N,C,H,W]", name, s->where);
     else if (!same && !pictures)
-        *status = fail(EXIT_INPUT, "'%s' of '%s' are images of %" PRId64 " channels, the net takes %" PRId64, name, s->where, l.channels,
-                       shape->channels);
+        *status = fail(EXIT_INPUT, "'%s' of '%s' are images of %" PRId64 " channels, the net takes %" PRId64, name, s->where,
+                       l.channels, shape->channels);
     else if (!(planes = malloc((size_t)(*n * shape->channels * shape->height * shape->width) + 1)))
         *status = fail(EXIT_IO, "out of memory for the images of '%s'", s->where);
     else if (!(pool = rt_pool_new((int)o->threads)))
@@ -233,14 +237,15 @@ static uint8_t *read_images(const Source *s, const char *name, FolderShape *shap
 
 /* ---- sets ---- */
 
-static int read_split(const Source *s, const char *images, const char *labels, FolderShape *shape, const Options *o, uint8_t **planes,
-                      uint8_t **classes, int64_t *n) {
+static int read_split(const Source *s, const char *images, const char *labels, PictureShape *shape, const Options *o,
+                      uint8_t **planes, uint8_t **classes, int64_t *n) {
     int64_t nlabels = 0;
     int status = EXIT_OK;
     if (!(*classes = read_labels(s, labels, &nlabels, &status))) return status;
     if (!(*planes = read_images(s, images, shape, o, n, &status))) return status;
     if (*n != nlabels)
-        return fail(EXIT_INPUT, "'%s' has %" PRId64 " images in '%s' and %" PRId64 " labels in '%s'", s->where, *n, images, nlabels, labels);
+        return fail(EXIT_INPUT, "'%s' has %" PRId64 " images in '%s' and %" PRId64 " labels in '%s'", s->where, *n, images,
+                    nlabels, labels);
     return *n ? EXIT_OK : fail(EXIT_INPUT, "'%s' has no images in '%s'", s->where, images);
 }
 
@@ -300,7 +305,8 @@ static int read_class_names(const Source *s, RtData *d) {
 }
 
 static int count_classes(const Source *s, int64_t classes, RtData *d) {
-    int64_t train = greatest(d->train_labels, d->ntrain), test = greatest(d->test_labels, d->ntest), most = train > test ? train : test;
+    int64_t train = greatest(d->train_labels, d->ntrain), test = greatest(d->test_labels, d->ntest),
+            most = train > test ? train : test;
     int status = read_class_names(s, d);
     if (status) return status;
     if (d->class_names && most >= d->classes)
@@ -310,11 +316,12 @@ static int count_classes(const Source *s, int64_t classes, RtData *d) {
     return fail(EXIT_INPUT, "'%s' has %" PRId64 " classes, the net has %" PRId64, s->where, d->classes, classes);
 }
 
-static int read_all(const Source *s, FolderShape *shape, int64_t classes, const Options *o, RtData *d) {
+static int read_all(const Source *s, PictureShape *shape, int64_t classes, const Options *o, RtData *d) {
     const Names4 *names = NULL;
     int status = find_names(s, &names);
     if (!status)
-        status = read_split(s, names->train_images, names->train_labels, shape, o, &d->train_images, &d->train_labels, &d->ntrain);
+        status =
+            read_split(s, names->train_images, names->train_labels, shape, o, &d->train_images, &d->train_labels, &d->ntrain);
     if (!status && names->test_images)
         status = read_split(s, names->test_images, names->test_labels, shape, o, &d->test_images, &d->test_labels, &d->ntest);
     d->channels = shape->channels, d->height = shape->height, d->width = shape->width;
@@ -322,7 +329,8 @@ static int read_all(const Source *s, FolderShape *shape, int64_t classes, const 
     if (!status) status = count_classes(s, classes, d);
     if (status) return status;
     if (!names->test_images && !o->quiet) {
-        char *text = join("'%s' has no test images: each tenth image of a class is for testing, %" PRId64 " beside %" PRId64 " for training",
+        char *text = join("'%s' has no test images: each tenth image of a class is for testing, %" PRId64 " beside %" PRId64
+                          " for training",
                           s->where, d->ntest, d->ntrain);
         say(RT_NOTE, text);
         free(text);
@@ -331,10 +339,10 @@ static int read_all(const Source *s, FolderShape *shape, int64_t classes, const 
     return EXIT_OK;
 }
 
-int arrays_open(const char *where, const FolderShape *shape, int64_t classes, const Options *o, RtData *data) {
+int arrays_open(const char *where, const PictureShape *shape, int64_t classes, const Options *o, RtData *data) {
     char why[WHY];
     Source s = {.where = where, .packed = is_packed(where)};
-    FolderShape made = shape ? *shape : (FolderShape){0};
+    PictureShape made = shape ? *shape : (PictureShape){0};
     int status = EXIT_OK;
     *data = (RtData){.name = folder_base_name(where)};
     if (s.packed && !zip_open(where, &s.zip, why, sizeof why)) status = fail(EXIT_INPUT, "cannot read '%s': %s", where, why);

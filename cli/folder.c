@@ -1,6 +1,7 @@
 /* Directories of pictures. First all names, sorted, so that a set is the same wherever and however often it is read; then every
  * picture, decoded and fitted by all threads into its place. */
 #include "cli/folder.h"
+#include "cli/decoded.h"
 #include "cli/names.h"
 #include "cli/picture.h"
 #include "cli/report.h"
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CLASSES = 256, TENTH = 10, NAMED = 10, REASON = 160 };
+enum { MAX_CLASSES = 256, TENTH = 10, NAMED = 10, REASON = DECODED_REASON };
 
 /* ---- sets ---- */
 
@@ -133,7 +134,7 @@ bool folder_is(const char *where) {
 /* A split being decoded, a picture a piece. */
 typedef struct Decoding {
     const Split *split;
-    const FolderShape *shape;
+    const PictureShape *shape;
     uint8_t *images;        /* [n][C][H][W]; NULL: sizes are asked for alone */
     int64_t (*size)[2];     /* width, height of each file; NULL */
     char (*reason)[REASON]; /* "": it is good */
@@ -141,7 +142,7 @@ typedef struct Decoding {
 
 static void decode(void *context, int64_t i, int thread) {
     const Decoding *d = context;
-    const FolderShape *s = d->shape;
+    const PictureShape *s = d->shape;
     Picture picture;
     (void)thread;
     if (!picture_read(d->split->path.name[i], &picture, d->reason[i], REASON)) {
@@ -153,6 +154,14 @@ static void decode(void *context, int64_t i, int thread) {
         !picture_fit(&picture, s->fit, s->channels, s->width, s->height, d->images + i * s->channels * s->height * s->width))
         snprintf(d->reason[i], REASON, "out of memory");
     picture_free(&picture);
+}
+
+/* Of pictures that were kept only what was bad, which may have been for lack of memory. */
+static void decode_bad(void *context, int64_t i, int thread) {
+    const Decoding *d = context;
+    if (!*d->reason[i]) return;
+    *d->reason[i] = 0;
+    decode(context, i, thread);
 }
 
 /* Says which are bad, the first few by name. Returns how many. */
@@ -169,26 +178,49 @@ static int64_t say_bad(const Decoding *d, bool skip) {
     return bad;
 }
 
-/* Decodes a split into images and labels; *n is how many are left. */
-static int load_split(const Split *split, const FolderShape *shape, const Options *o, RtPool *pool, uint8_t *images,
-                      uint8_t *labels, int64_t *n) {
+/* Labels of a decoded split, whose bad pictures are said and left out or refused; *n is how many are left. */
+static int settle_split(const Decoding *d, const Options *o, uint8_t *labels, int64_t *n) {
+    const PictureShape *shape = d->shape;
+    const Split *split = d->split;
     int64_t image = shape->channels * shape->height * shape->width, kept = 0;
     bool skip = o->bad_pictures && !strcmp(o->bad_pictures, "skip");
-    Decoding d = {split, shape, images, NULL, calloc((size_t)split->path.count, REASON)};
-    if (!d.reason) return fail(EXIT_IO, "out of memory");
-    rt_pool_run(pool, decode, &d, split->path.count);
-    int64_t bad = say_bad(&d, skip);
+    int64_t bad = say_bad(d, skip);
     for (uint32_t i = 0; i < split->path.count; i++) {
-        if (*d.reason[i]) continue;
-        if (kept != i) memmove(images + kept * image, images + i * image, (size_t)image);
+        if (*d->reason[i]) continue;
+        if (kept != i) memmove(d->images + kept * image, d->images + i * image, (size_t)image);
         labels[kept++] = split->label[i];
     }
-    free(d.reason);
     *n = kept;
     if (bad && !skip)
         return fail(EXIT_INPUT, "%" PRId64 " of %u pictures cannot be read; --bad-pictures=skip leaves such out", bad,
                     split->path.count);
     return kept ? EXIT_OK : fail(EXIT_INPUT, "none of the %u pictures can be read", split->path.count);
+}
+
+/* Both splits, decoded or as they were kept. */
+static int load(const Set *set, const PictureShape *shape, const Options *o, RtData *data) {
+    const Split *split[2] = {&set->train, &set->test};
+    uint8_t *images[2] = {data->train_images, data->test_images};
+    Decoding d[2];
+    DecodedPart part[2];
+    int status = EXIT_OK;
+    for (int k = 0; k < 2; k++) {
+        d[k] = (Decoding){split[k], shape, images[k], NULL, calloc((size_t)split[k]->path.count, REASON)};
+        part[k] = (DecodedPart){split[k]->path.name, split[k]->path.count, images[k], d[k].reason};
+        if (!d[k].reason) status = fail(EXIT_IO, "out of memory");
+    }
+    RtPool *pool = status ? NULL : rt_pool_new((int)o->threads);
+    if (!status && !pool) status = fail(EXIT_IO, "cannot start threads");
+    Decoded *cache = status || o->no_cache ? NULL : decoded_open(part, shape);
+    bool kept = !status && decoded_read(cache, part, pool);
+    for (int k = 0; k < 2 && !status; k++) rt_pool_run(pool, kept ? decode_bad : decode, &d[k], split[k]->path.count);
+    if (!status && !kept) decoded_write(cache, part);
+    decoded_close(cache);
+    rt_pool_free(pool);
+    int trained = status ? status : settle_split(&d[0], o, data->train_labels, &data->ntrain);
+    int tested = status ? status : settle_split(&d[1], o, data->test_labels, &data->ntest);
+    for (int k = 0; k < 2; k++) free(d[k].reason);
+    return trained ? trained : tested;
 }
 
 char *folder_base_name(const char *directory) {
@@ -212,7 +244,7 @@ bool folder_keep_names(const Names *classes, RtData *data) {
     return names;
 }
 
-static int read_set(const Set *set, const FolderShape *shape, const char *directory, const Options *o, RtData *data) {
+static int read_set(const Set *set, const PictureShape *shape, const char *directory, const Options *o, RtData *data) {
     RtError error = {{0}};
     *data = (RtData){.channels = shape->channels,
                      .height = shape->height,
@@ -224,16 +256,12 @@ static int read_set(const Set *set, const FolderShape *shape, const char *direct
     RtStatus status = rt_data_allocate(data, &error);
     if (status) return fail_rt(status, &error);
     if (!folder_keep_names(&set->classes, data)) return fail(EXIT_IO, "out of memory");
-    RtPool *pool = rt_pool_new((int)o->threads);
-    if (!pool) return fail(EXIT_IO, "cannot start threads");
-    int trained = load_split(&set->train, shape, o, pool, data->train_images, data->train_labels, &data->ntrain);
-    int tested = load_split(&set->test, shape, o, pool, data->test_images, data->test_labels, &data->ntest);
-    rt_pool_free(pool);
-    if (!trained && !tested) rt_data_measure(data);
-    return trained ? trained : tested;
+    int loaded = load(set, shape, o, data);
+    if (!loaded) rt_data_measure(data);
+    return loaded;
 }
 
-int folder_open(const char *directory, const FolderShape *shape, int64_t classes, const Options *o, RtData *data) {
+int folder_open(const char *directory, const PictureShape *shape, int64_t classes, const Options *o, RtData *data) {
     Set set;
     *data = (RtData){0};
     int status = find_pictures(directory, &set);

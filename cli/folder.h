@@ -3,22 +3,17 @@
 #define NETC_CLI_FOLDER_H
 #include "cli/names.h"
 #include "cli/options.h"
+#include "cli/picture.h"
 #include "runtime/rt.h"
 
 /* Is this a directory of folders, and neither a known data set's name nor a directory of its files? */
 bool folder_is(const char *where);
 
-/* What pictures are made: channels is 1 or 3. */
-typedef struct FolderShape {
-    int64_t channels, height, width;
-    RtFit fit;
-} FolderShape;
-
 /* Reads every picture into memory, on o->threads threads. Classes are the folders by name, and so are pictures in them. Without
  * train/ and test/ (or val/, valid/) each tenth picture of a class, from its tenth on, is for testing. A picture that cannot be
  * read is named; with --bad-pictures=skip it is left out, else the exit status is 1. Returns an exit status, after saying what is
  * wrong. classes: how many there must be, or 0. */
-int folder_open(const char *directory, const FolderShape *shape, int64_t classes, const Options *o, RtData *data);
+int folder_open(const char *directory, const PictureShape *shape, int64_t classes, const Options *o, RtData *data);
 /* data stats: counts, formats and sizes of the pictures in DIRECTORY. */
 int folder_stats(const char *directory, const Options *o);
 /* data check: can every picture be read? A line of how many. */

@@ -105,7 +105,8 @@ static const char *read_head(Head *h, Npy *a) {
 static const char *parse(const uint8_t *bytes, size_t length, Npy *a) {
     static const uint8_t magic[] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
     *a = (Npy){.count = 1};
-    if (length < 12 || memcmp(bytes, magic, sizeof magic) != 0 || bytes[6] < 1 || bytes[6] > 3 || bytes[7]) return "it is no .npy file";
+    if (length < 12 || memcmp(bytes, magic, sizeof magic) != 0 || bytes[6] < 1 || bytes[6] > 3 || bytes[7])
+        return "it is no .npy file";
     size_t begin = bytes[6] == 1 ? 10 : 12, size = bytes[8] | (size_t)bytes[9] << 8;
     if (bytes[6] > 1) size |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
     if (size > length - begin) return "it is cut short";
@@ -151,7 +152,9 @@ char *npy_text(const Npy *a, int64_t i) {
     char *text = malloc(4 * (size_t)a->characters + 1), *out = text;
     for (uint32_t k = 0; text && k < a->characters; k++, p += a->size) {
         uint32_t c = p[0];
-        if (a->size == 4) c = a->big ? (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3] : (uint32_t)p[3] << 24 | p[2] << 16 | p[1] << 8 | p[0];
+        if (a->size == 4)
+            c = a->big ? (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3]
+                       : (uint32_t)p[3] << 24 | p[2] << 16 | p[1] << 8 | p[0];
         if (!c) break; /* what is shorter is filled up */
         if (c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return free(text), NULL;
         if (a->kind == 'S')

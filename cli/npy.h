@@ -8,10 +8,10 @@
 enum { NPY_RANK = 4 };
 
 typedef struct Npy {
-    char kind;     /* u, i, f, b, U, S, ... as numpy has it */
-    uint32_t size; /* bytes of an element; of U of a character, 4 */
+    char kind;           /* u, i, f, b, U, S, ... as numpy has it */
+    uint32_t size;       /* bytes of an element; of U of a character, 4 */
     uint32_t characters; /* of an element of U and S */
-    bool big;      /* big-endian */
+    bool big;            /* big-endian */
     int rank;
     int64_t dim[NPY_RANK];
     const uint8_t *data; /* in the bytes that were read */

@@ -12,6 +12,12 @@ typedef struct Picture {
     uint8_t *rgb; /* [height][width][3], malloc'd */
 } Picture;
 
+/* What pictures are made: channels is 1 or 3. */
+typedef struct PictureShape {
+    int64_t channels, height, width;
+    RtFit fit;
+} PictureShape;
+
 enum { PICTURE_PIXELS = 1 << 26 }; /* the most that are read: 64 megapixels, 192 MB */
 
 /* A file of any of these kinds, told apart by their first bytes:

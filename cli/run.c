@@ -37,7 +37,7 @@ RtViews views_of(const RtProgram *program, const Options *o) {
     return !strcmp(o->views, "one") ? RT_VIEWS_ONE : !strcmp(o->views, "mirror") ? RT_VIEWS_MIRROR : RT_VIEWS_MIRROR_SHIFT;
 }
 
-static int set_open(const char *where, const FolderShape *shape, int64_t classes, const Options *o, RtData *data) {
+static int set_open(const char *where, const PictureShape *shape, int64_t classes, const Options *o, RtData *data) {
     RtError error = {{0}};
     if (arrays_is(where)) return arrays_open(where, shape, classes, o, data);
     if (folder_is(where)) return folder_open(where, shape, classes, o, data);
@@ -49,10 +49,10 @@ static const char *set_named(const RtProgram *program, const Options *o) {
     return o->data ? o->data : recipe_data_name(program->recipe.data);
 }
 
-static FolderShape shape_needed(const RtProgram *p) { return (FolderShape){p->channels, p->height, p->width, p->recipe.fit}; }
+static PictureShape shape_needed(const RtProgram *p) { return (PictureShape){p->channels, p->height, p->width, p->recipe.fit}; }
 
 int open_data(const RtProgram *program, const Options *o, RtData *data) {
-    FolderShape shape = shape_needed(program);
+    PictureShape shape = shape_needed(program);
     return set_open(set_named(program, o), &shape, program->classes, o, data);
 }
 

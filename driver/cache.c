@@ -1,9 +1,11 @@
-/* netc cache: what is kept, and its removal. */
+/* netc cache: what is kept, kernels and decoded pictures, and its removal. */
 #include "driver/cache.h"
+#include "cli/decoded.h"
 #include "codegen/codegen.h"
 #include "codegen/program/cache.h"
 #include "driver/driver.h"
 #include "driver/process.h"
+#include "runtime/json.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,25 +26,53 @@ char *cache_open(const Options *options) {
     return NULL;
 }
 
+/* What is kept in one of the caches, as words or JSON. */
+static void print_kept(const char *what, const char *directory, uint64_t files, uint64_t bytes, double most, bool json) {
+    if (!json) {
+        printf("%s: %" PRIu64 " %s, %.1f MB of at most %.0f\n", directory, files, what, 1e-6 * (double)bytes, 1e-6 * most);
+        return;
+    }
+    printf("{\"directory\": ");
+    json_write_string(stdout, directory);
+    printf(", \"files\": %" PRIu64 ", \"bytes\": %" PRIu64, files, bytes);
+    json_write_member(stdout, "most", most);
+    putchar('}');
+}
+
+static int info(const char *kernels, const char *pictures, bool json) {
+    CacheInfo k = kernel_cache_info(kernels);
+    DecodedInfo p = decoded_info(pictures);
+    if (json) printf("{\"kernels\": ");
+    print_kept("compiled kernels", kernels, k.files, k.bytes, KERNEL_CACHE_BYTES, json);
+    if (json) printf(", \"pictures\": ");
+    print_kept("sets of decoded pictures", pictures, p.files, p.bytes, DECODED_BYTES, json);
+    if (json) puts("}");
+    return EXIT_OK;
+}
+
+static int clear(const char *kernels, const char *pictures, bool json) {
+    uint64_t before = kernel_cache_info(kernels).files, sets = decoded_info(pictures).files;
+    kernel_cache_trim(kernels, 0);
+    decoded_trim(pictures, 0);
+    uint64_t left = kernel_cache_info(kernels).files, sets_left = decoded_info(pictures).files;
+    printf(json ? "{\"kernels_removed\": %" PRIu64 ", \"pictures_removed\": %" PRIu64 "}\n"
+                : "%" PRIu64 " compiled kernels and %" PRIu64 " sets of decoded pictures removed\n",
+           before - left, sets - sets_left);
+    if (left) return fail(EXIT_IO, "cannot remove %" PRIu64 " files from '%s'", left, kernels);
+    return sets_left ? fail(EXIT_IO, "cannot remove %" PRIu64 " files from '%s'", sets_left, pictures) : EXIT_OK;
+}
+
 int command_cache(const Options *options) {
     const char *action = options->noperands == 1 ? options->operand[0] : "";
-    bool info = !strcmp(action, "info"), clear = !strcmp(action, "clear");
-    if (!info && !clear) return usage_error("cache", "what to do: info or clear");
-    char *directory = cache_directory();
-    if (!directory) {
-        puts("no compiled kernels are kept (NETC_CACHE=off)");
-        return EXIT_OK;
-    }
-    CacheInfo before = kernel_cache_info(directory);
-    if (clear) kernel_cache_trim(directory, 0);
-    CacheInfo left = kernel_cache_info(directory);
-    if (info)
-        printf("%s: %" PRIu64 " compiled kernels, %.1f MB of at most %.0f\n", directory, left.files, 1e-6 * (double)left.bytes,
-               1e-6 * KERNEL_CACHE_BYTES);
+    bool informs = !strcmp(action, "info"), clears = !strcmp(action, "clear");
+    if (!informs && !clears) return usage_error("cache", "what to do: info or clear");
+    char *kernels = cache_directory(), *pictures = decoded_directory();
+    int status = EXIT_OK;
+    if (!kernels || !pictures)
+        puts(options->json ? "{}" : "nothing is kept (NETC_CACHE=off)");
     else
-        printf("%s: %" PRIu64 " compiled kernels removed\n", directory, before.files - left.files);
-    int status =
-        clear && left.files ? fail(EXIT_IO, "cannot remove %" PRIu64 " files from '%s'", left.files, directory) : EXIT_OK;
-    free(directory);
+        status = informs ? info(kernels, pictures, options->json) : clear(kernels, pictures, options->json);
+    free(kernels);
+    free(pictures);
     return status;
 }

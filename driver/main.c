@@ -97,9 +97,12 @@ static const Command commands[] = {
      "  netc data path [NAME]                                 where data sets are kept\n"
      "  netc data export cifar10 --to DIR [--count N]         write test pictures as PNG\n"
      "  netc data stats NAME|DIR                              classes, counts and sizes, of folders of pictures too\n"},
-    {"cache", CMD_CACHE, command_cache, "netc cache info|clear", "show or clear the compiled kernels that are kept",
+    {"cache", CMD_CACHE, command_cache, "netc cache info|clear",
+     "show or clear the compiled kernels and decoded pictures that are kept",
      "Kernels are kept in ~/.cache/netc/kernels (XDG_CACHE_HOME is heeded); NETC_CACHE names another directory, NETC_CACHE=off\n"
-     "keeps none. The least recently used go when there are more than 256 MB.\n"},
+     "keeps none. The least recently used go when there are more than 256 MB. Decoded pictures of directories, at most 4 GB, are "
+     "beside "
+     "them.\n"},
     {"help", CMD_HELP, command_help, "netc help [COMMAND|passes|library]",
      "explain a command, list the passes, or print the library of blocks", ""},
 };

@@ -1,5 +1,6 @@
 /* How long a training needs what a step computes: gradients of parameters that are frozen from an epoch on, and whatever serves
- * nothing else, are left out from there on (RtCall.until). Bits do not change: what is still needed is computed by the same calls. */
+ * nothing else, are left out from there on (RtCall.until). Bits do not change: what is still needed is computed by the same
+ * calls. */
 #ifndef NETC_CODEGEN_NEEDED_H
 #define NETC_CODEGEN_NEEDED_H
 #include "codegen/program/lowering_state.h"

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 
 from e2e import HERE, NETC, SMALL, Workspace, check, metrics, read_safetensors, write_png
 
@@ -81,6 +82,50 @@ def check_known_sets(at, gray):
     at.refuses("train", SMALL, "--data", at("bins"), status=1, says="data_batch_1.bin is truncated")
 
 
+def check_cache(at, model):
+    """Decoded pictures are kept, and used as long as no picture changed; what is damaged is decoded again."""
+    kept = lambda: json.loads(at.run("cache", "info", "--json")[0])["pictures"]
+    folder = at(".cache", "netc", "pictures")
+    make_pictures(at("few"), each=10)
+    with open(at("few", "red", "bad.png"), "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+    time.sleep(0.1)  # a file that was changed in this moment is not kept
+    words = ["train", model, "--data", at("few"), "--bad-pictures=skip", "--batch", 12, "--steps", 2, "-q", "--out"]
+    before = set(os.listdir(folder))
+    _, said = at.run(*words, at("few0"))
+    (name,) = set(os.listdir(folder)) - before
+    want = read_safetensors(at("few0", "last.safetensors"))
+    check("red/bad.png' is left out" in said and kept()["files"] == len(before) + 1, said)
+    os.utime(os.path.join(folder, name), (1, 1))
+    _, again = at.run(*words, at("few1"))
+    check(again == said and os.stat(os.path.join(folder, name)).st_mtime > 1, f"it was not used, or says otherwise: {again}")
+    check(read_safetensors(at("few1", "last.safetensors")) == want, "what was kept trains otherwise")
+    size = os.path.getsize(os.path.join(folder, name))
+    for at_byte, cut in ((size - 5000, False), (40, False), (size // 2, True), (0, False)):
+        with open(os.path.join(folder, name), "r+b") as file:
+            if cut:
+                file.truncate(at_byte)
+            else:
+                file.seek(at_byte)
+                byte = file.read(1)[0]
+                file.seek(at_byte)
+                file.write(bytes([byte ^ 16]))
+        _, again = at.run(*words, at("few2"), "--overwrite")
+        check("is damaged: they are decoded again" in again and again.replace(said, "").count("\n") == 1, again)
+        check(read_safetensors(at("few2", "last.safetensors")) == want, "damaged pictures were trained with")
+    check(at.run(*words, at("few2"), "--overwrite")[1] == said, "what was damaged is not replaced")
+    with open(at("few", "red", "001.ppm"), "r+b") as file:  # the same length
+        file.seek(30)
+        file.write(b"changed")
+    time.sleep(0.1)
+    at.run(*words, at("few3"))
+    check(read_safetensors(at("few3", "last.safetensors")) != want and kept()["files"] == len(before) + 2, "a changed picture")
+    at.run("cache", "clear")
+    check(kept()["files"] == 0 and not os.listdir(folder), "cache clear")
+    at.run(*words, at("few4"), "--no-cache")
+    check(kept()["files"] == 0, "--no-cache keeps pictures")
+
+
 def check_executable(at, model, weights, examples, theirs):
     at.run("build", model, "--cpu", "native", "-o", at("own"))
     check(run(at, at("own"), "predict", "--weights", weights, *examples) == theirs, "the executable predicts otherwise")
@@ -149,6 +194,7 @@ with Workspace() as at:
                 header = file.read()
             check(all(name in header.split("The classes: ")[-1].split("*/")[0] for name in JPEG), f"{normalize}: no names of classes in\n{header}")
     check_classes(at, model, weights)
+    check_cache(at, model)
     os.makedirs(at("bare", "folder"))
     at.refuses("predict", model, "--weights", weights, at("bare"), status=1, says="there is no picture in the directory")
     os.symlink("..", at("bare", "folder", "up"))  # round and round

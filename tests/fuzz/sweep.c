@@ -1,6 +1,6 @@
 /* Any bytes as the file of a sweep. */
-#include "cli/report.h"
 #include "driver/sweep.h"
+#include "cli/report.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int status = sweep_read(fuzz_file(data, size), &sweep);
     stderr = said;
     FUZZ_CHECK(status == EXIT_OK || status == EXIT_INPUT);
-    if (status == EXIT_OK) FUZZ_CHECK(sweep.nrows > 0 && sweep.nrows <= SWEEP_ROWS && sweep.nseeds > 0 && sweep.nseeds <= MAX_SEEDS);
+    if (status == EXIT_OK)
+        FUZZ_CHECK(sweep.nrows > 0 && sweep.nrows <= SWEEP_ROWS && sweep.nseeds > 0 && sweep.nseeds <= MAX_SEEDS);
     for (uint32_t i = 0; status == EXIT_OK && i < sweep.nrows; i++) {
         const SweepRow *row = &sweep.row[i];
         FUZZ_CHECK(*row->model && *row->name && !strchr(row->name, '/') && row->nsets <= SWEEP_SETS);

@@ -1,13 +1,14 @@
-/* Frozen parameters: what only their gradients need is not in the compiled program, or, where they are frozen from an epoch on, is left
- * out from there on, and what is trained has the same bits either way. */
+/* Frozen parameters: what only their gradients need is not in the compiled program, or, where they are frozen from an epoch on,
+ * is left out from there on, and what is trained has the same bits either way. */
 #include "codegen_nets.h"
 #include "runtime/rt.h"
 
 #define NET                                                                                                                      \
     "block layer(x, filters) { return relu(batch_norm(conv2d(x, filters, 3, bias = false))) }\n"                                 \
-    "net n() {\n input image: f32[3, 16, 16]\n x = layer(image, 16)\n x = layer(x, 16)\n x = layer(x, 32)\n"                      \
+    "net n() {\n input image: f32[3, 16, 16]\n x = layer(image, 16)\n x = layer(x, 16)\n x = layer(x, 32)\n"                     \
     " output dense(global_avg_pool(x), 10)\n}\n"
-#define TRAIN(groups) NET "train { optimizer = sgd(lr = 0.1, momentum = 0.9, weight_decay = 0.01)\n batch = 8\n groups = [" groups "] }\n"
+#define TRAIN(groups)                                                                                                            \
+    NET "train { optimizer = sgd(lr = 0.1, momentum = 0.9, weight_decay = 0.01)\n batch = 8\n groups = [" groups "] }\n"
 
 typedef struct Trained {
     Model model;
@@ -60,7 +61,8 @@ static void trained_free(Trained *t) {
 static void step(const Trained *t, int number, double epoch) {
     float *images = rt_machine_space(t->m, RT_IMAGES);
     int32_t *labels = rt_machine_space(t->m, RT_LABELS);
-    for (int64_t i = 0; i < t->program->batch * 3 * 16 * 16; i++) images[i] = (float)rt_normal(3, 1, (uint64_t)i, (uint32_t)number);
+    for (int64_t i = 0; i < t->program->batch * 3 * 16 * 16; i++)
+        images[i] = (float)rt_normal(3, 1, (uint64_t)i, (uint32_t)number);
     for (int64_t i = 0; i < t->program->batch; i++) labels[i] = (int32_t)((i * 7 + number) % 10);
     *rt_machine_env(t->m) = (RtStepEnv){.seed = 3, .step = (uint64_t)number, .lr = 0.1F, .bias1 = 1, .bias2 = 1, .epoch = epoch};
     rt_machine_run(t->m, &t->program->train_step);
@@ -125,14 +127,16 @@ START_TEST(frozen_from_an_epoch_on) {
     ck_assert_uint_eq(count_calls(&skips, 1.4, 0, RT_KINDS), never.program->train_step.ncalls);
     ck_assert_uint_lt(count_calls(&skips, 1.5, 0, RT_KINDS), count_calls(&skips, 1.4, 0, RT_KINDS));
     uint32_t all = count_calls(&skips, 0, RT_KIND_BACKWARD, RT_KIND_BACKWARD_WEIGHTS);
-    ck_assert_uint_eq(count_calls(&skips, 1.5, RT_KIND_BACKWARD, RT_KIND_BACKWARD_WEIGHTS), all - 1); /* the first layer's weights */
+    ck_assert_uint_eq(count_calls(&skips, 1.5, RT_KIND_BACKWARD, RT_KIND_BACKWARD_WEIGHTS),
+                      all - 1); /* the first layer's weights */
     /* The third layer's, which may share a kernel with the data of what is frozen. */
     ck_assert_uint_le(count_calls(&skips, 2, RT_KIND_BACKWARD, RT_KIND_BACKWARD_WEIGHTS), 2);
     ck_assert_uint_ge(count_calls(&skips, 2, RT_KIND_BACKWARD, RT_KIND_BACKWARD_WEIGHTS), 1);
     for (int i = 0; i < 6; i++) {
         step(&skips, i, 0.5 * i);
         step(&computes, i, 0.5 * i);
-        ck_assert_mem_eq(rt_machine_space(skips.m, RT_PARAMS), rt_machine_space(computes.m, RT_PARAMS), skips.program->params_bytes);
+        ck_assert_mem_eq(rt_machine_space(skips.m, RT_PARAMS), rt_machine_space(computes.m, RT_PARAMS),
+                         skips.program->params_bytes);
         ck_assert_mem_eq(rt_machine_space(skips.m, RT_STATE), rt_machine_space(computes.m, RT_STATE), skips.program->state_bytes);
         if (i < 3) step(&never, i, 0.5 * i); /* the same program so far, the tensors in another order */
     }

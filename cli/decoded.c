@@ -1,0 +1,281 @@
+/* See decoded.h. A file: the head, the numbers of bad pictures, a checksum of each image, one of all that, then the images. */
+#include "cli/decoded.h"
+#include "cli/report.h"
+#include "runtime/file.h"
+#include "runtime/sha256.h"
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { NAME = 33 };
+static const char magic[8] = "netcpic1", ending[] = ".pictures", begun[] = ".new";
+
+struct Decoded {
+    char *directory, *path;
+    uint64_t image; /* bytes of one */
+    uint32_t count; /* of both splits */
+    bool settled;   /* no picture was changed so lately that its times may not tell another change */
+};
+
+typedef struct Head {
+    char magic[8];
+    uint64_t image, count, bad;
+} Head;
+
+/* ---- directory ---- */
+
+char *decoded_directory(void) {
+    const char *chosen = getenv("NETC_CACHE"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (chosen && *chosen) return strcmp(chosen, "off") ? join("%s/pictures", chosen) : NULL;
+    if (cache && *cache == '/') return join("%s/netc/pictures", cache);
+    return home && *home ? join("%s/.cache/netc/pictures", home) : NULL;
+}
+
+/* With what is above it. */
+static bool make_directory(char *path) {
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        mkdir(path, 0777);
+        *slash = '/';
+    }
+    return mkdir(path, 0777) == 0 || errno == EEXIST;
+}
+
+/* A file of the cache. */
+typedef struct Kept {
+    char name[NAME + 16];
+    uint64_t bytes;
+    struct timespec used;
+} Kept;
+
+static bool has_ending(const char *name, const char *end) {
+    size_t n = strlen(name), e = strlen(end);
+    return n > e && !strcmp(name + n - e, end);
+}
+
+/* All of them, malloc'd. What a process left that was killed while it wrote is removed when it is a day old. */
+static Kept *list_kept(const char *directory, uint32_t *count) {
+    DIR *d = opendir(directory);
+    Kept *all = NULL;
+    uint32_t n = 0, room = 0;
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        struct stat s;
+        bool mine = has_ending(e->d_name, ending), half = has_ending(e->d_name, begun);
+        if ((!mine && !half) || fstatat(dirfd(d), e->d_name, &s, 0) || !S_ISREG(s.st_mode)) continue;
+        if (half && time(NULL) - s.st_mtime > 24 * 60 * 60) unlinkat(dirfd(d), e->d_name, 0);
+        if (half || strlen(e->d_name) >= sizeof all->name) continue;
+        if (n == room) {
+            room = 2 * room + 8;
+            Kept *more = realloc(all, room * sizeof *all);
+            if (!more) break;
+            all = more;
+        }
+        all[n] = (Kept){.bytes = (uint64_t)s.st_size, .used = s.st_mtim};
+        strcpy(all[n++].name, e->d_name);
+    }
+    if (d) closedir(d);
+    *count = n;
+    return all;
+}
+
+DecodedInfo decoded_info(const char *directory) {
+    DecodedInfo info = {0};
+    uint32_t n;
+    Kept *all = list_kept(directory, &n);
+    for (uint32_t i = 0; i < n; i++) info.files++, info.bytes += all[i].bytes;
+    free(all);
+    return info;
+}
+
+static int oldest_first(const void *a, const void *b) {
+    const struct timespec *x = &((const Kept *)a)->used, *y = &((const Kept *)b)->used;
+    if (x->tv_sec != y->tv_sec) return x->tv_sec < y->tv_sec ? -1 : 1;
+    return x->tv_nsec < y->tv_nsec ? -1 : x->tv_nsec > y->tv_nsec;
+}
+
+void decoded_trim(const char *directory, uint64_t bytes) {
+    uint32_t n;
+    Kept *all = list_kept(directory, &n);
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < n; i++) total += all[i].bytes;
+    if (n) qsort(all, n, sizeof *all, oldest_first);
+    for (uint32_t i = 0; i < n && total > bytes; i++) {
+        char *path = join("%s/%s", directory, all[i].name);
+        if (!unlink(path)) total -= all[i].bytes;
+        free(path);
+    }
+    free(all);
+}
+
+/* ---- names ---- */
+
+/* A clock that stamps files may stand still for some milliseconds, or seconds where it counts these alone. */
+static bool is_settled(const struct stat *s, const struct timespec *now) {
+    double age = (double)(now->tv_sec - s->st_ctim.tv_sec) + 1e-9 * (double)(now->tv_nsec - s->st_ctim.tv_nsec);
+    return age > (s->st_ctim.tv_nsec ? 0.05 : 2.1);
+}
+
+static bool add_picture(RtSha256 *sum, const char *path, const struct timespec *now, bool *settled) {
+    struct stat s;
+    char text[256];
+    if (stat(path, &s)) return false;
+    snprintf(text, sizeof text, "%" PRIdMAX " %" PRIuMAX " %" PRIuMAX " %" PRIdMAX ".%09ld %" PRIdMAX ".%09ld",
+             (intmax_t)s.st_size, (uintmax_t)s.st_dev, (uintmax_t)s.st_ino, (intmax_t)s.st_mtim.tv_sec, s.st_mtim.tv_nsec,
+             (intmax_t)s.st_ctim.tv_sec, s.st_ctim.tv_nsec);
+    rt_sha256_update(sum, text, strlen(text) + 1);
+    *settled &= is_settled(&s, now);
+    return true;
+}
+
+Decoded *decoded_open(const DecodedPart part[2], const PictureShape *shape) {
+    RtSha256 sum;
+    char text[160], hex[65];
+    struct timespec now;
+    char *directory = decoded_directory();
+    Decoded *d = directory ? calloc(1, sizeof *d) : NULL;
+    bool known = d != NULL;
+    rt_sha256_init(&sum);
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (d) *d = (Decoded){.image = (uint64_t)(shape->channels * shape->height * shape->width), .settled = true};
+    snprintf(text, sizeof text, "%.8s %" PRId64 " %" PRId64 " %" PRId64 " %d %" PRIu32 " %" PRIu32, magic, shape->channels,
+             shape->height, shape->width, (int)shape->fit, part[0].count, part[1].count);
+    rt_sha256_update(&sum, text, strlen(text) + 1);
+    for (int k = 0; k < 2 && known; k++)
+        for (uint32_t i = 0; i < part[k].count && known; i++) known = add_picture(&sum, part[k].path[i], &now, &d->settled);
+    rt_sha256_final(&sum, hex);
+    if (!known) {
+        free(directory);
+        free(d);
+        return NULL;
+    }
+    d->count = part[0].count + part[1].count;
+    d->directory = directory;
+    d->path = join("%s/%.*s%s", directory, NAME - 1, hex, ending);
+    return d;
+}
+
+void decoded_close(Decoded *d) {
+    if (!d) return;
+    free(d->directory);
+    free(d->path);
+    free(d);
+}
+
+/* ---- files ---- */
+
+/* Changes with every single change: each step is one to one in what it takes. */
+static uint64_t checksum(uint64_t h, const void *bytes, size_t n) {
+    const uint8_t *p = bytes;
+    for (uint64_t word; n >= sizeof word; n -= sizeof word, p += sizeof word) {
+        memcpy(&word, p, sizeof word);
+        h = (h ^ word) * 0x9e3779b97f4a7c15U;
+        h ^= h >> 29;
+    }
+    for (; n > 0; n--) h = (h ^ *p++) * 0x100000001b3U;
+    return h;
+}
+
+/* Images of a file being read, each to its place. */
+typedef struct Reading {
+    const DecodedPart *part;
+    const uint64_t *sum;
+    uint64_t image;
+    int file;
+    int64_t begin; /* of the images in the file */
+    bool damaged;
+} Reading;
+
+static bool read_whole(int file, uint8_t *to, uint64_t n, int64_t at) {
+    while (n > 0) {
+        ssize_t got = pread(file, to, n, at);
+        if (got <= 0) return false;
+        to += got, at += got, n -= (uint64_t)got;
+    }
+    return true;
+}
+
+static void read_image(void *context, int64_t i, int thread) {
+    Reading *r = context;
+    int64_t first = r->part[0].count;
+    uint8_t *to = i < first ? r->part[0].images + (uint64_t)i * r->image : r->part[1].images + (uint64_t)(i - first) * r->image;
+    (void)thread;
+    if (!read_whole(r->file, to, r->image, r->begin + i * (int64_t)r->image) || checksum(0, to, r->image) != r->sum[i])
+        __atomic_store_n(&r->damaged, true, __ATOMIC_RELAXED);
+}
+
+static char *reason_of(const DecodedPart part[2], uint64_t i) {
+    return i < part[0].count ? part[0].reason[i] : part[1].reason[i - part[0].count];
+}
+
+/* All in front of the images; *sums is malloc'd. */
+static bool read_head(const Decoded *d, FILE *file, int64_t size, const DecodedPart part[2], uint64_t **sums) {
+    Head h;
+    uint64_t sum = 0, kept;
+    *sums = malloc(((size_t)d->count + 1) * sizeof **sums);
+    if (!*sums || fread(&h, sizeof h, 1, file) != 1 || memcmp(h.magic, magic, sizeof magic) != 0) return false;
+    if (h.image != d->image || h.count != d->count || h.bad > h.count) return false;
+    uint64_t front = sizeof h + h.bad * sizeof h.bad + (h.count + 1) * sizeof **sums;
+    if ((uint64_t)size != front + h.count * h.image) return false;
+    sum = checksum(sum, &h, sizeof h);
+    for (uint64_t i = 0; i < h.bad; i++) {
+        uint64_t index;
+        if (fread(&index, sizeof index, 1, file) != 1 || index >= h.count) return false;
+        sum = checksum(sum, &index, sizeof index);
+        strcpy(reason_of(part, index), "bad");
+    }
+    if (fread(*sums, sizeof **sums, d->count, file) != d->count || fread(&kept, sizeof kept, 1, file) != 1) return false;
+    return checksum(sum, *sums, d->count * sizeof **sums) == kept;
+}
+
+bool decoded_read(const Decoded *d, const DecodedPart part[2], RtPool *pool) {
+    int64_t size;
+    const char *why;
+    uint64_t *sums = NULL;
+    FILE *file = d ? file_open(d->path, &size, &why) : NULL;
+    if (!file) return false;
+    bool ok = read_head(d, file, size, part, &sums);
+    Reading r = {part, sums, d->image, fileno(file), ftello(file), false};
+    if (ok) rt_pool_run(pool, read_image, &r, d->count);
+    ok &= !r.damaged;
+    if (ok) futimens(fileno(file), NULL); /* used now */
+    fclose(file);
+    free(sums);
+    if (ok) return true;
+    char *text = join("'%s', which keeps decoded pictures, is damaged: they are decoded again", d->path);
+    say(RT_WARNING, text);
+    free(text);
+    for (int k = 0; k < 2; k++) memset(part[k].reason, 0, (size_t)part[k].count * sizeof *part[k].reason);
+    return false;
+}
+
+static bool write_parts(const Decoded *d, const DecodedPart part[2], FILE *file) {
+    Head h = {.image = d->image, .count = d->count};
+    memcpy(h.magic, magic, sizeof magic);
+    for (uint64_t i = 0; i < h.count; i++) h.bad += *reason_of(part, i) != 0;
+    uint64_t sum = checksum(0, &h, sizeof h), *sums = malloc(((size_t)h.count + 1) * sizeof *sums);
+    bool ok = sums && fwrite(&h, sizeof h, 1, file) == 1;
+    for (uint64_t i = 0; i < h.count && ok; i++) {
+        if (!*reason_of(part, i)) continue;
+        sum = checksum(sum, &i, sizeof i);
+        ok = fwrite(&i, sizeof i, 1, file) == 1;
+    }
+    for (uint64_t i = 0, at = 0; i < 2 && ok; i++)
+        for (uint64_t k = 0; k < part[i].count; k++) sums[at++] = checksum(0, part[i].images + k * d->image, d->image);
+    if (ok) sums[h.count] = checksum(sum, sums, h.count * sizeof *sums);
+    ok = ok && fwrite(sums, sizeof *sums, h.count + 1, file) == h.count + 1;
+    for (int k = 0; k < 2 && ok; k++) ok = fwrite(part[k].images, d->image, part[k].count, file) == part[k].count;
+    free(sums);
+    return ok;
+}
+
+void decoded_write(const Decoded *d, const DecodedPart part[2]) {
+    if (!d || !d->settled || (double)d->count * (double)d->image > DECODED_BYTES || !make_directory(d->directory)) return;
+    char *fresh = join("%s.%ld%s", d->path, (long)getpid(), begun);
+    FILE *file = fopen(fresh, "wb");
+    bool ok = file && write_parts(d, part, file);
+    ok = file && !fclose(file) && ok;
+    if (!ok || rename(fresh, d->path)) unlink(fresh);
+    decoded_trim(d->directory, (uint64_t)DECODED_BYTES);
+    free(fresh);
+}
