@@ -21,7 +21,8 @@ void sample_inputs(RtMachine *machine, uint64_t seed) {
     int32_t *labels = rt_machine_space(machine, RT_LABELS);
     int64_t count = program->batch * program->channels * program->height * program->width;
     for (int64_t i = 0; i < count; i++) images[i] = (float)(4 * rt_uniform(seed, RT_STREAM_SYNTHETIC, (uint64_t)i, 0) - 2);
-    for (int64_t i = 0; i < program->batch; i++) labels[i] = (int32_t)(i % program->classes);
+    for (int64_t i = 0; i < 2 * program->batch; i++) labels[i] = (int32_t)(i % program->classes);
+    if (program->train_step.ncalls) *(float *)rt_machine_space(machine, RT_MIX) = 0.75F;
     rt_machine_init_params(machine, seed);
     sample_set_step(machine, seed, 0, sample_lr);
     rt_machine_run(machine, &program->prepare_eval);

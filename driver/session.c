@@ -213,17 +213,22 @@ static int check_gradients(const Graph *g) {
 static int check_ends(const Graph *g) {
     static const OutputKind needed[] = {OUT_LOGITS, OUT_LOSS, OUT_CORRECT};
     bool train = g->mode == MODE_TRAIN;
-    int images = 0, labels = 0;
+    int images = 0, labels = 0, mixed = 0, shares = 0;
     for (Val v = 0; v < g->count; v++) {
         const Value *value = &g->value[v];
+        const char *name = value->attrs.param.name;
         if (value->op != OP_INPUT) continue;
         bool image = value->type.rank == 4 && value->type.dtype == DT_F32;
-        bool label = train && value->type.rank == 1 && value->type.dtype == DT_I32;
-        if (!image && !label)
-            return fail(EXIT_INPUT, "the input '%s' is neither images f32[N,C,H,W] nor, in training, labels i32[N]",
-                        value->attrs.param.name);
-        images += image, labels += label;
+        bool label = train && value->type.rank == 1 && value->type.dtype == DT_I32,
+             second = label && !strcmp(name, INPUT_LABELS_MIXED);
+        bool share = train && value->type.rank == 0 && value->type.dtype == DT_F32 && !strcmp(name, INPUT_SHARE);
+        if (!image && !label && !share)
+            return fail(EXIT_INPUT, "the input '%s' is neither images f32[N,C,H,W] nor, in training, labels i32[N]", name);
+        images += image, labels += label && !second, mixed += second, shares += share;
     }
+    if (mixed != shares)
+        return fail(EXIT_INPUT, "of the inputs '" INPUT_LABELS_MIXED "' and '" INPUT_SHARE "' of mixed images '%s' has one alone",
+                    g->name);
     if (images != 1) return fail(EXIT_INPUT, "a net has one input of images f32[N,C,H,W]; '%s' has %d", g->name, images);
     if (labels != train) return fail(EXIT_INPUT, "training has one input of labels i32[N]; '%s' has %d", g->name, labels);
     for (int i = 0; i < (train ? 3 : 1); i++)

@@ -171,7 +171,8 @@ static int load_batch(Measuring *m, const RtData *data) {
         return fail(EXIT_INPUT, "the training data have %lld images, a batch %lld", (long long)data->ntrain, (long long)p->batch);
     RtLoader *loader = rt_loader_new(data, &p->recipe, &(RtLoaderStart){p->batch, 0, p->batch, seed, 0, 0}, &error);
     if (!loader) return fail(EXIT_IO, "%s", error.text);
-    rt_loader_next(loader, rt_machine_space(machine, RT_IMAGES), rt_machine_space(machine, RT_LABELS));
+    rt_loader_next(loader, rt_machine_space(machine, RT_IMAGES), rt_machine_space(machine, RT_LABELS),
+                   rt_machine_space(machine, RT_MIX));
     rt_loader_free(loader);
     rt_machine_init_params(machine, seed);
     sample_set_step(machine, seed, 0, 0);

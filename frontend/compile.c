@@ -16,9 +16,10 @@ typedef struct Compiler {
     const FrontendOptions *options;
     Eval ev;
     RtRecipe recipe;
-    RecipeSpans at;                 /* where its keys were set */
-    const AstCallable *named, *net; /* what was asked for, and the net that it binds in the end */
-    Datum *value;                   /* of the net's parameters */
+    RecipeSpans at;                  /* where its keys were set */
+    const AstCallable *named, *net;  /* what was asked for, and the net that it binds in the end */
+    Val labels, labels_mixed, share; /* inputs of training; the latter two where the recipe mixes images */
+    Datum *value;                    /* of the net's parameters */
     const AstExpr **given;
     int mistakes; /* of diag before we began */
 } Compiler;
@@ -171,7 +172,7 @@ static void apply_settings(Compiler *c) {
         apply_setting(c, &s);
     }
     recipe_check(&c->ev, &c->recipe, c->at);
-    if (c->options->alike) c->recipe.ngroups = 0;
+    if (c->options->alike) c->recipe.ngroups = c->recipe.nmix = 0;
 }
 
 static void settle(Compiler *c) {
@@ -226,8 +227,27 @@ static Val loss_of(Compiler *c, Val logits, Val labels, Span span, const char *n
     return eval_add(&c->ev, span, &spec);
 }
 
+static Val binary(Compiler *c, Op op, Val a, Val b, Span span) {
+    if (a == NO_VAL || b == NO_VAL) return NO_VAL;
+    return eval_add(&c->ev, span, &(ValueSpec){.op = op, .args = (Val[]){a, b}, .nargs = 2, .name = "loss"});
+}
+
+static Val input(Compiler *c, const char *name, Type type) {
+    return eval_add(&c->ev, c->ev.output, &(ValueSpec){.op = OP_INPUT, .attrs.param.name = name, .declared = type, .name = name});
+}
+
+/* share * the loss of the labels + (1 - share) * that of the labels of the images that were mixed in */
+static Val mixed_loss_of(Compiler *c, Val logits, Span span) {
+    Val loss = loss_of(c, logits, c->labels, span, "loss");
+    if (!c->recipe.nmix) return loss;
+    Val one = eval_add(&c->ev, span, &(ValueSpec){.op = OP_CONSTANT, .attrs.constant = 1, .name = "loss"});
+    Val other = loss_of(c, logits, c->labels_mixed, span, "loss"), rest = binary(c, OP_SUB, one, c->share, span);
+    Val own = binary(c, OP_MUL, loss, c->share, span), others = binary(c, OP_MUL, other, rest, span);
+    return binary(c, OP_ADD, own, others, span);
+}
+
 /* loss + weight * the loss of a further output */
-static Val add_auxiliary(Compiler *c, const struct Auxiliary *a, Val labels, Val loss) {
+static Val add_auxiliary(Compiler *c, const struct Auxiliary *a, Val loss) {
     Eval *ev = &c->ev;
     int64_t classes = ev->graph->value[ev->logits].type.dim[1], own = ev->graph->value[a->logits].type.dim[1];
     if (own != classes) {
@@ -235,22 +255,19 @@ static Val add_auxiliary(Compiler *c, const struct Auxiliary *a, Val labels, Val
         return NO_VAL;
     }
     ValueSpec weight = {.op = OP_CONSTANT, .attrs.constant = a->weight, .name = "loss"};
-    Val further = loss_of(c, a->logits, labels, a->span, "loss"), factor = eval_add(ev, a->span, &weight);
-    if (further == NO_VAL || factor == NO_VAL || loss == NO_VAL) return NO_VAL;
-    ValueSpec product = {.op = OP_MUL, .args = (Val[]){further, factor}, .nargs = 2, .name = "loss"};
-    Val share = eval_add(ev, a->span, &product);
-    ValueSpec sum = {.op = OP_ADD, .args = (Val[]){loss, share}, .nargs = 2, .name = "loss"};
-    return share == NO_VAL ? NO_VAL : eval_add(ev, a->span, &sum);
+    Val further = mixed_loss_of(c, a->logits, a->span), factor = eval_add(ev, a->span, &weight);
+    return binary(c, OP_ADD, loss, binary(c, OP_MUL, further, factor, a->span), a->span);
 }
 
 static void train_outputs(Compiler *c) {
     Eval *ev = &c->ev;
-    ValueSpec spec = {.op = OP_INPUT, .attrs.param.name = "labels", .declared = {DT_I32, 1, {ev->batch}}, .name = "labels"};
-    Val labels = eval_add(ev, ev->output, &spec);
-    if (labels == NO_VAL) return;
-    Val loss = loss_of(c, ev->logits, labels, ev->output, "loss");
-    for (uint32_t i = 0; i < ev->nauxiliary; i++) loss = add_auxiliary(c, &ev->auxiliary[i], labels, loss);
-    Val pair[2] = {ev->logits, labels};
+    Type type = {DT_I32, 1, {ev->batch}};
+    c->labels = input(c, "labels", type);
+    if (c->recipe.nmix) c->labels_mixed = input(c, INPUT_LABELS_MIXED, type), c->share = input(c, INPUT_SHARE, type_scalar());
+    if (c->labels == NO_VAL) return;
+    Val loss = mixed_loss_of(c, ev->logits, ev->output);
+    for (uint32_t i = 0; i < ev->nauxiliary; i++) loss = add_auxiliary(c, &ev->auxiliary[i], loss);
+    Val pair[2] = {ev->logits, c->labels};
     Val correct = eval_add(ev, ev->output, &(ValueSpec){.op = OP_CORRECT, .args = pair, .nargs = 2, .name = "correct"});
     if (loss == NO_VAL || correct == NO_VAL) return;
     graph_output(ev->graph, OUT_LOSS, loss, NULL);
@@ -324,11 +341,23 @@ static bool recipe_alone(Compiler *c, Arena *arena, Diag *diag, uint32_t file, c
     return diag_error_count(diag) == c->mistakes;
 }
 
+/* A graph's text has its loss. */
+static void check_mix(Compiler *c, const Graph *g) {
+    bool mixes = g->mode != MODE_TRAIN || !c->recipe.nmix;
+    for (Val v = 0; v < g->count; v++)
+        mixes |= g->value[v].op == OP_INPUT && !strcmp(g->value[v].attrs.param.name, INPUT_LABELS_MIXED);
+    if (!mixes)
+        eval_error(&c->ev, (Span){0},
+                   "the recipe's 'mix' needs a graph with the input '%s', which it has where it is made with 'mix'",
+                   INPUT_LABELS_MIXED);
+}
+
 bool frontend_recipe(const char *text, size_t length, uint32_t file, const FrontendOptions *options, Diag *diag, Model *model) {
     Arena *arena = arena_new();
     Compiler c = {.options = options};
     recipe_alone(&c, arena, diag, file, text, length);
     recipe_apply_groups(&c.ev, &c.recipe, model->graph, c.at.groups);
+    check_mix(&c, model->graph);
     bool ok = diag_error_count(diag) == c.mistakes;
     if (ok) {
         model->recipe = c.recipe;

@@ -175,6 +175,8 @@ static const Foreign keys[] = {
     {NULL, "grad_accum", "accumulate", NULL},
     {NULL, "gradient_accumulation", "accumulate", NULL},
     {NULL, "accumulation_steps", "accumulate", NULL},
+    {NULL, "mixup", "mix", NULL},
+    {NULL, "cutmix", "mix", NULL},
     {NULL, "val_split", "validation", NULL},
     {NULL, "validation_split", "validation", NULL},
     {NULL, "early_stopping", "patience", NULL},

@@ -165,6 +165,23 @@ static void set_augment(Eval *ev, RtRecipe *r, const AstExpr *e) {
     }
 }
 
+static void set_mix(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    if (e->kind != EXPR_LIST || e->list.count > RT_MAX_MIX) {
+        eval_error(ev, e->span, "'mix' is a list of at most %d ways to mix images, such as [mixup(0.2), cutmix(1)]", RT_MAX_MIX);
+        return;
+    }
+    r->nmix = 0;
+    memset(r->mix, 0, sizeof r->mix);
+    for (uint32_t i = 0; i < e->list.count; i++) {
+        RtMix mix;
+        memset(&mix, 0, sizeof mix);
+        const Form *form = read_form(ev, &recipe_mix_forms, e->list.item[i], &mix);
+        if (!form) continue;
+        mix.kind = (RtMixKind)form->kind;
+        r->mix[r->nmix++] = mix;
+    }
+}
+
 static void set_loss(Eval *ev, RtRecipe *r, const AstExpr *e) { read_form(ev, &recipe_loss_forms, e, r); }
 
 static void set_optimizer(Eval *ev, RtRecipe *r, const AstExpr *e) {
@@ -263,13 +280,13 @@ static void set_ema(Eval *ev, RtRecipe *r, const AstExpr *e) {
     if (mistakes == ev->nreported) r->average = a.decay > 0 ? a : (RtAverage){.kind = RT_AVERAGE_NONE};
 }
 
-static const char *const key_names[] = {"data",     "fit",     "normalize", "augment",    "loss",   "optimizer", "groups",
-                                        "schedule", "epochs",  "batch",     "accumulate", "shards", "clip",      "validation",
-                                        "patience", "shuffle", "average",   "views",      "ema"};
+static const char *const key_names[] = {"data",       "fit",      "normalize", "augment", "mix",        "loss",   "optimizer",
+                                        "groups",     "schedule", "epochs",    "batch",   "accumulate", "shards", "clip",
+                                        "validation", "patience", "shuffle",   "average", "views",      "ema"};
 static void (*const key_set[])(Eval *, RtRecipe *, const AstExpr *) = {
-    set_data,     set_fit,     set_normalize, set_augment,    set_loss,   set_optimizer, set_groups,
-    set_schedule, set_epochs,  set_batch,     set_accumulate, set_shards, set_clip,      set_validation,
-    set_patience, set_shuffle, set_average,   set_views,      set_ema};
+    set_data,       set_fit,      set_normalize, set_augment, set_mix,        set_loss,   set_optimizer,
+    set_groups,     set_schedule, set_epochs,    set_batch,   set_accumulate, set_shards, set_clip,
+    set_validation, set_patience, set_shuffle,   set_average, set_views,      set_ema};
 enum { KEYS = sizeof key_names / sizeof *key_names };
 
 /* train.optimizer.lr = value: one argument of the form that the key has now. */

@@ -37,6 +37,15 @@ static const Form augment_forms[] = {
     {"saturation", RT_AUGMENT_SATURATION, 1, {{"factor", FIELD_NUMBER, AUGMENT, NAN, 0, 10, false, false}}}};
 const KeyForms recipe_augment_forms = FORMS("augmentation", augment_forms);
 
+#define MIX_FIELDS(standard)                                                                                                     \
+    {                                                                                                                            \
+        {"alpha", FIELD_NUMBER, offsetof(RtMix, alpha), standard, 0, 1000, true, false}, {                                       \
+            "probability", FIELD_NUMBER, offsetof(RtMix, probability), 1, 0, 1, false, false                                     \
+        }                                                                                                                        \
+    }
+static const Form mix_forms[] = {{"mixup", RT_MIX_UP, 2, MIX_FIELDS(0.2)}, {"cutmix", RT_MIX_CUT, 2, MIX_FIELDS(1)}};
+const KeyForms recipe_mix_forms = FORMS("way to mix images", mix_forms);
+
 static const Form loss_forms[] = {
     {"cross_entropy", 0, 1, {{"label_smoothing", FIELD_NUMBER, offsetof(RtRecipe, label_smoothing), 0, 0, 1, false, true}}}};
 const KeyForms recipe_loss_forms = FORMS("loss", loss_forms);

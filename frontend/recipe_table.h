@@ -30,6 +30,7 @@ typedef struct KeyForms {
     uint32_t count;
 } KeyForms;
 
-extern const KeyForms recipe_data_forms, recipe_fit_forms, recipe_normalize_forms, recipe_augment_forms, recipe_loss_forms,
-    recipe_optimizer_forms, recipe_group_forms, recipe_schedule_forms, recipe_average_forms, recipe_views_forms;
+extern const KeyForms recipe_data_forms, recipe_fit_forms, recipe_normalize_forms, recipe_augment_forms, recipe_mix_forms,
+    recipe_loss_forms, recipe_optimizer_forms, recipe_group_forms, recipe_schedule_forms, recipe_average_forms,
+    recipe_views_forms;
 #endif

@@ -64,25 +64,30 @@ static void print_value(FILE *out, const char *key, const KeyForms *forms, int k
     fputc('\n', out);
 }
 
+/* A key whose value is a list of forms, each of which begins with the number of its kind if there are several. */
+static void print_list(FILE *out, const char *key, const KeyForms *forms, const void *items, size_t size, uint32_t count) {
+    print_key(out, key);
+    fputc('[', out);
+    for (uint32_t i = 0; i < count; i++) {
+        const void *item = (const char *)items + i * size;
+        int kind = forms->form[0].kind;
+        if (forms->count > 1) memcpy(&kind, item, sizeof kind);
+        if (i) fputs(", ", out);
+        print_form(out, forms, kind, item);
+    }
+    fputs("]\n", out);
+}
+
 static void print_recipe(FILE *out, const RtRecipe *r) {
     fputs("train {\n", out);
     print_value(out, "data", &recipe_data_forms, (int)r->data, r);
     print_value(out, "fit", &recipe_fit_forms, (int)r->fit, r);
     print_value(out, "normalize", &recipe_normalize_forms, (int)r->normalize, r);
-    print_key(out, "augment");
-    for (uint32_t i = 0; i < r->naugment; i++) {
-        fputs(i ? ", " : "[", out);
-        print_form(out, &recipe_augment_forms, (int)r->augment[i].kind, &r->augment[i]);
-    }
-    fputs(r->naugment ? "]\n" : "[]\n", out);
+    print_list(out, "augment", &recipe_augment_forms, r->augment, sizeof *r->augment, r->naugment);
+    print_list(out, "mix", &recipe_mix_forms, r->mix, sizeof *r->mix, r->nmix);
     print_value(out, "loss", &recipe_loss_forms, 0, r);
     print_value(out, "optimizer", &recipe_optimizer_forms, (int)r->optimizer.kind, &r->optimizer);
-    print_key(out, "groups");
-    for (uint32_t i = 0; i < r->ngroups; i++) {
-        fputs(i ? ", " : "[", out);
-        print_form(out, &recipe_group_forms, 0, &r->group[i]);
-    }
-    fputs(r->ngroups ? "]\n" : "[]\n", out);
+    print_list(out, "groups", &recipe_group_forms, r->group, sizeof *r->group, r->ngroups);
     print_value(out, "schedule", &recipe_schedule_forms, (int)r->schedule.kind, &r->schedule);
     print_key(out, "epochs");
     print_number(out, r->epochs);

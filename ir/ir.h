@@ -76,6 +76,10 @@ typedef struct Init {
                      1, sqrt(2 / fan_in) if 0. INIT_WHITEN: what is added to the variances of the axes */
 } Init;
 
+/* Names of the inputs that training has besides images and labels where its images are mixed: i32[N], f32[]. */
+#define INPUT_LABELS_MIXED "labels_mixed"
+#define INPUT_SHARE "labels_share"
+
 typedef union Attrs {
     struct {
         int64_t kernel[2], stride[2], pad[4], dilation[2], groups; /* [height, width]; pad top, left, bottom, right */

@@ -27,7 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RT_ABI_VERSION = 8, RT_ALIGN = 64 }; /* RT_ALIGN: bytes; where buffers, blocks and scratch begin */
+enum { RT_ABI_VERSION = 9, RT_ALIGN = 64 }; /* RT_ALIGN: bytes; where buffers, blocks and scratch begin */
 
 typedef enum RtSpace {
     RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only; eval_step has its own */
@@ -38,9 +38,10 @@ typedef enum RtSpace {
     RT_MOMENT2,  /* Adam's v */
     RT_FOLDED,   /* what prepare_eval makes and eval_step reads: folded, packed weights */
     RT_IMAGES,   /* input batch, f32[N,C,H,W] dense row-major, normalised */
-    RT_LABELS,   /* i32[N] */
+    RT_LABELS,   /* i32[N], and behind them the second labels of mixed images, i32[N] */
     RT_LOGITS,   /* output of eval_step and train_step, f32[N,K] dense row-major */
     RT_METRICS,  /* train_step: f32 loss (mean over the batch), f32 number correct */
+    RT_MIX,      /* f32: the first labels' share of the loss; then zeros up to RT_ALIGN */
     RT_CONSTANT, /* read-only data in the Program */
     RT_SPACE_COUNT
 } RtSpace;

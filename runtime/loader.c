@@ -1,5 +1,6 @@
 /* The helper thread that keeps a ring of prepared batches full. See loader.h. */
 #include "runtime/loader.h"
+#include "runtime/mix.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,9 @@ struct RtLoader {
     uint32_t *order;
     int64_t order_epoch;
     uint8_t *work;
-    float *images[RING];
-    int32_t *labels[RING];
+    float *images[RING], *before; /* the image before our first one */
+    int32_t *labels[RING];        /* [2][count] */
+    float share[RING];
     uint64_t filled, taken; /* batches so far; under the lock */
     bool stop, started;
     pthread_t thread;
@@ -40,22 +42,45 @@ static void blank(const RtData *d, const RtRectangle *cut, float *image) {
             for (int64_t x = cut->x0; x < cut->x1; x++) image[(c * d->height + y) * d->width + x] = 0;
 }
 
-static void prepare(RtLoader *l, float *images, int32_t *labels) {
+/* Image i of the batch; returns its label. */
+static int32_t prepare_image(RtLoader *l, int64_t i, float *to) {
+    uint32_t index = l->order[l->batch_index * l->batch + i];
+    if (l->data->train_index) index = l->data->train_index[index];
+    const uint8_t *pixels = l->data->train_images + (int64_t)index * l->image_floats;
+    RtRectangle cut[RT_MAX_AUGMENT];
+    RtDraw draw = {l->seed, l->epoch, index};
+    int ncut = rt_augment_image(l->recipe, l->data, &draw, &pixels, l->work, cut);
+    rt_normalize_image(&l->normalizer, l->data, pixels, to);
+    for (int k = 0; k < ncut; k++) blank(l->data, &cut[k], to);
+    return l->data->train_labels[index];
+}
+
+/* From the last image on, so that each is mixed with what the one before it was. Both labels mean the same with their shares
+ * exchanged: the first is to weigh more. */
+static void mix(RtLoader *l, float *images, int32_t *labels, float *share) {
+    RtMixed mixed = rt_mix_draw(l->recipe, l->data, l->seed, l->epoch, l->batch_index);
+    int32_t *others = labels + l->count;
+    int32_t label_before = mixed.share == 1 ? 0 : prepare_image(l, (l->first ? l->first : l->batch) - 1, l->before);
+    for (int64_t i = l->count - 1; i >= 0; i--) {
+        others[i] = mixed.share == 1 ? labels[i] : i ? labels[i - 1] : label_before;
+        if (mixed.share != 1)
+            rt_mix_image(&mixed, l->data, images + i * l->image_floats, i ? images + (i - 1) * l->image_floats : l->before);
+    }
+    for (int64_t i = 0; mixed.share < 0.5F && i < l->count; i++) {
+        int32_t label = labels[i];
+        labels[i] = others[i];
+        others[i] = label;
+    }
+    *share = mixed.share < 0.5F ? 1 - mixed.share : mixed.share;
+}
+
+static void prepare(RtLoader *l, float *images, int32_t *labels, float *share) {
     if (l->order_epoch != l->epoch) {
         rt_epoch_order(l->order, l->data->ntrain, l->recipe->shuffle, l->seed, l->epoch);
         l->order_epoch = l->epoch;
     }
-    for (int64_t i = 0; i < l->count; i++) {
-        uint32_t index = l->order[l->batch_index * l->batch + l->first + i];
-        if (l->data->train_index) index = l->data->train_index[index];
-        const uint8_t *pixels = l->data->train_images + (int64_t)index * l->image_floats;
-        RtRectangle cut[RT_MAX_AUGMENT];
-        RtDraw draw = {l->seed, l->epoch, index};
-        int ncut = rt_augment_image(l->recipe, l->data, &draw, &pixels, l->work, cut);
-        rt_normalize_image(&l->normalizer, l->data, pixels, images + i * l->image_floats);
-        for (int k = 0; k < ncut; k++) blank(l->data, &cut[k], images + i * l->image_floats);
-        labels[i] = l->data->train_labels[index];
-    }
+    for (int64_t i = 0; i < l->count; i++) labels[i] = prepare_image(l, l->first + i, images + i * l->image_floats);
+    mix(l, images, labels, share);
     if (++l->batch_index < l->per_epoch) return;
     l->batch_index = 0;
     l->epoch++;
@@ -70,7 +95,7 @@ static void *loader_main(void *argument) {
         uint64_t slot = l->filled % RING;
         pthread_mutex_unlock(&l->lock);
         if (stop) return NULL;
-        prepare(l, l->images[slot], l->labels[slot]);
+        prepare(l, l->images[slot], l->labels[slot], &l->share[slot]);
         pthread_mutex_lock(&l->lock);
         l->filled++;
         pthread_cond_broadcast(&l->changed);
@@ -84,10 +109,11 @@ static bool allocate(RtLoader *l) {
         return false;
     l->order = malloc((size_t)l->data->ntrain * sizeof *l->order);
     l->work = malloc(2 * (size_t)l->image_floats);
-    bool ok = l->order && l->work;
+    l->before = malloc((size_t)l->image_floats * sizeof(float));
+    bool ok = l->order && l->work && l->before;
     for (int i = 0; i < RING; i++) {
         l->images[i] = malloc(floats * sizeof(float));
-        l->labels[i] = malloc((size_t)l->count * sizeof(int32_t));
+        l->labels[i] = malloc(2 * (size_t)l->count * sizeof(int32_t));
         ok = ok && l->images[i] && l->labels[i];
     }
     return ok;
@@ -122,13 +148,15 @@ RtLoader *rt_loader_new(const RtData *data, const RtRecipe *recipe, const RtLoad
     return NULL;
 }
 
-void rt_loader_next(RtLoader *l, float *images, int32_t *labels) {
+void rt_loader_next(RtLoader *l, float *images, int32_t *labels, float *share) {
     pthread_mutex_lock(&l->lock);
     while (l->filled == l->taken) pthread_cond_wait(&l->changed, &l->lock);
     uint64_t slot = l->taken % RING;
     pthread_mutex_unlock(&l->lock);
     memcpy(images + l->first * l->image_floats, l->images[slot], (size_t)(l->count * l->image_floats) * sizeof(float));
-    memcpy(labels + l->first, l->labels[slot], (size_t)l->count * sizeof(int32_t));
+    for (int k = 0; k < 2; k++)
+        memcpy(labels + k * l->batch + l->first, l->labels[slot] + k * l->count, (size_t)l->count * sizeof(int32_t));
+    *share = l->share[slot];
     pthread_mutex_lock(&l->lock);
     l->taken++;
     pthread_cond_broadcast(&l->changed);
@@ -150,6 +178,7 @@ void rt_loader_free(RtLoader *l) {
     }
     free(l->order);
     free(l->work);
+    free(l->before);
     pthread_mutex_destroy(&l->lock);
     pthread_cond_destroy(&l->changed);
     free(l);

@@ -79,7 +79,8 @@ static uint64_t space_bytes(const RtProgram *p, RtSpace space) {
     case RT_STATE: return p->state_bytes;
     case RT_FOLDED: return p->folded_bytes;
     case RT_IMAGES: return array_bytes(group_count(p, p->batch) * group_images(p), p->channels, p->height, p->width);
-    case RT_LABELS: return array_bytes(p->batch, 1, 1, 1);
+    case RT_LABELS: return array_bytes(2, p->batch, 1, 1);
+    case RT_MIX: return RT_ALIGN;
     case RT_LOGITS: return array_bytes(group_count(p, p->batch) * group_images(p), p->classes, 1, 1);
     case RT_METRICS: return array_bytes(2, 1, 1, 1);
     case RT_CONSTANT: return p->constant_bytes;
@@ -105,7 +106,7 @@ static uint64_t shard_stride(const RtProgram *p, RtSpace space) {
 
 /* What is allocated for a space: none for what only training uses in a program without it, nor for what is in the program. */
 static uint64_t block_bytes(const RtProgram *p, RtSpace space, int64_t shards) {
-    bool training_only = space == RT_GRADS || space == RT_MOMENT1 || space == RT_MOMENT2;
+    bool training_only = space == RT_GRADS || space == RT_MOMENT1 || space == RT_MOMENT2 || space == RT_MIX;
     if (space == RT_CONSTANT || (training_only && p->train_step.ncalls == 0)) return 0;
     bool each = space == RT_ARENA || space == RT_GRADS || space == RT_METRICS;
     return each && shards > 1 ? (uint64_t)shards * shard_stride(p, space) : space_bytes(p, space);

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { RT_MAX_AUGMENT = 12, RT_MAX_STEPS = 16, RT_MAX_GROUPS = 16, RT_MAX_SHARDS = 256, RT_PATTERN = 128 };
+enum { RT_MAX_AUGMENT = 12, RT_MAX_STEPS = 16, RT_MAX_GROUPS = 16, RT_MAX_SHARDS = 256, RT_MAX_MIX = 4, RT_PATTERN = 128 };
 
 typedef enum RtDataset { RT_DATA_CIFAR10, RT_DATA_CIFAR100, RT_DATA_SYNTHETIC } RtDataset;
 typedef enum RtNormalize {
@@ -31,6 +31,14 @@ typedef struct RtAugment {
     bool variant;       /* pad_crop: reflect; flip: alternate; cutout: wholly inside */
     double least, most; /* erase: fractions of the image's area */
 } RtAugment;
+/* Images of a batch mixed with others of it, and their labels, in the same shares (mix.h). Of several ways each batch takes one.
+ */
+typedef enum RtMixKind { RT_MIX_UP, RT_MIX_CUT } RtMixKind;
+typedef struct RtMix {
+    RtMixKind kind;
+    double alpha;       /* shares are drawn from Beta(alpha, alpha) */
+    double probability; /* that a batch is mixed */
+} RtMix;
 typedef enum RtOptimizerKind { RT_SGD, RT_ADAM, RT_ADAMW } RtOptimizerKind;
 typedef struct RtOptimizer {
     RtOptimizerKind kind;
@@ -90,7 +98,8 @@ typedef struct RtRecipe {
     RtFit fit;
     RtNormalize normalize;
     RtAugment augment[RT_MAX_AUGMENT];
-    uint32_t naugment;
+    uint32_t naugment, nmix;
+    RtMix mix[RT_MAX_MIX];
     double label_smoothing;
     RtOptimizer optimizer;
     RtSchedule schedule;

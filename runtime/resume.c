@@ -22,12 +22,13 @@ static const struct {
     Change change;
     const char *before; /* what a checkpoint means that does not have the key, made before there was one; NULL: all have it */
 } table[] = {
-    {"data", CHANGE_ELSEWHERE, NULL},  {"fit", CHANGE_ELSEWHERE, "stretch"},  {"normalize", CHANGE_REFUSED, NULL},
-    {"augment", CHANGE_SAID, NULL},    {"loss", CHANGE_SAID, NULL},           {"optimizer", CHANGE_ARGUMENTS, NULL},
-    {"groups", CHANGE_SAID, "[]"},     {"schedule", CHANGE_SAID, NULL},       {"epochs", CHANGE_SAID, NULL},
-    {"batch", CHANGE_ELSEWHERE, NULL}, {"accumulate", CHANGE_REFUSED, "1"},   {"shards", CHANGE_REFUSED, "1"},
-    {"clip", CHANGE_SAID, "0"},        {"validation", CHANGE_REFUSED, "0"},   {"patience", CHANGE_SAID, "0"},
-    {"shuffle", CHANGE_REFUSED, NULL}, {"average", CHANGE_ARGUMENTS, "none"}, {"views", CHANGE_SAID, "one"},
+    {"data", CHANGE_ELSEWHERE, NULL},      {"fit", CHANGE_ELSEWHERE, "stretch"}, {"normalize", CHANGE_REFUSED, NULL},
+    {"augment", CHANGE_SAID, NULL},        {"mix", CHANGE_SAID, "[]"},           {"loss", CHANGE_SAID, NULL},
+    {"optimizer", CHANGE_ARGUMENTS, NULL}, {"groups", CHANGE_SAID, "[]"},        {"schedule", CHANGE_SAID, NULL},
+    {"epochs", CHANGE_SAID, NULL},         {"batch", CHANGE_ELSEWHERE, NULL},    {"accumulate", CHANGE_REFUSED, "1"},
+    {"shards", CHANGE_REFUSED, "1"},       {"clip", CHANGE_SAID, "0"},           {"validation", CHANGE_REFUSED, "0"},
+    {"patience", CHANGE_SAID, "0"},        {"shuffle", CHANGE_REFUSED, NULL},    {"average", CHANGE_ARGUMENTS, "none"},
+    {"views", CHANGE_SAID, "one"},
 };
 enum { KEYS = sizeof table / sizeof *table };
 

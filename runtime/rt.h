@@ -45,7 +45,8 @@ typedef enum RtStream {
     RT_STREAM_SHUFFLE,
     RT_STREAM_AUGMENT,
     RT_STREAM_SYNTHETIC,
-    RT_STREAM_SPLIT
+    RT_STREAM_SPLIT,
+    RT_STREAM_MIX
 } RtStream;
 double rt_uniform(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b); /* [0, 1), 53 bits */
 double rt_normal(uint64_t seed, uint32_t stream, uint64_t a, uint32_t b);  /* Box-Muller */

@@ -261,7 +261,8 @@ static RtStatus differentiate(Run *r, float *loss, int64_t *correct) {
     const float *metrics = rt_machine_space(r->m, RT_METRICS);
     double sum = 0;
     for (int64_t i = 0; i < r->batches; i++) {
-        rt_loader_next(r->loader, rt_machine_space(r->m, RT_IMAGES), rt_machine_space(r->m, RT_LABELS));
+        rt_loader_next(r->loader, rt_machine_space(r->m, RT_IMAGES), rt_machine_space(r->m, RT_LABELS),
+                       rt_machine_space(r->m, RT_MIX));
         rt_machine_env(r->m)->step = r->s.step * (uint64_t)r->batches + (uint64_t)i;
         rt_machine_run(r->m, &r->p->train_step);
         RtStatus status = rt_ranks_status(r->ranks, r->error);

@@ -57,7 +57,11 @@ static void place_leaf(Lowering *l, Val v) {
         const RtTensor *t = program_find_tensor(list, value->attrs.param.name);
         l->place[v] = (Place){list == &l->p->state ? RT_STATE : RT_PARAMS, t->offset, false, t->bytes};
     } else if (value->type.dtype == DT_I32) {
-        l->place[v] = (Place){RT_LABELS, 0, false, (uint64_t)type_elements(value->type) * sizeof(int32_t)};
+        uint64_t bytes = (uint64_t)type_elements(value->type) * sizeof(int32_t);
+        bool second = !strcmp(value->attrs.param.name, INPUT_LABELS_MIXED);
+        l->place[v] = (Place){RT_LABELS, second ? bytes * (uint64_t)l->shards : 0, false, bytes};
+    } else if (value->type.rank == 0) {
+        l->place[v] = (Place){RT_MIX, 0, false, RT_ALIGN};
     } else if (value->type.rank != 4) {
         lowering_error(l, v, "input '%s' must be images f32[N,C,H,W] or labels i32[N]", value->attrs.param.name);
     } else if (layout_of(l->g, v) == LAYOUT_IMAGES) {

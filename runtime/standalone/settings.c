@@ -1,5 +1,5 @@
-/* See settings.h. Batch, loss, groups and the optimiser but for its rate are constants in the kernels; all else of a recipe is
- * the runtime's, which reads it from the Program. */
+/* See settings.h. Batch, loss (of mixed images too), groups and the optimiser but for its rate are constants in the kernels; all
+ * else of a recipe is the runtime's, which reads it from the Program. */
 #include "runtime/standalone/settings.h"
 #include "cli/report.h"
 #include "frontend/frontend.h"
@@ -27,6 +27,7 @@ static int check_compiled(const RtProgram *built, const RtProgram *changed) {
     const char *key = same_update(built->recipe.optimizer, changed->recipe.optimizer) ? NULL : "optimizer";
     for (size_t i = 0; i < sizeof keys / sizeof *keys && !key; i++)
         if (!same_line(built->recipe_text, changed->recipe_text, keys[i])) key = keys[i];
+    if (!built->recipe.nmix && changed->recipe.nmix) key = "mix"; /* the loss of two labels */
     if (!key) return EXIT_OK;
     return fail(EXIT_USAGE, "'train.%s'%s is compiled into this executable; 'netc build --set' makes one with another", key,
                 !strcmp(key, "optimizer") ? ", but for its lr," : "");

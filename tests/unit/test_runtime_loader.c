@@ -4,6 +4,7 @@
 #include "runtime_softmax.h"
 
 enum { SIDE = 8, IMAGES = 50, BATCH = 8, FLOATS = 3 * SIDE * SIDE };
+static float share; /* of mixed labels; nothing is mixed here */
 
 /* Image n, channel c, pixel (y, x) is distinct enough: 40 c + 5 y + x + n % 3. */
 static RtData small_data(void) {
@@ -321,10 +322,10 @@ START_TEST(batches) {
     RtRecipe recipe = full_recipe();
     RtError error;
     static float images[RUN][BATCH * FLOATS], again[BATCH * FLOATS];
-    static int32_t labels[RUN][BATCH], labels_again[BATCH];
+    static int32_t labels[RUN][2 * BATCH], labels_again[2 * BATCH];
     RtLoader *l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, 0, 0}, &error);
     ck_assert_ptr_nonnull(l);
-    for (int i = 0; i < RUN; i++) rt_loader_next(l, images[i], labels[i]);
+    for (int i = 0; i < RUN; i++) rt_loader_next(l, images[i], labels[i], &share);
     rt_loader_free(l);
     for (int epoch = 0; epoch < 2; epoch++) {
         bool seen[IMAGES] = {0};
@@ -340,7 +341,7 @@ START_TEST(batches) {
         l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, starts[s] / PER_EPOCH, starts[s] % PER_EPOCH},
                           &error);
         for (int i = starts[s]; i < RUN; i++) {
-            rt_loader_next(l, again, labels_again);
+            rt_loader_next(l, again, labels_again, &share);
             ck_assert_mem_eq(again, images[i], sizeof again);
             ck_assert_mem_eq(labels_again, labels[i], sizeof labels_again);
         }
@@ -357,13 +358,13 @@ START_TEST(another_crop_in_every_epoch) {
     RtNormalizer plain = rt_normalizer(&d, RT_NORMALIZE_NONE);
     RtError error;
     float images[BATCH * FLOATS], expected[FLOATS];
-    int32_t labels[BATCH];
+    int32_t labels[2 * BATCH];
     uint8_t work[2 * FLOATS], first[IMAGES][FLOATS] = {{0}};
     int moved = 0;
     RtLoader *l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, 0, 0}, &error);
     for (int b = 0; b < 2 * (IMAGES / BATCH); b++) { /* not shuffled: the same images in each epoch */
         uint64_t epoch = (uint64_t)b / (IMAGES / BATCH);
-        rt_loader_next(l, images, labels);
+        rt_loader_next(l, images, labels, &share);
         for (int i = 0; i < BATCH; i++) {
             const uint8_t *pixels = d.train_images + labels[i] * FLOATS;
             rt_augment_image(&recipe, &d, &(RtDraw){3, (int64_t)epoch, (uint32_t)labels[i]}, &pixels, work, NULL);
@@ -388,10 +389,10 @@ START_TEST(cutout_blanks_its_square) {
     RtRecipe recipe = {.naugment = 1, .augment = {{RT_AUGMENT_CUTOUT, CUT}}};
     RtError error;
     float images[BATCH * FLOATS];
-    int32_t labels[BATCH];
+    int32_t labels[2 * BATCH];
     memset(d.train_images, 255, IMAGES * FLOATS);
     RtLoader *l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, 0, 0}, &error);
-    rt_loader_next(l, images, labels);
+    rt_loader_next(l, images, labels, &share);
     int whole = 0;
     for (int i = 0; i < BATCH; i++) {
         const uint8_t *pixels = d.train_images;
@@ -416,10 +417,10 @@ START_TEST(file_order) {
     RtRecipe recipe = {.normalize = RT_NORMALIZE_NONE};
     RtError error;
     float images[BATCH * FLOATS];
-    int32_t labels[BATCH];
+    int32_t labels[2 * BATCH];
     RtLoader *l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, 0, 0}, &error);
     for (int b = 0; b < 7; b++) { /* the seventh batch is the first of the next epoch */
-        rt_loader_next(l, images, labels);
+        rt_loader_next(l, images, labels, &share);
         for (int i = 0; i < BATCH; i++) ck_assert_int_eq(labels[i], b % 6 * BATCH + i);
         for (int i = 0; i < FLOATS; i++)
             ck_assert_float_eq_tol(images[i], (float)d.train_images[labels[0] * FLOATS + i] / 255, 1e-7);
@@ -434,9 +435,9 @@ START_TEST(cutout_is_the_mean) {
     RtRecipe recipe = {.normalize = RT_NORMALIZE_MEAN_STD, .naugment = 1, .augment = {{RT_AUGMENT_CUTOUT, 100}}};
     RtError error;
     float images[BATCH * FLOATS];
-    int32_t labels[BATCH];
+    int32_t labels[2 * BATCH];
     RtLoader *l = rt_loader_new(&d, &recipe, &(RtLoaderStart){BATCH, 0, BATCH, 3, 0, 0}, &error);
-    rt_loader_next(l, images, labels);
+    rt_loader_next(l, images, labels, &share);
     for (int i = 0; i < BATCH * FLOATS; i++)
         if (images[i] != 0) ck_abort_msg("a square larger than the image leaves %g", images[i]);
     rt_loader_free(l);

@@ -18,6 +18,7 @@ static const char recipe[] = "train {\n"
                              "    fit       = stretch\n"
                              "    normalize = mean_std\n"
                              "    augment   = [flip]\n"
+                             "    mix       = []\n"
                              "    loss      = cross_entropy(label_smoothing = 0)\n"
                              "    optimizer = sgd(lr = 0.1, momentum = 0.9)\n"
                              "    groups    = []\n"
@@ -77,6 +78,7 @@ static const struct {
     {"batch", "64", false, ""},     /* likewise: --batch says otherwise */
     {"normalize", "none", true, "normalize = mean_std, not none"},
     {"augment", "[]", false, "resumed with augment = [], where the checkpoint has [flip]\n"},
+    {"mix", "[mixup(alpha = 1)]", false, "resumed with mix = [mixup(alpha = 1)], where the checkpoint has []\n"},
     {"loss", "cross_entropy(label_smoothing = 0.1)", false, "resumed with loss = cross_entropy(label_smoothing = 0.1), where"},
     {"optimizer", "sgd(lr = 0.01, momentum = 0.9)", false, "resumed with optimizer = sgd(lr = 0.01, momentum = 0.9), where"},
     {"optimizer", "adam(lr = 0.1)", true, "optimizer = sgd(lr = 0.1, momentum = 0.9), not adam(lr = 0.1)"},
