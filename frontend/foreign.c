@@ -13,6 +13,7 @@ static const char attention[] = "products of two activations (self-attention) ar
 
 static const Foreign params[] = {
     {"random_erasing", "p", "probability", NULL},
+    {"rand_augment", "num_ops", "operations", NULL},
     {"random_erasing", "scale", "least", NULL},
     {"pad_crop", "padding", "pixels", NULL},
     {"pad", "padding", "pixels", NULL},

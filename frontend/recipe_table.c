@@ -34,7 +34,13 @@ static const Form augment_forms[] = {
     {"rotate", RT_AUGMENT_ROTATE, 1, {{"degrees", FIELD_NUMBER, AUGMENT, NAN, 0, 180, false, false}}},
     {"brightness", RT_AUGMENT_BRIGHTNESS, 1, {{"factor", FIELD_NUMBER, AUGMENT, NAN, 0, 10, false, false}}},
     {"contrast", RT_AUGMENT_CONTRAST, 1, {{"factor", FIELD_NUMBER, AUGMENT, NAN, 0, 10, false, false}}},
-    {"saturation", RT_AUGMENT_SATURATION, 1, {{"factor", FIELD_NUMBER, AUGMENT, NAN, 0, 10, false, false}}}};
+    {"saturation", RT_AUGMENT_SATURATION, 1, {{"factor", FIELD_NUMBER, AUGMENT, NAN, 0, 10, false, false}}},
+    {"rand_augment",
+     RT_AUGMENT_RAND,
+     2,
+     {{"operations", FIELD_WHOLE, offsetof(RtAugment, operations), 2, 1, 16, false, false},
+      {"magnitude", FIELD_WHOLE, AUGMENT, 9, 0, 30, false, false}}},
+    {"trivial_augment", RT_AUGMENT_TRIVIAL, 0, {{0}}}};
 const KeyForms recipe_augment_forms = FORMS("augmentation", augment_forms);
 
 #define MIX_FIELDS(standard)                                                                                                     \

@@ -1,5 +1,6 @@
 /* Augmentations on bytes, one image at a time, and normalisation by table. */
 #include "runtime/augment.h"
+#include "runtime/operate.h"
 #include <math.h>
 #include <string.h>
 
@@ -113,44 +114,32 @@ static bool erase(const RtAugment *a, const RtData *d, const RtDraw *draw, uint6
     return false;
 }
 
-/* Turned about its middle, between pixels bilinear, black outside. */
-static void rotate(const RtData *d, const uint8_t *src, uint8_t *dst, double degrees) {
-    int64_t H = d->height, W = d->width;
-    double c = cos(degrees * M_PI / 180), s = sin(degrees * M_PI / 180), my = (double)(H - 1) / 2, mx = (double)(W - 1) / 2;
-    for (int64_t y = 0; y < H; y++)
-        for (int64_t x = 0; x < W; x++) {
-            double fx = c * ((double)x - mx) + s * ((double)y - my) + mx, fy = c * ((double)y - my) - s * ((double)x - mx) + my;
-            int64_t x0 = (int64_t)floor(fx), y0 = (int64_t)floor(fy);
-            for (int64_t k = 0; k < d->channels; k++) {
-                double sum = 0;
-                for (int64_t corner = 0; corner < 4; corner++) {
-                    int64_t px = x0 + corner % 2, py = y0 + corner / 2;
-                    if (px < 0 || py < 0 || px >= W || py >= H) continue;
-                    sum += (1 - fabs(fx - (double)px)) * (1 - fabs(fy - (double)py)) * src[(k * H + py) * W + px];
-                }
-                dst[(k * H + y) * W + x] = (uint8_t)lrint(sum);
-            }
-        }
+/* Jitter of torchvision's ColorJitter: the factor is 1 and a random number up to `value` away, but not below 0. */
+static double jitter(const RtAugment *a, double u) {
+    double low = a->value < 1 ? 1 - a->value : 0;
+    return low + (1 + a->value - low) * u - 1;
 }
 
-static uint8_t level(double x) { return (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x); }
+static int64_t below(double u, int64_t n) { return (int64_t)(u * (double)n); }
 
-/* torchvision's adjust_brightness, adjust_contrast and adjust_saturation of bytes: a blend with black, with the mean gray, with
- * each pixel's gray, cut off to a byte. */
-static void recolour(const RtAugment *a, const RtData *d, const uint8_t *src, uint8_t *dst, double u) {
-    int64_t plane = d->height * d->width;
-    double low = a->value < 1 ? 1 - a->value : 0, factor = low + (1 + a->value - low) * u, mean = 0;
-    bool colour = d->channels == 3;
-    const uint8_t *green = src + plane, *blue = src + 2 * plane;
-    for (int64_t i = 0; a->kind == RT_AUGMENT_CONTRAST && i < plane; i++)
-        mean += (colour ? level(0.2989 * src[i] + 0.587 * green[i] + 0.114 * blue[i]) : src[i]) / (double)plane;
-    for (int64_t k = 0; k < d->channels; k++)
-        for (int64_t i = 0; i < plane; i++) {
-            double other = a->kind == RT_AUGMENT_CONTRAST ? mean : 0;
-            if (a->kind == RT_AUGMENT_SATURATION)
-                other = colour ? level(0.2989 * src[i] + 0.587 * green[i] + 0.114 * blue[i]) : src[k * plane + i];
-            dst[k * plane + i] = level(factor * src[k * plane + i] + (1 - factor) * other);
-        }
+/* Operations of torchvision's RandAugment, all of one strength, or of its TrivialAugmentWide, one of any strength. Returns the
+ * side of work that has the image then; it is in dst if their number is odd. */
+static const uint8_t *operate(const RtAugment *a, const RtData *d, const RtDraw *draw, uint64_t key, uint32_t i,
+                              const uint8_t *src, uint8_t *work, int *side) {
+    bool wide = a->kind == RT_AUGMENT_TRIVIAL;
+    for (uint32_t k = 0; k < (wide ? 1 : (uint32_t)a->operations); k++) {
+        RtOperation operation = (RtOperation)below(extra(draw, key, i, 3 * k), RT_OPERATION_COUNT);
+        int strength = wide ? (int)below(extra(draw, key, i, 3 * k + 1), RT_STRENGTHS) : (int)a->value;
+        bool sign;
+        double magnitude = rt_operation_magnitude(operation, wide, strength, d, &sign);
+        if (sign && extra(draw, key, i, 3 * k + 2) < 0.5) magnitude = -magnitude;
+        if (operation == RT_OPERATE_IDENTITY) continue;
+        uint8_t *to = work + *side * d->channels * d->height * d->width;
+        rt_operate(operation, magnitude, d, src, to);
+        src = to;
+        *side = 1 - *side;
+    }
+    return src;
 }
 
 int rt_augment_image(const RtRecipe *recipe, const RtData *d, const RtDraw *draw, const uint8_t **pixels, uint8_t *work,
@@ -180,10 +169,12 @@ int rt_augment_image(const RtRecipe *recipe, const RtData *d, const RtDraw *draw
         case RT_AUGMENT_ERASE:
             if (u < a->value && erase(a, d, draw, key, i, &cut[ncut])) ncut++;
             continue;
-        case RT_AUGMENT_ROTATE: rotate(d, *pixels, to, a->value * (2 * u - 1)); break;
-        case RT_AUGMENT_BRIGHTNESS:
-        case RT_AUGMENT_CONTRAST:
-        case RT_AUGMENT_SATURATION: recolour(a, d, *pixels, to, u); break;
+        case RT_AUGMENT_ROTATE: rt_turn(d, *pixels, to, a->value * (1 - 2 * u)); break;
+        case RT_AUGMENT_BRIGHTNESS: rt_operate(RT_OPERATE_BRIGHTNESS, jitter(a, u), d, *pixels, to); break;
+        case RT_AUGMENT_CONTRAST: rt_operate(RT_OPERATE_CONTRAST, jitter(a, u), d, *pixels, to); break;
+        case RT_AUGMENT_SATURATION: rt_operate(RT_OPERATE_COLOR, jitter(a, u), d, *pixels, to); break;
+        case RT_AUGMENT_RAND:
+        case RT_AUGMENT_TRIVIAL: *pixels = operate(a, d, draw, key, i, *pixels, work, &side); continue;
         }
         *pixels = to;
         side = 1 - side;

@@ -22,14 +22,18 @@ typedef enum RtAugmentKind {
     RT_AUGMENT_ROTATE,
     RT_AUGMENT_BRIGHTNESS,
     RT_AUGMENT_CONTRAST,
-    RT_AUGMENT_SATURATION
+    RT_AUGMENT_SATURATION,
+    RT_AUGMENT_RAND,
+    RT_AUGMENT_TRIVIAL
 } RtAugmentKind;
 typedef struct RtAugment {
     RtAugmentKind kind;
     double value;       /* pad_crop: pixels; translate: fraction of the side; cutout: side in pixels; erase: probability;
-                           rotate: degrees; brightness, contrast, saturation: by how much a factor may differ from 1 */
+                           rotate: degrees; brightness, contrast, saturation: by how much a factor may differ from 1; rand_augment: the
+                           strength of operations */
     bool variant;       /* pad_crop: reflect; flip: alternate; cutout: wholly inside */
     double least, most; /* erase: fractions of the image's area */
+    double operations;  /* rand_augment: how many */
 } RtAugment;
 /* Images of a batch mixed with others of it, and their labels, in the same shares (mix.h). Of several ways each batch takes one.
  */

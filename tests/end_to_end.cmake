@@ -16,6 +16,8 @@ foreach(name why lint learns same_bits tune bf16 compile_cache bench build_cross
 endforeach()
 add_test(NAME e2e_torch_blocks COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/torch_blocks.py $<TARGET_FILE:netc> $<TARGET_FILE:check_net>)
 set_tests_properties(e2e_torch_blocks PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
+add_test(NAME e2e_torch_augment COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/torch_augment.py $<TARGET_FILE:netc> $<TARGET_FILE:augmented>)
+set_tests_properties(e2e_torch_augment PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
 add_test(NAME e2e_verify COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/verify.py $<TARGET_FILE:netc> $<TARGET_FILE:plugin_wrong>
          $<TARGET_FILE:plugin_wrong_autodiff>)
 set_tests_properties(e2e_verify PROPERTIES LABELS e2e TIMEOUT 600)

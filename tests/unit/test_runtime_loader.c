@@ -1,6 +1,7 @@
 /* Sampler, augmentations, normalisation, and the loader's batches. */
 #include "run_cases.h"
 #include "runtime/loader.h"
+#include "runtime/operate.h"
 #include "runtime_softmax.h"
 
 enum { SIDE = 8, IMAGES = 50, BATCH = 8, FLOATS = 3 * SIDE * SIDE };
@@ -281,6 +282,42 @@ START_TEST(rotations) {
 }
 END_TEST
 
+/* Which operations, how many and of what sign: by the definition of the draw. tests/e2e/torch_augment.py holds the operations to
+ * torchvision's. */
+START_TEST(random_operations) {
+    RtData d = small_data();
+    uint8_t work[2 * FLOATS], want[2][FLOATS];
+    int seen[RT_OPERATION_COUNT] = {0}, negative = 0, strongest = 0;
+    for (uint32_t image = 0; image < 600; image++) {
+        bool wide = image >= 300;
+        RtRecipe recipe = {.naugment = 2, .augment = {{RT_AUGMENT_FLIP}, {RT_AUGMENT_RAND, .value = 9, .operations = 3}}};
+        if (wide) recipe.augment[1] = (RtAugment){RT_AUGMENT_TRIVIAL};
+        const uint8_t *pixels = d.train_images;
+        rt_augment_image(&(RtRecipe){.naugment = 1, .augment = {{RT_AUGMENT_FLIP}}}, &d, &(RtDraw){4, 1, image}, &pixels, work,
+                         NULL);
+        memcpy(want[0], pixels, FLOATS);
+        uint64_t key = (uint64_t)1 << 32 | image;
+        for (uint32_t k = 0; k < (wide ? 1 : 3); k++) {
+            double u[3];
+            for (uint32_t i = 0; i < 3; i++) u[i] = rt_uniform(4, RT_STREAM_AUGMENT, key, 1024 + 64 + 3 * k + i);
+            RtOperation operation = (RtOperation)(u[0] * RT_OPERATION_COUNT);
+            int strength = wide ? (int)(u[1] * RT_STRENGTHS) : 9;
+            bool sign;
+            double magnitude = rt_operation_magnitude(operation, wide, strength, &d, &sign);
+            rt_operate(operation, sign && u[2] < 0.5 ? -magnitude : magnitude, &d, want[0], want[1]);
+            memcpy(want[0], want[1], FLOATS);
+            seen[operation]++, negative += sign && u[2] < 0.5, strongest += wide && strength == 30;
+        }
+        pixels = d.train_images;
+        rt_augment_image(&recipe, &d, &(RtDraw){4, 1, image}, &pixels, work, NULL);
+        ck_assert_mem_eq(pixels, want[0], FLOATS);
+    }
+    for (int i = 0; i < RT_OPERATION_COUNT; i++) ck_assert_int_gt(seen[i], 40); /* of 1200: 86 in the mean */
+    ck_assert(negative > 300 && negative < 480 && strongest > 2);
+    free(d.train_images), free(d.train_labels);
+}
+END_TEST
+
 /* Areas and proportions that were asked for, within what whole pixels allow; everywhere; as often as was said. */
 START_TEST(erasing) {
     RtData d = small_data();
@@ -455,6 +492,7 @@ int main(void) {
     tcase_add_test(cases, views);
     tcase_add_test(cases, colours);
     tcase_add_test(cases, rotations);
+    tcase_add_test(cases, random_operations);
     tcase_add_test(cases, erasing);
     tcase_add_test(cases, batches);
     tcase_add_test(cases, another_crop_in_every_epoch);
