@@ -51,6 +51,10 @@ def load():
                 x, pad = self.padded(x, pad), (0, 0)
             return F.conv2d(x, w, None, stride, pad[:2], dilation, groups)
 
+        def standardize(self, w, eps):
+            variance, mean = torch.var_mean(w, (1, 2, 3), unbiased=False, keepdim=True)
+            return (w - mean) * torch.rsqrt(variance + eps)
+
         def batch_norm(self, x, gamma, beta, mean, var, eps, momentum, training):
             return F.batch_norm(x, mean, var, gamma, beta, training, momentum, eps), None, None  # the state is updated in place
 

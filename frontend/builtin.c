@@ -333,7 +333,7 @@ static const Builtin builtins[] = {
      true,
      false,
      3,
-     {"x", "filters", "kernel", "stride", "pad", "dilation", "groups", "bias", "init", "bias_init"}},
+     {"x", "filters", "kernel", "stride", "pad", "dilation", "groups", "bias", "init", "bias_init", "standardize", "eps"}},
     {"dense", apply_dense, true, false, 2, {"x", "units", "bias", "init", "bias_init"}},
     {"batch_norm", apply_batch_norm, true, false, 1, {"x", "momentum", "eps", "gamma", "scale", "shift"}},
     {"relu", apply_unary, true, false, 1, {"x"}},

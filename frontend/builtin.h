@@ -3,7 +3,7 @@
 #define NETC_FRONTEND_BUILTIN_H
 #include "frontend/eval.h"
 
-enum { MAX_BUILTIN_PARAMS = 10 };
+enum { MAX_BUILTIN_PARAMS = 12 };
 
 /* A call of an operation with its arguments evaluated; none of them is poison. */
 typedef struct BuiltinCall {

@@ -128,7 +128,26 @@ static Val add_bias_param(Eval *ev, const BuiltinCall *c, const Initial *in, Typ
     return add_leaf(ev, c, (Leaf){OP_PARAM, "bias", type_vector(weight.dim[0]), resolve_init(in->bias_rule, weight), false});
 }
 
-/* conv2d(x, filters, kernel, stride, pad, dilation, groups, bias, init, bias_init) */
+/* The filters that a convolution applies: those that are trained, or made of them (Qiao et al. 2019, "Weight Standardization").
+ */
+static bool standardize_weight(Eval *ev, const BuiltinCall *c, uint32_t first, Val *weight) {
+    bool standardize = false;
+    double eps = 1e-6;
+    if (!arg_boolean(ev, c, first, &standardize) || !arg_real(ev, c, first + 1, &eps)) return false;
+    if (c->given[first + 1] && !standardize) {
+        eval_error(ev, c->given[first + 1]->span, "'eps' is of weights that are standardised, and standardize is false");
+        return false;
+    }
+    if (!(eps > 0 && eps <= 1)) {
+        arg_error(ev, c, first + 1, "a number above 0, at most 1");
+        return false;
+    }
+    ValueSpec spec = {.op = OP_STANDARDIZE, .args = weight, .nargs = 1, .attrs.constant = eps, .name = c->path};
+    if (standardize && *weight != NO_VAL) *weight = eval_add(ev, c->expr->span, &spec);
+    return *weight != NO_VAL;
+}
+
+/* conv2d(x, filters, kernel, stride, pad, dilation, groups, bias, init, bias_init, standardize, eps) */
 Datum apply_conv2d(Eval *ev, const BuiltinCall *c) {
     Val x;
     int64_t filters = 1, kernel[2], groups = 1;
@@ -158,7 +177,7 @@ Datum apply_conv2d(Eval *ev, const BuiltinCall *c) {
     Type type = type_feature(filters, channels / groups, kernel[0], kernel[1]);
     if (!check_filters(ev, c, 8, in.weight, x, type)) return tensor_datum(NO_VAL);
     Val weight = add_weight(ev, c, &in, type);
-    if (weight == NO_VAL) return tensor_datum(NO_VAL);
+    if (!standardize_weight(ev, c, 10, &weight)) return tensor_datum(NO_VAL);
     Val bias = add_bias_param(ev, c, &in, type);
     ValueSpec spec = {.op = OP_CONV2D, .args = (Val[]){x, weight}, .nargs = 2, .attrs = attrs, .name = c->path};
     return add_bias(ev, c, &in, eval_add(ev, c->expr->span, &spec), bias);

@@ -24,6 +24,7 @@ static const AttrField window_fields[] = {
 static const AttrField pad_fields[] = {FIELD(window.pad, "pad", FIELD_INTEGER, 4)};
 static const AttrField constant_fields[] = {FIELD(constant, "value", FIELD_REAL, 1)};
 static const AttrField moments_fields[] = {FIELD(constant, "count", FIELD_REAL, 1)};
+static const AttrField eps_fields[] = {FIELD(constant, "eps", FIELD_REAL, 1)};
 static const AttrField norm_fields[] = {FIELD(norm.eps, "eps", FIELD_REAL, 1), FIELD(norm.momentum, "momentum", FIELD_REAL, 1)};
 static const AttrField channels_fields[] = {FIELD(channels.count, "count", FIELD_INTEGER, 1),
                                             FIELD(channels.stride, "stride", FIELD_INTEGER, 1)};
@@ -36,13 +37,18 @@ bool attr_is_left_out(const AttrField *field, const Attrs *attrs) {
     return field->kind == FIELD_MARK && !*(const bool *)((const char *)attrs + field->offset);
 }
 
+static const AttrField *constant_of(Op op) {
+    if (op == OP_STANDARDIZE || op == OP_STANDARDIZE_BWD) return eps_fields;
+    return op == OP_MOMENTS || op == OP_IMAGE_MOMENTS ? moments_fields : constant_fields;
+}
+
 static bool is_pool(Op op) { return op == OP_MAX_POOL || op == OP_AVG_POOL || op == OP_MAX_POOL_BWD || op == OP_AVG_POOL_BWD; }
 
 const AttrField *op_attr_fields(Op op, int *count) {
     switch (op_attr_kind(op)) {
     case ATTR_NONE: *count = 0; return NULL;
     case ATTR_PARAM: *count = op == OP_INPUT ? 1 : op == OP_STATE ? 3 : 5; return op == OP_STATE ? state_fields : param_fields;
-    case ATTR_CONSTANT: *count = 1; return op == OP_MOMENTS || op == OP_IMAGE_MOMENTS ? moments_fields : constant_fields;
+    case ATTR_CONSTANT: *count = 1; return constant_of(op);
     case ATTR_WINDOW: *count = op == OP_PAD ? 1 : is_pool(op) ? 4 : 5; return op == OP_PAD ? pad_fields : window_fields;
     case ATTR_NORM: *count = 2; return norm_fields;
     case ATTR_CHANNELS: *count = 2; return channels_fields;
@@ -60,7 +66,8 @@ const char *init_text(InitKind kind) {
 }
 
 const char *region_role_text(RegionRole role) {
-    static const char *const text[REGION_ROLES] = {"prologue", "store", "epilogue", "output", "reduce", "moments"};
+    static const char *const text[REGION_ROLES] = {"prologue", "store",   "epilogue", "output",
+                                                   "reduce",   "moments", "sum_to",   "max_to"};
     return text[role];
 }
 

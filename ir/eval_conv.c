@@ -5,6 +5,7 @@
  * and whichever of them is the result takes the product of the other two. Padding never enters the loops: lo..hi are the
  * output columns whose tap lies inside the image. */
 #include "ir/eval_rules.h"
+#include <math.h>
 
 typedef enum Role { RESULT_Y, RESULT_X, RESULT_W } Role;
 
@@ -99,6 +100,45 @@ bool eval_SCALE_FILTERS(const EvalOp *op) {
     int64_t filter = w.dim[1] * w.dim[2] * w.dim[3];
     for (int64_t i = 0, n = type_elements(w); i < n; i++) {
         op->result[0].data[i] = op->arg[0]->data[i] * op->arg[1]->data[i / filter];
+    }
+    return true;
+}
+
+/* Mean of one filter, and one over its deviation. */
+static void filter_statistics(const double *w, int64_t n, double eps, double *mean, double *scale) {
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < n; i++) sum += w[i];
+    *mean = sum / (double)n;
+    for (int64_t i = 0; i < n; i++) squares += (w[i] - *mean) * (w[i] - *mean);
+    *scale = 1 / sqrt(squares / (double)n + eps);
+}
+
+bool eval_STANDARDIZE(const EvalOp *op) {
+    Type type = op->v->type;
+    int64_t n = type.dim[1] * type.dim[2] * type.dim[3];
+    for (int64_t o = 0; o < type.dim[0]; o++) {
+        const double *w = op->arg[0]->data + o * n;
+        double mean, scale;
+        filter_statistics(w, n, op->v->attrs.constant, &mean, &scale);
+        for (int64_t i = 0; i < n; i++) op->result[0].data[o * n + i] = (w[i] - mean) * scale;
+    }
+    return true;
+}
+
+/* With y = (w - mean) * scale: dw = scale * (dy - mean of dy - y * mean of dy*y). */
+bool eval_STANDARDIZE_BWD(const EvalOp *op) {
+    Type type = op->v->type;
+    int64_t n = type.dim[1] * type.dim[2] * type.dim[3];
+    for (int64_t o = 0; o < type.dim[0]; o++) {
+        const double *w = op->arg[0]->data + o * n, *dy = op->arg[1]->data + o * n;
+        double mean, scale, sum = 0, product = 0;
+        filter_statistics(w, n, op->v->attrs.constant, &mean, &scale);
+        for (int64_t i = 0; i < n; i++) {
+            sum += dy[i];
+            product += dy[i] * (w[i] - mean) * scale;
+        }
+        for (int64_t i = 0; i < n; i++)
+            op->result[0].data[o * n + i] = scale * (dy[i] - sum / (double)n - (w[i] - mean) * scale * product / (double)n);
     }
     return true;
 }

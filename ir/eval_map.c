@@ -62,9 +62,21 @@ void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *a
     }
 }
 
+/* SUM_TO, MAX_TO: of the elements that an OUTPUT would have. */
+static void eval_reduction(const EvalOp *op, const Region *r, Tensor *to) {
+    Tensor elements = tensor_new(op->v->space);
+    eval_expr_over(op, r->expr, op->v->space, NULL, NULL, REGION_OUTPUT, &elements);
+    (r->role == REGION_SUM_TO ? eval_sum_to : eval_max_to)(&elements, to);
+    tensor_free(&elements);
+}
+
 bool eval_MAP(const EvalOp *op) {
     for (uint32_t i = 0; i < op->v->nregions; i++) {
         const Region *r = &op->v->regions[i];
+        if (region_reduces(r->role)) {
+            eval_reduction(op, r, &op->result[i]);
+            continue;
+        }
         eval_expr_over(op, r->expr, op->v->space, NULL, NULL, r->role, &op->result[i]);
     }
     return true;

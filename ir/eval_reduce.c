@@ -49,14 +49,16 @@ static int64_t place_beside(const Tensor *x, const Tensor *y, int64_t i) {
     return i / s.p / s.c * to.n + i / s.p % s.c * to.c + p / to.width * to.y + p % to.width * to.x;
 }
 
+void eval_sum_to(const Tensor *x, Tensor *y) {
+    for (int64_t i = 0, n = type_elements(x->type); i < n; i++) y->data[place_beside(x, y, i)] += x->data[i];
+}
+
 bool eval_SUM_TO(const EvalOp *op) {
-    const Tensor *x = op->arg[0];
-    for (int64_t i = 0, n = type_elements(x->type); i < n; i++)
-        op->result[0].data[place_beside(x, &op->result[0], i)] += x->data[i];
+    eval_sum_to(op->arg[0], &op->result[0]);
     return true;
 }
 
-static void maxima(const Tensor *x, Tensor *y) {
+void eval_max_to(const Tensor *x, Tensor *y) {
     for (int64_t i = 0, n = type_elements(y->type); i < n; i++) y->data[i] = -INFINITY;
     for (int64_t i = 0, n = type_elements(x->type); i < n; i++) {
         double *at = &y->data[place_beside(x, y, i)];
@@ -65,7 +67,7 @@ static void maxima(const Tensor *x, Tensor *y) {
 }
 
 bool eval_MAX_TO(const EvalOp *op) {
-    maxima(op->arg[0], &op->result[0]);
+    eval_max_to(op->arg[0], &op->result[0]);
     return true;
 }
 
@@ -73,7 +75,7 @@ bool eval_MAX_TO_BWD(const EvalOp *op) {
     const Tensor *x = op->arg[0], *dy = op->arg[1];
     Tensor most = tensor_new(dy->type), count = tensor_new(dy->type);
     int64_t n = type_elements(x->type);
-    maxima(x, &most);
+    eval_max_to(x, &most);
     for (int pass = 0; pass < 2; pass++) {
         for (int64_t i = 0; i < n; i++) {
             int64_t at = place_beside(x, dy, i);

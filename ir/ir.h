@@ -10,7 +10,10 @@
  * Fusion. A value may carry regions, each an Expr (ir/expr.h) over the value's arguments:
  *     map              OUTPUT e: an element tensor of the iteration type; REDUCE e: sum of e over H, W, f32[N,C]
  *                      (iteration rank 4 only); MOMENTS e: sums of e and of e*e over H, W, both in double, f64[2N,C]: rows 2n
- *                      and 2n + 1 are image n's (iteration rank 4 only). Result i is region i. The iteration type is `space`.
+ *                      and 2n + 1 are image n's (iteration rank 4 only); SUM_TO m e, MAX_TO m e: the sum or the maximum of e over
+ *                      the dimensions of the mask m, which are 1 in the result: 1 for C alone, or 2 for H, 4 for W, 6 for both
+ *                      (iteration rank 4 only; beside those over C no sums over pixels, beside either no MOMENTS).
+ *                      Result i is region i. The iteration type is `space`.
  *     conv2d and its   PROLOGUE j e: operand j is computed as e while it is loaded, args[j] being one of e's rank-4
  *     two gradients    arguments of the operand's own shape; STORE j: the prologue value of operand j is also written out;
  *                      EPILOGUE e: result 0 is e (over X_ACC and args) instead of the raw accumulator;
@@ -92,7 +95,7 @@ typedef union Attrs {
         int64_t position; /* PARAM, STATE: 1, 2, ... among those of the source, whatever order passes leave. Initial values are
                              drawn by it, and files hold tensors in its order. 0 in a ValueSpec: the next one of this graph */
     } param;
-    double constant; /* CONSTANT: its value; MOMENTS: values per channel (N*H*W) */
+    double constant; /* CONSTANT: its value; MOMENTS: values per channel (N*H*W); STANDARDIZE: eps */
     struct {
         double eps, momentum; /* running = (1 - momentum) * running + momentum * batch, variance unbiased (PyTorch) */
     } norm;
@@ -116,11 +119,13 @@ typedef enum RegionRole {
     REGION_OUTPUT,
     REGION_REDUCE,
     REGION_MOMENTS,
+    REGION_SUM_TO,
+    REGION_MAX_TO,
     REGION_ROLES
 } RegionRole;
 typedef struct Region {
     RegionRole role;
-    int operand;      /* PROLOGUE, STORE: which operand; else 0 */
+    int operand;      /* PROLOGUE, STORE: which operand; SUM_TO, MAX_TO: which dimensions go away, as a mask; else 0 */
     const Expr *expr; /* NULL for STORE */
 } Region;
 
@@ -174,6 +179,8 @@ uint32_t op_operands(Op op);
 uint32_t op_max_args(Op op);
 uint32_t op_results(Op op);    /* without regions */
 bool op_is_convolution(Op op); /* conv2d and its two gradients */
+/* Is its result 0 filters of a convolution, [O,I,kh,kw]? */
+bool op_makes_filters(Op op);
 /* Is this argument a feature map of a convolution, which it can compute while loading it (PROLOGUE)? Filters are not. */
 bool op_loads(Op op, uint32_t arg);
 bool op_takes_regions(Op op);
@@ -183,10 +190,13 @@ bool op_elementwise(ExprBuilder *b, Op op, uint16_t x, uint16_t y, uint16_t *bod
 
 /* ---- types ---- */
 Type type_make(DType dtype, int rank, const int64_t *dim);
-Type type_scalar(void);                      /* f32[] */
-Type type_vector(int64_t c);                 /* f32[c] */
-Type type_matrix(int64_t n, int64_t c);      /* f32[n,c] */
-Type type_sums(RegionRole role, Type space); /* of a region of sums over space: f32[N,C], or f64[2N,C] */
+Type type_scalar(void);                 /* f32[] */
+Type type_vector(int64_t c);            /* f32[c] */
+Type type_matrix(int64_t n, int64_t c); /* f32[n,c] */
+/* Of what a region makes over space: space itself, sums f32[N,C] or f64[2N,C], or space with 1 for the dimensions of the mask. */
+Type type_of_region(RegionRole role, int operand, Type space);
+enum { OVER_CHANNELS = 1, OVER_HEIGHT = 2, OVER_WIDTH = 4 }; /* in masks of SUM_TO and MAX_TO */
+int type_mask(Type from, Type to);                           /* the dimensions C, H, W that are 1 in `to` only */
 Type type_feature(int64_t n, int64_t c, int64_t h, int64_t w);
 bool type_equal(Type a, Type b);
 int64_t type_elements(Type t);
@@ -250,6 +260,11 @@ Val value_source(const Graph *g, Val v, uint32_t *result);
 const Region *value_region(const Value *v, RegionRole role, int operand); /* first match or NULL */
 bool region_makes_result(RegionRole role);                                /* STORE, OUTPUT, REDUCE, MOMENTS */
 bool region_sums(RegionRole role);                                        /* per-image channel sums: REDUCE, MOMENTS */
+bool region_reduces(RegionRole role);                                     /* SUM_TO, MAX_TO */
+bool region_has_operand(RegionRole role);                                 /* a number that says more: see Region */
+/* What loops the regions of a map ask for, by what they reduce: roles and masks of all of them, in turn, into *loops (0 at the
+ * start). False: one loop cannot do it. */
+bool region_shares_loop(RegionRole role, int operand, unsigned *loops);
 /* The result that region i of v makes; meaningless if it makes none. */
 uint32_t region_result(const Value *v, uint32_t region);
 /* users[v] = number of uses of value id v as argument or output. Caller frees with free(). */

@@ -68,7 +68,7 @@ static void json_expr(const Expr *e, FILE *out) {
 
 static void json_region(const Region *r, FILE *out) {
     fprintf(out, "{\"role\":\"%s\"", region_role_text(r->role));
-    if (r->role == REGION_PROLOGUE || r->role == REGION_STORE) fprintf(out, ",\"operand\":%d", r->operand);
+    if (region_has_operand(r->role)) fprintf(out, ",\"operand\":%d", r->operand);
     if (r->expr) {
         fputs(",\"expr\":", out);
         json_expr(r->expr, out);

@@ -45,6 +45,10 @@ bool op_has_declared_type(Op op) { return op_table[op].declared; }
 
 bool op_is_convolution(Op op) { return op == OP_CONV2D || op == OP_CONV2D_BWD_DATA || op == OP_CONV2D_BWD_WEIGHTS; }
 
+bool op_makes_filters(Op op) {
+    return op == OP_CONV2D_BWD_WEIGHTS || op == OP_SCALE_FILTERS || op == OP_STANDARDIZE || op == OP_STANDARDIZE_BWD;
+}
+
 bool op_loads(Op op, uint32_t arg) { return op_is_convolution(op) && (arg == 0 || (arg == 1 && op == OP_CONV2D_BWD_WEIGHTS)); }
 
 bool op_takes_regions(Op op) { return op == OP_MAP || op_is_convolution(op); }

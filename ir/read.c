@@ -160,8 +160,7 @@ static bool sees_region(Reader *r, RegionRole *role) {
 
 static bool read_region(Reader *r, Region *region) {
     int64_t operand = 0;
-    bool loads = region->role == REGION_PROLOGUE || region->role == REGION_STORE;
-    if (loads && !scan_integer(&r->s, &operand)) return false;
+    if (region_has_operand(region->role) && !scan_integer(&r->s, &operand)) return false;
     if (operand < 0 || operand > MAX_ARGS)
         return scan_refuse(&r->s, "the region's operand %lld is out of range", (long long)operand);
     region->operand = (int)operand;

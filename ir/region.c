@@ -7,13 +7,18 @@ static bool role_allowed(const Infer *in, const Region *r) {
     if ((unsigned)r->role >= REGION_ROLES) return infer_refuse(in, "unknown kind of region");
     bool loads = r->role == REGION_PROLOGUE || r->role == REGION_STORE, ok;
     if (op == OP_MAP)
-        ok = r->role == REGION_OUTPUT || region_sums(r->role);
+        ok = r->role == REGION_OUTPUT || region_sums(r->role) || region_reduces(r->role);
     else if (op == OP_CONV2D_BWD_WEIGHTS)
         ok = loads;
     else
-        ok = op_takes_regions(op);
+        ok = op_takes_regions(op) && !region_reduces(r->role);
     if (!ok) return infer_refuse(in, "cannot carry the region '%s'", region_role_text(r->role));
-    if (loads ? r->operand < 0 || !op_loads(op, (uint32_t)r->operand) : r->operand != 0)
+    if (region_reduces(r->role)) {
+        int mask = r->operand;
+        if (mask != OVER_CHANNELS && (mask <= 0 || mask & ~(OVER_HEIGHT | OVER_WIDTH)))
+            return infer_refuse(in, "the region '%s' is over 1 (channels), 2 (height), 4 (width) or 6 (both), found %d",
+                                region_role_text(r->role), mask);
+    } else if (loads ? r->operand < 0 || !op_loads(op, (uint32_t)r->operand) : r->operand != 0)
         return infer_refuse(in, "the region '%s' cannot stand on operand %d", region_role_text(r->role), r->operand);
     return true;
 }
@@ -64,10 +69,10 @@ static bool expr_valid(const Infer *in, const Region *r, Type space) {
 static bool region_valid(const Infer *in, uint32_t i, Type space) {
     const Region *r = &in->spec->regions[i];
     if (!role_allowed(in, r)) return false;
-    bool single = r->role != REGION_OUTPUT && !region_sums(r->role);
+    bool sums = region_sums(r->role) || region_reduces(r->role), single = r->role != REGION_OUTPUT && !sums;
     if (single && find_before(in, i, r->role, r->operand))
         return infer_refuse(in, "carries the region '%s' twice", region_role_text(r->role));
-    if (region_sums(r->role) && space.rank != 4)
+    if (sums && space.rank != 4)
         return infer_refuse(in, "a sum over H and W needs an iteration space of rank 4, found %s", TEXT(space));
     if (r->role == REGION_STORE) {
         if (r->expr) return infer_refuse(in, "the region 'store' has no expression of its own");
@@ -82,19 +87,46 @@ bool infer_regions(const Infer *in, Type space) {
     if (!op_takes_regions(in->spec->op)) return infer_refuse(in, "cannot carry regions");
     if (in->spec->nregions > MAX_REGIONS)
         return infer_refuse(in, "carries %u regions, at most %d are allowed", in->spec->nregions, MAX_REGIONS);
+    unsigned loops = 0;
     for (uint32_t i = 0; i < in->spec->nregions; i++) {
+        const Region *r = &in->spec->regions[i];
         if (!region_valid(in, i, space)) return false;
+        if (!region_shares_loop(r->role, r->operand, &loops))
+            return infer_refuse(in, "the region '%s' cannot share a loop with those before it", region_role_text(r->role));
     }
     return true;
 }
 
 /* ---- results ---- */
 
-Type region_type(const Region *r, Type space) { return region_sums(r->role) ? type_sums(r->role, space) : space; }
+Type type_of_region(RegionRole role, int operand, Type space) {
+    if (role == REGION_MOMENTS) return (Type){DT_F64, 2, {2 * space.dim[0], space.dim[1]}};
+    if (role == REGION_REDUCE) return type_matrix(space.dim[0], space.dim[1]);
+    for (int i = 0; region_reduces(role) && i < 3; i++) space.dim[i + 1] = operand >> i & 1 ? 1 : space.dim[i + 1];
+    return space;
+}
+
+Type region_type(const Region *r, Type space) { return type_of_region(r->role, r->operand, space); }
 
 bool region_sums(RegionRole role) { return role == REGION_REDUCE || role == REGION_MOMENTS; }
 
-bool region_makes_result(RegionRole role) { return role == REGION_STORE || role == REGION_OUTPUT || region_sums(role); }
+bool region_reduces(RegionRole role) { return role == REGION_SUM_TO || role == REGION_MAX_TO; }
+
+bool region_has_operand(RegionRole role) { return role == REGION_PROLOGUE || role == REGION_STORE || region_reduces(role); }
+
+/* Over channels a loop goes over the blocks of a line of pixels, over pixels over those of a block; sums in double have a loop of
+ * their own kind. */
+bool region_shares_loop(RegionRole role, int operand, unsigned *loops) {
+    enum { LINES = 1, BLOCKS = 2, SUMS = 4, DOUBLES = 8 };
+    if (region_reduces(role)) *loops |= operand == OVER_CHANNELS ? LINES : BLOCKS;
+    if (role == REGION_REDUCE) *loops |= SUMS;
+    if (role == REGION_MOMENTS) *loops |= DOUBLES;
+    return *loops & LINES ? *loops == LINES : !(*loops & BLOCKS) || !(*loops & DOUBLES);
+}
+
+bool region_makes_result(RegionRole role) {
+    return role == REGION_STORE || role == REGION_OUTPUT || region_sums(role) || region_reduces(role);
+}
 
 /* Results that stand before those of regions: a map has none of its own. */
 static uint32_t own_results(Op op) { return op == OP_MAP ? 0 : 1; }

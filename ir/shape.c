@@ -137,7 +137,7 @@ bool shape_MAP(const Infer *in) {
     if (in->spec->nregions == 0) return infer_refuse(in, "needs at least one region");
     Type space = *in->type;
     const Region *first = &in->spec->regions[0];
-    if (region_sums(first->role) && space.rank != 4)
+    if ((region_sums(first->role) || region_reduces(first->role)) && space.rank != 4)
         return infer_refuse(in, "a sum over H and W needs an iteration space of rank 4, found %s", TEXT(space));
     return infer_accept(in, region_type(first, space));
 }
@@ -368,6 +368,22 @@ bool shape_UNFLATTEN(const Infer *in) {
     if (y.rank != 4 || y.dim[0] != x.dim[0] || y.dim[1] * y.dim[2] * y.dim[3] != x.dim[1])
         return infer_refuse(in, "the input %s does not hold the elements of %s", TEXT(x), TEXT(y));
     return true;
+}
+
+static bool eps_valid(const Infer *in) {
+    double eps = in->spec->attrs.constant;
+    return (eps > 0 && eps <= 1) || infer_refuse(in, "eps must be above 0, at most 1");
+}
+
+bool shape_STANDARDIZE(const Infer *in) {
+    return infer_need_rank(in, 0, 4, "the weight") && eps_valid(in) && infer_accept(in, infer_arg(in, 0));
+}
+
+bool shape_STANDARDIZE_BWD(const Infer *in) {
+    if (!infer_need_rank(in, 0, 4, "the weight") || !eps_valid(in)) return false;
+    Type w = infer_arg(in, 0), dy = infer_arg(in, 1);
+    if (!type_equal(w, dy)) return infer_refuse(in, "the weight is %s, the gradient of what is made of it %s", TEXT(w), TEXT(dy));
+    return infer_accept(in, w);
 }
 
 bool shape_SCALE_FILTERS(const Infer *in) {

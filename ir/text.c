@@ -4,7 +4,7 @@
  *     graph   = "graph" string ("train" | "infer") { "source" string } { value | return }
  *     value   = "%" id "=" op [ "%" id { "," "%" id } ] [ "{" field "=" ... "}" ] [ "over" type ] ":" type [ "@" string ] [ place ] { region }
  *     place   = "at" source ":" line ":" column                     source: of the files named at the head, from 1
- *     region  = ("prologue" | "store" | "epilogue" | "output" | "reduce" | "moments") [ operand ] [ "{" { let ";" } operand "}" ]
+ *     region  = ("prologue" | "store" | "epilogue" | "output" | "reduce" | "moments" | "sum_to" | "max_to") [ operand ] [ "{" { let ";" } operand "}" ]
  *     let     = "t" id "=" op operand { "," operand }
  *     operand = "a" index | "acc" | "out" | number | "t" id
  *     return  = "return" kind [ string ] "%" id
@@ -108,7 +108,7 @@ static void print_expr(const Expr *e, FILE *out) {
 
 static void print_region(const Region *r, FILE *out) {
     fprintf(out, "  %s", region_role_text(r->role));
-    if (r->role == REGION_PROLOGUE || r->role == REGION_STORE) fprintf(out, " %d", r->operand);
+    if (region_has_operand(r->role)) fprintf(out, " %d", r->operand);
     if (r->expr) print_expr(r->expr, out);
     fputc('\n', out);
 }

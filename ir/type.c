@@ -15,9 +15,10 @@ Type type_vector(int64_t c) { return (Type){DT_F32, 1, {c}}; }
 
 Type type_matrix(int64_t n, int64_t c) { return (Type){DT_F32, 2, {n, c}}; }
 
-Type type_sums(RegionRole role, Type space) {
-    if (role == REGION_MOMENTS) return (Type){DT_F64, 2, {2 * space.dim[0], space.dim[1]}};
-    return type_matrix(space.dim[0], space.dim[1]);
+int type_mask(Type from, Type to) {
+    int mask = 0;
+    for (int i = 0; i < 3; i++) mask |= (from.dim[i + 1] != 1 && to.dim[i + 1] == 1) << i;
+    return mask;
 }
 
 Type type_feature(int64_t n, int64_t c, int64_t h, int64_t w) { return (Type){DT_F32, 4, {n, c, h, w}}; }

@@ -67,12 +67,12 @@ static void sort_arguments(const MapBuilder *m, const bool *used, MapDraft *draf
     }
 }
 
-void map_draft(MapBuilder *m, const RegionRole *role, const uint16_t *root, uint32_t nroots, MapDraft *draft) {
+void map_draft(MapBuilder *m, const Region *like, const uint16_t *root, uint32_t nroots, MapDraft *draft) {
     bool *used = ARENA_ARRAY(m->g->arena, bool, m->nargs);
     uint32_t *place = ARENA_ARRAY(m->g->arena, uint32_t, m->nargs);
     *draft = (MapDraft){.nregions = nroots};
     for (uint32_t r = 0; r < nroots; r++) {
-        draft->regions[r] = (Region){.role = role[r], .expr = expr_finish(&m->expr, root[r])};
+        draft->regions[r] = (Region){like[r].role, like[r].operand, expr_finish(&m->expr, root[r])};
         for (uint32_t i = 0; i < m->nargs; i++) used[i] |= expr_uses_arg(draft->regions[r].expr, i);
     }
     sort_arguments(m, used, draft, place);
@@ -90,7 +90,7 @@ Val map_finish(MapBuilder *m, uint16_t root, Type space, Span span, const char *
     const ExprNode *node = &m->expr.node[root];
     if (node->op == X_ARG && type_equal(m->g->value[m->args[node->arg[0]]].type, space)) return m->args[node->arg[0]];
     MapDraft draft;
-    map_draft(m, (const RegionRole[]){REGION_OUTPUT}, &root, 1, &draft);
+    map_draft(m, &(Region){.role = REGION_OUTPUT}, &root, 1, &draft);
     const Expr *body = draft.regions[0].expr;
     if (draft.nargs == 0) { /* then folding has left one constant, which a map reads as its argument */
         draft.args[draft.nargs++] = graph_constant(m->g, body->node[body->count - 1].value, span);

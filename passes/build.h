@@ -35,7 +35,8 @@ typedef struct MapDraft {
     Region regions[MAX_REGIONS];
     uint32_t nargs, nregions;
 } MapDraft;
-void map_draft(MapBuilder *m, const RegionRole *role, const uint16_t *root, uint32_t nroots, MapDraft *draft);
+/* Regions as those of `like`, of which their Exprs are not read. */
+void map_draft(MapBuilder *m, const Region *like, const uint16_t *root, uint32_t nroots, MapDraft *draft);
 
 /* The map with the one OUTPUT `root` over space; an identity is the value it reads, a scalar that reads nothing a constant. */
 Val map_finish(MapBuilder *m, uint16_t root, Type space, Span span, const char *name);

@@ -4,8 +4,10 @@
  *               map that reads a mere broadcast reads what was broadcast; identities vanish; a map that is constant over
  *               pixels (or images) is computed once per (image, channel) (or channel) and then broadcast
  *   sums        image_sum, batch_sum and channel_sum of a map that is constant over what they sum: a multiplication
- *   the rest    concat of one operand, pad_channels, slice_channels, shuffles and 1x1 pools that change nothing, flatten of
- * unflatten and back, filters scaled by one, dropout masks of rate 0
+ *   gates       a map over pixels reads [N,C,1,1] as the [N,C] that it is, and the sum over all pixels is image_sum: what is
+ * known of gates holds of them. A max_pool over the whole map is max_to, once gradients (which differ) are made the rest concat
+ * of one operand, pad_channels, slice_channels, shuffles and 1x1 pools that change nothing, flatten of unflatten and back,
+ * filters scaled by one, dropout masks of rate 0
  *
  * One sweep in value order, each value rebuilt from arguments that are canonical already. It ends because a rule either
  * replaces a value by earlier ones or adds maps over an iteration space of lower rank. */
@@ -15,6 +17,7 @@ typedef struct Canon {
     const Graph *in;
     Graph *out;
     PassContext *context;
+    bool differentiated; /* gradients are there, or not wanted */
 } Canon;
 
 /* Does v only spread what it reads? */
@@ -98,13 +101,67 @@ static Val canonical_regions(Canon *c, const Value *v, const Val *args, const Ma
 static Val canonical_map(Canon *c, const Value *v, const Val *map) {
     Val args[MAX_ARGS];
     uint16_t root[MAX_REGIONS];
-    RegionRole role[MAX_REGIONS];
     for (uint32_t i = 0; i < v->nargs; i++) args[i] = map[v->args[i]];
-    for (uint32_t r = 0; r < v->nregions; r++) role[r] = v->regions[r].role;
     MapBuilder m = read_map(c, v, args, root);
     MapDraft draft;
-    map_draft(&m, role, root, v->nregions, &draft);
+    map_draft(&m, v->regions, root, v->nregions, &draft);
     return is_plain_map(v) ? canonical_plain(c, v, args, &m, root[0], &draft) : canonical_regions(c, v, args, &draft);
+}
+
+/* ---- windows ---- */
+
+static bool window_trivial(const Attrs *a) {
+    for (int i = 0; i < 2; i++) {
+        if (a->window.kernel[i] != 1 || a->window.stride[i] != 1) return false;
+    }
+    for (int i = 0; i < 4; i++) {
+        if (a->window.pad[i] != 0) return false;
+    }
+    return true;
+}
+
+static bool window_whole(const Attrs *a, Type x) {
+    bool whole = a->window.kernel[0] == x.dim[2] && a->window.kernel[1] == x.dim[3];
+    for (int i = 0; i < 4; i++) whole &= a->window.pad[i] == 0;
+    return whole && a->window.dilation[0] == 1 && a->window.dilation[1] == 1;
+}
+
+/* ---- gates ---- */
+
+static bool is_plane(Type t) { return t.rank == 4 && t.dim[2] > 1 && t.dim[3] > 1; }
+
+static bool is_gate(Type t, Type space) {
+    return is_plane(space) && t.rank == 4 && t.dim[1] == space.dim[1] && t.dim[2] == 1 && t.dim[3] == 1;
+}
+
+/* A map that reads values per image and channel as feature maps of one pixel reads them as [N,C]. */
+static Val canonical_gates(Canon *c, const Value *v, const Val *map) {
+    Val args[MAX_ARGS];
+    bool any = false;
+    for (uint32_t i = 0; i < v->nargs; i++) any |= is_gate(c->out->value[map[v->args[i]]].type, v->space);
+    if (!any || !rewrite(c, v, "one pixel an image is a gate")) return NO_VAL;
+    for (uint32_t i = 0; i < v->nargs; i++) {
+        args[i] = map[v->args[i]];
+        if (!is_gate(c->out->value[args[i]].type, v->space)) continue;
+        bool inverse = c->out->value[args[i]].op == OP_UNFLATTEN;
+        args[i] = inverse ? c->out->value[args[i]].args[0] : graph_unary(c->out, OP_FLATTEN, args[i], v->span);
+    }
+    ValueSpec spec = value_spec(v, args);
+    return graph_add(c->out, &spec);
+}
+
+/* Sums over all pixels as an image_sum, maxima of a pool as max_to. */
+static Val canonical_pixels(Canon *c, const Value *v, const Val *map) {
+    Val x = map[v->args[0]];
+    Type type = c->out->value[x].type;
+    if (!is_gate(v->type, type) || (v->op == OP_MAX_POOL && !window_whole(&v->attrs, type))) return NO_VAL;
+    if (v->op == OP_MAX_POOL && !c->differentiated) return NO_VAL;
+    if (!rewrite(c, v, v->op == OP_MAX_POOL ? "of the whole map is a maximum" : "over all pixels is a sum of the image"))
+        return NO_VAL;
+    if (v->op == OP_SUM_TO) x = graph_unary(c->out, OP_IMAGE_SUM, x, v->span);
+    Op op = v->op == OP_SUM_TO ? OP_UNFLATTEN : OP_MAX_TO;
+    return graph_add(c->out,
+                     &(ValueSpec){.op = op, .args = &x, .nargs = 1, .declared = v->type, .span = v->span, .name = v->name});
 }
 
 /* ---- sums ---- */
@@ -124,16 +181,6 @@ static Val canonical_sum(Canon *c, const Value *v, const Val *map) {
 }
 
 /* ---- the rest ---- */
-
-static bool window_trivial(const Attrs *a) {
-    for (int i = 0; i < 2; i++) {
-        if (a->window.kernel[i] != 1 || a->window.stride[i] != 1) return false;
-    }
-    for (int i = 0; i < 4; i++) {
-        if (a->window.pad[i] != 0) return false;
-    }
-    return true;
-}
 
 /* The earlier value that v equals, NO_VAL if there is none. */
 static Val equal_value(const Graph *g, const Value *v, const Val *map) {
@@ -174,7 +221,12 @@ static Val canonical(Canon *c, Val id, const Val *map) {
     Val same = equal_value(c->out, v, map), better = NO_VAL;
     if (same != NO_VAL && rewrite(c, v, "changes nothing and vanished")) return same;
     switch (v->op) {
-    case OP_MAP: better = canonical_map(c, v, map); break;
+    case OP_MAP:
+        better = canonical_gates(c, v, map);
+        if (better == NO_VAL) better = canonical_map(c, v, map);
+        break;
+    case OP_SUM_TO:
+    case OP_MAX_POOL: better = canonical_pixels(c, v, map); break;
     case OP_IMAGE_SUM:
     case OP_BATCH_SUM:
     case OP_CHANNEL_SUM: better = canonical_sum(c, v, map); break;
@@ -185,7 +237,8 @@ static Val canonical(Canon *c, Val id, const Val *map) {
 }
 
 Graph *pass_canonicalise(const Graph *in, PassContext *context) {
-    Canon c = {in, rebuild_begin(in), context};
+    Canon c = {in, rebuild_begin(in), context, in->mode == MODE_INFER};
+    for (uint32_t i = 0; i < in->noutputs; i++) c.differentiated |= in->output[i].kind == OUT_GRAD;
     Val *map = ARENA_ARRAY(c.out->arena, Val, in->count);
     for (Val v = 0; v < in->count; v++) {
         uint32_t count = c.out->count, events = context->nevents;

@@ -39,14 +39,24 @@ static bool *live_values(const Graph *in, Arena *arena) {
     return live;
 }
 
+/* The region of a map that an op which reduces is; false: it is none. */
+static bool reduction_of(const Value *v, Type x, DraftRegion *region) {
+    int mask = v->op == OP_SUM_TO || v->op == OP_MAX_TO ? type_mask(x, v->type) : 0;
+    *region = (DraftRegion){.role = v->op == OP_SUM_TO ? REGION_SUM_TO : REGION_MAX_TO, .operand = mask};
+    if (v->op == OP_IMAGE_SUM) *region = (DraftRegion){.role = REGION_REDUCE};
+    return v->op == OP_IMAGE_SUM || mask == OVER_CHANNELS || (mask && !(mask & OVER_CHANNELS));
+}
+
 static void open_regions(Draft *d, Node *n, const Value *v) {
-    if (v->op == OP_IMAGE_SUM) {
+    DraftRegion reduction;
+    if (v->nargs && reduction_of(v, d->in->value[v->args[0]].type, &reduction)) {
         ExprBuilder b = expr_builder(d->arena);
+        reduction.expr = expr_finish(&b, expr_arg(&b, 0));
         n->op = OP_MAP;
         n->space = d->in->value[v->args[0]].type;
         n->nregions = 1;
         n->regions = ARENA_NEW(d->arena, DraftRegion);
-        n->regions[0] = (DraftRegion){.role = REGION_REDUCE, .expr = expr_finish(&b, expr_arg(&b, 0))};
+        n->regions[0] = reduction;
         return;
     }
     n->nregions = v->nregions;
@@ -115,7 +125,7 @@ Type draft_type(const Draft *d, Ref ref) {
     if (!r) return n->type; /* mean and variance are alike; batch_norm is gone by now */
     Type space = n->op == OP_MAP ? n->space : n->type;
     if (r->role == REGION_STORE) return draft_type(d, n->args[r->operand]);
-    return region_sums(r->role) ? type_sums(r->role, space) : space;
+    return type_of_region(r->role, r->operand, space);
 }
 
 uint32_t draft_uses(const Draft *d, Ref ref) {
@@ -134,7 +144,7 @@ uint32_t draft_uses(const Draft *d, Ref ref) {
 uint32_t draft_element_args(const Draft *d, uint32_t node, const Expr *e) {
     const Node *n = &d->node[node];
     uint32_t count = 0;
-    for (uint32_t i = 0; i < n->nargs; i++) count += draft_is_element(d, n->args[i]) && expr_uses_arg(e, i);
+    for (uint32_t i = 0; i < n->nargs; i++) count += draft_is_whole(d, node, n->args[i]) && expr_uses_arg(e, i);
     return count;
 }
 
@@ -146,8 +156,10 @@ const char *draft_label(const Draft *d, uint32_t node) {
     case OP_CONV2D_BWD_WEIGHTS: return arena_printf(d->arena, "%s (backward weights)", n->name ? n->name : "conv2d");
     case OP_MAP:
         for (uint32_t r = 0; r < n->nregions && !n->name; r++) {
-            if (n->regions[r].gone || !region_sums(n->regions[r].role) || n->nargs == 0) continue;
-            return arena_printf(d->arena, "a sum over %s", draft_label(d, n->args[0].node));
+            RegionRole role = n->regions[r].role;
+            if (n->regions[r].gone || (!region_sums(role) && !region_reduces(role)) || n->nargs == 0) continue;
+            return arena_printf(d->arena, "a %s over %s", role == REGION_MAX_TO ? "maximum" : "sum",
+                                draft_label(d, n->args[0].node));
         }
         break;
     default: break;
@@ -160,8 +172,11 @@ static const char *site(const Draft *d, uint32_t node, int depth) {
     if (n->op == OP_COUNT) return "output";
     if (n->name || n->op == OP_PARAM) return n->name ? n->name : n->attrs.param.name;
     if (n->nargs == 0 || depth == 0) return op_text(n->op);
-    bool sum = n->op == OP_MAP && n->nregions && region_sums(n->regions[0].role);
-    return arena_printf(d->arena, "%s/%s", site(d, n->args[0].node, depth - 1), sum ? "sum" : op_text(n->op));
+    const char *what = op_text(n->op);
+    if (n->op == OP_MAP && n->nregions && region_sums(n->regions[0].role)) what = "sum";
+    if (n->op == OP_MAP && n->nregions && region_reduces(n->regions[0].role))
+        what = op_text(n->regions[0].role == REGION_SUM_TO ? OP_SUM_TO : OP_MAX_TO);
+    return arena_printf(d->arena, "%s/%s", site(d, n->args[0].node, depth - 1), what);
 }
 
 const char *draft_site(const Draft *d, uint32_t node) { return site(d, node, 3); }

@@ -7,7 +7,8 @@
  *     convolutions           slot 0 is the op's own result, slot 1 + i is region i
  *     other ops              slot i is result i
  * RESULT values dissolve into Refs. An image_sum stands as a map with the one region REDUCE arg0, so that sums need no case
- * of their own; finishing turns it back. Each output is read by a pseudo node at the end, a sink, so outputs count as users.
+ * of their own, and sum_to and max_to as maps with SUM_TO and MAX_TO; finishing turns them back. Each output is read by a pseudo
+ * node at the end, a sink, so outputs count as users.
  *
  * Everything lives in an arena of its own, freed by draft_finish.
  */
@@ -73,6 +74,10 @@ Graph *draft_finish(Draft *d);
 static inline bool ref_equal(Ref a, Ref b) { return a.node == b.node && a.slot == b.slot; }
 Type draft_type(const Draft *d, Ref ref);
 static inline bool draft_is_element(const Draft *d, Ref ref) { return draft_type(d, ref).rank == 4; }
+/* Is ref as large as what the map `node` runs over, so that a loop streams through it? (A 1 for C, H or W makes it small.) */
+static inline bool draft_is_whole(const Draft *d, uint32_t node, Ref ref) {
+    return d->node[node].space.rank == 4 && type_equal(draft_type(d, ref), d->node[node].space);
+}
 /* The region that makes `ref`, or NULL if the op itself does. */
 const DraftRegion *draft_region(const Draft *d, Ref ref);
 Ref draft_region_ref(const Draft *d, uint32_t node, uint32_t region);
@@ -96,7 +101,7 @@ bool draft_allowed(Draft *d, uint32_t node, const char *what, uint32_t other);
 /* A rewrite of `node`, with `other` (or NO_VAL), that is not done: why. */
 void draft_refuse(Draft *d, uint32_t node, uint32_t other, Span span, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
-/* Distinct rank-4 arguments that the Expr of `node` reads. */
+/* Distinct arguments that the Expr of the map `node` streams through. */
 uint32_t draft_element_args(const Draft *d, uint32_t node, const Expr *e);
 
 /* ---- order (draft_order.c), for draft.c ---- */

@@ -2,10 +2,14 @@
 #include "passes/draft.h"
 #include "passes/events.h"
 
-/* Of the whole space: the sum of what is read along a dimension that it lacks counts it more than once. */
-static bool is_image_sum(const Draft *d, const Node *n) {
-    return n->op == OP_MAP && n->nargs == 1 && type_equal(draft_type(d, n->args[0]), n->space) && n->nregions == 1 &&
-           n->regions[0].role == REGION_REDUCE && n->regions[0].expr->count == 1 && n->regions[0].expr->node[0].op == X_ARG;
+/* Is it the sum or the maximum of a value as it stands? Of the whole space: the sum of what is read along a dimension that it
+ * lacks counts it more than once. *op is then that reduction. */
+static bool is_reduction(const Draft *d, const Node *n, Op *op) {
+    if (n->op != OP_MAP || n->nargs != 1 || !type_equal(draft_type(d, n->args[0]), n->space) || n->nregions != 1) return false;
+    RegionRole role = n->regions[0].role;
+    *op = role == REGION_REDUCE ? OP_IMAGE_SUM : role == REGION_SUM_TO ? OP_SUM_TO : OP_MAX_TO;
+    bool reduces = role == REGION_REDUCE || region_reduces(role);
+    return reduces && n->regions[0].expr->count == 1 && n->regions[0].expr->node[0].op == X_ARG;
 }
 
 /* Removes what the edits left without a reader, users before producers. */
@@ -46,8 +50,11 @@ static Val emit_constant_map(Draft *d, Graph *g, const Node *n) {
 
 static Val emit(Draft *d, Graph *g, const Node *n, const Val *args) {
     if (n->op == OP_MAP && n->nargs == 0) return emit_constant_map(d, g, n);
-    if (is_image_sum(d, n)) {
-        return graph_add(g, &(ValueSpec){.op = OP_IMAGE_SUM, .args = args, .nargs = 1, .span = n->span, .name = n->name});
+    Op op;
+    if (is_reduction(d, n, &op)) {
+        Type declared = type_of_region(n->regions[0].role, n->regions[0].operand, n->space);
+        return graph_add(
+            g, &(ValueSpec){.op = op, .args = args, .nargs = 1, .declared = declared, .span = n->span, .name = n->name});
     }
     Region *regions = ARENA_ARRAY(d->arena, Region, n->nregions);
     for (uint32_t r = 0; r < n->nregions; r++) {

@@ -198,9 +198,9 @@ static bool becomes_epilogue(Draft *d, Ref ref) {
 uint32_t fuse_elements_after(const Draft *d, uint32_t consumer, Ref producer) {
     const Node *c = &d->node[consumer], *p = &d->node[producer.node];
     uint32_t count = 0;
-    for (uint32_t i = 0; i < c->nargs; i++) count += draft_is_element(d, c->args[i]) && !ref_equal(c->args[i], producer);
+    for (uint32_t i = 0; i < c->nargs; i++) count += draft_is_whole(d, consumer, c->args[i]) && !ref_equal(c->args[i], producer);
     for (uint32_t i = 0; i < p->nargs; i++) {
-        bool shared = !draft_is_element(d, p->args[i]);
+        bool shared = !draft_is_whole(d, producer.node, p->args[i]);
         for (uint32_t k = 0; k < c->nargs && !shared; k++) shared = ref_equal(c->args[k], p->args[i]);
         count += !shared;
     }

@@ -35,6 +35,11 @@ static void grad_CONV2D(Autodiff *a, Val y, Val dy) {
     if (autodiff_wants(a, x)) autodiff_give(a, x, backward(a, OP_CONV2D_BWD_DATA, y, (Val[]){dy, w}, 2, type_of(a, x)));
 }
 
+static void grad_STANDARDIZE(Autodiff *a, Val y, Val dy) {
+    Val w = a->g->value[y].args[0];
+    autodiff_give(a, w, backward(a, OP_STANDARDIZE_BWD, y, (Val[]){w, whole(a, y, dy)}, 2, type_of(a, w)));
+}
+
 static void grad_DENSE(Autodiff *a, Val y, Val dy) {
     Val x = a->g->value[y].args[0], w = a->g->value[y].args[1];
     dy = whole(a, y, dy);

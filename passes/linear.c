@@ -201,7 +201,7 @@ static uint32_t origin(const Draft *d, Ref x) {
     while (d->node[x.node].op == OP_MAP && draft_element_args(d, x.node, draft_region(d, x)->expr) == 1) {
         const Node *n = &d->node[x.node];
         uint32_t i = 0;
-        while (!draft_is_element(d, n->args[i]) || !expr_uses_arg(draft_region(d, x)->expr, i)) i++;
+        while (!draft_is_whole(d, x.node, n->args[i]) || !expr_uses_arg(draft_region(d, x)->expr, i)) i++;
         x = n->args[i];
     }
     return x.node;

@@ -59,7 +59,7 @@ static uint32_t anchor_of(const Draft *d, uint32_t node) {
     while (map_sources(d, node) == 1) {
         const Node *n = &d->node[node];
         uint32_t i = 0;
-        while (!draft_is_element(d, n->args[i]) || !expr_uses_arg(n->regions[0].expr, i)) i++;
+        while (!draft_is_whole(d, node, n->args[i]) || !expr_uses_arg(n->regions[0].expr, i)) i++;
         node = n->args[i].node;
     }
     return node;

@@ -223,11 +223,10 @@ static const char *const LONG = "the expression would have too many operations";
 /* A map, as a canonical one where a rule has applied; NO_VAL where none has. */
 static Val rewrite_map(Rewriter *w, const Value *v, const Val *map) {
     uint16_t leaf[MAX_ARGS], root[MAX_REGIONS];
-    RegionRole role[MAX_REGIONS];
     w->m = map_begin(w->out);
     w->b = &w->m.expr;
     for (uint32_t i = 0; i < v->nargs; i++) leaf[i] = map_read(&w->m, map[v->args[i]]);
-    for (uint32_t r = 0; r < v->nregions; r++) role[r] = v->regions[r].role, root[r] = rebuild(w, v->regions[r].expr, leaf);
+    for (uint32_t r = 0; r < v->nregions; r++) root[r] = rebuild(w, v->regions[r].expr, leaf);
     if (w->nevents == 0) return NO_VAL;
     for (uint32_t r = 0; r < v->nregions; r++) {
         ExprBuilder copy = w->m.expr;
@@ -235,7 +234,7 @@ static Val rewrite_map(Rewriter *w, const Value *v, const Val *map) {
     }
     if (is_plain_map(v)) return map_finish(&w->m, root[0], v->space, v->span, v->name);
     MapDraft draft;
-    map_draft(&w->m, role, root, v->nregions, &draft);
+    map_draft(&w->m, v->regions, root, v->nregions, &draft);
     if (draft.nargs == 0) draft.args[draft.nargs++] = graph_constant(w->out, 0, v->span); /* a map reads something */
     return graph_add(w->out, &(ValueSpec){.op = OP_MAP,
                                           .args = draft.args,

@@ -108,6 +108,27 @@ static Ref moments_about(Scope *s, const Term *t, Type space, Ref x, Ref centre,
     return (Ref){moments.node, t->factors == 1};
 }
 
+/* The space over which a product is summed, and how often each of its pixels counts: over lines, of what is the same along them.
+ */
+static Type space_of_product(Scope *s, uint16_t product, Type space, double *times) {
+    const Expr *e = expr_finish(&s->b, product);
+    Type small = space;
+    small.dim[2] = small.dim[3] = 1;
+    for (uint32_t i = 0; i < e->count; i++) {
+        if (e->node[i].op != X_ARG) continue;
+        Type t = draft_type(s->d, s->leaf[e->node[i].arg[0]]);
+        for (int k = 2; k < 4 && t.rank == 4; k++) small.dim[k] = t.dim[k] > 1 ? t.dim[k] : small.dim[k];
+    }
+    *times = (double)(type_elements(space) / type_elements(small));
+    return small;
+}
+
+/* The sum of a product over that space; `like`: NULL, only if there is one. */
+static bool sum_of_product(Scope *s, uint16_t product, Type space, const uint32_t *like, Ref *sum, double *times) {
+    Type own = space_of_product(s, product, space, times);
+    return like ? scope_extract(s, product, own, REGION_REDUCE, *like, sum) : scope_find(s, product, own, REGION_REDUCE, sum);
+}
+
 /* Is it of one feature map alone, which a loop makes? */
 static bool joins_a_loop(Scope *s, uint16_t product) {
     const Expr *e = expr_finish(&s->b, product);
@@ -128,7 +149,8 @@ static bool is_free(Scope *s, const Term *t, Type space, bool spared) {
     Ref x, centre;
     if (about_centre(s, t, &x, &centre)) return is_made_by_loop(s->d, x);
     if (spared && joins_a_loop(s, linear_product(&l, t))) return true;
-    return find_deviations(s, t, &x) || scope_find(s, linear_product(&l, t), space, REGION_REDUCE, &x);
+    double times;
+    return find_deviations(s, t, &x) || sum_of_product(s, linear_product(&l, t), space, NULL, &x, &times);
 }
 
 /* Do the sums of all terms exist already? */
@@ -160,11 +182,12 @@ static bool combine(Scope *s, const Sum *sum, Type space, uint32_t like, uint16_
         uint16_t value = expr_const(b, pixels);
         if (t->factors) {
             Ref part, x, centre;
+            double times = 1;
             if (about_centre(s, t, &x, &centre))
                 part = moments_about(s, t, space, x, centre, like);
-            else if (!find_deviations(s, t, &part) && !scope_extract(s, linear_product(&l, t), space, REGION_REDUCE, like, &part))
+            else if (!find_deviations(s, t, &part) && !sum_of_product(s, linear_product(&l, t), space, &like, &part, &times))
                 return false;
-            value = scope_leaf(s, part);
+            value = expr_binary(b, X_MUL, scope_leaf(s, part), expr_const(b, times));
         }
         value = expr_binary(b, X_MUL, value, t->coefficient);
         *total = i ? expr_binary(b, X_ADD, *total, value) : value;
@@ -205,7 +228,8 @@ static bool find_form(Scope *s, uint32_t node, Sum *sum) {
         return false;
     }
     Linear l = {.scope = s};
-    bool known = scope_find(s, linear_product(&l, t), space, REGION_REDUCE, &found);
+    double times;
+    bool known = sum_of_product(s, linear_product(&l, t), space, NULL, &found, &times);
     return !known || found.node != node; /* p*q becomes the sum's own body, unless it is that already */
 }
 

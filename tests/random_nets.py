@@ -118,6 +118,8 @@ class Generator:
         if filters * height * width > MAX_ELEMENTS or work > MAX_MULTIPLICATIONS:
             return None
         bias = source.choice(["true", "false"])
+        if source.random() < 0.15 and shape[0] // groups * kernel[0] * kernel[1] > 3:
+            bias += ", standardize = true"
         return self.put((filters, height, width), f"conv2d({{0}}, {filters}, {self.pair_text(kernel)}, stride = {self.pair_text(stride)}, pad = {pad}, "
                         f"dilation = {self.pair_text(dilation)}, groups = {groups}, bias = {bias})", x)
 

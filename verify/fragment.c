@@ -61,8 +61,7 @@ static bool is_filters(const Graph *g, Val v) {
     Val source = value_source(g, v, &result);
     const Value *value = &g->value[source];
     if (g->value[v].type.rank != 4) return false;
-    if (value->op == OP_PARAM || value->op == OP_SCALE_FILTERS) return true;
-    if (value->op == OP_CONV2D_BWD_WEIGHTS) return result == 0;
+    if (value->op == OP_PARAM || op_makes_filters(value->op)) return result == 0;
     if (value->op != OP_MAP) return false;
     for (uint32_t i = 0; i < value->nargs; i++)
         if (g->value[value->args[i]].type.rank == 4) return is_filters(g, value->args[i]);

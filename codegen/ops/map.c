@@ -1,47 +1,15 @@
 /* Maps: any elementwise computation, all its OUTPUT and REDUCE regions in one sweep.
  *
  * A sweep goes over units, which split_units cuts into pieces:
- *     feature maps    one channel block of one image; inside, a loop over its pixels, UNROLL of them at a time. Operands per
- *                     channel or per image are loaded once per unit. Each REDUCE has UNROLL partial sums, added as a tree,
- *                     each MOMENTS twice as many in double. Where there are sums the loop is cut into runs, whose sums are
- *                     added up: so the error grows with their number and length, not with the product.
- *     rows, vectors   one vector of channels
- *     filters         one vector of output channels for one input channel and tap
- * At each site all regions are computed before any is stored, so an operand may be updated in place. */
-#include "codegen/emit/pieces.h"
-#include "codegen/ops/ops.h"
+ *     feature maps    (those that reduce over channels, lines or columns: map_reduce.c) one channel block of one image; inside, a
+ * loop over its pixels, UNROLL of them at a time. Operands per channel or per image are loaded once per unit. Each REDUCE has
+ * UNROLL partial sums, added as a tree, each MOMENTS twice as many in double. Where there are sums the loop is cut into runs,
+ * whose sums are added up: so the error grows with their number and length, not with the product. rows, vectors   one vector of
+ * channels filters         one vector of output channels for one input channel and tap At each site all regions are computed
+ * before any is stored, so an operand may be updated in place. */
+#include "codegen/ops/map_reduce.h"
 
 enum { UNROLL = 4, UNROLL_MAX_NODES = 64 };
-
-typedef struct MapKernel {
-    Lowering *l;
-    Emitter *e;
-    const Value *v;
-    LayoutKind layout;
-    int64_t channels, blocks, pixels; /* of the iteration space */
-    uint32_t buffer[MAX_REGIONS];     /* of each wanted region; NO_BUFFER */
-    int nsums, unroll;                /* sums of all REDUCE and MOMENTS; partial ones of each */
-    Split split;
-    Type arg_type[MAX_ARGS];
-    LLVMValueRef arg_base[MAX_ARGS], preloaded[MAX_ARGS];
-} MapKernel;
-
-static bool wanted(const MapKernel *k, uint32_t r) { return k->buffer[r] != NO_BUFFER; }
-
-static ElementSite new_site(MapKernel *k) {
-    for (uint32_t i = 0; i < k->v->nargs; i++) k->preloaded[i] = NULL;
-    return (ElementSite){.channels = k->channels,
-                         .channel_blocks = k->blocks,
-                         .pixels = k->pixels,
-                         .arg_type = k->arg_type,
-                         .arg_base = k->arg_base,
-                         .preloaded = k->preloaded};
-}
-
-/* The wanted regions at a site. */
-static void evaluate(MapKernel *k, const ElementSite *site, LLVMValueRef *value) {
-    for (uint32_t r = 0; r < k->v->nregions; r++) value[r] = wanted(k, r) ? emit_expr(k->e, k->v->regions[r].expr, site) : NULL;
-}
 
 /* Adds v to the partial sums of a region, `to` and every unroll-th behind it; returns the next region's. */
 static LLVMValueRef *add_to_sums(const MapKernel *k, LLVMValueRef cb, RegionRole role, LLVMValueRef v, LLVMValueRef *to) {
@@ -58,17 +26,15 @@ static void sweep_pixels(MapKernel *k, ElementSite *site, LLVMValueRef pixel, in
     for (int u = 0; u < count; u++) {
         LLVMValueRef value[MAX_REGIONS];
         site->pixel = emit_add_int(e, pixel, emit_int(e, u));
-        evaluate(k, site, value);
+        map_evaluate(k, site, value);
         LLVMValueRef *to = &sum[u];
         for (uint32_t r = 0; r < k->v->nregions; r++) {
-            if (!wanted(k, r)) continue;
+            if (!map_wants(k, r)) continue;
             if (region_sums(k->v->regions[r].role)) {
                 to = add_to_sums(k, site->cb, k->v->regions[r].role, value[r], to);
                 continue;
             }
-            LLVMValueRef plane = emit_offset(e, site->n, k->blocks, site->cb);
-            LLVMValueRef at = emit_mul_int(e, emit_offset(e, plane, k->pixels, site->pixel), e->V);
-            emit_store(e, emit_mask_channels(e, value[r], site->cb, k->channels), emit_buffer(e, k->buffer[r]), at);
+            map_store(k, site, r, value[r]);
         }
     }
 }
@@ -84,7 +50,7 @@ static void store_sums(MapKernel *k, const ElementSite *site, const LLVMValueRef
     Emitter *e = k->e;
     LLVMValueRef block = emit_mul_int(e, site->cb, e->V);
     for (uint32_t r = 0; r < k->v->nregions; r++) {
-        if (!wanted(k, r) || !region_sums(k->v->regions[r].role)) continue;
+        if (!map_wants(k, r) || !region_sums(k->v->regions[r].role)) continue;
         LLVMValueRef base = emit_buffer(e, k->buffer[r]), sum = *total++;
         if (k->v->regions[r].role == REGION_REDUCE) {
             sum = emit_mask_channels(e, sum, site->cb, k->channels);
@@ -102,7 +68,7 @@ static int clear_sums(const MapKernel *k, int copies, LLVMValueRef *sum) {
     int n = 0;
     for (uint32_t r = 0; r < k->v->nregions; r++) {
         RegionRole role = k->v->regions[r].role;
-        if (!wanted(k, r) || !region_sums(role)) continue;
+        if (!map_wants(k, r) || !region_sums(role)) continue;
         bool wide = role == REGION_MOMENTS;
         for (int i = 0; i < (wide ? 2 : 1) * copies; i++) sum[n++] = wide ? emit_wide_vec(k->e, 0) : emit_vec(k->e, 0);
     }
@@ -134,11 +100,10 @@ static void sweep_rest(MapKernel *k, ElementSite *site, int64_t whole, LLVMValue
 
 static void emit_feature_unit(MapKernel *k, LLVMValueRef unit) {
     Emitter *e = k->e;
-    ElementSite site = new_site(k);
+    ElementSite site = map_site(k);
     site.n = LLVMBuildUDiv(e->b, unit, emit_int(e, k->blocks), "n");
     site.cb = LLVMBuildURem(e->b, unit, emit_int(e, k->blocks), "cb");
-    for (uint32_t r = 0; r < k->v->nregions; r++)
-        if (wanted(k, r)) emit_preload(e, k->v->regions[r].expr, &site, k->v->nargs);
+    map_preload(k, &site);
     LLVMValueRef total[LOOP_MAX_CARRY];
     int ntotals = clear_sums(k, 1, total);
     int64_t whole = k->pixels - k->pixels % k->unroll, run = k->nsums ? sum_run(whole / k->unroll) * k->unroll : whole;
@@ -158,16 +123,16 @@ static void emit_feature_unit(MapKernel *k, LLVMValueRef unit) {
 /* One vector of channels of [N,C], [C] or a scalar. */
 static void emit_vector_unit(MapKernel *k, LLVMValueRef unit) {
     Emitter *e = k->e;
-    ElementSite site = new_site(k);
+    ElementSite site = map_site(k);
     site.cb = unit;
     if (k->layout == LAYOUT_ROWS) {
         site.n = LLVMBuildUDiv(e->b, unit, emit_int(e, k->blocks), "n");
         site.cb = LLVMBuildURem(e->b, unit, emit_int(e, k->blocks), "cb");
     }
     LLVMValueRef value[MAX_REGIONS];
-    evaluate(k, &site, value);
+    map_evaluate(k, &site, value);
     for (uint32_t r = 0; r < k->v->nregions; r++) {
-        if (!wanted(k, r)) continue;
+        if (!map_wants(k, r)) continue;
         LLVMValueRef base = emit_buffer(e, k->buffer[r]);
         if (k->v->space.rank == 0) {
             LLVMValueRef first = LLVMBuildExtractElement(e->b, value[r], LLVMConstInt(e->i32, 0, false), "");
@@ -181,11 +146,11 @@ static void emit_vector_unit(MapKernel *k, LLVMValueRef unit) {
 /* One vector of output channels of [O/V][I/V][kh][kw][I in V][O in V]; the padding of both channels stays zero. */
 static void emit_filter_unit(MapKernel *k, LLVMValueRef unit) {
     Emitter *e = k->e;
-    ElementSite site = new_site(k);
+    ElementSite site = map_site(k);
     LLVMValueRef at = emit_mul_int(e, unit, e->V), value[MAX_REGIONS];
     for (uint32_t i = 0; i < k->v->nargs; i++)
         if (k->arg_type[i].rank == 4) k->preloaded[i] = emit_load(e, k->arg_base[i], at);
-    evaluate(k, &site, value);
+    map_evaluate(k, &site, value);
     const int64_t *dim = k->v->space.dim;
     int64_t taps = dim[2] * dim[3], inputs = layout_pad(e->target, dim[1]);
     LLVMValueRef ob = LLVMBuildUDiv(e->b, unit, emit_int(e, inputs * taps), "ob");
@@ -194,7 +159,7 @@ static void emit_filter_unit(MapKernel *k, LLVMValueRef unit) {
     LLVMValueRef input = emit_offset(e, ib, e->V, LLVMBuildURem(e->b, row, emit_int(e, e->V), ""));
     LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntSLT, input, emit_int(e, dim[1]), "");
     for (uint32_t r = 0; r < k->v->nregions; r++) {
-        if (!wanted(k, r)) continue;
+        if (!map_wants(k, r)) continue;
         LLVMValueRef masked = emit_mask_channels(e, value[r], ob, dim[0]);
         if (dim[1] % e->V) masked = LLVMBuildSelect(e->b, inside, masked, emit_vec(e, 0), "");
         emit_store(e, masked, emit_buffer(e, k->buffer[r]), at);
@@ -205,7 +170,7 @@ static void emit_map(MapKernel *k) {
     for (uint32_t i = 0; i < k->v->nargs; i++) k->arg_base[i] = emit_buffer(k->e, i);
     Loop unit = split_begin(k->e, &k->split);
     switch (k->layout) {
-    case LAYOUT_FEATURE: emit_feature_unit(k, unit.iv); break;
+    case LAYOUT_FEATURE: (map_reduces(k->v) ? emit_reduce_unit : emit_feature_unit)(k, unit.iv); break;
     case LAYOUT_FILTERS: emit_filter_unit(k, unit.iv); break;
     case LAYOUT_ROWS:
     case LAYOUT_VECTOR:
@@ -228,7 +193,7 @@ static void plan_map(MapKernel *k, double *flops, double *bytes) {
     int V = k->e->V;
     double nodes = 0, tensors = 0;
     for (uint32_t r = 0; r < k->v->nregions; r++) {
-        if (!wanted(k, r)) continue;
+        if (!map_wants(k, r)) continue;
         nodes += k->v->regions[r].expr->count;
         k->nsums += k->v->regions[r].role == REGION_REDUCE ? 1 : k->v->regions[r].role == REGION_MOMENTS ? 2 : 0;
         tensors += k->v->regions[r].role == REGION_OUTPUT;
@@ -243,6 +208,10 @@ static void plan_map(MapKernel *k, double *flops, double *bytes) {
     if (k->layout == LAYOUT_FILTERS) {
         units = layout_pad(k->e->target, space.dim[0]) / V * layout_pad(k->e->target, space.dim[1]) * k->pixels;
         unit_bytes = V * sizeof(float) * tensors;
+    }
+    if (map_reduces(k->v)) {
+        unit_bytes *= (double)units / (double)map_reduce_units(k);
+        units = map_reduce_units(k);
     }
     k->split = split_units(units, unit_bytes);
     *flops = nodes * (double)type_elements(space);
@@ -274,7 +243,7 @@ void lower_MAP(Lowering *l, Val id) {
     for (uint32_t r = 0; r < v->nregions; r++) {
         Place p = lowering_result_place(l, id, r);
         k.buffer[r] = p.space == RT_SPACE_COUNT ? NO_BUFFER : nplaces;
-        if (wanted(&k, r)) places[nplaces++] = p;
+        if (map_wants(&k, r)) places[nplaces++] = p;
     }
     double flops, bytes;
     plan_map(&k, &flops, &bytes);
@@ -283,11 +252,11 @@ void lower_MAP(Lowering *l, Val id) {
         return;
     }
     Kernel *kernel;
-    if (kernel_begin(l, k.nsums ? RT_KIND_POOLING : RT_KIND_MAP, k.nsums ? "map_reduce" : "map", value_key(l, id), nplaces,
-                     &kernel)) {
+    bool sums = k.nsums || map_reduces(v);
+    if (kernel_begin(l, sums ? RT_KIND_POOLING : RT_KIND_MAP, sums ? "map_reduce" : "map", value_key(l, id), nplaces, &kernel)) {
         kernel_elements(l, 0, places, nplaces);
         emit_map(&k);
-        kernel_end(l, 0);
+        kernel_end(l, map_reduce_scratch(&k));
     }
     kernel_call(l, kernel, id, places, nplaces, k.split.pieces, (KernelCost){flops, bytes});
 }

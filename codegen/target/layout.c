@@ -58,7 +58,7 @@ LayoutKind layout_of(const Graph *g, Val v) {
     if (type.rank < 2) return LAYOUT_VECTOR;
     if (type.rank < 4) return LAYOUT_ROWS;
     if (value->op == OP_INPUT) return only_copied(g, source) ? LAYOUT_IMAGES : LAYOUT_FEATURE;
-    if (value->op == OP_PARAM || value->op == OP_SCALE_FILTERS || value->op == OP_CONV2D_BWD_WEIGHTS)
+    if (value->op == OP_PARAM || op_makes_filters(value->op))
         return result == 0 ? LAYOUT_FILTERS : LAYOUT_FEATURE; /* bwd_weights' further results are stored feature maps */
     return value->op == OP_MAP && map_on_filters(g, source) ? LAYOUT_FILTERS : LAYOUT_FEATURE;
 }

@@ -36,7 +36,7 @@ LLVMMemoryBufferRef target_buffer(LLVMMemoryBufferRef buffer);
  * [C] f32         padded to a multiple of V, zeros
  * [] f32          one V-wide line
  * [O,I,kh,kw] filters and [O,K] dense weights: see RtLayout in runtime/abi.h (FILTERS and ROWS). Whether a rank-4 or rank-2
- * value is a feature map or a weight follows from the value (PARAM, gradient of one, SCALE_FILTERS), see layout_of. */
+ * value is a feature map or a weight follows from the value (PARAM, gradient of one, what op_makes_filters), see layout_of. */
 typedef enum LayoutKind { LAYOUT_FEATURE, LAYOUT_ROWS, LAYOUT_VECTOR, LAYOUT_FILTERS, LAYOUT_LABELS, LAYOUT_IMAGES } LayoutKind;
 LayoutKind layout_of(const Graph *g, Val v);                        /* of result 0 of v, or of a RESULT value */
 int64_t layout_pad(const Target *t, int64_t channels);              /* up to a multiple of V */

@@ -488,7 +488,35 @@ def convmixer(width=256, depth=8, kernel=5, patch=2):
                       nn.AdaptiveAvgPool2d(1), nn.Flatten(), Linear(width, 10))
 
 
+class StdConv2d(Conv2d):  # google-research/big_transfer, bit_pytorch/models.py
+    def forward(self, x):
+        v, m = torch.var_mean(self.weight, dim=[1, 2, 3], keepdim=True, unbiased=False)
+        return F.conv2d(x, (self.weight - m) / torch.sqrt(v + 1e-10), None, self.stride, self.padding)
+
+
+class StandardBasic(Module):
+    def __init__(self, cin, c, stride, groups):
+        super().__init__()
+        self.branch = Sequential(StdConv2d(cin, c, 3, stride, 1, bias=False), nn.GroupNorm(groups, c), nn.ReLU(), StdConv2d(c, c, 3, 1, 1, bias=False),
+                                 nn.GroupNorm(groups, c))
+        self.shortcut = StdConv2d(cin, c, 1, stride, bias=False) if stride != 1 or cin != c else nn.Identity()
+
+    def forward(self, x):
+        y = self.branch(x)
+        return F.relu(self.shortcut(x) + y)
+
+
+def ws_resnet20(depth=20, groups=8):
+    blocks, layers, c = (depth - 2) // 6, [StdConv2d(3, 16, 3, 1, 1, bias=False), nn.GroupNorm(groups, 16), nn.ReLU()], 16
+    for stage in range(3):
+        for i in range(blocks):
+            layers.append(StandardBasic(c, 16 << stage, 2 if stage and not i else 1, groups))
+            c = 16 << stage
+    return Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), Linear(c, 10))
+
+
 NETS = {
+    "ws_resnet20": ws_resnet20,
     "eca_resnet20": lambda **sizes: attention_resnet(ECA, **sizes),
     "ge_resnet20": lambda **sizes: attention_resnet(GatherExcite, **sizes),
     "cbam_resnet20": lambda **sizes: attention_resnet(CBAM, **sizes),

@@ -27,7 +27,7 @@ SMALL = {  # each some seconds at most; what is left out differs by numbers alon
     "attention56": {"width": 4, "modules": [1, 0, 0]}, "res2net50": {"blocks": [2], "size": 32, "classes": 10},
     "convnext_femto": {"blocks": [1, 1], "width": 16, "size": 32, "patch": 2, "classes": 10},
     "convmixer": {"width": 24, "depth": 2},
-    "stochastic_resnet110": {"depth": 8},
+    "stochastic_resnet110": {"depth": 8}, "ws_resnet20": {"depth": 8},
 }
 
 

@@ -77,7 +77,10 @@ static void out_moments(Graph *g, Op op, Shape s, Val sums) {
 }
 
 /* relu(x * vector + rows) * scalar: OUTPUT, two REDUCE and MOMENTS; maps of every lower rank; a map over filters. */
+static void case_reducing_map(Graph *g, Shape s);
+
 static void case_map(Graph *g, Shape s, Op op) {
+    case_reducing_map(g, s);
     Val args[4] = {map_x(g, s), leaf(g, OP_INPUT, "vector", type_vector(s.c)), rows_x(g, s),
                    leaf(g, OP_PARAM, "scalar", type_scalar())};
     ExprBuilder b = expr_builder(g->arena);
@@ -95,6 +98,34 @@ static void case_map(Graph *g, Shape s, Op op) {
     Val w = leaf(g, OP_PARAM, "filters", type_feature(s.c, s.n, 3, 2));
     Val pairs[][2] = {{args[2], args[1]}, {args[1], args[3]}, {args[3], args[3]}, {w, args[3]}, {args[2], args[2]}};
     for (int i = 0; i < 5; i++) out(g, op, graph_map(g, g->value[pairs[i][0]].type, pairs[i], 2, affine2, (Span){0}, NULL));
+}
+
+/* exp(x) * vector + x by regions over channels, and over lines, columns and both beside sums of the image, with an OUTPUT each;
+ * the exp is not 0 in lanes that are no channels. */
+static void case_reducing_map(Graph *g, Shape s) {
+    static const struct {
+        int nregions;
+        RegionRole role[6];
+        int mask[6];
+    } kinds[] = {
+        {3, {REGION_SUM_TO, REGION_OUTPUT, REGION_MAX_TO}, {1, 0, 1}},
+        {1, {REGION_MAX_TO}, {6}},
+        {6, {REGION_MAX_TO, REGION_SUM_TO, REGION_OUTPUT, REGION_REDUCE, REGION_SUM_TO, REGION_MAX_TO}, {2, 4, 0, 0, 6, 4}}};
+    Val args[2] = {map_x(g, s), leaf(g, OP_INPUT, "vector", type_vector(s.c))};
+    ExprBuilder b = expr_builder(g->arena);
+    uint16_t product = expr_binary(&b, X_MUL, expr_unary(&b, X_EXP, expr_arg(&b, 0)), expr_arg(&b, 1));
+    const Expr *body = expr_finish(&b, expr_binary(&b, X_ADD, product, expr_arg(&b, 0)));
+    for (int k = 0; k < 3; k++) {
+        Region regions[6];
+        for (int i = 0; i < kinds[k].nregions; i++) regions[i] = (Region){kinds[k].role[i], kinds[k].mask[i], body};
+        ValueSpec spec = {.op = OP_MAP,
+                          .args = args,
+                          .nargs = 2,
+                          .declared = feature(s),
+                          .regions = regions,
+                          .nregions = (uint32_t)kinds[k].nregions};
+        out(g, OP_MAP, graph_add(g, &spec));
+    }
 }
 
 static void case_reduce(Graph *g, Shape s, Op op) {
@@ -245,6 +276,12 @@ static void case_scale_filters(Graph *g, Shape s, Op op) {
     out(g, op, add(g, op, args, 2, (Attrs){0}, none));
 }
 
+static void case_standardize(Graph *g, Shape s, Op op) {
+    Type type = type_feature(s.c, s.n, 3, 2);
+    Val args[2] = {leaf(g, OP_PARAM, "standardized", type), leaf(g, OP_PARAM, "standardized_dy", type)};
+    out(g, op, add(g, op, args, op == OP_STANDARDIZE ? 1 : 2, (Attrs){.constant = 1e-3}, none));
+}
+
 static const CaseFunction cases[OP_COUNT] = {
     [OP_INPUT] = case_leaf,
     [OP_PARAM] = case_leaf,
@@ -285,6 +322,8 @@ static const CaseFunction cases[OP_COUNT] = {
     [OP_UNFLATTEN] = case_flatten,
     [OP_DROPOUT_MASK] = case_dropout_mask,
     [OP_SCALE_FILTERS] = case_scale_filters,
+    [OP_STANDARDIZE] = case_standardize,
+    [OP_STANDARDIZE_BWD] = case_standardize,
 };
 
 /* ---- tests ---- */

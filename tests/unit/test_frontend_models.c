@@ -65,6 +65,7 @@ static const Zoo zoo[] = {
     {"srm_resnet20", 272282 + 3 * 4 * (16 + 32 + 64), 1376 + 3 * 2 * (16 + 32 + 64)},
     {"ca_resnet20", 272282 + 3 * (26 * (16 + 32 + 64) + 3 * 24), 1376 + 9 * 16}, /* per block 8 channels in between */
     {"sk_resnet20", 272282 + 3 * (50 * (16 + 32 + 64) + 3 * 32), 1376 + 3 * 2 * (16 + 32 + 64) + 9 * 32}, /* 16 in between */
+    {"ws_resnet20", 272282, 0},
     {"stochastic_resnet110", 1727962 + 2560, 8096},
     /* counted in PyTorch: kuangliu/pytorch-cifar; weiaicunzai/pytorch-cifar100 with 10 classes; Res2Net/Res2Net-PretrainedModels;
        timm */

@@ -56,6 +56,17 @@ static double over(const Tensor *t, const int64_t *i, bool maximum, int c, int h
     }
     return sum;
 }
+/* max_to over H and sum_to over W of one map. */
+static double half_most(const Tensor *t, const Value *v, const int64_t *i) {
+    (void)v;
+    return over(t, i, true, 0, 1, 0) / 2;
+}
+static double squares(const Tensor *t, const Value *v, const int64_t *i) {
+    (void)v;
+    double sum = 0;
+    for (int64_t k = 0; k < 4; k++) sum += pow(at4(&t[0], i[0], i[1], i[2], k), 2);
+    return sum;
+}
 CASE(sum_channels, over(t, i, false, 1, 0, 0))
 CASE(sum_height, over(t, i, false, 0, 1, 0))
 CASE(max_rows, over(t, i, true, 1, 0, 1))
@@ -75,6 +86,23 @@ CASE(flatten, at4(&t[0], i[0], i[1] / 20, i[1] / 4 % 5, i[1] % 4))
 CASE(unflatten, at2(&t[0], i[0], (i[1] * 5 + i[2]) * 4 + i[3]))
 CASE(map_sum, exp(x0(t, i)) * t[1].data[i[1]])
 CASE(scale_filters, x0(t, i) * t[1].data[i[0]])
+
+/* The mean of a product over one filter. */
+static double filter_mean(const Tensor *a, const Tensor *b, int64_t o) {
+    int64_t n = type_elements(a->type) / a->type.dim[0];
+    double sum = 0;
+    for (int64_t k = o * n; k < (o + 1) * n; k++) sum += a->data[k] * (b ? b->data[k] : 1) / (double)n;
+    return sum;
+}
+static double filter_scale(const Tensor *w, int64_t o) {
+    return 1 / sqrt(filter_mean(w, w, o) - pow(filter_mean(w, NULL, o), 2) + 0.01);
+}
+CASE(standardize, (x0(t, i) - filter_mean(&t[0], NULL, i[0])) * filter_scale(&t[0], i[0]))
+static double standardize_bwd(const Tensor *t, const Value *v, const int64_t *i) {
+    double mean = filter_mean(&t[0], NULL, i[0]), scale = filter_scale(&t[0], i[0]), dy = filter_mean(&t[1], NULL, i[0]);
+    double along = scale * (filter_mean(&t[0], &t[1], i[0]) - mean * dy);
+    return scale * (at(&t[1], i) - dy - standardize(t, v, i) * along);
+}
 
 static double image_sum(const Tensor *t, const Value *v, const int64_t *i) {
     (void)v;
@@ -330,6 +358,10 @@ static const struct {
     {OP_SUM_TO, sum_channels, T X "%1 = sum_to %0 : f32[2,1,5,4]\n"},
     {OP_SUM_TO, sum_height, T X "%1 = sum_to %0 : f32[2,3,1,4]\n"},
     {OP_MAX_TO, max_rows, T X "%1 = max_to %0 : f32[2,1,5,1]\n"},
+    {OP_MAP, half_most, T X "%1 = map %0 over f32[2,3,5,4] : f32[2,3,1,4]\n  max_to 2 { t0 = mul a0, 0.5; t0 }\n"},
+    {OP_RESULT, squares,
+     T X "%1 = map %0 over f32[2,3,5,4] : f32[2,3,1,4]\n  max_to 2 { a0 }\n  sum_to 4 { t0 = mul a0, a0; t0 }\n"
+         "%2 = result %1 {index=1} : f32[2,3,5,1]\n"},
     {OP_MAX_TO_BWD, max_share, T X "%1 = input {name=\"dy\"} : f32[2,3,5,1]\n%2 = max_to_bwd %0, %1 : f32[2,3,5,4]\n"},
     {OP_ADD, add_rows, T X "%1 = input {name=\"y\"} : f32[2,3,5,1]\n%2 = add %0, %1 : f32[2,3,5,4]\n"},
     {OP_MAP, add_columns,
@@ -346,6 +378,9 @@ static const struct {
     {OP_IMAGE_MOMENTS, image_spread, T X CENTRE "%3 = image_moments %2, %1 {count=20} : f32[2,3]\n"},
     {OP_RESULT, image_deviations,
      T X CENTRE "%3 = image_moments %2, %1 {count=20} : f32[2,3]\n%4 = result %3 {index=1} : f32[2,3]\n"},
+    {OP_STANDARDIZE, standardize, T "%0 = input {name=\"w\"} : " W "%1 = standardize %0 {eps=0.01} : " W},
+    {OP_STANDARDIZE_BWD, standardize_bwd,
+     T "%0 = input {name=\"w\"} : " W "%1 = input {name=\"dy\"} : " W "%2 = standardize_bwd %0, %1 {eps=0.01} : " W},
     {OP_SCALE_FILTERS, scale_filters,
      T "%0 = input {name=\"w\"} : " W "%1 = input {name=\"a\"} : f32[4]\n%2 = scale_filters %0, %1 : " W},
 };

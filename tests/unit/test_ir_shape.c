@@ -241,6 +241,13 @@ static const Row table[] = {
     {"unflatten", "f32[2,192]", "", "f32[2,192]", "does not hold the elements of"},
     {"cross_entropy_bwd", "f32[2,10] i32[2] f32[]", "{smoothing=0}", "f32[2,10]"},
     {"cross_entropy_bwd", "f32[2,10] i32[2] f32[2]", "{smoothing=0}", "f32[2,10]", "the loss gradient must be f32[]"},
+    {"standardize", "f32[4,3,3,3]", "{eps=1e-06}", "f32[4,3,3,3]"},
+    {"standardize", "f32[4,3]", "{eps=1e-06}", "f32[4,3]", "the weight must"},
+    {"standardize", "f32[4,3,3,3]", "{eps=0}", "f32[4,3,3,3]", "eps must be above 0, at most 1"},
+    {"standardize_bwd", "f32[4,3,3,3] f32[4,3,3,3]", "{eps=1e-06}", "f32[4,3,3,3]"},
+    {"standardize_bwd", "f32[4,3,3,3] f32[4,3,3,1]", "{eps=1e-06}", "f32[4,3,3,3]",
+     "the gradient of what is made of it f32[4,3,3,1]"},
+    {"standardize_bwd", "f32[4,3,3,3] f32[4,3,3,3]", "{eps=2}", "f32[4,3,3,3]", "eps must be above 0, at most 1"},
     {"scale_filters", "f32[4,3,3,3] f32[4]", "", "f32[4,3,3,3]"},
     {"scale_filters", "f32[4,3,3,3] f32[3]", "", "f32[4,3,3,3]", "has 4 filters, the scale f32[3] has 3"},
 
@@ -261,6 +268,14 @@ static const Row table[] = {
      "prologue 1 { t0 = mul a1, a2; t0 } store 1 prologue 0 { a0 }"},
     {"conv2d_bwd_weights", X " f32[2,4,8,8]", CONV, "f32[4,3,3,3]", "cannot carry the region 'reduce'", "reduce { acc }"},
     {"relu", X, "", X, "relu: cannot carry regions", "epilogue { a0 }"},
+    {"conv2d", X " f32[4,3,3,3]", CONV, "f32[2,4,8,8]", "cannot carry the region 'sum_to'", "sum_to 1 { acc }"},
+    {"map", X, "over " X, "f32[2,1,8,8]", NULL, "max_to 1 { a0 } output { a0 } sum_to 1 { a0 }"},
+    {"map", X, "over " X, "f32[2,3,1,8]", NULL, "sum_to 2 { a0 } max_to 4 { a0 } sum_to 6 { a0 } reduce { a0 } output { a0 }"},
+    {"map", X, "over " X, "f32[2,1,8,1]", "is over 1 (channels), 2 (height), 4 (width) or 6 (both), found 5", "sum_to 5 { a0 }"},
+    {"map", X, "over " X, "f32[2,1,8,8]", "the region 'reduce' cannot share a loop", "sum_to 1 { a0 } reduce { a0 }"},
+    {"map", X, "over " X, "f32[2,1,8,8]", "the region 'max_to' cannot share a loop", "sum_to 1 { a0 } max_to 2 { a0 }"},
+    {"map", X, "over " X, "f32[2,3,1,8]", "the region 'moments' cannot share a loop", "sum_to 2 { a0 } moments { a0 }"},
+    {"map", "f32[2,3]", "over f32[2,3]", "f32[2,3]", "needs an iteration space of rank 4", "sum_to 1 { a0 }"},
 };
 
 static char *graph_of(const Row *row) {

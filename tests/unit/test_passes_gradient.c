@@ -52,6 +52,14 @@ static Val build_conv(Zoo *z, const Case *c) {
     return zoo_op(z, OP_CONV2D, "conv", (Val[]){feature(z, c), w}, 2, a);
 }
 
+static Val build_standardize(Zoo *z, const Case *c) {
+    Attrs a = window(c);
+    int64_t dim[] = {c->out, c->x.c / a.window.groups, a.window.kernel[0], a.window.kernel[1]};
+    Val w = zoo_leaf(z, OP_PARAM, "weight", type_make(DT_F32, 4, dim), true);
+    w = zoo_op(z, OP_STANDARDIZE, "standardize", &w, 1, (Attrs){.constant = 1e-3});
+    return zoo_op(z, OP_CONV2D, "conv", (Val[]){feature(z, c), w}, 2, a);
+}
+
 static Val build_dense(Zoo *z, const Case *c) {
     Val w = zoo_leaf(z, OP_PARAM, "weight", type_matrix(c->out, c->x.c), true);
     return zoo_binary(z, OP_DENSE, matrix(z, c), w);
@@ -272,6 +280,8 @@ static const Case cases[] = {
     {.name = "max_to", .build = build_reduced, .op = OP_MAX_TO, .x = {2, 3, 4, 5}, .out = 1},
     {.name = "max_to", .build = build_reduced, .op = OP_MAX_TO, .x = {2, 3, 4, 5}, .out = 4},
     {.name = "max_to", .build = build_reduced, .op = OP_MAX_TO, .x = {2, 3, 4, 5}, .out = 7},
+    {.name = "standardize", .build = build_standardize, .op = OP_STANDARDIZE, .x = {2, 3, 4, 5}, .out = 4, .kernel = {3, 2}},
+    {.name = "standardize", .build = build_standardize, .op = OP_STANDARDIZE, .x = {1, 2, 3, 3}, .out = 3, .kernel = {1, 1}},
     {.name = "upsample", .build = build_upsample, .x = {2, 3, 3, 2}, .out = 2},
     {.name = "upsample", .build = build_upsample, .x = {1, 2, 2, 4}, .out = 3},
     {.name = "pad", .build = build_pad, .x = {2, 3, 4, 5}, .out = 2},
