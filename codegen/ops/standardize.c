@@ -1,5 +1,5 @@
-/* standardize: each filter minus its mean, over its deviation, and the gradient. A piece is a block of output channels, which are the
- * lanes; sums over a filter's weights are in double, and a mean goes away before squares are taken, so nothing cancels. */
+/* standardize: each filter minus its mean, over its deviation, and the gradient. A piece is a block of output channels, which are
+ * the lanes; sums over a filter's weights are in double, and a mean goes away before squares are taken, so nothing cancels. */
 #include "codegen/ops/ops.h"
 
 enum { MAX_SUMS = 2 };
@@ -13,8 +13,8 @@ typedef struct Filters {
     LLVMValueRef sum, product; /* backward, wide: means of dy and of dy*y */
 } Filters;
 
-/* What a walk over a filter's weights does at one vector: adds to the sums, or stores. `inside`: NULL or whether the input channel is
- * one; behind the last there are zeros. */
+/* What a walk over a filter's weights does at one vector: adds to the sums, or stores. `inside`: NULL or whether the input
+ * channel is one; behind the last there are zeros. */
 typedef void Step(const Filters *f, LLVMValueRef at, LLVMValueRef inside, LLVMValueRef *sum);
 
 static void walk(const Filters *f, Step *step, int nsums, LLVMValueRef *sum) {
@@ -43,9 +43,7 @@ static LLVMValueRef load(const Filters *f, uint32_t buffer, LLVMValueRef at) {
     return emit_widen(f->e, emit_load(f->e, emit_buffer(f->e, buffer), at));
 }
 
-static LLVMValueRef deviation(const Filters *f, LLVMValueRef at) {
-    return LLVMBuildFSub(f->e->b, load(f, 0, at), f->mean, "");
-}
+static LLVMValueRef deviation(const Filters *f, LLVMValueRef at) { return LLVMBuildFSub(f->e->b, load(f, 0, at), f->mean, ""); }
 
 /* y at a place. */
 static LLVMValueRef standard(const Filters *f, LLVMValueRef at) {
