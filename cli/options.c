@@ -89,6 +89,8 @@ static const OptionRow table[] = {
     {"seed", 0, KIND_COUNT, "S", AT(seed), INIT | CMD_BENCH | CMD_LINT, "seed of weights, order and augmentation (default: 0)"},
     {"seed", 0, KIND_COUNT, "S", AT(seed), CMD_VERIFY | CMD_BISECT | CMD_REDUCE | CMD_ABLATE,
      "seed of inputs, weights and lists of passes (default: 0)"},
+    {"tensorboard", 0, KIND_FLAG, NULL, AT(tensorboard), TRAIN,
+     "write what metrics.jsonl has for TensorBoard too: tensorboard --logdir DIR"},
     {"quiet", 'q', KIND_FLAG, NULL, AT(quiet), TRAIN, "no progress line"},
 
     {"weights", 'w', KIND_TEXT, "FILE", AT(weights), EVAL | PREDICT, "safetensors file of the weights (required)"},

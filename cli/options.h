@@ -75,7 +75,7 @@ typedef struct Options {
     const char *data, *out, *init, *bad_pictures;
     int64_t steps, log_every, checkpoint_every, eval_every;
     TextList init_map;
-    bool resume, overwrite, quiet, init_partial;
+    bool resume, overwrite, quiet, init_partial, tensorboard;
     bool seed_given;          /* --seed was; else seed is 0 */
     int64_t seeds[MAX_SEEDS]; /* of training: --seed=1,2,3; seed is the first */
     uint32_t nseeds;

@@ -126,6 +126,7 @@ static RtTrainOptions train_options(const Options *o, const Training *t) {
                             .log_every = o->log_every,
                             .checkpoint_every = o->checkpoint_every,
                             .eval_every = o->eval_every,
+                            .tensorboard = o->tensorboard,
                             .quiet = o->quiet,
                             .progress = o->quiet || !training_speaks(t) ? NULL : stdout,
                             .color = use_color(stdout),

@@ -4,6 +4,7 @@
  * is removed while it is held, so whoever gets the lock of a file that is no longer DIR/lock tries again. Under the lock, what a
  * run that was killed left half written is nobody's, and is removed. */
 #include "runtime/directory.h"
+#include "runtime/events.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -230,6 +231,8 @@ RtStatus rt_directory_clear(const RtDirectory *d, RtError *error) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (unlink(rt_directory_file(d, all[i], path)) != 0 && errno != ENOENT)
             return rt_fail(error, RT_IO, "cannot remove %s: %s", path, strerror(errno));
+    if (!rt_events_remove(d->path))
+        return rt_fail(error, RT_IO, "cannot remove TensorBoard's files from %s: %s", d->path, strerror(errno));
     return RT_OK;
 }
 

@@ -56,6 +56,7 @@ RtStatus rt_metrics_open(RtMetrics *m, const char *directory, bool resume, uint6
 
 void rt_metrics_close(RtMetrics *m) {
     if (m->file) fclose(m->file);
+    rt_events_close(&m->events);
     free(m->path);
     *m = (RtMetrics){0};
 }
@@ -68,11 +69,16 @@ RtStatus rt_metrics_sync(RtMetrics *m, RtError *error) {
 
 RtStatus rt_metrics_line(RtMetrics *m, RtError *error, const char *format, ...) {
     va_list args;
+    char *line;
     va_start(args, format);
-    int n = vfprintf(m->file, format, args);
+    int n = vasprintf(&line, format, args);
     va_end(args);
-    if (n >= 0 && fputc('\n', m->file) != EOF && fflush(m->file) == 0) return RT_OK;
-    return rt_fail(error, RT_IO, "cannot write %s: %s", m->path, strerror(errno));
+    if (n < 0) return rt_fail(error, RT_MEMORY, "out of memory");
+    bool written = fputs(line, m->file) != EOF && fputc('\n', m->file) != EOF && fflush(m->file) == 0;
+    RtStatus status = written ? rt_events_line(&m->events, line, error)
+                              : rt_fail(error, RT_IO, "cannot write %s: %s", m->path, strerror(errno));
+    free(line);
+    return status;
 }
 
 const char *rt_metrics_number(char *text, double value) {

@@ -1,11 +1,12 @@
 /* Inside runtime/: metrics.jsonl, one JSON object a line. */
 #ifndef NETC_RUNTIME_METRICS_H
 #define NETC_RUNTIME_METRICS_H
-#include "runtime/status.h"
+#include "runtime/events.h"
 
 typedef struct RtMetrics {
     FILE *file;
     char *path;
+    RtEvents events; /* where its lines go too, if it was opened */
 } RtMetrics;
 
 /* Opens DIR/metrics.jsonl: anew, or, when resuming at `step`, with every line behind that step removed. */

@@ -210,6 +210,8 @@ static RtStatus start_files(Run *r) {
     if (!r->o->resume) status = rt_directory_clear(r->o->directory, r->error); /* nothing is left to fail but writing */
     if (status == RT_OK)
         status = rt_metrics_open(&r->metrics, rt_directory_path(r->o->directory), r->o->resume, r->s.step, r->error);
+    if (status == RT_OK && r->o->tensorboard)
+        status = rt_events_open(&r->metrics.events, rt_directory_path(r->o->directory), r->o->resume, r->s.step, r->error);
     if (status == RT_OK) status = rt_directory_describe(r->o->directory, r->o->account, r->o->graphs, r->error);
     if (status == RT_OK && (r->s.step >= r->stop_at || r->s.stopped))
         rt_progress_say(&r->progress, "nothing to do: the checkpoint is at step %llu already%s", (unsigned long long)r->s.step,
@@ -465,6 +467,7 @@ static RtStatus epoch_line(Run *r) {
     rt_metrics_number(train, epoch_accuracy(r));
     rt_metrics_number(took, now() - r->epoch_began);
     describe_results(r, of_test, shown);
+    if (r->evaluated) rt_progress_accuracy(&r->progress, (double)r->s.step / (double)r->stop_at, r->chosen.accuracy);
     rt_progress_say(&r->progress, "epoch %lld/%.10g  loss %.4f  train %.2f %%%s  %.0f images/s", (long long)r->s.epoch + 1,
                     r->p->recipe.epochs, mean_loss, 100 * epoch_accuracy(r), shown, images_per_s);
     return rt_metrics_line(
