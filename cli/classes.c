@@ -69,7 +69,7 @@ static int columns(const char *text) {
     return n;
 }
 
-static void print_name(const char *name, int width) {
+void class_print_name(const char *name, int width) {
     printf("%s%*s", name, width > columns(name) ? width - columns(name) : 0, "");
 }
 
@@ -112,13 +112,13 @@ void classes_print(const RtData *data, const int64_t *confusion) {
         free(name);
     }
     printf("%5s  ", "");
-    print_name("class", width);
+    class_print_name("class", width);
     printf("   images  precision     recall         F1  mostly mistaken for\n");
     for (int64_t k = 0; k < K; k++) {
         ClassScore s = score_of(confusion, K, k, images[k]);
         char *name = class_name(data, k);
         printf("%5" PRId64 "  ", k);
-        print_name(name, width);
+        class_print_name(name, width);
         printf("  %7" PRId64, s.images);
         print_share(s.precision);
         print_share(s.recall);
@@ -129,7 +129,7 @@ void classes_print(const RtData *data, const int64_t *confusion) {
     }
     ClassScore mean = mean_score(confusion, images, K);
     printf("%5s  ", "");
-    print_name("mean of classes", width);
+    class_print_name("mean of classes", width);
     printf("  %7" PRId64, mean.images);
     print_share(mean.precision);
     print_share(mean.recall);

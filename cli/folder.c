@@ -1,6 +1,7 @@
 /* Directories of pictures. First all names, sorted, so that a set is the same wherever and however often it is read; then every
  * picture, decoded and fitted by all threads into its place. */
 #include "cli/folder.h"
+#include "cli/classes.h"
 #include "cli/decoded.h"
 #include "cli/names.h"
 #include "cli/picture.h"
@@ -164,17 +165,19 @@ static void decode_bad(void *context, int64_t i, int thread) {
     decode(context, i, thread);
 }
 
-/* Says which are bad, the first few by name. Returns how many. */
-static int64_t say_bad(const Decoding *d, bool skip) {
+/* Says which are bad, all or the first few by name. Returns how many. */
+static int64_t say_bad(const Decoding *d, bool skip, bool all) {
     int64_t bad = 0;
     for (uint32_t i = 0; i < d->split->path.count; i++) {
-        if (!*d->reason[i] || ++bad > NAMED) continue;
+        if (!*d->reason[i] || (++bad > NAMED && !all)) continue;
         if (skip)
             fprintf(stderr, "%s: warning: '%s' is left out: %s\n", program_invocation_short_name, d->split->path.name[i],
                     d->reason[i]);
         else
             fail(EXIT_INPUT, "cannot read the picture '%s': %s", d->split->path.name[i], d->reason[i]);
     }
+    if (bad > NAMED && !all)
+        fprintf(stderr, "%s: note: and %" PRId64 " more; 'data check' names all\n", program_invocation_short_name, bad - NAMED);
     return bad;
 }
 
@@ -184,7 +187,7 @@ static int settle_split(const Decoding *d, const Options *o, uint8_t *labels, in
     const Split *split = d->split;
     int64_t image = shape->channels * shape->height * shape->width, kept = 0;
     bool skip = o->bad_pictures && !strcmp(o->bad_pictures, "skip");
-    int64_t bad = say_bad(d, skip);
+    int64_t bad = say_bad(d, skip, false);
     for (uint32_t i = 0; i < split->path.count; i++) {
         if (*d->reason[i]) continue;
         if (kept != i) memmove(d->images + kept * image, d->images + i * image, (size_t)image);
@@ -342,7 +345,7 @@ static int look_at_split(const Set *set, bool test, RtPool *pool, Asked asked, i
     int64_t found = 0;
     for (uint32_t i = 0; i < split->path.count; i++) found += *d.reason[i] != 0;
     print_split(&d, test, set->tenth, found, asked);
-    *bad += say_bad(&d, false);
+    *bad += say_bad(&d, false, true);
     free(d.reason);
     free(d.size);
     return EXIT_OK;
@@ -363,7 +366,9 @@ static void print_counts(const Set *set, bool json) {
             json_write_string(stdout, set->classes.name[c]);
             printf(", \"train\": %u, \"test\": %u}", train, test);
         } else {
-            printf("%5u  %-24s %7u train %7u test\n", c, set->classes.name[c], train, test);
+            printf("%5u  ", c);
+            class_print_name(set->classes.name[c], 24);
+            printf(" %7u train %7u test\n", train, test);
         }
     }
     if (json) puts("]}");

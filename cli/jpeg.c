@@ -1,4 +1,4 @@
-/* JPEG through libjpeg-turbo: baseline and progressive, gray and colour, brought to RGB. CMYK is refused. */
+/* JPEG through libjpeg-turbo: baseline and progressive, gray, colour, and inks (CMYK, YCCK), brought to RGB. */
 #include "cli/picture.h"
 #include <jpeglib.h>
 #include <setjmp.h>
@@ -44,6 +44,16 @@ static void watch(j_common_ptr jpeg) {
     longjmp(r->failed, 1);
 }
 
+/* A line of inks as light that they leave: each channel what its own ink and black let through. Files with Adobe's marker have
+ * the light itself. */
+static void inks_to_rgb(const JSAMPLE *ink, bool adobe, int64_t width, uint8_t *rgb) {
+    for (int64_t i = 0; i < width; i++, ink += 4)
+        for (int c = 0; c < 3; c++) {
+            int own = adobe ? ink[c] : 255 - ink[c], black = adobe ? ink[3] : 255 - ink[3];
+            *rgb++ = (uint8_t)((own * black + 127) / 255);
+        }
+}
+
 static bool decode(struct jpeg_decompress_struct *jpeg, FILE *file, Picture *picture, const Reader *r) {
     jpeg_stdio_src(jpeg, file);
     jpeg_read_header(jpeg, TRUE);
@@ -51,7 +61,8 @@ static bool decode(struct jpeg_decompress_struct *jpeg, FILE *file, Picture *pic
         snprintf(r->why, r->why_size, "%ux%u pixels are too many", jpeg->image_width, jpeg->image_height);
         return false;
     }
-    jpeg->out_color_space = JCS_RGB;
+    bool inks = jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK;
+    jpeg->out_color_space = inks ? JCS_CMYK : JCS_RGB;
     jpeg_start_decompress(jpeg);
     picture->width = jpeg->output_width;
     picture->height = jpeg->output_height;
@@ -60,9 +71,11 @@ static bool decode(struct jpeg_decompress_struct *jpeg, FILE *file, Picture *pic
         snprintf(r->why, r->why_size, "out of memory");
         return false;
     }
+    JSAMPARRAY line = inks ? jpeg->mem->alloc_sarray((j_common_ptr)jpeg, JPOOL_IMAGE, 4 * jpeg->output_width, 1) : NULL;
     while (jpeg->output_scanline < jpeg->output_height) {
         JSAMPROW row = picture->rgb + (size_t)jpeg->output_scanline * (size_t)picture->width * 3;
-        jpeg_read_scanlines(jpeg, &row, 1);
+        jpeg_read_scanlines(jpeg, inks ? line : &row, 1);
+        if (inks) inks_to_rgb(line[0], jpeg->saw_Adobe_marker, picture->width, row);
     }
     jpeg_finish_decompress(jpeg);
     return true;

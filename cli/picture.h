@@ -24,10 +24,9 @@ enum { PICTURE_PIXELS = 1 << 26 }; /* the most that are read: 64 megapixels, 192
  *     PNG        every kind, by libpng: gray, palette, 1 to 16 bits, interlaced. Levels are brought from the file's gAMA to
  * 1/2.2; without one they stand as they are, those of 16 bits too, of which the upper 8 are kept (rounded). Colour profiles
  * (iCCP, cHRM) are not applied. Transparency is laid on white, in linear light.
- *     JPEG       gray and YCbCr or RGB, baseline and progressive, by libjpeg-turbo. Neither colour profiles nor the turn that
- * Exif may ask for are applied; a file that ends early or is damaged is refused.
- *     PPM, PGM   binary (P6, P5), up to 8 bits, scaled to 255.
- * False with a reason in why. */
+ *     JPEG       gray, YCbCr or RGB, and CMYK or YCCK, baseline and progressive, by libjpeg-turbo. Neither colour profiles nor
+ * the turn that Exif may ask for are applied; a file that ends early or is damaged is refused. PPM, PGM   binary (P6, P5), up to
+ * 8 bits, scaled to 255. False with a reason in why. */
 bool picture_read(const char *path, Picture *picture, char *why, size_t why_size);
 void picture_free(Picture *picture);
 

@@ -56,8 +56,10 @@ int set_stats(const char *where, const Options *o) {
            d.ntrain, d.ntest, d.channels, d.height, d.width);
     for (int64_t c = 0; c < d.channels; c++) printf("channel %" PRId64 ": mean %.5f, deviation %.5f\n", c, d.mean[c], d.std[c]);
     for (int64_t k = 0; k < d.classes; k++) {
-        printf("%5" PRId64 "  %-24s %7" PRId64 " train %7" PRId64 " test\n", k, d.class_names ? d.class_names[k] : "",
-               count_label(d.train_labels, d.ntrain, k), count_label(d.test_labels, d.ntest, k));
+        printf("%5" PRId64 "  ", k);
+        class_print_name(d.class_names ? d.class_names[k] : "", 24);
+        printf(" %7" PRId64 " train %7" PRId64 " test\n", count_label(d.train_labels, d.ntrain, k),
+               count_label(d.test_labels, d.ntest, k));
     }
     rt_data_free(&d);
     return EXIT_OK;

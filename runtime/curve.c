@@ -62,7 +62,8 @@ int rt_curve_draw(const RtCurve *c, const char *name, double factor, int width, 
     double value[2 * RT_CURVE_WIDTH], least = INFINITY, most = -INFINITY;
     int cells = width - RT_CURVE_LABEL;
     Dots dots = {.height = height};
-    if (cells < 8 || width > RT_CURVE_WIDTH || height < 2 || height > MAX_HEIGHT || by_columns(c, factor, 2 * cells, value) < 2) return 0;
+    if (cells < 8 || width > RT_CURVE_WIDTH || height < 2 || height > MAX_HEIGHT || by_columns(c, factor, 2 * cells, value) < 2)
+        return 0;
     for (int x = 0; x < 2 * cells; x++) {
         least = isnan(value[x]) || value[x] > least ? least : value[x];
         most = isnan(value[x]) || value[x] < most ? most : value[x];

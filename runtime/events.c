@@ -1,6 +1,6 @@
-/* See events.h. A file is of TFRecords: length (u64), its checksum, the bytes, their checksum (CRC-32C, masked). Each is a protobuf of
- * type Event (tensorflow/core/util/event.proto): wall_time = 1 (double), step = 2, file_version = 3, summary = 5, session_log = 7;
- * a Summary has value = 1, which has tag = 1 and simple_value = 2 (float). */
+/* See events.h. A file is of TFRecords: length (u64), its checksum, the bytes, their checksum (CRC-32C, masked). Each is a
+ * protobuf of type Event (tensorflow/core/util/event.proto): wall_time = 1 (double), step = 2, file_version = 3, summary = 5,
+ * session_log = 7; a Summary has value = 1, which has tag = 1 and simple_value = 2 (float). */
 #include "runtime/events.h"
 #include "runtime/json.h"
 #include <dirent.h>
@@ -128,7 +128,8 @@ bool rt_events_remove(const char *directory) {
     bool ok = d != NULL;
     for (const struct dirent *entry; ok && (entry = readdir(d));) {
         size_t n = strlen(entry->d_name), end = sizeof ending - 1;
-        if (strncmp(entry->d_name, prefix, sizeof prefix - 1) != 0 || n < end || strcmp(entry->d_name + n - end, ending) != 0) continue;
+        if (strncmp(entry->d_name, prefix, sizeof prefix - 1) != 0 || n < end || strcmp(entry->d_name + n - end, ending) != 0)
+            continue;
         ok = unlinkat(dirfd(d), entry->d_name, 0) == 0;
     }
     int reason = errno;

@@ -202,6 +202,33 @@ START_TEST(jpeg_with_bytes_between) {
 }
 END_TEST
 
+/* Blocks of ink (10, 20, 0, 40) and (10, 20, 200, 40): what each and black let through of white. With Adobe's marker the numbers
+ * are light, not ink. */
+START_TEST(jpeg_of_inks) {
+    static const char source[] = NETC_SOURCE_DIR "/tests/fuzz/corpus/picture/cmyk.jpg";
+    static const uint8_t want[2][2][3] = {{{207, 198, 215}, {207, 198, 46}}, {{2, 3, 0}, {2, 3, 31}}};
+    char path[] = "/tmp/netc-jpeg-XXXXXX", why[256] = "";
+    uint8_t bytes[1024];
+    FILE *good = fopen(source, "rb"), *file = fdopen(mkstemp(path), "wb");
+    size_t size = fread(bytes, 1, sizeof bytes, good);
+    fwrite(bytes, 1, 2, file);
+    fwrite("\xff\xee\0\016Adobe\0\144\0\0\0\0\0", 1, 16, file);
+    fwrite(bytes + 2, 1, size - 2, file);
+    fclose(file), fclose(good);
+    for (int adobe = 0; adobe < 2; adobe++) {
+        Picture picture;
+        ck_assert_msg(picture_read(adobe ? path : source, &picture, why, sizeof why), "%s", why);
+        ck_assert(picture.width == 11 && picture.height == 9);
+        for (int i = 0; i < 11 * 9; i++)
+            for (int c = 0; c < 3; c++)
+                ck_assert_msg(picture.rgb[3 * i + c] == want[adobe][i % 11 / 8][c], "%d: pixel %d, %d is %d", adobe, i, c,
+                              picture.rgb[3 * i + c]);
+        picture_free(&picture);
+    }
+    unlink(path);
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("picture");
     tcase_add_test(tests, same_size_is_unchanged);
@@ -216,5 +243,6 @@ int main(void) {
     tcase_add_test(tests, jpeg);
     tcase_add_test(tests, damaged_jpeg);
     tcase_add_test(tests, jpeg_with_bytes_between);
+    tcase_add_test(tests, jpeg_of_inks);
     return run_cases("picture", tests);
 }
