@@ -31,14 +31,15 @@ typedef struct OptionRow {
 } OptionRow;
 
 enum {
-    JITS = CMD_TRAIN | CMD_INIT | CMD_EVAL | CMD_PREDICT | CMD_BENCH,
+    JITS = CMD_TRAIN | CMD_LRFIND | CMD_INIT | CMD_EVAL | CMD_PREDICT | CMD_BENCH,
     COMPILES = JITS | CMD_BUILD, /* through to machine code */
     READS_MODEL = COMPILES | CMD_IR | CMD_PASSES,
     RUNS_PASSES = READS_MODEL | CMD_VERIFY | CMD_BISECT | CMD_REDUCE | CMD_ABLATE | CMD_WHY | CMD_EXPLORE,
-    RUNS = RUN_TRAIN | RUN_INIT | RUN_EVAL | RUN_PREDICT,
+    RUNS = RUN_TRAIN | RUN_LRFIND | RUN_INIT | RUN_EVAL | RUN_PREDICT,
     EVERY = RUNS_PASSES | CMD_TEST | CMD_LINT | CMD_FMT | CMD_DATA | CMD_HELP | CMD_CACHE | CMD_RUNS | CMD_SWEEP | CMD_REPORT |
             RUNS | RUN_DATA | RUN_HELP,
     TRAIN = CMD_TRAIN | RUN_TRAIN,
+    LRFIND = CMD_LRFIND | RUN_LRFIND,
     INIT = CMD_INIT | RUN_INIT,
     EVAL = CMD_EVAL | RUN_EVAL,
     PREDICT = CMD_PREDICT | RUN_PREDICT,
@@ -54,11 +55,12 @@ static const OptionRow table[] = {
     {"batch", 0, KIND_COUNT, "N", AT(batch), RUNS_PASSES | CMD_LINT,
      "images per batch; a step takes as many batches as the recipe accumulates (default: the recipe's)"},
 
-    {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | INIT | EVAL | PREDICT | CMD_LINT,
+    {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | LRFIND | INIT | EVAL | PREDICT | CMD_LINT,
      "cifar10, cifar100, synthetic, a directory of their binary files, of the four IDX files of MNIST or its kin, or one with a "
      "folder of your own pictures for each class, or numpy's arrays: an .npz file or a directory of .npy (default: the "
      "recipe's)"},
-    {"bad-pictures", 0, KIND_CHOICE, "refuse|skip", AT(bad_pictures), TRAIN | INIT | EVAL | PREDICT | CMD_BUILD | CMD_LINT,
+    {"bad-pictures", 0, KIND_CHOICE, "refuse|skip", AT(bad_pictures),
+     TRAIN | LRFIND | INIT | EVAL | PREDICT | CMD_BUILD | CMD_LINT,
      "what to do about pictures of a directory that cannot be read (default: refuse)"},
     {"output", 'o', KIND_TEXT, "FILE.html", AT(output), CMD_REPORT, "where the page is written (default: netc-report.html)"},
     {"curves", 0, KIND_FLAG, NULL, AT(curves), CMD_REPORT, "only curves: no weights are run on the test images"},
@@ -73,20 +75,24 @@ static const OptionRow table[] = {
     {"overwrite", 0, KIND_FLAG, NULL, AT(overwrite), CMD_SWEEP, "train everything anew, and replace what the directory holds"},
     {"out", 0, KIND_TEXT, "DIR", AT(out), TRAIN,
      "directory of metrics and checkpoints (default: runs/MODEL-SEED, or with the next free -2, -3, ...)"},
-    {"init", 0, KIND_TEXT, "FILE", AT(init), TRAIN, "start from the weights of this safetensors file"},
-    {"init-map", 0, KIND_LIST, "'A.*=B.*'", AT(init_map), TRAIN, "of --init: what the file calls A.X is the net's B.X"},
-    {"init-partial", 0, KIND_FLAG, NULL, AT(init_partial), TRAIN,
+    {"init", 0, KIND_TEXT, "FILE", AT(init), TRAIN | LRFIND, "start from the weights of this safetensors file"},
+    {"init-map", 0, KIND_LIST, "'A.*=B.*'", AT(init_map), TRAIN | LRFIND, "of --init: what the file calls A.X is the net's B.X"},
+    {"init-partial", 0, KIND_FLAG, NULL, AT(init_partial), TRAIN | LRFIND,
      "of --init: take what has a name and shape of the net's, and say what keeps its initial values"},
     {"resume", 0, KIND_FLAG, NULL, AT(resume), TRAIN, "continue from the last checkpoint in the output directory"},
     {"overwrite", 0, KIND_FLAG, NULL, AT(overwrite), TRAIN, "replace the training that the output directory holds"},
     {"steps", 0, KIND_COUNT, "N", AT(steps), TRAIN, "stop after N optimiser steps in all, at most those of the recipe's epochs"},
+    {"from", 0, KIND_TEXT, "LR", AT(from), LRFIND, "the rate of the first step (default: 1e-7)"},
+    {"to", 0, KIND_TEXT, "LR", AT(upto), LRFIND, "the rate of the last step (default: 10)"},
+    {"steps", 0, KIND_COUNT, "N", AT(steps), LRFIND, "how many steps (default: 100)"},
     {"log-every", 0, KIND_COUNT, "N", AT(log_every), TRAIN, "steps between lines of metrics (default: 50)"},
     {"checkpoint-every", 0, KIND_COUNT, "N", AT(checkpoint_every), TRAIN, "steps between checkpoints (default: each epoch)"},
     {"eval-every", 0, KIND_COUNT, "N", AT(eval_every), TRAIN,
      "evaluate on the test set after every N-th epoch and the last; 0: never (default: 1)"},
     {"seed", 0, KIND_SEEDS, "S[,S...]", AT(seed), TRAIN,
      "seed of weights, order and augmentation (default: 0); of several each trains, and their mean and deviation are printed"},
-    {"seed", 0, KIND_COUNT, "S", AT(seed), INIT | CMD_BENCH | CMD_LINT, "seed of weights, order and augmentation (default: 0)"},
+    {"seed", 0, KIND_COUNT, "S", AT(seed), LRFIND | INIT | CMD_BENCH | CMD_LINT,
+     "seed of weights, order and augmentation (default: 0)"},
     {"seed", 0, KIND_COUNT, "S", AT(seed), CMD_VERIFY | CMD_BISECT | CMD_REDUCE | CMD_ABLATE,
      "seed of inputs, weights and lists of passes (default: 0)"},
     {"tensorboard", 0, KIND_FLAG, NULL, AT(tensorboard), TRAIN,
@@ -153,8 +159,8 @@ static const OptionRow table[] = {
     {"to", 0, KIND_TEXT, "DIR", AT(to), CMD_DATA, "directory to write to"},
     {"count", 0, KIND_COUNT, "N", AT(count), CMD_DATA, "export: how many pictures (default: 10)"},
     {"json", 0, KIND_FLAG, NULL, AT(json),
-     EVAL | PREDICT | CMD_BENCH | CMD_VERIFY | CMD_ABLATE | CMD_WHY | CMD_LINT | CMD_RUNS | CMD_SWEEP | CMD_REPORT | CMD_DATA |
-         RUN_DATA | CMD_CACHE | CMD_PASSES,
+     LRFIND | EVAL | PREDICT | CMD_BENCH | CMD_VERIFY | CMD_ABLATE | CMD_WHY | CMD_LINT | CMD_RUNS | CMD_SWEEP | CMD_REPORT |
+         CMD_DATA | RUN_DATA | CMD_CACHE | CMD_PASSES,
      "print one line of JSON"},
     {"json", 0, KIND_FLAG, NULL, AT(json), TRAIN, "no progress; print what the training came to as a line of JSON"},
 
@@ -182,11 +188,11 @@ static const OptionRow table[] = {
     {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | CMD_ABLATE | CMD_EXPLORE | RUNS | CMD_LINT,
      "threads (default: one per CPU); the results do not depend on it"},
     {"memory-limit", 0, KIND_SIZE, "SIZE", AT(memory_limit),
-     CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES | CMD_ABLATE | CMD_WHY | CMD_EXPLORE,
+     CMD_TRAIN | CMD_LRFIND | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES | CMD_ABLATE | CMD_WHY | CMD_EXPLORE,
      "keep a training step's activations within SIZE (512M, 1.5G), by computing some again"},
     {"recompute", 0, KIND_COUNT, "N", AT(recompute),
-     CMD_TRAIN | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES | CMD_VERIFY | CMD_BISECT | CMD_REDUCE | CMD_ABLATE | CMD_WHY |
-         CMD_EXPLORE,
+     CMD_TRAIN | CMD_LRFIND | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES | CMD_VERIFY | CMD_BISECT | CMD_REDUCE | CMD_ABLATE |
+         CMD_WHY | CMD_EXPLORE,
      "compute N activations again in backward rather than keep them, the cheapest first"},
     {"cpu", 0, KIND_TEXT, "NAME", AT(cpu), JITS | CMD_VERIFY | CMD_EXPLORE | CMD_REDUCE | CMD_ABLATE | CMD_WHY,
      "LLVM's name of the CPU to compile for (default: native)"},

@@ -40,6 +40,8 @@ enum {
     CMD_RUNS = 1 << 26,
     CMD_SWEEP = 1 << 27,
     CMD_REPORT = 1 << 28,
+    CMD_LRFIND = 1 << 29,
+    RUN_LRFIND = 1 << 30,
 };
 
 /* Texts given to an option that may stand several times. */
@@ -73,6 +75,7 @@ typedef struct Options {
     int64_t threads, seed;
     /* training */
     const char *data, *out, *init, *bad_pictures;
+    const char *from, *upto; /* of lrfind: --from, --to */
     int64_t steps, log_every, checkpoint_every, eval_every;
     TextList init_map;
     bool resume, overwrite, quiet, init_partial, tensorboard;

@@ -15,6 +15,7 @@ void command_print_help(const Command *command, FILE *out);
 void command_print_list(FILE *out);
 
 int command_train(const Options *options);
+int command_lrfind(const Options *options);
 int command_init(const Options *options);
 int command_eval(const Options *options);
 int command_predict(const Options *options);

@@ -9,6 +9,9 @@ static const Command commands[] = {
      "Writes metrics.jsonl, last.safetensors (last-1: the one before) and best.safetensors into the output directory. SIGINT\n"
      "and SIGTERM save a checkpoint and exit with 130; --resume then continues with the same bits as if nothing had\n"
      "happened. A directory that holds a training is used again only with --resume or --overwrite.\n"},
+    {"lrfind", CMD_LRFIND, command_lrfind, "netc lrfind MODEL [options]", "find learning rates at which a model learns",
+     "A training of some steps from initial weights, or those of --init, whose rate rises exponentially; nothing of it is "
+     "kept.\n"},
     {"eval", CMD_EVAL, command_eval, "netc eval MODEL --weights FILE [options]", "measure a trained model on the test set", ""},
     {"predict", CMD_PREDICT, command_predict, "netc predict MODEL --weights FILE PICTURE... [options]",
      "classify pictures (PNG, JPEG, PPM or PGM of any size)",
@@ -84,7 +87,7 @@ static const Command commands[] = {
     {"build", CMD_BUILD, command_build, "netc build MODEL [-o FILE] [options]",
      "make an executable that trains and predicts without netc, or a C library for inference",
      "It needs the C library only (--static: nothing), and holds the code of several CPUs, of which it runs the best.\n"
-     "Its commands are train (the default), eval, predict, init, data and help.\n"
+     "Its commands are train (the default), lrfind, eval, predict, init, data and help.\n"
      "With --infer: netc build --infer MODEL --weights FILE -o libNAME.a (or .so, .o) makes a library and its header, "
      "libNAME.h.\n"},
     {"fmt", CMD_FMT, command_fmt, "netc fmt FILE.net... [options]", "print .net files in the one canonical style",

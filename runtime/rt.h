@@ -214,6 +214,19 @@ bool rt_init_map_is(const char *rule); /* init.c */
 /* What rt_train would refuse, without a machine: the program may be one without code. */
 RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOptions *options, RtError *error);
 RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *options, RtError *error);
+/* The learning-rate range test (range.c): `steps` steps from initial weights, or options' init_path, as training begins with its
+ * seed, at rates from `from` to `to`. `count` of them were done before the loss was no number or more than four times its least.
+ * The first of the rates is what is suggested: fastai's valley; where the smoothed loss falls fastest; a tenth of where it is
+ * least. */
+typedef struct RtRange {
+    double *lr, *loss, *smoothed;
+    int64_t count;
+    bool stopped;
+    double valley, steepest, minimum;
+} RtRange;
+RtStatus rt_range_test(RtMachine *m, const RtData *data, const RtTrainOptions *options, double from, double to, int64_t steps,
+                       RtRange *range, RtError *error);
+void rt_range_free(RtRange *range); /* in any case */
 double rt_schedule_lr(const RtRecipe *recipe, uint64_t step, int64_t steps_per_epoch, int64_t total_steps);
 /* SIGINT and SIGTERM handlers that only set a flag which rt_train polls. */
 void rt_install_signal_handlers(void);

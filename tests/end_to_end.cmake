@@ -10,7 +10,7 @@ foreach(folder ${golden_folders})
 endforeach()
 find_program(PYTHON3 python3 PATHS /usr/bin NO_DEFAULT_PATH) # the system's, which Debian's python3-torch belongs to
 find_program(PYTHON3 python3 REQUIRED)
-foreach(name why lint learns same_bits tune bf16 compile_cache bench build_cross failures nonfinite input_files own_data two_thousand arrays terminal tensorboard fine_tune report sweep strict_json ir_page predict_pictures memory memory_limit passes trainings zoo torch_trajectory torch_statistics torch_activations torch_airbench torch_models)
+foreach(name why lint learns same_bits tune bf16 compile_cache bench build_cross failures nonfinite input_files own_data two_thousand arrays terminal tensorboard fine_tune report sweep lrfind strict_json ir_page predict_pictures memory memory_limit passes trainings zoo torch_trajectory torch_statistics torch_activations torch_airbench torch_models)
   add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
   set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
 endforeach()

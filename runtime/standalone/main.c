@@ -1,5 +1,6 @@
 /* main of an executable made by `netc build`: the Program is linked in, once for each CPU level it was built for, and
  * the best that this machine can run is chosen at start (level.c). */
+#include "cli/lrfind.h"
 #include "cli/report.h"
 #include "cli/run.h"
 #include "cli/set.h"
@@ -24,7 +25,8 @@ typedef struct Task {
     const Options *o;
     Training training;
     RtData data;
-    Names pictures; /* of predict */
+    RangeBounds bounds; /* of lrfind */
+    Names pictures;     /* of predict */
 } Task;
 
 static int with_machine(const RtProgram *program, Task *t, int (*run)(RtMachine *, Task *)) {
@@ -61,6 +63,7 @@ static int train_on(RtMachine *m, Task *t) {
     return run_train(m, t->o, &t->training);
 }
 
+static int lrfind_on(RtMachine *m, Task *t) { return run_lrfind(m, t->o, &t->data, &t->bounds); }
 static int eval_on(RtMachine *m, Task *t) { return run_eval(m, t->o, &t->data); }
 static int predict_on(RtMachine *m, Task *t) { return run_predict(m, t->o, &t->pictures, &t->data); }
 static int init_on(RtMachine *m, Task *t) { return run_init(m, t->o); }
@@ -76,6 +79,17 @@ static int train(const Options *o) {
     if (!status) status = training_open(&t.training, program, o);
     if (!status) status = with_machine(program, &t, train_on);
     training_close(&t.training);
+    return status;
+}
+
+static int lrfind(const Options *o) {
+    const RtProgram *program;
+    Task t = {.o = o};
+    int status = lrfind_options(o, &t.bounds);
+    if (!status) status = choose(o, &program);
+    if (!status) status = open_data(program, o, &t.data);
+    if (!status) status = with_machine(program, &t, lrfind_on);
+    rt_data_free(&t.data);
     return status;
 }
 
@@ -158,6 +172,7 @@ typedef struct Action {
 
 static const Action actions[] = {
     {"train", RUN_TRAIN, train, "", "train the model (what is done without a command)"},
+    {"lrfind", RUN_LRFIND, lrfind, "", "find learning rates at which the model learns"},
     {"eval", RUN_EVAL, eval, "--weights=FILE", "measure a trained model on the test set"},
     {"predict", RUN_PREDICT, predict, "--weights=FILE PICTURE...",
      "classify pictures, and those in directories: PNG, JPEG, or binary PPM or PGM, of any size"},

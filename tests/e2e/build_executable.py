@@ -164,6 +164,8 @@ def check_practice(at):
     first, tensors = at("practice-first.safetensors"), read_safetensors(at("practice-netc", "last.safetensors"))
     run(at, at("practice"), "init", "--seed", 5, "-o", first)
     check(read_safetensors(first)["whiten.weight"] == tensors["whiten.weight"], "frozen filters moved, or init makes others")
+    found = [json.loads(out) for out in (at.run("lrfind", model, "--steps", 20, "--json")[0], run(at, at("practice"), "lrfind", "--steps", 20, "--json", "--threads", 1)[0])]
+    check(found[0] == found[1], f"lrfind: {found}")
     weights = ["--weights", at("practice-netc", "last.safetensors")]
     for views, loss in ([], last["views_loss"]), (["--views", "one"], last["test_loss"]):
         theirs = json.loads(at.run("eval", model, *weights, *views, "--json")[0])

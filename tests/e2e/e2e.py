@@ -130,7 +130,9 @@ def practice_net(at):
     text = text[: text.index("train {")] + """
 train {
     data      = synthetic
-    augment   = [pad_crop(2, reflect = true), flip(alternate = true), cutout(6, inside = true)]
+    augment   = [pad_crop(2, reflect = true), flip(alternate = true), rand_augment(2, 9), trivial_augment, random_erasing, cutout(6, inside = true)]
+    mix       = [mixup(0.4), cutmix(1, probability = 0.5)]
+    clip      = 2
     loss      = cross_entropy(label_smoothing = 0.2)
     optimizer = sgd(lr = 0.2, momentum = 0.85, nesterov = true, weight_decay = 1e-3)
     groups    = [
