@@ -118,17 +118,17 @@ static int compile_all(Ablation *a) {
 
 /* ---- the evaluator ---- */
 
-/* On small images, as netc verify does. A graph as text has no smaller one: there it is left to netc verify. */
+/* On small images, as netc verify does; a graph as text that cannot be made smaller is left to it. */
 static int hold_all(Ablation *a) {
     Session *s = &a->variant[0]->session;
     Model model = {0};
     char why[WHY];
-    if (textual_is(s)) return EXIT_OK;
-    int status = compile_source(s, a->mode, SMALL_BATCH, &model);
+    Graph *small;
+    int status = compile_small(s, a->mode, 0, &model, &small);
     if (status) return status;
-    Graph *small = small_images(model.graph);
     const Graph *source = small ? small : model.graph;
-    Stages *stages = stages_new(source, (uint64_t)a->options->seed, NULL, why, sizeof why);
+    Stages *stages =
+        textual_is(s) && !small_enough(source) ? NULL : stages_new(source, (uint64_t)a->options->seed, NULL, why, sizeof why);
     for (uint32_t i = 0; i < a->count && stages; i++) {
         Variant *v = a->variant[i];
         if (v->same)

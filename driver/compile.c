@@ -3,6 +3,7 @@
 #include "driver/memory.h"
 #include "driver/textual.h"
 #include "driver/tune.h"
+#include "verify/small.h"
 #include <string.h>
 
 /* ---- graphs ---- */
@@ -45,6 +46,13 @@ int compile_source(Session *session, Mode mode, int64_t batch, Model *model) {
     }
     session_print_diagnostics(session); /* warnings */
     return EXIT_OK;
+}
+
+int compile_small(Session *session, Mode mode, int64_t batch, Model *model, Graph **small) {
+    bool text = textual_is(session), whole = batch || (text && session->options->inputs); /* whose shapes are the text's */
+    int status = compile_source(session, mode, batch || text ? batch : SMALL_BATCH, model);
+    *small = status || whole ? NULL : small_images(model->graph);
+    return status;
 }
 
 PassOptions compile_pass_options(Session *session, const Graph *source) {

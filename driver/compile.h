@@ -11,6 +11,9 @@ int compile_modes(Session *session, unsigned modes, const char *command_name);
 int compile_asked_modes(Session *session, const Options *options, const char *command_name, unsigned *modes);
 /* The graph as the file has it: of the frontend, or read (driver/textual.h). `batch` 0: as the file says. */
 int compile_source(Session *session, Mode mode, int64_t batch, Model *model);
+/* The same to be evaluated: with `batch` 0 a net has SMALL_BATCH images, and *small is one that is smaller still where evaluating
+ * it takes long (verify/small.h), else NULL. */
+int compile_small(Session *session, Mode mode, int64_t batch, Model *model, Graph **small);
 /* What the passes are to do with such a graph. */
 PassOptions compile_pass_options(Session *session, const Graph *source);
 /* The same, but that exactly these passes run, as PassOptions.pipeline takes a list for one mode. */

@@ -239,6 +239,8 @@ static void print_command(const Reduce *r, const char *path, const char *list) {
     else if (o->passes)
         show_option("--passes", o->passes);
     if (!list) show_list("--disable-pass", &o->disable_pass);
+    if (images_type(r->g).rank == 4 && images_type(r->g).dim[0] > SMALL_BATCH)
+        printf(" --batch=%" PRId64, images_type(r->g).dim[0]);
     if (o->recompute) printf(" --recompute=%" PRId64, o->recompute);
     if (o->compiled && o->cpu) show_option("--cpu", o->cpu);
     if (o->compiled && o->conv) show_option("--conv", o->conv);
@@ -288,12 +290,11 @@ static int report(Reduce *r, uint32_t values, Type images) {
 
 /* As netc verify makes it; for a command, as the file says. */
 static int make_source(Reduce *r) {
-    bool text = textual_is(r->session), small = !r->o->batch && !text && !r->o->command;
     Model *model = r->mode == MODE_TRAIN ? &r->session->train : &r->session->infer;
-    int status = compile_source(r->session, r->mode, small ? SMALL_BATCH : r->o->batch, model);
+    int status = r->o->command ? compile_source(r->session, r->mode, r->o->batch, model)
+                               : compile_small(r->session, r->mode, r->o->batch, model, &r->g);
     if (status) return status;
     r->model = model;
-    r->g = small ? small_images(model->graph) : NULL;
     if (!r->g) r->g = graph_copy(model->graph);
     return EXIT_OK;
 }

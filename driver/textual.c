@@ -169,8 +169,6 @@ int textual_model(Session *session, Mode mode, int64_t batch, Model *model) {
     Sections s;
     *model = (Model){0};
     if (session->options->net) return fail(EXIT_USAGE, "'--net' is about a .net model; '%s' is one net's graphs", session->path);
-    if (session->options->batch && mode == MODE_TRAIN)
-        return fail(EXIT_USAGE, "'--batch' is about a .net model; a graph of training is for as many images as its text says");
     int status = read_sections(session, &s);
     if (status) return status;
     Graph *graph = NULL;
@@ -178,6 +176,8 @@ int textual_model(Session *session, Mode mode, int64_t batch, Model *model) {
     if (!status && !graph)
         status = fail(EXIT_INPUT, "'%s' has no graph of %s: 'netc ir MODEL --mode=both' writes both", session->path,
                       mode == MODE_TRAIN ? "training" : "inference");
+    if (!status && mode == MODE_TRAIN && session->options->batch && session->options->batch != graph_batch(graph))
+        status = fail(EXIT_USAGE, "'--batch' is about a .net model; a graph of training is for as many images as its text says");
     if (!status && mode == MODE_INFER) status = resize(session, batch, &graph);
     if (!status && mode == MODE_INFER && session->train.graph) status = check_leaves(session, session->train.graph, graph);
     if (!status) {

@@ -36,18 +36,16 @@ static const Leaves *given(const Task *t) { return t->o->inputs ? &t->given : NU
 
 static int make_source(Task *t) {
     const Options *o = t->o;
-    bool text = textual_is(t->session);
     Model *model = t->mode == MODE_TRAIN ? &t->session->train : &t->session->infer;
-    int status = compile_source(t->session, t->mode, o->batch || text ? o->batch : SMALL_BATCH, model);
+    int status = compile_small(t->session, t->mode, o->batch, model, &t->small);
     if (status) return status;
-    if (!o->batch && !text) t->small = small_images(model->graph);
     t->source = t->small ? t->small : model->graph;
     t->verdict = (Verdict){.model = model->name,
                            .mode = t->mode,
                            .images = images_type(t->source),
                            .declared = images_type(model->graph),
                            .seed = (uint64_t)o->seed};
-    if (!o->batch && !text) t->verdict.declared.dim[0] = model->recipe.batch;
+    if (!o->batch && !textual_is(t->session)) t->verdict.declared.dim[0] = model->recipe.batch;
     return o->inputs ? inputs_read(o->inputs, t->source, &t->given) : EXIT_OK;
 }
 

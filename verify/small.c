@@ -48,6 +48,8 @@ static double cost_of(const Graph *g) {
     return cost;
 }
 
+bool small_enough(const Graph *g) { return cost_of(g) <= TOO_MUCH; }
+
 /* With half as many channels or units wherever there are most of them, one number after the other; NULL: there are few enough. */
 static Graph *fewer_channels(const Graph *g) {
     Graph *small = NULL;
@@ -64,24 +66,47 @@ static Graph *fewer_channels(const Graph *g) {
     return small;
 }
 
+/* Is it as the language says it? Behind `lower` and fusion, sizes stand in it as numbers. */
+static bool is_source(const Graph *g) {
+    for (Val v = 0; v < g->count; v++) {
+        const Value *value = &g->value[v];
+        if (value->op == OP_MOMENTS || op_tier(value->op) >= TIER_BACKWARD || (value->nregions && value->op != OP_MAP))
+            return false;
+    }
+    return true;
+}
+
+/* `next` takes the place of what *small is; NULL: false. */
+static bool take(Graph **small, Graph *next) {
+    if (next) graph_free(*small), *small = next;
+    return next;
+}
+
+static Graph *smaller_images(const Graph *g, int64_t height, int64_t width) {
+    char *why = NULL;
+    Graph *next = graph_with_size(g, height, width, &why);
+    free(why);
+    if (next && keeps_sides(g, next)) return next;
+    graph_free(next);
+    return NULL;
+}
+
+static Graph *fewer_images(const Graph *g) {
+    char *why = NULL;
+    Graph *next = graph_with_batch(g, SMALL_BATCH, &why);
+    free(why);
+    return next;
+}
+
 Graph *small_images(const Graph *g) {
     Graph *small = NULL;
     Type images = images_type(g);
+    if (!is_source(g)) return NULL;
+    if (images.rank == 4 && images.dim[0] > SMALL_BATCH && work_of(g) > ENOUGH) take(&small, fewer_images(g));
     while (images.rank == 4 && work_of(small ? small : g) > ENOUGH) {
-        char *why = NULL;
         images.dim[2] = (images.dim[2] + 1) / 2, images.dim[3] = (images.dim[3] + 1) / 2;
-        Graph *next = graph_with_size(g, images.dim[2], images.dim[3], &why);
-        free(why);
-        if (!next) break;
-        if (!keeps_sides(g, next)) {
-            graph_free(next);
-            break;
-        }
-        graph_free(small);
-        small = next;
+        if (!take(&small, smaller_images(small ? small : g, images.dim[2], images.dim[3]))) break;
     }
-    Graph *fewer = fewer_channels(small ? small : g);
-    if (!fewer) return small;
-    graph_free(small);
-    return fewer;
+    take(&small, fewer_channels(small ? small : g));
+    return small;
 }

@@ -79,6 +79,7 @@ static Graph *turn_sums(const Graph *in, PassContext *context, const int *wrong,
 
 static Graph *wrong_third(const Graph *in, PassContext *c) { return turn_sums(in, c, (const int[]){3}, 1, false); }
 static Graph *wrong_twice(const Graph *in, PassContext *c) { return turn_sums(in, c, (const int[]){2, 5}, 2, false); }
+static Graph *wrong_always(const Graph *in, PassContext *c) { return turn_sums(in, c, (const int[]){1, 2, 3, 4, 5}, 5, false); }
 static Graph *wrong_crash(const Graph *in, PassContext *c) { return turn_sums(in, c, (const int[]){4}, 1, true); }
 
 /* Two parameters of one shape have each other's gradients. */
@@ -132,13 +133,14 @@ static const Pass passes[] = {ROW(wrong_sign),
                               ROW(wrong_early),
                               ROW(wrong_third),
                               ROW(wrong_twice),
+                              ROW(wrong_always),
                               ROW(wrong_crash),
                               ROW(right),
                               {"autodiff", wrong_gradient, .required = true, .modes = PASS_TRAIN, .replaces = true,
                                .accepts = TIER_NET | PASS_UNFUSED, .leaves = PASS_ANY & ~TIER_SOURCE, .adds = 1u << OUT_GRAD,
                                .parameters = {{"thousandths", 1, 0, 1000, "what is added to one gradient"}}, .summary = ""}};
 #ifdef WRONG_AUTODIFF
-const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes + 11, 1, NULL};
+const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes + 12, 1, NULL};
 #else
-const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, 11, NULL};
+const NetcPlugin netc_plugin = {NETC_PLUGIN_VERSION, passes, 12, NULL};
 #endif
