@@ -268,18 +268,25 @@ static int verify_model(const Options *options, int64_t index, int64_t count) {
     return status;
 }
 
+typedef struct Each {
+    const Options *options;
+    const Zoo *zoo;
+} Each;
+
+static int verify_one(void *context, uint32_t index) {
+    const Each *each = context;
+    Options one = *each->options;
+    one.operand = (const char *[]){each->zoo->path[index]};
+    one.noperands = 1;
+    return verify_model(&one, index, each->zoo->count);
+}
+
 static int verify_zoo(const Options *options) {
     Zoo zoo;
-    int status = zoo_open(&zoo), worst = EXIT_OK;
-    for (uint32_t i = 0; i < zoo.count && !status; i++) {
-        Options one = *options;
-        one.operand = (const char *[]){zoo.path[i]};
-        one.noperands = 1;
-        status = verify_model(&one, i, zoo.count);
-        if (status == EXIT_INPUT) worst = status, status = EXIT_OK; /* the others are verified all the same */
-    }
+    int status = zoo_open(&zoo);
+    if (!status) status = zoo_each(&zoo, verify_one, &(Each){options, &zoo});
     zoo_close(&zoo);
-    return status ? status : worst;
+    return status;
 }
 
 static int check_options(const Options *o) {

@@ -1,8 +1,12 @@
 #include "driver/zoo.h"
 #include "driver/session.h"
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int is_model(const struct dirent *entry) {
     size_t length = strlen(entry->d_name);
@@ -47,4 +51,80 @@ int zoo_open(Zoo *zoo) {
 void zoo_close(Zoo *zoo) {
     for (uint32_t i = 0; i < zoo->count; i++) free(zoo->path[i]);
     free(zoo->path);
+}
+
+/* ---- each in a process ---- */
+
+typedef struct Run {
+    pid_t process; /* 0: it has not begun, or has ended */
+    FILE *said[2]; /* on standard output and standard error; NULL once it is printed */
+    int status;
+} Run;
+
+static int begin(Run *run, int (*body)(void *, uint32_t), void *context, uint32_t index) {
+    fflush(NULL);
+    for (int i = 0; i < 2; i++)
+        if (!(run->said[i] = tmpfile())) return fail(EXIT_IO, "cannot make a temporary file: %s", strerror(errno));
+    pid_t process = fork();
+    if (process < 0) return fail(EXIT_IO, "cannot start a process: %s", strerror(errno));
+    if (process) return run->process = process, EXIT_OK;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (int i = 0; i < 2; i++)
+        if (dup2(fileno(run->said[i]), i ? STDERR_FILENO : STDOUT_FILENO) < 0) _exit(EXIT_IO);
+    int status = body(context, index);
+    fflush(NULL);
+    _exit(status);
+}
+
+static void print_said(Run *run) {
+    for (int i = 0; i < 2; i++) {
+        char text[4096];
+        if (!run->said[i]) continue;
+        rewind(run->said[i]);
+        for (size_t n; (n = fread(text, 1, sizeof text, run->said[i]));) fwrite(text, 1, n, i ? stderr : stdout);
+        fflush(i ? stderr : stdout);
+        fclose(run->said[i]);
+        run->said[i] = NULL;
+    }
+}
+
+/* The end of any of them. */
+static int await(const Zoo *zoo, Run *run) {
+    int status;
+    pid_t process = waitpid(-1, &status, 0);
+    if (process < 0) return errno == EINTR ? EXIT_OK : fail(EXIT_IO, "a process is lost: %s", strerror(errno));
+    for (uint32_t i = 0; i < zoo->count; i++) {
+        if (run[i].process != process) continue;
+        run[i].process = 0;
+        run[i].status = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_IO;
+        if (!WIFEXITED(status)) return fail(EXIT_IO, "'%s': its process was ended by signal %d", zoo->path[i], WTERMSIG(status));
+    }
+    return EXIT_OK;
+}
+
+int zoo_each(const Zoo *zoo, int (*body)(void *context, uint32_t index), void *context) {
+    Run *run = calloc(zoo->count + 1, sizeof *run);
+    if (!run) return fail(EXIT_IO, "no memory");
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t most = cpus > 1 ? (uint32_t)cpus : 1, begun = 0, printed = 0;
+    int status = EXIT_OK, worst = EXIT_OK;
+    while (printed < begun || (begun < zoo->count && !status)) {
+        uint32_t running = 0;
+        for (uint32_t i = printed; i < begun; i++) running += run[i].process != 0;
+        for (; begun < zoo->count && running < most && !status; running++)
+            status = begin(&run[begun], body, context, begun), begun++;
+        if (running) {
+            int failed = await(zoo, run);
+            status = status ? status : failed;
+        }
+        for (; printed < begun && !run[printed].process; printed++) {
+            print_said(&run[printed]);
+            if (run[printed].status == EXIT_INPUT)
+                worst = EXIT_INPUT;
+            else if (!status)
+                status = run[printed].status;
+        }
+    }
+    free(run);
+    return status ? status : worst;
 }

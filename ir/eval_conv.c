@@ -24,13 +24,14 @@ static void tap_range(int64_t outputs, int64_t size, int64_t stride, int64_t shi
 }
 
 static void conv_row(Role role, double *x, double *w, double *y, int64_t count, int64_t stride) {
+    const double factor = *w;
     double sum = 0;
     switch (role) {
     case RESULT_Y:
-        for (int64_t j = 0; j < count; j++) y[j] += *w * x[j * stride];
+        for (int64_t j = 0; j < count; j++) y[j] += factor * x[j * stride];
         break;
     case RESULT_X:
-        for (int64_t j = 0; j < count; j++) x[j * stride] += *w * y[j];
+        for (int64_t j = 0; j < count; j++) x[j * stride] += factor * y[j];
         break;
     case RESULT_W:
         for (int64_t j = 0; j < count; j++) sum += y[j] * x[j * stride];
@@ -39,34 +40,46 @@ static void conv_row(Role role, double *x, double *w, double *y, int64_t count, 
     }
 }
 
-/* One pair of channel planes under one tap. */
-static void conv_tap(const Conv *c, double *x, double *w, double *y, int64_t kh, int64_t kw) {
+/* One tap of a pair of channel planes: rows of `count` outputs, and where the first of x and of y is. */
+typedef struct Tap {
+    int64_t rows, count, x, y;
+} Tap;
+
+static Tap conv_tap(const Conv *c, int64_t kh, int64_t kw) {
     const int64_t H = c->x.dim[2], W = c->x.dim[3], OH = c->y.dim[2], OW = c->y.dim[3];
     const int64_t *stride = c->attrs->window.stride, *pad = c->attrs->window.pad, *dilation = c->attrs->window.dilation;
     int64_t top = kh * dilation[0] - pad[0], left = kw * dilation[1] - pad[1], first, last, lo, hi;
     tap_range(OH, H, stride[0], top, &first, &last);
     tap_range(OW, W, stride[1], left, &lo, &hi);
-    if (lo >= hi) return;
-    for (int64_t oh = first; oh < last; oh++) {
-        double *row = x + (oh * stride[0] + top) * W + lo * stride[1] + left;
-        conv_row(c->role, row, w, y + oh * OW + lo, hi - lo, stride[1]);
-    }
+    Tap tap = {last - first, hi - lo, (first * stride[0] + top) * W + lo * stride[1] + left, first * OW + lo};
+    if (tap.rows < 0 || tap.count < 0) tap.rows = 0;
+    /* Rows that lie behind one another are one; but each row of a filter's gradient is a sum. */
+    if (c->role != RESULT_W && stride[0] == 1 && stride[1] == 1 && tap.count == W && W == OW)
+        tap.count *= tap.rows, tap.rows = tap.rows > 0;
+    return tap;
 }
 
 static void conv_run(const Conv *c) {
     const int64_t N = c->x.dim[0], I = c->x.dim[1], O = c->w.dim[0], per_group = c->w.dim[1];
     const int64_t KH = c->w.dim[2], KW = c->w.dim[3], filters = O / c->attrs->window.groups;
     const int64_t x_plane = c->x.dim[2] * c->x.dim[3], y_plane = c->y.dim[2] * c->y.dim[3];
+    const int64_t stride = c->attrs->window.stride[1], x_line = c->attrs->window.stride[0] * c->x.dim[3], y_line = c->y.dim[3];
+    Arena *arena = arena_new();
+    Tap *tap = ARENA_ARRAY(arena, Tap, (size_t)(KH * KW));
+    for (int64_t k = 0; k < KH * KW; k++) tap[k] = conv_tap(c, k / KW, k % KW);
     for (int64_t n = 0; n < N; n++) {
         for (int64_t o = 0; o < O; o++) {
             double *y = c->py + (n * O + o) * y_plane;
             for (int64_t i = 0; i < per_group; i++) {
                 double *x = c->px + (n * I + o / filters * per_group + i) * x_plane;
                 double *w = c->pw + (o * per_group + i) * KH * KW;
-                for (int64_t k = 0; k < KH * KW; k++) conv_tap(c, x, w + k, y, k / KW, k % KW);
+                for (int64_t k = 0; k < KH * KW; k++)
+                    for (int64_t row = 0; row < tap[k].rows; row++)
+                        conv_row(c->role, x + tap[k].x + row * x_line, w + k, y + tap[k].y + row * y_line, tap[k].count, stride);
             }
         }
     }
+    arena_free(arena);
 }
 
 bool eval_CONV2D(const EvalOp *op) {

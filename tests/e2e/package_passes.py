@@ -63,6 +63,19 @@ def use(at, netc, examples, objects):
     check(without["change"]["median"] > 0 and with_it["agrees"] and without["agrees"], f"and shows it: {without}")
 
 
+def use_zoo(at, prefix, netc, objects):
+    """All models, of which a few are left: each is verified, in their order, and a wrong one hides no other."""
+    models, keep = os.path.join(prefix, "share", "netc", "models"), ["lenet", "resnet20", "resnet_v1"]
+    for file in os.listdir(models):
+        if file.removesuffix(".net") not in [*keep, "blocks"]:
+            os.remove(os.path.join(models, file))
+    out = run([netc, "verify", "--zoo", f"--load-pass={objects[0]}", "--fuzz=6", "--json"], at)
+    found = [json.loads(line) for line in out.splitlines()]
+    check([v["model"] for v in found] == [name for name in keep for mode in range(2)] and all(v["right"] for v in found), out)
+    out = run([netc, "verify", "--zoo", f"--load-pass={objects[1]}"], at, status=1)
+    check(out.count("WRONG the pass drop_beta") == 6 and out.index("lenet, inference") < out.index("resnet20, training") < out.index("resnet_v1, training"), out)
+
+
 def use_tests(at, netc, examples, double):
     """The manual's tests, and what fails: a check that does not hold, an exact text that has changed, and a file of which nothing is expected."""
     shutil.copytree(os.path.join(examples, "tests"), at("tests"))
@@ -113,3 +126,4 @@ with Workspace() as at:
     use(at, netc, examples, [at(f"{name}.so") for name in EXAMPLES])
     use_manual(at, at("moved"), examples)
     use_tests(at, netc, examples, build_by_cmake(at, at("moved"), examples)[0])
+    use_zoo(at, at("moved"), netc, [at(f"{name}.so") for name in EXAMPLES])
