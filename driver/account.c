@@ -157,6 +157,31 @@ static const char *takes_none(Account *a, const MapAccount *m) {
     return takes_expressions(maker->op) ? NULL : arena_printf(a->arena, "the loop of '%s' takes none", op_text(maker->op));
 }
 
+/* Does a loop over `space` have each element of a map several times, since the map has 1 in place of an extent? */
+static bool repeats(Type map, Type space) {
+    for (int i = 1; i < 4 && space.rank == 4; i++)
+        if (map.dim[i] == 1 && space.dim[i] > 1) return true;
+    return false;
+}
+
+/* NULL: it has each element once, or as often as windows do. */
+static const char *has_several_times(Account *a, Val map, Val reader) {
+    const Graph *g = a->g;
+    const Value *value = &g->value[reader];
+    Type type = g->value[map].type;
+    bool is = value->op == OP_MAP && repeats(type, value->space);
+    for (uint32_t r = 0; r < value->nregions && op_is_convolution(value->op); r++) {
+        const Region *region = &value->regions[r];
+        bool reads = false;
+        for (uint32_t i = 0; i < value->nargs; i++)
+            reads |= value->args[i] == map && region->expr && expr_uses_arg(region->expr, i);
+        for (uint32_t i = 0; i < value->nargs && reads; i++)
+            is |= expr_uses_arg(region->expr, i) && repeats(type, g->value[value->args[i]].type);
+        if (reads && region->role != REGION_PROLOGUE) is |= repeats(type, value->type);
+    }
+    return is ? "the reader has each of its elements several times, and it is computed once" : NULL;
+}
+
 static void ask_joining(Account *a, const MapAccount *m, MapReader *r, const bool *reached) {
     const Graph *g = a->g;
     Val late = find_late(a, m->buffer.value, m->maker, r->value, reached);
@@ -170,6 +195,7 @@ static void ask_joining(Account *a, const MapAccount *m, MapReader *r, const boo
     else if (later != NO_VAL)
         no = arena_printf(a->arena, "%s comes later", account_label(a, later));
     ask(r, WAY_JOIN, "is all else that the reader reads there by then?", no);
+    ask(r, WAY_JOIN, "does the reader have each element once?", has_several_times(a, m->buffer.value, r->value));
 }
 
 static uint32_t maps_read(const Account *a, Val maker) {
@@ -177,6 +203,14 @@ static uint32_t maps_read(const Account *a, Val maker) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < value->nargs; i++) count += is_map(a, value->args[i]);
     return count;
+}
+
+/* Does an elementwise op read anything of its own size? */
+static bool has_element(const Graph *g, Val v) {
+    const Value *value = &g->value[v];
+    for (uint32_t i = 0; i < value->nargs; i++)
+        if (type_equal(g->value[value->args[i]].type, value->space)) return true;
+    return false;
 }
 
 static void ask_recomputing(Account *a, const MapAccount *m, MapReader *r) {
@@ -188,9 +222,12 @@ static void ask_recomputing(Account *a, const MapAccount *m, MapReader *r) {
         no = "it is a convolution's result, which would be computed again for every window";
     else if (!op_is_convolution(maker) && !is_elementwise(maker))
         no = arena_printf(a->arena, "it is made by '%s'", op_text(maker));
+    else if (maker == OP_MAP && op_is_convolution(reader) && !has_element(g, m->maker))
+        no = "it is made of smaller values, none of which can be loaded in its place";
     ask(r, WAY_RECOMPUTE, "is it computed from other maps, element by element?", no);
     ask(r, WAY_RECOMPUTE, "does the reader compute what it loads?",
         takes_expressions(reader) ? NULL : arena_printf(a->arena, "'%s' loads as it is", op_text(reader)));
+    ask(r, WAY_RECOMPUTE, "does the reader have each element once?", has_several_times(a, m->buffer.value, r->value));
     uint32_t maps = maps_read(a, m->maker), readers = m->nreaders + stored;
     ask(r, WAY_RECOMPUTE, "is reading what it is made of no more than reading it?",
         readers < 2 || maps < 2
@@ -208,10 +245,29 @@ static void ask_all(Account *a, const MapAccount *m, MapReader *r, const bool *r
     ask_recomputing(a, m, r);
 }
 
-static bool is_blocked(const MapReader *r) {
-    bool no[WAYS] = {false};
-    for (uint32_t i = 0; i < r->nquestions; i++) no[r->question[i].way] |= !r->question[i].yes;
-    return no[WAY_JOIN] && no[WAY_RECOMPUTE];
+static bool is_against(const MapReader *r, Way way) {
+    for (uint32_t i = 0; i < r->nquestions; i++)
+        if (r->question[i].way == way && !r->question[i].yes) return true;
+    return false;
+}
+
+static bool is_blocked(const MapReader *r) { return is_against(r, WAY_JOIN) && is_against(r, WAY_RECOMPUTE); }
+
+/* What one reader could do without is read by it all the same where another one cannot. */
+static void ask_about_others(Account *a, MapAccount *m) {
+    const MapReader *needs = NULL;
+    for (uint32_t i = 0; i < m->nreaders && !needs; i++)
+        if (is_blocked(&m->reader[i])) needs = &m->reader[i];
+    if (!needs) return;
+    const char *other = needs->value == NO_VAL
+                            ? "it is an output"
+                            : arena_printf(a->arena, "%s reads it in any case", account_label(a, needs->value));
+    for (uint32_t i = 0; i < m->nreaders; i++) {
+        MapReader *r = &m->reader[i];
+        if (is_blocked(r)) continue;
+        for (Way way = 0; way < WAYS; way++)
+            if (!is_against(r, way)) ask(r, way, "does no other reader need it?", other);
+    }
 }
 
 /* ---- kernels ---- */
@@ -223,7 +279,7 @@ static bool refers_to(const RtCall *call, uint64_t offset) {
 }
 
 /* The call for value v that takes the buffer; where v has none of its own, since it shares a kernel, the one between the buffer's
- * ends that does. */
+ * ends that does. Convolutions share with convolutions only. */
 static const char *kernel_of(const Account *a, const Jit *jit, Val v, const StepBuffer *b) {
     const RtProgram *p = jit_program(jit);
     const RtEntry *entry = a->g->mode == MODE_TRAIN ? &p->train_step : &p->eval_step;
@@ -231,7 +287,8 @@ static const char *kernel_of(const Account *a, const Jit *jit, Val v, const Step
     const char *found = NULL, *own = NULL;
     bool has_own = false;
     for (uint32_t i = 0; i < entry->ncalls; i++) {
-        bool is = value[i] == v, refers = refers_to(&entry->calls[i], b->offset);
+        bool shares = value[i] != NO_VAL && op_is_convolution(a->g->value[value[i]].op) == op_is_convolution(a->g->value[v].op);
+        bool is = value[i] == v, refers = shares && refers_to(&entry->calls[i], b->offset);
         if (is && refers) return entry->calls[i].name;
         if (is && !own) own = entry->calls[i].name;
         has_own |= is;
@@ -290,18 +347,18 @@ bool account_make(const PassResult *passes, const PassHistory *history, const Ji
     }
     for (uint32_t i = 0; i < a->nmaps; i++) {
         MapAccount *m = &a->map[i];
-        bool *reached = find_reached(a->g, m->maker), blocked = true;
+        bool *reached = find_reached(a->g, m->maker);
         find_readers(a, m);
         m->kernel = kernel_of(a, jit, m->maker, &m->buffer);
         for (uint32_t k = 0; k < m->nreaders; k++) {
             MapReader *r = &m->reader[k];
             if (r->value != NO_VAL) r->kernel = kernel_of(a, jit, r->value, &m->buffer);
             ask_all(a, m, r, reached);
-            blocked &= is_blocked(r);
         }
+        ask_about_others(a, m);
         free(reached);
         find_refused(a, passes, history, m);
-        m->explained = m->nreaders > 0 && (blocked || m->nrefused > 0);
+        m->explained = m->nreaders > 0 && (is_blocked(&m->reader[0]) || m->nrefused > 0); /* all are, or none */
     }
     return true;
 }

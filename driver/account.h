@@ -14,7 +14,7 @@ typedef struct Question {
     bool yes;
     const char *why; /* of a no */
 } Question;
-enum { QUESTIONS = 6 };
+enum { QUESTIONS = 10 };
 
 typedef struct MapReader {
     Val value;          /* NO_VAL: an output of the graph */
