@@ -6,10 +6,8 @@
 #include "driver/inputs.h"
 #include "driver/process.h"
 #include "driver/shown.h"
-#include "driver/textual.h"
 #include "driver/trial.h"
 #include "ir/diff.h"
-#include "verify/small.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

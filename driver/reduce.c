@@ -6,7 +6,6 @@
 #include "driver/driver.h"
 #include "driver/process.h"
 #include "driver/shown.h"
-#include "driver/textual.h"
 #include "ir/text.h"
 #include "verify/compiled.h"
 #include "verify/orders.h"

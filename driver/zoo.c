@@ -80,7 +80,7 @@ static void print_said(Run *run) {
     for (int i = 0; i < 2; i++) {
         char text[4096];
         if (!run->said[i]) continue;
-        rewind(run->said[i]);
+        if (fseek(run->said[i], 0, SEEK_SET)) continue;
         for (size_t n; (n = fread(text, 1, sizeof text, run->said[i]));) fwrite(text, 1, n, i ? stderr : stdout);
         fflush(i ? stderr : stdout);
         fclose(run->said[i]);
