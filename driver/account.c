@@ -154,6 +154,8 @@ static const char *takes_none(Account *a, const MapAccount *m) {
     const Value *maker = &a->g->value[m->maker];
     if (is_stored_operand(a->g, m->buffer.value))
         return "a convolution stores it as it loads it, and computes more only of its own result";
+    const Region *made = region_of(a->g, m->buffer.value);
+    if (made && region_reduces(made->role)) return "it is a sum, or the greatest, of many elements, known behind that loop";
     return takes_expressions(maker->op) ? NULL : arena_printf(a->arena, "the loop of '%s' takes none", op_text(maker->op));
 }
 
@@ -217,9 +219,12 @@ static void ask_recomputing(Account *a, const MapAccount *m, MapReader *r) {
     const Graph *g = a->g;
     Op maker = g->value[m->maker].op, reader = g->value[r->value].op;
     bool stored = is_stored_operand(g, m->buffer.value);
+    const Region *made = region_of(g, m->buffer.value);
     const char *no = NULL;
     if (op_is_convolution(maker) && !stored)
         no = "it is a convolution's result, which would be computed again for every window";
+    else if (made && region_reduces(made->role))
+        no = "it is a sum, or the greatest, of many elements";
     else if (!op_is_convolution(maker) && !is_elementwise(maker))
         no = arena_printf(a->arena, "it is made by '%s'", op_text(maker));
     else if (maker == OP_MAP && op_is_convolution(reader) && !has_element(g, m->maker))

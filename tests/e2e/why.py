@@ -104,7 +104,7 @@ def main(at):
         holds(at, model, "--batch=4")
     with open(at("shared.net"), "w", encoding="utf-8") as file:
         file.write(SHARED)
-    for model in (at("shared.net"), "cbam_resnet20"):  # maps with 1 in place of an extent, and filters that calls share
+    for model in (at("shared.net"), "ca_resnet20"):  # sums along lines, maps with 1 in place of an extent, and filters that calls share
         holds(at, model, "--batch=4")
     holds(at, SMALL, "--set", "se=true", "--batch=8", "--passes=default-fuse_maps", all_run=False)
     holds(at, "se_resnet20", "--batch=4", "--passes=train:lower,split_batch_norm,autodiff;infer:lower,split_batch_norm", all_run=False)
