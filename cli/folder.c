@@ -27,7 +27,8 @@ typedef struct Split {
 typedef struct Set {
     Names classes;
     Split train, test;
-    bool tenth; /* test is each tenth picture */
+    bool tenth;      /* test is each tenth picture */
+    uint32_t others; /* files that are no pictures by their names */
 } Set;
 
 static void set_free(Set *s) {
@@ -50,7 +51,7 @@ static void split_add(Split *s, char *path, uint32_t label) {
 }
 
 /* The pictures of all classes under `root`; with `test` each tenth goes there. */
-static int gather(const Set *set, const char *root, Split *train, Split *test) {
+static int gather(Set *set, const char *root, Split *train, Split *test) {
     for (uint32_t c = 0; c < set->classes.count; c++) {
         char *folder = join("%s/%s", root, set->classes.name[c]);
         Names pictures;
@@ -58,6 +59,7 @@ static int gather(const Set *set, const char *root, Split *train, Split *test) {
         if (!listed && errno != ENOENT) return fail(EXIT_IO, "cannot read '%s': %s", folder, strerror(errno));
         for (uint32_t i = 0; listed && i < pictures.count; i++)
             split_add(test && i % TENTH == TENTH - 1 ? test : train, pictures.name[i], c);
+        if (listed) set->others += pictures.others;
         if (listed) free(pictures.name);
         free(folder);
     }
@@ -264,6 +266,18 @@ static int read_set(const Set *set, const PictureShape *shape, const char *direc
     return loaded;
 }
 
+/* A class without pictures cannot be learned, or not measured. */
+static void warn_of_classes(const Set *set, const RtData *data) {
+    for (uint32_t c = 0; c < set->classes.count; c++) {
+        bool trained = memchr(data->train_labels, (int)c, (size_t)data->ntrain),
+             tested = memchr(data->test_labels, (int)c, (size_t)data->ntest);
+        if (trained && tested) continue;
+        char *text = join("there is no picture of the class '%s' to %s with", set->classes.name[c], trained ? "test" : "train");
+        say(RT_WARNING, text);
+        free(text);
+    }
+}
+
 int folder_open(const char *directory, const PictureShape *shape, int64_t classes, const Options *o, RtData *data) {
     Set set;
     *data = (RtData){0};
@@ -277,6 +291,13 @@ int folder_open(const char *directory, const PictureShape *shape, int64_t classe
         char *text = join("'%s' has no folders train and test: each tenth picture of a class is for testing, %" PRId64
                           " beside %" PRId64 " for training",
                           directory, data->ntest, data->ntrain);
+        say(RT_NOTE, text);
+        free(text);
+    }
+    if (!status) warn_of_classes(&set, data);
+    if (!status && set.others && !o->quiet) {
+        char *text = join("%u files in '%s' are not looked at, since their names do not end in .png, .jpg, .jpeg, .ppm or .pgm",
+                          set.others, directory);
         say(RT_NOTE, text);
         free(text);
     }
@@ -395,6 +416,7 @@ static int look_through(const char *directory, const Options *o, bool stats) {
     if (!status) status = look_at_split(&set, false, pool, asked, &bad);
     if (!status) status = look_at_split(&set, true, pool, asked, &bad);
     if (!status && stats) print_counts(&set, o->json);
+    if (!status && stats && !o->json && set.others) printf("       %u files are no pictures, by their names\n", set.others);
     if (!status && !stats && !bad && o->json)
         counts_print_json(directory, set.train.path.count, set.test.path.count, set.classes.count);
     else if (!status && !stats && !bad)

@@ -46,7 +46,8 @@ bool names_list(const char *directory, bool folders, Names *names) {
     if (!d) return false;
     for (const struct dirent *e; (e = readdir(d));) {
         char *path = join("%s/%s", directory, e->d_name);
-        bool wanted = *e->d_name != '.' && names_is_directory(path) == folders && (folders || is_picture(e->d_name));
+        bool kind = *e->d_name != '.' && names_is_directory(path) == folders, wanted = kind && (folders || is_picture(e->d_name));
+        names->others += kind && !wanted;
         if (wanted) names_add(names, folders ? join("%s", e->d_name) : path);
         if (!wanted || folders) free(path);
     }

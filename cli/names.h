@@ -7,6 +7,7 @@
 typedef struct Names {
     char **name; /* malloc'd, each too */
     uint32_t count;
+    uint32_t others; /* files in a list of pictures that are none by their names */
 } Names;
 
 void names_free(Names *n);

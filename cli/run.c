@@ -103,7 +103,28 @@ static void print_result(const RtProgram *program, const Options *o, const RtDat
     puts("}");
 }
 
-int run_eval(RtMachine *m, const Options *o, const RtData *data) {
+/* Images as the weights know them: normalised by the statistics of the set that they were trained on, and classes in its order,
+ * or it is said. */
+static RtData as_trained(const Options *o, const RtData *data) {
+    RtData seen = *data,
+           trained = {.channels = data->channels, .height = data->height, .width = data->width, .classes = data->classes};
+    if (!rt_weights_describe(o->weights, &trained)) return seen;
+    memcpy(seen.mean, trained.mean, sizeof seen.mean);
+    memcpy(seen.std, trained.std, sizeof seen.std);
+    for (int64_t k = 0; trained.class_names && data->class_names && k < data->classes; k++) {
+        if (!strcmp(trained.class_names[k], data->class_names[k])) continue;
+        char *text = join("class %" PRId64 " of the data is '%s', but '%s' is what the weights were trained on", k,
+                          data->class_names[k], trained.class_names[k]);
+        say(RT_WARNING, text);
+        free(text);
+        break;
+    }
+    rt_data_free(&trained);
+    return seen;
+}
+
+int run_eval(RtMachine *m, const Options *o, const RtData *given) {
+    const RtData seen = as_trained(o, given), *data = &seen;
     RtError error = {{0}};
     RtEvalResult result;
     int64_t *confusion = NULL;

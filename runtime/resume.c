@@ -125,8 +125,7 @@ static RtStatus compare_recipes(const char *path, const char *old, const RtProgr
 static RtStatus compare_run(const char *path, const RtCheckpointHead *head, const RtProgram *p, const RtData *data,
                             const RtTrainOptions *o, RtError *error) {
     char now[160];
-    rt_data_identity(data, now);
-    bool others = *head->state.data && strcmp(head->state.data, now);
+    bool others = *head->state.data && !rt_data_is(data, head->state.data, now);
     if (others && head->recipe && p->recipe_text) { /* the same pictures, fitted otherwise? */
         Piece was = value_of(head->recipe, "fit"), fit = value_of(p->recipe_text, "fit");
         if (was.length && fit.length && !same(was, fit)) return refuse(error, path, "fit", was, fit);

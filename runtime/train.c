@@ -149,7 +149,6 @@ static RtStatus find_part(Run *r) {
 
 static RtStatus start_state(Run *r) {
     r->s = (RtTrainState){.seed = r->o->seed, .best_accuracy = -1, .best_epoch = -1};
-    rt_data_identity(r->data, r->s.data);
     r->s.set = r->data;
     RtStatus status = rt_average_allocate(r->p, &r->s, r->error);
     if (status != RT_OK) return status;
@@ -158,6 +157,7 @@ static RtStatus start_state(Run *r) {
     r->saved = r->o->resume;
     if (!is_first(r)) return RT_OK;
     if (r->o->resume) status = rt_resume(r->p, r->m, r->data, r->o, &r->s, r->error);
+    rt_data_identity(r->data, r->s.data); /* as it is called now, not as an older netc called it */
     if (status == RT_OK) status = find_part(r);
     if (status != RT_OK || r->o->resume) return status;
     rt_machine_init_params(r->m, r->o->seed);

@@ -126,6 +126,29 @@ def check_cache(at, model):
     check(kept()["files"] == 0, "--no-cache keeps pictures")
 
 
+def check_changes(at, model):
+    """What changes behind a training's back: a pixel of one picture, names of classes, classes without pictures; and what is no picture by its name."""
+    make_pictures(at("moving"), each=12)
+    words = ["train", model, "--data", at("moving"), "--batch", 12, "--set", "train.epochs=4", "-q", "--out", at("moved")]
+    at.run(*words, "--steps", 2)
+    at.run(*words, "--steps", 3, "--resume")
+    with open(at("moving", "red", "010.ppm"), "r+b") as file:  # 1, 4, 7, 10
+        file.seek(-4, 2)
+        file.write(b"\xff\0\xff\0")
+    at.refuses(*words, "--steps", 4, "--resume", status=1, says="was trained with data = moving (")
+    os.rename(at("moving", "blue"), at("moving", "zebra"))
+    weights = ["--weights", at("moved", "last.safetensors")]
+    _, said = at.run("eval", model, *weights, "--data", at("moving"))
+    check("class 0 of the data is 'green', but 'blue' is what the weights were trained on" in said, said)
+    for i in range(12):
+        for suffix in ".png", ".ppm", ".JPG":
+            if os.path.exists(at("moving", "zebra", f"{i:03d}{suffix}")):
+                os.rename(at("moving", "zebra", f"{i:03d}{suffix}"), at("moving", "zebra", f"{i:03d}.webp"))
+    _, said = at.run("eval", model, *weights, "--data", at("moving"))
+    check("no picture of the class 'zebra' to train with" in said and "12 files in " in said and "are not looked at" in said, said)
+    check("12 files are no pictures" in at.run("data", "stats", at("moving"))[0], "stats")
+
+
 def check_executable(at, model, weights, examples, theirs):
     at.run("build", model, "--cpu", "native", "-o", at("own"))
     check(run(at, at("own"), "predict", "--weights", weights, *examples) == theirs, "the executable predicts otherwise")
@@ -195,6 +218,7 @@ with Workspace() as at:
             check(all(name in header.split("The classes: ")[-1].split("*/")[0] for name in JPEG), f"{normalize}: no names of classes in\n{header}")
     check_classes(at, model, weights)
     check_cache(at, model)
+    check_changes(at, model)
     os.makedirs(at("bare", "folder"))
     at.refuses("predict", model, "--weights", weights, at("bare"), status=1, says="there is no picture in the directory")
     os.symlink("..", at("bare", "folder", "up"))  # round and round

@@ -1,5 +1,6 @@
 /* What may change when a training is resumed: every key of the recipe, and what the recipe does not say. */
 #include "run_cases.h"
+#include "runtime/identity.h"
 #include "runtime/safetensors.h"
 #include "runtime_softmax.h"
 
@@ -332,6 +333,34 @@ START_TEST(older_checkpoint) {
 }
 END_TEST
 
+/* Every byte of an image counts now; a checkpoint of before, which knew the first 32, is held to those. */
+START_TEST(identity_of_images) {
+    uint8_t images[2 * 48], labels[2] = {0, 1};
+    RtData d = {.channels = 3,
+                .height = 4,
+                .width = 4,
+                .classes = 2,
+                .ntrain = 2,
+                .train_images = images,
+                .train_labels = labels,
+                .name = "d"};
+    /* printf '\0\1' and the bytes 0 to 31 and 48 to 79 through sha256sum */
+    static const char before[] = "d (2 images of 3x4x4, 4470d61694d63aa6)";
+    char now[160], then[160];
+    for (int i = 0; i < 96; i++) images[i] = (uint8_t)i;
+    ck_assert_msg(rt_data_is(&d, before, now), "%s, not %s", now, before);
+    rt_data_identity(&d, then);
+    ck_assert(rt_data_is(&d, then, now) && strcmp(then, before) != 0);
+    for (int i = 0; i < 96; i++) {
+        images[i] ^= 4;
+        ck_assert(!rt_data_is(&d, then, now) && rt_data_is(&d, before, now) == (i % 48 >= 32));
+        images[i] ^= 4;
+    }
+    labels[1] = 0;
+    ck_assert(!rt_data_is(&d, then, now) && !rt_data_is(&d, before, now));
+}
+END_TEST
+
 int main(void) {
     RtError error;
     if (rt_data_open_shaped("synthetic", 3, 8, 8, 10, &data, &error) != RT_OK) return 1;
@@ -346,6 +375,7 @@ int main(void) {
     tcase_add_test(cases, another_batch);
     tcase_add_test(cases, another_seed);
     tcase_add_test(cases, another_data_set);
+    tcase_add_test(cases, identity_of_images);
     tcase_add_loop_test(cases, other_code, 0, 3);
     tcase_add_test(cases, older_checkpoint);
     int failed = run_cases("runtime/resume", cases);
