@@ -1,5 +1,5 @@
-/* The lexer: one pass over the bytes. An identifier is [A-Za-z_][A-Za-z0-9_]*; a real has digits on both sides of its
- * point, so that 0..3 is a range; a string stands on one line and knows the escapes \" \\ \n \t. */
+/* The lexer: one pass over the bytes. An identifier is [A-Za-z_][A-Za-z0-9_]*; a real has digits behind its point,
+ * so that 0..3 is a range; a string stands on one line and knows the escapes \" \\ \n \t. */
 #include "frontend/lexer.h"
 #include <ctype.h>
 #include <errno.h>
@@ -179,6 +179,12 @@ static void lex_symbol(Lexer *lx) {
     }
 }
 
+/* .5, where nothing stands before it that it could belong to: x.5, 1..5 */
+static bool begins_fraction(const Lexer *lx) {
+    char before = lx->at ? lx->text[lx->at - 1] : ' ';
+    return peek(lx, 0) == '.' && isdigit((unsigned char)peek(lx, 1)) && !is_word(before) && !strchr(".)]\"", before);
+}
+
 Token *lex(Arena *arena, Diag *diag, uint32_t file, const char *text, size_t length, uint32_t *count) {
     Lexer lx = {.arena = arena, .diag = diag, .text = text, .length = (uint32_t)length, .file = file};
     const char *zero = memchr(text, '\0', length);
@@ -199,7 +205,7 @@ Token *lex(Arena *arena, Diag *diag, uint32_t file, const char *text, size_t len
             uint32_t begin = lx.at;
             while (lx.at < lx.length && lx.text[lx.at] != '\n') lx.at++;
             emit(&lx, TOKEN_COMMENT, begin);
-        } else if (isdigit((unsigned char)c)) {
+        } else if (isdigit((unsigned char)c) || begins_fraction(&lx)) {
             lex_number(&lx);
         } else if (is_word(c)) {
             lex_word(&lx);
