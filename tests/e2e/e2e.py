@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -104,6 +105,14 @@ def page_commands(page):
         else:
             shown = False
     return commands
+
+
+def page_spans(page):
+    """Of docs/PAGE: what its sentences say in `…` that can be run: commands with an operand, and options with a value. Names in capitals stand for others."""
+    with open(os.path.join(HERE, "..", "..", "docs", page)) as file:
+        prose = "\n".join(line for line in file.read().split("\n") if not line.startswith("    "))
+    spans = re.findall(r"`((?:netc |--[a-z-]+=)[^`]+)`", prose)
+    return [s for s in spans if not re.search(r"\b[A-Z]+\b", s) and (s.startswith("--") or any(not word.startswith("-") for word in s.split()[2:]) or "--zoo" in s)]
 
 
 def recomputable(at, *model):

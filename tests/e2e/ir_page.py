@@ -3,7 +3,7 @@ import os
 import re
 import subprocess
 
-from e2e import HERE, NETC, Workspace, check, page_commands
+from e2e import HERE, NETC, Workspace, check, page_commands, page_spans
 
 ROOT = os.path.join(HERE, "..", "..")
 
@@ -38,7 +38,10 @@ with Workspace() as at:
     os.symlink(NETC, at("bin", "netc"))
     commands = page_commands("ir.md")
     check(len(commands) >= 10, f"docs/ir.md has the commands {commands}")
-    for command, _ in commands:
+    spans = page_spans("ir.md")
+    check("netc ir x.ir" in spans, f"docs/ir.md says {spans}")
+    at.run("ir", "lenet", "--mode=both", "-o", at("x.ir"))
+    for command, _ in [*commands, *((span, None) for span in spans)]:
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=at.path, timeout=300,
                               env=dict(at.environment(), PATH=f"{at('bin')}:{os.environ['PATH']}"))
         check(done.returncode == 0, f"{command}: exit status {done.returncode}\n{done.stdout}{done.stderr}")

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-from e2e import HERE, NETC, Workspace, check, page_commands, skip
+from e2e import HERE, NETC, Workspace, check, page_commands, page_spans, skip
 
 BUILD = os.path.join(os.path.dirname(NETC), "..")
 EXAMPLES = ("double", "drop_beta", "pool_first")
@@ -108,6 +108,15 @@ def use_manual(at, prefix, examples):
         shutil.copy(at(f"{name}.so"), where)
     commands = page_commands("passes.md")
     check(len(commands) >= 4, f"docs/passes.md has the commands {commands}")
+    spans = page_spans("passes.md")
+    check(len(spans) >= 7, f"docs/passes.md says {spans}")
+    for span in spans:
+        if span.startswith("netc verify --zoo"):
+            continue  # minutes; use_zoo has it for a few models
+        if span.startswith("--"):
+            example = "gated.net --rules=gated.rules" if "rules" in span else "pooled.net --load-pass=pool_first.so" if "pool_first" in span else "resnet20 --load-pass=double.so"
+            span = f"netc ablate {example} {span} --mode=infer --repeats=1" if "rewrites" in span else f"netc passes {example} {span}"
+        commands.append((span, []))
     for command, shown in commands:
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=where, timeout=600,
                               env=dict(at.environment(), PATH=path, PKG_CONFIG_PATH=os.path.join(prefix, "lib", "pkgconfig")))
