@@ -94,7 +94,8 @@ static int read_line(Reading *r, char *line) {
     bool model = !strcmp(key, "model"), setting = !strcmp(key, "setting");
     if (!model && !setting) return mistake(r, "a line is 'model', 'setting', 'seeds', 'options', or begins with '#'");
     char *name = next_word(&line);
-    if (!*name) return mistake(r, model ? "a model has a name or a file" : "a setting has a name");
+    if (!*name || (model && name[strlen(name) - 1] == '/'))
+        return mistake(r, model ? "a model has a name or a file" : "a setting has a name");
     uint32_t *count = model ? &r->nmodels : &r->nsettings;
     if (*count == SWEEP_ROWS) return mistake(r, "too many of them");
     Named *named = &(model ? r->model : r->setting)[(*count)++];
