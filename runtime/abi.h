@@ -100,7 +100,7 @@ typedef struct RtCall {
     RtKind kind;
     RtCombine combine; /* refs[0] of all shards becomes their sum, `elements` numbers, which all have in common from then on */
     uint32_t once;     /* 1: it is about nothing but what shards have in common, and so is computed for the first alone */
-    int64_t pieces;    /* of a shard */
+    int64_t first, pieces; /* of a shard: pieces first .. first + pieces - 1 of the kernel's */
     int64_t elements;
     double flops, bytes; /* useful work and least traffic, for the bench table */
     double until; /* left out from this epoch on, since what it computes serves parameters alone that are frozen then; 0: never */

@@ -238,14 +238,15 @@ typedef struct Running {
 
 static void run_piece(void *context, int64_t piece, int thread) {
     const Running *r = context;
-    r->call->kernel(r->buf, &r->m->env, piece, r->m->scratch[thread]);
+    r->call->kernel(r->buf, &r->m->env, r->call->first + piece, r->m->scratch[thread]);
 }
 
 /* Of all shards, one after the other. */
 static void run_shard_piece(void *context, int64_t piece, int thread) {
     const Running *r = context;
     int64_t shard = piece / r->call->pieces;
-    r->call->kernel(r->buf + shard * r->call->nrefs, &r->m->shard_env[shard], piece % r->call->pieces, r->m->scratch[thread]);
+    r->call->kernel(r->buf + shard * r->call->nrefs, &r->m->shard_env[shard], r->call->first + piece % r->call->pieces,
+                    r->m->scratch[thread]);
 }
 
 static double now(void) {
@@ -344,7 +345,8 @@ static void run_group(void *context, int64_t group, int thread) {
     for (uint32_t c = 0; c < entry->ncalls; c++) {
         const RtCall *call = &entry->calls[c];
         char *const *buffer = resolve(&view, call);
-        for (int64_t piece = 0; piece < call->pieces; piece++) call->kernel(buffer, &m->env, piece, m->scratch[thread]);
+        for (int64_t piece = 0; piece < call->pieces; piece++)
+            call->kernel(buffer, &m->env, call->first + piece, m->scratch[thread]);
     }
 }
 

@@ -257,7 +257,7 @@ bool codegen_convolutions(const CodegenInput *input, const CodegenOptions *optio
         return false;
     }
     bool chosen = true;
-    target_set_precision(&t, options);
+    target_set_options(&t, options);
     out[0] = out[1] = (ConvSites){0};
     *cpu = choice_cpu(arena, &t);
     for (int i = 0; i < 2 && chosen; i++)

@@ -172,7 +172,7 @@ static bool open_builder(Target *target, ProgramBuilder *p, const char *name, co
         diag_error(diag, (Span){0}, "%s", why);
         return false;
     }
-    target_set_precision(target, options);
+    target_set_options(target, options);
     if (program_open(p, target, options, name, diag)) return true;
     out_of_memory("no room for code");
 }

@@ -50,7 +50,7 @@ bool jit_open(Target *target, ProgramBuilder *p, const char *name, const Codegen
     if (!opened || !runs_here(target, options, why, sizeof why)) {
         diag_error(diag, (Span){0}, "%s", why);
     } else {
-        target_set_precision(target, options);
+        target_set_options(target, options);
         bool separate = !options->dump_llvm && !options->dump_asm;
         if (program_open(p, target, options, separate ? "kernel" : name, diag)) {
             p->separate = separate;

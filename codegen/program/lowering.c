@@ -64,8 +64,8 @@ void kernel_elements(Lowering *l, uint32_t first, const Place *places, uint32_t 
 
 void kernel_end(Lowering *l, uint64_t scratch_bytes) { program_kernel_end(l->p, scratch_bytes); }
 
-void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Place *places, uint32_t nplaces, int64_t pieces,
-                       KernelCost cost) {
+static void call(Lowering *l, Kernel *kernel, const char *label, const Place *places, uint32_t nplaces, int64_t first,
+                 int64_t pieces, KernelCost cost) {
     RtRef *refs = ARENA_ARRAY(l->p->arena, RtRef, 2 * nplaces);
     for (uint32_t i = 0; i < nplaces; i++) {
         if (kernel->bf16 && places[i].bf16 != kernel->bf16[i]) abort(); /* an emitter forgot kernel_elements */
@@ -77,15 +77,26 @@ void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Pla
                           .refs = refs,
                           .nrefs = l->p->options->check_bounds ? 2 * nplaces : nplaces,
                           .once = l->once,
+                          .first = first,
                           .pieces = pieces,
                           .flops = cost.flops,
                           .bytes = cost.bytes,
                           .until = l->until});
 }
 
-void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, KernelCost cost) {
+void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Place *places, uint32_t nplaces, int64_t pieces,
+                       KernelCost cost) {
+    call(l, kernel, label, places, nplaces, 0, pieces, cost);
+}
+
+void kernel_call_part(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t first, int64_t pieces,
+                      KernelCost cost) {
     const Value *value = &l->g->value[v];
-    kernel_call_named(l, kernel, value->name ? value->name : op_text(value->op), places, nplaces, pieces, cost);
+    call(l, kernel, value->name ? value->name : op_text(value->op), places, nplaces, first, pieces, cost);
+}
+
+void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, KernelCost cost) {
+    kernel_call_part(l, kernel, v, places, nplaces, 0, pieces, cost);
 }
 
 Place lowering_combine(Lowering *l, Val v, Place place, RtCombine how, uint64_t bytes) {

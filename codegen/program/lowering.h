@@ -49,7 +49,10 @@ typedef struct KernelCost {
 } KernelCost;
 /* Appends a call. Label and span come from value v. */
 void kernel_call(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t pieces, KernelCost cost);
-/* The same under a label of its own. */
+/* The same of some of the kernel's pieces: what several kernels hand on through a small workspace, part after part. */
+void kernel_call_part(Lowering *l, Kernel *kernel, Val v, const Place *places, uint32_t nplaces, int64_t first, int64_t pieces,
+                      KernelCost cost);
+/* The whole under a label of its own. */
 void kernel_call_named(Lowering *l, Kernel *kernel, const char *label, const Place *places, uint32_t nplaces, int64_t pieces,
                        KernelCost cost);
 /* A key for value v: op, attributes, argument types, regions, wanted results, in l's arena; emitters append what else matters. */

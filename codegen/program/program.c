@@ -10,8 +10,9 @@
 
 _Static_assert((int)MAX_WHITENED == (int)RT_MAX_WHITENED, "what the language accepts the runtime can do");
 
-void target_set_precision(Target *target, const CodegenOptions *options) {
+void target_set_options(Target *target, const CodegenOptions *options) {
     target->map_bytes = options->precision == PRECISION_BF16 ? 2 : sizeof(float);
+    if (options->last_cache) target->last_cache = options->last_cache;
 }
 
 bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions *options, const char *name, Diag *diag) {

@@ -95,8 +95,8 @@ typedef struct ProgramBuilder {
 
 enum { LINE_FLOATS = RT_ALIGN / 4 };
 
-/* How wide feature maps are; before program_open. */
-void target_set_precision(Target *target, const CodegenOptions *options);
+/* What options say of the machine: how wide feature maps are, what its last cache keeps; before program_open. */
+void target_set_options(Target *target, const CodegenOptions *options);
 bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions *options, const char *name, Diag *diag);
 void program_close(ProgramBuilder *p);
 /* The kernels by index, in p's arena. */

@@ -118,6 +118,7 @@ static bool probe(Target *target, const Architecture *architecture, char *why, s
         target->registers = target->vectors->registers;
         target->bf16 = target->vectors->bf16_shown && strstr(code, target->vectors->bf16_shown);
         target->map_bytes = sizeof(float);
+        target->last_cache = LAST_CACHE;
         LLVMDisposeMemoryBuffer(text);
     }
     LLVMDisposeMessage(message);

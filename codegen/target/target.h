@@ -15,9 +15,13 @@ typedef struct Target {
     bool bf16;                  /* conversions and products of bf16 pairs (AVX512_BF16): vectors->bf16_dot */
     const VectorLevel *vectors; /* what else can be done with vectors of this width */
     int map_bytes; /* of an element of a feature map in memory: 4 (f32), or 2 (bf16) under --precision=bf16; target_open says 4 */
+    int64_t last_cache; /* bytes that all threads together keep in the last cache: CodegenOptions.last_cache; target_open:
+                           LAST_CACHE */
 } Target;
 
-enum { CACHE_LINE = 64 }; /* bytes, of every machine that code is made for */
+/* Bytes. A line's, of every machine that code is made for; of the last cache what a machine of two cores or more may be hoped to
+ * have: bits must not depend on the machine that compiles. */
+enum { CACHE_LINE = 64, LAST_CACHE = 32 << 20 };
 
 /* `name` is the name of a CodegenTarget, or NULL for this machine's; `cpu` as in CodegenOptions. False with a sentence in why. */
 bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size);

@@ -622,6 +622,18 @@ START_TEST(backward_in_one_kernel) {
     }
 }
 END_TEST
+/* The wide method with planes that do not fit the last cache: slabs of one chunk, and of some. */
+static void check_slabs(const Case *c, int i) {
+    const ConvMethod *wide = conv_method("wide");
+    Subject s = subject_new(conv_graph(c), c), inference = subject_new(plain_graph(c, MODE_INFER), c);
+    const char *cpu = i % 3 == 0 ? "native" : i % 3 == 1 ? eight_lanes() : four_lanes();
+    const Precision precision = i % 4 == 3 ? PRECISION_BF16 : PRECISION_F32;
+    check(&s, (CodegenOptions){.cpu = cpu, .conv = wide, .precision = precision, .last_cache = i % 2 ? 1 : 200000}, all_threads);
+    if (i % 2) check(&inference, (CodegenOptions){.cpu = "native", .conv = wide, .last_cache = 1}, one_thread);
+    subject_free(&s);
+    subject_free(&inference);
+}
+
 /* By one method: 16, 8 and 4 lanes, bf16, training and inference. */
 static void check_method(const Case *c, const char *name, int i) {
     const ConvMethod *method = conv_method(name);
@@ -642,6 +654,8 @@ END_TEST
 START_TEST(by_direct_narrow) { check_method(&narrow[_i], "direct", _i); }
 END_TEST
 START_TEST(by_wide) { check_method(&wides[_i], "wide", _i); }
+END_TEST
+START_TEST(by_wide_in_slabs) { check_slabs(&wides[_i], _i); }
 END_TEST
 START_TEST(inference) {
     const Case *c = &inferred[_i];
@@ -675,6 +689,7 @@ int main(void) {
     tcase_add_loop_test(tests, by_product, 0, (int)(sizeof products / sizeof products[0]));
     tcase_add_loop_test(tests, by_direct_narrow, 0, (int)(sizeof narrow / sizeof narrow[0]));
     tcase_add_loop_test(tests, by_wide, 0, (int)(sizeof wides / sizeof wides[0]));
+    tcase_add_loop_test(tests, by_wide_in_slabs, 0, (int)(sizeof wides / sizeof wides[0]));
     tcase_add_loop_test(tests, images_as_they_come, 0, (int)(sizeof images / sizeof images[0]));
     tcase_add_loop_test(tests, inference, 0, (int)(sizeof inferred / sizeof inferred[0]));
     return run_cases("codegen_conv", tests);

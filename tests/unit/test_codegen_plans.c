@@ -278,6 +278,8 @@ static void check_depthwise_weights(Bench *b, const DepthWeightsPlan *p, const c
 static void check_wide_tiles(const WideTiles *t, const WidePlanes *planes, const ConvShape *s, const char *what) {
     MUST(t->chunks * t->images >= s->N && (t->chunks - 1) * t->images < s->N, "%s: %d chunks of %d images", what, (int)t->chunks,
          (int)t->images);
+    MUST(t->slab >= 1 && wide_slabs(t) * t->slab >= t->chunks && (wide_slabs(t) - 1) * t->slab < t->chunks,
+         "%s: %d chunks in slabs of %d", what, (int)t->chunks, (int)t->slab);
     MUST(t->images * t->rows * t->columns <= t->tiles, "%s: a chunk has more tiles than %d", what, (int)t->tiles);
     MUST(t->rows * t->form->out >= s->out[0] && t->columns * t->form->out >= s->out[1], "%s: too few tiles", what);
     for (int64_t i = 0; i < planes->reach; i++) {
@@ -291,7 +293,7 @@ static void check_wide(Bench *b, const WidePlan *p, const char *what) {
     Written w = written_new(p->tiles.N, p->c.out_blocks, 1);
     check_wide_tiles(&p->tiles, &p->in, &p->s, what);
     MUST(p->tiles.tiles % p->tile_rows == 0 && p->c.out_blocks % p->columns == 0, "%s: register tiles", what);
-    for (int64_t piece = 0; piece < wide_pieces(p); piece++) {
+    for (int64_t piece = 0; piece < wide_slabs(&p->tiles) * wide_pieces(p); piece++) {
         b->e->piece = emit_int(b->e, piece);
         WidePiece at = wide_piece(b->e, p);
         for (int64_t chunk = number(at.lo); chunk < number(at.hi); chunk++)
@@ -448,6 +450,8 @@ static void check_shapes(const char *cpu, int map_bytes, uint32_t seed, int coun
     Random r = {seed, 0};
     Convolution c;
     for (int i = 0; i < count; i++) {
+        static const int64_t caches[] = {LAST_CACHE, 1, 100000};
+        b.target.last_cache = caches[i % 3];
         if (!random_convolution(&r, &c)) continue;
         if (c.g->value[c.forward].type.dim[2] * c.g->value[c.forward].type.dim[3] * c.g->value[c.forward].type.dim[0] < 4000)
             check_shape(&b, &c);

@@ -1,19 +1,24 @@
-/* The gradient of the filters from the planes of x and dY: a piece owns some filters, sums over the tiles of the whole batch,
- * chunk by chunk, and transforms back to 3x3. */
+/* The gradient of the filters from the planes of x and dY: a piece owns some filters, sums over the tiles of a slab, chunk by
+ * chunk, and transforms back to 3x3; slabs behind the first add to what is there. */
 #include "codegen/conv/shared/partials.h"
 #include "codegen/conv/winograd/wide/wide.h"
 
 typedef struct WideGradient {
     ConvKernel *k;
     const WideWeightsPlan *p;
+    LLVMValueRef slab;
     LLVMValueRef group, first, end; /* output blocks / columns; input blocks of their group of channels */
     LLVMValueRef x, dy;             /* planes of the chunk; x from the group's first block on */
     LLVMValueRef count;             /* tiles of the chunk that there are: a multiple of unroll */
     int64_t unroll;
 } WideGradient;
 
+static int64_t gradient_pieces(const WideWeightsPlan *p) { /* of a slab */
+    return p->s.out_blocks / p->columns * divide_up(wide_group_blocks(&p->s), p->part);
+}
+
 /* Is a filter's sum that of one point and one chunk? */
-static bool sum_is_whole(const WideTiles *t) { return t->chunks == 1 && t->form->side == t->form->filters; }
+static bool sum_is_whole(const WideTiles *t) { return t->slab == 1 && t->form->side == t->form->filters; }
 
 /* Adds the chunk's gradient of the piece's filters, in the transformed domain: [filter][in block of the piece][i][column][V].
  * The piece's planes of one point are small enough to be met from L1 and L2 by all of its filters. */
@@ -76,7 +81,12 @@ static void store_gradient(const WideGradient *s) {
     LLVMValueRef ob = emit_offset(e, s->group, p->columns, column.iv);
     LLVMValueRef filter = emit_mul_int(e, emit_offset(e, ob, wide_group_blocks(&p->s), block.iv), 9 * V * V);
     LLVMValueRef to = emit_address(e, emit_buffer(e, s->k->result_buffer[0]), emit_offset(e, i.iv, V, filter));
-    for (int n = 0; n < 9; n++) emit_store(e, g[n], to, emit_int(e, n * V * V));
+    LLVMValueRef first = LLVMBuildICmp(e->b, LLVMIntEQ, s->slab, emit_int(e, 0), "");
+    for (int n = 0; n < 9; n++) {
+        LLVMValueRef at = emit_int(e, n * V * V);
+        if (wide_slabs(&p->tiles) > 1) g[n] = LLVMBuildSelect(e->b, first, g[n], emit_add(e, emit_load(e, to, at), g[n]), "");
+        emit_store(e, g[n], to, at);
+    }
     loop_end(e, &i, NULL);
     loop_end(e, &column, NULL);
     loop_end(e, &block, NULL);
@@ -86,18 +96,28 @@ static void emit_gradient(ConvKernel *k, const WideWeightsPlan *p) {
     Emitter *e = k->e;
     const WideTiles *t = &p->tiles;
     int64_t blocks = wide_group_blocks(&p->s), parts = divide_up(blocks, p->part);
-    WideGradient s = {.k = k, .p = p, .group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, parts), "")};
-    s.first = emit_mul_int(e, LLVMBuildURem(e->b, e->piece, emit_int(e, parts), ""), p->part);
+    WideGradient s = {.k = k, .p = p, .slab = emit_int(e, 0)};
+    LLVMValueRef piece = e->piece, lo = emit_int(e, 0), hi = emit_int(e, t->chunks);
+    if (wide_slabs(t) > 1) {
+        LLVMValueRef pieces = emit_int(e, gradient_pieces(p));
+        s.slab = LLVMBuildUDiv(e->b, piece, pieces, "");
+        piece = LLVMBuildURem(e->b, piece, pieces, "");
+        lo = emit_mul_int(e, s.slab, t->slab);
+        hi = emit_min_int(e, emit_add_int(e, lo, emit_int(e, t->slab)), hi);
+    }
+    s.group = LLVMBuildUDiv(e->b, piece, emit_int(e, parts), "");
+    s.first = emit_mul_int(e, LLVMBuildURem(e->b, piece, emit_int(e, parts), ""), p->part);
     s.end = emit_min_int(e, emit_add_int(e, s.first, emit_int(e, p->part)), emit_int(e, blocks));
     LLVMValueRef channels = LLVMBuildUDiv(e->b, s.group, emit_int(e, p->s.out_blocks / p->s.groups / p->columns), "");
     if (!sum_is_whole(t))
         weights_clear(k, e->scratch, emit_int(e, 0), emit_int(e, wide_filters(t->form) * wide_gradient_plane(p)));
     LLVMValueRef workspace = emit_buffer(e, k->workspace_buffer);
-    Loop chunk = loop_begin(e, emit_int(e, 0), emit_int(e, t->chunks), 1, 0, NULL);
+    Loop chunk = loop_begin(e, lo, hi, 1, 0, NULL);
+    LLVMValueRef in_slab = wide_chunk_in_slab(e, t, chunk.iv);
     LLVMValueRef in = emit_mul_int(e, channels, blocks * t->tiles * e->V);
-    s.x = emit_address(e, workspace, emit_offset(e, chunk.iv, t->points * p->x.plane, in));
+    s.x = emit_address(e, workspace, emit_offset(e, in_slab, t->points * p->x.plane, in));
     s.dy = emit_address(e, workspace,
-                        emit_offset(e, chunk.iv, t->points * p->dy.plane, emit_int(e, (int64_t)(p->dy.offset / sizeof(float)))));
+                        emit_offset(e, in_slab, t->points * p->dy.plane, emit_int(e, (int64_t)(p->dy.offset / sizeof(float)))));
     s.count = emit_mul_int(e, wide_chunk_images(e, t, chunk.iv), t->rows * t->columns);
     s.unroll = t->rows * t->columns % 2 == 0 || (t->images % 2 == 0 && t->N % 2 == 0) ? 2 : 1;
     add_chunk(&s);
@@ -108,14 +128,18 @@ static void emit_gradient(ConvKernel *k, const WideWeightsPlan *p) {
 void wide_lower_weights(Lowering *l, Val v, const void *plan) {
     const WideWeightsPlan *p = plan;
     ConvKernel k = conv_kernel(l, v, true);
-    Kernel *kernel;
-    wide_lower_planes(&k, &p->tiles, &p->x);
-    wide_lower_planes(&k, &p->tiles, &p->dy);
-    if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_wide"), conv_key(&k, "wide weights"), k.nplaces, &kernel)) {
+    Kernel *kernel, *x = wide_planes_kernel(&k, &p->tiles, &p->x), *dy = wide_planes_kernel(&k, &p->tiles, &p->dy);
+    if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_wide"), wide_key(&k, "wide weights", &p->tiles), k.nplaces,
+                     &kernel)) {
         conv_kernel_bind(&k);
         emit_gradient(&k, p);
         kernel_end(l, p->scratch);
     }
-    int64_t pieces = p->s.out_blocks / p->columns * divide_up(wide_group_blocks(&p->s), p->part);
-    kernel_call(l, kernel, v, k.places, k.nplaces, pieces, (KernelCost){conv_flops(&p->s), conv_bytes(&k)});
+    int64_t slabs = wide_slabs(&p->tiles), pieces = gradient_pieces(p);
+    KernelCost share = {conv_flops(&p->s) / (double)slabs, conv_bytes(&k) / (double)slabs};
+    for (int64_t slab = 0; slab < slabs; slab++) {
+        wide_call_planes(&k, x, &p->tiles, &p->x, slab);
+        wide_call_planes(&k, dy, &p->tiles, &p->dy, slab);
+        kernel_call_part(l, kernel, v, k.places, k.nplaces, slab * pieces, pieces, share);
+    }
 }

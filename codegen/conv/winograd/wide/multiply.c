@@ -153,12 +153,18 @@ static void finish_column(const Wide *s, LLVMValueRef column) {
 int64_t wide_pieces(const WidePlan *p) { return p->c.out_blocks / p->columns * p->splits; }
 
 WidePiece wide_piece(Emitter *e, const WidePlan *p) {
-    WidePiece at = {.group = e->piece, .lo = emit_int(e, 0), .hi = emit_int(e, p->tiles.chunks)};
-    if (p->splits == 1) return at;
-    LLVMValueRef split = LLVMBuildURem(e->b, e->piece, emit_int(e, p->splits), "");
-    at.group = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->splits), "");
-    at.lo = emit_share(e, split, p->tiles.chunks, p->splits);
-    at.hi = emit_share(e, emit_add_int(e, split, emit_int(e, 1)), p->tiles.chunks, p->splits);
+    const WideTiles *t = &p->tiles;
+    LLVMValueRef piece = e->piece, chunks = emit_int(e, t->chunks), before = emit_int(e, 0);
+    if (wide_slabs(t) > 1) {
+        LLVMValueRef pieces = emit_int(e, wide_pieces(p));
+        before = emit_mul_int(e, LLVMBuildUDiv(e->b, piece, pieces, ""), t->slab);
+        piece = LLVMBuildURem(e->b, piece, pieces, "");
+    }
+    LLVMValueRef split = LLVMBuildURem(e->b, piece, emit_int(e, p->splits), "");
+    WidePiece at = {.group = LLVMBuildUDiv(e->b, piece, emit_int(e, p->splits), "")};
+    at.lo = emit_add_int(e, before, emit_share(e, split, t->slab, p->splits));
+    at.hi = emit_add_int(e, before, emit_share(e, emit_add_int(e, split, emit_int(e, 1)), t->slab, p->splits));
+    if (t->chunks % t->slab) at.lo = emit_min_int(e, at.lo, chunks), at.hi = emit_min_int(e, at.hi, chunks); /* the last slab */
     return at;
 }
 
@@ -177,7 +183,8 @@ static void emit_wide(ConvKernel *k, const WidePlan *p) {
     Loop chunk = loop_begin(e, at.lo, at.hi, 1, 0, NULL);
     s.chunk = chunk.iv;
     LLVMValueRef in = emit_mul_int(e, s.channels, blocks * p->tile_rows * e->V);
-    s.planes = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_offset(e, chunk.iv, p->tiles.points * p->in.plane, in));
+    s.planes = emit_address(e, emit_buffer(e, k->workspace_buffer),
+                            emit_offset(e, wide_chunk_in_slab(e, &p->tiles, chunk.iv), p->tiles.points * p->in.plane, in));
     if (p->part == blocks) {
         multiply(&s);
     } else {
@@ -198,12 +205,16 @@ static void emit_wide(ConvKernel *k, const WidePlan *p) {
 void wide_lower(Lowering *l, Val v, const void *plan) {
     const WidePlan *p = plan;
     ConvKernel k = conv_kernel(l, v, true);
-    Kernel *kernel;
-    wide_lower_planes(&k, &p->tiles, &p->in);
-    if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_wide"), conv_key(&k, "wide"), k.nplaces, &kernel)) {
+    Kernel *kernel, *planes = wide_planes_kernel(&k, &p->tiles, &p->in);
+    if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_wide"), wide_key(&k, "wide", &p->tiles), k.nplaces, &kernel)) {
         conv_kernel_bind(&k);
         emit_wide(&k, p);
         kernel_end(l, p->scratch);
     }
-    kernel_call(l, kernel, v, k.places, k.nplaces, wide_pieces(p), (KernelCost){conv_flops(&p->s), conv_bytes(&k)});
+    int64_t slabs = wide_slabs(&p->tiles), pieces = wide_pieces(p);
+    KernelCost share = {conv_flops(&p->s) / (double)slabs, conv_bytes(&k) / (double)slabs};
+    for (int64_t slab = 0; slab < slabs; slab++) {
+        wide_call_planes(&k, planes, &p->tiles, &p->in, slab);
+        kernel_call_part(l, kernel, v, k.places, k.nplaces, slab * pieces, pieces, share);
+    }
 }

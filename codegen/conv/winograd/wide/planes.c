@@ -75,8 +75,21 @@ WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, c
     p.stage = stage_plan(problem, operand, &w);
     p.blocks = p.stage.blocks;
     p.plane = p.blocks * tiles->tiles * V + WIDE_LINE;
-    p.bytes = (uint64_t)(tiles->chunks * tiles->points * p.plane) * sizeof(float);
+    p.chunk_bytes = (uint64_t)(tiles->points * p.plane) * sizeof(float);
     return p;
+}
+
+void wide_cut_slabs(WideTiles *t, const Target *target, uint64_t bytes) {
+    int64_t most = max_i64(1, target->last_cache / (int64_t)bytes), slabs = divide_up(t->chunks, most);
+    t->slab = divide_up(t->chunks, slabs);
+}
+
+char *wide_key(const ConvKernel *k, const char *what, const WideTiles *t) {
+    return conv_key(k, arena_printf(lowering_arena(k->l), "%s, %d chunks", what, (int)t->slab));
+}
+
+LLVMValueRef wide_chunk_in_slab(Emitter *e, const WideTiles *t, LLVMValueRef chunk) {
+    return wide_slabs(t) == 1 ? chunk : LLVMBuildURem(e->b, chunk, emit_int(e, t->slab), "");
 }
 
 LLVMValueRef wide_chunk_images(Emitter *e, const WideTiles *t, LLVMValueRef chunk) {
@@ -90,9 +103,9 @@ static void transform_image(ConvKernel *k, const WideTiles *tiles, const WidePla
     Emitter *e = k->e;
     LLVMValueRef zero = emit_int(e, 0), chunk = LLVMBuildUDiv(e->b, n, emit_int(e, tiles->images), "");
     LLVMValueRef image = LLVMBuildURem(e->b, n, emit_int(e, tiles->images), "");
-    LLVMValueRef planes =
-        emit_address(e, emit_buffer(e, k->workspace_buffer),
-                     emit_offset(e, chunk, tiles->points * p->plane, emit_int(e, (int64_t)(p->offset / sizeof(float)))));
+    LLVMValueRef planes = emit_address(e, emit_buffer(e, k->workspace_buffer),
+                                       emit_offset(e, wide_chunk_in_slab(e, tiles, chunk), tiles->points * p->plane,
+                                                   emit_int(e, (int64_t)(p->offset / sizeof(float)))));
     int64_t corner =
         p->stage.copied ? (p->first - p->stage.origin[0]) * p->stage.row_stride + (p->first - p->stage.origin[1]) * e->V : 0;
     Loop block = loop_begin(e, zero, emit_int(e, p->blocks), 1, 0, NULL);
@@ -115,14 +128,20 @@ static void transform_image(ConvKernel *k, const WideTiles *tiles, const WidePla
     loop_end(e, &block, NULL);
 }
 
-void wide_lower_planes(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p) {
+Kernel *wide_planes_kernel(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p) {
     Kernel *kernel;
     char *what = arena_printf(lowering_arena(k->l), "wide planes of %d", p->operand);
-    if (kernel_begin(k->l, conv_kind(k), "winograd_planes", conv_key(k, what), k->nplaces, &kernel)) {
+    if (kernel_begin(k->l, conv_kind(k), "winograd_planes", wide_key(k, what, tiles), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         transform_image(k, tiles, p, k->e->piece);
         kernel_end(k->l, stage_block_bytes(&p->stage));
     }
-    double bytes = (double)p->bytes + place_bytes(k->places[p->operand], k->arg_type[p->operand]);
-    kernel_call(k->l, kernel, k->id, k->places, k->nplaces, tiles->N, (KernelCost){0, bytes});
+    return kernel;
+}
+
+void wide_call_planes(ConvKernel *k, Kernel *kernel, const WideTiles *tiles, const WidePlanes *p, int64_t slab) {
+    int64_t first = slab * tiles->slab * tiles->images, images = min_i64(tiles->slab * tiles->images, tiles->N - first);
+    double share = (double)images / (double)tiles->N, map = place_bytes(k->places[p->operand], k->arg_type[p->operand]);
+    double planes = (double)p->chunk_bytes * (double)divide_up(images, tiles->images);
+    kernel_call_part(k->l, kernel, k->id, k->places, k->nplaces, first, images, (KernelCost){0, planes + share * map});
 }

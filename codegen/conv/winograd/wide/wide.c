@@ -47,10 +47,11 @@ WidePlan wide_plan(const ConvProblem *problem) {
     p.tile_rows = rows_of(p.tiles.tiles, accumulators / p.columns);
     p.tiles.tiles = divide_up(p.tiles.tiles, p.tile_rows) * p.tile_rows;
     p.in = wide_planes(problem, 0, false, &p.tiles, p.tile_rows, 0);
+    wide_cut_slabs(&p.tiles, problem->t, p.in.chunk_bytes);
     p.part = max_i64(1, min_i64(c->group_in_blocks, FILTER_BYTES / (wide_filters(form) * V * p.columns * V * F)));
     p.part = divide_up(c->group_in_blocks, divide_up(c->group_in_blocks, p.part));
-    p.splits = min_i64(p.tiles.chunks, divide_up(MIN_PIECES, c->out_blocks / p.columns));
-    p.workspace = p.in.bytes;
+    p.splits = min_i64(p.tiles.slab, divide_up(MIN_PIECES, c->out_blocks / p.columns));
+    p.workspace = (uint64_t)p.tiles.slab * p.in.chunk_bytes;
     p.scratch = (uint64_t)((wide_filters(form) * wide_filter_plane(&p) + p.tiles.points * wide_sum_plane(&p) + 9 * V * V) * F);
     return p;
 }
@@ -60,10 +61,12 @@ WideWeightsPlan wide_weights_plan(const ConvProblem *problem) {
     const ConvShape *s = &p.s;
     p.tiles = wide_tiles(problem, GRADIENT_TILES);
     p.x = wide_planes(problem, 0, false, &p.tiles, p.tiles.tiles, 0);
-    p.dy = wide_planes(problem, 1, true, &p.tiles, p.tiles.tiles, p.x.bytes);
+    p.dy = wide_planes(problem, 1, true, &p.tiles, p.tiles.tiles, 0);
+    wide_cut_slabs(&p.tiles, problem->t, p.x.chunk_bytes + p.dy.chunk_bytes);
+    p.dy.offset = (uint64_t)p.tiles.slab * p.x.chunk_bytes;
     p.columns = divide_up(s->O / s->groups, s->V) % 2 == 0 ? 2 : 1;
     p.part = min_i64(wide_group_blocks(s), GRADIENT_BLOCKS);
-    p.workspace = p.x.bytes + p.dy.bytes;
+    p.workspace = p.dy.offset + (uint64_t)p.tiles.slab * p.dy.chunk_bytes;
     p.scratch = (uint64_t)(wide_filters(p.tiles.form) * wide_gradient_plane(&p)) * sizeof(float);
     return p;
 }
@@ -89,12 +92,14 @@ static ConvWork correlation_work(const ConvProblem *problem, const void *plan) {
     const Correlation *c = &p->c;
     const WideTiles *t = &p->tiles;
     double tiles = (double)(t->N * t->rows * t->columns), padded = (double)(t->chunks * t->tiles);
-    double turns = (double)(p->part == c->group_in_blocks ? p->splits : t->chunks); /* filters are transformed so often */
+    double turns =
+        (double)(p->part == c->group_in_blocks ? p->splits * wide_slabs(t) : t->chunks); /* filters are transformed so often */
     ConvWork w = {.copied = 2 * (double)t->N * (double)p->in.stage.bytes};
     w.fma_cycles = (double)t->points * padded * (double)(c->group_in_blocks * c->V) * (double)c->out_blocks / rate;
     w.transforms = tiles * (double)(t->form->input_cost * c->in_blocks + t->form->output_cost * c->out_blocks) +
                    (c->transposed ? 2 : 1) * FILTER_TRANSFORM * cost_filters(&p->s) / (double)c->groups * turns;
-    w.copied += (double)p->in.bytes * planes_cost * (1 + 0.5 * (double)(c->group_out_blocks / p->columns));
+    w.copied +=
+        (double)(t->chunks * (int64_t)p->in.chunk_bytes) * planes_cost * (1 + 0.5 * (double)(c->group_out_blocks / p->columns));
     return w;
 }
 
@@ -109,7 +114,8 @@ static ConvWork gradient_work(const ConvProblem *problem, const void *plan) {
     w.transforms = tiles * (double)(t->form->input_cost * s->in_blocks + t->form->output_cost * s->out_blocks) +
                    FILTER_TRANSFORM * cost_filters(s) / (double)s->groups;
     w.copied +=
-        planes_cost * ((double)p->x.bytes * (1 + (double)(s->out_blocks / s->groups / p->columns)) + 2 * (double)p->dy.bytes);
+        planes_cost * (double)t->chunks *
+        ((double)p->x.chunk_bytes * (1 + (double)(s->out_blocks / s->groups / p->columns)) + 2 * (double)p->dy.chunk_bytes);
     return w;
 }
 

@@ -6,11 +6,15 @@
  * filters where it uses them, a part of the input channels at a time, and multiplies them with all the tiles. No transformed
  * filter ever goes to memory.
  *
+ * Planes are 2.25 times their map, and every few output blocks read them anew: a large batch's would come from memory each time.
+ * So batches whose planes exceed Target.last_cache go slab by slab, each of whole chunks: transform, multiply, next, through one
+ * workspace.
+ *
  *     transform ─► planes [chunk of images][point][tiles][in block][tile][V]    a piece an image
  *     multiply  ─► U of a few output blocks in L2, sums in L2, transform back, finish      a piece a few output blocks
  *
- * The gradient of the filters likewise: a piece owns some filters, sums over the tiles of the whole batch, and transforms back:
- * there are no partial gradients.
+ * The gradient of the filters likewise: a piece owns some filters, sums over the tiles of the slab, transforms back, and adds
+ * that to the slabs' before.
  */
 #ifndef NETC_CODEGEN_WINOGRAD_WIDE_H
 #define NETC_CODEGEN_WINOGRAD_WIDE_H
@@ -48,6 +52,7 @@ typedef struct WideTiles {
     int64_t N, rows, columns; /* images; tiles of an image */
     int64_t images, chunks;   /* of a chunk, the last of which may have fewer; in all */
     int64_t tiles;            /* of a chunk, rounded up to whole register tiles */
+    int64_t slab;             /* chunks whose planes the workspace has at a time; 0 while it is being planned */
 } WideTiles;
 
 /* One operand's planes in the workspace. */
@@ -59,7 +64,7 @@ typedef struct WidePlanes {
     int64_t group;                 /* tiles that lie together: a point is [tile / group][block][tile % group][V] */
     int64_t first, reach, advance; /* along an axis, as the form's */
     StagePlan stage;               /* of all blocks; scratch holds one */
-    uint64_t bytes, offset;        /* in the workspace */
+    uint64_t chunk_bytes, offset;  /* in the workspace */
 } WidePlanes;
 
 /* ---- planes.c ---- */
@@ -69,8 +74,17 @@ WideTiles wide_tiles(const ConvProblem *p, int64_t most);
 LLVMValueRef wide_filter_of(Emitter *e, const WideForm *form, LLVMValueRef point);
 WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, const WideTiles *tiles, int64_t group,
                        uint64_t offset);
+/* Cuts the batch into slabs that stay in the target's last cache, a chunk of all planes taking `bytes`. */
+void wide_cut_slabs(WideTiles *t, const Target *target, uint64_t bytes);
+/* A key for the kernel that meets the planes. */
+char *wide_key(const ConvKernel *k, const char *what, const WideTiles *t);
+static inline int64_t wide_slabs(const WideTiles *t) { return divide_up(t->chunks, t->slab); }
+/* The chunk's place in its slab. */
+LLVMValueRef wide_chunk_in_slab(Emitter *e, const WideTiles *t, LLVMValueRef chunk);
 LLVMValueRef wide_chunk_images(Emitter *e, const WideTiles *t, LLVMValueRef chunk);
-void wide_lower_planes(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p);
+Kernel *wide_planes_kernel(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p);
+/* Fills the planes of a slab. */
+void wide_call_planes(ConvKernel *k, Kernel *kernel, const WideTiles *tiles, const WidePlanes *p, int64_t slab);
 
 /* ---- the two kernels ---- */
 /* Forward and backward data. */
@@ -81,7 +95,7 @@ typedef struct WidePlan {
     WidePlanes in;
     int64_t tile_rows, columns; /* of a register tile: tiles, and output blocks, which a piece has too */
     int64_t part;               /* input blocks of a group whose filters are transformed at a time */
-    int64_t splits;             /* pieces that share output blocks, each a range of chunks */
+    int64_t splits;             /* pieces of a slab that share output blocks, each a range of chunks */
     uint64_t workspace, scratch;
 } WidePlan;
 WidePlan wide_plan(const ConvProblem *problem);
@@ -92,7 +106,7 @@ static inline int64_t wide_sum_plane(const WidePlan *p) { return p->columns * p-
 typedef struct WidePiece {
     LLVMValueRef group, lo, hi;
 } WidePiece;
-int64_t wide_pieces(const WidePlan *p);
+int64_t wide_pieces(const WidePlan *p); /* of a slab */
 WidePiece wide_piece(Emitter *e, const WidePlan *p);
 void wide_lower(Lowering *l, Val v, const void *plan); /* multiply.c */
 
