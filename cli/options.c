@@ -193,7 +193,8 @@ static const OptionRow table[] = {
     {"recompute", 0, KIND_COUNT, "N", AT(recompute),
      CMD_TRAIN | CMD_LRFIND | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES | CMD_VERIFY | CMD_BISECT | CMD_REDUCE | CMD_ABLATE |
          CMD_WHY | CMD_EXPLORE,
-     "compute N activations again in backward rather than keep them, the cheapest first"},
+     "compute N activations again in backward rather than keep them, the cheapest first (default: those that cost next to "
+     "nothing)"},
     {"cpu", 0, KIND_TEXT, "NAME", AT(cpu), JITS | CMD_VERIFY | CMD_EXPLORE | CMD_REDUCE | CMD_ABLATE | CMD_WHY,
      "LLVM's name of the CPU to compile for (default: native)"},
     {"conv", 0, KIND_TEXT, "METHOD", AT(conv), COMPILES | CMD_VERIFY | CMD_EXPLORE | CMD_REDUCE | CMD_ABLATE | CMD_WHY,
@@ -413,8 +414,15 @@ static const char **word_list(int words) {
 }
 
 bool options_parse(Options *options, unsigned command, const char *command_name, int argc, char **argv, int first) {
-    *options = (Options){
-        .bisect_limit = -1, .seed = -1, .eval_every = 1, .top = 3, .repeats = 9, .rounds = 3, .seconds = 2, .count = 10};
+    *options = (Options){.bisect_limit = -1,
+                         .recompute = -1,
+                         .seed = -1,
+                         .eval_every = 1,
+                         .top = 3,
+                         .repeats = 9,
+                         .rounds = 3,
+                         .seconds = 2,
+                         .count = 10};
     options->sets.item = word_list(argc);
     options->disable_pass.item = word_list(argc);
     options->load_pass.item = word_list(argc);

@@ -71,7 +71,7 @@ typedef struct Options {
     const char *tune_file, *choices, *save_choices;
     bool tune, rechoose, repass, convolutions;
     int64_t memory_limit; /* bytes; 0: none */
-    int64_t recompute;
+    int64_t recompute;    /* -1: not said */
     int64_t threads, seed;
     /* training */
     const char *data, *out, *init, *bad_pictures;

@@ -188,7 +188,7 @@ static void print_options(const Bisect *b) {
     show_list("--load-pass", &o->load_pass);
     if (o->rules) show_option("--rules", o->rules);
     show_list("--disable-pass", &o->disable_pass);
-    if (o->recompute) printf(" --recompute=%" PRId64, o->recompute);
+    if (o->recompute >= 0) printf(" --recompute=%" PRId64, o->recompute);
 }
 
 static void print_command(const Bisect *b, const Culprit *c, const char *command) {

@@ -11,7 +11,7 @@
 int compile_modes(Session *session, unsigned modes, const char *command_name) {
     const Options *o = session->options;
     session->modes = modes;
-    if (!(modes & PASS_TRAIN) && (o->memory_limit || o->recompute))
+    if (!(modes & PASS_TRAIN) && (o->memory_limit || o->recompute >= 0))
         return usage_error(command_name, "'--%s' is about training, which is not compiled here",
                            o->memory_limit ? "memory-limit" : "recompute");
     if (!session->diag) session->diag = diag_new();

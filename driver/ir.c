@@ -73,7 +73,7 @@ static int print_graphs(Session *session, unsigned modes, bool source) {
 static bool has_pass_options(const Options *o) {
     return o->passes || o->rules || o->disable_pass.count || o->load_pass.count || o->print_before.count ||
            o->print_after.count || o->bisect_limit >= 0 || o->forbid.count || o->permit.count || o->log || o->print_before_all ||
-           o->print_after_all || o->print_changed || o->split_after || o->time_passes || o->remarks || o->recompute ||
+           o->print_after_all || o->print_changed || o->split_after || o->time_passes || o->remarks || o->recompute >= 0 ||
            o->memory_limit;
 }
 

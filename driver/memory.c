@@ -11,7 +11,7 @@ typedef struct Fit {
     const PassOptions *options;
     const Graph *train;
     uint64_t limit;
-    uint32_t recomputable;
+    uint32_t recomputable, recomputed; /* of the last try */
 } Fit;
 
 /* The most that a step keeps, of all CPUs; 0 after printing why it cannot be said. */
@@ -30,7 +30,7 @@ static uint64_t step_bytes(Session *s, const Graph *fused) {
 }
 
 /* What a step keeps if `recompute` activations are computed again. An exit status. */
-static int try(Fit *f, uint32_t recompute, uint64_t *bytes) {
+static int try(Fit *f, int64_t recompute, uint64_t *bytes) {
     PassOptions options = *f->options;
     PassResult result;
     options.recompute = recompute;
@@ -42,6 +42,7 @@ static int try(Fit *f, uint32_t recompute, uint64_t *bytes) {
         return EXIT_USAGE;
     }
     f->recomputable = result.recomputable;
+    f->recomputed = result.recomputed;
     int status = session_check_graph(result.graph);
     if (!status && !(*bytes = step_bytes(f->session, result.graph))) status = EXIT_INPUT;
     passes_result_free(&result);
@@ -66,9 +67,9 @@ static int find_fitting(Fit *f, uint32_t *recompute, uint64_t *least) {
 
 static int fit(Fit *f) {
     uint64_t kept, least;
-    int status = try(f, 0, &kept);
+    int status = try(f, RECOMPUTE_CHEAP, &kept);
     if (status || kept <= f->limit) return status;
-    uint32_t low = 0, high = 0; /* low does not fit, high does */
+    uint32_t low = f->recomputed, high = 0; /* low does not fit, high does */
     status = find_fitting(f, &high, &least);
     if (!status && least > f->limit)
         return fail(

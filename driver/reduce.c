@@ -58,7 +58,7 @@ typedef struct Candidate {
 
 static PassOptions pass_options(const Reduce *r, const Graph *g, const char *list) {
     PassOptions o = compile_pass_options(r->session, g);
-    o.recompute = (uint32_t)r->o->recompute;
+    o.recompute = r->session->recompute;
     o.reproducer = false;
     if (list) compile_replace_list(&o, list);
     return o;
@@ -240,7 +240,7 @@ static void print_command(const Reduce *r, const char *path, const char *list) {
     if (!list) show_list("--disable-pass", &o->disable_pass);
     if (images_type(r->g).rank == 4 && images_type(r->g).dim[0] > SMALL_BATCH)
         printf(" --batch=%" PRId64, images_type(r->g).dim[0]);
-    if (o->recompute) printf(" --recompute=%" PRId64, o->recompute);
+    if (o->recompute >= 0) printf(" --recompute=%" PRId64, o->recompute);
     if (o->compiled && o->cpu) show_option("--cpu", o->cpu);
     if (o->compiled && o->conv) show_option("--conv", o->conv);
     if (o->compiled && o->gemm) show_option("--gemm", o->gemm);

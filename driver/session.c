@@ -115,10 +115,10 @@ int session_find_model(Session *session, const Options *options, const char *com
                                  .json = options->remarks_format && !strcmp(options->remarks_format, "json"),
                                  .log = options->log};
     session->watch = (PassWatch){.changed = options->print_changed, .directory = options->split_after};
-    if (options->memory_limit && options->recompute)
+    if (options->memory_limit && options->recompute >= 0)
         return usage_error(command_name, "'--memory-limit' says how much '--recompute' must: give one of them");
     if (options->rules && !(session->rules = rules_load(options->rules, &status))) return status;
-    session->recompute = options->recompute < UINT32_MAX ? (uint32_t)options->recompute : UINT32_MAX;
+    session->recompute = options->recompute < 0 ? RECOMPUTE_CHEAP : options->recompute;
     const char *name = options->operand[0];
     if (!strcmp(name, "-")) return session->path = join("%s", name), find_textual(session);
     bool is_path = strchr(name, '/') || strchr(name, '.');

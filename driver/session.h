@@ -23,7 +23,7 @@ typedef struct Session {
     Model train, infer;     /* graph NULL where not compiled */
     int64_t batch;          /* of inference, whose graph is for a group of its images */
     PassResult train_passes, infer_passes;
-    uint32_t recompute;   /* how many activations are computed again in backward: --recompute, or driver/memory.h's finding */
+    int64_t recompute;    /* how many activations are computed again in backward: --recompute, or driver/memory.h's finding */
     const char *target;   /* of netc build; NULL: this machine */
     const Levels *levels; /* the CPUs of netc build; NULL: --cpu */
     char *cache;          /* directory of compiled kernels; NULL: none */

@@ -132,7 +132,8 @@ static char *shorten(Task *t, char *list, uint32_t recompute, StageFault *fault)
 static int wrong_order(Task *t, char *list, uint32_t recompute, StageFault *fault) {
     list = shorten(t, list, recompute, fault);
     const char *mode = mode_text(t->mode);
-    char *about = join("%s", fault->text), *option = recompute ? join(" --recompute=%u", recompute) : join("%s", "");
+    char *about = join("%s", fault->text),
+         *option = strstr(list, "recompute") ? join(" --recompute=%u", recompute) : join("%s", "");
     verdict_add(&t->verdict, true, fault->worst.of_tolerance, fault->file, about, "the pass %s in --passes='%s:%s'%s", fault->run,
                 mode, list, option);
     int status = fail(EXIT_INPUT, "%s: the pass '%s'%s%s%s is wrong in another order: %s", t->verdict.model, fault->run,

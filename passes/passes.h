@@ -62,8 +62,9 @@ typedef struct PassContext {
     int64_t asked, rewrites, bisect_limit; /* rewrites asked for, and done; bisect_limit < 0: unlimited */
     PassMask *forbid, *permit;             /* permit: no others */
     uint32_t nforbid, npermit;
-    uint32_t recompute;    /* how many values `recompute` may compute again */
+    int64_t recompute;     /* how many values `recompute` may compute again; RECOMPUTE_CHEAP */
     uint32_t recomputable; /* how many it could */
+    uint32_t recomputed;   /* how many it did, as far as it was allowed to */
     Rules *rules;          /* of the pass `rules`; NULL: none */
     uint64_t steps;        /* values looked at, where that can grow faster than the graph: work without a clock */
 } PassContext;
@@ -83,6 +84,7 @@ void pass_remark(PassContext *context, bool applied, Span span, const char *form
 /* Masks of what may stand in a graph: tiers, and a further bit: no convolution with regions. */
 enum { PASS_ANY = TIER_SOURCE | TIER_NET | TIER_BACKWARD | TIER_FUSED, PASS_UNFUSED = 0x100 };
 enum { PASS_TRAIN = 1, PASS_INFER = 2 }; /* a mask of modes */
+enum { RECOMPUTE_CHEAP = -1 };           /* for `recompute`: what costs next to nothing, by its own judgement */
 
 typedef Graph *(*PassFunction)(const Graph *in, PassContext *context);
 /* An option of a pass, a number: fuse_maps{max_nodes=80}. */
@@ -135,7 +137,7 @@ typedef struct PassOptions {
     int64_t bisect_limit; /* -1: off */
     PassMask *forbid, *permit;
     uint32_t nforbid, npermit;
-    uint32_t recompute; /* how many values the backward pass computes again rather than keeps, cheapest first */
+    int64_t recompute; /* how many values the backward pass computes again rather than keeps, cheapest first; RECOMPUTE_CHEAP */
     bool print_before_all, print_after_all, time_passes;
     const char *const *print_before, *const *print_after; /* "cse", "cse#2" */
     uint32_t nprint_before, nprint_after;
@@ -157,6 +159,7 @@ typedef struct PassResult {
     uint32_t nevents;
     int64_t rewrites;
     uint32_t recomputable; /* the largest useful PassOptions.recompute */
+    uint32_t recomputed;   /* how many were, as far as rewrites were allowed */
     const char *pipeline;  /* what ran, as PassOptions.pipeline takes it for one mode */
     PassRun *runs;
     uint32_t nruns;

@@ -19,16 +19,26 @@
  * In 2 every map computed from a candidate is passed over, so that no clone grows a chain of others.
  *
  * PassContext.recompute says how many candidates to take: who asks knows the sizes and what is to be saved
- * (driver/memory.c). Runs when maps have merged, so that what is left will be stored, and before convolutions take them up.
+ * (driver/memory.c). RECOMPUTE_CHEAP takes of 1 to 3, in their order, as many as add up to less than 1/CHEAP_SHARE of the step's
+ * work. Measured, that is less than 2 % of the step's time (docs/measurements.md). Runs when maps have merged, so that what is
+ * left will be stored, and before convolutions take them up.
  */
 #include "passes/events.h"
 #include "passes/fuse.h"
 #include <stdlib.h>
 
+enum {
+    CHEAP_SHARE = 48,
+    ELEMENT_MACS = 32,  /* an element that is read or written takes as long as so many multiply-adds: 8 a byte */
+    FUNCTION_MACS = 16, /* an exponential, and the like */
+    READERS = 3,        /* of a map that each reader in backward computes: two products, and the sums of batch norm */
+};
+
 typedef struct Candidate {
     uint32_t node, position;
     int step;     /* 1 to 4, above */
     int64_t macs; /* multiplications for one element */
+    int64_t work; /* in multiply-adds for all elements, with their reading and writing */
 } Candidate;
 
 typedef struct Recompute {
@@ -100,8 +110,34 @@ static int64_t macs_per_element(const Draft *d, uint32_t node) {
     return w.dim[1] * w.dim[2] * w.dim[3];
 }
 
-static void add(Recompute *r, uint32_t node, int step, int64_t macs) {
-    r->candidate[r->ncandidates++] = (Candidate){node, r->position[node], step, macs};
+static int64_t expr_work(const Expr *e) {
+    int64_t work = 0;
+    for (uint32_t i = 0; i < e->count; i++) switch (e->node[i].op) {
+        case X_EXP:
+        case X_LOG:
+        case X_TANH:
+        case X_SIGMOID:
+        case X_EXPM1:
+        case X_LOG1P:
+        case X_ERF:
+        case X_POW: work += FUNCTION_MACS; break;
+        default: work += expr_op_operands((ExprOp)e->node[i].op) > 0; break;
+        }
+    return work;
+}
+
+/* Of a candidate, in multiply-adds. A map that its readers compute costs no memory: each reads most of its sources anyway. */
+static int64_t work(const Draft *d, uint32_t node) {
+    const Node *n = &d->node[node];
+    int64_t out = type_elements(n->type);
+    if (n->op == OP_MAP) return READERS * out * expr_work(n->regions[0].expr);
+    if (n->op == OP_DROPOUT_MASK) return READERS * out * FUNCTION_MACS;
+    return out * macs_per_element(d, node) + ELEMENT_MACS * (type_elements(draft_type(d, n->args[0])) + out);
+}
+
+static void add(Recompute *r, uint32_t node, int step) {
+    int64_t macs = r->d->node[node].op == OP_CONV2D ? macs_per_element(r->d, node) : 0;
+    r->candidate[r->ncandidates++] = (Candidate){node, r->position[node], step, macs, work(r->d, node)};
     r->taken[node] = true;
 }
 
@@ -145,11 +181,22 @@ static void find_candidates(Recompute *r, const uint32_t *order, uint32_t n) {
         for (uint32_t i = 0; i < n && is_forward(r, order[i]); i++) {
             uint32_t node = order[i];
             bool open = r->kept[node] && !r->taken[node];
-            if (open && is_candidate(r, node, step, convolutions))
-                add(r, node, step, step >= 3 ? macs_per_element(r->d, node) : 0);
+            if (open && is_candidate(r, node, step, convolutions)) add(r, node, step);
             if (step == 4 && r->taken[node]) r->row[node] = row_to(r, node);
         }
     qsort(r->candidate, r->ncandidates, sizeof *r->candidate, by_cost);
+}
+
+/* How many cost next to nothing. A step's work is three times forward's: backward has two products for each of forward. */
+static uint32_t count_cheap(const Recompute *r, const uint32_t *order) {
+    int64_t rest = 0;
+    for (uint32_t i = 0; i < r->boundary; i++)
+        if (r->d->node[order[i]].op == OP_CONV2D) rest += 3 * work(r->d, order[i]);
+    rest /= CHEAP_SHARE;
+    uint32_t count = 0;
+    for (; count < r->ncandidates && r->candidate[count].step < 4; count++)
+        if ((rest -= r->candidate[count].work) < 0) break;
+    return count;
 }
 
 /* ---- rewriting ---- */
@@ -226,10 +273,12 @@ Graph *pass_recompute(const Graph *in, PassContext *context) {
     find_kept(&r, order, n);
     find_candidates(&r, order, n);
     context->recomputable = r.ncandidates;
+    int64_t most = context->recompute == RECOMPUTE_CHEAP ? count_cheap(&r, order) : context->recompute;
     for (uint32_t i = 0; i < r.ncandidates; i++) {
         const Candidate *c = &r.candidate[i];
-        r.taken[c->node] = i < context->recompute && draft_allowed(d, c->node, NULL, NO_VAL);
+        r.taken[c->node] = i < most && draft_allowed(d, c->node, NULL, NO_VAL);
         if (!r.taken[c->node]) continue;
+        context->recomputed++;
         r.event[c->node] = event_open(context);
         pass_remark(context, true, d->node[c->node].span, "%s is computed again in backward", draft_label(d, c->node));
     }

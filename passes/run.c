@@ -226,6 +226,7 @@ bool passes_run(const Graph *in, const PassOptions *options, Diag *diag, PassRes
         if (result->graph) {
             if (options->time_passes) print_timing(&run);
             result->arena = arena;
+            result->recomputed = run.context.recomputed;
             result->events = run.context.events;
             result->nevents = run.context.nevents;
             result->rewrites = run.context.rewrites;

@@ -34,7 +34,7 @@ static void lower(const Convolution *c, const CodegenOptions *options, const cha
     ProgramBuilder p;
     char why[300];
     ck_assert_msg(target_open(&target, NULL, options->cpu, why, sizeof why), "%s", why);
-    target_set_precision(&target, options);
+    target_set_options(&target, options);
     must(program_open(&p, &target, options, "lowering", diag), diag, what);
     program_add_tensors(&p, c->g);
     program_place_tensors(&p);

@@ -24,7 +24,7 @@ static Graph *(*const zoo[])(Mode mode) = {resnet, se_resnet, preact, se_preact,
 enum { NETS = sizeof zoo / sizeof *zoo };
 
 /* The graph of training up to where recompute runs, and through it; with the passes behind it if `fused`. */
-static Graph *recomputed(Graph *source, uint32_t count, bool fused, uint32_t *recomputable, int64_t *rewrites) {
+static Graph *recomputed(Graph *source, int64_t count, bool fused, uint32_t *recomputable, int64_t *rewrites) {
     PassContext context = new_context(-1);
     context.recompute = count;
     Graph *g = run(prepare(source), "squeeze", pass_squeeze, &context);
@@ -50,11 +50,11 @@ START_TEST(same_values) {
     Tensor *expected = evaluate(kept, &leaves, false);
     graph_free(recomputed(zoo[_i](MODE_TRAIN), 0, false, &all, NULL));
     ck_assert_uint_gt(all, 0);
-    for (uint32_t count = 0; count <= all; count++)
+    for (int64_t count = RECOMPUTE_CHEAP; count <= all; count++)
         for (int fused = 0; fused < 2; fused++) {
             Graph *g = recomputed(zoo[_i](MODE_TRAIN), count, fused, NULL, NULL);
             char what[64];
-            snprintf(what, sizeof what, "net %d, %u recomputed", _i, count);
+            snprintf(what, sizeof what, "net %d, %lld recomputed", _i, (long long)count);
             expect_outputs(kept, g, expected, &leaves, what);
             graph_free(g);
         }
@@ -79,7 +79,7 @@ static bool is_outside(void *context, const Graph *g, Val v, uint32_t result) {
     return op_attr_kind(g->value[v].op) == ATTR_PARAM;
 }
 
-static uint64_t kept_bytes(Graph *source, uint32_t count, uint32_t *recomputable) {
+static uint64_t kept_bytes(Graph *source, int64_t count, uint32_t *recomputable) {
     PlanTarget target = {NULL, bytes_of, no_workspace, is_outside};
     Graph *g = recomputed(source, count, true, recomputable, NULL);
     Plan plan = plan_memory(g, &target);
@@ -99,6 +99,35 @@ START_TEST(keeps_less) {
     uint64_t least = kept_bytes(zoo_resnet(MODE_TRAIN, 8, 16, 32, 3, 3, _i), all, NULL);
     ck_assert_msg(3 * half <= 2 * none && least <= half, "kept %llu, half recomputed %llu, all recomputed %llu bytes",
                   (unsigned long long)none, (unsigned long long)half, (unsigned long long)least);
+}
+END_TEST
+
+/* What costs next to nothing: every other block's output, and at these widths one convolution of 10, which is 1/60 of the step.
+ */
+START_TEST(cheap_ones) {
+    int64_t rewrites;
+    graph_free(recomputed(zoo_resnet(MODE_TRAIN, 8, 16, 32, 3, 3, _i), RECOMPUTE_CHEAP, false, NULL, &rewrites));
+    ck_assert_int_eq(rewrites, 4 + 1);
+    uint64_t none = kept_bytes(zoo_resnet(MODE_TRAIN, 8, 16, 32, 3, 3, _i), 0, NULL);
+    uint64_t cheap = kept_bytes(zoo_resnet(MODE_TRAIN, 8, 16, 32, 3, 3, _i), RECOMPUTE_CHEAP, NULL);
+    ck_assert_msg(100 * cheap <= 85 * none, "kept %llu, cheap ones recomputed %llu bytes", (unsigned long long)none,
+                  (unsigned long long)cheap);
+}
+END_TEST
+
+/* x + sigmoid(batch_norm(1x1(x))): what each reader would have to compute again are exponentials. */
+static Graph *costly(Mode mode, Op activation) {
+    Zoo z = zoo_begin("costly", mode);
+    Val x = zoo_unary(&z, OP_RELU, zoo_conv_bn(&z, zoo_image(&z, 2, 3, 16), 8, 3, 1));
+    for (int i = 0; i < 4; i++) x = zoo_binary(&z, OP_ADD, x, zoo_unary(&z, activation, zoo_conv_bn(&z, x, 8, 1, 1)));
+    return zoo_end(&z, zoo_dense(&z, zoo_unary(&z, OP_GLOBAL_AVG_POOL, x), 4));
+}
+
+START_TEST(functions_count) {
+    int64_t relus, sigmoids;
+    graph_free(recomputed(costly(MODE_TRAIN, OP_RELU), RECOMPUTE_CHEAP, false, NULL, &relus));
+    graph_free(recomputed(costly(MODE_TRAIN, OP_SIGMOID), RECOMPUTE_CHEAP, false, NULL, &sigmoids));
+    ck_assert_int_lt(sigmoids, relus);
 }
 END_TEST
 
@@ -136,6 +165,8 @@ int main(void) {
     TCase *t = tcase_create("recompute");
     tcase_add_loop_test(t, same_values, 0, NETS);
     tcase_add_loop_test(t, keeps_less, 0, 2);
+    tcase_add_loop_test(t, cheap_ones, 0, 2);
+    tcase_add_test(t, functions_count);
     tcase_add_test(t, rows_end);
     tcase_add_test(t, only_if_asked);
     return run_cases("passes_recompute", t);
