@@ -1,6 +1,7 @@
 """A peer of netc bench --compare that does not read netc's graph: it trains the net as PyTorch has it in public (public_nets.py), from netc's weights.
 
-$NETC_PUBLIC_SIZES holds the net's switches as JSON. Parameters are netc's in the order in which the layers run; sizes must agree."""
+$NETC_PUBLIC_SIZES holds the net's switches as JSON. Parameters are netc's in the order in which the layers run; sizes must agree. If $NETC_PUBLIC_SPREAD
+names a file, it gets what PyTorch itself differs by if each of these weights is rounded once more: of the losses, of each, and of the scores, of the largest."""
 import json
 import os
 import socket
@@ -36,11 +37,26 @@ def load():
             found += [*layer.parameters(recurse=False), *buffers]
         return found
 
+    def spread(job, start):
+        """Of two runs, the second from weights that differ by up to half a unit of their last place."""
+        (losses, scores), (others, moved) = (([train() for _ in range(job.steps)], infer()) for train, infer in (start(0), start(2.0**-24)))
+        return [max(abs(a - b) / abs(a) for a, b in zip(losses, others)), ((scores - moved).abs().max() / scores.abs().max()).item()]
+
     class Public:
         name, version, modes = "public", torch.__version__, ["eager"]
 
         def __init__(self, job, net, mode, threads, training, inference):
             torch.set_num_threads(threads)
+            if "NETC_PUBLIC_SPREAD" in os.environ:
+                with open(os.environ["NETC_PUBLIC_SPREAD"], "w") as file:
+                    json.dump(spread(job, lambda noise: self.start(job, net, noise)), file)
+            self.train, self.infer = self.start(job, net, 0)
+            self.held = lambda: 0
+
+        @staticmethod
+        def start(job, net, noise):
+            """A step and the scores, from netc's weights, each times 1 + (-noise to noise)."""
+            torch.manual_seed(0)
             model = public_nets.NETS[net.name](**json.loads(os.environ["NETC_PUBLIC_SIZES"]))
             images = torch.frombuffer(job.images, dtype=torch.float32).reshape(net.image_shape).clone()
             labels = torch.frombuffer(job.labels, dtype=torch.int32).long()
@@ -54,6 +70,8 @@ def load():
                     if words.numel() != tensor.numel():
                         raise peer.Missing(f"'{name}' has {words.numel()} elements, in the public net {tuple(tensor.shape)}")
                     tensor.copy_(words.reshape(tensor.shape))
+                    if noise:
+                        tensor *= 1 + noise * (2 * torch.rand(tensor.shape, dtype=torch.float64) - 1)
             updates = torch_train.optimiser(job, [(v, tensor) for v, tensor in zip(net.leaves, own) if v["op"] == "param"])
 
             def train():
@@ -68,7 +86,7 @@ def load():
                 with torch.no_grad():
                     return model.eval()(images)
 
-            self.train, self.infer, self.held = train, infer, lambda: 0
+            return train, infer
 
     return Public
 
