@@ -59,6 +59,8 @@ static const Foreign params[] = {
     {"drop_path", "drop_prob", "rate", NULL},
     {"drop_path", "mode", "per", NULL},
     {"upsample", "scale_factor", "times", NULL},
+    {"upsample", "mode", NULL, "each pixel is repeated (nearest); there is no other interpolation"},
+    {"upsample", "align_corners", NULL, "each pixel is repeated (nearest); there is no other interpolation"},
     {"upsample", "size", NULL, "give a whole factor: times = size / height(x)"},
     {NULL, "dim", "axes", NULL},
     {NULL, "axis", "axes", NULL},
