@@ -73,7 +73,9 @@ static void paint(const RtData *d, uint64_t image, uint8_t *pixels, uint8_t *lab
 
 RtStatus rt_synthetic_open(int64_t channels, int64_t height, int64_t width, int64_t classes, RtData *data, RtError *error) {
     if (channels < 1 || channels > 4 || height < 1 || width < 1 || height > MAX_SIDE || width > MAX_SIDE || classes < 1)
-        return rt_fail(error, RT_INPUT, "the synthetic data set has images of 1 to 4 channels and sides up to %d in any number of classes, found %lldx%lldx%lld in %lld",
+        return rt_fail(error, RT_INPUT,
+                       "the synthetic data set has images of 1 to 4 channels and sides up to %d in any number of classes, found "
+                       "%lldx%lldx%lld in %lld",
                        MAX_SIDE, (long long)channels, (long long)height, (long long)width, (long long)classes);
     int64_t image = channels * height * width, most = split_bytes / image;
     *data = (RtData){.channels = channels, .height = height, .width = width, .classes = classes};
