@@ -127,6 +127,7 @@ RtStatus rt_ranks_open(RtRanks **ranks, RtError *error) {
     if (status == RT_OK) find_hosts(r);
     if (status == RT_OK) status = rt_ranks_status(r, error);
     if (status == RT_OK) return RT_OK;
+    if (!r->wire) rt_ranks_close(r), *ranks = NULL; /* nothing is open yet */
     char text[sizeof error->text];
     snprintf(text, sizeof text, "%s", error->text);
     return rt_fail(error, status,

@@ -72,5 +72,9 @@ if(NOT NETC_SANITIZE) # the archive of a sanitized build needs the sanitizer's r
     set_tests_properties(faults PROPERTIES LABELS e2e TIMEOUT 600)
   endif()
 endif()
+if(NETC_SANITIZE MATCHES "address") # the ranks of netc itself; a thread sanitizer would ask about MPI's own threads
+  add_test(NAME e2e_ranks COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/ranks.py $<TARGET_FILE:netc> sanitized)
+  set_tests_properties(e2e_ranks PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
+endif()
 option(NETC_FUZZ "Build the libFuzzer harnesses (clang)" OFF)
 add_subdirectory(fuzz)
