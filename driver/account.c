@@ -150,12 +150,15 @@ static bool is_stored_operand(const Graph *g, Val map) {
     return region && region->role == REGION_STORE;
 }
 
-static const char *takes_none(Account *a, const MapAccount *m) {
+static const char *takes_none(Account *a, const MapAccount *m, const Value *reader) {
     const Value *maker = &a->g->value[m->maker];
     if (is_stored_operand(a->g, m->buffer.value))
         return "a convolution stores it as it loads it, and computes more only of its own result";
     const Region *made = region_of(a->g, m->buffer.value);
     if (made && region_reduces(made->role)) return "it is a sum, or the greatest, of many elements, known behind that loop";
+    for (uint32_t i = 0; i < reader->nregions && op_is_convolution(maker->op); i++)
+        if (region_reduces(reader->regions[i].role))
+            return "the loop of a convolution makes sums of an image, and no other sums or maxima";
     return takes_expressions(maker->op) ? NULL : arena_printf(a->arena, "the loop of '%s' takes none", op_text(maker->op));
 }
 
@@ -190,7 +193,7 @@ static void ask_joining(Account *a, const MapAccount *m, MapReader *r, const boo
     Val later = find_later(a, m->buffer.value, m->maker, r->value);
     ask(r, WAY_JOIN, "does the reader go over the elements one by one?",
         is_elementwise(g->value[r->value].op) ? NULL : how_it_reads(a, m->buffer.value, r->value));
-    ask(r, WAY_JOIN, "does the loop that makes it take further expressions?", takes_none(a, m));
+    ask(r, WAY_JOIN, "does the loop that makes it take further expressions?", takes_none(a, m, &g->value[r->value]));
     const char *no = NULL;
     if (late != NO_VAL)
         no = arena_printf(a->arena, "%s depends on all of it", account_label(a, late));
