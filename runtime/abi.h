@@ -5,8 +5,8 @@
  * (A table of calls instead of an emitted `step` function: the walk costs nothing beside a kernel, every kernel can be
  * timed in place, and JIT and executable share it.)
  *
- * Kernel contract. A call has `pieces` independent pieces, cut by the problem and never by the thread count; any thread
- * may run any piece in any order, and the bits do not depend on it. buf[i] is the address of refs[i]. scratch is private
+ * Kernel contract. A call has `pieces` independent pieces, from `first` on, cut by the problem and never by the thread count; any
+ * thread may run any piece in any order, and the bits do not depend on it. buf[i] is the address of refs[i]. scratch is private
  * to the running thread, RT_ALIGN aligned, Program.scratch_bytes long, its contents undefined.
  *
  * train_step is written for one shard of the batch, of which all go through it together, call by call: each has an arena,
