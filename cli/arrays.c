@@ -94,7 +94,7 @@ static uint8_t *read_array(const Source *s, const char *name, Npy *array, int *s
         if (!bytes) *status = fail(EXIT_INPUT, "cannot read '%s' of '%s': %s", name, s->where, why);
     } else {
         char *path = join("%s/%s.npy", s->where, name);
-        bytes = (uint8_t *)read_file(path, &length, status);
+        bytes = (uint8_t *)read_large_file(path, INT64_MAX, &length, status);
         free(path);
     }
     if (bytes && !npy_parse(bytes, length, array, why, sizeof why)) {
@@ -155,13 +155,21 @@ typedef struct Layout {
 
 static bool are_channels(int64_t n, int64_t wanted) { return wanted ? n == wanted : n == 1 || n == 3; }
 
-/* channels: of the net, 0 where there is none. Where both ends would do it is the last one, as numpy's pictures are. */
+/* Are they the last dimension? Of a net's number of channels; without one 1 or 3, else up to 4: the last, if either would do, as
+ * numpy's pictures have it. */
+static bool are_channels_last(int64_t first, int64_t last, int64_t wanted) {
+    if (are_channels(last, wanted)) return true;
+    if (are_channels(first, wanted)) return false;
+    return are_channels(last, 0) || (!wanted && last <= 4);
+}
+
+/* channels: of the net, 0 where there is none. */
 static bool layout_of(const Npy *a, int64_t channels, Layout *l) {
     if (a->kind != 'u' || a->size != 1) return false;
     if (a->rank == 3) {
         *l = (Layout){1, a->dim[1], a->dim[2], true};
     } else if (a->rank == 4) {
-        bool last = are_channels(a->dim[3], channels) || (!are_channels(a->dim[1], channels) && are_channels(a->dim[3], 0));
+        bool last = are_channels_last(a->dim[1], a->dim[3], channels);
         *l = last ? (Layout){a->dim[3], a->dim[1], a->dim[2], true} : (Layout){a->dim[1], a->dim[2], a->dim[3], false};
     } else {
         return false;
@@ -200,7 +208,8 @@ static void fill(void *context, int64_t i, int thread) {
     Picture picture = {l->width, l->height, malloc(3 * (size_t)plane)};
     for (int64_t p = 0; picture.rgb && p < plane; p++)
         for (int64_t c = 0; c < 3; c++) picture.rgb[3 * p + c] = level(f, image, l->channels == 3 ? c : 0, p);
-    if (!picture.rgb || !picture_fit(&picture, s->fit, s->channels, s->width, s->height, to)) f->failed = true;
+    if (!picture.rgb || !picture_fit(&picture, s->fit, s->channels, s->width, s->height, to))
+        __atomic_store_n(&f->failed, true, __ATOMIC_RELAXED); /* by any thread */
     picture_free(&picture);
 }
 

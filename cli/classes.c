@@ -37,8 +37,8 @@ static int64_t *count_images(const RtData *data) {
     return images;
 }
 
-/* The mean over the classes that there are images of, as scikit-learn's macro: a precision of a class that was never predicted
- * counts as 0. */
+/* The mean over the classes that there are images of (scikit-learn's macro with these as labels): a precision of a class that was
+ * never predicted counts as 0. */
 static ClassScore mean_score(const int64_t *confusion, const int64_t *images, int64_t classes) {
     ClassScore mean = {0};
     int64_t n = 0;

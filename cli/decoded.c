@@ -9,6 +9,7 @@
 #include <time.h>
 
 enum { NAME = 33 };
+/* The number changes with what decodes and fits (picture_read, picture_fit): old files are not looked at then. */
 static const char magic[8] = "netcpic1", ending[] = ".pictures", begun[] = ".new";
 
 struct Decoded {

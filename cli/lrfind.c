@@ -96,7 +96,9 @@ int run_lrfind(RtMachine *m, const Options *o, const RtData *data, const RangeBo
     if (status == RT_OK && o->json) print_json(p, data, &r);
     if (status == RT_OK && !o->json) {
         print_curve(&r);
-        if (r.stopped)
+        if (r.stopped && r.infinite)
+            printf("stopped behind step %" PRId64 ", since the loss of the next was no number\n", r.count);
+        else if (r.stopped)
             printf("stopped at step %" PRId64 ", where the loss had grown to more than four times its least\n", r.count);
         printf("suggestion: --set train.optimizer.lr=%.2g (valley; steepest %.2g, a tenth of the minimum's %.2g)\n", r.valley,
                r.steepest, r.minimum);

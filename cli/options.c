@@ -207,7 +207,7 @@ static const OptionRow table[] = {
      COMPILES | CMD_VERIFY | CMD_EXPLORE | CMD_REDUCE | CMD_ABLATE | CMD_WHY,
      "how feature maps are stored, and multiplied where the CPU can (default: f32)"},
     {"no-cache", 0, KIND_FLAG, NULL, AT(no_cache), COMPILES | CMD_VERIFY | CMD_EXPLORE | CMD_REDUCE | CMD_ABLATE | CMD_WHY,
-     "compile every kernel anew, and keep none (netc cache)"},
+     "compile every kernel anew, decode every picture, and keep neither (netc cache)"},
     {"tune", 0, KIND_FLAG, NULL, AT(tune), COMPILES, "measure how convolutions are best computed here, and keep it"},
     {"tune-file", 0, KIND_TEXT, "FILE", AT(tune_file), COMPILES,
      "where --tune keeps it (default: ~/.cache/netc/tune); without --tune, only read"},

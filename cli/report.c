@@ -58,16 +58,18 @@ char *join(const char *format, ...) {
     return text;
 }
 
-enum { FILE_LIMIT = 1 << 30 };
+static const int64_t TEXT_LIMIT = (int64_t)1 << 30;
 
-char *read_file(const char *path, size_t *length, int *status) {
+char *read_file(const char *path, size_t *length, int *status) { return read_large_file(path, TEXT_LIMIT, length, status); }
+
+char *read_large_file(const char *path, int64_t limit, size_t *length, int *status) {
     int64_t size;
     const char *why;
     FILE *file = file_open(path, &size, &why);
     char *text = NULL;
     if (!file) {
         *status = fail(file_misnamed() ? EXIT_INPUT : EXIT_IO, "cannot open '%s': %s", path, why);
-    } else if (size > FILE_LIMIT) {
+    } else if (size > limit) {
         *status = fail(EXIT_INPUT, "'%s' is too large to be read whole: it has %lld bytes", path, (long long)size);
     } else if (!(text = malloc((size_t)size + 1))) {
         *status = fail(EXIT_IO, "out of memory");

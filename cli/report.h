@@ -17,4 +17,6 @@ bool use_color(FILE *stream);                                              /* a 
 char *join(const char *format, ...) __attribute__((format(printf, 1, 2))); /* malloc'd text; ends the program if memory is out */
 /* Whole file into malloc'd memory with a zero behind it; NULL with the sentence already printed and *status set. */
 char *read_file(const char *path, size_t *length, int *status);
+/* The same of up to `limit` bytes. */
+char *read_large_file(const char *path, int64_t limit, size_t *length, int *status);
 #endif

@@ -103,9 +103,7 @@ static void print_result(const RtProgram *program, const Options *o, const RtDat
     puts("}");
 }
 
-/* Images as the weights know them: normalised by the statistics of the set that they were trained on, and classes in its order,
- * or it is said. */
-static RtData as_trained(const Options *o, const RtData *data) {
+RtData run_as_trained(const Options *o, const RtData *data) {
     RtData seen = *data,
            trained = {.channels = data->channels, .height = data->height, .width = data->width, .classes = data->classes};
     if (!rt_weights_describe(o->weights, &trained)) return seen;
@@ -124,7 +122,7 @@ static RtData as_trained(const Options *o, const RtData *data) {
 }
 
 int run_eval(RtMachine *m, const Options *o, const RtData *given) {
-    const RtData seen = as_trained(o, given), *data = &seen;
+    const RtData seen = run_as_trained(o, given), *data = &seen;
     RtError error = {{0}};
     RtEvalResult result;
     int64_t *confusion = NULL;

@@ -30,6 +30,9 @@ void training_close(Training *t);
 int run_train(RtMachine *m, const Options *o, Training *t);
 
 int check_weights(const RtProgram *program, const Options *o); /* do --weights fit it? */
+/* Images as the weights of o know them: normalised by the statistics of the set that they were trained on, which `data` need not
+ * be, and classes in its order, or it is said. */
+RtData run_as_trained(const Options *o, const RtData *data);
 int run_eval(RtMachine *m, const Options *o, const RtData *data);
 int run_init(RtMachine *m, const Options *o);
 /* The pictures that o's operands from `first` on name, those below directories among them. names_free in any case. */

@@ -114,6 +114,15 @@ static const char *how_it_reads(const Account *a, Val map, Val reader) {
     return arena_printf(a->arena, "'%s' reads windows, or all of it at once", op_text(op));
 }
 
+/* The region of a convolution that makes it; NULL: the value itself. */
+static const Region *region_of(const Graph *g, Val map) {
+    uint32_t result;
+    const Value *source = &g->value[value_source(g, map, &result)];
+    for (uint32_t i = 0; i < source->nregions; i++)
+        if (region_makes_result(source->regions[i].role) && region_result(source, i) == result) return &source->regions[i];
+    return NULL;
+}
+
 /* What else `reader` reads that is known only when all of the map's maker is done; NO_VAL. reached[]: what depends on the maker.
  */
 static Val find_late(const Account *a, Val map, Val maker, Val reader, const bool *reached) {
@@ -121,7 +130,8 @@ static Val find_late(const Account *a, Val map, Val maker, Val reader, const boo
     for (uint32_t i = 0; i < value->nargs; i++) {
         Val arg = value->args[i], source = value_source(a->g, arg, NULL);
         if (arg == map) continue;
-        bool sums = source == maker && a->g->value[arg].type.rank < 4;
+        const Region *made = region_of(a->g, arg);
+        bool sums = source == maker && (a->g->value[arg].type.rank < 4 || (made && region_reduces(made->role)));
         if (sums || (source != maker && reached[source])) return arg;
     }
     return NO_VAL;
@@ -133,15 +143,6 @@ static Val find_later(const Account *a, Val map, Val maker, Val reader) {
     for (uint32_t i = 0; i < value->nargs; i++)
         if (value->args[i] != map && value_source(a->g, value->args[i], NULL) > maker) return value->args[i];
     return NO_VAL;
-}
-
-/* The region of a convolution that makes it; NULL: the value itself. */
-static const Region *region_of(const Graph *g, Val map) {
-    uint32_t result;
-    const Value *source = &g->value[value_source(g, map, &result)];
-    for (uint32_t i = 0; i < source->nregions; i++)
-        if (region_makes_result(source->regions[i].role) && region_result(source, i) == result) return &source->regions[i];
-    return NULL;
 }
 
 /* Is it an operand that a convolution stores as it loads it? */

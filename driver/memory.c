@@ -71,6 +71,11 @@ static int fit(Fit *f) {
     if (status || kept <= f->limit) return status;
     uint32_t low = f->recomputed, high = 0; /* low does not fit, high does */
     status = find_fitting(f, &high, &least);
+    if (!status && least > f->limit) { /* a clone that must be stored can be more than what it stands for */
+        status = try(f, 0, &kept);
+        if (status || kept <= f->limit) return f->session->recompute = 0, status;
+    }
+    if (high <= low) low = 0;
     if (!status && least > f->limit)
         return fail(
             EXIT_INPUT,

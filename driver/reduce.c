@@ -238,8 +238,7 @@ static void print_command(const Reduce *r, const char *path, const char *list) {
     else if (o->passes)
         show_option("--passes", o->passes);
     if (!list) show_list("--disable-pass", &o->disable_pass);
-    if (images_type(r->g).rank == 4 && images_type(r->g).dim[0] > SMALL_BATCH)
-        printf(" --batch=%" PRId64, images_type(r->g).dim[0]);
+    if (images_type(r->g).rank == 4) printf(" --batch=%" PRId64, images_type(r->g).dim[0]);
     if (o->recompute >= 0) printf(" --recompute=%" PRId64, o->recompute);
     if (o->compiled && o->cpu) show_option("--cpu", o->cpu);
     if (o->compiled && o->conv) show_option("--conv", o->conv);

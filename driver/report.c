@@ -215,7 +215,8 @@ static int predict(const Options *o, const char *weights, FILE *out) {
         scores = malloc((size_t)(data.ntest * data.classes) * sizeof *scores);
         if (!scores) exit(fail(EXIT_IO, "out of memory"));
         RtViews views = views_of(&shape.program, o);
-        if (!done) done = rt_predict(session.machine, &data, data.test_images, data.ntest, views, scores, &error);
+        RtData seen = run_as_trained(o, &data);
+        if (!done) done = rt_predict(session.machine, &seen, data.test_images, data.ntest, views, scores, &error);
         status = done ? fail_rt(done, &error) : EXIT_OK;
     }
     if (!status) write_test(&data, scores, weights, out);

@@ -7,6 +7,7 @@
 #include "cli/report.h"
 #include "driver/driver.h"
 #include "driver/process.h"
+#include "runtime/rt.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -221,7 +222,7 @@ int command_sweep(const Options *o) {
     if (o->jobs > MAX_JOBS) return usage_error("sweep", "'--jobs' is at most %d", MAX_JOBS);
     Sweep *s = calloc(1, sizeof *s);
     if (!s) return fail(EXIT_IO, "out of memory");
-    int64_t jobs = o->jobs ? o->jobs : 1, cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t jobs = o->jobs ? o->jobs : 1, cpus = rt_processors();
     Table t = {.sweep = s, .options = o, .jobs = jobs, .threads = o->threads ? o->threads : cpus > jobs ? cpus / jobs : 1};
     int status = sweep_read(o->operand[0], s);
     if (!status) s->directory = o->out ? join("%s", o->out) : default_directory(s->path);

@@ -1,7 +1,9 @@
 #include "driver/zoo.h"
 #include "driver/session.h"
+#include "runtime/rt.h"
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -92,7 +94,12 @@ static void print_said(Run *run) {
 static int await(const Zoo *zoo, Run *run) {
     int status;
     pid_t process = waitpid(-1, &status, 0);
-    if (process < 0) return errno == EINTR ? EXIT_OK : fail(EXIT_IO, "a process is lost: %s", strerror(errno));
+    if (process < 0 && errno == EINTR) return EXIT_OK;
+    if (process < 0) {
+        for (uint32_t i = 0; i < zoo->count; i++)
+            if (run[i].process) run[i].process = 0, run[i].status = EXIT_IO;
+        return fail(EXIT_IO, "processes are lost: %s", strerror(errno));
+    }
     for (uint32_t i = 0; i < zoo->count; i++) {
         if (run[i].process != process) continue;
         run[i].process = 0;
@@ -105,8 +112,8 @@ static int await(const Zoo *zoo, Run *run) {
 int zoo_each(const Zoo *zoo, int (*body)(void *context, uint32_t index), void *context) {
     Run *run = calloc(zoo->count + 1, sizeof *run);
     if (!run) return fail(EXIT_IO, "no memory");
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    uint32_t most = cpus > 1 ? (uint32_t)cpus : 1, begun = 0, printed = 0;
+    uint32_t most = (uint32_t)rt_processors(), begun = 0, printed = 0;
+    signal(SIGCHLD, SIG_DFL); /* who ignores it passes that on, and then nobody can be waited for */
     int status = EXIT_OK, worst = EXIT_OK;
     while (printed < begun || (begun < zoo->count && !status)) {
         uint32_t running = 0;

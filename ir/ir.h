@@ -258,7 +258,7 @@ Type value_result_type(const Graph *g, Val v, uint32_t result);
 /* The value and result index that `v` denotes: RESULT values are looked through. */
 Val value_source(const Graph *g, Val v, uint32_t *result);
 const Region *value_region(const Value *v, RegionRole role, int operand); /* first match or NULL */
-bool region_makes_result(RegionRole role);                                /* STORE, OUTPUT, REDUCE, MOMENTS */
+bool region_makes_result(RegionRole role);                                /* STORE, OUTPUT, REDUCE, MOMENTS, SUM_TO, MAX_TO */
 bool region_sums(RegionRole role);                                        /* per-image channel sums: REDUCE, MOMENTS */
 bool region_reduces(RegionRole role);                                     /* SUM_TO, MAX_TO */
 bool region_has_operand(RegionRole role);                                 /* a number that says more: see Region */

@@ -73,7 +73,7 @@ static bool region_valid(const Infer *in, uint32_t i, Type space) {
     if (single && find_before(in, i, r->role, r->operand))
         return infer_refuse(in, "carries the region '%s' twice", region_role_text(r->role));
     if (sums && space.rank != 4)
-        return infer_refuse(in, "a sum over H and W needs an iteration space of rank 4, found %s", TEXT(space));
+        return infer_refuse(in, "a sum or a maximum of elements needs an iteration space of rank 4, found %s", TEXT(space));
     if (r->role == REGION_STORE) {
         if (r->expr) return infer_refuse(in, "the region 'store' has no expression of its own");
         return find_before(in, in->spec->nregions, REGION_PROLOGUE, r->operand) ||

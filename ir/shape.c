@@ -138,7 +138,7 @@ bool shape_MAP(const Infer *in) {
     Type space = *in->type;
     const Region *first = &in->spec->regions[0];
     if ((region_sums(first->role) || region_reduces(first->role)) && space.rank != 4)
-        return infer_refuse(in, "a sum over H and W needs an iteration space of rank 4, found %s", TEXT(space));
+        return infer_refuse(in, "a sum or a maximum of elements needs an iteration space of rank 4, found %s", TEXT(space));
     return infer_accept(in, region_type(first, space));
 }
 

@@ -5,9 +5,9 @@
  *               pixels (or images) is computed once per (image, channel) (or channel) and then broadcast
  *   sums        image_sum, batch_sum and channel_sum of a map that is constant over what they sum: a multiplication
  *   gates       a map over pixels reads [N,C,1,1] as the [N,C] that it is, and the sum over all pixels is image_sum: what is
- * known of gates holds of them. A max_pool over the whole map is max_to, once gradients (which differ) are made the rest concat
- * of one operand, pad_channels, slice_channels, shuffles and 1x1 pools that change nothing, flatten of unflatten and back,
- * filters scaled by one, dropout masks of rate 0
+ *               known of gates holds of them. A max_pool over the whole map is max_to, once gradients, which differ, are made
+ *   the rest    concat of one operand, pad_channels, slice_channels, shuffles and 1x1 pools that change nothing, flatten of
+ *               unflatten and back, filters scaled by one, dropout masks of rate 0
  *
  * One sweep in value order, each value rebuilt from arguments that are canonical already. It ends because a rule either
  * replaces a value by earlier ones or adds maps over an iteration space of lower rank. */

@@ -57,6 +57,10 @@ static void draw_line(Dots *d, const double *value, int columns, double least, d
     }
 }
 
+static void write_label(char *label, size_t size, double value) {
+    if (snprintf(label, size, "%.4g", value) > RT_CURVE_LABEL - 2) snprintf(label, size, "%.1g", value); /* 5.123e-05 */
+}
+
 int rt_curve_draw(const RtCurve *c, const char *name, double factor, int width, int height, char row[][RT_CURVE_ROW]) {
     double value[2 * RT_CURVE_WIDTH], least = INFINITY, most = -INFINITY;
     int cells = width - RT_CURVE_LABEL;
@@ -72,7 +76,7 @@ int rt_curve_draw(const RtCurve *c, const char *name, double factor, int width, 
     for (int r = 0; r < height; r++) {
         char label[16] = "", *out = row[r];
         if (r == 0 || r == height - 1)
-            snprintf(label, sizeof label, "%.4g", r ? least : most);
+            write_label(label, sizeof label, r ? least : most);
         else if (r == height / 2)
             snprintf(label, sizeof label, "%.7s", name);
         out += sprintf(out, "%*.7s %s", RT_CURVE_LABEL - 2, label, r == height - 1 ? "└" : "│");

@@ -38,7 +38,8 @@ static const char whole_mark[] = "whole ";
 void rt_data_identity(const RtData *data, char text[160]) { identify(data, true, whole_mark, text); }
 
 bool rt_data_is(const RtData *data, const char *saved, char now[160]) {
-    if (strstr(saved, whole_mark))
+    const char *behind = strrchr(saved, '('); /* the name may hold anything */
+    if (behind && strstr(behind, whole_mark))
         rt_data_identity(data, now);
     else
         identify(data, false, "", now);

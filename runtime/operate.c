@@ -23,7 +23,8 @@ static void resample(const RtData *d, const uint8_t *src, uint8_t *dst, const do
 
 /* A shear leaves the corner above on the left where it is (torchvision's center = [0, 0]). */
 static void place(RtOperation operation, double magnitude, const RtData *d, const uint8_t *src, uint8_t *dst) {
-    double c = cos(magnitude * M_PI / 180), s = sin(magnitude * M_PI / 180), whole = trunc(magnitude);
+    double c = cos(magnitude * M_PI / 180), s = sin(magnitude * M_PI / 180),
+           whole = trunc((float)magnitude); /* torchvision's are f32 */
     double m[6] = {1, 0, 0, 0, 1, 0};
     if (operation == RT_OPERATE_SHEAR_X) m[1] = magnitude, m[2] = magnitude * (double)d->height / 2;
     if (operation == RT_OPERATE_SHEAR_Y) m[3] = magnitude, m[5] = magnitude * (double)d->width / 2;
@@ -159,7 +160,7 @@ double rt_operation_magnitude(RtOperation operation, bool wide, int strength, co
     case RT_OPERATE_CONTRAST:
     case RT_OPERATE_SHARPNESS: return part * (wide ? 0.99 : 0.9);
     case RT_OPERATE_POSTERIZE: return 8 - nearbyint(part * (wide ? 6 : 4));
-    case RT_OPERATE_SOLARIZE: return 255 * (1 - part);
+    case RT_OPERATE_SOLARIZE: return 8.5 * (RT_STRENGTHS - 1 - strength); /* exact, as a pixel may be equal to it */
     default: return 0;
     }
 }

@@ -118,15 +118,14 @@ static bool start_worker(RtPool *p, int thread) {
     return false;
 }
 
-/* Processors that this process may use; a container's share can be smaller than the machine. */
-static int processors(void) {
+int rt_processors(void) {
     cpu_set_t set;
     int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
     return count < MAX_THREADS ? count : MAX_THREADS;
 }
 
 RtPool *rt_pool_new(int threads) {
-    int online = processors();
+    int online = rt_processors();
     if (threads <= 0) threads = online;
     if (threads > MAX_THREADS) return NULL;
     RtPool *p = aligned_alloc(_Alignof(RtPool), sizeof *p);

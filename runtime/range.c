@@ -125,7 +125,7 @@ static RtStatus rise(Range *t, double from, double to, int64_t steps, RtRange *r
         double lr = from * pow(to / from, (double)i / (double)(steps - 1)), loss = 0;
         RtStatus status = step(t, i, lr, &loss, error);
         if (status != RT_OK) return status;
-        r->stopped = !isfinite(loss);
+        r->stopped = r->infinite = !isfinite(loss);
         if (r->stopped) return RT_OK;
         mean = BETA * mean + (1 - BETA) * loss;
         double smoothed = mean / (1 - pow(BETA, (double)i + 1));

@@ -28,6 +28,8 @@ typedef struct RtError {
 typedef enum RtSaying { RT_NOTE, RT_WARNING } RtSaying;
 typedef void (*RtSay)(RtSaying kind, const char *text);
 
+/* Processors that this process may use; a container's share can be smaller than the machine. */
+int rt_processors(void);
 /* ---- threads (pool.c) ---- A pool that is NULL is the calling thread alone. */
 typedef struct RtPool RtPool;
 typedef void (*RtTask)(void *context, int64_t piece, int thread);
@@ -221,7 +223,7 @@ RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *option
 typedef struct RtRange {
     double *lr, *loss, *smoothed;
     int64_t count;
-    bool stopped;
+    bool stopped, infinite; /* before the last step; since the loss was not finite, else since it had grown */
     double valley, steepest, minimum;
 } RtRange;
 RtStatus rt_range_test(RtMachine *m, const RtData *data, const RtTrainOptions *options, double from, double to, int64_t steps,

@@ -5,6 +5,7 @@
  * Kernels know nothing of each other. Where each is a module of its own, threads take them one after the other, the largest
  * first; each has an LLVM context, into which bitcode carries the kernel. */
 #include "codegen/link/object.h"
+#include "runtime/rt.h"
 #include <errno.h>
 #include <llvm-c/Analysis.h>
 #include <llvm-c/BitReader.h>
@@ -167,8 +168,7 @@ static int largest_first(const void *a, const void *b) {
 
 static bool compile_all(ProgramBuilder *p, Queue *queue) {
     Worker worker[MAX_THREADS];
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    uint32_t wanted = queue->count / KERNELS_PER_THREAD, n = cpus < 1 ? 1 : cpus > MAX_THREADS ? MAX_THREADS : (uint32_t)cpus;
+    uint32_t wanted = queue->count / KERNELS_PER_THREAD, n = (uint32_t)rt_processors();
     if (n > wanted) n = wanted ? wanted : 1;
     for (uint32_t i = 0; i < n; i++) worker[i] = (Worker){.queue = queue};
     for (uint32_t i = 1; i < n; i++) worker[i].started = !pthread_create(&worker[i].thread, NULL, compile_kernels, &worker[i]);

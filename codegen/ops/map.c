@@ -1,12 +1,14 @@
 /* Maps: any elementwise computation, all its OUTPUT and REDUCE regions in one sweep.
  *
  * A sweep goes over units, which split_units cuts into pieces:
- *     feature maps    (those that reduce over channels, lines or columns: map_reduce.c) one channel block of one image; inside, a
- * loop over its pixels, UNROLL of them at a time. Operands per channel or per image are loaded once per unit. Each REDUCE has
- * UNROLL partial sums, added as a tree, each MOMENTS twice as many in double. Where there are sums the loop is cut into runs,
- * whose sums are added up: so the error grows with their number and length, not with the product. rows, vectors   one vector of
- * channels filters         one vector of output channels for one input channel and tap At each site all regions are computed
- * before any is stored, so an operand may be updated in place. */
+ *     feature maps    one channel block of one image; inside, a loop over its pixels, UNROLL of them at a time
+ *     rows, vectors   one vector of channels
+ *     filters         one vector of output channels for one input channel and tap
+ *
+ * (Feature maps that reduce over channels, lines or columns: map_reduce.c.) Operands per channel or per image are loaded once per
+ * unit. Each REDUCE has UNROLL partial sums, added as a tree, each MOMENTS twice as many in double. Where there are sums the loop
+ * is cut into runs, whose sums are added up: so the error grows with their number and length, not with the product. At each site
+ * all regions are computed before any is stored, so an operand may be updated in place. */
 #include "codegen/ops/map_reduce.h"
 
 enum { UNROLL = 4, UNROLL_MAX_NODES = 64 };

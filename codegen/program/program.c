@@ -13,6 +13,7 @@ _Static_assert((int)MAX_WHITENED == (int)RT_MAX_WHITENED, "what the language acc
 void target_set_options(Target *target, const CodegenOptions *options) {
     target->map_bytes = options->precision == PRECISION_BF16 ? 2 : sizeof(float);
     if (options->last_cache) target->last_cache = options->last_cache;
+    if (options->shards > 1) target->last_cache /= options->shards; /* they go through a call together */
 }
 
 bool program_open(ProgramBuilder *p, const Target *target, const CodegenOptions *options, const char *name, Diag *diag) {

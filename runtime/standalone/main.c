@@ -208,9 +208,8 @@ static int help(const Options *o) {
         printf("%s %.*s", i ? "," : "", (int)strcspn(level_program(i)->target, ","), level_program(i)->target);
     printf("\n\nCommands:\n");
     for (int i = 0; i < ACTIONS; i++) printf("  %-9s %s\n", actions[i].name, actions[i].summary);
-    printf("\nThe recipe built in ('--set train.KEY=VALUE' changes it, but for loss, groups, batch, shards and the optimizer's "
-           "arguments other "
-           "than lr):\n%s",
+    printf("\nThe recipe built in ('--set train.KEY=VALUE' changes it, but for loss, groups, batch, shards, mix if it is "
+           "empty, and the optimizer's arguments other than lr):\n%s",
            least->recipe_text);
     return EXIT_OK;
 }

@@ -88,14 +88,15 @@ END_TEST
 /* Of ResNet-8 with a gate in each of three blocks, how many more than with squeeze and excitation. A gate of an image's means
  * adds none. For each of the others, in turn, and what of it the algebra forces:
  *
- *   ca    forward 1 (lines and columns in one loop over the convolution's result, nothing stored): forced as long as convolutions
- * make sums of whole images only. Backward 2: the gradients of both gates in one loop over dr and x; and, with these known, batch
- *         norm's two sums. Of the latter the algebra would do without (Σ over pixels is Σ over lines of lines' sums): not done.
- *   cbam  forward 2: each channel's maximum, of which the gate over channels is, and, behind that gate, the mean and the maximum
- * over channels in one loop: forced, for the second waits for all of the first. (Either also stores what it reads, for max_to_bwd
- *         and max_pool_bwd, which find maxima by comparing with what is stored.) Backward 3 forced: the sum over channels that
- * the spatial gate's gradient is; behind its convolution the sums over pixels that the other gate's is; behind that batch norm's.
- *         And 2 that are not: max_to_bwd and max_pool_bwd, ops with a loop of their own.
+ *   ca    forward 1 (lines and columns in one loop over the convolution's result, nothing stored): forced as long as
+ *         convolutions make sums of whole images only. Backward 2: the gradients of both gates in one loop over dr and x; and,
+ *         with these known, batch norm's two sums. Of the latter the algebra would do without (Σ over pixels is Σ over lines of
+ *         lines' sums): not done.
+ *   cbam  forward 2: each channel's maximum, of which the gate over channels is, and, behind that gate, the mean and the
+ *         maximum over channels in one loop: forced, for the second waits for all of the first. (Either also stores what it
+ *         reads, for max_to_bwd and max_pool_bwd, which find maxima by comparing with what is stored.) Backward 3 forced: the
+ *         sum over channels that the spatial gate's gradient is; behind its convolution the sums over pixels that the other
+ *         gate's is; behind that batch norm's. And 2 that are not: max_to_bwd and max_pool_bwd, ops with a loop of their own.
  *   gct, srm  forward 1: squares of what batch norm makes, which are not multiplied out, since they would cancel (linear.c);
  *         backward 1: their gradient beside the map's own.
  *

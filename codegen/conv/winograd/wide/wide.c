@@ -85,7 +85,7 @@ static const void *gradient_plan(Arena *arena, const ConvProblem *p, const ConvC
     return CONV_PLAN(arena, plan);
 }
 
-/* The planes of the whole batch are written once and read anew for each few output blocks, half of it while multiplying. */
+/* Planes are written once and read anew for each few output blocks, half of it while multiplying. */
 static ConvWork correlation_work(const ConvProblem *problem, const void *plan) {
     (void)problem;
     const WidePlan *p = plan;
@@ -112,7 +112,7 @@ static ConvWork gradient_work(const ConvProblem *problem, const void *plan) {
     ConvWork w = {.copied = 2 * (double)s->N * (double)(p->x.stage.bytes + p->dy.stage.bytes)};
     w.fma_cycles = (double)t->points * tiles * (double)(wide_group_blocks(s) * s->V) * (double)s->out_blocks / gradient_rate;
     w.transforms = tiles * (double)(t->form->input_cost * s->in_blocks + t->form->output_cost * s->out_blocks) +
-                   FILTER_TRANSFORM * cost_filters(s) / (double)s->groups;
+                   FILTER_TRANSFORM * cost_filters(s) / (double)s->groups * (double)wide_slabs(t);
     w.copied +=
         planes_cost * (double)t->chunks *
         ((double)p->x.chunk_bytes * (1 + (double)(s->out_blocks / s->groups / p->columns)) + 2 * (double)p->dy.chunk_bytes);
