@@ -53,7 +53,7 @@ def check_links(program, static):
     headers = subprocess.run(["readelf", "-lh", "-W", program], capture_output=True, text=True).stdout
     check("DYN (Position-Independent" in headers and "GNU_RELRO" in headers, f"{program}: not PIE with RELRO")
     check(re.search(r"GNU_STACK.* RW +0", headers), f"{program}: executable stack")
-    check(os.path.getsize(program) < 4 << 20, f"{program}: {os.path.getsize(program)} bytes")
+    check(os.path.getsize(program) < 9 << 19, f"{program}: {os.path.getsize(program)} bytes")
 
 
 def check_commands(at, program):
