@@ -150,8 +150,10 @@ static void decode(void *context, int64_t i, int thread) {
     (void)thread;
     if (!picture_read(d->split->path.name[i], &picture, d->reason[i], REASON)) {
         if (!*d->reason[i]) snprintf(d->reason[i], REASON, "it cannot be read");
-        int64_t image = s->channels * s->height * s->width;
-        if (d->images) memset(d->images + i * image, 0, (size_t)image); /* it is kept with the others */
+        if (d->images) { /* it is kept with the others */
+            int64_t image = s->channels * s->height * s->width;
+            memset(d->images + i * image, 0, (size_t)image);
+        }
         return;
     }
     if (d->size) d->size[i][0] = picture.width, d->size[i][1] = picture.height;
