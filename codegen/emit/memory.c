@@ -87,7 +87,7 @@ void emit_store(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef 
 
 void emit_store_stream(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
     LLVMValueRef store = store_vector(e, value, base, element);
-    if (!e->target->vectors->store_fence) return;
+    if (!e->past_caches || !e->target->vectors->store_fence) return;
     LLVMMetadataRef one = LLVMValueAsMetadata(LLVMConstInt(e->i32, 1, false));
     LLVMValueRef hint = LLVMMetadataAsValue(e->context, LLVMMDNodeInContext2(e->context, &one, 1));
     LLVMSetMetadata(store, LLVMGetMDKindIDInContext(e->context, "nontemporal", 11), hint);

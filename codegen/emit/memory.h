@@ -18,8 +18,9 @@ LLVMValueRef emit_load_splat(Emitter *e, LLVMValueRef base, LLVMValueRef element
 /* base[element + lane * plane] in lanes 0 to count - 1, behind them zeros: a pixel's channels out of planes. */
 LLVMValueRef emit_load_planes(Emitter *e, LLVMValueRef base, LLVMValueRef element, int64_t plane, int64_t count);
 void emit_store(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
-/* The same past the caches, for feature maps larger than they are: it saves reading the line first. The kernel then ends with a
- * store fence. An ordinary store where the target has no such instruction for whole lines. */
+/* The same past the caches, for what will have left them when it is read: it saves reading the line first. The kernel then ends
+ * with a store fence. An ordinary store in a step whose data stay in the last cache (Emitter.past_caches), or where the target
+ * has no such instruction for whole lines. */
 void emit_store_stream(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
 void emit_store_scalar(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
 void emit_prefetch(Emitter *e, LLVMValueRef base, LLVMValueRef element, int locality);

@@ -20,7 +20,8 @@ typedef struct Emitter {
     uint32_t nviews, view_capacity;
     GemmUse gemm;      /* of the kernel being emitted */
     bool openblas;     /* does products (product.h); else they are generated */
-    bool streams;      /* it holds emit_store_stream */
+    bool past_caches;  /* what emit_store_stream does: the step's data exceed what the last cache keeps */
+    bool streams;      /* it holds such stores */
     LLVMValueRef *end; /* of every buffer, if accesses are checked (bounds.h); else NULL */
     bool check_bounds;
     uint32_t nbuffers;

@@ -163,6 +163,7 @@ static void place_in_arena(Lowering *l) {
         l->place[v] = (Place){RT_ARENA, filters + plan.offset[v], false, places_bytes(l, v)};
     }
     if (filters + plan.bytes > l->p->arena_bytes) l->p->arena_bytes = filters + plan.bytes;
+    l->p->emitter->past_caches = (int64_t)(filters + plan.bytes) * l->shards > l->p->target->kept;
     l->planned = filters + plan.total;
     plan_free(&plan);
 }

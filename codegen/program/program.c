@@ -12,7 +12,7 @@ _Static_assert((int)MAX_WHITENED == (int)RT_MAX_WHITENED, "what the language acc
 
 void target_set_options(Target *target, const CodegenOptions *options) {
     target->map_bytes = options->precision == PRECISION_BF16 ? 2 : sizeof(float);
-    if (options->last_cache) target->last_cache = options->last_cache;
+    if (options->last_cache) target->last_cache = target->kept = options->last_cache;
     if (options->shards > 1) target->last_cache /= options->shards; /* they go through a call together */
 }
 
@@ -219,8 +219,9 @@ static char *decides(ProgramBuilder *p, const char *key) {
         p->caches = p->options->cache && *build;
     }
     const Target *t = p->target;
-    return arena_printf(p->arena, "%s\n%s %s %s\n%d %d%s\n%s", p->build, t->triple, t->cpu, t->features, t->map_bytes,
-                        p->options->openblas, p->options->check_bounds ? " checked" : "", key);
+    return arena_printf(p->arena, "%s\n%s %s %s\n%d %d%s%s\n%s", p->build, t->triple, t->cpu, t->features, t->map_bytes,
+                        p->options->openblas, p->options->check_bounds ? " checked" : "",
+                        p->emitter->past_caches ? " past the caches" : "", key);
 }
 
 /* A finished kernel from the cache. */

@@ -222,6 +222,8 @@ static bool set_names(Target *target, const char *name, const char *cpu, char *w
     }
     target->cpu = native ? copy_message(LLVMGetHostCPUName()) : copy_text(cpu ? cpu : codegen_target(name)->least);
     target->features = native ? copy_message(LLVMGetHostCPUFeatures()) : copy_text("");
+    long cache = native ? sysconf(_SC_LEVEL3_CACHE_SIZE) : 0;
+    target->kept = (cache > 0 ? cache : LAST_CACHE) / 2;
     return true;
 }
 

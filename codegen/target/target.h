@@ -17,6 +17,8 @@ typedef struct Target {
     int map_bytes; /* of an element of a feature map in memory: 4 (f32), or 2 (bf16) under --precision=bf16; target_open says 4 */
     int64_t last_cache; /* bytes that all threads together keep in the last cache: CodegenOptions.last_cache; target_open:
                            LAST_CACHE */
+    int64_t kept;       /* bytes of a step that are still in the last cache when they are read again; no bits depend on it.
+                           CodegenOptions.last_cache; target_open: half of what this machine has, or of LAST_CACHE */
 } Target;
 
 /* Bytes. A line's, of every machine that code is made for; of the last cache what a machine of two cores or more may be hoped to

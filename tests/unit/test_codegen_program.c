@@ -407,9 +407,18 @@ START_TEST(equal_structure_shares_a_kernel) {
 }
 END_TEST
 
+static bool file_says(const char *path, const char *word) {
+    char line[4096];
+    FILE *in = fopen(path, "r");
+    bool found = false;
+    while (fgets(line, sizeof line, in)) found |= strstr(line, word) != NULL;
+    fclose(in);
+    return found;
+}
+
 START_TEST(dumps_are_written) {
     Graph *g = inference_graph();
-    char ir[] = "/tmp/netc-test-XXXXXX", assembly[] = "/tmp/netc-test-XXXXXX", line[4096];
+    char ir[] = "/tmp/netc-test-XXXXXX", assembly[] = "/tmp/netc-test-XXXXXX";
     close(mkstemp(ir));
     close(mkstemp(assembly));
     Diag *diag = diag_new();
@@ -418,16 +427,37 @@ START_TEST(dumps_are_written) {
     ck_assert_ptr_nonnull(jit);
     const char *const paths[] = {ir, assembly}, *const words[] = {" void @pack_images", "pack_images"};
     for (int i = 0; i < 2; i++) {
-        FILE *in = fopen(paths[i], "r");
-        bool found = false;
-        while (fgets(line, sizeof line, in)) found |= strstr(line, words[i]) != NULL;
-        ck_assert_msg(found, "%s is not in the dump", words[i]);
-        fclose(in);
+        ck_assert_msg(file_says(paths[i], words[i]), "%s is not in the dump", words[i]);
         remove(paths[i]);
     }
     jit_free(jit);
     ck_assert_ptr_null(codegen_jit(&input, &(CodegenOptions){.dump_asm = "/nonexistent/x.s"}, diag));
     ck_assert_int_eq(diag_error_count(diag), 1);
+    diag_free(diag);
+    graph_free(g);
+}
+END_TEST
+
+/* Feature maps go past the caches where a step has more than those keep, on machines whose vectors are whole lines. */
+START_TEST(what_the_cache_keeps_is_stored_there) {
+    static const int64_t caches[] = {1, INT64_C(1) << 40};
+    Graph *g = small_net(2);
+    char ir[] = "/tmp/netc-test-XXXXXX";
+    close(mkstemp(ir));
+    CodegenInput input = {.name = "stores", .infer = g, .recipe_text = ""};
+    Diag *diag = diag_new();
+    for (int i = 0; i < 2; i++) {
+        CodegenOptions options = {.target = "x86_64-linux-gnu",
+                                  .cpu = "x86-64-v4",
+                                  .conv = conv_method("direct"),
+                                  .last_cache = caches[i],
+                                  .dump_llvm = ir};
+        GemmUse gemm;
+        ck_assert(codegen_object(&input, &options, "netc_program", NULL, &gemm, diag));
+        ck_assert(file_says(ir, "!nontemporal") == (i == 0));
+        ck_assert(file_says(ir, "fence") == (i == 0));
+    }
+    remove(ir);
     diag_free(diag);
     graph_free(g);
 }
@@ -447,5 +477,6 @@ int main(void) {
     tcase_add_test(tests, images_do_not_know_their_neighbours);
     tcase_add_test(tests, equal_structure_shares_a_kernel);
     tcase_add_test(tests, dumps_are_written);
+    tcase_add_test(tests, what_the_cache_keeps_is_stored_there);
     return run_cases("codegen_program", tests);
 }

@@ -97,10 +97,12 @@ ElementSite conv_elements(const ConvKernel *k, Type space) {
                          .preloaded = k->preloaded};
 }
 
+/* Of a feature map: smaller ones may still be in a core's own cache when they are read. */
 enum { STREAM_BYTES = 2 << 20 };
 
 void conv_store(ConvKernel *k, Type t, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
-    bool large =
-        t.dim[0] * divide_up(t.dim[1], k->e->V) * t.dim[2] * t.dim[3] * k->e->V * k->e->target->map_bytes >= STREAM_BYTES;
-    large ? emit_store_stream(k->e, value, base, element) : emit_store(k->e, value, base, element);
+    const Target *target = k->e->target;
+    int64_t bytes = t.dim[0] * layout_pad(target, t.dim[1]) * t.dim[2] * t.dim[3] * target->map_bytes;
+    bytes >= min_i64(STREAM_BYTES, target->kept) ? emit_store_stream(k->e, value, base, element)
+                                                 : emit_store(k->e, value, base, element);
 }
