@@ -325,12 +325,16 @@ void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds) {
         run_shards(m, seconds);
         return;
     }
+    bool alone = entry == &m->program->eval_step && group_count(m->program, m->program->batch) > 1;
     View view = view_of(m, in_training(m->program, entry), 0, 0);
     for (uint32_t c = 0; c < entry->ncalls; c++) {
         if (is_over(m, &entry->calls[c])) continue;
         Running r = {m, &entry->calls[c], resolve(&view, &entry->calls[c])};
         double start = seconds ? now() : 0;
-        rt_pool_run(m->pool, run_piece, &r, r.call->pieces);
+        if (alone)
+            for (int64_t piece = 0; piece < r.call->pieces; piece++) run_piece(&r, piece, 0);
+        else
+            rt_pool_run(m->pool, run_piece, &r, r.call->pieces);
         if (seconds) seconds[c] += now() - start;
     }
 }

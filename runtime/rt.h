@@ -73,7 +73,8 @@ void rt_machine_run(RtMachine *m, const RtEntry *entry);
  * stands behind those images, up to a whole group, is computed too and may be any numbers. */
 void rt_machine_infer(RtMachine *m, int64_t count);
 int64_t rt_machine_group(const RtMachine *m); /* images of a group */
-/* As rt_machine_run (of eval_step the first group), and adds each call's seconds to seconds[i]. */
+/* As rt_machine_run, and adds each call's seconds to seconds[i]. Of eval_step the first group: if there are others, with one
+ * thread, as rt_machine_infer runs each. */
 void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds);
 void rt_machine_init_params(RtMachine *m, uint64_t seed); /* RtTensor.init, by RtTensor.position; state too */
 /* Logical row-major <-> physical copies of one parameter or state tensor in a block laid out like RT_PARAMS / RT_STATE. */

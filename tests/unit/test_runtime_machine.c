@@ -2,6 +2,8 @@
 #include "run_cases.h"
 #include "runtime_softmax.h"
 #include <float.h>
+#include <pthread.h>
+#include <unistd.h>
 
 /* Layouts, spelt out from abi.h element by element, independently of the code. */
 typedef struct Case {
@@ -238,6 +240,33 @@ START_TEST(groups_of_inference) {
 }
 END_TEST
 
+static bool elsewhere;
+static pthread_t here;
+static void note_thread(char *const *buf, const RtStepEnv *env, int64_t piece, char *scratch) {
+    (void)buf, (void)env, (void)piece, (void)scratch;
+    usleep(2000); /* long enough for another thread to come */
+    if (!pthread_equal(pthread_self(), here)) __atomic_store_n(&elsewhere, true, __ATOMIC_RELAXED);
+}
+
+/* Where groups have a thread each, calls are timed as such a thread runs them; a single group has all threads. */
+START_TEST(a_group_is_timed_as_it_runs) {
+    Softmax x;
+    softmax_program(&x, 8, 3, 4, 4, 5);
+    here = pthread_self();
+    double seconds[8] = {0};
+    for (int group = 8; group >= 4; group -= 4) {
+        x.program.eval_batch = group;
+        x.eval[0].pieces = 8;
+        x.eval[0].kernel = note_thread;
+        Bench b = bench_new(&x, 3);
+        elsewhere = false;
+        rt_machine_run_timed(b.machine, &x.program.eval_step, seconds);
+        ck_assert(elsewhere == (group == 8));
+        bench_free(&b);
+    }
+}
+END_TEST
+
 START_TEST(impossible_programs) {
     Softmax x;
     softmax_program(&x, 8, 3, 8, 8, 10);
@@ -269,6 +298,7 @@ int main(void) {
     tcase_add_test(cases, timed_run_is_the_same_run);
     tcase_add_test(cases, placed);
     tcase_add_test(cases, groups_of_inference);
+    tcase_add_test(cases, a_group_is_timed_as_it_runs);
     tcase_add_test(cases, impossible_programs);
     return run_cases("runtime/machine", cases);
 }
