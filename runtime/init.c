@@ -182,3 +182,11 @@ RtStatus rt_init_load(const RtProgram *p, RtMachine *m, const RtTrainOptions *o,
     st_close(&f);
     return status;
 }
+
+RtStatus rt_init_weights(RtMachine *m, const RtData *part, const RtTrainOptions *o, RtError *error) {
+    RtStatus status = RT_OK;
+    rt_machine_init_params(m, o->seed);
+    if (!o->init_path || o->init_partial) status = rt_whiten(m, part, error);
+    if (status == RT_OK && o->init_path) status = rt_init_load(rt_machine_program(m), m, o, error);
+    return status;
+}

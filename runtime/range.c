@@ -1,10 +1,10 @@
 /* The learning-rate range test (Smith, 2017) as fastai's lr_find does it: a training from initial weights whose rate rises
  * exponentially from step to step, until the loss is more than four times its least. What is suggested are fastai's rules,
  * written out in suggest_*. Nothing of it is kept. */
-#include "runtime/gradient.h"
 #include "runtime/init.h"
 #include "runtime/loader.h"
 #include "runtime/split.h"
+#include "runtime/steps.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,9 +68,7 @@ typedef struct Range {
     const RtProgram *p;
     const RtTrainOptions *o;
     RtSplit split;
-    RtLoader *loader;
-    float *gradients; /* accumulated; NULL if a step has one batch */
-    int64_t batches, per_epoch;
+    RtSteps steps;
 } Range;
 
 static RtStatus start(Range *t, const RtData *data, RtError *error) {
@@ -80,43 +78,21 @@ static RtStatus start(Range *t, const RtData *data, RtError *error) {
     RtStatus status = rt_train_check(t->p, data, &(RtTrainOptions){.max_steps = 0}, error);
     if (status == RT_OK && held) status = rt_split(data, held, t->o->seed, &t->split, error);
     if (status != RT_OK) return status;
-    t->batches = rt_step_batches(recipe);
-    t->per_epoch = rt_steps_per_epoch(t->p, data);
-    if (t->batches > 1 && !(t->gradients = malloc(t->p->params_bytes + sizeof(float))))
-        return rt_fail(error, RT_MEMORY, "out of memory for accumulated gradients");
+    if ((status = rt_steps_begin(&t->steps, t->m, data, error)) != RT_OK) return status;
     memset(rt_machine_space(t->m, RT_MOMENT1), 0, t->p->params_bytes);
     memset(rt_machine_space(t->m, RT_MOMENT2), 0, t->p->params_bytes);
-    rt_machine_init_params(t->m, t->o->seed);
-    if (!t->o->init_path || t->o->init_partial) status = rt_whiten(t->m, part, error);
-    if (status == RT_OK && t->o->init_path) status = rt_init_load(t->p, t->m, t->o, error);
+    status = rt_init_weights(t->m, part, t->o, error);
     RtLoaderStart begin = {.batch = t->p->batch, .count = t->p->batch, .seed = t->o->seed};
-    if (status == RT_OK && !(t->loader = rt_loader_new(part, recipe, &begin, error))) status = RT_MEMORY;
+    if (status == RT_OK && !(t->steps.loader = rt_loader_new(part, recipe, &begin, error))) status = RT_MEMORY;
     return status;
 }
 
 /* Step i at this rate. */
 static RtStatus step(Range *t, int64_t i, double lr, double *loss, RtError *error) {
-    RtStepEnv *env = rt_machine_env(t->m);
-    const RtOptimizer *optimizer = &t->p->recipe.optimizer;
-    double norm, sum = 0;
-    env->seed = t->o->seed;
-    env->lr = (float)lr;
-    env->epoch = (double)i / (double)t->per_epoch;
-    env->bias1 = (float)(1 - pow(optimizer->beta1, (double)i + 1));
-    env->bias2 = (float)(1 - pow(optimizer->beta2, (double)i + 1));
-    for (int64_t k = 0; k < t->batches; k++) {
-        rt_loader_next(t->loader, rt_machine_space(t->m, RT_IMAGES), rt_machine_space(t->m, RT_LABELS),
-                       rt_machine_space(t->m, RT_MIX));
-        env->step = (uint64_t)(i * t->batches + k);
-        rt_machine_run(t->m, &t->p->train_step);
-        sum += (double)*(const float *)rt_machine_space(t->m, RT_METRICS);
-        if (t->gradients) rt_gradient_accumulate(t->m, t->gradients, k, t->batches);
-    }
-    if (t->p->recipe.clip > 0 && !rt_gradient_clip(t->m, t->p->recipe.clip, &norm))
-        return rt_fail(error, RT_MEMORY, "out of memory for the gradients' norm");
-    rt_machine_run(t->m, &t->p->apply_update);
-    *loss = sum / (double)t->batches;
-    return RT_OK;
+    int64_t correct;
+    rt_steps_environment(&t->steps, t->o->seed, (uint64_t)i, lr);
+    RtStatus status = rt_steps_differentiate(&t->steps, (uint64_t)i, loss, &correct, error);
+    return status == RT_OK ? rt_steps_update(&t->steps, error) : status;
 }
 
 static RtStatus rise(Range *t, double from, double to, int64_t steps, RtRange *r, RtError *error) {
@@ -160,8 +136,7 @@ RtStatus rt_range_test(RtMachine *m, const RtData *data, const RtTrainOptions *o
     if (status == RT_OK) status = start(&t, data, error);
     if (status == RT_OK) status = rise(&t, from, to, steps, r, error);
     if (status == RT_OK) status = suggest(r, steps, error);
-    rt_loader_free(t.loader);
+    rt_steps_end(&t.steps);
     rt_split_free(&t.split);
-    free(t.gradients);
     return status;
 }

@@ -15,7 +15,6 @@
  * statistics of the trained ones unless those are averaged too. */
 #include "runtime/average.h"
 #include "runtime/directory.h"
-#include "runtime/gradient.h"
 #include "runtime/identity.h"
 #include "runtime/init.h"
 #include "runtime/loader.h"
@@ -24,6 +23,7 @@
 #include "runtime/ranks.h"
 #include "runtime/resume.h"
 #include "runtime/split.h"
+#include "runtime/steps.h"
 #include "runtime/together.h"
 #include <math.h>
 #include <signal.h>
@@ -57,11 +57,9 @@ typedef struct Run {
     const RtTrainOptions *o;
     RtError *error;
     RtTrainState s;
-    RtLoader *loader;
+    RtSteps steps;
     RtMetrics metrics;
     RtProgress progress;
-    int64_t per_epoch, batches;           /* steps of an epoch, batches of a step */
-    float *gradients;                     /* accumulated; NULL if a step has one batch */
     uint64_t total_steps, stop_at;        /* of the schedule; of this run */
     double seconds, images;               /* spent in steps since the start of this process */
     double window_seconds, window_images; /* since the last logged step */
@@ -160,9 +158,7 @@ static RtStatus start_state(Run *r) {
     rt_data_identity(r->data, r->s.data); /* as it is called now, not as an older netc called it */
     if (status == RT_OK) status = find_part(r);
     if (status != RT_OK || r->o->resume) return status;
-    rt_machine_init_params(r->m, r->o->seed);
-    if (!r->o->init_path || r->o->init_partial) status = rt_whiten(r->m, r->part, r->error);
-    if (status == RT_OK && r->o->init_path) status = rt_init_load(r->p, r->m, r->o, r->error);
+    status = rt_init_weights(r->m, r->part, r->o, r->error);
     rt_average_begin(r->m, &r->s);
     return status;
 }
@@ -175,17 +171,13 @@ static bool out_of_patience(const Run *r, int64_t epoch) {
 
 /* What goes wrong here does so before anything is written. */
 static RtStatus prepare(Run *r) {
-    const RtRecipe *recipe = &r->p->recipe;
     RtStatus status = rt_train_check(r->p, r->data, r->o, r->error);
     if (status != RT_OK) return status;
     if (r->p->train_step.ncalls == 0) return rt_fail(r->error, RT_INTERNAL, "the program was compiled for inference only");
-    r->batches = rt_step_batches(recipe);
-    r->per_epoch = rt_steps_per_epoch(r->p, r->data);
-    r->total_steps = (uint64_t)rt_total_steps(recipe, r->per_epoch);
+    status = rt_steps_begin(&r->steps, r->m, r->data, r->error);
+    r->total_steps = (uint64_t)rt_total_steps(&r->p->recipe, r->steps.per_epoch);
     r->stop_at = r->o->max_steps > 0 ? (uint64_t)r->o->max_steps : r->total_steps;
-    if (r->batches > 1 && !(r->gradients = malloc(r->p->params_bytes + sizeof(float))))
-        return rt_fail(r->error, RT_MEMORY, "out of memory for accumulated gradients");
-    status = start_state(r);
+    if (status == RT_OK) status = start_state(r);
     r->s.total_steps = r->total_steps;
     return status;
 }
@@ -199,9 +191,9 @@ static RtStatus start_loader(Run *r) {
                            .count = share.count * images,
                            .seed = r->s.seed,
                            .epoch = r->s.epoch,
-                           .batch_index = r->s.batch_index * r->batches};
-    if (status == RT_OK) r->loader = rt_loader_new(r->part, &r->p->recipe, &start, r->error);
-    return status == RT_OK && !r->loader ? RT_MEMORY : status;
+                           .batch_index = r->s.batch_index * r->steps.batches};
+    if (status == RT_OK) r->steps.loader = rt_loader_new(r->part, &r->p->recipe, &start, r->error);
+    return status == RT_OK && !r->steps.loader ? RT_MEMORY : status;
 }
 
 static RtStatus start_files(Run *r) {
@@ -232,17 +224,6 @@ static RtStatus start(Run *r) {
 
 /* ---- one step ---- */
 
-static void set_environment(Run *r) {
-    RtStepEnv *env = rt_machine_env(r->m);
-    const RtOptimizer *opt = &r->p->recipe.optimizer;
-    double t = (double)r->s.step + 1;
-    env->seed = r->s.seed;
-    env->epoch = (double)r->s.step / (double)r->per_epoch;
-    env->lr = (float)rt_schedule_lr(&r->p->recipe, r->s.step, r->per_epoch, (int64_t)r->total_steps);
-    env->bias1 = (float)(1 - pow(opt->beta1, t));
-    env->bias2 = (float)(1 - pow(opt->beta2, t));
-}
-
 /* Where parameters are frozen, how many are left, from the first step on and whenever that changes. */
 static void say_trained(Run *r) {
     int64_t all = 0, trained = 0;
@@ -258,42 +239,24 @@ static void say_trained(Run *r) {
     r->trained = trained;
 }
 
-/* Loss and gradients of a step, the means of its batches. */
-static RtStatus differentiate(Run *r, float *loss, int64_t *correct) {
-    const float *metrics = rt_machine_space(r->m, RT_METRICS);
-    double sum = 0;
-    for (int64_t i = 0; i < r->batches; i++) {
-        rt_loader_next(r->loader, rt_machine_space(r->m, RT_IMAGES), rt_machine_space(r->m, RT_LABELS),
-                       rt_machine_space(r->m, RT_MIX));
-        rt_machine_env(r->m)->step = r->s.step * (uint64_t)r->batches + (uint64_t)i;
-        rt_machine_run(r->m, &r->p->train_step);
-        RtStatus status = rt_ranks_status(r->ranks, r->error);
-        if (status != RT_OK) return status;
-        sum += (double)metrics[0];
-        *correct += (int64_t)lrintf(metrics[1]);
-        if (r->gradients) rt_gradient_accumulate(r->m, r->gradients, i, r->batches);
-    }
-    *loss = (float)(sum / (double)r->batches);
-    return isfinite(*loss) ? RT_OK : diverged(r, "the loss is not finite at", r->s.step + 1);
-}
-
 static RtStatus step(Run *r, float *loss) {
-    double begin = now(), norm;
+    double begin = now(), mean = 0;
     int64_t correct = 0;
-    set_environment(r);
+    rt_steps_environment(&r->steps, r->s.seed, r->s.step,
+                         rt_schedule_lr(&r->p->recipe, r->s.step, r->steps.per_epoch, (int64_t)r->total_steps));
     say_trained(r);
-    RtStatus status = differentiate(r, loss, &correct);
+    RtStatus status = rt_steps_differentiate(&r->steps, r->s.step, &mean, &correct, r->error);
+    *loss = (float)mean;
+    if (status == RT_OK && !isfinite(*loss)) status = diverged(r, "the loss is not finite at", r->s.step + 1);
+    if (status == RT_OK) status = rt_steps_update(&r->steps, r->error);
     if (status != RT_OK) return status;
-    if (r->p->recipe.clip > 0 && !rt_gradient_clip(r->m, r->p->recipe.clip, &norm))
-        return rt_fail(r->error, RT_MEMORY, "out of memory for the gradients' norm");
-    rt_machine_run(r->m, &r->p->apply_update);
     r->s.step++;
     rt_average_step(r->m, &r->s, r->total_steps);
     r->s.batch_index++;
     r->s.epoch_loss_sum += *loss;
     r->s.epoch_correct += correct;
-    r->s.epoch_images += r->p->batch * r->batches;
-    double spent = now() - begin, images = (double)(r->p->batch * r->batches);
+    r->s.epoch_images += r->p->batch * r->steps.batches;
+    double spent = now() - begin, images = (double)(r->p->batch * r->steps.batches);
     r->seconds += spent;
     r->images += images;
     r->window_seconds += spent;
@@ -316,11 +279,11 @@ static double epoch_accuracy(const Run *r) {
 
 static void show(Run *r, float loss) {
     double rate = r->seconds > 0 ? r->images / r->seconds : 0,
-           left = (double)(r->stop_at - r->s.step) * (double)(r->p->batch * r->batches);
+           left = (double)(r->stop_at - r->s.step) * (double)(r->p->batch * r->steps.batches);
     RtProgressLine line = {.epoch = r->s.epoch,
                            .epochs = r->p->recipe.epochs,
                            .batch_index = r->s.batch_index,
-                           .per_epoch = r->per_epoch,
+                           .per_epoch = r->steps.per_epoch,
                            .step = r->s.step,
                            .total_steps = r->stop_at,
                            .loss = loss,
@@ -458,7 +421,7 @@ static void say_test(Run *r) {
 
 static RtStatus epoch_line(Run *r) {
     char hex[65], loss[32], lr[32], rate[32], train[32], took[32], of_test[512], shown[160], with[128];
-    double steps = (double)r->s.epoch_images / (double)(r->p->batch * r->batches);
+    double steps = (double)r->s.epoch_images / (double)(r->p->batch * r->steps.batches);
     rt_weights_sha256(r->m, hex);
     double mean_loss = steps > 0 ? r->s.epoch_loss_sum / steps : 0, images_per_s = r->seconds > 0 ? r->images / r->seconds : 0;
     rt_metrics_number(loss, mean_loss);
@@ -490,7 +453,7 @@ static RtStatus finish_epoch(Run *r, RtStatus *tested) {
     if (status == RT_OK && validates(r) && ends(r)) say_test(r);
     r->evaluated = r->tested = r->viewed = false;
     r->epoch_began = now();
-    if (r->s.batch_index < r->per_epoch) return status; /* --steps ended inside an epoch: keep its sums */
+    if (r->s.batch_index < r->steps.per_epoch) return status; /* --steps ended inside an epoch: keep its sums */
     r->s.epoch++;
     r->s.batch_index = 0;
     r->s.epoch_loss_sum = 0;
@@ -516,7 +479,7 @@ static RtStatus loop(Run *r) {
         RtStatus status = step_together(r, &loss);
         if (status == RT_OK) show(r, loss);
         if (status == RT_OK && r->s.step % (uint64_t)log_every == 0) status = agree(r, log_step(r, loss));
-        bool run_ends = r->s.step == r->stop_at, epoch_ends = r->s.batch_index == r->per_epoch;
+        bool run_ends = r->s.step == r->stop_at, epoch_ends = r->s.batch_index == r->steps.per_epoch;
         if (status == RT_OK && (run_ends || epoch_ends)) status = finish_epoch(r, &tested);
         run_ends |= r->s.stopped;
         bool due = save_every > 0 ? r->s.step % (uint64_t)save_every == 0 : epoch_ends;
@@ -533,10 +496,9 @@ RtStatus rt_train(RtMachine *m, const RtData *data, const RtTrainOptions *option
     RtStatus status = start(&r);
     if (status == RT_OK) status = loop(&r);
     rt_progress_end(&r.progress);
-    rt_loader_free(r.loader);
+    rt_steps_end(&r.steps);
     rt_metrics_close(&r.metrics);
     rt_split_free(&r.split);
-    free(r.gradients);
     free(r.s.average);
     free(r.s.average_state);
     return status;
