@@ -3,7 +3,6 @@
 #include "cli/report.h"
 #include "runtime/file.h"
 #include "runtime/sha256.h"
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <time.h>
@@ -26,88 +25,19 @@ typedef struct Head {
 
 /* ---- directory ---- */
 
-char *decoded_directory(void) {
-    const char *chosen = getenv("NETC_CACHE"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (chosen && *chosen) return strcmp(chosen, "off") ? join("%s/pictures", chosen) : NULL;
-    if (cache && *cache == '/') return join("%s/netc/pictures", cache);
-    return home && *home ? join("%s/.cache/netc/pictures", home) : NULL;
-}
-
-/* With what is above it. */
-static bool make_directory(char *path) {
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        mkdir(path, 0777);
-        *slash = '/';
-    }
-    return mkdir(path, 0777) == 0 || errno == EEXIST;
-}
-
-/* A file of the cache. */
-typedef struct Kept {
-    char name[NAME + 16];
-    uint64_t bytes;
-    struct timespec used;
-} Kept;
+char *decoded_directory(void) { return rt_kept_directory("pictures", true); }
 
 static bool has_ending(const char *name, const char *end) {
     size_t n = strlen(name), e = strlen(end);
     return n > e && !strcmp(name + n - e, end);
 }
 
-/* All of them, malloc'd. What a process left that was killed while it wrote is removed when it is a day old. */
-static Kept *list_kept(const char *directory, uint32_t *count) {
-    DIR *d = opendir(directory);
-    Kept *all = NULL;
-    uint32_t n = 0, room = 0;
-    for (const struct dirent *e; d && (e = readdir(d));) {
-        struct stat s;
-        bool mine = has_ending(e->d_name, ending), half = has_ending(e->d_name, begun);
-        if ((!mine && !half) || fstatat(dirfd(d), e->d_name, &s, 0) || !S_ISREG(s.st_mode)) continue;
-        if (half && time(NULL) - s.st_mtime > 24 * 60 * 60) unlinkat(dirfd(d), e->d_name, 0);
-        if (half || strlen(e->d_name) >= sizeof all->name) continue;
-        if (n == room) {
-            room = 2 * room + 8;
-            Kept *more = realloc(all, room * sizeof *all);
-            if (!more) break;
-            all = more;
-        }
-        all[n] = (Kept){.bytes = (uint64_t)s.st_size, .used = s.st_mtim};
-        strcpy(all[n++].name, e->d_name);
-    }
-    if (d) closedir(d);
-    *count = n;
-    return all;
+static RtKeptFile kind_of(const char *name) {
+    return has_ending(name, ending) ? RT_KEPT_ONE : has_ending(name, begun) ? RT_KEPT_BEGUN : RT_KEPT_NOT;
 }
 
-DecodedInfo decoded_info(const char *directory) {
-    DecodedInfo info = {0};
-    uint32_t n;
-    Kept *all = list_kept(directory, &n);
-    for (uint32_t i = 0; i < n; i++) info.files++, info.bytes += all[i].bytes;
-    free(all);
-    return info;
-}
-
-static int oldest_first(const void *a, const void *b) {
-    const struct timespec *x = &((const Kept *)a)->used, *y = &((const Kept *)b)->used;
-    if (x->tv_sec != y->tv_sec) return x->tv_sec < y->tv_sec ? -1 : 1;
-    return x->tv_nsec < y->tv_nsec ? -1 : x->tv_nsec > y->tv_nsec;
-}
-
-void decoded_trim(const char *directory, uint64_t bytes) {
-    uint32_t n;
-    Kept *all = list_kept(directory, &n);
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < n; i++) total += all[i].bytes;
-    if (n) qsort(all, n, sizeof *all, oldest_first);
-    for (uint32_t i = 0; i < n && total > bytes; i++) {
-        char *path = join("%s/%s", directory, all[i].name);
-        if (!unlink(path)) total -= all[i].bytes;
-        free(path);
-    }
-    free(all);
-}
+RtKept decoded_info(const char *directory) { return rt_kept_info(directory, kind_of); }
+void decoded_trim(const char *directory, uint64_t bytes) { rt_kept_trim(directory, kind_of, bytes); }
 
 /* ---- names ---- */
 
@@ -165,18 +95,6 @@ void decoded_close(Decoded *d) {
 
 /* ---- files ---- */
 
-/* Changes with every single change: each step is one to one in what it takes. */
-static uint64_t checksum(uint64_t h, const void *bytes, size_t n) {
-    const uint8_t *p = bytes;
-    for (uint64_t word; n >= sizeof word; n -= sizeof word, p += sizeof word) {
-        memcpy(&word, p, sizeof word);
-        h = (h ^ word) * 0x9e3779b97f4a7c15U;
-        h ^= h >> 29;
-    }
-    for (; n > 0; n--) h = (h ^ *p++) * 0x100000001b3U;
-    return h;
-}
-
 /* Images of a file being read, each to its place. */
 typedef struct Reading {
     const DecodedPart *part;
@@ -201,7 +119,7 @@ static void read_image(void *context, int64_t i, int thread) {
     int64_t first = r->part[0].count;
     uint8_t *to = i < first ? r->part[0].images + (uint64_t)i * r->image : r->part[1].images + (uint64_t)(i - first) * r->image;
     (void)thread;
-    if (!read_whole(r->file, to, r->image, r->begin + i * (int64_t)r->image) || checksum(0, to, r->image) != r->sum[i])
+    if (!read_whole(r->file, to, r->image, r->begin + i * (int64_t)r->image) || rt_checksum(0, to, r->image) != r->sum[i])
         __atomic_store_n(&r->damaged, true, __ATOMIC_RELAXED);
 }
 
@@ -218,15 +136,15 @@ static bool read_head(const Decoded *d, FILE *file, int64_t size, const DecodedP
     if (h.image != d->image || h.count != d->count || h.bad > h.count) return false;
     uint64_t front = sizeof h + h.bad * sizeof h.bad + (h.count + 1) * sizeof **sums;
     if ((uint64_t)size != front + h.count * h.image) return false;
-    sum = checksum(sum, &h, sizeof h);
+    sum = rt_checksum(sum, &h, sizeof h);
     for (uint64_t i = 0; i < h.bad; i++) {
         uint64_t index;
         if (fread(&index, sizeof index, 1, file) != 1 || index >= h.count) return false;
-        sum = checksum(sum, &index, sizeof index);
+        sum = rt_checksum(sum, &index, sizeof index);
         strcpy(reason_of(part, index), "bad");
     }
     if (fread(*sums, sizeof **sums, d->count, file) != d->count || fread(&kept, sizeof kept, 1, file) != 1) return false;
-    return checksum(sum, *sums, d->count * sizeof **sums) == kept;
+    return rt_checksum(sum, *sums, d->count * sizeof **sums) == kept;
 }
 
 bool decoded_read(const Decoded *d, const DecodedPart part[2], RtPool *pool) {
@@ -254,16 +172,16 @@ static bool write_parts(const Decoded *d, const DecodedPart part[2], FILE *file)
     Head h = {.image = d->image, .count = d->count};
     memcpy(h.magic, magic, sizeof magic);
     for (uint64_t i = 0; i < h.count; i++) h.bad += *reason_of(part, i) != 0;
-    uint64_t sum = checksum(0, &h, sizeof h), *sums = malloc(((size_t)h.count + 1) * sizeof *sums);
+    uint64_t sum = rt_checksum(0, &h, sizeof h), *sums = malloc(((size_t)h.count + 1) * sizeof *sums);
     bool ok = sums && fwrite(&h, sizeof h, 1, file) == 1;
     for (uint64_t i = 0; i < h.count && ok; i++) {
         if (!*reason_of(part, i)) continue;
-        sum = checksum(sum, &i, sizeof i);
+        sum = rt_checksum(sum, &i, sizeof i);
         ok = fwrite(&i, sizeof i, 1, file) == 1;
     }
     for (uint64_t i = 0, at = 0; i < 2 && ok; i++)
-        for (uint64_t k = 0; k < part[i].count; k++) sums[at++] = checksum(0, part[i].images + k * d->image, d->image);
-    if (ok) sums[h.count] = checksum(sum, sums, h.count * sizeof *sums);
+        for (uint64_t k = 0; k < part[i].count; k++) sums[at++] = rt_checksum(0, part[i].images + k * d->image, d->image);
+    if (ok) sums[h.count] = rt_checksum(sum, sums, h.count * sizeof *sums);
     ok = ok && fwrite(sums, sizeof *sums, h.count + 1, file) == h.count + 1;
     for (int k = 0; k < 2 && ok; k++) ok = fwrite(part[k].images, d->image, part[k].count, file) == part[k].count;
     free(sums);
@@ -271,7 +189,7 @@ static bool write_parts(const Decoded *d, const DecodedPart part[2], FILE *file)
 }
 
 void decoded_write(const Decoded *d, const DecodedPart part[2]) {
-    if (!d || !d->settled || (double)d->count * (double)d->image > DECODED_BYTES || !make_directory(d->directory)) return;
+    if (!d || !d->settled || (double)d->count * (double)d->image > DECODED_BYTES || !rt_make_directories(d->directory)) return;
     char *fresh = join("%s.%ld%s", d->path, (long)getpid(), begun);
     FILE *file = fopen(fresh, "wb");
     bool ok = file && write_parts(d, part, file);

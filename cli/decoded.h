@@ -5,6 +5,7 @@
 #ifndef NETC_CLI_DECODED_H
 #define NETC_CLI_DECODED_H
 #include "cli/picture.h"
+#include "runtime/kept.h"
 #include "runtime/rt.h"
 
 #define DECODED_BYTES 4e9
@@ -30,10 +31,7 @@ bool decoded_read(const Decoded *d, const DecodedPart part[2], RtPool *pool);
 void decoded_write(const Decoded *d, const DecodedPart part[2]);
 void decoded_close(Decoded *d); /* NULL is fine */
 
-typedef struct DecodedInfo {
-    uint64_t files, bytes;
-} DecodedInfo;
-DecodedInfo decoded_info(const char *directory);
+RtKept decoded_info(const char *directory);
 /* Removes the files that were used least recently until at most `bytes` are left. */
 void decoded_trim(const char *directory, uint64_t bytes);
 #endif

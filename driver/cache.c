@@ -4,48 +4,43 @@
 #include "codegen/codegen.h"
 #include "codegen/program/cache.h"
 #include "driver/driver.h"
-#include "driver/process.h"
 #include "runtime/json.h"
+#include "runtime/kept.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-char *cache_directory(void) {
-    const char *chosen = getenv("NETC_CACHE"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (chosen && *chosen) return strcmp(chosen, "off") ? join("%s", chosen) : NULL;
-    if (cache && *cache == '/') return join("%s/netc/kernels", cache);
-    return home && *home ? join("%s/.cache/netc/kernels", home) : NULL;
-}
+char *cache_directory(void) { return rt_kept_directory("kernels", false); }
 
 char *cache_open(const Options *options) {
     char *directory = options->no_cache ? NULL : cache_directory();
     if (directory && !access(directory, R_OK | W_OK | X_OK)) return directory;
-    if (directory && directory_make(directory)) return directory;
+    if (directory && rt_make_directories(directory)) return directory;
     free(directory);
     return NULL;
 }
 
 /* What is kept in one of the caches, as words or JSON. */
-static void print_kept(const char *what, const char *directory, uint64_t files, uint64_t bytes, double most, bool json) {
+static void print_kept(const char *what, const char *directory, RtKept kept, double most, bool json) {
     if (!json) {
-        printf("%s: %" PRIu64 " %s, %.1f MB of at most %.0f\n", directory, files, what, 1e-6 * (double)bytes, 1e-6 * most);
+        printf("%s: %" PRIu64 " %s, %.1f MB of at most %.0f\n", directory, kept.files, what, 1e-6 * (double)kept.bytes,
+               1e-6 * most);
         return;
     }
     printf("{\"directory\": ");
     json_write_string(stdout, directory);
-    printf(", \"files\": %" PRIu64 ", \"bytes\": %" PRIu64, files, bytes);
+    printf(", \"files\": %" PRIu64 ", \"bytes\": %" PRIu64, kept.files, kept.bytes);
     json_write_member(stdout, "most", most);
     putchar('}');
 }
 
 static int info(const char *kernels, const char *pictures, bool json) {
-    CacheInfo k = kernel_cache_info(kernels);
-    DecodedInfo p = decoded_info(pictures);
+    RtKept k = kernel_cache_info(kernels), p = decoded_info(pictures);
     if (json) printf("{\"kernels\": ");
-    print_kept("compiled kernels", kernels, k.files, k.bytes, KERNEL_CACHE_BYTES, json);
+    print_kept("compiled kernels", kernels, k, KERNEL_CACHE_BYTES, json);
     if (json) printf(", \"pictures\": ");
-    print_kept("sets of decoded pictures", pictures, p.files, p.bytes, DECODED_BYTES, json);
+    print_kept("sets of decoded pictures", pictures, p, DECODED_BYTES, json);
     if (json) puts("}");
     return EXIT_OK;
 }

@@ -3,9 +3,9 @@
 #include "driver/datasets.h"
 #include "driver/driver.h"
 #include "driver/picture.h"
-#include "driver/process.h"
 #include "ir/nearest.h"
 #include "runtime/json.h"
+#include "runtime/kept.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -154,7 +154,7 @@ static int export(const Options *o) {
     int status = EXIT_OK;
     if (data.channels != 3)
         status = fail(EXIT_INPUT, "only RGB pictures can be exported");
-    else if (!directory_make(o->to))
+    else if (!rt_make_directories(o->to))
         status = fail(EXIT_IO, "cannot make the directory '%s': %s", o->to, strerror(errno));
     for (int64_t i = 0; !status && i < o->count && i < data.ntest; i++) status = export_picture(&data, i, o->to);
     rt_data_free(&data);

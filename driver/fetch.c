@@ -7,6 +7,7 @@
 #include "cli/report.h"
 #include "driver/datasets.h"
 #include "driver/process.h"
+#include "runtime/kept.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -250,7 +251,7 @@ int data_get(const DataSet *set, const char *directory) {
     }
     char *partial = join("%s/.partial", directory);
     int status = EXIT_OK;
-    if (!directory_make(partial)) {
+    if (!rt_make_directories(partial)) {
         status = fail(EXIT_IO, "cannot make the directory '%s': %s", partial, strerror(errno));
     } else {
         clear_leftovers(set, partial);

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,20 +38,6 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 }
 
 bool directory_remove(const char *directory) { return !nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS) || errno == ENOENT; }
-
-bool directory_make(const char *directory) {
-    char *path = strdup(directory);
-    bool made = path != NULL;
-    for (char *c = path; made && *c; c++) {
-        if (*c != '/' || c == path) continue;
-        *c = 0;
-        made = !mkdir(path, 0777) || errno == EEXIST;
-        *c = '/';
-    }
-    made = made && (!mkdir(path, 0777) || errno == EEXIST);
-    free(path);
-    return made;
-}
 
 bool process_fork(int (*body)(void *context), void *context, bool loud, unsigned seconds, int *status) {
     fflush(NULL);

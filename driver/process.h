@@ -24,8 +24,6 @@ bool process_fork(int (*body)(void *context), void *context, bool loud, unsigned
 /* Bytes of all files under a directory; and its removal with everything in it. */
 int64_t directory_bytes(const char *directory);
 bool directory_remove(const char *directory);
-/* mkdir -p */
-bool directory_make(const char *directory);
 /* A new one under $TMPDIR or /tmp, malloc'd; NULL after a sentence. However this program ends, it does not outlive it. */
 char *directory_temporary(void);
 #endif

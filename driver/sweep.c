@@ -6,7 +6,7 @@
 #include "driver/sweep.h"
 #include "cli/report.h"
 #include "driver/driver.h"
-#include "driver/process.h"
+#include "runtime/kept.h"
 #include "runtime/rt.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -226,7 +226,7 @@ int command_sweep(const Options *o) {
     Table t = {.sweep = s, .options = o, .jobs = jobs, .threads = o->threads ? o->threads : cpus > jobs ? cpus / jobs : 1};
     int status = sweep_read(o->operand[0], s);
     if (!status) s->directory = o->out ? join("%s", o->out) : default_directory(s->path);
-    if (!status && !directory_make(s->directory))
+    if (!status && !rt_make_directories(s->directory))
         status = fail(EXIT_IO, "cannot make the directory %s: %s", s->directory, strerror(errno));
     if (!status) status = check_cells(s, o->overwrite);
     if (!status) {

@@ -6,7 +6,7 @@
 #include "driver/linker.h"
 #include "driver/measure.h"
 #include "driver/probe.h"
-#include "driver/process.h"
+#include "runtime/kept.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -58,7 +58,7 @@ static int write_choices(const char *path, const ChoiceTable *table) {
 static int make_directory_of(const char *path) {
     char *directory = join("%s", path), *slash = strrchr(directory, '/');
     if (slash) *slash = 0;
-    bool made = !slash || slash == directory || directory_make(directory);
+    bool made = !slash || slash == directory || rt_make_directories(directory);
     int status = made ? EXIT_OK : fail(EXIT_IO, "cannot make the directory '%s': %s", directory, strerror(errno));
     free(directory);
     return status;

@@ -1,8 +1,8 @@
 /* A file: header, object code. The header holds a magic number, the length, and a checksum of all that follows it. */
 #include "codegen/program/cache.h"
 #include "runtime/file.h"
+#include "runtime/kept.h"
 #include "runtime/sha256.h"
-#include <dirent.h>
 #include <elf.h>
 #include <link.h>
 #include <stdlib.h>
@@ -56,28 +56,17 @@ static bool is_name(const char *text) {
 }
 
 /* A file, or what a killed process left of one being written. */
-static bool is_ours(const char *text) { return is_name(text) || (strlen(text) == 10 && !strncmp(text, "new-", 4)); }
+static RtKeptFile kind_of(const char *name) {
+    return is_name(name) || (strlen(name) == 10 && !strncmp(name, "new-", 4)) ? RT_KEPT_ONE : RT_KEPT_NOT;
+}
 
 static void path_of(char path[4096], const char *directory, const char *name) { snprintf(path, 4096, "%s/%s", directory, name); }
 
 /* ---- reading and writing ---- */
 
-/* FNV-1a over words of eight bytes: fast, and any changed bit changes it. */
-static uint64_t checksum(uint64_t hash, const void *data, size_t size) {
-    const unsigned char *at = data;
-    for (; size >= 8; at += 8, size -= 8) {
-        uint64_t word;
-        memcpy(&word, at, 8);
-        hash = (hash ^ word) * 0x100000001b3u;
-        hash ^= hash >> 32;
-    }
-    for (; size; at++, size--) hash = (hash ^ *at) * 0x100000001b3u;
-    return hash;
-}
-
 static uint64_t file_checksum(const FileHeader *h, const void *object) {
-    uint64_t hash = checksum(0xcbf29ce484222325u, &h->size, sizeof *h - offsetof(FileHeader, size));
-    return checksum(hash, object, h->size);
+    uint64_t hash = rt_checksum(0, &h->size, sizeof *h - offsetof(FileHeader, size));
+    return rt_checksum(hash, object, h->size);
 }
 
 /* Code that another user can have written is not run. */
@@ -122,58 +111,5 @@ void kernel_cache_write(const char *directory, const char *name, const CachedKer
     if (close(file) || !written || rename(temporary, path)) unlink(temporary);
 }
 
-/* ---- the directory ---- */
-
-typedef struct CacheFile {
-    char name[CACHE_NAME];
-    uint64_t bytes;
-    struct timespec used;
-} CacheFile;
-
-static CacheFile *list_files(const char *directory, CacheInfo *info) {
-    DIR *open_directory = opendir(directory);
-    CacheFile *list = NULL;
-    size_t capacity = 0;
-    *info = (CacheInfo){0};
-    for (struct dirent *entry; open_directory && (entry = readdir(open_directory));) {
-        struct stat status;
-        if (!is_ours(entry->d_name) || fstatat(dirfd(open_directory), entry->d_name, &status, 0)) continue;
-        if (info->files == capacity) {
-            capacity = capacity ? 2 * capacity : 256;
-            CacheFile *larger = realloc(list, capacity * sizeof *list);
-            if (!larger) break;
-            list = larger;
-        }
-        CacheFile *f = &list[info->files++];
-        snprintf(f->name, CACHE_NAME, "%.*s", CACHE_NAME - 1, entry->d_name);
-        f->bytes = (uint64_t)status.st_size;
-        f->used = status.st_mtim;
-        info->bytes += f->bytes;
-    }
-    if (open_directory) closedir(open_directory);
-    return list;
-}
-
-CacheInfo kernel_cache_info(const char *directory) {
-    CacheInfo info;
-    free(list_files(directory, &info));
-    return info;
-}
-
-static int oldest_first(const void *a, const void *b) {
-    const struct timespec *x = &((const CacheFile *)a)->used, *y = &((const CacheFile *)b)->used;
-    if (x->tv_sec != y->tv_sec) return x->tv_sec < y->tv_sec ? -1 : 1;
-    return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
-}
-
-void kernel_cache_trim(const char *directory, uint64_t bytes) {
-    CacheInfo info;
-    CacheFile *list = list_files(directory, &info);
-    if (list && info.bytes > bytes) qsort(list, info.files, sizeof *list, oldest_first);
-    for (uint64_t i = 0; i < info.files && (info.bytes > bytes || bytes == 0); i++) {
-        char path[4096];
-        path_of(path, directory, list[i].name);
-        if (!unlink(path)) info.bytes -= list[i].bytes;
-    }
-    free(list);
-}
+RtKept kernel_cache_info(const char *directory) { return rt_kept_info(directory, kind_of); }
+void kernel_cache_trim(const char *directory, uint64_t bytes) { rt_kept_trim(directory, kind_of, bytes); }

@@ -5,9 +5,7 @@
  * a directory. Failure to write is silent: a cache only saves time. */
 #ifndef NETC_CODEGEN_CACHE_H
 #define NETC_CODEGEN_CACHE_H
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "runtime/kept.h"
 
 enum { CACHE_NAME = 33 };
 
@@ -25,10 +23,7 @@ void kernel_cache_name(const char *decides, char name[CACHE_NAME]);
 bool kernel_cache_read(const char *directory, const char *name, CachedKernel *kernel);
 void kernel_cache_write(const char *directory, const char *name, const CachedKernel *kernel);
 
-typedef struct CacheInfo {
-    uint64_t files, bytes;
-} CacheInfo;
-CacheInfo kernel_cache_info(const char *directory);
+RtKept kernel_cache_info(const char *directory);
 /* Removes the files that were written or used least recently until at most `bytes` are left. */
 void kernel_cache_trim(const char *directory, uint64_t bytes);
 #endif
