@@ -146,21 +146,11 @@ typedef struct Decoding {
 static void decode(void *context, int64_t i, int thread) {
     const Decoding *d = context;
     const PictureShape *s = d->shape;
-    Picture picture;
+    int64_t image = d->images ? s->channels * s->height * s->width : 0;
+    uint8_t *planes = d->images ? d->images + i * image : NULL;
     (void)thread;
-    if (!picture_read(d->split->path.name[i], &picture, d->reason[i], REASON)) {
-        if (!*d->reason[i]) snprintf(d->reason[i], REASON, "it cannot be read");
-        if (d->images) { /* it is kept with the others */
-            int64_t image = s->channels * s->height * s->width;
-            memset(d->images + i * image, 0, (size_t)image);
-        }
-        return;
-    }
-    if (d->size) d->size[i][0] = picture.width, d->size[i][1] = picture.height;
-    if (d->images &&
-        !picture_fit(&picture, s->fit, s->channels, s->width, s->height, d->images + i * s->channels * s->height * s->width))
-        snprintf(d->reason[i], REASON, "out of memory");
-    picture_free(&picture);
+    PictureLoad is = picture_load(d->split->path.name[i], s, planes, d->size ? d->size[i] : NULL, d->reason[i], REASON);
+    if (is == PICTURE_BAD && planes) memset(planes, 0, (size_t)image); /* it is kept with the others */
 }
 
 /* Of pictures that were kept only what was bad, which may have been for lack of memory. */

@@ -142,3 +142,17 @@ bool picture_fit(Picture *picture, RtFit fit, int64_t channels, int64_t width, i
     free(colours);
     return ok;
 }
+
+PictureLoad picture_load(const char *path, const PictureShape *shape, uint8_t *planes, int64_t *size, char *why,
+                         size_t why_size) {
+    Picture picture;
+    if (!picture_read(path, &picture, why, why_size)) {
+        if (!*why) snprintf(why, why_size, "it cannot be read");
+        return PICTURE_BAD;
+    }
+    if (size) size[0] = picture.width, size[1] = picture.height;
+    bool fits = !planes || picture_fit(&picture, shape->fit, shape->channels, shape->width, shape->height, planes);
+    if (!fits) snprintf(why, why_size, "out of memory");
+    picture_free(&picture);
+    return fits ? PICTURE_LOADED : PICTURE_NO_MEMORY;
+}

@@ -39,6 +39,11 @@ bool picture_resize(const Picture *picture, int64_t width, int64_t height, uint8
  * For one channel planes[1][height][width] of luma (ITU-R 601); channels is 1 or 3. */
 bool picture_fit(Picture *picture, RtFit fit, int64_t channels, int64_t width, int64_t height, uint8_t *planes);
 
+typedef enum PictureLoad { PICTURE_LOADED, PICTURE_BAD, PICTURE_NO_MEMORY } PictureLoad;
+/* A file read and made that shape, into planes[channels][height][width]; its own width and height to size. Either may be NULL. If
+ * it is not PICTURE_LOADED, with a reason in why. */
+PictureLoad picture_load(const char *path, const PictureShape *shape, uint8_t *planes, int64_t *size, char *why, size_t why_size);
+
 /* Inside picture_read: one kind, from its first byte on; the file has `size` bytes. After a failure picture->rgb may still need
  * picture_free. */
 bool pnm_read(FILE *file, int64_t size, Picture *picture, char *why, size_t why_size);

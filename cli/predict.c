@@ -64,7 +64,7 @@ enum { REASON = 256 };
 
 /* Pictures being read, each into its place of a batch. */
 typedef struct Loading {
-    const RtProgram *program;
+    PictureShape shape;
     char *const *file;
     uint8_t *planes;
     char (*reason)[REASON]; /* "": it is there */
@@ -73,26 +73,17 @@ typedef struct Loading {
 
 static void load_picture(void *context, int64_t i, int thread) {
     const Loading *l = context;
-    const RtProgram *p = l->program;
-    Picture picture;
+    const PictureShape *s = &l->shape;
+    static const int status[] = {[PICTURE_LOADED] = EXIT_OK, [PICTURE_BAD] = EXIT_INPUT, [PICTURE_NO_MEMORY] = EXIT_IO};
     (void)thread;
     *l->reason[i] = 0;
-    l->status[i] = EXIT_OK;
-    if (!picture_read(l->file[i], &picture, l->reason[i], REASON)) {
-        l->status[i] = EXIT_INPUT;
-        return;
-    }
-    if (!picture_fit(&picture, p->recipe.fit, p->channels, p->width, p->height,
-                     l->planes + i * p->channels * p->height * p->width)) {
-        snprintf(l->reason[i], REASON, "out of memory");
-        l->status[i] = EXIT_IO;
-    }
-    picture_free(&picture);
+    l->status[i] =
+        status[picture_load(l->file[i], s, l->planes + i * s->channels * s->height * s->width, NULL, l->reason[i], REASON)];
 }
 
 /* Says which are not there, and moves the others together. Returns how many these are. */
 static int64_t keep_loaded(const Loading *l, int64_t n, const char **file, int *status) {
-    int64_t plane = l->program->channels * l->program->height * l->program->width, kept = 0;
+    int64_t plane = l->shape.channels * l->shape.height * l->shape.width, kept = 0;
     for (int64_t i = 0; i < n; i++) {
         if (l->status[i]) {
             *status = fail(l->status[i], "cannot read the picture '%s': %s", l->file[i], l->reason[i]);
@@ -109,10 +100,11 @@ static int64_t keep_loaded(const Loading *l, int64_t n, const char **file, int *
 static int predict_all(RtMachine *m, const Options *o, const Names *pictures, const RtData *data) {
     const RtProgram *program = rt_machine_program(m);
     int64_t plane = program->channels * program->height * program->width, batch = program->batch;
+    PictureShape shape = {program->channels, program->height, program->width, program->recipe.fit};
     uint8_t *images = malloc((size_t)(batch * plane));
     float *scores = malloc((size_t)(batch * program->classes) * sizeof *scores);
     const char **file = calloc((size_t)batch, sizeof *file);
-    Loading l = {program, NULL, images, calloc((size_t)batch, REASON), calloc((size_t)batch, sizeof *l.status)};
+    Loading l = {shape, NULL, images, calloc((size_t)batch, REASON), calloc((size_t)batch, sizeof *l.status)};
     if (!images || !scores || !file || !l.reason || !l.status) exit(fail(EXIT_IO, "out of memory"));
     int status = EXIT_OK;
     RtStatus predicted = RT_OK;

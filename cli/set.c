@@ -78,3 +78,14 @@ int set_check(const char *where, const Options *o) {
     rt_data_free(&data);
     return EXIT_OK;
 }
+
+int set_home(const char *directory, const Options *o) {
+    if (o->json) {
+        printf("{\"directory\": ");
+        json_write_string(stdout, directory);
+        puts("}");
+    } else {
+        printf("%s\n", directory);
+    }
+    return EXIT_OK;
+}

@@ -111,15 +111,9 @@ static int path(const Options *o) {
     if (o->noperands > 2) return usage_error("data", "'path' takes one data set");
     if (o->noperands == 2 && !data_set_find(o->operand[1])) return unknown_set(o->operand[1]);
     char *directory = o->noperands == 2 ? default_directory(o->operand[1]) : rt_data_home();
-    if (o->json) {
-        printf("{\"directory\": ");
-        json_write_string(stdout, directory);
-        puts("}");
-    } else {
-        printf("%s\n", directory);
-    }
+    int status = set_home(directory, o);
     free(directory);
-    return EXIT_OK;
+    return status;
 }
 
 /* One test picture as DIR/00012-ship.png. */

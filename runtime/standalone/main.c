@@ -5,7 +5,6 @@
 #include "cli/run.h"
 #include "cli/set.h"
 #include "ir/nearest.h"
-#include "runtime/json.h"
 #include "runtime/standalone/level.h"
 #include "runtime/standalone/settings.h"
 #include <errno.h>
@@ -144,15 +143,9 @@ static int data(const Options *o) {
     const char *action = o->noperands ? o->operand[0] : "";
     if (!strcmp(action, "path")) {
         char *home = rt_data_home();
-        if (o->json) {
-            printf("{\"directory\": ");
-            json_write_string(stdout, home);
-            puts("}");
-        } else {
-            printf("%s\n", home);
-        }
+        int status = set_home(home, o);
         free(home);
-        return EXIT_OK;
+        return status;
     }
     if (!strcmp(action, "check")) return set_check(o->noperands > 1 ? o->operand[1] : "cifar10", o);
     if (!strcmp(action, "stats") && o->noperands < 2) return usage_error("data", "'stats' takes one data set or directory");
