@@ -149,37 +149,52 @@ static void set_normalize(Eval *ev, RtRecipe *r, const AstExpr *e) {
     if (form) r->normalize = (RtNormalize)form->kind;
 }
 
-static void set_augment(Eval *ev, RtRecipe *r, const AstExpr *e) {
-    if (e->kind != EXPR_LIST || e->list.count > RT_MAX_AUGMENT) {
-        eval_error(ev, e->span, "'augment' is a list of at most %d augmentations, such as [pad_crop(4), flip]", RT_MAX_AUGMENT);
-        return;
+/* A key that is a list of forms. */
+typedef struct FormList {
+    const char *key, *what, *such_as;
+    const KeyForms *forms;
+    uint32_t most;
+    size_t size; /* of an item */
+} FormList;
+
+/* Reads `e` as such a list into items, one behind the other, the others zero, and says of which form each is; those that are
+ * reported are left out. How many there are; -1 after a report that it is no such list. */
+static int64_t read_list(Eval *ev, const FormList *l, const AstExpr *e, void *items, uint32_t *kind) {
+    if (e->kind != EXPR_LIST || e->list.count > l->most) {
+        eval_error(ev, e->span, "'%s' is a list of at most %u %s, such as [%s]", l->key, l->most, l->what, l->such_as);
+        return -1;
     }
-    r->naugment = 0;
-    memset(r->augment, 0, sizeof r->augment);
+    int64_t n = 0;
+    memset(items, 0, l->most * l->size);
     for (uint32_t i = 0; i < e->list.count; i++) {
-        RtAugment a = {0};
-        const Form *form = read_form(ev, &recipe_augment_forms, e->list.item[i], &a);
-        if (!form) continue;
-        a.kind = (RtAugmentKind)form->kind;
-        r->augment[r->naugment++] = a;
+        char *item = (char *)items + (size_t)n * l->size;
+        const Form *form = read_form(ev, l->forms, e->list.item[i], item);
+        if (form)
+            kind[n++] = (uint32_t)form->kind;
+        else
+            memset(item, 0, l->size);
     }
+    return n;
+}
+
+static void set_augment(Eval *ev, RtRecipe *r, const AstExpr *e) {
+    static const FormList list = {"augment",      "augmentations",   "pad_crop(4), flip", &recipe_augment_forms,
+                                  RT_MAX_AUGMENT, sizeof *r->augment};
+    uint32_t kind[RT_MAX_AUGMENT];
+    int64_t n = read_list(ev, &list, e, r->augment, kind);
+    if (n < 0) return;
+    r->naugment = (uint32_t)n;
+    for (int64_t i = 0; i < n; i++) r->augment[i].kind = (RtAugmentKind)kind[i];
 }
 
 static void set_mix(Eval *ev, RtRecipe *r, const AstExpr *e) {
-    if (e->kind != EXPR_LIST || e->list.count > RT_MAX_MIX) {
-        eval_error(ev, e->span, "'mix' is a list of at most %d ways to mix images, such as [mixup(0.2), cutmix(1)]", RT_MAX_MIX);
-        return;
-    }
-    r->nmix = 0;
-    memset(r->mix, 0, sizeof r->mix);
-    for (uint32_t i = 0; i < e->list.count; i++) {
-        RtMix mix;
-        memset(&mix, 0, sizeof mix);
-        const Form *form = read_form(ev, &recipe_mix_forms, e->list.item[i], &mix);
-        if (!form) continue;
-        mix.kind = (RtMixKind)form->kind;
-        r->mix[r->nmix++] = mix;
-    }
+    static const FormList list = {"mix",      "ways to mix images", "mixup(0.2), cutmix(1)", &recipe_mix_forms,
+                                  RT_MAX_MIX, sizeof *r->mix};
+    uint32_t kind[RT_MAX_MIX];
+    int64_t n = read_list(ev, &list, e, r->mix, kind);
+    if (n < 0) return;
+    r->nmix = (uint32_t)n;
+    for (int64_t i = 0; i < n; i++) r->mix[i].kind = (RtMixKind)kind[i];
 }
 
 static void set_loss(Eval *ev, RtRecipe *r, const AstExpr *e) { read_form(ev, &recipe_loss_forms, e, r); }
@@ -193,18 +208,11 @@ static void set_optimizer(Eval *ev, RtRecipe *r, const AstExpr *e) {
 }
 
 static void set_groups(Eval *ev, RtRecipe *r, const AstExpr *e) {
-    if (e->kind != EXPR_LIST || e->list.count > RT_MAX_GROUPS) {
-        eval_error(ev, e->span, "'groups' is a list of at most %d groups, such as [group(\"*.bias\", weight_decay = 0)]",
-                   RT_MAX_GROUPS);
-        return;
-    }
-    r->ngroups = 0;
-    memset(r->group, 0, sizeof r->group);
-    for (uint32_t i = 0; i < e->list.count; i++) {
-        RtGroup g;
-        memset(&g, 0, sizeof g);
-        if (read_form(ev, &recipe_group_forms, e->list.item[i], &g)) r->group[r->ngroups++] = g;
-    }
+    static const FormList list = {"groups",      "groups",        "group(\"*.bias\", weight_decay = 0)", &recipe_group_forms,
+                                  RT_MAX_GROUPS, sizeof *r->group};
+    uint32_t kind[RT_MAX_GROUPS];
+    int64_t n = read_list(ev, &list, e, r->group, kind);
+    if (n >= 0) r->ngroups = (uint32_t)n;
 }
 
 static void set_schedule(Eval *ev, RtRecipe *r, const AstExpr *e) {
