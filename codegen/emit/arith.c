@@ -124,10 +124,19 @@ LLVMValueRef emit_reduce_greatest(Emitter *e, LLVMValueRef vec) { return reduce(
 LLVMValueRef emit_reduce_add(Emitter *e, LLVMValueRef vec) { return reduce(e, vec, combine_add); }
 LLVMValueRef emit_reduce_max(Emitter *e, LLVMValueRef vec) { return reduce(e, vec, combine_max); }
 
-LLVMValueRef emit_mask_channels(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels) {
+LLVMValueRef emit_channels_or(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels, double otherwise) {
     if (channels % e->V == 0) return v;
     LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, channels), emit_mul_int(e, cb, e->V), "");
     LLVMValueRef limit = emit_int_splat(e, LLVMBuildTrunc(e->b, left, e->i32, ""));
     LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntSLT, emit_lanes(e), limit, "");
-    return LLVMBuildSelect(e->b, inside, v, LLVMConstNull(e->vec), "masked");
+    return LLVMBuildSelect(e->b, inside, v, emit_vec(e, otherwise), "masked");
+}
+
+LLVMValueRef emit_mask_channels(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels) {
+    return emit_channels_or(e, v, cb, channels, 0);
+}
+
+LLVMValueRef emit_first_lane(Emitter *e, LLVMValueRef v) {
+    LLVMValueRef first = LLVMBuildICmp(e->b, LLVMIntSLT, emit_lanes(e), emit_int_vec(e, 1), "");
+    return LLVMBuildSelect(e->b, first, v, emit_vec(e, 0), "");
 }

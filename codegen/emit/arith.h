@@ -40,4 +40,8 @@ LLVMValueRef emit_min_int(Emitter *e, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef emit_max_int(Emitter *e, LLVMValueRef a, LLVMValueRef b);
 /* Vec with the lanes of channel block `cb` (i64) that lie beyond `channels` set to zero; v itself if channels % V == 0. */
 LLVMValueRef emit_mask_channels(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels);
+/* The same with a number in their place. */
+LLVMValueRef emit_channels_or(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels, double otherwise);
+/* The first lane, zero in the others: a value where channels went away. */
+LLVMValueRef emit_first_lane(Emitter *e, LLVMValueRef v);
 #endif

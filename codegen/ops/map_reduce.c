@@ -43,7 +43,10 @@ uint64_t map_reduce_scratch(const MapKernel *k) {
 
 static bool maximum(const MapKernel *k, uint32_t r) { return k->v->regions[r].role == REGION_MAX_TO; }
 
-static LLVMValueRef start(const MapKernel *k, uint32_t r) { return emit_vec(k->e, maximum(k, r) ? -INFINITY : 0); }
+/* What a reduction begins with. */
+static double nothing(const MapKernel *k, uint32_t r) { return maximum(k, r) ? -INFINITY : 0; }
+
+static LLVMValueRef start(const MapKernel *k, uint32_t r) { return emit_vec(k->e, nothing(k, r)); }
 
 static LLVMValueRef join(const MapKernel *k, uint32_t r, LLVMValueRef before, LLVMValueRef value) {
     return maximum(k, r) ? emit_greatest(k->e, before, value) : LLVMBuildFAdd(k->e->b, before, value, "");
@@ -67,17 +70,6 @@ static void clear_columns(const MapKernel *k) {
     loop_end(k->e, &column, NULL);
 }
 
-/* The lanes that are no channels do not count. */
-static LLVMValueRef of_channels(const MapKernel *k, uint32_t r, LLVMValueRef value, LLVMValueRef cb) {
-    Emitter *e = k->e;
-    if (!maximum(k, r)) return emit_mask_channels(e, value, cb, k->channels);
-    if (k->channels % e->V == 0) return value;
-    LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, k->channels), emit_mul_int(e, cb, e->V), "");
-    LLVMValueRef limit = emit_int_splat(e, LLVMBuildTrunc(e->b, left, e->i32, ""));
-    LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntSLT, emit_lanes(e), limit, "");
-    return LLVMBuildSelect(e->b, inside, value, emit_vec(e, -INFINITY), "");
-}
-
 /* One site: OUTPUTs are stored, columns in scratch go on, and the others' reductions in carry. */
 static void visit(MapKernel *k, ElementSite *site, LLVMValueRef row, LLVMValueRef column, LLVMValueRef *carry) {
     LLVMValueRef value[MAX_REGIONS];
@@ -89,7 +81,8 @@ static void visit(MapKernel *k, ElementSite *site, LLVMValueRef row, LLVMValueRe
             map_store(k, site, r, value[r]);
         } else if (in_scratch(k, r)) {
             LLVMValueRef at = column_at(k, r, column);
-            if (mask_of(k, r) == OVER_CHANNELS) value[r] = of_channels(k, r, value[r], site->cb);
+            if (mask_of(k, r) == OVER_CHANNELS)
+                value[r] = emit_channels_or(k->e, value[r], site->cb, k->channels, nothing(k, r)); /* other lanes do not count */
             emit_store(k->e, join(k, r, emit_load(k->e, k->e->scratch, at), value[r]), k->e->scratch, at);
         } else {
             *carry = join(k, r, *carry, value[r]);
@@ -119,9 +112,8 @@ static void emit_line(MapKernel *k, LLVMValueRef unit) {
         if (!in_scratch(k, r)) continue;
         LLVMValueRef all = emit_load(e, e->scratch, column_at(k, r, result.iv));
         all = emit_splat(e, maximum(k, r) ? emit_reduce_greatest(e, all) : emit_reduce_add(e, all));
-        LLVMValueRef lane = LLVMBuildICmp(e->b, LLVMIntSLT, emit_lanes(e), emit_int_vec(e, 1), "");
         LLVMValueRef at = emit_mul_int(e, emit_offset(e, unit, dim[3], result.iv), e->V);
-        emit_store(e, LLVMBuildSelect(e->b, lane, all, emit_vec(e, 0), ""), emit_buffer(e, k->buffer[r]), at);
+        emit_store(e, emit_first_lane(e, all), emit_buffer(e, k->buffer[r]), at);
     }
     loop_end(e, &result, NULL);
 }

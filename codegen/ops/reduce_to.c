@@ -20,11 +20,7 @@ static LLVMValueRef load(const Reduction *r, LLVMValueRef block, LLVMValueRef ro
     LLVMValueRef plane = emit_offset(e, r->n, r->blocks, block);
     LLVMValueRef pixel = emit_offset(e, emit_offset(e, plane, r->x.dim[2], row), r->x.dim[3], column);
     LLVMValueRef v = emit_load(e, emit_buffer(e, 0), emit_mul_int(e, pixel, e->V));
-    if (!r->maximum || !r->channels || r->x.dim[1] % e->V == 0) return v;
-    LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, r->x.dim[1]), emit_mul_int(e, block, e->V), "");
-    LLVMValueRef limit = emit_int_splat(e, LLVMBuildTrunc(e->b, left, e->i32, ""));
-    LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntSLT, emit_lanes(e), limit, "");
-    return LLVMBuildSelect(e->b, inside, v, emit_vec(e, -INFINITY), "");
+    return r->maximum && r->channels ? emit_channels_or(e, v, block, r->x.dim[1], -INFINITY) : v;
 }
 
 /* From `one` on, one turn; or from 0 to `count`, where the dimension goes away. */
@@ -93,8 +89,7 @@ static void emit_element(Reduction *r, LLVMValueRef at) {
     LLVMValueRef zero = emit_vec(e, 0);
     LLVMValueRef all = whole_chain(r, r->maximum ? greater : add, r->maximum ? emit_vec(e, -INFINITY) : zero, r->maximum);
     if (!r->backward) {
-        LLVMValueRef lane = LLVMBuildICmp(e->b, LLVMIntSLT, emit_lanes(e), emit_int_vec(e, 1), "");
-        emit_store(e, r->channels ? LLVMBuildSelect(e->b, lane, all, zero, "") : all, emit_buffer(e, 1), at);
+        emit_store(e, r->channels ? emit_first_lane(e, all) : all, emit_buffer(e, 1), at);
         return;
     }
     r->most = all;

@@ -96,12 +96,10 @@ static void emit_gradient(ConvKernel *k, const WideWeightsPlan *p) {
     Emitter *e = k->e;
     const WideTiles *t = &p->tiles;
     int64_t blocks = wide_group_blocks(&p->s), parts = divide_up(blocks, p->part);
-    WideGradient s = {.k = k, .p = p, .slab = emit_int(e, 0)};
-    LLVMValueRef piece = e->piece, lo = emit_int(e, 0), hi = emit_int(e, t->chunks);
+    WideGradient s = {.k = k, .p = p};
+    LLVMValueRef piece, lo = emit_int(e, 0), hi = emit_int(e, t->chunks);
+    s.slab = wide_slab_of(e, t, gradient_pieces(p), &piece);
     if (wide_slabs(t) > 1) {
-        LLVMValueRef pieces = emit_int(e, gradient_pieces(p));
-        s.slab = LLVMBuildUDiv(e->b, piece, pieces, "");
-        piece = LLVMBuildURem(e->b, piece, pieces, "");
         lo = emit_mul_int(e, s.slab, t->slab);
         hi = emit_min_int(e, emit_add_int(e, lo, emit_int(e, t->slab)), hi);
     }
@@ -129,17 +127,12 @@ void wide_lower_weights(Lowering *l, Val v, const void *plan) {
     const WideWeightsPlan *p = plan;
     ConvKernel k = conv_kernel(l, v, true);
     Kernel *kernel, *x = wide_planes_kernel(&k, &p->tiles, &p->x), *dy = wide_planes_kernel(&k, &p->tiles, &p->dy);
+    WideFill fill[] = {{x, &p->x}, {dy, &p->dy}};
     if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_wide"), wide_key(&k, "wide weights", &p->tiles), k.nplaces,
                      &kernel)) {
         conv_kernel_bind(&k);
         emit_gradient(&k, p);
         kernel_end(l, p->scratch);
     }
-    int64_t slabs = wide_slabs(&p->tiles), pieces = gradient_pieces(p);
-    KernelCost share = {conv_flops(&p->s) / (double)slabs, conv_bytes(&k) / (double)slabs};
-    for (int64_t slab = 0; slab < slabs; slab++) {
-        wide_call_planes(&k, x, &p->tiles, &p->x, slab);
-        wide_call_planes(&k, dy, &p->tiles, &p->dy, slab);
-        kernel_call_part(l, kernel, v, k.places, k.nplaces, slab * pieces, pieces, share);
-    }
+    wide_call_slabs(&k, kernel, &p->s, &p->tiles, gradient_pieces(p), fill, 2);
 }

@@ -154,12 +154,8 @@ int64_t wide_pieces(const WidePlan *p) { return p->c.out_blocks / p->columns * p
 
 WidePiece wide_piece(Emitter *e, const WidePlan *p) {
     const WideTiles *t = &p->tiles;
-    LLVMValueRef piece = e->piece, chunks = emit_int(e, t->chunks), before = emit_int(e, 0);
-    if (wide_slabs(t) > 1) {
-        LLVMValueRef pieces = emit_int(e, wide_pieces(p));
-        before = emit_mul_int(e, LLVMBuildUDiv(e->b, piece, pieces, ""), t->slab);
-        piece = LLVMBuildURem(e->b, piece, pieces, "");
-    }
+    LLVMValueRef piece, chunks = emit_int(e, t->chunks);
+    LLVMValueRef before = emit_mul_int(e, wide_slab_of(e, t, wide_pieces(p), &piece), t->slab);
     LLVMValueRef split = LLVMBuildURem(e->b, piece, emit_int(e, p->splits), "");
     WidePiece at = {.group = LLVMBuildUDiv(e->b, piece, emit_int(e, p->splits), "")};
     at.lo = emit_add_int(e, before, emit_share(e, split, t->slab, p->splits));
@@ -205,16 +201,12 @@ static void emit_wide(ConvKernel *k, const WidePlan *p) {
 void wide_lower(Lowering *l, Val v, const void *plan) {
     const WidePlan *p = plan;
     ConvKernel k = conv_kernel(l, v, true);
-    Kernel *kernel, *planes = wide_planes_kernel(&k, &p->tiles, &p->in);
+    Kernel *kernel;
+    WideFill fill = {wide_planes_kernel(&k, &p->tiles, &p->in), &p->in};
     if (kernel_begin(l, conv_kind(&k), conv_name(&k, &p->s, "_wide"), wide_key(&k, "wide", &p->tiles), k.nplaces, &kernel)) {
         conv_kernel_bind(&k);
         emit_wide(&k, p);
         kernel_end(l, p->scratch);
     }
-    int64_t slabs = wide_slabs(&p->tiles), pieces = wide_pieces(p);
-    KernelCost share = {conv_flops(&p->s) / (double)slabs, conv_bytes(&k) / (double)slabs};
-    for (int64_t slab = 0; slab < slabs; slab++) {
-        wide_call_planes(&k, planes, &p->tiles, &p->in, slab);
-        kernel_call_part(l, kernel, v, k.places, k.nplaces, slab * pieces, pieces, share);
-    }
+    wide_call_slabs(&k, kernel, &p->s, &p->tiles, wide_pieces(p), &fill, 1);
 }

@@ -139,9 +139,28 @@ Kernel *wide_planes_kernel(ConvKernel *k, const WideTiles *tiles, const WidePlan
     return kernel;
 }
 
-void wide_call_planes(ConvKernel *k, Kernel *kernel, const WideTiles *tiles, const WidePlanes *p, int64_t slab) {
+/* Fills the planes of a slab. */
+static void call_planes(ConvKernel *k, Kernel *kernel, const WideTiles *tiles, const WidePlanes *p, int64_t slab) {
     int64_t first = slab * tiles->slab * tiles->images, images = min_i64(tiles->slab * tiles->images, tiles->N - first);
     double share = (double)images / (double)tiles->N, map = place_bytes(k->places[p->operand], k->arg_type[p->operand]);
     double planes = (double)p->chunk_bytes * (double)divide_up(images, tiles->images);
     kernel_call_part(k->l, kernel, k->id, k->places, k->nplaces, first, images, (KernelCost){0, planes + share * map});
+}
+
+LLVMValueRef wide_slab_of(Emitter *e, const WideTiles *t, int64_t pieces, LLVMValueRef *piece) {
+    LLVMValueRef number = emit_int(e, pieces);
+    *piece = e->piece;
+    if (wide_slabs(t) == 1) return emit_int(e, 0);
+    *piece = LLVMBuildURem(e->b, e->piece, number, "");
+    return LLVMBuildUDiv(e->b, e->piece, number, "");
+}
+
+void wide_call_slabs(ConvKernel *k, Kernel *kernel, const ConvShape *s, const WideTiles *t, int64_t pieces, const WideFill *fill,
+                     int nfill) {
+    int64_t slabs = wide_slabs(t);
+    KernelCost share = {conv_flops(s) / (double)slabs, conv_bytes(k) / (double)slabs};
+    for (int64_t slab = 0; slab < slabs; slab++) {
+        for (int i = 0; i < nfill; i++) call_planes(k, fill[i].kernel, t, fill[i].planes, slab);
+        kernel_call_part(k->l, kernel, k->id, k->places, k->nplaces, slab * pieces, pieces, share);
+    }
 }

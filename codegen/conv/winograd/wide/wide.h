@@ -83,8 +83,15 @@ static inline int64_t wide_slabs(const WideTiles *t) { return divide_up(t->chunk
 LLVMValueRef wide_chunk_in_slab(Emitter *e, const WideTiles *t, LLVMValueRef chunk);
 LLVMValueRef wide_chunk_images(Emitter *e, const WideTiles *t, LLVMValueRef chunk);
 Kernel *wide_planes_kernel(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p);
-/* Fills the planes of a slab. */
-void wide_call_planes(ConvKernel *k, Kernel *kernel, const WideTiles *tiles, const WidePlanes *p, int64_t slab);
+/* The slab that piece e->piece is of; *piece is which of the slab's `pieces` it is. */
+LLVMValueRef wide_slab_of(Emitter *e, const WideTiles *t, int64_t pieces, LLVMValueRef *piece);
+typedef struct WideFill {
+    Kernel *kernel; /* of wide_planes_kernel */
+    const WidePlanes *planes;
+} WideFill;
+/* Calls, slab by slab, what fills its planes, then its `pieces` of the kernel that meets them. */
+void wide_call_slabs(ConvKernel *k, Kernel *kernel, const ConvShape *s, const WideTiles *t, int64_t pieces, const WideFill *fill,
+                     int nfill);
 
 /* ---- the two kernels ---- */
 /* Forward and backward data. */
