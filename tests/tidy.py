@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Holds the sources against .clang-tidy and .clang-format.
 
-    tests/tidy.py BUILD                clang-tidy over every file that BUILD compiles, as many at once as there are cores
+    tests/tidy.py BUILD                clang-tidy over every file that BUILD compiles, as many at once as there are cores; no function of a
+                                       script may be defined twice, since the first would never run
     tests/tidy.py --format [--fix]     clang-format over every .c and .h file; --fix writes
 
 Of misc-include-cleaner only includes that nobody needs are faults: a header promises what it includes (passes/draft.h brings ir/ir.h),
 which the check in this version would forbid. Exit status 77: the tool is not installed."""
+import ast
 import concurrent.futures
 import json
 import os
@@ -48,7 +50,37 @@ def tidy(clang_tidy, build, source):
     return findings
 
 
+def scripts():
+    """The tracked files in Python: by their names, or by their first lines."""
+    for name in tracked(r"\.py$|/run$"):
+        with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+            text = file.read()
+        if name.endswith(".py") or "python" in text.split("\n", 1)[0]:
+            yield name, text
+
+
+def shadowed(text):
+    """Of a script: (line, name, line of the first) of each function or class that has the name of one before it in the same body."""
+    for scope in ast.walk(ast.parse(text)):
+        first = {}
+        for node in scope.body if isinstance(scope, (ast.Module, ast.ClassDef, ast.FunctionDef)) else []:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and first.setdefault(node.name, node.lineno) != node.lineno:
+                yield node.lineno, node.name, first[node.name]
+
+
+def check_scripts():
+    """How many functions never run. The check is tried first on a script that has one."""
+    if list(shadowed("def one(): pass\ndef two(): pass\nclass C:\n  def one(self): pass\ndef one(): pass\n")) != [(5, "one", 1)]:
+        sys.exit("a function that is defined twice is not found")
+    found = [f"{name}:{line}: '{word}' stands in line {first} already, and that one never runs"
+             for name, text in scripts() for line, word, first in shadowed(text)]
+    print("\n".join(found) if found else "no script defines a function twice")
+    return len(found)
+
+
 def check_tidy(build):
+    if check_scripts():
+        return 1
     clang_tidy = tool("clang-tidy")
     with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as commands:
         compiled = {os.path.relpath(entry["file"], ROOT) for entry in json.load(commands)}
