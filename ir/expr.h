@@ -87,7 +87,9 @@ uint16_t expr_binary(ExprBuilder *b, ExprOp op, uint16_t a, uint16_t c);
 uint16_t expr_select(ExprBuilder *b, uint16_t condition, uint16_t yes, uint16_t no);
 /* Splices `body` in, with leaf X_ARG i replaced by node arg_map[i] (X_ACC/X_OUT by acc/out). Returns the node of its value. */
 uint16_t expr_inline(ExprBuilder *b, const Expr *body, const uint16_t *arg_map, uint16_t acc, uint16_t out);
-/* The finished Expr: only nodes that `root` needs, renumbered, `root` last. */
+/* The finished Expr: only nodes that `root` needs, renumbered, `root` last. Operations keep their order; a leaf stands before the
+ * first that reads it, from left to right, as in the text of a graph: so reading that gives this Expr back, node by node, and
+ * what is computed from it, such as which of two operands stands left, follows from the text alone. */
 const Expr *expr_finish(ExprBuilder *b, uint16_t root);
 
 bool expr_equal(const Expr *a, const Expr *b);

@@ -157,10 +157,30 @@ uint16_t expr_inline(ExprBuilder *b, const Expr *body, const uint16_t *arg_map, 
     return map[body->count - 1];
 }
 
+/* Of an Expr that is being finished: what it needs, where each node of the builder stands in it, and which do already. */
+typedef struct Finish {
+    const ExprBuilder *b;
+    Expr *e;
+    uint16_t *number;
+    bool *placed;
+} Finish;
+
+/* Operands that are leaves come first: operations stand before their readers anyway. */
+static void place(Finish *f, uint16_t i) {
+    ExprNode node = f->b->node[i];
+    if (f->placed[i]) return;
+    for (int k = 0; k < expr_op_operands((ExprOp)node.op); k++) {
+        if (!f->placed[node.arg[k]]) place(f, node.arg[k]);
+        node.arg[k] = f->number[node.arg[k]];
+    }
+    f->placed[i] = true;
+    f->number[i] = (uint16_t)f->e->count;
+    f->e->node[f->e->count++] = node;
+}
+
 const Expr *expr_finish(ExprBuilder *b, uint16_t root) {
     uint32_t size = (uint32_t)root + 1, count = 0;
     bool *needed = ARENA_ARRAY(b->arena, bool, size);
-    uint16_t *number = ARENA_ARRAY(b->arena, uint16_t, size);
     needed[root] = true;
     for (uint32_t i = size; i-- > 0;) {
         if (!needed[i]) continue;
@@ -169,13 +189,9 @@ const Expr *expr_finish(ExprBuilder *b, uint16_t root) {
     }
     Expr *e = ARENA_NEW(b->arena, Expr);
     e->node = ARENA_ARRAY(b->arena, ExprNode, count);
-    for (uint32_t i = 0; i < size; i++) {
-        if (!needed[i]) continue;
-        ExprNode node = b->node[i];
-        for (int k = 0; k < expr_op_operands((ExprOp)node.op); k++) node.arg[k] = number[node.arg[k]];
-        number[i] = (uint16_t)e->count;
-        e->node[e->count++] = node;
-    }
+    Finish f = {b, e, ARENA_ARRAY(b->arena, uint16_t, size), ARENA_ARRAY(b->arena, bool, size)};
+    for (uint32_t i = 0; i < size; i++)
+        if (needed[i] && (expr_op_operands((ExprOp)b->node[i].op) || i == root)) place(&f, (uint16_t)i);
     return e;
 }
 

@@ -61,7 +61,7 @@ if(NOT NETC_SANITIZE) # what they compute is the frameworks' and the evaluator's
   set_tests_properties(random_nets PROPERTIES LABELS e2e TIMEOUT 900)
 endif()
 if(NOT NETC_SANITIZE) # the archive of a sanitized build needs the sanitizer's runtime, and a sanitizer terabytes of addresses
-  foreach(name runs ranks textual openblas build_executable build_cpus chroot_cifar10 build_library torch_library package package_passes)
+  foreach(name runs ranks textual textual_zoo openblas build_executable build_cpus chroot_cifar10 build_library torch_library package package_passes)
     add_test(NAME e2e_${name} COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/${name}.py $<TARGET_FILE:netc>)
     set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77)
   endforeach()

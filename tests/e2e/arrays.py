@@ -7,20 +7,9 @@ import random
 import struct
 import zipfile
 
-from e2e import SMALL, Workspace, check, read_safetensors, write_png
+from e2e import SMALL, Workspace, check, labels, npy, read_safetensors, write_png
 
 SIDE, COLOURS = 8, ("blue", "green", "red")
-
-
-def npy(kind, shape, data, version=1):
-    head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''}), }}"
-    length = 2 if version == 1 else 4
-    head += " " * (-(8 + length + len(head) + 1) % 64) + "\n"
-    return b"\x93NUMPY" + bytes([version, 0]) + len(head).to_bytes(length, "little") + head.encode() + data
-
-
-def labels(values, kind="<i8"):
-    return npy(kind, [len(values)], struct.pack({"<i8": "<", ">i2": ">", "|u1": "<"}[kind] + {"8": "q", "2": "h", "1": "B"}[kind[-1]] * len(values), *values))
 
 
 def pixels(images, first=False):

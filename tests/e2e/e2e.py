@@ -247,6 +247,18 @@ def write_png(path, width, height, pixel, kind, depth=8, palette=None, interlace
         file.write(png_chunk(b"IDAT", zlib.compress(raw)) + png_chunk(b"IEND", b""))
 
 
+def npy(kind, shape, data, version=1):
+    """An array as numpy writes it to a file."""
+    head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''}), }}"
+    length = 2 if version == 1 else 4
+    head += " " * (-(8 + length + len(head) + 1) % 64) + "\n"
+    return b"\x93NUMPY" + bytes([version, 0]) + len(head).to_bytes(length, "little") + head.encode() + data
+
+
+def labels(values, kind="<i8"):
+    return npy(kind, [len(values)], struct.pack({"<i8": "<", ">i2": ">", "|u1": "<"}[kind] + {"8": "q", "2": "h", "1": "B"}[kind[-1]] * len(values), *values))
+
+
 def fabricate_cifar10(directory, seed=1, distinct=1000):
     """Six files of the right size: `distinct` noisy images whose brightness follows the label, over and over."""
     os.makedirs(directory, exist_ok=True)

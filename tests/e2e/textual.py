@@ -1,12 +1,6 @@
 """Graphs as text are models: what is printed at any stage trains, evaluates, predicts, is timed and built with the bits of the .net file
-that it came from; reading and printing is identity; what a file lacks is said.
-
-    python3 tests/e2e/textual.py NETC MODEL...      a model of every stage through bench, train, build, eval and verify; all of models/ takes an hour
-"""
-import json
+that it came from; reading and printing is identity; what a file lacks is said. textual_zoo.py does it with models."""
 import os
-import subprocess
-import sys
 
 from e2e import SMALL, Workspace, check, read_safetensors
 
@@ -164,36 +158,6 @@ def file_and_line(at):
     check("broken.ir:6:" in err and "epoch" in err, err)
 
 
-def whole_model(at, model):
-    """Every stage of a model through every command, with four images; what it computes is what the .net file does."""
-    train = ["--data", "synthetic", "--steps", 2, "--eval-every", 0, "-q"]
-    counts = lambda *net: json.loads(at.run("bench", *net, "--mode=train", "--repeats=1", "--json", timeout=3000)[0])["train"]["kernels"]
-    at.run("train", model, "--batch=4", *train, "--out", at("net"), "--overwrite", timeout=3000)
-    weights = ["--weights", at("net", "last.safetensors"), "--data", "synthetic"]
-    tensors, scored, timed = read_safetensors(weights[1]), at.run("eval", model, "--batch=4", *weights, "--json", timeout=3000)[0], counts(model, "--batch=4")
-    for stage in STAGES:
-        file = at(stage + ".ir")
-        at.run("ir", model, "--batch=4", "--mode=both", "--stage", stage, "-o", file)
-        with open(file) as text:
-            check(at.run("ir", file, "--mode=both")[0] == text.read(), f"{model}, {stage}: reading and printing is no identity")
-        at.run("train", file, *train, "--out", at("ir"), "--overwrite", timeout=3000)
-        check(read_safetensors(at("ir", "last.safetensors")) == tensors, f"{model}, {stage}: other weights after training")
-        again = at.run("eval", file, *weights, "--json", timeout=3000)[0]
-        check(all(value(again, key) == value(scored, key) for key in ('"accuracy"', '"loss"')), f"{model}, {stage}: eval says {again}, not {scored}")
-        sort = lambda kernels: sorted((k["name"].rpartition("_")[0], k["calls"]) for k in kernels)  # without its hash
-        check(sort(counts(file)) == sort(timed), f"{model}, {stage}: other kernels")
-        at.run("build", file, "--cpu=native", "-o", at("exe"), timeout=3000)
-        subprocess.run([at("exe"), *map(str, train), "--out", at("built"), "--overwrite"], check=True, env=at.environment(), cwd=at.path)
-        check(read_safetensors(at("built", "last.safetensors")) == tensors, f"{model}, {stage}: other weights of the executable")
-        at.run("verify", file, timeout=3000)
-    print(f"ok: {model}", flush=True)
-
-
-if len(sys.argv) > 2:
-    for name in sys.argv[2:]:
-        with Workspace() as at:
-            whole_model(at, os.path.abspath(name) if name.endswith(".net") else name)
-    sys.exit()
 with Workspace() as at:
     file_and_line(at)
     same_bits(at)

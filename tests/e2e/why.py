@@ -1,8 +1,13 @@
 """netc why accounts for every stored feature map: those that the final graph has and the memory plan places, neither more nor fewer, each with a reason
-for every reader; the bytes add up to the plan's and the plan's arena is netc bench's; what lives at once stands apart. Selections, bad input."""
-import json
+for every reader; the bytes add up to the plan's and the plan's arena is netc bench's; what lives at once stands apart. Selections, bad input.
 
-from e2e import SMALL, Workspace, check
+    python3 tests/e2e/why.py NETC MODEL...      the same of each model as its file says it, but for what netc bench says; all: of models/
+"""
+import json
+import os
+import sys
+
+from e2e import HERE, SMALL, Workspace, check
 
 CONVOLUTIONS = ("conv2d", "conv2d_bwd_data", "conv2d_bwd_weights")
 
@@ -35,8 +40,8 @@ def feature_maps(g):
     return maps, source
 
 
-def holds(at, *model, all_run=True):
-    out, _ = at.run("why", *model, "--json")
+def holds(at, *model, all_run=True, timed=True):
+    out, _ = at.run("why", *model, "--json", timeout=3000)
     for line in out.splitlines():
         account = json.loads(line)
         mode = account["mode"]
@@ -67,6 +72,7 @@ def holds(at, *model, all_run=True):
                 apart = a["offset"] + a["bytes"] <= b["offset"] or b["offset"] + b["bytes"] <= a["offset"]
                 check(apart, f"{name}: %{a['value']} and %{b['value']} live at once in one place")
         if not g:
+            print(f"  ok: {name}: {len(maps)} maps stored", flush=True)
             continue
         # Against the graph: the same maps, but for those that two kernels in one hand to each other; and the same readers.
         wanted, source = feature_maps(g)
@@ -81,13 +87,15 @@ def holds(at, *model, all_run=True):
             shape = g["values"][v]["type"]["shape"]
             elements = shape[0] * shape[1] * shape[2] * shape[3]
             check(4 * elements <= m["bytes"], f"{name}: bytes of %{v}")
+        print(f"  ok: {name}: {len(maps)} maps stored, {len(missing)} handed on within a kernel", flush=True)
+        if not timed:
+            continue
         out, _ = at.run("bench", *model, "--mode=train", "--repeats=1", "--json")
         bench = json.loads(out)
         check(bench["arena_bytes"] == account["arena_bytes"], f"{name}: the arena of netc bench")
         kernels = {k["name"]: k["values"] for k in bench["train"]["kernels"]}
         check(all(m["maker"]["value"] in kernels[m["maker"]["kernel"]] for m in maps.values()), f"{name}: the kernels of netc bench")
         check(all(0 <= v < account["values"] for values in kernels.values() for v in values), f"{name}: values of kernels")
-        print(f"  ok: {name}: {len(maps)} maps stored, {len(missing)} handed on within a kernel")
 
 
 SHARED = """net shared(depth = 3) {
@@ -142,5 +150,20 @@ def main(at):
     at.refuses("why", at("none.net"), status=1, says="there is no model file")
 
 
+def survey(at, models):
+    failed = 0
+    for name in models if models != ["all"] else sorted(file.removesuffix(".net") for file in os.listdir(os.path.join(HERE, "..", "..", "models"))):
+        if models == ["all"] and at.start("ir", name, "-o", "/dev/null").wait():
+            continue  # a file of blocks
+        try:
+            holds(at, name, timed=False)
+        except SystemExit as fault:
+            print(f"{name}: {str(fault)[:2000]}", flush=True)
+            failed += 1
+    return 1 if failed else 0
+
+
 with Workspace() as workspace:
+    if len(sys.argv) > 2:
+        sys.exit(survey(workspace, sys.argv[2:]))
     main(workspace)

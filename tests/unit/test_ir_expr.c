@@ -141,6 +141,27 @@ START_TEST(finish_keeps_what_is_needed) {
 }
 END_TEST
 
+/* Leaves stand before the operation that first reads them, whenever they were made: as reading an Expr's text makes them. */
+START_TEST(finish_orders_leaves_as_text) {
+    Arena *arena = arena_new();
+    ExprBuilder b = expr_builder(arena);
+    uint16_t zero = expr_const(&b, 0), x = expr_arg(&b, 0), mask = expr_arg(&b, 2), bias = expr_arg(&b, 1);
+    uint16_t sum = expr_binary(&b, X_ADD, expr_select(&b, mask, x, zero), bias);
+    const Expr *e = expr_finish(&b, sum);
+    static const uint8_t ops[] = {X_ARG, X_ARG, X_CONST, X_SELECT, X_ARG, X_ADD};
+    ck_assert_uint_eq(e->count, 6);
+    for (uint32_t i = 0; i < 6; i++) ck_assert_uint_eq(e->node[i].op, ops[i]);
+    ck_assert_uint_eq(e->node[0].arg[0], 2);
+    ck_assert_uint_eq(e->node[1].arg[0], 0);
+    ck_assert_uint_eq(e->node[4].arg[0], 1);
+    /* What is left of them where a leaf is the value. */
+    const Expr *leaf = expr_finish(&b, mask);
+    ck_assert_uint_eq(leaf->count, 1);
+    ck_assert_uint_eq(leaf->node[0].arg[0], 2);
+    arena_free(arena);
+}
+END_TEST
+
 START_TEST(inline_replaces_leaves) {
     Arena *arena = arena_new();
     ExprBuilder inner = expr_builder(arena), b = expr_builder(arena);
@@ -251,6 +272,7 @@ int main(void) {
     tcase_add_test(cases, nested_folding_is_exact);
     tcase_add_test(cases, identities_and_sharing);
     tcase_add_test(cases, finish_keeps_what_is_needed);
+    tcase_add_test(cases, finish_orders_leaves_as_text);
     tcase_add_test(cases, inline_replaces_leaves);
     tcase_add_test(cases, derivatives_match_differences);
     tcase_add_test(cases, derivatives_at_corners);

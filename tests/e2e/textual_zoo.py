@@ -1,0 +1,168 @@
+"""Models of the zoo as text: every stage of each through bench, train, eval, build and verify computes what the .net file does, bit for bit and with its
+kernels; the text behind every pass, in both modes, is read and printed as itself.
+
+    python3 tests/e2e/textual_zoo.py NETC                       lenet
+    python3 tests/e2e/textual_zoo.py NETC [--log=FILE] all      models/, the cheap ones first; those that FILE calls ok are done already
+    python3 tests/e2e/textual_zoo.py NETC [--log=FILE] MODEL...
+
+Two images a batch, sixteen to train and eight to test with. What is verified has images of 64x64 where the net's are larger (as netc verify itself takes
+smaller ones), since the evaluator is in double. All commands share one cache of kernels.
+"""
+import json
+import math
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+
+from e2e import HERE, NETC, Workspace, check, labels, npy, read_safetensors
+
+MODELS = os.path.join(HERE, "..", "..", "models")
+STAGES = ["source", "autodiff", "final"]
+BATCH, LARGEST = 2, 64
+LONG = 7200  # seconds that a command may take: the largest nets, on a machine that does something else
+
+
+def shape_of(line):
+    """Of a line of text: the dimensions of the value's type."""
+    return [int(d) for d in re.search(r"\} : \w+\[([\d,]*)\]|: \w+\[([\d,]*)\]", line).group(0).split("[")[1][:-1].split(",") if d]
+
+
+def survey(at, model):
+    """(multiplications of an image, forward; [height, width, channels] of it), from the text of a net; None: the file has none."""
+    process = at.start("ir", model, "--mode=infer", "--batch=1", "--stage=source")
+    text, _ = process.communicate(timeout=LONG)
+    if process.returncode:
+        return None
+    shapes, work, image = {}, 0, None
+    for line in text.split("\n"):
+        value = re.match(r"(%\d+) = (\w+) (.*)", line)
+        if not value:
+            continue
+        shapes[value[1]] = shape_of(line)
+        if value[2] in ("conv2d", "dense"):
+            work += math.prod(shapes[value[1]]) * math.prod(shapes[re.findall(r"%\d+", value[3])[1]][1:])
+        if value[2] == "input" and image is None:
+            image = shapes[value[1]]
+    return work, [image[2], image[3], image[1]]
+
+
+def make_data(at, image):
+    """Arrays of numpy, of noise: sixteen images, and eight."""
+    where, source = at("data-" + "x".join(map(str, image))), random.Random(7)
+    os.makedirs(where, exist_ok=True)
+    for split, count in (("train", 16), ("test", 8)):
+        for name, data in ((f"x_{split}", npy("|u1", [count, *image], source.randbytes(count * math.prod(image)))),
+                           (f"y_{split}", labels([source.randrange(10) for _ in range(count)]))):
+            with open(os.path.join(where, name + ".npy"), "wb") as file:
+                file.write(data)
+    return where
+
+
+def smaller(at, model):
+    """The same net for images that the evaluator does not need minutes for."""
+    os.makedirs(at("models"), exist_ok=True)
+    for name in os.listdir(MODELS):
+        with open(os.path.join(MODELS, name)) as file, open(at("models", name), "w") as copy:
+            copy.write(re.sub(r"(input image: f32\[3, )\d+, \d+\]", rf"\g<1>{LARGEST}, {LARGEST}]", file.read()))
+    return at("models", model + ".net")
+
+
+def kernels(at, *net):
+    """Names, with the hashes of their code, and calls."""
+    timed = json.loads(at.run("bench", *net, "--repeats=1", "--json", timeout=LONG)[0])
+    return {mode: sorted((k["name"], k["calls"]) for k in timed[mode]["kernels"]) for mode in ("train", "infer")}
+
+
+def scores(at, net, weights, data):
+    line = json.loads(at.run("eval", net, *([f"--batch={BATCH}"] if not net.endswith(".ir") else []), "--weights", weights, "--data", data, "--json", timeout=LONG)[0])
+    return line["accuracy"], line["loss"]
+
+
+def same(at, model, data):
+    """What is computed from the text of each stage."""
+    train = ["--data", data, "--steps", "2", "--eval-every", "0", "-q"]
+
+    def trained(name, *net):
+        at.run("train", *net, *train, "--out", at(name), "--overwrite", timeout=LONG)
+        return read_safetensors(at(name, "last.safetensors"))
+    tensors, weights = trained("net", model, f"--batch={BATCH}"), at("net", "last.safetensors")
+    scored, called = scores(at, model, weights, data), kernels(at, model, f"--batch={BATCH}")
+    for stage in STAGES:
+        file = at(stage + ".ir")
+        at.run("ir", model, f"--batch={BATCH}", "--mode=both", "--stage", stage, "-o", file)
+        with open(file) as text:
+            check(at.run("ir", file, "--mode=both")[0] == text.read(), f"{model}, {stage}: reading and printing is no identity")
+        check(trained("ir", file) == tensors, f"{model}, {stage}: other weights after training")
+        again = scores(at, file, weights, data)
+        check(again == scored, f"{model}, {stage}: eval says {again}, not {scored}")
+        check(kernels(at, file) == called, f"{model}, {stage}: other kernels")
+        at.run("build", file, "--cpu=native", "-o", at("exe"), timeout=LONG)
+        subprocess.run([at("exe"), *train, "--out", at("built"), "--overwrite"], check=True, env=at.environment(), cwd=at.path, timeout=LONG)
+        check(read_safetensors(at("built", "last.safetensors")) == tensors, f"{model}, {stage}: other weights of the executable")
+
+
+def verified(at, model, image):
+    net = smaller(at, model) if max(image) > LARGEST else model
+    for stage in STAGES:
+        at.run("ir", net, f"--batch={BATCH}", "--mode=both", "--stage", stage, "-o", at("small.ir"))
+        at.run("verify", at("small.ir"), timeout=LONG)
+
+
+def every_pass(at, model):
+    """The graph behind each pass, of both modes, as --split-after writes it and --print-after-all prints it. Returns how many."""
+    directory = at("stages-" + model)
+    _, printed = at.run("ir", model, f"--batch={BATCH}", "--mode=both", "--stage=final", "--print-after-all", "--split-after", directory, "-o", "/dev/null")
+    names = sorted(os.listdir(directory), key=lambda name: (name.startswith("infer"), name))
+    for name in names:
+        with open(os.path.join(directory, name)) as file:
+            whole = file.read()
+        if "-00-" not in name:
+            check(printed.startswith(whole), f"{model}: --print-after-all has another text than {name}")
+            printed = printed[len(whole) :]
+        heading, text = whole.split("\n", 1)
+        check(heading.startswith("# ") and at.run("ir", os.path.join(directory, name))[0] == text, f"{model}: {name} reads and prints otherwise")
+    check(not printed, f"{model}: --print-after-all prints more than the passes")
+    return len(names)
+
+
+def whole_model(at, model, image):
+    begin = time.monotonic()
+    texts = every_pass(at, model)
+    same(at, model, make_data(at, image))
+    verified(at, model, image)
+    return f"ok: {model}, {texts} texts of passes, {time.monotonic() - begin:.0f} s"
+
+
+def done_already(log):
+    if not log or not os.path.exists(log):
+        return set()
+    with open(log) as file:
+        return {line.split()[1].rstrip(",") for line in file if line.startswith("ok: ")}
+
+
+def main(models, log):
+    failed = 0
+    with Workspace() as at:
+        if models == ["all"]:
+            models = [name[: -len(".net")] for name in sorted(os.listdir(MODELS))]
+        surveyed = {model: survey(at, model) for model in models if model not in done_already(log)}
+        for model in sorted((m for m in surveyed if surveyed[m]), key=lambda m: surveyed[m][0]):
+            try:
+                line = whole_model(at, model, surveyed[model][1])
+            except (SystemExit, subprocess.SubprocessError) as fault:
+                line, failed = f"FAILED: {model}: {str(fault).removeprefix('FAILED: ')[:2000]}", failed + 1
+            print(line, flush=True)
+            if log:
+                with open(log, "a") as file:
+                    file.write(line + "\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    if NETC == "netc":
+        sys.exit(__doc__)
+    options = [word.removeprefix("--log=") for word in sys.argv[2:] if word.startswith("--log=")]
+    sys.exit(main([word for word in sys.argv[2:] if not word.startswith("--")] or ["lenet"], options[-1] if options else None))
