@@ -191,9 +191,10 @@ int textual_model(Session *session, Mode mode, int64_t batch, Model *model) {
 
 /* ---- what is left to do ---- */
 
+/* Of maps only fusion makes some with several outputs: in a net without convolutions nothing else shows that it has run. */
 static bool is_fused(const Graph *g) {
     for (Val v = 0; v < g->count; v++)
-        if (op_tier(g->value[v].op) == TIER_FUSED || (g->value[v].nregions && g->value[v].op != OP_MAP)) return true;
+        if (op_tier(g->value[v].op) == TIER_FUSED || g->value[v].nregions > (g->value[v].op == OP_MAP)) return true;
     return false;
 }
 

@@ -35,6 +35,15 @@ def same_bits(at):
         print(f"ok: {stage}")
 
 
+def without_convolutions(at):
+    """Passes that have run are known to have, though no convolution shows what was fused."""
+    with open(at("dense.net"), "w") as file:
+        file.write("net dense_only() {\n    input image: f32[3, 8, 8]\n    x = relu(dense(flatten(image), 16))\n    output dense(relu(dense(x, 16)), 10)\n}\n")
+    at.run("ir", at("dense.net"), "--batch=2", "--mode=both", "--stage=final", "-o", at("dense.ir"))
+    with open(at("dense.ir")) as text:
+        check(at.run("ir", at("dense.ir"), "--mode=both", "--stage=final")[0] == text.read(), "passes run on a graph that has been through all of them")
+
+
 def value(text, key):
     return text.split(key + ":")[1].split(",")[0].strip(" }\n")
 
@@ -160,6 +169,7 @@ def file_and_line(at):
 
 with Workspace() as at:
     file_and_line(at)
+    without_convolutions(at)
     same_bits(at)
     places(at)
     batches(at)

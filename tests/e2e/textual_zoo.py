@@ -4,6 +4,7 @@ kernels; the text behind every pass, in both modes, is read and printed as itsel
     python3 tests/e2e/textual_zoo.py NETC                       lenet
     python3 tests/e2e/textual_zoo.py NETC [--log=FILE] all      models/, the cheap ones first; those that FILE calls ok are done already
     python3 tests/e2e/textual_zoo.py NETC [--log=FILE] MODEL...
+    python3 tests/e2e/textual_zoo.py NETC --texts all           only what is read and printed, and that the final graph of each stage is that of the .net file
 
 Two images a batch, sixteen to train and eight to test with. What is verified has images of 64x64 where the net's are larger (as netc verify itself takes
 smaller ones), since the evaluator is in double. All commands share one cache of kernels.
@@ -92,9 +93,6 @@ def same(at, model, data):
     scored, called = scores(at, model, weights, data), kernels(at, model, f"--batch={BATCH}")
     for stage in STAGES:
         file = at(stage + ".ir")
-        at.run("ir", model, f"--batch={BATCH}", "--mode=both", "--stage", stage, "-o", file)
-        with open(file) as text:
-            check(at.run("ir", file, "--mode=both")[0] == text.read(), f"{model}, {stage}: reading and printing is no identity")
         check(trained("ir", file) == tensors, f"{model}, {stage}: other weights after training")
         again = scores(at, file, weights, data)
         check(again == scored, f"{model}, {stage}: eval says {again}, not {scored}")
@@ -102,6 +100,17 @@ def same(at, model, data):
         at.run("build", file, "--cpu=native", "-o", at("exe"), timeout=LONG)
         subprocess.run([at("exe"), *train, "--out", at("built"), "--overwrite"], check=True, env=at.environment(), cwd=at.path, timeout=LONG)
         check(read_safetensors(at("built", "last.safetensors")) == tensors, f"{model}, {stage}: other weights of the executable")
+
+
+def every_stage(at, model):
+    """The text of a stage is read and printed as itself, and the passes that are still to come, none behind `final`, leave what they leave of the .net file."""
+    final, _ = at.run("ir", model, f"--batch={BATCH}", "--mode=both", "--stage=final")
+    for stage in STAGES:
+        file = at(stage + ".ir")
+        at.run("ir", model, f"--batch={BATCH}", "--mode=both", "--stage", stage, "-o", file)
+        with open(file) as text:
+            check(at.run("ir", file, "--mode=both")[0] == text.read(), f"{model}, {stage}: reading and printing is no identity")
+        check(at.run("ir", file, "--mode=both", "--stage=final")[0] == final, f"{model}, {stage}: another final graph")
 
 
 def verified(at, model, image):
@@ -128,9 +137,12 @@ def every_pass(at, model):
     return len(names)
 
 
-def whole_model(at, model, image):
+def whole_model(at, model, image, only_texts):
     begin = time.monotonic()
     texts = every_pass(at, model)
+    every_stage(at, model)
+    if only_texts:
+        return f"ok: {model}, {texts} texts of passes"
     same(at, model, make_data(at, image))
     verified(at, model, image)
     return f"ok: {model}, {texts} texts of passes, {time.monotonic() - begin:.0f} s"
@@ -143,7 +155,7 @@ def done_already(log):
         return {line.split()[1].rstrip(",") for line in file if line.startswith("ok: ")}
 
 
-def main(models, log):
+def main(models, log, only_texts):
     failed = 0
     with Workspace() as at:
         if models == ["all"]:
@@ -151,7 +163,7 @@ def main(models, log):
         surveyed = {model: survey(at, model) for model in models if model not in done_already(log)}
         for model in sorted((m for m in surveyed if surveyed[m]), key=lambda m: surveyed[m][0]):
             try:
-                line = whole_model(at, model, surveyed[model][1])
+                line = whole_model(at, model, surveyed[model][1], only_texts)
             except (SystemExit, subprocess.SubprocessError) as fault:
                 line, failed = f"FAILED: {model}: {str(fault).removeprefix('FAILED: ')[:2000]}", failed + 1
             print(line, flush=True)
@@ -165,4 +177,4 @@ if __name__ == "__main__":
     if NETC == "netc":
         sys.exit(__doc__)
     options = [word.removeprefix("--log=") for word in sys.argv[2:] if word.startswith("--log=")]
-    sys.exit(main([word for word in sys.argv[2:] if not word.startswith("--")] or ["lenet"], options[-1] if options else None))
+    sys.exit(main([word for word in sys.argv[2:] if not word.startswith("--")] or ["lenet"], options[-1] if options else None, "--texts" in sys.argv))
