@@ -69,7 +69,7 @@ def outcome(directory):
 
 def same_bits(at, steps):
     """Of one process, and of ranks: of a small net, or, in more steps than the suite takes, of a ResNet too."""
-    forms = [("mixed", [MIXED_NET]), ("bf16", [MIXED_NET, "--precision", "bf16"])]
+    forms = [("mixed", [MIXED_NET]), ("bf16", [MIXED_NET, "--precision", "bf16"]), ("wide", [MIXED_NET, "--set", "width=32"])]  # wide: several gradients on their way
     if steps > 8:
         forms += [("plain", [SMALL]), ("se", [SMALL, "--set", "se=true"]), ("se-bf16", [SMALL, "--set", "se=true", "--precision", "bf16"])]
     for form, model in forms:
