@@ -49,8 +49,10 @@ static Datum integer_binary(Eval *ev, Span span, TokenKind op, int64_t a, int64_
 }
 
 static Datum mismatch(Eval *ev, Span span, TokenKind op, Datum a, Datum b) {
-    return eval_error(ev, span, "'%s' does not apply to %s (%s) and %s (%s)", token_text(op), datum_kind_text(a.kind),
-                      eval_describe(ev, a), datum_kind_text(b.kind), eval_describe(ev, b));
+    bool grows = op == TOKEN_PLUS && a.kind == DATUM_LIST;
+    return eval_error(ev, span, "'%s' does not apply to %s (%s) and %s (%s)%s", token_text(op), datum_kind_text(a.kind),
+                      eval_describe(ev, a), datum_kind_text(b.kind), eval_describe(ev, b),
+                      grows ? "; append(list, item) is the list with an item more" : "");
 }
 
 static Datum real_binary(Eval *ev, Span span, TokenKind op, Datum left, Datum right) {

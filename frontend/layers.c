@@ -27,11 +27,15 @@ static Val shared_leaf(Eval *ev, const BuiltinCall *c, Leaf leaf, const Name *na
     }
     if (there.tensor == NO_VAL) return NO_VAL;
     Type type = ev->graph->value[there.tensor].type;
-    if (leaf.op == OP_PARAM && type_equal(type, leaf.type)) return there.tensor;
+    Init init = ev->graph->value[there.tensor].attrs.param.init;
+    bool same_start = init.kind == leaf.init.kind && init.value == leaf.init.value;
+    if (leaf.op == OP_PARAM && type_equal(type, leaf.type) && same_start) return there.tensor;
     if (leaf.op == OP_STATE)
         eval_error(ev, span,
                    "calls cannot share a batch_norm: '%s' would have two values after a step; group_norm has no statistics",
                    name->text);
+    else if (type_equal(type, leaf.type))
+        eval_error(ev, span, "the shared parameter '%s' is initialised otherwise here than where it was named first", name->text);
     else
         eval_error(ev, span, "the shared parameter '%s' is %s here and %s where it was named first", name->text,
                    type_text(ev->arena, leaf.type), type_text(ev->arena, type));

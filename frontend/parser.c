@@ -245,7 +245,9 @@ static bool parse_statement(Parser *p, AstStatement *s) {
     s->span = parse_span_from(p, s->span);
     const Token *after = parse_peek(p);
     if (!ok || after->newlines > 0 || after->kind == TOKEN_RIGHT_BRACE || after->kind == TOKEN_END) return ok;
-    parse_expected(p, "the end of the line");
+    bool layer = after->kind == TOKEN_LEFT_PAREN && p->token[p->at - 1].kind == TOKEN_RIGHT_PAREN;
+    parse_expected(p, layer ? "the end of the line (a layer is one call: batch_norm(x) rather than BatchNorm2d(16)(x))"
+                            : "the end of the line");
     return false;
 }
 

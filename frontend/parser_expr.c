@@ -119,7 +119,11 @@ static AstExpr *parse_primary(Parser *p) {
         e = new_expr(p, EXPR_NAME, t->span);
         e->name = name_intern(p->names, t->text);
         return e;
-    default: parse_expected(p, "an expression"); return NULL;
+    default: {
+        bool power = t->kind == TOKEN_STAR && p->at > 0 && p->token[p->at - 1].kind == TOKEN_STAR;
+        parse_expected(p, power ? "an expression (a power is pow(x, 2) rather than x ** 2)" : "an expression");
+        return NULL;
+    }
     }
     p->at++;
     return e;

@@ -66,8 +66,8 @@ const char *init_text(InitKind kind) {
 }
 
 const char *region_role_text(RegionRole role) {
-    static const char *const text[REGION_ROLES] = {"prologue", "store",   "epilogue", "output",
-                                                   "reduce",   "moments", "sum_to",   "max_to"};
+    static const char *const text[REGION_ROLES] = {"prologue", "store",  "epilogue", "output",  "reduce",
+                                                   "moments",  "sum_to", "max_to",   "index_to"};
     return text[role];
 }
 

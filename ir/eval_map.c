@@ -62,11 +62,11 @@ void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *a
     }
 }
 
-/* SUM_TO, MAX_TO: of the elements that an OUTPUT would have. */
+/* SUM_TO, MAX_TO, INDEX_TO: of the elements that an OUTPUT would have. */
 static void eval_reduction(const EvalOp *op, const Region *r, Tensor *to) {
     Tensor elements = tensor_new(op->v->space);
     eval_expr_over(op, r->expr, op->v->space, NULL, NULL, REGION_OUTPUT, &elements);
-    (r->role == REGION_SUM_TO ? eval_sum_to : eval_max_to)(&elements, to);
+    (r->role == REGION_SUM_TO ? eval_sum_to : r->role == REGION_MAX_TO ? eval_max_to : eval_index_to)(&elements, to);
     tensor_free(&elements);
 }
 

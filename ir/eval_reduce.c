@@ -71,21 +71,32 @@ bool eval_MAX_TO(const EvalOp *op) {
     return true;
 }
 
-bool eval_MAX_TO_BWD(const EvalOp *op) {
-    const Tensor *x = op->arg[0], *dy = op->arg[1];
-    Tensor most = tensor_new(dy->type), count = tensor_new(dy->type);
-    int64_t n = type_elements(x->type);
-    eval_max_to(x, &most);
-    for (int pass = 0; pass < 2; pass++) {
-        for (int64_t i = 0; i < n; i++) {
-            int64_t at = place_beside(x, dy, i);
-            bool is_most = x->data[i] == most.data[at] || (isnan(x->data[i]) && isnan(most.data[at]));
-            if (pass == 0) count.data[at] += is_most;
-            if (pass == 1) op->result[0].data[i] = is_most ? dy->data[at] / count.data[at] : 0;
-        }
+/* Where element i is along the dimensions of a mask, line by line; of none, that is of such as are 1 anyway, at 0. */
+static double index_along(const Tensor *x, int mask, int64_t i) {
+    Space s = space_of(x->type);
+    int64_t width = x->type.dim[3], p = i % s.p;
+    if (!mask) return 0;
+    if (mask == OVER_CHANNELS) return (double)(i / s.p % s.c);
+    return (double)(mask == OVER_HEIGHT ? p / width : mask == OVER_WIDTH ? p % width : p);
+}
+
+void eval_index_to(const Tensor *x, Tensor *y) {
+    Tensor most = tensor_new(y->type);
+    int mask = type_mask(x->type, y->type);
+    for (int64_t i = 0, n = type_elements(y->type); i < n; i++) most.data[i] = -INFINITY;
+    for (int64_t i = 0, n = type_elements(x->type); i < n; i++) {
+        int64_t at = place_beside(x, y, i);
+        if (!(x->data[i] > most.data[at]) && !isnan(x->data[i])) continue;
+        most.data[at] = x->data[i];
+        y->data[at] = index_along(x, mask, i);
     }
     tensor_free(&most);
-    tensor_free(&count);
+}
+
+bool eval_POSITION(const EvalOp *op) {
+    Tensor *y = &op->result[0];
+    for (int64_t i = 0, n = type_elements(y->type); i < n; i++)
+        y->data[i] = (double)(op->v->attrs.index == 1 ? i : i % y->type.dim[op->v->attrs.index]);
     return true;
 }
 

@@ -37,9 +37,10 @@ double view_at(const View *v, int64_t n, int64_t c, int64_t p);
 void eval_expr_over(const EvalOp *op, const Expr *e, Type space, const double *acc, const double *out, RegionRole role,
                     Tensor *to);
 
-/* y = the sum or the maximum of x over what is 1 in y. */
+/* y = the sum or the maximum of x over what is 1 in y, or where along that the first maximum is. */
 void eval_sum_to(const Tensor *x, Tensor *y);
 void eval_max_to(const Tensor *x, Tensor *y);
+void eval_index_to(const Tensor *x, Tensor *y);
 
 /* An operand of a convolution as its PROLOGUE computes it, in a fresh tensor; also makes its STORE result. */
 Tensor eval_prologue(const EvalOp *op, int operand);

@@ -10,9 +10,10 @@
  * Fusion. A value may carry regions, each an Expr (ir/expr.h) over the value's arguments:
  *     map              OUTPUT e: an element tensor of the iteration type; REDUCE e: sum of e over H, W, f32[N,C]
  *                      (iteration rank 4 only); MOMENTS e: sums of e and of e*e over H, W, both in double, f64[2N,C]: rows 2n
- *                      and 2n + 1 are image n's (iteration rank 4 only); SUM_TO m e, MAX_TO m e: the sum or the maximum of e over
- *                      the dimensions of the mask m, which are 1 in the result: 1 for C alone, or 2 for H, 4 for W, 6 for both
- *                      (iteration rank 4 only; beside those over C no sums over pixels, beside either no MOMENTS).
+ *                      and 2n + 1 are image n's (iteration rank 4 only); SUM_TO m e, MAX_TO m e, INDEX_TO m e: the sum or the
+ *                      maximum of e over the dimensions of the mask m, or where along them the first maximum is (the last NaN if
+ *                      there is one), which are 1 in the result: 1 for C alone, or 2 for H, 4 for W, 6 for both, then counted
+ *                      line by line (iteration rank 4 only; beside those over C no sums over pixels, beside either no MOMENTS).
  *                      Result i is region i. The iteration type is `space`.
  *     conv2d and its   PROLOGUE j e: operand j is computed as e while it is loaded, args[j] being one of e's rank-4
  *     two gradients    arguments of the operand's own shape; STORE j: the prologue value of operand j is also written out;
@@ -121,11 +122,12 @@ typedef enum RegionRole {
     REGION_MOMENTS,
     REGION_SUM_TO,
     REGION_MAX_TO,
+    REGION_INDEX_TO,
     REGION_ROLES
 } RegionRole;
 typedef struct Region {
     RegionRole role;
-    int operand;      /* PROLOGUE, STORE: which operand; SUM_TO, MAX_TO: which dimensions go away, as a mask; else 0 */
+    int operand;      /* PROLOGUE, STORE: which operand; SUM_TO, MAX_TO, INDEX_TO: which dimensions go away, as a mask; else 0 */
     const Expr *expr; /* NULL for STORE */
 } Region;
 
@@ -195,7 +197,7 @@ Type type_vector(int64_t c);            /* f32[c] */
 Type type_matrix(int64_t n, int64_t c); /* f32[n,c] */
 /* Of what a region makes over space: space itself, sums f32[N,C] or f64[2N,C], or space with 1 for the dimensions of the mask. */
 Type type_of_region(RegionRole role, int operand, Type space);
-enum { OVER_CHANNELS = 1, OVER_HEIGHT = 2, OVER_WIDTH = 4 }; /* in masks of SUM_TO and MAX_TO */
+enum { OVER_CHANNELS = 1, OVER_HEIGHT = 2, OVER_WIDTH = 4 }; /* in masks of SUM_TO, MAX_TO and INDEX_TO */
 int type_mask(Type from, Type to);                           /* the dimensions C, H, W that are 1 in `to` only */
 Type type_feature(int64_t n, int64_t c, int64_t h, int64_t w);
 bool type_equal(Type a, Type b);
@@ -258,10 +260,11 @@ Type value_result_type(const Graph *g, Val v, uint32_t result);
 /* The value and result index that `v` denotes: RESULT values are looked through. */
 Val value_source(const Graph *g, Val v, uint32_t *result);
 const Region *value_region(const Value *v, RegionRole role, int operand); /* first match or NULL */
-bool region_makes_result(RegionRole role);                                /* STORE, OUTPUT, REDUCE, MOMENTS, SUM_TO, MAX_TO */
-bool region_sums(RegionRole role);                                        /* per-image channel sums: REDUCE, MOMENTS */
-bool region_reduces(RegionRole role);                                     /* SUM_TO, MAX_TO */
-bool region_has_operand(RegionRole role);                                 /* a number that says more: see Region */
+bool region_makes_result(RegionRole role); /* STORE, OUTPUT, REDUCE, MOMENTS, SUM_TO, MAX_TO, INDEX_TO */
+bool region_sums(RegionRole role);         /* per-image channel sums: REDUCE, MOMENTS */
+bool region_reduces(RegionRole role);      /* SUM_TO, MAX_TO, INDEX_TO */
+bool region_greatest(RegionRole role);     /* MAX_TO, INDEX_TO */
+bool region_has_operand(RegionRole role);  /* a number that says more: see Region */
 /* What loops the regions of a map ask for, by what they reduce: roles and masks of all of them, in turn, into *loops (0 at the
  * start). False: one loop cannot do it. */
 bool region_shares_loop(RegionRole role, int operand, unsigned *loops);

@@ -110,7 +110,9 @@ Type region_type(const Region *r, Type space) { return type_of_region(r->role, r
 
 bool region_sums(RegionRole role) { return role == REGION_REDUCE || role == REGION_MOMENTS; }
 
-bool region_reduces(RegionRole role) { return role == REGION_SUM_TO || role == REGION_MAX_TO; }
+bool region_greatest(RegionRole role) { return role == REGION_MAX_TO || role == REGION_INDEX_TO; }
+
+bool region_reduces(RegionRole role) { return role == REGION_SUM_TO || region_greatest(role); }
 
 bool region_has_operand(RegionRole role) { return role == REGION_PROLOGUE || role == REGION_STORE || region_reduces(role); }
 

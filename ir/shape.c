@@ -258,9 +258,15 @@ static bool reduced(const Infer *in) {
 
 bool shape_SUM_TO(const Infer *in) { return reduced(in); }
 bool shape_MAX_TO(const Infer *in) { return reduced(in); }
-bool shape_MAX_TO_BWD(const Infer *in) {
-    return infer_need_rank(in, 0, 4, "the input") && infer_need_rank(in, 1, 4, "the gradient") &&
-           is_reduced(in, infer_arg(in, 0), infer_arg(in, 1)) && infer_accept(in, infer_arg(in, 0));
+
+bool shape_POSITION(const Infer *in) {
+    if (!declared_f32(in)) return false;
+    int64_t along = in->spec->attrs.index;
+    Type t = *in->type;
+    bool fits = along == 1 && t.rank == 1;
+    if (along == 2 || along == 3) fits = t.rank == 4 && t.dim[1] == 1 && t.dim[5 - along] == 1;
+    return fits || infer_refuse(in, "is [C] along 1, [N,1,H,1] along 2 and [N,1,1,W] along 3, found %s along %lld", TEXT(t),
+                                (long long)along);
 }
 
 bool shape_MOMENTS(const Infer *in) {

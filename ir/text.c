@@ -4,7 +4,7 @@
  *     graph   = "graph" string ("train" | "infer") { "source" string } { value | return }
  *     value   = "%" id "=" op [ "%" id { "," "%" id } ] [ "{" field "=" ... "}" ] [ "over" type ] ":" type [ "@" string ] [ place ] { region }
  *     place   = "at" source ":" line ":" column                     source: of the files named at the head, from 1
- *     region  = ("prologue" | "store" | "epilogue" | "output" | "reduce" | "moments" | "sum_to" | "max_to") [ operand ] [ "{" { let ";" } operand "}" ]
+ *     region  = ("prologue" | "store" | "epilogue" | "output" | "reduce" | "moments" | "sum_to" | "max_to" | "index_to") [ operand ] [ "{" { let ";" } operand "}" ]
  *     let     = "t" id "=" op operand { "," operand }
  *     operand = "a" index | "acc" | "out" | number | "t" id
  *     return  = "return" kind [ string ] "%" id

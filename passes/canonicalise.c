@@ -5,7 +5,7 @@
  *               pixels (or images) is computed once per (image, channel) (or channel) and then broadcast
  *   sums        image_sum, batch_sum and channel_sum of a map that is constant over what they sum: a multiplication
  *   gates       a map over pixels reads [N,C,1,1] as the [N,C] that it is, and the sum over all pixels is image_sum: what is
- *               known of gates holds of them. A max_pool over the whole map is max_to, once gradients, which differ, are made
+ *               known of gates holds of them. A max_pool over the whole map is max_to
  *   the rest    concat of one operand, pad_channels, slice_channels, shuffles and 1x1 pools that change nothing, flatten of
  *               unflatten and back, filters scaled by one, dropout masks of rate 0
  *
@@ -17,7 +17,6 @@ typedef struct Canon {
     const Graph *in;
     Graph *out;
     PassContext *context;
-    bool differentiated; /* gradients are there, or not wanted */
 } Canon;
 
 /* Does v only spread what it reads? */
@@ -155,7 +154,6 @@ static Val canonical_pixels(Canon *c, const Value *v, const Val *map) {
     Val x = map[v->args[0]];
     Type type = c->out->value[x].type;
     if (!is_gate(v->type, type) || (v->op == OP_MAX_POOL && !window_whole(&v->attrs, type))) return NO_VAL;
-    if (v->op == OP_MAX_POOL && !c->differentiated) return NO_VAL;
     if (!rewrite(c, v, v->op == OP_MAX_POOL ? "of the whole map is a maximum" : "over all pixels is a sum of the image"))
         return NO_VAL;
     if (v->op == OP_SUM_TO) x = graph_unary(c->out, OP_IMAGE_SUM, x, v->span);
@@ -237,8 +235,7 @@ static Val canonical(Canon *c, Val id, const Val *map) {
 }
 
 Graph *pass_canonicalise(const Graph *in, PassContext *context) {
-    Canon c = {in, rebuild_begin(in), context, in->mode == MODE_INFER};
-    for (uint32_t i = 0; i < in->noutputs; i++) c.differentiated |= in->output[i].kind == OUT_GRAD;
+    Canon c = {in, rebuild_begin(in), context};
     Val *map = ARENA_ARRAY(c.out->arena, Val, in->count);
     for (Val v = 0; v < in->count; v++) {
         uint32_t count = c.out->count, events = context->nevents;

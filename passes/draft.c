@@ -4,6 +4,7 @@
  * User lists are kept exact by draft_set_args, the only writer of arguments. The order is recomputed when asked for after an
  * edit that can invalidate it: a stable topological sort by `key`. */
 #include "passes/draft.h"
+#include "ir/attrs.h"
 #include "passes/events.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,7 +159,7 @@ const char *draft_label(const Draft *d, uint32_t node) {
         for (uint32_t r = 0; r < n->nregions && !n->name; r++) {
             RegionRole role = n->regions[r].role;
             if (n->regions[r].gone || (!region_sums(role) && !region_reduces(role)) || n->nargs == 0) continue;
-            return arena_printf(d->arena, "a %s over %s", role == REGION_MAX_TO ? "maximum" : "sum",
+            return arena_printf(d->arena, "a %s over %s", region_greatest(role) ? "maximum" : "sum",
                                 draft_label(d, n->args[0].node));
         }
         break;
@@ -174,8 +175,7 @@ static const char *site(const Draft *d, uint32_t node, int depth) {
     if (n->nargs == 0 || depth == 0) return op_text(n->op);
     const char *what = op_text(n->op);
     if (n->op == OP_MAP && n->nregions && region_sums(n->regions[0].role)) what = "sum";
-    if (n->op == OP_MAP && n->nregions && region_reduces(n->regions[0].role))
-        what = op_text(n->regions[0].role == REGION_SUM_TO ? OP_SUM_TO : OP_MAX_TO);
+    if (n->op == OP_MAP && n->nregions && region_reduces(n->regions[0].role)) what = region_role_text(n->regions[0].role);
     return arena_printf(d->arena, "%s/%s", site(d, n->args[0].node, depth - 1), what);
 }
 

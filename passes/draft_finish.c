@@ -8,7 +8,7 @@ static bool is_reduction(const Draft *d, const Node *n, Op *op) {
     if (n->op != OP_MAP || n->nargs != 1 || !type_equal(draft_type(d, n->args[0]), n->space) || n->nregions != 1) return false;
     RegionRole role = n->regions[0].role;
     *op = role == REGION_REDUCE ? OP_IMAGE_SUM : role == REGION_SUM_TO ? OP_SUM_TO : OP_MAX_TO;
-    bool reduces = role == REGION_REDUCE || region_reduces(role);
+    bool reduces = role == REGION_REDUCE || (region_reduces(role) && role != REGION_INDEX_TO);
     return reduces && n->regions[0].expr->count == 1 && n->regions[0].expr->node[0].op == X_ARG;
 }
 

@@ -163,13 +163,16 @@ static void lift_invariants(Draft *d, uint32_t node, bool forward) {
     }
 }
 
+/* The index of a maximum belongs to the loop that makes the maximum, in forward, and its operand is to be the same there. */
+static bool is_index(const Node *n) { return n->nregions == 1 && n->regions[0].role == REGION_INDEX_TO; }
+
 static void lift_all(Draft *d) {
     uint32_t n, *order = draft_walk(d, &n);
     bool forward = true;
     for (uint32_t i = 0; i < n; i++) {
         const Node *node = &d->node[order[i]];
         forward &= op_tier(node->op) != TIER_BACKWARD;
-        if (!node->dead && node->op == OP_MAP && node->space.rank == 4) lift_invariants(d, order[i], forward);
+        if (!node->dead && node->op == OP_MAP && node->space.rank == 4) lift_invariants(d, order[i], forward || is_index(node));
     }
 }
 

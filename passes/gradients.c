@@ -183,9 +183,56 @@ static void grad_MAX_POOL(Autodiff *a, Val y, Val dy) {
     autodiff_give(a, x, backward(a, OP_MAX_POOL_BWD, y, (Val[]){x, whole(a, y, dy)}, 2, type_of(a, x)));
 }
 
+/* Where each element of x is along what is 1 in y, line by line, as the indices of a region INDEX_TO count. */
+static uint16_t read_position(MapBuilder *m, Type x, int mask, const Value *y) {
+    uint16_t place = expr_const(&m->expr, 0);
+    for (int along = 1; along < 4; along++) {
+        if (!(mask >> (along - 1) & 1)) continue;
+        Type type =
+            along == 1 ? type_vector(x.dim[1]) : type_feature(x.dim[0], 1, along == 2 ? x.dim[2] : 1, along == 3 ? x.dim[3] : 1);
+        Val position = graph_add(
+            m->g, &(ValueSpec){.op = OP_POSITION, .attrs.index = along, .declared = type, .span = y->span, .name = y->name});
+        uint16_t before = expr_binary(&m->expr, X_MUL, place, expr_const(&m->expr, (double)x.dim[along]));
+        place = expr_binary(&m->expr, X_ADD, before, map_read(m, position));
+    }
+    return place;
+}
+
+/* dx of the maxima of x of type `most`: dy where they are. Of the first of equal ones, whose index forward finds: what is
+ * computed again of x and rounds otherwise need not equal the maximum. */
+static Val at_maximum(Autodiff *a, Val x, Type most, Val dy, const Value *y) {
+    Type space = type_of(a, x);
+    int mask = type_mask(space, most);
+    ExprBuilder b = expr_builder(a->g->arena);
+    Region region = {REGION_INDEX_TO, mask, expr_finish(&b, expr_arg(&b, 0))};
+    Val index = graph_add(a->g, &(ValueSpec){.op = OP_MAP,
+                                             .args = &x,
+                                             .nargs = 1,
+                                             .declared = space,
+                                             .regions = &region,
+                                             .nregions = 1,
+                                             .span = y->span,
+                                             .name = y->name});
+    MapBuilder m = map_begin(a->g);
+    uint16_t here = expr_binary(&m.expr, X_EQUAL, read_position(&m, space, mask, y), map_read(&m, index));
+    return map_finish(&m, expr_select(&m.expr, here, map_read(&m, dy), expr_const(&m.expr, 0)), space, y->span, y->name);
+}
+
+/* Over channels and lines or columns it is the maximum of maxima over channels. */
 static void grad_MAX_TO(Autodiff *a, Val y, Val dy) {
-    Val x = a->g->value[y].args[0];
-    autodiff_give(a, x, backward(a, OP_MAX_TO_BWD, y, (Val[]){x, whole(a, y, dy)}, 2, type_of(a, x)));
+    Value v = a->g->value[y];
+    Val x = v.args[0];
+    Type channels = type_of(a, x);
+    channels.dim[1] = v.type.dim[1];
+    dy = whole(a, y, dy);
+    if (!type_equal(channels, type_of(a, x)) && !type_equal(channels, v.type)) {
+        Val across = graph_add(
+            a->g, &(ValueSpec){.op = OP_MAX_TO, .args = &x, .nargs = 1, .declared = channels, .span = v.span, .name = v.name});
+        dy = at_maximum(a, across, v.type, dy, &v);
+        autodiff_give(a, x, at_maximum(a, x, channels, dy, &v));
+        return;
+    }
+    autodiff_give(a, x, type_equal(v.type, type_of(a, x)) ? dy : at_maximum(a, x, v.type, dy, &v));
 }
 
 /* dy alone determines dx. */

@@ -187,8 +187,8 @@ bool passes_check(const PassOptions *by_mode, unsigned modes, Diag *diag);
 /* Sizes come from the target; the plan itself is layout-blind. */
 typedef struct PlanTarget {
     void *context;
-    /* Physical size of a tensor. */
-    uint64_t (*bytes)(void *context, Type type);
+    /* Physical size of value v. */
+    uint64_t (*bytes)(void *context, const Graph *g, Val v);
     /* Temporary bytes that v's kernels need while they run. */
     uint64_t (*workspace)(void *context, const Graph *g, Val v);
     /* Does the result live outside the arena (parameters, gradients, ...)? Then no space is planned for it. */

@@ -47,7 +47,7 @@ static uint32_t list_buffers(const Graph *g, const PlanTarget *t, const Plan *pl
     for (Val v = 0; v < g->count; v++) {
         uint32_t result = 0;
         Val made = value_source(g, v, &result);
-        uint64_t bytes = aligned(t->bytes(t->context, g->value[v].type));
+        uint64_t bytes = aligned(t->bytes(t->context, g, v));
         if (!t->external(t->context, g, made, result)) add_buffer(buffer, &n, bytes, &plan->offset[v], made, last[v]);
         uint64_t workspace = g->value[v].op == OP_RESULT ? 0 : aligned(t->workspace(t->context, g, v));
         if (workspace) add_buffer(buffer, &n, workspace, &plan->workspace[v], v, v);

@@ -3,7 +3,7 @@
 #define NETC_CODEGEN_EMIT_LOOP_H
 #include "codegen/emit/module.h"
 
-enum { LOOP_MAX_CARRY = 64 };
+enum { LOOP_MAX_CARRY = 128 }; /* two for each of the most regions that a value has */
 /* for (iv = lo; iv < hi; iv += step) */
 typedef struct Loop {
     LLVMValueRef iv;                    /* i64 */

@@ -18,7 +18,7 @@
 static void find_fixed(Lowering *l) {
     for (Val v = 0; v < l->g->count; v++) {
         const Value *value = &l->g->value[v];
-        l->fixed[v] = value->op != OP_INPUT && value->op != OP_DROPOUT_MASK;
+        l->fixed[v] = value->op != OP_INPUT && value->op != OP_DROPOUT_MASK && value->op != OP_POSITION;
         for (uint32_t i = 0; i < value->nargs; i++) l->fixed[v] &= l->fixed[value->args[i]];
     }
 }
@@ -46,7 +46,7 @@ static Val last_reader(const Graph *g, const char *name) {
 
 /* ---- places ---- */
 
-uint64_t places_bytes(const Lowering *l, Val v) { return layout_bytes(l->p->target, layout_of(l->g, v), l->g->value[v].type); }
+uint64_t places_bytes(const Lowering *l, Val v) { return layout_value_bytes(l->p->target, layout_of(l->g, v), l->g, v); }
 
 static void place_leaf(Lowering *l, Val v) {
     const Value *value = &l->g->value[v];
@@ -117,13 +117,15 @@ static void place_fixed(Lowering *l) {
     }
 }
 
-static uint64_t plan_bytes(void *context, Type type) {
+/* Of what is planned; filters are not. */
+static uint64_t plan_bytes(void *context, const Graph *g, Val v) {
     const Lowering *l = context;
+    Type type = g->value[v].type;
     LayoutKind kind = type.dtype != DT_F32 && type.dtype != DT_F64 ? LAYOUT_LABELS
                       : type.rank == 4                             ? LAYOUT_FEATURE
                       : type.rank >= 2                             ? LAYOUT_ROWS
                                                                    : LAYOUT_VECTOR;
-    return layout_bytes(l->p->target, kind, type);
+    return layout_value_bytes(l->p->target, kind, g, v);
 }
 
 static uint64_t plan_workspace(void *context, const Graph *g, Val v) {
@@ -139,8 +141,7 @@ static bool plan_external(void *context, const Graph *g, Val v, uint32_t result)
     return r == NO_VAL || !l->read[r] || l->place[r].space != RT_SPACE_COUNT;
 }
 
-/* The plan knows types only, and a rank-4 type does not tell filters from feature maps; so filters stay outside of it, before
- * it. Their bytes. */
+/* Filters stay outside of the plan, before it. Their bytes. */
 static uint64_t place_filters(Lowering *l) {
     uint64_t bytes = 0;
     for (Val v = 0; v < l->g->count; v++) {
@@ -170,7 +171,8 @@ static void place_in_arena(Lowering *l) {
 
 static void find_elements(Lowering *l) {
     for (Val v = 0; v < l->g->count && l->p->target->map_bytes == 2; v++)
-        l->place[v].bf16 = l->place[v].space != RT_SPACE_COUNT && layout_of(l->g, v) == LAYOUT_FEATURE;
+        l->place[v].bf16 =
+            l->place[v].space != RT_SPACE_COUNT && layout_of(l->g, v) == LAYOUT_FEATURE && !layout_is_exact(l->g, v);
 }
 
 bool places_find(Lowering *l, Place *target) {

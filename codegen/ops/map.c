@@ -11,7 +11,7 @@
  * all regions are computed before any is stored, so an operand may be updated in place. */
 #include "codegen/ops/map_reduce.h"
 
-enum { UNROLL = 4, UNROLL_MAX_NODES = 64 };
+enum { UNROLL = 4, UNROLL_MAX_NODES = 64, UNROLL_MAX_SUMS = 64 };
 
 /* Adds v to the partial sums of a region, `to` and every unroll-th behind it; returns the next region's. */
 static LLVMValueRef *add_to_sums(const MapKernel *k, LLVMValueRef cb, RegionRole role, LLVMValueRef v, LLVMValueRef *to) {
@@ -204,7 +204,7 @@ static void plan_map(MapKernel *k, double *flops, double *bytes) {
     k->channels = space.rank == 0 ? 1 : space.dim[space.rank >= 2 ? 1 : 0];
     k->blocks = layout_pad(k->e->target, k->channels) / V;
     k->pixels = space.rank == 4 ? space.dim[2] * space.dim[3] : 1;
-    k->unroll = nodes > UNROLL_MAX_NODES || k->nsums * UNROLL > LOOP_MAX_CARRY ? 1 : UNROLL;
+    k->unroll = nodes > UNROLL_MAX_NODES || k->nsums * UNROLL > UNROLL_MAX_SUMS ? 1 : UNROLL;
     int64_t images = space.rank >= 2 ? space.dim[0] : 1, units = images * k->blocks;
     double unit_bytes = (double)k->pixels * V * sizeof(float) * tensors;
     if (k->layout == LAYOUT_FILTERS) {

@@ -1,8 +1,8 @@
-/* Maps that reduce over channels, or over lines or columns (regions SUM_TO and MAX_TO), and what shares their sweep. A unit is
- *     over channels   one line of an image: block by block, with the sum or maximum so far of each of its pixels in scratch;
+/* Maps that reduce over channels, or over lines or columns (regions SUM_TO, MAX_TO and INDEX_TO), and what shares their sweep. A
+ * unit is over channels   one line of an image: block by block, with the sum or maximum so far of each of its pixels in scratch;
  *     over pixels     one channel block of an image: line by line, with that of each column in scratch, of the line and of all
  *                     lines in registers. So REDUCE, OUTPUT and all of these are made in one loop over what they read.
- * Each result is one chain, or one of lines, in a fixed order. */
+ * Each result is one chain, or one of lines, in a fixed order. An INDEX_TO has two parts, the maximum so far and where it is. */
 #include "codegen/ops/map_reduce.h"
 #include <math.h>
 
@@ -35,28 +35,55 @@ static bool in_scratch(const MapKernel *k, uint32_t r) {
     return map_wants(k, r) && (mask_of(k, r) == OVER_CHANNELS || mask_of(k, r) == OVER_HEIGHT);
 }
 
-uint64_t map_reduce_scratch(const MapKernel *k) {
-    uint64_t regions = 0;
-    for (uint32_t r = 0; r < k->v->nregions; r++) regions += in_scratch(k, r);
-    return regions * (uint64_t)(k->v->space.dim[3] * k->e->V) * sizeof(float);
-}
+static bool maximum(const MapKernel *k, uint32_t r) { return region_greatest(k->v->regions[r].role); }
 
-static bool maximum(const MapKernel *k, uint32_t r) { return k->v->regions[r].role == REGION_MAX_TO; }
+static bool indexes(const MapKernel *k, uint32_t r) { return k->v->regions[r].role == REGION_INDEX_TO; }
+
+/* What is kept of a reduction while it is made: vectors, of which the first is the sum or the maximum so far, the second where
+ * that is. */
+enum { MAX_PARTS = 2 };
+static int parts(const MapKernel *k, uint32_t r) { return indexes(k, r) ? 2 : 1; }
+
+uint64_t map_reduce_scratch(const MapKernel *k) {
+    uint64_t vectors = 0;
+    for (uint32_t r = 0; r < k->v->nregions; r++) vectors += in_scratch(k, r) ? (uint64_t)parts(k, r) : 0;
+    return vectors * (uint64_t)(k->v->space.dim[3] * k->e->V) * sizeof(float);
+}
 
 /* What a reduction begins with. */
 static double nothing(const MapKernel *k, uint32_t r) { return maximum(k, r) ? -INFINITY : 0; }
 
-static LLVMValueRef start(const MapKernel *k, uint32_t r) { return emit_vec(k->e, nothing(k, r)); }
-
-static LLVMValueRef join(const MapKernel *k, uint32_t r, LLVMValueRef before, LLVMValueRef value) {
-    return maximum(k, r) ? emit_greatest(k->e, before, value) : LLVMBuildFAdd(k->e->b, before, value, "");
+static void start(const MapKernel *k, uint32_t r, LLVMValueRef *so_far) {
+    so_far[0] = emit_vec(k->e, nothing(k, r));
+    if (indexes(k, r)) so_far[1] = emit_vec(k->e, 0);
 }
 
-/* The place in scratch of a column; regions stand one behind the other. */
-static LLVMValueRef column_at(const MapKernel *k, uint32_t region, LLVMValueRef column) {
-    int64_t before = 0;
-    for (uint32_t r = 0; r < region; r++) before += in_scratch(k, r);
+/* In place: the next of so_far, which stands in front of `value`. */
+static void join(const MapKernel *k, uint32_t r, LLVMValueRef *so_far, const LLVMValueRef *value) {
+    LLVMBuilderRef b = k->e->b;
+    if (indexes(k, r)) {
+        LLVMValueRef greater = LLVMBuildFCmp(b, LLVMRealOGT, value[0], so_far[0], "");
+        LLVMValueRef takes = LLVMBuildOr(b, greater, LLVMBuildFCmp(b, LLVMRealUNO, value[0], value[0], ""), "");
+        so_far[0] = LLVMBuildSelect(b, takes, value[0], so_far[0], "");
+        so_far[1] = LLVMBuildSelect(b, takes, value[1], so_far[1], "");
+        return;
+    }
+    so_far[0] = maximum(k, r) ? emit_greatest(k->e, so_far[0], value[0]) : LLVMBuildFAdd(b, so_far[0], value[0], "");
+}
+
+/* The place in scratch of a column; regions and their parts stand one behind the other. */
+static LLVMValueRef column_at(const MapKernel *k, uint32_t region, int part, LLVMValueRef column) {
+    int64_t before = part;
+    for (uint32_t r = 0; r < region; r++) before += in_scratch(k, r) ? parts(k, r) : 0;
     return emit_mul_int(k->e, emit_add_int(k->e, column, emit_int(k->e, before * k->v->space.dim[3])), k->e->V);
+}
+
+static void load_column(const MapKernel *k, uint32_t r, LLVMValueRef column, LLVMValueRef *so_far) {
+    for (int i = 0; i < parts(k, r); i++) so_far[i] = emit_load(k->e, k->e->scratch, column_at(k, r, i, column));
+}
+
+static void store_column(const MapKernel *k, uint32_t r, LLVMValueRef column, const LLVMValueRef *so_far) {
+    for (int i = 0; i < parts(k, r); i++) emit_store(k->e, so_far[i], k->e->scratch, column_at(k, r, i, column));
 }
 
 static Loop columns(const MapKernel *k, int carry, const LLVMValueRef *initial) {
@@ -64,10 +91,27 @@ static Loop columns(const MapKernel *k, int carry, const LLVMValueRef *initial) 
 }
 
 static void clear_columns(const MapKernel *k) {
+    LLVMValueRef first[MAX_PARTS];
     Loop column = columns(k, 0, NULL);
-    for (uint32_t r = 0; r < k->v->nregions; r++)
-        if (in_scratch(k, r)) emit_store(k->e, start(k, r), k->e->scratch, column_at(k, r, column.iv));
+    for (uint32_t r = 0; r < k->v->nregions; r++) {
+        if (!in_scratch(k, r)) continue;
+        start(k, r, first);
+        store_column(k, r, column.iv, first);
+    }
     loop_end(k->e, &column, NULL);
+}
+
+/* Where a site is along what region r goes over, in each lane. */
+static LLVMValueRef place_of(const MapKernel *k, uint32_t r, const ElementSite *site, LLVMValueRef row, LLVMValueRef column) {
+    Emitter *e = k->e;
+    int mask = mask_of(k, r);
+    LLVMValueRef first = mask == OVER_CHANNELS ? emit_mul_int(e, site->cb, e->V)
+                         : mask == OVER_HEIGHT ? row
+                         : mask == OVER_WIDTH  ? column
+                                               : site->pixel;
+    LLVMValueRef place = emit_int_splat(e, LLVMBuildTrunc(e->b, first, e->i32, ""));
+    if (mask == OVER_CHANNELS) place = LLVMBuildAdd(e->b, place, emit_lanes(e), "");
+    return LLVMBuildSIToFP(e->b, place, e->vec, "");
 }
 
 /* One site: OUTPUTs are stored, columns in scratch go on, and the others' reductions in carry. */
@@ -79,19 +123,38 @@ static void visit(MapKernel *k, ElementSite *site, LLVMValueRef row, LLVMValueRe
         if (!map_wants(k, r)) continue;
         if (!mask_of(k, r)) {
             map_store(k, site, r, value[r]);
-        } else if (in_scratch(k, r)) {
-            LLVMValueRef at = column_at(k, r, column);
+            continue;
+        }
+        LLVMValueRef next[MAX_PARTS] = {value[r]}, so_far[MAX_PARTS];
+        if (indexes(k, r)) next[1] = place_of(k, r, site, row, column);
+        if (in_scratch(k, r)) {
             if (mask_of(k, r) == OVER_CHANNELS)
-                value[r] = emit_channels_or(k->e, value[r], site->cb, k->channels, nothing(k, r)); /* other lanes do not count */
-            emit_store(k->e, join(k, r, emit_load(k->e, k->e->scratch, at), value[r]), k->e->scratch, at);
+                next[0] = emit_channels_or(k->e, value[r], site->cb, k->channels, nothing(k, r)); /* other lanes do not count */
+            load_column(k, r, column, so_far);
+            join(k, r, so_far, next);
+            store_column(k, r, column, so_far);
         } else {
-            *carry = join(k, r, *carry, value[r]);
-            carry++;
+            join(k, r, carry, next);
+            carry += parts(k, r);
         }
     }
 }
 
 /* ---- over channels ---- */
+
+/* Of the lanes' reductions that of them all, in each lane. Of equal maxima the first, of NaNs the last. */
+static LLVMValueRef join_lanes(const MapKernel *k, uint32_t r, const LLVMValueRef *so_far) {
+    Emitter *e = k->e;
+    LLVMValueRef all = emit_splat(e, maximum(k, r) ? emit_reduce_greatest(e, so_far[0]) : emit_reduce_add(e, so_far[0]));
+    if (!indexes(k, r)) return all;
+    LLVMValueRef nan = LLVMBuildFCmp(e->b, LLVMRealUNO, all, all, "");
+    LLVMValueRef order = LLVMBuildSelect(e->b, nan, so_far[1], LLVMBuildFNeg(e->b, so_far[1], ""), "");
+    LLVMValueRef has = LLVMBuildSelect(e->b, nan, LLVMBuildFCmp(e->b, LLVMRealUNO, so_far[0], so_far[0], ""),
+                                       LLVMBuildFCmp(e->b, LLVMRealOEQ, so_far[0], all, ""), "");
+    LLVMValueRef most = emit_reduce_greatest(e, LLVMBuildSelect(e->b, has, order, emit_vec(e, -INFINITY), ""));
+    LLVMValueRef splat = emit_splat(e, most);
+    return emit_intrinsic(e, "llvm.fabs", e->vec, &splat, 1);
+}
 
 static void emit_line(MapKernel *k, LLVMValueRef unit) {
     Emitter *e = k->e;
@@ -110,8 +173,9 @@ static void emit_line(MapKernel *k, LLVMValueRef unit) {
     Loop result = columns(k, 0, NULL);
     for (uint32_t r = 0; r < k->v->nregions; r++) {
         if (!in_scratch(k, r)) continue;
-        LLVMValueRef all = emit_load(e, e->scratch, column_at(k, r, result.iv));
-        all = emit_splat(e, maximum(k, r) ? emit_reduce_greatest(e, all) : emit_reduce_add(e, all));
+        LLVMValueRef so_far[MAX_PARTS];
+        load_column(k, r, result.iv, so_far);
+        LLVMValueRef all = join_lanes(k, r, so_far);
         LLVMValueRef at = emit_mul_int(e, emit_offset(e, unit, dim[3], result.iv), e->V);
         emit_store(e, emit_first_lane(e, all), emit_buffer(e, k->buffer[r]), at);
     }
@@ -124,8 +188,11 @@ static bool in_registers(const MapKernel *k, uint32_t r) { return map_wants(k, r
 
 static int start_all(const MapKernel *k, LLVMValueRef *carry) {
     int n = 0;
-    for (uint32_t r = 0; r < k->v->nregions; r++)
-        if (in_registers(k, r)) carry[n++] = start(k, r);
+    for (uint32_t r = 0; r < k->v->nregions; r++) {
+        if (!in_registers(k, r)) continue;
+        start(k, r, carry + n);
+        n += parts(k, r);
+    }
     return n;
 }
 
@@ -142,17 +209,17 @@ static void end_line(const MapKernel *k, LLVMValueRef plane, LLVMValueRef cb, LL
     for (uint32_t r = 0; r < k->v->nregions; r++) {
         if (!in_registers(k, r)) continue;
         if (mask_of(k, r) == OVER_WIDTH)
-            store_result(k, r, cb, emit_offset(k->e, plane, k->v->space.dim[2], row), line[n]);
+            store_result(k, r, cb, emit_offset(k->e, plane, k->v->space.dim[2], row), line[n + parts(k, r) - 1]);
         else
-            total[n] = join(k, r, total[n], line[n]);
-        n++;
+            join(k, r, total + n, line + n);
+        n += parts(k, r);
     }
 }
 
 static void emit_block(MapKernel *k, LLVMValueRef unit) {
     Emitter *e = k->e;
     ElementSite site = map_site(k);
-    LLVMValueRef line[MAX_REGIONS], total[MAX_REGIONS];
+    LLVMValueRef line[MAX_PARTS * MAX_REGIONS], total[MAX_PARTS * MAX_REGIONS];
     site.n = LLVMBuildUDiv(e->b, unit, emit_int(e, k->blocks), "n");
     site.cb = LLVMBuildURem(e->b, unit, emit_int(e, k->blocks), "cb");
     map_preload(k, &site);
@@ -168,16 +235,18 @@ static void emit_block(MapKernel *k, LLVMValueRef unit) {
     end_line(k, unit, site.cb, row.iv, column.carry, total);
     loop_end(e, &row, total);
     Loop result = columns(k, 0, NULL);
-    for (uint32_t r = 0; r < k->v->nregions; r++)
-        if (in_scratch(k, r))
-            store_result(k, r, site.cb, emit_offset(e, unit, k->v->space.dim[3], result.iv),
-                         emit_load(e, e->scratch, column_at(k, r, result.iv)));
+    for (uint32_t r = 0; r < k->v->nregions; r++) {
+        LLVMValueRef so_far[MAX_PARTS];
+        if (!in_scratch(k, r)) continue;
+        load_column(k, r, result.iv, so_far);
+        store_result(k, r, site.cb, emit_offset(e, unit, k->v->space.dim[3], result.iv), so_far[parts(k, r) - 1]);
+    }
     loop_end(e, &result, NULL);
     n = 0;
     for (uint32_t r = 0; r < k->v->nregions; r++) {
         if (!in_registers(k, r)) continue;
-        if (mask_of(k, r) != OVER_WIDTH) store_result(k, r, site.cb, unit, row.carry[n]);
-        n++;
+        n += parts(k, r);
+        if (mask_of(k, r) != OVER_WIDTH) store_result(k, r, site.cb, unit, row.carry[n - 1]);
     }
 }
 

@@ -1,4 +1,4 @@
-/* Maps with regions SUM_TO or MAX_TO: over channels, lines or columns. */
+/* Maps with regions SUM_TO, MAX_TO or INDEX_TO: over channels, lines or columns. */
 #ifndef NETC_CODEGEN_OPS_MAP_REDUCE_H
 #define NETC_CODEGEN_OPS_MAP_REDUCE_H
 #include "codegen/ops/map_kernel.h"

@@ -1,6 +1,6 @@
-/* sum_to and max_to: a feature map summed, or its maximum, over channels, height or width; and the latter's gradient, which finds
- * the maxima again in what it reads, so that no rounding can make it miss them. A unit is one channel block of an image where
- * channels stay, else one row of what comes out; each element of it is one chain over what goes away, in a fixed order. */
+/* sum_to and max_to: a feature map summed, or its maximum, over channels, height or width. A unit is one channel block of an
+ * image where channels stay, else one row of what comes out; each element of it is one chain over what goes away, in a fixed
+ * order. */
 #include "codegen/emit/pieces.h"
 #include "codegen/ops/ops.h"
 #include <math.h>
@@ -8,10 +8,9 @@
 typedef struct Reduction {
     Emitter *e;
     Type x, y;
-    bool maximum, backward, channels;   /* channels: they go away */
+    bool maximum, channels;             /* channels: they go away */
     int64_t blocks;                     /* of x */
     LLVMValueRef n, block, row, column; /* of the element of y; block NULL where channels go away */
-    LLVMValueRef most, share;           /* backward: the maximum, and what each that has it is given */
 } Reduction;
 
 /* x at a place. Lanes beyond the channels are zero, which no maximum over channels may see. */
@@ -52,50 +51,18 @@ static LLVMValueRef greater(const Reduction *r, LLVMValueRef before, LLVMValueRe
     return emit_greatest(r->e, before, load(r, block, row, column));
 }
 
-/* Of the maximum, 1 in each lane that has it, a NaN too. */
-static LLVMValueRef mark(const Reduction *r, LLVMValueRef block, LLVMValueRef row, LLVMValueRef column) {
+/* In all lanes if channels go away. */
+static LLVMValueRef whole_chain(const Reduction *r) {
     Emitter *e = r->e;
-    LLVMValueRef v = load(r, block, row, column), equal = LLVMBuildFCmp(e->b, LLVMRealOEQ, v, r->most, "");
-    LLVMValueRef nan = LLVMBuildAnd(e->b, LLVMBuildFCmp(e->b, LLVMRealUNO, v, v, ""),
-                                    LLVMBuildFCmp(e->b, LLVMRealUNO, r->most, r->most, ""), "");
-    return LLVMBuildSelect(e->b, LLVMBuildOr(e->b, equal, nan, ""), emit_vec(e, 1), emit_vec(e, 0), "");
-}
-
-static LLVMValueRef count(const Reduction *r, LLVMValueRef before, LLVMValueRef block, LLVMValueRef row, LLVMValueRef column) {
-    return LLVMBuildFAdd(r->e->b, before, mark(r, block, row, column), "");
-}
-
-/* dx: its share where the maximum is, zero elsewhere. */
-static LLVMValueRef give(const Reduction *r, LLVMValueRef before, LLVMValueRef block, LLVMValueRef row, LLVMValueRef column) {
-    Emitter *e = r->e;
-    LLVMValueRef marked = LLVMBuildFCmp(e->b, LLVMRealOGT, mark(r, block, row, column), emit_vec(e, 0), "");
-    LLVMValueRef dx = emit_mask_channels(e, LLVMBuildSelect(e->b, marked, r->share, emit_vec(e, 0), ""), block, r->x.dim[1]);
-    LLVMValueRef plane = emit_offset(e, r->n, r->blocks, block);
-    LLVMValueRef pixel = emit_offset(e, emit_offset(e, plane, r->x.dim[2], row), r->x.dim[3], column);
-    emit_store(e, dx, emit_buffer(e, 2), emit_mul_int(e, pixel, e->V));
-    return before;
-}
-
-/* The sum or the maximum of a chain, in all lanes if channels go away. */
-static LLVMValueRef whole_chain(const Reduction *r, Step *step, LLVMValueRef first, bool maximum) {
-    Emitter *e = r->e;
-    LLVMValueRef all = chain(r, step, first);
+    LLVMValueRef all = chain(r, r->maximum ? greater : add, emit_vec(e, r->maximum ? -INFINITY : 0));
     if (!r->channels) return all;
-    return emit_splat(e, maximum ? emit_reduce_greatest(e, all) : emit_reduce_add(e, all));
+    return emit_splat(e, r->maximum ? emit_reduce_greatest(e, all) : emit_reduce_add(e, all));
 }
 
-static void emit_element(Reduction *r, LLVMValueRef at) {
+static void emit_element(const Reduction *r, LLVMValueRef at) {
     Emitter *e = r->e;
-    LLVMValueRef zero = emit_vec(e, 0);
-    LLVMValueRef all = whole_chain(r, r->maximum ? greater : add, r->maximum ? emit_vec(e, -INFINITY) : zero, r->maximum);
-    if (!r->backward) {
-        emit_store(e, r->channels ? emit_first_lane(e, all) : all, emit_buffer(e, 1), at);
-        return;
-    }
-    r->most = all;
-    LLVMValueRef dy = r->channels ? emit_load_splat(e, emit_buffer(e, 1), at) : emit_load(e, emit_buffer(e, 1), at);
-    r->share = LLVMBuildFDiv(e->b, dy, whole_chain(r, count, zero, false), "");
-    chain(r, give, zero);
+    LLVMValueRef all = whole_chain(r);
+    emit_store(e, r->channels ? emit_first_lane(e, all) : all, emit_buffer(e, 1), at);
 }
 
 static void emit_unit(Reduction *r, LLVMValueRef unit) {
@@ -116,32 +83,27 @@ static void emit_unit(Reduction *r, LLVMValueRef unit) {
     loop_end(e, &row, NULL);
 }
 
-static void lower_reduction(Lowering *l, Val id, const char *name, bool maximum, bool backward) {
+static void lower_reduction(Lowering *l, Val id, const char *name, bool maximum) {
     const Graph *g = lowering_graph(l);
     const Value *v = &g->value[id];
     Emitter *e = lowering_emitter(l);
-    Type x = g->value[v->args[0]].type, y = backward ? g->value[v->args[1]].type : v->type;
-    Reduction r = {.e = e, .x = x, .y = y, .maximum = maximum, .backward = backward};
+    Reduction r = {.e = e, .x = g->value[v->args[0]].type, .y = v->type, .maximum = maximum};
     r.channels = r.y.dim[1] != r.x.dim[1];
     r.blocks = layout_pad(e->target, r.x.dim[1]) / e->V;
     double elements = (double)type_elements(r.x);
     int64_t units = r.x.dim[0] * (r.channels ? r.y.dim[2] : r.blocks);
     Split split = split_units(units, 4 * elements / (double)units);
-    Place places[3] = {lowering_place(l, v->args[0])};
-    uint32_t nplaces = 1;
-    if (backward) places[nplaces++] = lowering_place(l, v->args[1]);
-    places[nplaces++] = lowering_place(l, id);
+    Place places[] = {lowering_place(l, v->args[0]), lowering_place(l, id)};
     Kernel *kernel;
-    if (kernel_begin(l, RT_KIND_POOLING, name, value_key(l, id), nplaces, &kernel)) {
-        kernel_elements(l, 0, places, nplaces);
+    if (kernel_begin(l, RT_KIND_POOLING, name, value_key(l, id), 2, &kernel)) {
+        kernel_elements(l, 0, places, 2);
         Loop unit = split_begin(e, &split);
         emit_unit(&r, unit.iv);
         loop_end(e, &unit, NULL);
         kernel_end(l, 0);
     }
-    kernel_call(l, kernel, id, places, nplaces, split.pieces, (KernelCost){elements, (backward ? 8 : 4) * elements});
+    kernel_call(l, kernel, id, places, 2, split.pieces, (KernelCost){elements, 4 * elements});
 }
 
-void lower_SUM_TO(Lowering *l, Val v) { lower_reduction(l, v, "sum_to", false, false); }
-void lower_MAX_TO(Lowering *l, Val v) { lower_reduction(l, v, "max_to", true, false); }
-void lower_MAX_TO_BWD(Lowering *l, Val v) { lower_reduction(l, v, "max_to_bwd", true, true); }
+void lower_SUM_TO(Lowering *l, Val v) { lower_reduction(l, v, "sum_to", false); }
+void lower_MAX_TO(Lowering *l, Val v) { lower_reduction(l, v, "max_to", true); }

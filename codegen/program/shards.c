@@ -29,6 +29,8 @@ bool *shards_per_image(Arena *arena, const Graph *g) {
         Val source = value_source(g, v, &result);
         if (value->op == OP_INPUT || value->op == OP_DROPOUT_MASK)
             per_image[v] = value->type.rank > 0; /* a mask without a rank is one number for all */
+        else if (value->op == OP_POSITION)
+            per_image[v] = value->type.rank == 4;
         else if (result == 0)
             per_image[v] = reads_images(g, per_image, v) && !sums_images(value->op);
         else /* of `moments` the variance is not; what a gradient of filters stores besides is */

@@ -56,7 +56,7 @@ class CBAM(Module):  # Jongchan/attention-module, the spatial gate without its b
 
     def forward(self, x):
         x = x * gate(torch.sigmoid(self.mlp(F.adaptive_avg_pool2d(x, 1).flatten(1)) + self.mlp(F.adaptive_max_pool2d(x, 1).flatten(1))))
-        return x * torch.sigmoid(self.spatial(torch.cat((torch.amax(x, 1, keepdim=True), x.mean(1, keepdim=True)), 1)))
+        return x * torch.sigmoid(self.spatial(torch.cat((x.max(1, keepdim=True)[0], x.mean(1, keepdim=True)), 1)))
 
 
 class GCT(Module):  # z-x-yang/GCT

@@ -28,7 +28,7 @@ def cbam(x, p):
     def perceptron(s):
         return F.conv2d(F.relu(F.conv2d(gate(s), p["conv2d1.weight"])), p["conv2d2.weight"])
     x = x * torch.sigmoid(perceptron(x.mean((2, 3))) + perceptron(x.amax((2, 3))))
-    s = torch.cat((x.amax(1, keepdim=True), x.mean(1, keepdim=True)), 1)
+    s = torch.cat((x.max(1, keepdim=True)[0], x.mean(1, keepdim=True)), 1)
     return x * torch.sigmoid(F.conv2d(s, p["conv2d3.weight"], padding=3))
 
 
@@ -49,7 +49,20 @@ def eca(x, p):
     return x * gate(torch.sigmoid(s))
 
 
+FAR = 1e20  # beside it x vanishes: all elements are equal, and each has a gradient of its own
+TIES = """block most_channel(x) { return x + (max_over(x + 1e20, "channels") - 1e20) }
+block most_line(x) { return x + (max_over(x + 1e20, "height") - 1e20) }
+block most_column(x) { return x + (max_over(x + 1e20, "width") - 1e20) }
+block most_pixel(x) { return x + (global_max_pool(x + 1e20) - 1e20) }
+block most_of_four(x) { return x + upsample(max_pool(x + 1e20, 2) - 1e20, 2) }
+"""
+
 BLOCKS = {
+    "most_channel(x)": lambda x, p: x + ((x + FAR).max(1, keepdim=True)[0] - FAR),
+    "most_line(x)": lambda x, p: x + ((x + FAR).max(2, keepdim=True)[0] - FAR),
+    "most_column(x)": lambda x, p: x + ((x + FAR).max(3, keepdim=True)[0] - FAR),
+    "most_pixel(x)": lambda x, p: x + (F.adaptive_max_pool2d(x + FAR, 1) - FAR),
+    "most_of_four(x)": lambda x, p: x + F.interpolate(F.max_pool2d(x + FAR, 2) - FAR, scale_factor=2),
     "group_norm(x, 4)": lambda x, p: F.group_norm(x, 4, p["weight"], p["bias"]),
     "group_norm(x, 1, scale = false, shift = false)": lambda x, p: F.group_norm(x, 1),
     "instance_norm(x)": lambda x, p: F.instance_norm(x),
@@ -67,9 +80,9 @@ BLOCKS = {
 
 def compare(at, call, block):
     with open(at("b.net"), "w") as file:
-        file.write(f'import "{os.path.abspath(os.path.join(HERE, "..", "..", "models", "attention_blocks.net"))}"\nnet b() {{\n input image: f32[{C}, {H}, {W}]\n'
+        file.write(f'import "{os.path.abspath(os.path.join(HERE, "..", "..", "models", "attention_blocks.net"))}"\n{TIES}net b() {{\n input image: f32[{C}, {H}, {W}]\n'
                    f' x = image * (param([{C}], 1) as "first")\n x = {call} as "block"\n output dense(flatten(x), 5)\n}}\n')
-    done = subprocess.run([CHECK_NET, at("b.net"), "--batch", str(BATCH), "--mode", "train", "--seed", "5", "--run", "default", "--write", at("values")],
+    done = subprocess.run([CHECK_NET, at("b.net"), "--batch", str(BATCH), "--mode", "train", "--seed", "5", "--run", "default", "--run", "precision=bf16", "--write", at("values")],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     check(done.returncode == 0, f"{call}: compiled code and the evaluator differ: {done.stdout}")
     tensors = read_tensors(at("values"))

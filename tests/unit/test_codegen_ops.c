@@ -101,23 +101,31 @@ static void case_map(Graph *g, Shape s, Op op) {
 }
 
 /* exp(x) * vector + x by regions over channels, and over lines, columns and both beside sums of the image, with an OUTPUT each;
- * the exp is not 0 in lanes that are no channels. */
+ * the exp is not 0 in lanes that are no channels. And where the first of many equal maxima is. */
 static void case_reducing_map(Graph *g, Shape s) {
     static const struct {
         int nregions;
-        RegionRole role[6];
-        int mask[6];
-    } kinds[] = {
-        {3, {REGION_SUM_TO, REGION_OUTPUT, REGION_MAX_TO}, {1, 0, 1}},
-        {1, {REGION_MAX_TO}, {6}},
-        {6, {REGION_MAX_TO, REGION_SUM_TO, REGION_OUTPUT, REGION_REDUCE, REGION_SUM_TO, REGION_MAX_TO}, {2, 4, 0, 0, 6, 4}}};
+        RegionRole role[8];
+        int mask[8];
+    } kinds[] = {{4, {REGION_SUM_TO, REGION_INDEX_TO, REGION_OUTPUT, REGION_MAX_TO}, {1, 1, 0, 1}},
+                 {1, {REGION_MAX_TO}, {6}},
+                 {1, {REGION_INDEX_TO}, {6}},
+                 {1, {REGION_INDEX_TO}, {1}},
+                 {3, {REGION_INDEX_TO, REGION_INDEX_TO, REGION_INDEX_TO}, {2, 6, 4}},
+                 {8,
+                  {REGION_MAX_TO, REGION_INDEX_TO, REGION_SUM_TO, REGION_OUTPUT, REGION_REDUCE, REGION_SUM_TO, REGION_INDEX_TO,
+                   REGION_MAX_TO},
+                  {2, 2, 4, 0, 0, 6, 4, 4}}};
     Val args[2] = {map_x(g, s), leaf(g, OP_INPUT, "vector", type_vector(s.c))};
     ExprBuilder b = expr_builder(g->arena);
     uint16_t product = expr_binary(&b, X_MUL, expr_unary(&b, X_EXP, expr_arg(&b, 0)), expr_arg(&b, 1));
     const Expr *body = expr_finish(&b, expr_binary(&b, X_ADD, product, expr_arg(&b, 0)));
-    for (int k = 0; k < 3; k++) {
-        Region regions[6];
-        for (int i = 0; i < kinds[k].nregions; i++) regions[i] = (Region){kinds[k].role[i], kinds[k].mask[i], body};
+    const Expr *equal = expr_finish(&b, expr_binary(&b, X_LESS, expr_const(&b, 0), expr_arg(&b, 0)));
+    for (int k = 0; k < 6; k++) {
+        bool ties = k == 3 || k == 4;
+        Region regions[8];
+        for (int i = 0; i < kinds[k].nregions; i++)
+            regions[i] = (Region){kinds[k].role[i], kinds[k].mask[i], ties ? equal : body};
         ValueSpec spec = {.op = OP_MAP,
                           .args = args,
                           .nargs = 2,
@@ -144,7 +152,7 @@ static void case_reduce_to(Graph *g, Shape s, Op op) {
         char name[16];
         snprintf(name, sizeof name, "part%d", over);
         Val x = map_x(g, s), args[2] = {x, leaf(g, OP_INPUT, name, to)};
-        out(g, op, op == OP_MAX_TO_BWD ? add(g, op, args, 2, (Attrs){0}, none) : add(g, op, &x, 1, (Attrs){0}, to));
+        out(g, op, add(g, op, &x, 1, (Attrs){0}, to));
         if (op != OP_SUM_TO) continue;
         ExprBuilder b = expr_builder(g->arena);
         const Expr *sum = expr_finish(&b, expr_binary(&b, X_ADD, expr_arg(&b, 0), expr_arg(&b, 1)));
@@ -265,6 +273,12 @@ static void case_dropout_mask(Graph *g, Shape s, Op op) {
     }
 }
 
+static void case_position(Graph *g, Shape s, Op op) {
+    out(g, op, add(g, op, NULL, 0, (Attrs){.index = 1}, type_vector(s.c)));
+    out(g, op, add(g, op, NULL, 0, (Attrs){.index = 2}, type_feature(s.n, 1, s.h, 1)));
+    out(g, op, add(g, op, NULL, 0, (Attrs){.index = 3}, type_feature(s.n, 1, 1, s.w)));
+}
+
 static void case_result(Graph *g, Shape s, Op op) { /* of three results, only the second is read */
     Val sums = moments_of(g, s, map_x(g, s));
     Val moments = add(g, OP_MOMENTS, &sums, 1, (Attrs){.constant = (double)(s.n * s.h * s.w)}, none);
@@ -298,7 +312,6 @@ static const CaseFunction cases[OP_COUNT] = {
     [OP_IMAGE_SUM] = case_reduce,
     [OP_SUM_TO] = case_reduce_to,
     [OP_MAX_TO] = case_reduce_to,
-    [OP_MAX_TO_BWD] = case_reduce_to,
     [OP_BATCH_SUM] = case_reduce,
     [OP_CHANNEL_SUM] = case_reduce,
     [OP_MOMENTS] = case_moments,
@@ -321,6 +334,7 @@ static const CaseFunction cases[OP_COUNT] = {
     [OP_FLATTEN] = case_flatten,
     [OP_UNFLATTEN] = case_flatten,
     [OP_DROPOUT_MASK] = case_dropout_mask,
+    [OP_POSITION] = case_position,
     [OP_SCALE_FILTERS] = case_scale_filters,
     [OP_STANDARDIZE] = case_standardize,
     [OP_STANDARDIZE_BWD] = case_standardize,

@@ -70,10 +70,22 @@ static double squares(const Tensor *t, const Value *v, const int64_t *i) {
 CASE(sum_channels, over(t, i, false, 1, 0, 0))
 CASE(sum_height, over(t, i, false, 0, 1, 0))
 CASE(max_rows, over(t, i, true, 1, 0, 1))
-static double max_share(const Tensor *t, const Value *v, const int64_t *i) {
+/* index_to over pixels of what is 1 or 0, so that there are many maxima: the first. */
+static double first_most(const Tensor *t, const Value *v, const int64_t *i) {
     (void)v;
-    return x0(t, i) == over(t, i, true, 0, 0, 1) ? at4(&t[1], i[0], i[1], i[2], 0) : 0;
+    for (int64_t k = 0; k < 20; k++)
+        if (at4(&t[0], i[0], i[1], k / 4, k % 4) > 0.1) return (double)k;
+    return 0;
 }
+/* index_to over channels. */
+static double most_channel(const Tensor *t, const Value *v, const int64_t *i) {
+    (void)v;
+    int64_t most = 0;
+    for (int64_t k = 1; k < 3; k++)
+        if (at4(&t[0], i[0], k, i[2], i[3]) > at4(&t[0], i[0], most, i[2], i[3])) most = k;
+    return (double)most;
+}
+CASE(line, (double)i[2])
 CASE(add_rows, x0(t, i) + at4(&t[1], i[0], i[1], i[2], 0))
 CASE(add_columns, x0(t, i) - at4(&t[1], i[0], 0, 0, i[3]))
 CASE(place, i[1] < 2 || i[1] == 5 ? 0 : at4(&t[0], i[0], i[1] - 2, i[2], i[3]))
@@ -362,7 +374,9 @@ static const struct {
     {OP_RESULT, squares,
      T X "%1 = map %0 over f32[2,3,5,4] : f32[2,3,1,4]\n  max_to 2 { a0 }\n  sum_to 4 { t0 = mul a0, a0; t0 }\n"
          "%2 = result %1 {index=1} : f32[2,3,5,1]\n"},
-    {OP_MAX_TO_BWD, max_share, T X "%1 = input {name=\"dy\"} : f32[2,3,5,1]\n%2 = max_to_bwd %0, %1 : f32[2,3,5,4]\n"},
+    {OP_MAP, first_most, T X "%1 = map %0 over f32[2,3,5,4] : f32[2,3,1,1]\n  index_to 6 { t0 = less 0.1, a0; t0 }\n"},
+    {OP_MAP, most_channel, T X "%1 = map %0 over f32[2,3,5,4] : f32[2,1,5,4]\n  index_to 1 { a0 }\n"},
+    {OP_POSITION, line, T "%0 = position {index=2} : f32[2,1,5,1]\n"},
     {OP_ADD, add_rows, T X "%1 = input {name=\"y\"} : f32[2,3,5,1]\n%2 = add %0, %1 : f32[2,3,5,4]\n"},
     {OP_MAP, add_columns,
      T X "%1 = input {name=\"y\"} : f32[2,1,1,4]\n%2 = map %0, %1 : f32[2,3,5,4]\n  output { t0 = sub a0, a1; t0 }\n"},

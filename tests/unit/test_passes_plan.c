@@ -6,8 +6,9 @@
 
 /* ---- the target: sizes as in a layout with padding, some odd workspaces ---- */
 
-static uint64_t bytes(void *context, Type type) {
+static uint64_t bytes(void *context, const Graph *g, Val v) {
     (void)context;
+    Type type = g->value[v].type;
     int64_t channels = type.rank > 1 ? type.dim[1] : type.rank ? type.dim[0] : 1;
     return (uint64_t)(4 * type_elements(type) / channels * ((channels + 7) / 8 * 8));
 }
@@ -46,7 +47,7 @@ static uint32_t lives(const Graph *g, const Plan *plan, Life *life) {
         }
         bool outside = external(NULL, g, made, 0);
         ck_assert_int_eq(plan->offset[v] == PLAN_NONE, outside);
-        if (!outside) life[n++] = (Life){plan->offset[v], plan->offset[v] + bytes(NULL, g->value[v].type), made, last};
+        if (!outside) life[n++] = (Life){plan->offset[v], plan->offset[v] + bytes(NULL, g, v), made, last};
         uint64_t extra = g->value[v].op == OP_RESULT ? 0 : workspace(NULL, g, v);
         ck_assert_int_eq(plan->workspace[v] == PLAN_NONE, extra == 0);
         if (extra) life[n++] = (Life){plan->workspace[v], plan->workspace[v] + extra, v, v};

@@ -66,9 +66,9 @@ END_TEST
 
 /* ---- what is kept ---- */
 
-static uint64_t bytes_of(void *context, Type type) {
+static uint64_t bytes_of(void *context, const Graph *g, Val v) {
     (void)context;
-    return 4 * (uint64_t)type_elements(type);
+    return 4 * (uint64_t)type_elements(g->value[v].type);
 }
 static uint64_t no_workspace(void *context, const Graph *g, Val v) {
     (void)context, (void)g, (void)v;

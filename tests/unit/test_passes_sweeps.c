@@ -92,11 +92,14 @@ END_TEST
  *         convolutions make sums of whole images only. Backward 2: the gradients of both gates in one loop over dr and x; and,
  *         with these known, batch norm's two sums. Of the latter the algebra would do without (Σ over pixels is Σ over lines of
  *         lines' sums): not done.
- *   cbam  forward 2: each channel's maximum, of which the gate over channels is, and, behind that gate, the mean and the
- *         maximum over channels in one loop: forced, for the second waits for all of the first. (Either also stores what it
- *         reads, for max_to_bwd and max_pool_bwd, which find maxima by comparing with what is stored.) Backward 3 forced: the
- *         sum over channels that the spatial gate's gradient is; behind its convolution the sums over pixels that the other
- *         gate's is; behind that batch norm's. And 2 that are not: max_to_bwd and max_pool_bwd, ops with a loop of their own.
+ *   cbam  forward 2: each channel's maximum, of which the gate over channels is; and behind that gate the mean and the maximum
+ *         over channels, in one loop. No loop can be both: an element of the second is a product with a gate that waits for the
+ *         last element of the first. (The first is forced as long as convolutions make sums only: the maximum of a*c + b is a
+ *         times that of c, or of its minimum, + b.) Backward 3: the sum over channels that the spatial gate's gradient is, which
+ *         finds where the maxima over channels are besides; the sums over pixels that the other gate's is, of terms with the
+ *         gradient that comes back through the spatial gate's 7x7 convolution, which waits for the first sum's neighbours; and
+ *         batch norm's, of terms with the gradients of each channel's mean and maximum, which wait for the second sums. Both
+ *         maxima's own gradients are part of these loops, and nothing is stored for them but indices.
  *   gct, srm  forward 1: squares of what batch norm makes, which are not multiplied out, since they would cancel (linear.c);
  *         backward 1: their gradient beside the map's own.
  *
@@ -105,7 +108,7 @@ START_TEST(gates_add_what_they_reduce) {
     static const struct {
         const char *attention;
         int train, infer;
-    } gates[] = {{"se", 0, 0}, {"eca", 0, 0}, {"ge", 0, 0}, {"gct", 6, 0}, {"srm", 6, 0}, {"ca", 9, 3}, {"cbam", 21, 6}};
+    } gates[] = {{"se", 0, 0}, {"eca", 0, 0}, {"ge", 0, 0}, {"gct", 6, 0}, {"srm", 6, 0}, {"ca", 9, 3}, {"cbam", 15, 6}};
     int base[2] = {0};
     for (size_t i = 0; i < sizeof gates / sizeof *gates; i++) {
         char set[40];
