@@ -229,6 +229,8 @@ static void ask_recomputing(Account *a, const MapAccount *m, MapReader *r) {
         no = "it is a convolution's result, which would be computed again for every window";
     else if (made && region_reduces(made->role))
         no = "it is a sum, or the greatest, of many elements";
+    else if (maker == OP_INPUT)
+        no = "it is the images, packed once as kernels other than convolutions read them";
     else if (!op_is_convolution(maker) && !is_elementwise(maker))
         no = arena_printf(a->arena, "it is made by '%s'", op_text(maker));
     else if (maker == OP_MAP && op_is_convolution(reader) && !has_element(g, m->maker))

@@ -356,7 +356,8 @@ bool frontend_recipe(const char *text, size_t length, uint32_t file, const Front
     Arena *arena = arena_new();
     Compiler c = {.options = options};
     recipe_alone(&c, arena, diag, file, text, length);
-    recipe_apply_groups(&c.ev, &c.recipe, model->graph, c.at.groups);
+    if (length || c.recipe.ngroups) /* without a recipe what is frozen is what the graph says */
+        recipe_apply_groups(&c.ev, &c.recipe, model->graph, c.at.groups);
     check_mix(&c, model->graph);
     bool ok = diag_error_count(diag) == c.mistakes;
     if (ok) {

@@ -44,6 +44,17 @@ def without_convolutions(at):
         check(at.run("ir", at("dense.ir"), "--mode=both", "--stage=final")[0] == text.read(), "passes run on a graph that has been through all of them")
 
 
+def frozen(at):
+    """What is not trained stays so in a text without a recipe."""
+    with open(at("frozen.ir"), "w") as file:
+        file.write('graph "g" train\n%0 = input {name="image"} : f32[2,3,1,1]\n%1 = flatten %0 : f32[2,3]\n'
+                   '%2 = param {name="w", init=constant(1), decay=true, frozen=true} : f32[3,3]\n%3 = dense %1, %2 : f32[2,3]\n'
+                   '%4 = param {name="b", init=constant(0), decay=false} : f32[3]\n%5 = add %3, %4 : f32[2,3]\n%6 = input {name="labels"} : i32[2]\n'
+                   '%7 = cross_entropy %5, %6 {smoothing=0} : f32[]\n%8 = correct %5, %6 : f32[]\nreturn logits %5\nreturn loss %7\nreturn correct %8\n')
+    with open(at("frozen.ir")) as text:
+        check(at.run("ir", at("frozen.ir"))[0] == text.read(), "a frozen parameter is read and printed otherwise")
+
+
 def value(text, key):
     return text.split(key + ":")[1].split(",")[0].strip(" }\n")
 
@@ -170,6 +181,7 @@ def file_and_line(at):
 with Workspace() as at:
     file_and_line(at)
     without_convolutions(at)
+    frozen(at)
     same_bits(at)
     places(at)
     batches(at)

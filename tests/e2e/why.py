@@ -23,19 +23,21 @@ def sources(values):
 
 
 def feature_maps(g):
-    """From the graph alone: what has rank 4 and is read, or an output, but is neither an input nor filters or their gradient."""
+    """From the graph alone: what has rank 4 and is read, or an output, but is neither filters or their gradient nor images that convolutions alone read,
+    which they do as the runtime has them."""
     values = g["values"]
     source = sources(values)
+    others = {a for v in values if v["op"] not in CONVOLUTIONS for a in v["args"]}
     read = {a for v in values if v["op"] != "result" for a in v["args"]} | {o["value"] for o in g["outputs"]}
     maps, of_filters = set(), set()  # the gradients of filters that calls share are added by a map
     for i in sorted(read):
         maker, result = source[i]
         large = [a for a in values[maker]["args"] if len(values[a]["type"]["shape"]) == 4]
-        filters = values[maker]["op"] in ("param", "scale_filters") or (values[maker]["op"] == "conv2d_bwd_weights" and result == 0)
+        filters = values[maker]["op"] in ("param", "scale_filters", "standardize", "standardize_bwd") or (values[maker]["op"] == "conv2d_bwd_weights" and result == 0)
         filters = filters or (values[maker]["op"] == "map" and large and all(a in of_filters for a in large))
         if filters:
             of_filters.add(i)
-        if len(values[i]["type"]["shape"]) == 4 and not filters and values[maker]["op"] != "input":
+        if len(values[i]["type"]["shape"]) == 4 and not filters and (values[maker]["op"] != "input" or i in others):
             maps.add(i)
     return maps, source
 
@@ -98,6 +100,12 @@ def holds(at, *model, all_run=True, timed=True):
         check(all(0 <= v < account["values"] for values in kernels.values() for v in values), f"{name}: values of kernels")
 
 
+IMAGES = """net images() {
+    input image: f32[3, 8, 8]
+    x = relu(conv2d(image, 8, 3, init = he_normal, standardize = true))
+    output dense(flatten(image), 5) + dense(global_avg_pool(x), 5)
+}
+"""
 SHARED = """net shared(depth = 3) {
     input image: f32[3, 8, 8]
     x = conv2d(image, 8, 3)
@@ -112,6 +120,9 @@ def main(at):
         holds(at, model, "--batch=4")
     with open(at("shared.net"), "w", encoding="utf-8") as file:
         file.write(SHARED)
+    with open(at("images.net"), "w", encoding="utf-8") as file:
+        file.write(IMAGES)
+    holds(at, at("images.net"), "--batch=4")  # standardised filters, and images that others than convolutions read
     for model in (at("shared.net"), "ca_resnet20"):  # sums along lines, maps with 1 in place of an extent, and filters that calls share
         holds(at, model, "--batch=4")
     holds(at, SMALL, "--set", "se=true", "--batch=8", "--passes=default-fuse_maps", all_run=False)
