@@ -56,11 +56,11 @@ class Input:
 def netc(given, n):
     class Options(ctypes.Structure):
         _fields_ = [("threads", ctypes.c_int), ("memory", ctypes.c_void_p), ("memory_bytes", ctypes.c_size_t),
-                    ("weights_path", ctypes.c_char_p), ("weights", ctypes.c_void_p), ("weights_bytes", ctypes.c_size_t)]
+                    ("weights_path", ctypes.c_char_p), ("weights", ctypes.c_void_p), ("weights_bytes", ctypes.c_size_t), ("views", ctypes.c_int)]
 
     library, context = ctypes.CDLL(os.path.join(given.work, "libnet.so")), ctypes.c_void_p()
     message = ctypes.create_string_buffer(512)
-    if library.net_init(ctypes.byref(context), ctypes.byref(Options(threads=given.threads)), message):
+    if library.net_init(ctypes.byref(context), ctypes.byref(Options(threads=given.threads, views=1)), message):
         sys.exit(message.value.decode())
     images = given.batch(n)
     pixels = (ctypes.c_float * (len(images) // 4)).from_buffer_copy(images)

@@ -56,15 +56,41 @@ int open_data(const RtProgram *program, const Options *o, RtData *data) {
     return set_open(set_named(program, o), &shape, program->classes, o, data);
 }
 
-/* What the weights say of the set that they were trained on goes before the recipe, and --data before that. */
-int describe_data(const RtProgram *p, const Options *o, RtData *data) {
+/* Statistics and names of the set that --data or the recipe names. */
+static int describe_named(const RtProgram *p, const Options *o, RtData *data) {
     RtError error = {{0}};
     const char *where = set_named(p, o);
-    *data = (RtData){.channels = p->channels, .height = p->height, .width = p->width, .classes = p->classes};
-    if (!o->data && o->weights && rt_weights_describe(o->weights, data)) return EXIT_OK;
     if (arrays_is(where) || folder_is(where)) return open_data(p, o, data);
     RtStatus status = rt_data_describe(where, p->channels, p->height, p->width, p->classes, data, &error);
     return status ? fail_rt(status, &error) : EXIT_OK;
+}
+
+/* Names of the set that are not those of the weights' are said. */
+static void compare_names(const RtData *set, const RtData *trained) {
+    for (int64_t k = 0; trained->class_names && set->class_names && k < set->classes; k++) {
+        if (!strcmp(trained->class_names[k], set->class_names[k])) continue;
+        char *text = join("class %" PRId64 " of the data is '%s', but '%s' is what the weights were trained on", k,
+                          set->class_names[k], trained->class_names[k]);
+        say(RT_WARNING, text);
+        free(text);
+        break;
+    }
+}
+
+int describe_data(const RtProgram *p, const Options *o, RtData *data) {
+    *data = (RtData){.channels = p->channels, .height = p->height, .width = p->width, .classes = p->classes};
+    if (!o->weights || !rt_weights_describe(o->weights, data)) return describe_named(p, o, data);
+    if (!o->data) return EXIT_OK;
+    RtData set = {0};
+    int status = describe_named(p, o, &set);
+    if (!status) compare_names(&set, data);
+    if (!status && !data->class_names) { /* the weights do not say */
+        data->class_names = set.class_names;
+        data->owned_names = set.owned_names;
+        set.owned_names = NULL;
+    }
+    rt_data_free(&set);
+    return status;
 }
 
 /* ---- evaluation, initial weights ---- */
@@ -109,14 +135,7 @@ RtData run_as_trained(const Options *o, const RtData *data) {
     if (!rt_weights_describe(o->weights, &trained)) return seen;
     memcpy(seen.mean, trained.mean, sizeof seen.mean);
     memcpy(seen.std, trained.std, sizeof seen.std);
-    for (int64_t k = 0; trained.class_names && data->class_names && k < data->classes; k++) {
-        if (!strcmp(trained.class_names[k], data->class_names[k])) continue;
-        char *text = join("class %" PRId64 " of the data is '%s', but '%s' is what the weights were trained on", k,
-                          data->class_names[k], trained.class_names[k]);
-        say(RT_WARNING, text);
-        free(text);
-        break;
-    }
+    compare_names(data, &trained);
     rt_data_free(&trained);
     return seen;
 }
@@ -142,6 +161,16 @@ int run_eval(RtMachine *m, const Options *o, const RtData *given) {
     return EXIT_OK;
 }
 
+static void print_initial(RtMachine *m, const Options *o) {
+    char sum[65];
+    rt_weights_sha256(m, sum);
+    printf("{\"model\": ");
+    json_write_string(stdout, rt_machine_program(m)->model);
+    json_write_text(stdout, "file", o->output);
+    printf(", \"seed\": %" PRId64 ", \"parameters\": %" PRId64 ", \"weights_sha256\": \"%s\"}\n", o->seed,
+           count_parameters(rt_machine_program(m)), sum);
+}
+
 int run_init(RtMachine *m, const Options *o) {
     RtError error = {{0}};
     RtTrainState state = {.seed = (uint64_t)o->seed};
@@ -154,5 +183,7 @@ int run_init(RtMachine *m, const Options *o) {
         if (status || whitened) return status ? status : fail_rt(whitened, &error);
     }
     RtStatus saved = rt_checkpoint_save(o->output, m, &state, true, &error);
-    return saved ? fail_rt(saved, &error) : EXIT_OK;
+    if (saved) return fail_rt(saved, &error);
+    if (o->json) print_initial(m, o);
+    return EXIT_OK;
 }

@@ -13,7 +13,6 @@ typedef struct Training {
     RtRanks *ranks;         /* NULL: this process trains alone */
     char *choices;          /* of convolutions, of the checkpoint that --resume continues; NULL: none */
     bool resumes;           /* what that directory holds */
-    char *graphs;           /* the net as text, to be kept with the run; malloc'd, NULL */
 } Training;
 /* Joins the ranks that were started together, if there are several. From here on rank 0 alone is heard: what others print is kept
  * until it is known whether all fail alike. */
@@ -46,6 +45,7 @@ const char *recipe_data_name(RtDataset data);                 /* "cifar10" */
 RtViews views_of(const RtProgram *program, const Options *o); /* --views, or the recipe's */
 /* Opens the data set that --data or the recipe names, or makes one that fits the net (synthetic). */
 int open_data(const RtProgram *program, const Options *o, RtData *data);
-/* Only its statistics and class names; CIFAR-10's need no files. */
+/* Only statistics and class names: what the weights of o say of the set that they were trained on, and where they do not, of the
+ * set that --data or the recipe names; CIFAR-10's need no files. */
 int describe_data(const RtProgram *program, const Options *o, RtData *data);
 #endif

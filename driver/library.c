@@ -78,6 +78,7 @@ static int describe(Library *l) {
     h->shape = l->shape.program;
     h->model = h->shape.model;
     h->normalize = h->shape.recipe.normalize;
+    h->views = views_of(&h->shape, l->o);
     h->library = file_name(l->o->output);
     h->prefix = l->prefix = l->o->prefix ? join("%s", l->o->prefix) : default_prefix(h->model);
     return EXIT_OK;
@@ -190,7 +191,8 @@ static int compile_library(Library *l, char batch[][32], char single[][32]) {
     size_t size = weights + (h->embedded ? l->nweights * sizeof(float) : 0);
     char *image = calloc(1, size);
     if (!image) return fail(EXIT_IO, "out of memory");
-    RtInferLibrary library = {.nlevels = (uint32_t)l->levels->count, .normalizer = rt_normalizer(&h->data, h->normalize)};
+    RtInferLibrary library = {
+        .nlevels = (uint32_t)l->levels->count, .normalizer = rt_normalizer(&h->data, h->normalize), .views = h->views};
     if (length) library.names = names;
     if (h->embedded) library.weights = weights, library.nweights = l->nweights;
     memcpy(image, &library, sizeof library);
@@ -222,9 +224,14 @@ static int build_objects(Library *l) {
     return status ? status : library_link(&link, l->o->output, l->suffix);
 }
 
+char *library_header_path(const Options *o) {
+    const char *suffix = strrchr(file_name(o->output), '.');
+    if (o->header) return join("%s", o->header);
+    return join("%.*s.h", (int)(strlen(o->output) - strlen(suffix)), o->output);
+}
+
 static int write_header(const Library *l) {
-    const char *output = l->o->output;
-    char *path = l->o->header ? join("%s", l->o->header) : join("%.*s.h", (int)(strlen(output) - strlen(l->suffix)), output);
+    char *path = library_header_path(l->o);
     int status = library_header_write(&l->header, path);
     free(path);
     return status;

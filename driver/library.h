@@ -9,6 +9,7 @@ typedef struct LibraryHeader {
     const char *prefix, *model, *library; /* library: the file's name */
     RtProgram shape;                      /* batch, channels, height, width, classes */
     RtNormalize normalize;
+    RtViews views;
     RtData data; /* name, statistics and class names; name NULL: not known */
     bool embedded, needs_gemm;
 } LibraryHeader;
@@ -26,6 +27,9 @@ typedef struct LibraryLink {
 
 /* Makes `output`, a .a, .so or .o as its suffix says. Returns the exit status. */
 int library_link(const LibraryLink *l, const char *output, const char *suffix);
+
+/* --header, or -o's name with .h, malloc'd. The options are those of a library that was made. */
+char *library_header_path(const Options *o);
 
 /* The command, from a session whose model is found. */
 int build_library(Session *session, const char *target, const Levels *levels);

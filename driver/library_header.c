@@ -25,6 +25,8 @@ static const char interface[] = //
     "    const char *weights_path; /* a safetensors file of the model's weights; NULL: those embedded */\n"
     "    const void *weights;      /* the same file in memory, needed during @_init only; NULL */\n"
     "    size_t weights_bytes;\n"
+    "    int views; /* of each image, whose scores are averaged: 1 (itself), 2 (and mirrored), 6 (and both moved by a pixel up\n"
+    "                * and left, and down and right); 0: @@_VIEWS */\n"
     "} @_options;\n"
     "\n"
     "/* All that running the net needs. Contexts share nothing: one is for one thread at a time, several run at once. */\n"
@@ -34,7 +36,9 @@ static const char interface[] = //
     "size_t @_bytes(int threads);\n"
     "\n"
     "/* Makes a context; options may be NULL. Returns @@_OK, or another number of the list above, with *context NULL and a\n"
-    " * sentence in message (room for @@_MESSAGE bytes, or NULL). Weights from a file or from memory need some heap while\n"
+    " * sentence in message (room for @@_MESSAGE bytes, or NULL). With @@_OK the message is empty, or warns that the weights "
+    "that\n"
+    " * were given are of classes with other names. Weights from a file or from memory need some heap while\n"
     " * they are read. */\n"
     "int @_init(@_context **context, const @_options *options, char *message);\n"
     "\n"
@@ -47,9 +51,11 @@ static const char interface[] = //
     "/* Ends the context's threads and frees what @_init allocated; memory given by the caller is his again. */\n"
     "void @_free(@_context *context);\n"
     "\n"
-    "/* Pixels of n pictures as the input of @_run, in planes and normalised:\n"
+    "/* Pixels of n pictures as the input of @_run, in planes and normalised as for the weights of the context (by what their "
+    "file\n"
+    " * says of the images that they were trained on), or those in the library if it is NULL:\n"
     " *     pixels  unsigned char[n][@@_HEIGHT][@@_WIDTH][@@_CHANNELS], RGBRGB... */\n"
-    "void @_normalize(const unsigned char *pixels, int n, float *images);\n"
+    "void @_normalize(const @_context *context, const unsigned char *pixels, int n, float *images);\n"
     "\n"
     "/* Scores of n images as probabilities, in place. */\n"
     "void @_softmax(float *scores, int n);\n"
@@ -117,6 +123,7 @@ static void print_header(FILE *out, const LibraryHeader *h) {
     define(out, h->prefix, "WIDTH", h->shape.width, "");
     define(out, h->prefix, "CLASSES", h->shape.classes, "");
     define(out, h->prefix, "BATCH", h->shape.batch, " /* images that are computed together */");
+    define(out, h->prefix, "VIEWS", rt_view_count(h->views), " /* of each image, unless options say otherwise */");
     print_normalisation(out, h);
     print_names(out, h);
     putc('\n', out);

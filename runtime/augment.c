@@ -1,39 +1,12 @@
-/* Augmentations on bytes, one image at a time, and normalisation by table. */
+/* Augmentations on bytes, one image at a time. */
 #include "runtime/augment.h"
 #include "runtime/operate.h"
 #include <math.h>
 #include <string.h>
 
-RtNormalizer rt_normalizer(const RtData *data, RtNormalize kind) {
-    RtNormalizer n;
-    for (int c = 0; c < 4; c++)
-        for (int v = 0; v < 256; v++) {
-            double value = v / 255.0;
-            if (kind != RT_NORMALIZE_NONE) value -= data->mean[c];
-            if (kind == RT_NORMALIZE_MEAN_STD && data->std[c] > 0) value /= data->std[c];
-            n.value[c][v] = (float)value;
-        }
-    return n;
-}
-
-void rt_normalize_image(const RtNormalizer *n, const RtData *data, const uint8_t *pixels, float *out) {
-    int64_t plane = data->height * data->width;
-    for (int64_t c = 0; c < data->channels; c++) {
-        const float *table = n->value[c];
-        for (int64_t i = 0; i < plane; i++) out[c * plane + i] = table[pixels[c * plane + i]];
-    }
-}
-
 static int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
 typedef enum Edge { EDGE_BLACK, EDGE_NEAREST, EDGE_REFLECT } Edge; /* REFLECT: ... 2 1 [0 1 2 ... */
-
-/* The place in [0, n) that is seen at x, mirrored at the middles of the outermost pixels; any x. */
-static int64_t reflected(int64_t x, int64_t n) {
-    int64_t period = n > 1 ? 2 * (n - 1) : 1;
-    x = ((x % period) + period) % period;
-    return x < n ? x : period - x;
-}
 
 /* dst(y, x) = src(y + dy, x + dx); outside the image black, its nearest pixel, or the image mirrored. A row is three pieces: what
  * lies left of the source, what is copied, what lies right of it. */
@@ -41,7 +14,7 @@ static void shift(const RtData *d, const uint8_t *src, uint8_t *dst, int64_t dy,
     int64_t H = d->height, W = d->width, left = clamp(-dx, 0, W), right = clamp(W - dx, left, W);
     for (int64_t c = 0; c < d->channels; c++)
         for (int64_t y = 0; y < H; y++, dst += W) {
-            const uint8_t *row = src + (c * H + (edge == EDGE_REFLECT ? reflected(y + dy, H) : clamp(y + dy, 0, H - 1))) * W;
+            const uint8_t *row = src + (c * H + (edge == EDGE_REFLECT ? rt_reflected(y + dy, H) : clamp(y + dy, 0, H - 1))) * W;
             bool black = edge == EDGE_BLACK && (y + dy < 0 || y + dy >= H);
             if (black) {
                 memset(dst, 0, (size_t)W);
@@ -51,8 +24,8 @@ static void shift(const RtData *d, const uint8_t *src, uint8_t *dst, int64_t dy,
             memcpy(dst + left, row + clamp(left + dx, 0, W), (size_t)(right - left));
             memset(dst + right, edge == EDGE_NEAREST ? row[W - 1] : 0, (size_t)(W - right));
             if (edge != EDGE_REFLECT) continue;
-            for (int64_t x = 0; x < left; x++) dst[x] = row[reflected(x + dx, W)];
-            for (int64_t x = right; x < W; x++) dst[x] = row[reflected(x + dx, W)];
+            for (int64_t x = 0; x < left; x++) dst[x] = row[rt_reflected(x + dx, W)];
+            for (int64_t x = right; x < W; x++) dst[x] = row[rt_reflected(x + dx, W)];
         }
 }
 
@@ -183,19 +156,6 @@ int rt_augment_image(const RtRecipe *recipe, const RtData *d, const RtDraw *draw
 }
 
 /* ---- views ---- */
-
-int rt_views(RtViews views, const RtView **list) {
-    static const RtView one[] = {{0, false, 1}}, mirrored[] = {{0, false, 0.5F}, {0, true, 0.5F}};
-    static const RtView shifted[] = {{0, false, 0.25F},  {0, true, 0.25F},   {-1, false, 0.125F},
-                                     {-1, true, 0.125F}, {1, false, 0.125F}, {1, true, 0.125F}};
-    *list = views == RT_VIEWS_ONE ? one : views == RT_VIEWS_MIRROR ? mirrored : shifted;
-    return views == RT_VIEWS_ONE ? 1 : views == RT_VIEWS_MIRROR ? 2 : 6;
-}
-
-int rt_view_count(RtViews views) {
-    const RtView *list;
-    return rt_views(views, &list);
-}
 
 const uint8_t *rt_view_image(const RtView *view, const RtData *d, const uint8_t *pixels, uint8_t *work) {
     if (view->shift) {

@@ -6,8 +6,6 @@
 #include "runtime/machine.h"
 #include "runtime/sha256.h"
 #include "runtime/weights.h"
-#include <ctype.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,13 +27,6 @@ static int list_parts(const RtProgram *p, RtMachine *m, const RtTrainState *s, b
     return n;
 }
 
-/* Names that stand a line each and in messages have no control characters. */
-static bool is_plain(const char *name) {
-    for (; *name; name++)
-        if (iscntrl((unsigned char)*name)) return false;
-    return true;
-}
-
 /* What prediction needs of the set: a class a line, and numbers of each channel. */
 static void add_set(StOut *out, const RtData *set) {
     char mean[128] = "", std[128] = "", *names = NULL;
@@ -46,7 +37,7 @@ static void add_set(StOut *out, const RtData *set) {
     }
     for (int64_t k = 0; set->class_names && k < set->classes; k++) bytes += strlen(set->class_names[k]) + 1;
     bool plain = true;
-    for (int64_t k = 0; set->class_names && k < set->classes; k++) plain &= is_plain(set->class_names[k]);
+    for (int64_t k = 0; set->class_names && k < set->classes; k++) plain &= rt_name_is_plain(set->class_names[k]);
     names = plain ? calloc(1, bytes) : NULL;
     for (int64_t k = 0, at = 0; names && set->class_names && k < set->classes; k++)
         at += sprintf(names + at, "%s\n", set->class_names[k]);
@@ -55,50 +46,6 @@ static void add_set(StOut *out, const RtData *set) {
     st_add_metadata(out, "std", "%s", std);
     if (names && *names) st_add_metadata(out, "classes", "%s", names);
     free(names);
-}
-
-static bool read_numbers(const char *text, int64_t count, double *out) {
-    char *end = NULL;
-    for (int64_t i = 0; i < count; i++, text = end) {
-        out[i] = strtod(text, &end);
-        if (end == text || !isfinite(out[i])) return false;
-    }
-    return !*end;
-}
-
-/* Exactly `classes` lines, into one block. */
-static void *read_names(const char *text, int64_t classes) {
-    int64_t lines = 0;
-    for (const char *at = text; *at; at++) lines += *at == '\n';
-    if (lines != classes) return NULL;
-    char **names = malloc((size_t)classes * sizeof *names + strlen(text) + 1);
-    if (!names) return NULL;
-    char *at = (char *)(names + classes);
-    strcpy(at, text);
-    for (int64_t k = 0; k < classes; k++) {
-        names[k] = at;
-        at = strchr(at, '\n');
-        *at++ = 0;
-        if (is_plain(names[k])) continue;
-        free(names);
-        return NULL;
-    }
-    return names;
-}
-
-bool rt_weights_describe(const char *path, RtData *data) {
-    StFile f;
-    RtError ignored;
-    bool ok = st_open(path, &f, &ignored) == RT_OK && data->channels <= 4;
-    const char *set = ok ? st_metadata(&f, "set") : NULL, *mean = ok ? st_metadata(&f, "mean") : NULL;
-    const char *std = ok ? st_metadata(&f, "std") : NULL, *classes = ok ? st_metadata(&f, "classes") : NULL;
-    ok = set && mean && std && read_numbers(mean, data->channels, data->mean) && read_numbers(std, data->channels, data->std);
-    for (int64_t c = 0; ok && c < data->channels; c++) ok = data->std[c] > 0;
-    if (ok) ok = (data->name = strdup(set)) != NULL;
-    if (ok && classes) data->class_names = data->owned_names = read_names(classes, data->classes);
-    if (!ok) rt_data_free(data);
-    st_close(&f);
-    return ok;
 }
 
 RtStatus rt_checkpoint_save(const char *path, RtMachine *m, const RtTrainState *s, bool weights_only, RtError *error) {

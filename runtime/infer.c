@@ -19,6 +19,8 @@ struct InferContext {
     RtMachine *batch, *single; /* single may be NULL */
     RtPool *pool;              /* NULL: the caller's thread alone */
     void *owned;               /* memory to free; NULL: the caller's */
+    RtViews views;
+    RtNormalizer normalizer; /* of the weights */
 };
 
 static const RtInferLibrary *library(void) { return &netc_infer_library; }
@@ -60,18 +62,34 @@ static RtStatus read_embedded(RtMachine *m, RtError *error) {
     return RT_OK;
 }
 
-static RtStatus read_file(const InferContext *c, const InferOptions *o, RtError *error) {
+/* Images are normalised as they were for the weights, if these say. Names of classes stay the library's, which is said. */
+static void heed_training(InferContext *c, const StFile *file, RtError *note) {
+    const RtProgram *p = library()->batch[0];
+    RtData set = {.channels = p->channels, .height = p->height, .width = p->width, .classes = p->classes};
+    if (!rt_weights_trained_on(file, &set)) return;
+    c->normalizer = rt_normalizer(&set, p->recipe.normalize);
+    for (int k = 0; set.class_names && library()->names && k < p->classes; k++) {
+        if (!strcmp(set.class_names[k], netc_infer_class_name(k))) continue;
+        rt_fail(note, RT_OK, "class %d of the library is '%s', but '%s' is what the weights were trained on", k,
+                netc_infer_class_name(k), set.class_names[k]);
+        break;
+    }
+    rt_data_free(&set);
+}
+
+static RtStatus read_file(InferContext *c, const InferOptions *o, RtError *error) {
     StFile file;
     RtStatus status =
         o->weights_path ? st_open(o->weights_path, &file, error) : st_open_bytes(o->weights, o->weights_bytes, &file, error);
     if (status == RT_OK) status = rt_weights_read(&file, c->batch, error);
     if (status == RT_OK && c->single) status = rt_weights_read(&file, c->single, error);
+    if (status == RT_OK) heed_training(c, &file, error);
     st_close(&file);
     return status;
 }
 
 /* What the caller gives goes before what is embedded. */
-static int load_weights(const InferContext *c, const InferOptions *o, RtError *error) {
+static int load_weights(InferContext *c, const InferOptions *o, RtError *error) {
     RtStatus status;
     if (o->weights_path || o->weights) {
         status = read_file(c, o, error);
@@ -105,6 +123,7 @@ static InferContext *place(void *memory, void *owned, RtPool *pool, int level, R
     InferContext *c = (InferContext *)(void *)at;
     at += rounded(sizeof *c);
     *c = (InferContext){.batch = rt_machine_place(batch, pool, at, error), .pool = pool, .owned = owned};
+    c->normalizer = library()->normalizer;
     at += rt_machine_bytes(batch, rt_pool_threads(pool));
     if (c->batch && single) c->single = rt_machine_place(single, pool, at, error);
     return c;
@@ -124,7 +143,14 @@ static int check_options(const InferOptions *o, size_t bytes, RtError *error) {
         return rt_fail(error, RT_USAGE, "a context of %d threads needs %zu bytes, %zu were given", thread_count(o->threads),
                        bytes, o->memory_bytes);
     if (o->weights_path && o->weights) return rt_fail(error, RT_USAGE, "weights are given by path or in memory, not both");
+    if (o->views && o->views != 1 && o->views != 2 && o->views != 6)
+        return rt_fail(error, RT_USAGE, "scores are of 1, 2 or 6 views of an image, not of %d", o->views);
     return INFER_OK;
+}
+
+static RtViews views_of(const InferOptions *o) {
+    if (!o->views) return (RtViews)library()->views;
+    return o->views == 1 ? RT_VIEWS_ONE : o->views == 2 ? RT_VIEWS_MIRROR : RT_VIEWS_MIRROR_SHIFT;
 }
 
 static int open_context(InferContext **context, const InferOptions *o, RtError *error) {
@@ -139,6 +165,7 @@ static int open_context(InferContext **context, const InferOptions *o, RtError *
         return rt_fail(error, (RtStatus)INFER_MEMORY, "cannot start %d threads", o->threads);
     }
     InferContext *c = place(owned ? owned : o->memory, owned, pool, choose_level(), error);
+    c->views = views_of(o);
     status = load_weights(c, o, error);
     if (status) {
         netc_infer_free(c);
@@ -168,14 +195,21 @@ void netc_infer_free(InferContext *c) {
 
 /* ---- running ---- */
 
-/* The first n images of a machine's batch. */
-static void run_machine(RtMachine *m, const float *images, int64_t n, float *scores) {
+/* The first n images of a machine's batch, in each view; scores are the views' weighted mean. */
+static void run_machine(RtMachine *m, RtViews views, const float *images, int64_t n, float *scores) {
     const RtProgram *p = rt_machine_program(m);
+    const RtView *view;
+    int nviews = rt_views(views, &view);
     int64_t image = p->channels * p->height * p->width;
     float *input = rt_machine_space(m, RT_IMAGES);
-    memcpy(input, images, (size_t)(n * image) * sizeof *images);
-    rt_machine_infer(m, n);
-    memcpy(scores, rt_machine_space(m, RT_LOGITS), (size_t)(n * p->classes) * sizeof *scores);
+    const float *logits = rt_machine_space(m, RT_LOGITS);
+    for (int k = 0; k < nviews; k++) {
+        for (int64_t i = 0; i < n; i++)
+            rt_view_floats(&view[k], p->channels, p->height, p->width, images + i * image, input + i * image);
+        rt_machine_infer(m, n);
+        for (int64_t i = 0; i < n * p->classes; i++)
+            scores[i] = k ? scores[i] + view[k].weight * logits[i] : view[k].weight * logits[i];
+    }
 }
 
 int netc_infer_run(InferContext *c, const float *images, int n, float *scores) {
@@ -186,21 +220,22 @@ int netc_infer_run(InferContext *c, const float *images, int n, float *scores) {
         count = n - at < p->batch ? n - at : p->batch;
         bool alone = c->single && 2 * count <= rt_machine_group(c->batch);
         if (alone) count = 1;
-        run_machine(alone ? c->single : c->batch, images + at * image, count, scores + at * p->classes);
+        run_machine(alone ? c->single : c->batch, c->views, images + at * image, count, scores + at * p->classes);
     }
     return INFER_OK;
 }
 
 /* ---- pictures and classes ---- */
 
-void netc_infer_normalize(const unsigned char *pixels, int n, float *images) {
+void netc_infer_normalize(const InferContext *c, const unsigned char *pixels, int n, float *images) {
+    const RtNormalizer *normalizer = c ? &c->normalizer : &library()->normalizer;
     const RtProgram *p = library()->batch[0];
     int64_t plane = p->height * p->width;
     for (int64_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < p->channels; c++) {
-            const unsigned char *from = pixels + i * p->channels * plane + c;
-            float *to = images + (i * p->channels + c) * plane;
-            for (int64_t k = 0; k < plane; k++) to[k] = library()->normalizer.value[c][from[k * p->channels]];
+        for (int64_t channel = 0; channel < p->channels; channel++) {
+            const unsigned char *from = pixels + i * p->channels * plane + channel;
+            float *to = images + (i * p->channels + channel) * plane;
+            for (int64_t k = 0; k < plane; k++) to[k] = normalizer->value[channel][from[k * p->channels]];
         }
 }
 

@@ -4,7 +4,7 @@
  * header that netc generates (driver/library_header.c): keep it in step. */
 #ifndef NETC_RUNTIME_INFER_H
 #define NETC_RUNTIME_INFER_H
-#include "runtime/augment.h"
+#include "runtime/view.h"
 
 enum { RT_INFER_LEVELS = 4, RT_INFER_THREADS = 1024, RT_INFER_MESSAGE = 512 };
 
@@ -13,9 +13,10 @@ typedef struct RtInferLibrary {
     uint32_t nlevels;                         /* from the least demanding to the most */
     const RtProgram *batch[RT_INFER_LEVELS];  /* for full batches */
     const RtProgram *single[RT_INFER_LEVELS]; /* for one image at a time; NULL: that is the batch */
-    RtNormalizer normalizer;
-    uint64_t names;             /* the names of the classes, each with a 0 behind it; 0: not known */
-    uint64_t weights, nweights; /* every tensor, logical, row-major: parameters, then states; 0: not embedded */
+    RtNormalizer normalizer;                  /* unless weights that are given say otherwise */
+    uint32_t views;                           /* an RtViews: how many pictures are made of each image */
+    uint64_t names;                           /* the names of the classes, each with a 0 behind it; 0: not known */
+    uint64_t weights, nweights;               /* every tensor, logical, row-major: parameters, then states; 0: not embedded */
 } RtInferLibrary;
 
 typedef enum InferStatus {
@@ -35,6 +36,7 @@ typedef struct InferOptions {
     const char *weights_path;
     const void *weights;
     size_t weights_bytes;
+    int views; /* 1, 2 or 6; 0: those of the library */
 } InferOptions;
 
 typedef struct InferContext InferContext;
@@ -43,7 +45,7 @@ size_t netc_infer_bytes(int threads);
 int netc_infer_init(InferContext **context, const InferOptions *options, char *message);
 int netc_infer_run(InferContext *context, const float *images, int n, float *scores);
 void netc_infer_free(InferContext *context);
-void netc_infer_normalize(const unsigned char *pixels, int n, float *images);
+void netc_infer_normalize(const InferContext *context, const unsigned char *pixels, int n, float *images);
 void netc_infer_softmax(float *scores, int n);
 const char *netc_infer_class_name(int label);
 #endif

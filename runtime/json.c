@@ -241,3 +241,11 @@ void json_write_member(FILE *out, const char *key, double value) {
     fprintf(out, ", \"%s\": ", key);
     json_write_number(out, value);
 }
+
+void json_write_text(FILE *out, const char *key, const char *text) {
+    fprintf(out, ", \"%s\": ", key);
+    if (text)
+        json_write_string(out, text);
+    else
+        fputs("null", out);
+}

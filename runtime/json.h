@@ -32,5 +32,6 @@ bool json_end(Json *j);  /* nothing but white space is left */
 /* And json_write_string, of ir/json_string.h. */
 void json_write_number(FILE *out,
                        double value); /* 9 digits, enough for a float; null if it is not finite, for which JSON has no word */
-void json_write_member(FILE *out, const char *key, double value); /* , "key": value */
+void json_write_member(FILE *out, const char *key, double value);   /* , "key": value */
+void json_write_text(FILE *out, const char *key, const char *text); /* , "key": "text"; null for NULL */
 #endif

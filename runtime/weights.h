@@ -25,6 +25,10 @@ RtStatus rt_parts_load(const StFile *f, const RtProgram *p, const RtPart *parts,
 void rt_parts_settle(const RtPart *parts, int nparts, char *const *copy, RtStatus status);
 /* Warns of numbers that are NaN or infinite in what `path` was read into. */
 void rt_parts_warn(const char *path, const RtPart *parts, int nparts, RtSay say);
+/* Names that stand a line each and in messages have no control characters. */
+bool rt_name_is_plain(const char *name);
+/* rt_weights_describe of an open file. */
+bool rt_weights_trained_on(const StFile *f, RtData *data);
 /* rt_weights_load of an open file. */
 RtStatus rt_weights_read(const StFile *file, RtMachine *m, RtError *error);
 #endif

@@ -46,7 +46,7 @@ static int classify(net_context *net, char **path, int n, int count) {
     int good = pixels && images && scores;
     for (int i = 0; good && i < n; i++) good = read_ppm(path[i], pixels + (size_t)i * PIXELS);
     if (good) {
-        net_normalize(pixels, n, images);
+        net_normalize(net, pixels, n, images);
         good = net_run(net, images, n, scores) == NET_OK;
         net_softmax(scores, n);
         for (int i = 0; i < n; i++) print_best(path[i], scores + i * NET_CLASSES, count);

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 
-from e2e import HERE, NETC, SMALL, Workspace, check, metrics, read_safetensors, write_png
+from e2e import HERE, NETC, SMALL, Workspace, check, metrics, read_safetensors, write_png, write_safetensors
 
 JPEG = {"blue": "blue", "green": "green_progressive", "red": "red"}
 EACH = 40
@@ -45,6 +45,11 @@ def write_model(at, classes=3, channels=3, fit="stretch"):
     return at(f"own{classes}{channels}{fit}.net")
 
 
+def weights_metadata(path):
+    with open(path, "rb") as file:
+        return json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
+
+
 def run(at, *words, status=0):
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, env=at.environment(), cwd=at.path, timeout=120)
     check(done.returncode == status, f"{words}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
@@ -64,6 +69,26 @@ def make_idx(directory, train=24, test=6):
         write_idx(directory, name + "-labels-idx1-ubyte", [n], (i % 3 for i in range(n)))
 
 
+def check_cifar100(at):
+    """Files of CIFAR-100's layout, where they are put: a coarse and a fine label before each image; nearly all are black apples."""
+    wide = at("wide.net")
+    with open(SMALL) as file:
+        text = file.read().replace("dense(global_avg_pool(x), 10)", "dense(global_avg_pool(x), 100)")
+    with open(wide, "w") as file:
+        file.write(text)
+    os.makedirs(at(".cache", "netc", "cifar100"))
+    for name, n in ("train.bin", 50000), ("test.bin", 10000):
+        with open(at(".cache", "netc", "cifar100", name), "wb") as file:
+            file.write(b"".join(bytes([19, label]) + bytes([label]) * 3072 for label in range(100)))
+            file.truncate(n * 3074)
+    at.refuses("train", SMALL, "--data", "cifar100", status=1, says="in 100 classes, the net takes 3x32x32 and has 10 classes")
+    at.run("train", wide, "--data", "cifar100", "--batch", 100, "--steps", 1, "--eval-every", 0, "--out", at("hundred"), "-q")
+    names = weights_metadata(at("hundred", "last.safetensors"))["classes"].splitlines()
+    check(len(names) == 100 and names[0] == "apple" and names[97] == "wolf", f"{names}")
+    stats = json.loads(at.run("data", "stats", "cifar100", "--json")[0])
+    check(stats["classes"][99] == {"class": "worm", "train": 1, "test": 1} and stats["classes"][0]["train"] == 49901, f"{stats['classes'][99]}")
+
+
 def check_known_sets(at, gray):
     """The names of known sets, and directories of their files, are not folders of pictures, whatever folders are there."""
     os.makedirs(at("cifar10", "batch", "cat"))
@@ -76,6 +101,7 @@ def check_known_sets(at, gray):
     at.run("train", gray, "--data", at("mnist"), "--batch", 4, "--steps", 2, "--out", at("of_idx"), "-q")
     check("24 images to train with, 6 to test with, 1x24x20" in at.run("data", "stats", at("mnist"))[0], "stats of IDX files")
     check(at.run("data", "check", at("mnist"))[0] == "idx: 24 training and 6 test images, 3 classes\n", "check of IDX files")
+    check_cifar100(at)
     os.makedirs(at("bins", "raw"))
     with open(at("bins", "data_batch_1.bin"), "wb") as file:
         file.write(bytes(3073))
@@ -165,6 +191,35 @@ def check_executable(at, model, weights, examples, theirs):
     check(out == at.run("data", "stats", at("pictures"))[0], "netc counts otherwise than the executable")
 
 
+def check_normalisation(at, model, weights, sanitized):
+    """Pictures are normalised as those were that the weights were trained on, whatever set is named; without such words of the weights, as the set's."""
+    dark = at("dark")
+    for name in JPEG:
+        os.makedirs(os.path.join(dark, name))
+        for i in range(10):
+            write_png(os.path.join(dark, name, f"{i}.png"), 8, 8, lambda x, y: [9, 3, x % 8], kind=2)  # noqa: B023
+    picture, own = at("pictures", "red", "000.png"), ["--weights", weights, "--top", 3, "--json"]
+    told = [at.run("predict", model, *own, *data, picture)[0] for data in ([], ["--data", dark], ["--data", at("pictures")])]
+    check(told[0] == told[1] == told[2], f"{told}")
+    tensors = read_safetensors(weights)
+    write_safetensors(at("bare.safetensors"), tensors)
+    bare = [at.run("predict", model, "--weights", at("bare.safetensors"), "--top", 3, "--json", "--data", data, picture)[0] for data in (at("pictures"), dark)]
+    check(bare[0] == told[0] != bare[1], f"{bare}")
+    if sanitized:
+        return
+    for data in [], ["--data", dark]:
+        at.run("build", model, "--infer", "--cpu", "native", "--weights", weights, *data, "-o", at("libone.a"))
+        with open(at("libone.h")) as file:
+            header = [line for line in file.read().splitlines() if "_MEAN {" in line or "_STD {" in line]
+        if not data:
+            without = header
+    check(header == without and len(header) == 2, f"{header}, {without}")
+    at.run("build", model, "--cpu", "native", "-o", at("small"))
+    theirs = [run(at, at("small"), "predict", *own, *data, picture) for data in ([], ["--data", dark])]
+    probability = [json.loads(text)["top"][0]["probability"] for text in (theirs[1], told[0])]
+    check(theirs[0] == theirs[1] and abs(probability[0] - probability[1]) < 1e-5, f"an executable predicts otherwise: {theirs}, {told[0]}")
+
+
 def check_classes(at, model, weights):
     """The report of classes against what predict says of each picture, and against its own definition."""
     words = ["eval", model, "--weights", weights, "--data", at("mixed"), "--classes"]
@@ -217,6 +272,7 @@ with Workspace() as at:
                 header = file.read()
             check(all(name in header.split("The classes: ")[-1].split("*/")[0] for name in JPEG), f"{normalize}: no names of classes in\n{header}")
     check_classes(at, model, weights)
+    check_normalisation(at, model, weights, sanitized)
     check_cache(at, model)
     check_changes(at, model)
     os.makedirs(at("bare", "folder"))
@@ -228,6 +284,13 @@ with Workspace() as at:
     check(stats["classes"] == [{"class": name, "train": 36, "test": 4} for name in sorted(JPEG)] and stats["train"]["pictures"] == 108 and
           stats["test"]["width"]["least"] >= 5 and stats["each_tenth"], f"{stats}")
     check(json.loads(at.run("data", "check", at("pictures"), "--json")[0]) == {"data": at("pictures"), "train": 108, "test": 12, "classes": 3}, "check as JSON")
+    fitted = json.loads(at.run("data", "stats", at("pictures"), "--json", "--shape=3x24x20")[0])
+    told = [[float.fromhex(x) for x in weights_metadata(weights)[key].split()] for key in ("mean", "std")]
+    check(fitted["shape"] == [3, 24, 20] and all(abs(a - b) < 1e-8 for k in (0, 1) for a, b in zip(fitted[("mean", "std")[k]], told[k])), f"{fitted}, {told}")
+    check(stats["shape"] is None and all(abs(a - b) < 0.02 for a, b in zip(stats["mean"], told[0])), f"{stats['mean']}, {told[0]}")
+    at.refuses("data", "stats", at("pictures"), "--shape=2x8x8", status=2, says="'--shape' is that of a net's images")
+    out = at.run("data", "stats", at("pictures"), "--shape=1x9x7", "--fit=crop")[0]
+    check("as images of 1x9x7 (crop):\nchannel 0: mean 0." in out and "channel 1" not in out, out)
     out = at.run("data", "stats", at("pictures"))[0]
     check("test (each tenth): 12 pictures, width" in out, out)
     check(all(f"{name:24s}      36 train       4 test" in out for name in JPEG), out)

@@ -14,7 +14,7 @@ BATCH, TOLERANCE = 16, 1e-4
 
 class Options(ctypes.Structure):
     _fields_ = [("threads", ctypes.c_int), ("memory", ctypes.c_void_p), ("memory_bytes", ctypes.c_size_t),
-                ("weights_path", ctypes.c_char_p), ("weights", ctypes.c_void_p), ("weights_bytes", ctypes.c_size_t)]
+                ("weights_path", ctypes.c_char_p), ("weights", ctypes.c_void_p), ("weights_bytes", ctypes.c_size_t), ("views", ctypes.c_int)]
 
 
 def library_scores(path, images):

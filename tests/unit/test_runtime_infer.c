@@ -109,18 +109,22 @@ START_TEST(contexts_side_by_side) {
 }
 END_TEST
 
-/* A file with the library's own weights. */
-static void write_weights(const char *path, int64_t inputs) {
-    StOut out = {0};
-    RtError error;
+/* The library's own weights. */
+static void add_weights(StOut *out, int64_t inputs) {
     const float *from = netc_infer_library.weights;
     const int64_t dim[3][4] = {{CLASSES, inputs, 1, 1}, {CLASSES}, {CLASSES}};
     const char *const name[] = {"dense.weight", "dense.bias", "scores.running_mean"};
     for (int i = 0; i < 3; i++) {
         size_t n = i ? CLASSES : (size_t)(CLASSES * inputs);
-        memcpy(st_add(&out, name[i], i ? 1 : 4, dim[i]), from, n * sizeof *from);
+        memcpy(st_add(out, name[i], i ? 1 : 4, dim[i]), from, n * sizeof *from);
         from += i ? CLASSES : CLASSES * INPUTS;
     }
+}
+
+static void write_weights(const char *path, int64_t inputs) {
+    StOut out = {0};
+    RtError error;
+    add_weights(&out, inputs);
     ck_assert_int_eq(st_write(&out, path, &error), RT_OK);
     st_free(&out);
 }
@@ -193,6 +197,74 @@ START_TEST(mistakes_of_the_caller) {
 }
 END_TEST
 
+/* Weights that say by what their images were normalised are heeded by their context, and names that are others are said. */
+START_TEST(weights_of_another_set) {
+    static const char *const names[2] = {"ant\nbee\ncat\ndog\n", "ant\nbee\ncow\ndog\n"};
+    char *directory = directory_new(), *path = strdup(path_in(directory, "w.safetensors")), message[RT_INFER_MESSAGE];
+    unsigned char pixels[INPUTS] = {51};
+    float images[INPUTS];
+    fixture.batch.program.recipe.normalize = RT_NORMALIZE_MEAN_STD;
+    for (int i = 0; i < 2; i++) {
+        StOut out = {0};
+        RtError error;
+        InferContext *context;
+        add_weights(&out, INPUTS);
+        st_add_metadata(&out, "set", "%s", "pets");
+        st_add_metadata(&out, "mean", "%a %a", 0.5, 0.25);
+        st_add_metadata(&out, "std", "%a %a", 0.125, 2.);
+        st_add_metadata(&out, "classes", "%s", names[i]);
+        ck_assert_int_eq(st_write(&out, path, &error), RT_OK);
+        st_free(&out);
+        ck_assert_int_eq(netc_infer_init(&context, &(InferOptions){.weights_path = path}, message), INFER_OK);
+        ck_assert_str_eq(message, i ? "class 2 of the library is 'cat', but 'cow' is what the weights were trained on" : "");
+        netc_infer_normalize(context, pixels, 1, images);
+        ck_assert_float_eq_tol(images[0], (0.2f - 0.5f) / 0.125f, 1e-6f);
+        ck_assert_float_eq_tol(images[SIDE * SIDE], (0 - 0.25f) / 2, 1e-6f);
+        netc_infer_normalize(NULL, pixels, 1, images);
+        ck_assert(images[0] == 51);
+        netc_infer_free(context);
+    }
+    free(path);
+    directory_free(directory);
+}
+END_TEST
+
+/* The scores of a picture's views, each run alone, by their weights: of loops that know no views. */
+START_TEST(views) {
+    static const int counts[] = {1, 2, 6};
+    static const struct {
+        int shift, mirror;
+        double weight[3];
+    } of[] = {{0, 0, {1, 0.5, 0.25}}, {0, 1, {0, 0.5, 0.25}}, {-1, 0, {0, 0, 0.125}},
+              {-1, 1, {0, 0, 0.125}}, {1, 0, {0, 0, 0.125}},  {1, 1, {0, 0, 0.125}}};
+    static const int place[] = {1, 0, 1, 2, 1}; /* of -1 to 3, mirrored at the middles of 0 and 2 */
+    const float *weight = netc_infer_library.weights, *bias = weight + CLASSES * INPUTS;
+    for (int c = 0; c < 4; c++) { /* the last: what the library was built with */
+        InferContext *context = NULL;
+        netc_infer_library.head.views = c < 3 ? RT_VIEWS_ONE : RT_VIEWS_MIRROR;
+        context = open_context(&(InferOptions){.threads = 2, .views = c < 3 ? counts[c] : 0});
+        for (int n = 0; n < MANY; n++)
+            for (int k = 0; k < CLASSES; k++) {
+                double sum = 0;
+                for (int v = 0; v < 6; v++) {
+                    double z = bias[k];
+                    for (int i = 0; i < INPUTS; i++) {
+                        int x = i % SIDE, y = i / SIDE % SIDE;
+                        int sx = place[(of[v].mirror ? SIDE - 1 - x : x) + of[v].shift + 1], sy = place[y + of[v].shift + 1];
+                        z += (double)fixture.images[n * INPUTS + i / (SIDE * SIDE) * SIDE * SIDE + sy * SIDE + sx] *
+                             (double)weight[k * INPUTS + i];
+                    }
+                    sum += of[v].weight[c < 3 ? c : 1] * z;
+                }
+                fixture.expected[n * CLASSES + k] = (float)sum;
+            }
+        check_scores(context, MANY);
+        netc_infer_free(context);
+    }
+    refuse(&(InferOptions){.views = 3}, INFER_ARGUMENT, "not of 3");
+}
+END_TEST
+
 START_TEST(levels) {
     Softmax better = fixture.batch;
     better.program.features = "no-such-feature";
@@ -220,7 +292,7 @@ START_TEST(pictures_and_classes) {
     unsigned char pixels[2 * INPUTS];
     float images[2 * INPUTS], scores[2 * CLASSES] = {1, 2, 3, 4, 1000, 0, 0, 0};
     for (int i = 0; i < 2 * INPUTS; i++) pixels[i] = (unsigned char)(3 * i);
-    netc_infer_normalize(pixels, 2, images);
+    netc_infer_normalize(NULL, pixels, 2, images);
     for (int n = 0; n < 2; n++)
         for (int c = 0; c < CHANNELS; c++)
             for (int k = 0; k < SIDE * SIDE; k++)
@@ -247,6 +319,8 @@ int main(void) {
     tcase_add_test(cases, weights_beside);
     tcase_add_test(cases, damaged_weights);
     tcase_add_test(cases, mistakes_of_the_caller);
+    tcase_add_test(cases, weights_of_another_set);
+    tcase_add_test(cases, views);
     tcase_add_test(cases, levels);
     tcase_add_test(cases, pictures_and_classes);
     return run_cases("runtime/infer", cases);
