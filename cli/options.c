@@ -3,6 +3,7 @@
  * Invariants: a row's kind says the type of the member at its offset; a name, and a letter, stands for one row of a command. */
 #include "cli/options.h"
 #include "ir/nearest.h"
+#include "runtime/json.h"
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -63,6 +64,7 @@ static const OptionRow table[] = {
      TRAIN | LRFIND | INIT | EVAL | PREDICT | CMD_BUILD | CMD_LINT,
      "what to do about pictures of a directory that cannot be read (default: refuse)"},
     {"output", 'o', KIND_TEXT, "FILE.html", AT(output), CMD_REPORT, "where the page is written (default: netc-report.html)"},
+    {"plots", 0, KIND_TEXT, "DIR", AT(plots), CMD_REPORT, "write the plots into a directory too, as SVG and PNG"},
     {"curves", 0, KIND_FLAG, NULL, AT(curves), CMD_REPORT, "only curves: no weights are run on the test images"},
     {"data", 0, KIND_TEXT, "DATA", AT(data), CMD_REPORT,
      "data set whose test images are predicted (default: each training's own)"},
@@ -103,6 +105,8 @@ static const OptionRow table[] = {
     {"classes", 0, KIND_FLAG, NULL, AT(classes), EVAL,
      "print precision, recall and F1 of each class too, and what is mistaken for what"},
     {"top", 0, KIND_COUNT, "K", AT(top), PREDICT, "how many classes to print for each picture (default: 3)"},
+    {"views", 0, KIND_CHOICE, "one|mirror|mirror_shift", AT(views), CMD_BUILD,
+     "of --infer: the pictures that are made of each image, and their scores averaged (default: the recipe's views)"},
     {"views", 0, KIND_CHOICE, "one|mirror|mirror_shift", AT(views), EVAL | PREDICT,
      "test-time augmentation: score each image, it and its mirror image, or these moved by a pixel too, and take the mean "
      "(default: the recipe's)"},
@@ -157,11 +161,17 @@ static const OptionRow table[] = {
     {"check", 0, KIND_FLAG, NULL, AT(check), CMD_FMT, "only say which files are not in canonical form; exit 1 if any"},
     {"write", 'w', KIND_FLAG, NULL, AT(write), CMD_FMT, "rewrite the files in place"},
     {"to", 0, KIND_TEXT, "DIR", AT(to), CMD_DATA, "directory to write to"},
+    {"shape", 0, KIND_TEXT, "CxHxW", AT(shape), CMD_DATA | RUN_DATA,
+     "stats: means and deviations of pictures as images of this shape (default: as they are)"},
+    {"fit", 0, KIND_CHOICE, "stretch|crop", AT(fit), CMD_DATA | RUN_DATA,
+     "stats: how they are made so, as the recipe's fit (default: stretch)"},
     {"count", 0, KIND_COUNT, "N", AT(count), CMD_DATA, "export: how many pictures (default: 10)"},
     {"json", 0, KIND_FLAG, NULL, AT(json),
-     LRFIND | EVAL | PREDICT | CMD_BENCH | CMD_VERIFY | CMD_ABLATE | CMD_WHY | CMD_LINT | CMD_RUNS | CMD_SWEEP | CMD_REPORT |
-         CMD_DATA | RUN_DATA | CMD_CACHE | CMD_PASSES,
+     LRFIND | INIT | EVAL | PREDICT | CMD_BENCH | CMD_VERIFY | CMD_BISECT | CMD_REDUCE | CMD_ABLATE | CMD_WHY | CMD_EXPLORE |
+         CMD_LINT | CMD_TEST | CMD_BUILD | CMD_FMT | CMD_RUNS | CMD_SWEEP | CMD_REPORT | CMD_DATA | RUN_DATA | CMD_CACHE |
+         CMD_PASSES | CMD_HELP | RUN_HELP,
      "print one line of JSON"},
+    {"json", 0, KIND_FLAG, NULL, AT(json), CMD_IR, "the same as --format=json"},
     {"json", 0, KIND_FLAG, NULL, AT(json), TRAIN, "no progress; print what the training came to as a line of JSON"},
 
     {"emit", 0, KIND_CHOICE, "exe|obj|asm|llvm|ir", AT(emit), CMD_BUILD, "what to make (default: exe)"},
@@ -183,7 +193,7 @@ static const OptionRow table[] = {
      "of --infer: what all its names begin with (default: the net's name)"},
     {"header", 0, KIND_TEXT, "FILE", AT(header), CMD_BUILD, "of --infer: the header to write (default: -o's name with .h)"},
     {"data", 0, KIND_TEXT, "DATA", AT(data), CMD_BUILD,
-     "of --infer: data set of the statistics and class names in the header (default: the recipe's)"},
+     "of --infer: data set of the statistics and class names, where the weights do not say (default: the recipe's)"},
 
     {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | CMD_ABLATE | CMD_EXPLORE | RUNS | CMD_LINT,
      "threads (default: one per CPU); the results do not depend on it"},
@@ -474,4 +484,20 @@ void options_print_help(unsigned command, FILE *out) {
         else
             fprintf(out, "  %-30s  %s\n", left, row->help);
     }
+}
+
+void options_print_json(unsigned command, FILE *out) {
+    const char *comma = "";
+    fputs(", \"options\": [", out);
+    for (int i = 0; i < ROWS; i++) {
+        const OptionRow *row = &table[i];
+        if (!(row->commands & command)) continue;
+        fprintf(out, "%s{\"option\": \"--%s\"", comma, row->name);
+        if (row->letter) fprintf(out, ", \"letter\": \"-%c\"", row->letter);
+        json_write_text(out, "value", row->value);
+        json_write_text(out, "summary", row->help);
+        fputs("}", out);
+        comma = ", ";
+    }
+    fputs("]", out);
 }

@@ -83,7 +83,7 @@ typedef struct Options {
     int64_t seeds[MAX_SEEDS]; /* of training: --seed=1,2,3; seed is the first */
     uint32_t nseeds;
     /* eval, predict, init, bench, fmt, data */
-    const char *weights, *output, *to, *views;
+    const char *weights, *output, *to, *views, *shape, *fit, *plots;
     int64_t top, repeats, count, jobs;
     const char *compare, *peer, *peer_modes;
     int64_t rounds, seconds;
@@ -114,6 +114,7 @@ void options_free(Options *options);
 
 /* The option list of a command's --help. */
 void options_print_help(unsigned command, FILE *out);
+void options_print_json(unsigned command, FILE *out); /* , "options": [...] */
 
 /* The one voice of usage errors: "netc train: ...", then where help is found. Returns exit status 2. */
 int usage_error(const char *command_name, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -8,6 +8,8 @@
 #include "driver/shown.h"
 #include "driver/trial.h"
 #include "ir/diff.h"
+#include "ir/stream.h"
+#include "runtime/json.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,32 +181,35 @@ static void culprit_free(Culprit *c) {
 /* ---- what is printed ---- */
 
 /* The options that made the graph and the passes what they are. */
-static void print_options(const Bisect *b) {
+static void print_options(const Bisect *b, FILE *out) {
     const Options *o = b->o;
-    show_list("--set", &o->sets);
-    if (o->net) show_option("--net", o->net);
-    if (o->batch) printf(" --batch=%" PRId64, o->batch);
-    if (o->passes) show_option("--passes", o->passes);
-    show_list("--load-pass", &o->load_pass);
-    if (o->rules) show_option("--rules", o->rules);
-    show_list("--disable-pass", &o->disable_pass);
-    if (o->recompute >= 0) printf(" --recompute=%" PRId64, o->recompute);
+    show_list(out, "--set", &o->sets);
+    if (o->net) show_option(out, "--net", o->net);
+    if (o->batch) fprintf(out, " --batch=%" PRId64, o->batch);
+    if (o->passes) show_option(out, "--passes", o->passes);
+    show_list(out, "--load-pass", &o->load_pass);
+    if (o->rules) show_option(out, "--rules", o->rules);
+    show_list(out, "--disable-pass", &o->disable_pass);
+    if (o->recompute >= 0) fprintf(out, " --recompute=%" PRId64, o->recompute);
 }
 
-static void print_command(const Bisect *b, const Culprit *c, const char *command) {
-    printf("    netc %s '%s'", command, b->trials.session->path);
-    if (!strcmp(command, "verify") && b->o->seed) printf(" --seed=%" PRId64, b->o->seed);
-    if (!strcmp(command, "verify") && b->o->inputs) show_option("--inputs", b->o->inputs);
-    printf(" --mode=%s", mode_text(c->mode));
-    print_options(b);
+static void print_command(const Bisect *b, const Culprit *c, FILE *out) {
+    const char *command = b->trials.command ? "ir" : "verify";
+    fprintf(out, "netc %s '%s'", command, b->trials.session->path);
+    if (!strcmp(command, "verify") && b->o->seed) fprintf(out, " --seed=%" PRId64, b->o->seed);
+    if (!strcmp(command, "verify") && b->o->inputs) show_option(out, "--inputs", b->o->inputs);
+    fprintf(out, " --mode=%s", mode_text(c->mode));
+    print_options(b, out);
     for (const Culprit *before = b->found; before < c; before++)
-        if (before->mode == c->mode) show_option("--forbid", before->name);
+        if (before->mode == c->mode) show_option(out, "--forbid", before->name);
+    if (b->trials.command) show_option(out, "--print-changed", NULL);
+    fprintf(out, " --opt-bisect-limit=%" PRId64, c->number);
 }
 
-static void print_change(const Culprit *c) {
+static void print_change(const Culprit *c, FILE *out) {
     if (!c->with || !c->without) return;
-    printf("What it changes behind %s (values have their ids without it, %%+7 is %%7 with it):\n", c->run);
-    if (!graph_diff(c->without, c->with, stdout)) printf("  nothing that can be seen there\n");
+    fprintf(out, "What it changes behind %s (values have their ids without it, %%+7 is %%7 with it):\n", c->run);
+    if (!graph_diff(c->without, c->with, out)) fprintf(out, "  nothing that can be seen there\n");
 }
 
 static void print_culprit(const Bisect *b, const Culprit *c) {
@@ -219,15 +224,53 @@ static void print_culprit(const Bisect *b, const Culprit *c) {
         diag_report(diag, SEV_REMARK, c->span, "%s", c->text);
         diag_print(diag, stdout, use_color(stdout));
     }
-    print_change(c);
+    print_change(c, stdout);
     printf("%s\n", c->alone ? "It is wrong without any other rewrite too." : "It is wrong only behind other rewrites.");
     printf("It shows again with\n");
-    print_command(b, c, b->trials.command ? "ir" : "verify");
-    if (b->trials.command) show_option("--print-changed", NULL);
-    printf(" --opt-bisect-limit=%" PRId64 "\n", c->number);
-    printf("and is left out by");
-    show_option("--forbid", c->name);
+    printf("    ");
+    print_command(b, c, stdout);
+    printf("\nand is left out by");
+    show_option(stdout, "--forbid", c->name);
     printf("\n");
+}
+
+/* The same as an object. */
+static void print_culprit_json(const Bisect *b, const Culprit *c) {
+    int line = 0, column = 0;
+    TextStream change, again;
+    text_open(&change);
+    if (c->with && c->without) graph_diff(c->without, c->with, change.file);
+    text_close(&change);
+    text_open(&again);
+    print_command(b, c, again.file);
+    text_close(&again);
+    diag_line_column(b->trials.session->diag, c->span, &line, &column);
+    printf("%s{\"mode\": \"%s\", \"number\": %" PRId64 ", \"crashes\": %s, \"alone\": %s", c > b->found ? ", " : "",
+           mode_text(c->mode), c->number, c->text ? "false" : "true", c->alone ? "true" : "false");
+    json_write_text(stdout, "name", c->name);
+    json_write_text(stdout, "pass", c->run);
+    json_write_text(stdout, "object", c->file);
+    json_write_text(stdout, "reason", c->text);
+    if (line) {
+        json_write_text(stdout, "file", diag_file_path(b->trials.session->diag, c->span.file));
+        printf(", \"line\": %d, \"column\": %d", line, column);
+    }
+    json_write_text(stdout, "change", c->with ? change.text : NULL);
+    json_write_text(stdout, "again", again.text);
+    putchar('}');
+    free(change.text);
+    free(again.text);
+}
+
+/* right: without those that were found all is. */
+static void print_json(const Bisect *b, bool right) {
+    const Session *s = b->trials.session;
+    printf("{\"model\": ");
+    json_write_string(stdout, s->train.name ? s->train.name : s->infer.name);
+    printf(", \"rewrites\": %" PRId64 ", \"trials\": %" PRId64 ", \"right_without\": %s, \"found\": [", b->all, b->trials.tried,
+           right ? "true" : "false");
+    for (uint32_t i = 0; i < b->nfound; i++) print_culprit_json(b, &b->found[i]);
+    puts("]}");
 }
 
 /* ---- all of it ---- */
@@ -269,7 +312,7 @@ static bool right_without_pass(Bisect *b, const Culprit *c) {
     Trial trial = {.limit = -1, .forbid = b->forbid, .nforbid = b->nfound + 1};
     bool right = trial_run(&b->trials, &trial, NULL) == TRIAL_RIGHT;
     free(text);
-    if (right)
+    if (right && !b->o->json)
         printf("Without these %u it is still wrong, and without any rewrite of the pass %s it is right (%" PRId64 " trials).\n",
                b->nfound, c->run, b->trials.tried);
     return right;
@@ -290,14 +333,19 @@ static int find_all(Bisect *b, bool *wrong) {
         low = search(b, low);
         if (low < 0 || !describe(b, low, c)) return EXIT_INPUT;
         c->alone = wrong_alone(b, c);
-        print_culprit(b, c);
+        if (!b->o->json) print_culprit(b, c);
         fflush(stdout);
         b->forbid[b->nfound++] = (PassMask){c->mask, false};
         end = try_limit(b, -1, &b->all);
-        if (is_wrong(end) && b->nfound == ENOUGH_CULPRITS && right_without_pass(b, c)) return EXIT_OK;
+        if (is_wrong(end) && b->nfound == ENOUGH_CULPRITS && right_without_pass(b, c)) {
+            if (b->o->json) print_json(b, false);
+            return EXIT_OK;
+        }
     }
     if (end == TRIAL_FAILED) return EXIT_INPUT;
-    if (is_wrong(end))
+    if (b->o->json)
+        print_json(b, !is_wrong(end));
+    else if (is_wrong(end))
         printf("Without these %u it is still wrong.\n", b->nfound);
     else
         printf("Without %s alone all is right (%" PRId64 " trials).\n", b->nfound == 1 ? "it" : "these", b->trials.tried);

@@ -9,6 +9,7 @@
 #include "driver/process.h"
 #include "driver/tune.h"
 #include "ir/text.h"
+#include "runtime/json.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,7 @@ static int write_graphs(const Build *b) {
 static int emit(Build *b) {
     b->session.target = b->target;
     b->session.levels = &b->levels;
+    b->session.keeps_graphs = !strcmp(b->kind, "exe") || !strcmp(b->kind, "obj");
     int status = compile_modes(&b->session, PASS_TRAIN | PASS_INFER, "build");
     if (!status) status = compile_graph(&b->session, MODE_TRAIN, true);
     if (!status && strcmp(b->kind, "ir")) status = session_check_graph(b->session.train_passes.graph);
@@ -180,6 +182,29 @@ static int choose_levels(Build *b) {
     return usage_error("build", "'--emit=%s' is made for one CPU: --cpu=%s", b->kind, b->levels.cpu[b->levels.count - 1]);
 }
 
+/* With --json: what was made. */
+static void print_made(const Build *b, const char *output) {
+    struct stat info = {0};
+    const Model *model = b->session.train.name ? &b->session.train : &b->session.infer;
+    printf("{\"model\": ");
+    json_write_string(stdout, model->name);
+    json_write_text(stdout, "kind", b->o->infer ? "library" : b->kind);
+    json_write_text(stdout, "file", output);
+    if (!stat(output, &info)) printf(", \"bytes\": %lld", (long long)info.st_size);
+    if (b->o->infer) {
+        char *header = library_header_path(b->o);
+        json_write_text(stdout, "header", header);
+        free(header);
+    }
+    json_write_text(stdout, "target", b->target);
+    printf(", \"cpus\": [");
+    for (int i = 0; i < b->levels.count; i++) {
+        if (i) fputs(", ", stdout);
+        json_write_string(stdout, b->levels.cpu[i]);
+    }
+    puts("]}");
+}
+
 int command_build(const Options *options) {
     if (options->noperands > 1) return usage_error("build", "one model at a time, found '%s' too", options->operand[1]);
     if (!options->infer && library_option(options))
@@ -194,6 +219,7 @@ int command_build(const Options *options) {
     if (!status && output) status = check_output(output);
     if (!status && options->header) status = check_output(options->header);
     if (!status) status = options->infer ? build_library(&b.session, b.target, &b.levels) : emit(&b);
+    if (!status && options->json) print_made(&b, output);
     for (int i = 0; i < MAX_LEVELS; i++) free(b.object[i]);
     levels_free(&b.levels);
     free(b.default_output);

@@ -32,6 +32,14 @@ static int get(const Options *o) {
     if (!set) return unknown_set(o->operand[1]);
     char *directory = o->to ? join("%s", o->to) : default_directory(set->name);
     int status = data_get(set, directory);
+    if (!status && o->json) {
+        printf("{\"data\": ");
+        json_write_string(stdout, set->name);
+        json_write_text(stdout, "directory", directory);
+        puts("}");
+    } else if (!status) {
+        printf("%s is complete in %s\n", set->name, directory);
+    }
     free(directory);
     return status;
 }
@@ -117,7 +125,8 @@ static int path(const Options *o) {
 }
 
 /* One test picture as DIR/00012-ship.png. */
-static int export_picture(const RtData *data, int64_t index, const char *directory) {
+static int export_picture(const RtData *data, int64_t index, const Options *o) {
+    const char *directory = o->to;
     int64_t pixels = data->height * data->width;
     const uint8_t *planes = data->test_images + index * 3 * pixels;
     int label = data->test_labels[index];
@@ -129,10 +138,14 @@ static int export_picture(const RtData *data, int64_t index, const char *directo
                                    : join("%s/%05" PRId64 "-%d.png", directory, index, label);
     char why[256];
     int status = EXIT_OK;
-    if (picture_write(file, &picture, why, sizeof why))
-        printf("%s\n", file);
-    else
+    if (!picture_write(file, &picture, why, sizeof why)) {
         status = fail(EXIT_IO, "cannot write '%s': %s", file, why);
+    } else if (o->json) {
+        printf(index ? ", " : "");
+        json_write_string(stdout, file);
+    } else {
+        printf("%s\n", file);
+    }
     free(file);
     picture_free(&picture);
     return status;
@@ -150,7 +163,10 @@ static int export(const Options *o) {
         status = fail(EXIT_INPUT, "only RGB pictures can be exported");
     else if (!rt_make_directories(o->to))
         status = fail(EXIT_IO, "cannot make the directory '%s': %s", o->to, strerror(errno));
-    for (int64_t i = 0; !status && i < o->count && i < data.ntest; i++) status = export_picture(&data, i, o->to);
+    bool lists = !status && o->json;
+    if (lists) printf("{\"files\": [");
+    for (int64_t i = 0; !status && i < o->count && i < data.ntest; i++) status = export_picture(&data, i, o);
+    if (lists) puts("]}");
     rt_data_free(&data);
     return status;
 }

@@ -29,6 +29,6 @@ typedef enum FileState { FILE_GOOD, FILE_MISSING, FILE_SIZE, FILE_SUM, FILE_UNRE
 /* Checks size and SHA-256 of one file. */
 FileState data_file_check(const char *directory, const DataFile *file);
 
-/* Fetches, checks, and moves into place. Returns the exit status; everything is said on the way. */
+/* Fetches, checks, and moves into place. Returns the exit status; what fails is said on the way. */
 int data_get(const DataSet *set, const char *directory);
 #endif

@@ -13,6 +13,8 @@ typedef struct Command {
 const Command *command_find(const char *name);
 void command_print_help(const Command *command, FILE *out);
 void command_print_list(FILE *out);
+void command_print_json(const Command *command, FILE *out);
+void command_print_list_json(FILE *out);
 
 int command_train(const Options *options);
 int command_lrfind(const Options *options);

@@ -259,6 +259,20 @@ static bool write_data(Explore *x, const PassResult *result) {
     return true;
 }
 
+static void print_summary(const Explore *x, const char *path) {
+    if (!x->session->options->json) {
+        printf("%s, %s: %u passes, %u values, %u lines, in '%s'\n", model_of(x)->name,
+               x->mode == MODE_TRAIN ? "training" : "inference", x->nstages - 1, x->nlineages, x->lines.count, path);
+        return;
+    }
+    printf("{\"model\": ");
+    json_write_string(stdout, model_of(x)->name);
+    printf(", \"mode\": \"%s\", \"passes\": %u, \"values\": %u, \"lines\": %u", mode_text(x->mode), x->nstages - 1, x->nlineages,
+           x->lines.count);
+    json_write_text(stdout, "file", path);
+    puts("}");
+}
+
 static int make_page(Explore *x, const char *path) {
     Session *s = x->session;
     const bool train = x->mode == MODE_TRAIN;
@@ -274,9 +288,7 @@ static int make_page(Explore *x, const char *path) {
     bool written = write_data(x, train ? &s->train_passes : &s->infer_passes);
     text_close(&data);
     status = written ? page_write(explore_page, path, data.text) : session_compile_failed(s);
-    if (!status)
-        printf("%s, %s: %u passes, %u values, %u lines, in '%s'\n", model_of(x)->name, train ? "training" : "inference",
-               x->nstages - 1, x->nlineages, x->lines.count, path);
+    if (!status) print_summary(x, path);
     free(data.text);
     return status;
 }

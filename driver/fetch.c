@@ -245,10 +245,7 @@ static void clear_leftovers(const DataSet *set, const char *partial) {
 }
 
 int data_get(const DataSet *set, const char *directory) {
-    if (complete(set, directory)) {
-        printf("%s is complete in %s\n", set->name, directory);
-        return EXIT_OK;
-    }
+    if (complete(set, directory)) return EXIT_OK;
     char *partial = join("%s/.partial", directory);
     int status = EXIT_OK;
     if (!rt_make_directories(partial)) {
@@ -256,10 +253,7 @@ int data_get(const DataSet *set, const char *directory) {
     } else {
         clear_leftovers(set, partial);
         status = fetch(set, directory, partial);
-        if (!status)
-            printf("%s is complete in %s\n", set->name, directory);
-        else if (!directory_bytes(partial))
-            directory_remove(partial);
+        if (status && !directory_bytes(partial)) directory_remove(partial);
     }
     free(partial);
     return status;

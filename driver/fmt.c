@@ -2,6 +2,7 @@
 #include "driver/driver.h"
 #include "frontend/frontend.h"
 #include "ir/stream.h"
+#include "runtime/json.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,15 @@ static int replace_file(const char *path, const char *text) {
     return status;
 }
 
+/* text NULL: it is in the file, or nowhere. */
+static void print_json(const char *path, bool canonical, bool written, const char *text) {
+    printf("{\"file\": ");
+    json_write_string(stdout, path);
+    printf(", \"canonical\": %s, \"written\": %s", canonical ? "true" : "false", written ? "true" : "false");
+    if (text) json_write_text(stdout, "text", text);
+    puts("}");
+}
+
 static int format_one(const Options *options, const char *path) {
     bool standard_input = !strcmp(path, "-");
     size_t length = 0;
@@ -45,13 +55,16 @@ static int format_one(const Options *options, const char *path) {
     if (!canonical) {
         diag_print(diag, stderr, use_color(stderr));
         status = EXIT_INPUT;
-    } else if (options->check) {
-        bool same = strlen(canonical) == length && !memcmp(canonical, text, length);
-        if (!same) status = fail(EXIT_INPUT, "'%s' is not in canonical form; 'netc fmt --write' rewrites it", path);
-    } else if (options->write && !standard_input) {
-        if (strcmp(canonical, text)) status = replace_file(path, canonical);
     } else {
-        fputs(canonical, stdout);
+        bool same = strlen(canonical) == length && !memcmp(canonical, text, length), write = options->write && !standard_input;
+        bool prints = !options->check && !write;
+        if (options->check && !same)
+            status = fail(EXIT_INPUT, "'%s' is not in canonical form; 'netc fmt --write' rewrites it", path);
+        if (!options->check && write && !same) status = replace_file(path, canonical);
+        if (options->json)
+            print_json(path, same, !options->check && write && !same && !status, prints ? canonical : NULL);
+        else if (prints)
+            fputs(canonical, stdout);
     }
     free(canonical);
     diag_free(diag);

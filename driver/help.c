@@ -2,6 +2,7 @@
 #include "driver/driver.h"
 #include "frontend/frontend.h"
 #include "passes/passes.h"
+#include "runtime/json.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -30,22 +31,45 @@ static void print_passes(void) {
            "'netc passes MODEL' prints the passes of a model, with their numbers.\n");
 }
 
+static void print_passes_json(void) {
+    printf("{\"passes\": [");
+    for (uint32_t i = 0; i < pass_count(); i++) {
+        const Pass *pass = pass_at(i);
+        printf("%s{\"pass\": \"%s\", \"train\": %s, \"infer\": %s, \"required\": %s", i ? ", " : "", pass->name,
+               pass_runs_in(pass, MODE_TRAIN) ? "true" : "false", pass_runs_in(pass, MODE_INFER) ? "true" : "false",
+               pass->required ? "true" : "false");
+        json_write_text(stdout, "summary", pass->summary);
+        printf(", \"options\": [");
+        for (uint32_t k = 0; k < PASS_PARAMETERS && pass->parameters[k].name; k++) {
+            const PassParameter *p = &pass->parameters[k];
+            printf("%s{\"option\": \"%s\", \"value\": %" PRId64 ", \"least\": %" PRId64 ", \"most\": %" PRId64, k ? ", " : "",
+                   p->name, p->value, p->least, p->most);
+            json_write_text(stdout, "summary", p->summary);
+            putchar('}');
+        }
+        printf("]}");
+    }
+    puts("]}");
+}
+
 int command_help(const Options *options) {
     if (options->noperands == 0) {
-        command_print_list(stdout);
+        (options->json ? command_print_list_json : command_print_list)(stdout);
         return EXIT_OK;
     }
     if (options->noperands > 1) return usage_error("help", "one command at a time");
     if (!strcmp(options->operand[0], "passes")) {
-        print_passes();
+        (options->json ? print_passes_json : print_passes)();
         return EXIT_OK;
     }
     if (!strcmp(options->operand[0], "library")) {
-        fputs(library_text, stdout);
+        if (!options->json) fputs(library_text, stdout);
+        if (options->json) json_write_string((fputs("{\"library\": ", stdout), stdout), library_text), puts("}");
         return EXIT_OK;
     }
     const Command *command = command_find(options->operand[0]);
     if (!command) return usage_error("help", "there is no command '%s'", options->operand[0]);
-    command_print_help(command, stdout);
+    if (!options->json) command_print_help(command, stdout);
+    if (options->json) command_print_json(command, stdout), putchar('\n');
     return EXIT_OK;
 }

@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool wants_json(const Options *o) { return o->json || (o->format && !strcmp(o->format, "json")); }
+
 static int write_graph(const Session *session, const Graph *graph, FILE *out) {
-    const char *format = session->options->format;
-    if (format && !strcmp(format, "json"))
+    if (wants_json(session->options))
         graph_print_json(graph, session->diag, out);
     else
         graph_print(graph, session->diag, out);
@@ -55,8 +56,7 @@ static int print_mode(Session *session, Mode mode, bool source, bool recipe, FIL
 static int print_graphs(Session *session, unsigned modes, bool source) {
     const Options *o = session->options;
     bool both = modes == (PASS_TRAIN | PASS_INFER);
-    if (both && o->format && !strcmp(o->format, "json"))
-        return usage_error("ir", "'--format=json' is of one mode: --mode=train or infer");
+    if (both && wants_json(o)) return usage_error("ir", "JSON is of one mode: --mode=train or infer");
     int status = compile_modes(session, modes, "ir");
     TextStream text;
     text_open(&text);
@@ -100,7 +100,8 @@ static int graph_of(Session *session, const Options *options, bool source, const
 /* netc ir --diff A B: like diff(1), the status says whether there is a difference. */
 static int diff(const Options *options, bool source) {
     if (options->noperands != 2) return usage_error("ir", "'--diff' needs two models, found %u", options->noperands);
-    if (options->format) return usage_error("ir", "'--diff' prints lines, '--format' has no effect on it");
+    if (wants_json(options) || options->format)
+        return usage_error("ir", "'--diff' prints lines, '%s' has no effect on it", options->json ? "--json" : "--format");
     Session session[2] = {{0}, {0}};
     Options one[2] = {*options, *options};
     const Graph *graph[2];
@@ -122,6 +123,8 @@ static int diff(const Options *options, bool source) {
 
 int command_ir(const Options *options) {
     bool asks = has_pass_options(options);
+    if (options->json && options->format && strcmp(options->format, "json") != 0)
+        return usage_error("ir", "'--json' means '--format=json', but '--format=%s' is given too", options->format);
     if (options->diff && options->stage && !strcmp(options->stage, "source") && asks)
         return usage_error("ir", "no pass runs before '--stage=source', so options of passes have no effect");
     if (options->diff) return diff(options, options->stage ? !strcmp(options->stage, "source") : !asks);

@@ -2,6 +2,7 @@
 #include "driver/driver.h"
 #include "driver/rules.h"
 #include "ir/nearest.h"
+#include "runtime/json.h"
 #include <string.h>
 
 static const Command commands[] = {
@@ -121,6 +122,24 @@ void command_print_help(const Command *command, FILE *out) {
     fprintf(out, "Usage: %s\n\n%c%s.\n", command->usage, command->summary[0] - 'a' + 'A', command->summary + 1);
     if (*command->details) fprintf(out, "\n%s", command->details);
     options_print_help(command->bit, out);
+}
+
+void command_print_json(const Command *command, FILE *out) {
+    fprintf(out, "{\"command\": \"%s\"", command->name);
+    json_write_text(out, "usage", command->usage);
+    json_write_text(out, "summary", command->summary);
+    json_write_text(out, "details", command->details);
+    options_print_json(command->bit, out);
+    fputs("}", out);
+}
+
+void command_print_list_json(FILE *out) {
+    fprintf(out, "{\"version\": \"%s\", \"commands\": [", NETC_VERSION);
+    for (int i = 0; i < COMMANDS; i++) {
+        if (i) fputs(", ", out);
+        command_print_json(&commands[i], out);
+    }
+    fputs("]}\n", out);
 }
 
 void command_print_list(FILE *out) {

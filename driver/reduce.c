@@ -6,7 +6,9 @@
 #include "driver/driver.h"
 #include "driver/process.h"
 #include "driver/shown.h"
+#include "ir/stream.h"
 #include "ir/text.h"
+#include "runtime/json.h"
 #include "verify/compiled.h"
 #include "verify/orders.h"
 #include "verify/small.h"
@@ -226,25 +228,24 @@ static bool shrink_list(Reduce *r, char **list) {
 
 /* ---- what is printed ---- */
 
-static void print_command(const Reduce *r, const char *path, const char *list) {
+static void print_command(const Reduce *r, const char *path, const char *list, FILE *out) {
     const Options *o = r->o;
-    printf("    netc verify '%s' --mode=%s", path, mode_text(r->mode));
-    if (o->compiled) printf(" --compiled");
-    if (o->seed) printf(" --seed=%" PRId64, o->seed);
-    show_list("--load-pass", &o->load_pass);
-    if (o->rules) show_option("--rules", o->rules);
+    fprintf(out, "netc verify '%s' --mode=%s", path, mode_text(r->mode));
+    if (o->compiled) fprintf(out, " --compiled");
+    if (o->seed) fprintf(out, " --seed=%" PRId64, o->seed);
+    show_list(out, "--load-pass", &o->load_pass);
+    if (o->rules) show_option(out, "--rules", o->rules);
     if (list)
-        printf(" --passes='%s:%s'", mode_text(r->mode), list);
+        fprintf(out, " --passes='%s:%s'", mode_text(r->mode), list);
     else if (o->passes)
-        show_option("--passes", o->passes);
-    if (!list) show_list("--disable-pass", &o->disable_pass);
-    if (images_type(r->g).rank == 4) printf(" --batch=%" PRId64, images_type(r->g).dim[0]);
-    if (o->recompute >= 0) printf(" --recompute=%" PRId64, o->recompute);
-    if (o->compiled && o->cpu) show_option("--cpu", o->cpu);
-    if (o->compiled && o->conv) show_option("--conv", o->conv);
-    if (o->compiled && o->gemm) show_option("--gemm", o->gemm);
-    if (o->compiled && o->precision) show_option("--precision", o->precision);
-    putchar('\n');
+        show_option(out, "--passes", o->passes);
+    if (!list) show_list(out, "--disable-pass", &o->disable_pass);
+    if (images_type(r->g).rank == 4) fprintf(out, " --batch=%" PRId64, images_type(r->g).dim[0]);
+    if (o->recompute >= 0) fprintf(out, " --recompute=%" PRId64, o->recompute);
+    if (o->compiled && o->cpu) show_option(out, "--cpu", o->cpu);
+    if (o->compiled && o->conv) show_option(out, "--conv", o->conv);
+    if (o->compiled && o->gemm) show_option(out, "--gemm", o->gemm);
+    if (o->compiled && o->precision) show_option(out, "--precision", o->precision);
 }
 
 static void print_symptom(const Reduce *r, const Symptom *s) {
@@ -260,6 +261,36 @@ static void print_symptom(const Reduce *r, const Symptom *s) {
 
 static const char *output_path(const Reduce *r) { return r->o->output ? r->o->output : DEFAULT_OUTPUT; }
 
+/* What report says, as an object. */
+static void print_json(const Reduce *r, const Symptom *s, uint32_t values, Type images) {
+    char before[TYPE_TEXT], after[TYPE_TEXT];
+    TextStream graph, again;
+    text_open(&graph);
+    graph_print(r->g, NULL, graph.file);
+    text_close(&graph);
+    text_open(&again);
+    if (!r->o->command) print_command(r, output_path(r), r->list, again.file);
+    text_close(&again);
+    bool pass = s->end != END_COMMAND && s->end != END_CODE_WRONG && s->end != END_REFUSED;
+    printf("{\"model\": ");
+    json_write_string(stdout, r->model->name);
+    printf(", \"mode\": \"%s\"", mode_text(r->mode));
+    json_write_text(stdout, "fails", s->end == END_COMMAND ? "command" : s->end == END_WRONG ? "pass" : pass ? "crash" : "code");
+    if (s->end == END_COMMAND) printf(", \"status\": %d", s->status);
+    json_write_text(stdout, "pass", pass ? s->pass : NULL);
+    json_write_text(stdout, "object", pass && *s->file ? s->file : NULL);
+    json_write_text(stdout, "reason", s->text);
+    printf(", \"values_before\": %u, \"values\": %u, \"candidates\": %" PRId64, values, r->g->count, r->tried);
+    json_write_text(stdout, "images_before", images.rank == 4 ? type_format(images, before) : NULL);
+    json_write_text(stdout, "images", images_type(r->g).rank == 4 ? type_format(images_type(r->g), after) : NULL);
+    json_write_text(stdout, "file", output_path(r));
+    json_write_text(stdout, "graph", graph.text);
+    json_write_text(stdout, "again", r->o->command ? NULL : again.text);
+    puts("}");
+    free(graph.text);
+    free(again.text);
+}
+
 static int report(Reduce *r, uint32_t values, Type images) {
     const char *path = output_path(r);
     char remark[200], before[TYPE_TEXT], after[TYPE_TEXT];
@@ -268,6 +299,10 @@ static int report(Reduce *r, uint32_t values, Type images) {
     snprintf(remark, sizeof remark, "reduced by netc from %u values of %s", values, r->model->name);
     int status = write_graph(r, r->g, path, remark);
     if (status) return status;
+    if (r->o->json) {
+        print_json(r, &s, values, images);
+        return EXIT_OK;
+    }
     print_symptom(r, &s);
     Type smaller = images_type(r->g);
     printf("%u values are left of %u", r->g->count, values);
@@ -279,8 +314,9 @@ static int report(Reduce *r, uint32_t values, Type images) {
         printf("It is in '%s', for the command as $NETC_IR.\n", path);
         return EXIT_OK;
     }
-    printf("It is in '%s' and shows again with\n", path);
-    print_command(r, path, r->list);
+    printf("It is in '%s' and shows again with\n    ", path);
+    print_command(r, path, r->list, stdout);
+    putchar('\n');
     return EXIT_OK;
 }
 

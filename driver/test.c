@@ -4,6 +4,7 @@
 #include "driver/process.h"
 #include "ir/arena.h"
 #include "ir/stream.h"
+#include "runtime/json.h"
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
@@ -248,8 +249,28 @@ static void test_free(Test *t) {
     free(t->out);
 }
 
-/* +1 to *passed or *failed, if it is a test. */
-static int run_test(const char *path, bool blesses, uint32_t *passed, uint32_t *failed) {
+/* How many tests there were so far. */
+typedef struct Tally {
+    uint32_t passed, failed;
+} Tally;
+
+static void print_outcome(const Test *t, const char *why, const Options *o, const Tally *before) {
+    const char *what = why ? "FAIL " : o->bless ? "bless" : "ok   ";
+    if (o->json) {
+        fputs(before->passed + before->failed ? ", {\"file\": " : "{\"tests\": [{\"file\": ", stdout);
+        json_write_string(stdout, t->path);
+        json_write_text(stdout, "outcome", why ? "failed" : o->bless ? "blessed" : "passed");
+        if (why) json_write_text(stdout, "why", why);
+        if (why && t->out) json_write_text(stdout, "printed", t->out);
+        putchar('}');
+        return;
+    }
+    printf("%s %s%s%s\n", what, t->path, why ? ": " : "", why ? why : "");
+    if (why && t->out && *t->out) printf("---- it prints\n%s----\n", t->out);
+}
+
+/* Counted, if it is a test. */
+static int run_test(const char *path, const Options *o, Tally *tally) {
     size_t length, ending = strlen(".expect"), name = strlen(path);
     int status = EXIT_OK;
     if (name > ending && !strcmp(path + name - ending, ".expect")) return EXIT_OK;
@@ -259,10 +280,9 @@ static int run_test(const char *path, bool blesses, uint32_t *passed, uint32_t *
     t.folder = t.name == path ? join(".") : join("%.*s", (int)(t.name - path), path);
     t.expect = expect_path(path);
     if (read_head(&t, length)) {
-        char *why = check_test(&t, blesses);
-        printf("%s %s%s%s\n", why ? "FAIL " : blesses ? "bless" : "ok   ", path, why ? ": " : "", why ? why : "");
-        if (why && t.out && *t.out) printf("---- it prints\n%s----\n", t.out);
-        ++*(why ? failed : passed);
+        char *why = check_test(&t, o->bless);
+        print_outcome(&t, why, o, tally);
+        ++*(why ? &tally->failed : &tally->passed);
         free(why);
     }
     test_free(&t);
@@ -288,16 +308,18 @@ int command_test(const Options *options) {
     if (options->noperands == 0) return usage_error("test", "no directory given");
     Files files = {0};
     char *folder = NULL;
-    uint32_t passed = 0, failed = 0;
+    Tally tally = {0};
     int status = find_files(options, &files);
     if (!status) status = put_into_path(&folder);
-    for (uint32_t i = 0; i < files.count && !status; i++) status = run_test(files.path[i], options->bless, &passed, &failed);
+    for (uint32_t i = 0; i < files.count && !status; i++) status = run_test(files.path[i], options, &tally);
     for (uint32_t i = 0; i < files.count; i++) free(files.path[i]);
     free(files.path);
     if (folder) directory_remove(folder);
     free(folder);
+    uint32_t all = tally.passed + tally.failed;
+    if (all && options->json) printf("], \"passed\": %u, \"failed\": %u}\n", tally.passed, tally.failed);
     if (status) return status;
-    if (passed + failed == 0) return fail(EXIT_INPUT, "there is no test: a file whose head has a line '# run: netc ...'");
-    printf("%u passed, %u failed\n", passed, failed);
-    return failed ? EXIT_INPUT : EXIT_OK;
+    if (!all) return fail(EXIT_INPUT, "there is no test: a file whose head has a line '# run: netc ...'");
+    if (!options->json) printf("%u passed, %u failed\n", tally.passed, tally.failed);
+    return tally.failed ? EXIT_INPUT : EXIT_OK;
 }

@@ -188,13 +188,42 @@ static void print_action(const Action *a) {
     options_print_help(a->bit, stdout);
 }
 
+static void print_action_json(const Action *a) {
+    printf("{\"command\": \"%s\"", a->name);
+    json_write_text(stdout, "operands", a->operands);
+    json_write_text(stdout, "summary", a->summary);
+    options_print_json(a->bit, stdout);
+    putchar('}');
+}
+
+static void print_all_json(void) {
+    printf("{\"model\": ");
+    json_write_string(stdout, level_program(0)->model);
+    printf(", \"cpus\": [");
+    for (int i = 0; level_program(i); i++)
+        printf("%s\"%.*s\"", i ? ", " : "", (int)strcspn(level_program(i)->target, ","), level_program(i)->target);
+    printf("], \"commands\": [");
+    for (int i = 0; i < ACTIONS; i++) {
+        if (i) printf(", ");
+        print_action_json(&actions[i]);
+    }
+    putchar(']');
+    json_write_text(stdout, "recipe", level_program(0)->recipe_text);
+    puts("}");
+}
+
 static int help(const Options *o) {
     const Action *a = o->noperands ? find_action(o->operand[0]) : NULL;
-    if (a) {
+    if (a && o->json)
+        print_action_json(a), putchar('\n');
+    else if (a)
         print_action(a);
+    if (a) return EXIT_OK;
+    if (o->noperands) return usage_error("help", "there is no command '%s'", o->operand[0]);
+    if (o->json) {
+        print_all_json();
         return EXIT_OK;
     }
-    if (o->noperands) return usage_error("help", "there is no command '%s'", o->operand[0]);
     const RtProgram *least = level_program(0);
     printf("%s: %s, compiled by netc for", program_invocation_short_name, least->model);
     for (int i = 0; level_program(i); i++)
