@@ -61,7 +61,7 @@ static bool add_picture(RtSha256 *sum, const char *path, const struct timespec *
 
 Decoded *decoded_open(const DecodedPart part[2], const PictureShape *shape) {
     RtSha256 sum;
-    char text[160], hex[65];
+    char text[160], libraries[160], hex[65];
     struct timespec now;
     char *directory = decoded_directory();
     Decoded *d = directory ? calloc(1, sizeof *d) : NULL;
@@ -72,6 +72,8 @@ Decoded *decoded_open(const DecodedPart part[2], const PictureShape *shape) {
     snprintf(text, sizeof text, "%.8s %" PRId64 " %" PRId64 " %" PRId64 " %d %" PRIu32 " %" PRIu32, magic, shape->channels,
              shape->height, shape->width, (int)shape->fit, part[0].count, part[1].count);
     rt_sha256_update(&sum, text, strlen(text) + 1);
+    picture_libraries(libraries, sizeof libraries);
+    rt_sha256_update(&sum, libraries, strlen(libraries) + 1);
     for (int k = 0; k < 2 && known; k++)
         for (uint32_t i = 0; i < part[k].count && known; i++) known = add_picture(&sum, part[k].path[i], &now, &d->settled);
     rt_sha256_final(&sum, hex);

@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,6 +135,11 @@ bool folder_is(const char *where) {
 
 /* ---- pictures ---- */
 
+/* Of a picture's channels, levels in [0, 1]: means, and means of squares. */
+typedef struct Moments {
+    double mean[3], square[3];
+} Moments;
+
 /* A split being decoded, a picture a piece. */
 typedef struct Decoding {
     const Split *split;
@@ -141,7 +147,45 @@ typedef struct Decoding {
     uint8_t *images;        /* [n][C][H][W]; NULL: sizes are asked for alone */
     int64_t (*size)[2];     /* width, height of each file; NULL */
     char (*reason)[REASON]; /* "": it is good */
+    Moments *moments;       /* of each picture, fitted where shape has a size; NULL */
 } Decoding;
+
+/* Levels stand `step` apart, `plane` of them for each channel. */
+static void add_moments(const uint8_t *level, int64_t channels, int64_t plane, int64_t step, int64_t channel_step, Moments *m) {
+    for (int64_t c = 0; c < channels; c++) {
+        uint64_t sum = 0, squares = 0;
+        for (int64_t p = 0; p < plane; p++) {
+            uint64_t x = level[c * channel_step + p * step];
+            sum += x, squares += x * x;
+        }
+        m->mean[c] = (double)sum / (255. * (double)plane);
+        m->square[c] = (double)squares / (255. * 255. * (double)plane);
+    }
+}
+
+/* As it is, or fitted. */
+static void measure(const Decoding *d, int64_t i) {
+    const PictureShape *s = d->shape;
+    const char *path = d->split->path.name[i];
+    int64_t plane = s->height * s->width;
+    Picture picture;
+    if (!plane) {
+        if (!picture_read(path, &picture, d->reason[i], REASON)) {
+            if (!*d->reason[i]) snprintf(d->reason[i], REASON, "it cannot be read");
+            return;
+        }
+        d->size[i][0] = picture.width, d->size[i][1] = picture.height;
+        add_moments(picture.rgb, 3, picture.width * picture.height, 3, 1, &d->moments[i]);
+        picture_free(&picture);
+        return;
+    }
+    uint8_t *planes = malloc((size_t)(s->channels * plane));
+    if (!planes)
+        snprintf(d->reason[i], REASON, "out of memory");
+    else if (picture_load(path, s, planes, d->size[i], d->reason[i], REASON) == PICTURE_LOADED)
+        add_moments(planes, s->channels, plane, 1, plane, &d->moments[i]);
+    free(planes);
+}
 
 static void decode(void *context, int64_t i, int thread) {
     const Decoding *d = context;
@@ -149,6 +193,10 @@ static void decode(void *context, int64_t i, int thread) {
     int64_t image = d->images ? s->channels * s->height * s->width : 0;
     uint8_t *planes = d->images ? d->images + i * image : NULL;
     (void)thread;
+    if (d->moments) {
+        measure(d, i);
+        return;
+    }
     PictureLoad is = picture_load(d->split->path.name[i], s, planes, d->size ? d->size[i] : NULL, d->reason[i], REASON);
     if (is == PICTURE_BAD && planes) memset(planes, 0, (size_t)image); /* it is kept with the others */
 }
@@ -330,6 +378,46 @@ static void print_sides(const Decoding *d, int axis, bool json) {
     free(side);
 }
 
+/* What normalisation is made of: each picture counts alike, as it does when all are of one size. */
+static void print_moments(const Decoding *d, bool json) {
+    const PictureShape *s = d->shape;
+    const char *fit = s->fit == RT_FIT_CROP ? "crop" : "stretch";
+    double mean[3] = {0}, square[3] = {0}, n = 0;
+    for (uint32_t i = 0; i < d->split->path.count; i++) {
+        if (*d->reason[i]) continue;
+        n++;
+        for (int64_t c = 0; c < s->channels; c++) mean[c] += d->moments[i].mean[c], square[c] += d->moments[i].square[c];
+    }
+    if (!(n > 0)) return;
+    for (int64_t c = 0; c < s->channels; c++) {
+        mean[c] /= n;
+        double variance = square[c] / n - mean[c] * mean[c];
+        square[c] = variance > 0 ? sqrt(variance) : 0;
+    }
+    if (json) {
+        printf(", \"shape\": ");
+        if (s->height)
+            printf("[%" PRId64 ", %" PRId64 ", %" PRId64 "], \"fit\": \"%s\"", s->channels, s->height, s->width, fit);
+        else
+            printf("null");
+        for (int k = 0; k < 2; k++)
+            for (int64_t c = 0; c < s->channels; c++)
+                printf("%s%.9g%s",
+                       c   ? ", "
+                       : k ? ", \"std\": ["
+                           : ", \"mean\": [",
+                       (k ? square : mean)[c], c + 1 == s->channels ? "]" : "");
+        return;
+    }
+    if (s->height)
+        printf("means and deviations of the training pictures as images of %" PRId64 "x%" PRId64 "x%" PRId64 " (%s):\n",
+               s->channels, s->height, s->width, fit);
+    else
+        printf("means and deviations of the training pictures at their own sizes, each counting alike (--shape=3x32x32: "
+               "resized):\n");
+    for (int64_t c = 0; c < s->channels; c++) printf("channel %" PRId64 ": mean %.5f, deviation %.5f\n", c, mean[c], square[c]);
+}
+
 /* What is asked of all pictures of a directory. */
 typedef enum Asked { ASKED_CHECK, ASKED_STATS, ASKED_STATS_JSON } Asked;
 
@@ -343,17 +431,21 @@ static void print_split(const Decoding *d, bool test, bool tenth, int64_t bad, A
     print_sides(d, 0, json);
     print_sides(d, 1, json);
     fputs(json ? "}" : "\n", stdout);
+    if (d->moments) print_moments(d, json);
 }
 
 /* Decodes a split, says which are bad, and prints how many and how large they are if that is asked. */
-static int look_at_split(const Set *set, bool test, RtPool *pool, Asked asked, int64_t *bad) {
+static int look_at_split(const Set *set, const PictureShape *shape, bool test, RtPool *pool, Asked asked, int64_t *bad) {
     const Split *split = test ? &set->test : &set->train;
-    Decoding d = {.split = split};
+    bool measures = !test && asked != ASKED_CHECK;
+    Decoding d = {.split = split, .shape = shape};
     d.reason = calloc((size_t)split->path.count, REASON);
     d.size = calloc((size_t)split->path.count, sizeof *d.size);
-    if (!d.reason || !d.size) {
+    if (measures) d.moments = calloc((size_t)split->path.count, sizeof *d.moments);
+    if (!d.reason || !d.size || (measures && !d.moments)) {
         free(d.reason);
         free(d.size);
+        free(d.moments);
         return fail(EXIT_IO, "out of memory");
     }
     rt_pool_run(pool, decode, &d, split->path.count);
@@ -363,6 +455,7 @@ static int look_at_split(const Set *set, bool test, RtPool *pool, Asked asked, i
     *bad += say_bad(&d, false, true);
     free(d.reason);
     free(d.size);
+    free(d.moments);
     return EXIT_OK;
 }
 
@@ -395,20 +488,39 @@ void counts_print_json(const char *name, int64_t train, int64_t test, int64_t cl
     printf(", \"train\": %" PRId64 ", \"test\": %" PRId64 ", \"classes\": %" PRId64 "}\n", train, test, classes);
 }
 
+/* Of --shape=CxHxW and --fit; without, three channels at the pictures' own sizes: height and width 0. */
+static int shape_asked(const Options *o, PictureShape *shape) {
+    enum { MOST = 1 << 13 };
+    int end = 0;
+    *shape = (PictureShape){.channels = 3, .fit = o->fit && !strcmp(o->fit, "crop") ? RT_FIT_CROP : RT_FIT_STRETCH};
+    if (!o->shape && o->fit) return usage_error("data", "'--fit' is about '--shape', which is not given");
+    if (!o->shape) return EXIT_OK;
+    bool read =
+        sscanf(o->shape, "%4" SCNd64 "x%5" SCNd64 "x%5" SCNd64 "%n", &shape->channels, &shape->height, &shape->width, &end) == 3;
+    if (read && !o->shape[end] && (shape->channels == 1 || shape->channels == 3) && shape->height >= 1 && shape->width >= 1 &&
+        shape->height <= MOST && shape->width <= MOST)
+        return EXIT_OK;
+    return usage_error("data", "'--shape' is that of a net's images, 3x32x32 or 1x28x28, up to %d a side, found '%s'", MOST,
+                       o->shape);
+}
+
 /* Reads every picture, and prints what there is: with stats of each split and class, else a line. */
 static int look_through(const char *directory, const Options *o, bool stats) {
     Set set;
     int64_t bad = 0;
     Asked asked = !stats ? ASKED_CHECK : o->json ? ASKED_STATS_JSON : ASKED_STATS;
-    int status = find_pictures(directory, &set);
+    PictureShape shape;
+    int status = shape_asked(o, &shape);
+    if (status) return status;
+    status = find_pictures(directory, &set);
     RtPool *pool = status ? NULL : rt_pool_new((int)o->threads);
     if (!status && !pool) status = fail(EXIT_IO, "cannot start threads");
     if (!status && asked == ASKED_STATS_JSON) {
         printf("{\"data\": ");
         json_write_string(stdout, directory);
     }
-    if (!status) status = look_at_split(&set, false, pool, asked, &bad);
-    if (!status) status = look_at_split(&set, true, pool, asked, &bad);
+    if (!status) status = look_at_split(&set, &shape, false, pool, asked, &bad);
+    if (!status) status = look_at_split(&set, &shape, true, pool, asked, &bad);
     if (!status && stats) print_counts(&set, o->json);
     if (!status && stats && !o->json && set.others) printf("       %u files are no pictures, by their names\n", set.others);
     if (!status && !stats && !bad && o->json)

@@ -147,3 +147,32 @@ int history_print_json(const char *directory) {
     history_close(&h);
     return EXIT_OK;
 }
+
+char *history_data(const char *directory) {
+    char *path = join("%s/run.jsonl", directory), *line = NULL, *data = NULL;
+    FILE *in = fopen(path, "r");
+    size_t capacity = 0;
+    for (ssize_t n; in && (n = getline(&line, &capacity, in)) > 0;) {
+        Json j = json_open(line, (size_t)n);
+        char key[32];
+        bool open = json_begin(&j, '{');
+        for (bool first = true; open && json_next(&j, '{', first, key, sizeof key); first = false) {
+            size_t length;
+            if (strcmp(key, "data") != 0) {
+                json_skip(&j);
+                continue;
+            }
+            char *said = json_copy(&j, &length);
+            if (!said || strlen(said) != length) {
+                free(said);
+                break;
+            }
+            free(data);
+            data = said;
+        }
+    }
+    free(line);
+    free(path);
+    if (in) fclose(in);
+    return data;
+}

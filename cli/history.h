@@ -28,4 +28,6 @@ double history_best(const History *h, int64_t *epoch);
 double history_seconds(const History *h); /* of all epochs */
 /* What the training in a directory has come to, as a line of JSON. Exit status. */
 int history_print_json(const char *directory);
+/* The data that a run was trained with, by the last line of its run.jsonl that says; malloc'd, NULL. */
+char *history_data(const char *directory);
 #endif

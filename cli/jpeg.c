@@ -1,8 +1,10 @@
 /* JPEG through libjpeg-turbo: baseline and progressive, gray, colour, and inks (CMYK, YCCK), brought to RGB. */
 #include "cli/picture.h"
+#include <dlfcn.h>
 #include <jpeglib.h>
 #include <setjmp.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <jerror.h> /* behind jpeglib.h, which says what libjpeg was built with */
 
@@ -96,4 +98,18 @@ bool jpeg_read(FILE *file, Picture *picture, char *why, size_t why_size) {
     }
     jpeg_destroy_decompress(&jpeg);
     return ok;
+}
+
+/* libjpeg does not say its version where it runs; the name of its shared object does (libjpeg.so.62.3.0). Linked in, it is the
+ * one that its header is of. */
+void jpeg_library(char *text, size_t size) {
+    Dl_info info;
+    struct jpeg_error_mgr *(*place)(struct jpeg_error_mgr *) = jpeg_std_error;
+    void *address;
+    memcpy(&address, &place, sizeof address);
+    char *path = dladdr(address, &info) && info.dli_fname ? realpath(info.dli_fname, NULL) : NULL;
+    const char *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : "";
+    bool shared = !strncmp(name, "libjpeg", 7);
+    snprintf(text, size, "libjpeg-turbo %d%s%s", LIBJPEG_TURBO_VERSION_NUMBER, shared ? " " : "", shared ? name : "");
+    free(path);
 }

@@ -16,6 +16,7 @@ bool png_read(FILE *file, Picture *picture, char *why, size_t why_size) {
     snprintf(why, why_size, "this executable reads PPM and PGM alone: there was no libpng for its machine when netc was built");
     return false;
 }
+void png_library(char *text, size_t size) { snprintf(text, size, "no libpng"); }
 #endif
 
 #ifdef NETC_WITHOUT_JPEG
@@ -24,7 +25,15 @@ bool jpeg_read(FILE *file, Picture *picture, char *why, size_t why_size) {
     snprintf(why, why_size, "this executable reads no JPEG: there was no libjpeg for its machine when netc was built");
     return false;
 }
+void jpeg_library(char *text, size_t size) { snprintf(text, size, "no libjpeg"); }
 #endif
+
+void picture_libraries(char *text, size_t size) {
+    char png[64], jpeg[64];
+    png_library(png, sizeof png);
+    jpeg_library(jpeg, sizeof jpeg);
+    snprintf(text, size, "%s, %s", png, jpeg);
+}
 
 bool picture_read(const char *path, Picture *picture, char *why, size_t why_size) {
     int64_t size;

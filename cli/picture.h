@@ -44,9 +44,14 @@ typedef enum PictureLoad { PICTURE_LOADED, PICTURE_BAD, PICTURE_NO_MEMORY } Pict
  * it is not PICTURE_LOADED, with a reason in why. */
 PictureLoad picture_load(const char *path, const PictureShape *shape, uint8_t *planes, int64_t *size, char *why, size_t why_size);
 
+/* What decides the pixels of a JPEG or a PNG besides the file: which libraries decode it here. */
+void picture_libraries(char *text, size_t size);
+
 /* Inside picture_read: one kind, from its first byte on; the file has `size` bytes. After a failure picture->rgb may still need
  * picture_free. */
 bool pnm_read(FILE *file, int64_t size, Picture *picture, char *why, size_t why_size);
 bool jpeg_read(FILE *file, Picture *picture, char *why, size_t why_size);
 bool png_read(FILE *file, Picture *picture, char *why, size_t why_size);
+void jpeg_library(char *text, size_t size);
+void png_library(char *text, size_t size);
 #endif

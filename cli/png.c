@@ -21,3 +21,5 @@ bool png_read(FILE *file, Picture *picture, char *why, size_t why_size) {
     png_image_free(&image);
     return ok;
 }
+
+void png_library(char *text, size_t size) { snprintf(text, size, "libpng %u", (unsigned)png_access_version_number()); }

@@ -45,6 +45,7 @@ static int open_as_it_is(const char *where, const Options *o, RtData *data) {
 int set_stats(const char *where, const Options *o) {
     RtData d = {0};
     if (!arrays_is(where) && folder_is(where)) return folder_stats(where, o);
+    if (o->shape || o->fit) return usage_error("data", "'--shape' and '--fit' are about directories of pictures");
     int status = open_as_it_is(where, o, &d);
     if (status) return status;
     if (o->json) {

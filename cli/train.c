@@ -112,7 +112,6 @@ static RtStatus take_directory(const char *model, const Options *o, RtDirectory 
 
 static RtTrainOptions train_options(const Options *o, const Training *t) {
     return (RtTrainOptions){.directory = t->directory,
-                            .graphs = t->graphs,
                             .init_path = o->init,
                             .init_map = o->init_map.item,
                             .ninit_map = o->init_map.count,
@@ -215,7 +214,6 @@ void training_close(Training *t) {
     rt_directory_release(t->directory);
     rt_data_free(&t->data);
     free(t->choices);
-    free(t->graphs);
     if (rt_ranks_status(t->ranks, &error)) voice_return(true); /* who is left says what is known */
     voice_return(false);
     rt_ranks_close(t->ranks);

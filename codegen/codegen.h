@@ -59,6 +59,7 @@ typedef struct CodegenInput {
     int64_t batch;      /* of inference, if `infer` is for a group of its images (runtime/abi.h); 0: as the graphs say */
     const RtRecipe *recipe;
     const char *recipe_text;
+    const char *graphs;                     /* both as text, before passes; NULL */
     const char *pipeline, *pipeline_sha256; /* of RtProgram; NULL: not known */
 } CodegenInput;
 

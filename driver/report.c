@@ -6,10 +6,13 @@
 #include "driver/compile.h"
 #include "driver/driver.h"
 #include "driver/page.h"
+#include "driver/plots.h"
 #include "driver/runs.h"
 #include "driver/shape.h"
 #include "ir/stream.h"
 #include "runtime/json.h"
+#include "runtime/kept.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -144,8 +147,39 @@ static void write_wrong(const Tally *t, const RtData *d, FILE *out) {
     fputc(']', out);
 }
 
+/* What is made of runs: the page's data, and plots as files. */
+typedef struct Products {
+    FILE *page, *plots;    /* plots: names of files */
+    const char *directory; /* of plots; NULL: none */
+    const char *run;
+    int status; /* of plots */
+} Products;
+
+/* The names of classes, malloc'd, and each of them. */
+static char **class_names(const RtData *d) {
+    char **name = calloc((size_t)d->classes + 1, sizeof *name);
+    if (!name) exit(fail(EXIT_IO, "out of memory"));
+    for (int64_t k = 0; k < d->classes; k++) name[k] = class_name(d, k);
+    return name;
+}
+
+static int plot_test(const Tally *t, const RtData *d, const Products *o) {
+    double bin[BINS][2];
+    char **name = class_names(d);
+    for (int b = 0; b < BINS; b++) {
+        bin[b][0] = t->count[b] ? t->sure[b] / (double)t->count[b] : NAN;
+        bin[b][1] = t->count[b] ? (double)t->hits[b] / (double)t->count[b] : NAN;
+    }
+    PlotTest test = {o->run, d->classes, name, t->confusion, bin, BINS};
+    int status = plots_test(o->directory, &test, o->plots);
+    for (int64_t k = 0; k < d->classes; k++) free(name[k]);
+    free(name);
+    return status;
+}
+
 /* Probabilities f32[ntest][classes] of the test images, as what the page shows of them. */
-static void write_test(const RtData *d, const float *probability, const char *weights, FILE *out) {
+static void write_test(const RtData *d, const float *probability, const char *weights, Products *output) {
+    FILE *out = output->page;
     int64_t K = d->classes;
     double n = d->ntest ? (double)d->ntest : 1, ece = 0;
     Tally t = {.confusion = calloc((size_t)(K * K), sizeof *t.confusion), .wrong = calloc((size_t)d->ntest + 1, sizeof *t.wrong)};
@@ -169,36 +203,12 @@ static void write_test(const RtData *d, const float *probability, const char *we
     write_bins(&t, out);
     write_wrong(&t, d, out);
     fputc('}', out);
+    if (output->directory) output->status = plot_test(&t, d, output);
     free(t.confusion);
     free(t.wrong);
 }
 
-/* The data that the run was trained with, by the last line of its run.jsonl; malloc'd, NULL. */
-static char *data_of(const char *directory) {
-    char *path = join("%s/run.jsonl", directory), *line = NULL, *data = NULL;
-    FILE *in = fopen(path, "r");
-    size_t capacity = 0;
-    for (ssize_t n; in && (n = getline(&line, &capacity, in)) > 0;) {
-        Json j = json_open(line, (size_t)n);
-        char key[32];
-        bool open = json_begin(&j, '{');
-        for (bool first = true; open && json_next(&j, '{', first, key, sizeof key); first = false) {
-            size_t length;
-            if (strcmp(key, "data") != 0) {
-                json_skip(&j);
-                continue;
-            }
-            free(data);
-            data = json_copy(&j, &length);
-        }
-    }
-    free(line);
-    free(path);
-    if (in) fclose(in);
-    return data;
-}
-
-static int predict(const Options *o, const char *weights, FILE *out) {
+static int predict(const Options *o, const char *weights, Products *out) {
     Session session = {0};
     Shape shape = {0};
     RtData data = {0};
@@ -220,6 +230,7 @@ static int predict(const Options *o, const char *weights, FILE *out) {
         status = done ? fail_rt(done, &error) : EXIT_OK;
     }
     if (!status) write_test(&data, scores, weights, out);
+    if (!status) status = out->status;
     free(scores);
     rt_data_free(&data);
     shape_free(&shape);
@@ -229,9 +240,10 @@ static int predict(const Options *o, const char *weights, FILE *out) {
 
 /* ---- the page ---- */
 
-static int write_run(const TrainingRun *run, const Options *options, FILE *out) {
+static int write_run(const TrainingRun *run, const Options *options, Products *output) {
+    FILE *out = output->page;
     char state[64], *model = join("%s/model.ir", run->path), *weights = join("%s/best.safetensors", run->path);
-    char *data = data_of(run->path);
+    char *data = history_data(run->path);
     const char *operand[] = {model};
     Options o = *options;
     int status = EXIT_OK;
@@ -250,44 +262,56 @@ static int write_run(const TrainingRun *run, const Options *options, FILE *out) 
     write_curves(&run->history, out);
     const char *without = options->curves              ? "its weights were not run (--curves)"
                           : access(weights, F_OK) != 0 ? "there are no weights yet"
-                          : access(model, F_OK) != 0
-                              ? "its directory has no model.ir (an executable, or an older netc, trained it)"
-                              : NULL;
+                          : access(model, F_OK) != 0   ? "its directory has no model.ir (an older netc trained it)"
+                                                       : NULL;
     if (without) {
         fputs(", \"without\": ", out);
         json_write_string(out, without);
     } else {
         fputs(", \"test\": ", out);
-        status = predict(&o, weights, out);
+        output->run = run->path;
+        status = predict(&o, weights, output);
     }
     fputc('}', out);
     free(model), free(weights), free(data);
     return status;
 }
 
+static void print_written(const Options *o, const RunList *list, const char *page, const char *plots) {
+    if (!o->json) {
+        printf("%u trainings, in '%s'%s%s%s\n", list->count, page, o->plots ? ", and plots in '" : "", o->plots ? o->plots : "",
+               o->plots ? "'" : "");
+        return;
+    }
+    printf("{\"trainings\": %u", list->count);
+    json_write_text(stdout, "page", page);
+    printf(", \"plots\": [%s]}\n", *plots ? plots + 2 : ""); /* each has a comma before it */
+}
+
 int command_report(const Options *options) {
     RunList list = {0};
-    TextStream data;
+    TextStream data, plots;
     const char *path = options->output ? options->output : "netc-report.html";
     int status = options->noperands ? EXIT_OK : usage_error("report", "no training given");
     for (uint32_t i = 0; i < options->noperands && !status; i++) status = runs_find(options->operand[i], &list);
     text_open(&data);
+    text_open(&plots);
+    Products out = {.page = data.file, .plots = plots.file, .directory = options->plots};
+    if (!status && options->plots && !rt_make_directories(options->plots))
+        status = fail(EXIT_IO, "cannot make the directory '%s': %s", options->plots, strerror(errno));
+    if (!status && options->plots) status = plots_curves(options->plots, &list, plots.file);
     fputs("{\"runs\": [", data.file);
     for (uint32_t i = 0; i < list.count && !status; i++) {
         if (i) fputs(", ", data.file);
-        status = write_run(&list.run[i], options, data.file);
+        status = write_run(&list.run[i], options, &out);
     }
     fputs("]}", data.file);
     text_close(&data);
+    text_close(&plots);
     if (!status) status = page_write(report_page, path, data.text);
-    if (!status && options->json) {
-        printf("{\"trainings\": %u, \"page\": ", list.count);
-        json_write_string(stdout, path);
-        puts("}");
-    } else if (!status) {
-        printf("%u trainings, in '%s'\n", list.count, path);
-    }
+    if (!status) print_written(options, &list, path, plots.text);
     free(data.text);
+    free(plots.text);
     runs_free(&list);
     return status;
 }

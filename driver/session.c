@@ -6,6 +6,7 @@
 #include "driver/rules.h"
 #include "ir/nearest.h"
 #include "ir/stream.h"
+#include "ir/text.h"
 #include "runtime/sha256.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -355,8 +356,18 @@ CodegenOptions session_code_for(const Session *session, const char *target, cons
                             .shards = session->train.graph ? session->train.recipe.shards : 1};
 }
 
+/* The net as every command reads it: a run can be looked at when the .net file is another. The recipe stands beside. */
+static void describe_graphs(Session *session) {
+    TextStream text;
+    text_open(&text);
+    graph_print(session->train.graph, session->diag, text.file);
+    graph_print(session->infer.graph, session->diag, text.file);
+    session->graphs = text_close(&text);
+}
+
 CodegenInput session_input(Session *session) {
     if (!session->pipeline) session_describe_passes(session);
+    if (session->keeps_graphs && !session->graphs) describe_graphs(session);
     const Model *model = session->train.graph ? &session->train : &session->infer;
     return (CodegenInput){.name = model->name,
                           .train = session->train_passes.graph,
@@ -364,6 +375,7 @@ CodegenInput session_input(Session *session) {
                           .batch = session->batch,
                           .recipe = &model->recipe,
                           .recipe_text = model->recipe_text,
+                          .graphs = session->graphs,
                           .pipeline = session->pipeline,
                           .pipeline_sha256 = session->pipeline_sha256};
 }
@@ -405,6 +417,7 @@ void session_close(Session *session) {
     free(session->forbid);
     free(session->permit);
     free(session->cache);
+    free(session->graphs);
     free(session->pipeline);
     free(session->path);
 }

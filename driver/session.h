@@ -29,6 +29,8 @@ typedef struct Session {
     char *cache;          /* directory of compiled kernels; NULL: none */
     char *pipeline;       /* what made the graphs, with its hash (RtProgram); NULL before session_input */
     char pipeline_sha256[65];
+    bool keeps_graphs; /* the Program holds them as text, for the directories of its trainings */
+    char *graphs;
     ChoiceTable *choices;      /* pinned or measured ones, if any */
     ChoiceTable *made;         /* for --save-choices, of all CPUs so far */
     const char *recorded;      /* the choices in the checkpoint that --resume continues; NULL: there are none */

@@ -3,8 +3,6 @@
 #include "driver/compile.h"
 #include "driver/driver.h"
 #include "driver/shape.h"
-#include "ir/stream.h"
-#include "ir/text.h"
 #include <inttypes.h>
 
 static void print_compiled(const Session *session, const Training *training) {
@@ -19,16 +17,6 @@ static void print_compiled(const Session *session, const Training *training) {
            program->model, count_parameters(program), stats->kernels, program->target, stats->seconds, stats->llvm_seconds,
            cached, program->batch, training_size(training, rt_pool_threads(session->pool), size));
     fflush(stdout);
-}
-
-/* The net and its recipe as every command reads them: the run can be looked at when the .net file is another. */
-static char *graphs_of(const Session *session) {
-    TextStream text;
-    text_open(&text);
-    fputs(session->train.recipe_text, text.file);
-    graph_print(session->train.graph, session->diag, text.file);
-    graph_print(session->infer.graph, session->diag, text.file);
-    return text_close(&text);
 }
 
 int command_train(const Options *options) {
@@ -46,7 +34,7 @@ int command_train(const Options *options) {
     status = training_ready(&training, status);
     if (!status) status = training_open(&training, &shape.program, options);
     session.recorded = training.choices;
-    if (!status) training.graphs = graphs_of(&session);
+    session.keeps_graphs = true;
     if (!status) status = compile_machine(&session, true, true, "train");
     status = training_ready(&training, status);
     if (!status && !options->quiet && training_speaks(&training)) print_compiled(&session, &training);

@@ -27,7 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RT_ABI_VERSION = 9, RT_ALIGN = 64 }; /* RT_ALIGN: bytes; where buffers, blocks and scratch begin */
+enum { RT_ABI_VERSION = 10, RT_ALIGN = 64 }; /* RT_ALIGN: bytes; where buffers, blocks and scratch begin */
 
 typedef enum RtSpace {
     RT_ARENA,    /* activations, planned offsets; contents survive between calls of one entry only; eval_step has its own */
@@ -170,6 +170,7 @@ typedef struct RtProgram {
      * checkpoints.
      * "" or NULL: not known. */
     const char *pipeline, *pipeline_sha256;
+    const char *graphs; /* the net as text, for a run's model.ir; "" or NULL: not kept */
 } RtProgram;
 
 static inline int64_t rt_shards(const RtProgram *p) { return p->shards > 1 ? p->shards : 1; }

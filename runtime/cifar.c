@@ -31,6 +31,23 @@ static const Cifar kinds[] = {
 static const char *const cifar10_classes[] = {"airplane", "automobile", "bird",  "cat",  "deer",
                                               "dog",      "frog",       "horse", "ship", "truck"};
 
+/* The fine labels, in the order of fine_label_names.txt. */
+static const char *const cifar100_classes[] = {
+    "apple",       "aquarium_fish", "baby",         "bear",         "beaver",     "bed",        "bee",       "beetle",
+    "bicycle",     "bottle",        "bowl",         "boy",          "bridge",     "bus",        "butterfly", "camel",
+    "can",         "castle",        "caterpillar",  "cattle",       "chair",      "chimpanzee", "clock",     "cloud",
+    "cockroach",   "couch",         "crab",         "crocodile",    "cup",        "dinosaur",   "dolphin",   "elephant",
+    "flatfish",    "forest",        "fox",          "girl",         "hamster",    "house",      "kangaroo",  "keyboard",
+    "lamp",        "lawn_mower",    "leopard",      "lion",         "lizard",     "lobster",    "man",       "maple_tree",
+    "motorcycle",  "mountain",      "mouse",        "mushroom",     "oak_tree",   "orange",     "orchid",    "otter",
+    "palm_tree",   "pear",          "pickup_truck", "pine_tree",    "plain",      "plate",      "poppy",     "porcupine",
+    "possum",      "rabbit",        "raccoon",      "ray",          "road",       "rocket",     "rose",      "sea",
+    "seal",        "shark",         "shrew",        "skunk",        "skyscraper", "snail",      "snake",     "spider",
+    "squirrel",    "streetcar",     "sunflower",    "sweet_pepper", "table",      "tank",       "telephone", "television",
+    "tiger",       "tractor",       "train",        "trout",        "tulip",      "turtle",     "wardrobe",  "whale",
+    "willow_tree", "wolf",          "woman",        "worm"};
+_Static_assert(sizeof cifar100_classes / sizeof *cifar100_classes == 100, "a name for each class");
+
 static int file_count(const Cifar *c) {
     int n = 0;
     while (n < MAX_FILES && c->file[n]) n++;
@@ -135,6 +152,6 @@ RtStatus rt_cifar_open(const char *directory, RtData *data, RtError *error) {
     if (status == RT_OK && c->classes == 10)
         set_cifar10_statistics(data);
     else if (status == RT_OK)
-        rt_data_measure(data);
+        rt_data_measure(data), data->class_names = cifar100_classes;
     return status;
 }

@@ -236,19 +236,20 @@ RtStatus rt_directory_clear(const RtDirectory *d, RtError *error) {
     return RT_OK;
 }
 
-RtStatus rt_directory_describe(const RtDirectory *d, const char *line, const char *graph_text, RtError *error) {
-    const struct {
-        const char *name, *mode, *text;
-    } files[] = {{account, "a", line}, {graphs, "w", graph_text}};
+/* "a" or "w": two texts, of which NULL is none, as a file. */
+static RtStatus write_texts(const RtDirectory *d, const char *name, const char *mode, const char *const text[2], RtError *error) {
     char path[RT_PATH];
-    for (int i = 0; i < 2; i++) {
-        if (!files[i].text) continue;
-        FILE *f = fopen(rt_directory_file(d, files[i].name, path), files[i].mode);
-        bool written = f && fputs(files[i].text, f) != EOF;
-        if (f && fclose(f) == 0 && written) continue;
-        return rt_fail(error, RT_IO, "cannot write %s: %s", path, strerror(errno));
-    }
-    return RT_OK;
+    FILE *f = fopen(rt_directory_file(d, name, path), mode);
+    bool written = f != NULL;
+    for (int i = 0; i < 2 && written; i++) written = !text[i] || fputs(text[i], f) != EOF;
+    if (f && fclose(f) == 0 && written) return RT_OK;
+    return rt_fail(error, RT_IO, "cannot write %s: %s", path, strerror(errno));
+}
+
+RtStatus rt_directory_describe(const RtDirectory *d, const char *line, const RtProgram *p, RtError *error) {
+    RtStatus status = line ? write_texts(d, account, "a", (const char *const[]){line, NULL}, error) : RT_OK;
+    if (status != RT_OK || !p->graphs || !*p->graphs) return status;
+    return write_texts(d, graphs, "w", (const char *const[]){p->recipe_text, p->graphs}, error);
 }
 
 /* Makes `before` the same file as `last`, so that `last` exists at every moment; where links are not to be had, moves it. */

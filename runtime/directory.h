@@ -5,8 +5,8 @@
 
 /* Makes every checkpoint and metrics line of an earlier run go: at the start of a run that does not resume. */
 RtStatus rt_directory_clear(const RtDirectory *d, RtError *error);
-/* Appends the line to run.jsonl, and writes model.ir; NULL: not. */
-RtStatus rt_directory_describe(const RtDirectory *d, const char *line, const char *graphs, RtError *error);
+/* Appends the line to run.jsonl, if it is not NULL, and writes model.ir, if the Program keeps its graphs. */
+RtStatus rt_directory_describe(const RtDirectory *d, const char *line, const RtProgram *p, RtError *error);
 /* Replaces last.safetensors by last.safetensors.new, which is whole and synced; what it was becomes last-1.safetensors. At every
  * moment, and after a crash of the machine in whatever order its disk keeps these changes, the old or the new checkpoint is
  * found. */

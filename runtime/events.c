@@ -123,15 +123,24 @@ void rt_events_close(RtEvents *e) {
     *e = (RtEvents){0};
 }
 
+static bool is_ours(const char *name) {
+    size_t n = strlen(name), end = sizeof ending - 1;
+    return !strncmp(name, prefix, sizeof prefix - 1) && n >= end && !strcmp(name + n - end, ending);
+}
+
+bool rt_events_are(const char *directory) {
+    DIR *d = opendir(directory);
+    bool found = false;
+    for (const struct dirent *entry; d && !found && (entry = readdir(d));) found = is_ours(entry->d_name);
+    if (d) closedir(d);
+    return found;
+}
+
 bool rt_events_remove(const char *directory) {
     DIR *d = opendir(directory);
     bool ok = d != NULL;
-    for (const struct dirent *entry; ok && (entry = readdir(d));) {
-        size_t n = strlen(entry->d_name), end = sizeof ending - 1;
-        if (strncmp(entry->d_name, prefix, sizeof prefix - 1) != 0 || n < end || strcmp(entry->d_name + n - end, ending) != 0)
-            continue;
-        ok = unlinkat(dirfd(d), entry->d_name, 0) == 0;
-    }
+    for (const struct dirent *entry; ok && (entry = readdir(d));)
+        if (is_ours(entry->d_name)) ok = unlinkat(dirfd(d), entry->d_name, 0) == 0;
     int reason = errno;
     if (d) closedir(d);
     errno = reason;

@@ -14,6 +14,7 @@ RtStatus rt_events_open(RtEvents *e, const char *directory, bool resume, uint64_
 void rt_events_close(RtEvents *e);
 /* A line of metrics: its numbers become scalars, epoch/… where it is of an epoch, else step/…. */
 RtStatus rt_events_line(RtEvents *e, const char *line, RtError *error);
+bool rt_events_are(const char *directory); /* is there one of netc's? */
 /* Removes those that were written into a directory; false: errno. */
 bool rt_events_remove(const char *directory);
 #endif

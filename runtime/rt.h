@@ -206,7 +206,6 @@ typedef struct RtTrainOptions {
     int64_t checkpoint_every; /* steps; 0: once per epoch */
     int64_t eval_every;       /* after every epoch whose number divides by it, and the recipe's last; 0: never */
     const char *account;      /* a line of JSON about this process, for the directory's run.jsonl; NULL */
-    const char *graphs;       /* the net as text, for its model.ir; NULL */
     bool tensorboard;         /* write an event file of its kind into the directory too */
     bool quiet;
     FILE *progress; /* NULL: none. A live line if it is a terminal, plain lines otherwise. */

@@ -202,9 +202,10 @@ static RtStatus start_files(Run *r) {
     if (!r->o->resume) status = rt_directory_clear(r->o->directory, r->error); /* nothing is left to fail but writing */
     if (status == RT_OK)
         status = rt_metrics_open(&r->metrics, rt_directory_path(r->o->directory), r->o->resume, r->s.step, r->error);
-    if (status == RT_OK && r->o->tensorboard)
+    bool events = r->o->tensorboard || (r->o->resume && rt_events_are(rt_directory_path(r->o->directory)));
+    if (status == RT_OK && events)
         status = rt_events_open(&r->metrics.events, rt_directory_path(r->o->directory), r->o->resume, r->s.step, r->error);
-    if (status == RT_OK) status = rt_directory_describe(r->o->directory, r->o->account, r->o->graphs, r->error);
+    if (status == RT_OK) status = rt_directory_describe(r->o->directory, r->o->account, r->p, r->error);
     if (status == RT_OK && (r->s.step >= r->stop_at || r->s.stopped))
         rt_progress_say(&r->progress, "nothing to do: the checkpoint is at step %llu already%s", (unsigned long long)r->s.step,
                         r->s.stopped ? ", where patience ended" : "");

@@ -108,6 +108,7 @@ static void add_program(const Tables *t, const RtProgram *shape, const char *fea
         {offsetof(RtProgram, choices), add_text(t, program.choices)},
         {offsetof(RtProgram, pipeline), add_text(t, program.pipeline)},
         {offsetof(RtProgram, pipeline_sha256), add_text(t, program.pipeline_sha256)},
+        {offsetof(RtProgram, graphs), add_text(t, program.graphs)},
     };
     LLVMValueRef global =
         add_image(t, symbol, &program, sizeof program, alignof(RtProgram), pointer, sizeof pointer / sizeof pointer[0]);

@@ -23,6 +23,7 @@ void program_build(ProgramBuilder *p, const CodegenInput *input, RtProgram *shap
     p->recipe = input->recipe;
     *shape = (RtProgram){.model = input->name,
                          .recipe_text = input->recipe_text,
+                         .graphs = input->graphs,
                          .pipeline = input->pipeline,
                          .pipeline_sha256 = input->pipeline_sha256};
     if (input->recipe) shape->recipe = *input->recipe;
@@ -59,6 +60,7 @@ void program_fill(ProgramBuilder *p, const RtProgram *shape, RtProgram *program)
     program->target = arena_printf(p->arena, "%s, %d lanes", p->target->cpu, p->target->lanes);
     program->features = "";
     program->recipe_text = shape->recipe_text ? arena_strdup(p->arena, shape->recipe_text) : "";
+    program->graphs = shape->graphs ? arena_strdup(p->arena, shape->graphs) : "";
     program->choices = choices_as_text(p);
     program->pipeline = shape->pipeline ? arena_strdup(p->arena, shape->pipeline) : "";
     program->pipeline_sha256 = shape->pipeline_sha256 ? arena_strdup(p->arena, shape->pipeline_sha256) : "";

@@ -5,6 +5,7 @@
 #include "cli/run.h"
 #include "cli/set.h"
 #include "ir/nearest.h"
+#include "runtime/json.h"
 #include "runtime/standalone/level.h"
 #include "runtime/standalone/settings.h"
 #include <errno.h>

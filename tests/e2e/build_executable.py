@@ -150,6 +150,16 @@ def check_bf16(at):
     same(at, "half-netc", "half-exe")
 
 
+def check_directory(at):
+    """An executable's training leaves what reports and other commands read: the net, with the recipe as --set changed it."""
+    for ours, theirs in (("practice-exe", "practice-netc"), ("set-exe", "set-netc")):
+        with open(at(ours, "model.ir")) as one, open(at(theirs, "model.ir")) as other:
+            check(one.read() == other.read(), f"{ours}/model.ir is not {theirs}'s")
+    at.run("report", at("practice-exe"), "-o", at("exe.html"))
+    with open(at("exe.html")) as file:
+        check('"confusion": ' in file.read(), "no predictions in the report of an executable's training")
+
+
 def check_practice(at):
     """Groups, averages, views and initial weights made of the data are in the Program: the same bits, resumed by either at any step."""
     model = practice_net(at)
@@ -291,6 +301,7 @@ with Workspace() as at:
     check_own_products(at)
     check_bf16(at)
     check_practice(at)
+    check_directory(at)
     check_recompute(at)
     check_image_read_again(at)
     check_emit(at)

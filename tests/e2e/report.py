@@ -5,6 +5,9 @@ import base64
 import json
 import os
 import shutil
+import struct
+import xml.etree.ElementTree
+import zlib
 
 from browser import Browser
 from e2e import SMALL, Workspace, check, metrics, skip
@@ -52,6 +55,45 @@ def look(at, page):
     browser.close()
 
 
+CURVES = ("accuracy", "loss", "step-loss", "learning-rate", "accuracy-by-time", "images-a-second")
+
+
+def png_pixels(path):
+    """Rows of the PNGs that netc writes: 8 bits, RGB or RGBA, any filter."""
+    with open(path, "rb") as file:
+        data = file.read()
+    width, height, depth, kind = struct.unpack(">IIBB", data[16:26])
+    check(data[:8] == b"\x89PNG\r\n\x1a\n" and depth == 8 and kind in (2, 6), f"{path}: {depth} bits of kind {kind}")
+    packed, at_byte = b"", 8
+    while at_byte < len(data):
+        (length,) = struct.unpack_from(">I", data, at_byte)
+        packed += data[at_byte + 8 : at_byte + 8 + length] if data[at_byte + 4 : at_byte + 8] == b"IDAT" else b""
+        at_byte += 12 + length
+    return width, height, zlib.decompress(packed)
+
+
+def plots(at, listed):
+    """Each is there as SVG that is XML and as PNG of twice its size with something on it; texts from outside are escaped."""
+    want = {at("pl", name + end) for name in (*CURVES, *(f"{run}-{what}" for run in ("one", "two") for what in ("reliability", "confusion"))) for end in (".svg", ".png")}
+    check({at(name) for name in listed} == want and want == {at("pl", name) for name in os.listdir(at("pl"))}, f"{listed}")
+    for path in sorted(want):
+        if path.endswith(".png"):
+            continue
+        svg = xml.etree.ElementTree.parse(path).getroot()
+        numbers = [float(x) for line in svg.iter("{http://www.w3.org/2000/svg}polyline") for point in line.get("points").split() for x in point.split(",")]
+        check(all(-1 <= x <= 600 for x in numbers), f"{path}: lines are not within the plot")
+        width, height, rows = png_pixels(path[:-4] + ".png")
+        check((width, height) == (2 * int(svg.get("width")), 2 * int(svg.get("height"))) and len(set(rows)) > 20, f"{path[:-4]}.png: {width}x{height}")
+    text = [t.text for t in xml.etree.ElementTree.parse(at("pl", "two-confusion.svg")).iter("{http://www.w3.org/2000/svg}text")]
+    check(text[0] == "confusion of two" and text.count("class 3") == 2, f"{text}")
+    shutil.copytree(at("two"), at("a<&b\x01"))
+    at.run("report", "a<&b\x01", "--curves", "--plots", "escaped")
+    check("a<&b\ufffd" in [t.text for t in xml.etree.ElementTree.parse(at("escaped", "loss.svg")).iter("{http://www.w3.org/2000/svg}text")], "a name is not escaped")
+    with open(at("file"), "w"):
+        pass
+    at.refuses("report", "two", "--curves", "--plots", "file", status=3, says="cannot write 'file/accuracy.svg'")
+
+
 with Workspace() as at:
     at.run("train", SMALL, "-q", "--steps", 200, "--out", "one")
     at.run("train", SMALL, "-q", "--set", "train.validation=0.2", "--set", "train.epochs=0.5", "--out", "two")
@@ -61,7 +103,10 @@ with Workspace() as at:
         page = file.read()
     check("http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page, "the page needs a network")
     numbers(at, json.loads(page.split('type="application/json">')[1].split("</script>")[0]))
-    os.remove(at("one", "model.ir"))  # as of an executable
+    written = json.loads(at.run("report", "one", "two", "-o", "again.html", "--plots", "pl", "--json")[0])
+    check(written["trainings"] == 2 and written["page"] == "again.html", f"{written}")
+    plots(at, written["plots"])
+    os.remove(at("one", "model.ir"))  # as of an older netc
     at.run("report", "one", "--curves", "two")
     at.run("report", "one", "-o", "partial.html")
     with open(at("partial.html"), encoding="utf-8") as file:

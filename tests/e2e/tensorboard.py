@@ -119,7 +119,7 @@ with Workspace() as at:
     at.run(*words, "--steps", 20, "--checkpoint-every", 10, "--tensorboard", "--overwrite")
     same(own_reader(run), wanted(run), "this test's reader")
     shutil.copy(at("run", "last-1.safetensors"), at("run", "last.safetensors"))
-    at.run(*words, "--steps", 25, "--tensorboard", "--resume")
+    at.run(*words, "--steps", 25, "--resume")  # it is remembered
     check(len(glob.glob(at("run", "events*"))) == 2 and [m["step"] for m in metrics(run)] == [5, 10, 15, 20, 25, 25], f"{metrics(run)}")
     same(own_reader(run), wanted(run), "this test's reader, resumed")
     real = False

@@ -71,6 +71,8 @@ START_TEST(cifar100) {
     ck_assert_msg(rt_data_open(directory, &data, &error) == RT_OK, "%s", error.text);
     ck_assert(data.classes == 100 && data.ntrain == 50000 && data.ntest == 10000);
     ck_assert(data.train_labels[49999] == 77 && data.test_labels[0] == 77 && data.train_labels[0] == 0); /* the fine label */
+    ck_assert(!strcmp(data.class_names[0], "apple") && !strcmp(data.class_names[77], "snail") &&
+              !strcmp(data.class_names[99], "worm"));
     ck_assert_int_eq(data.test_images[0], 255);
     ck_assert_double_eq_tol(data.mean[0], 1.0 / 50000 / 1024, 1e-12); /* measured: one white pixel */
     rt_data_free(&data);
