@@ -522,7 +522,9 @@ static int look_through(const char *directory, const Options *o, bool stats) {
     if (!status) status = look_at_split(&set, &shape, false, pool, asked, &bad);
     if (!status) status = look_at_split(&set, &shape, true, pool, asked, &bad);
     if (!status && stats) print_counts(&set, o->json);
-    if (!status && stats && !o->json && set.others) printf("       %u files are no pictures, by their names\n", set.others);
+    if (!status && stats && !o->json && set.others)
+        printf("       %u %s, by %s\n", set.others, set.others == 1 ? "file is no picture" : "files are no pictures",
+               set.others == 1 ? "its name" : "their names");
     if (!status && !stats && !bad && o->json)
         counts_print_json(directory, set.train.path.count, set.test.path.count, set.classes.count);
     else if (!status && !stats && !bad)

@@ -305,7 +305,7 @@ static int report(Reduce *r, uint32_t values, Type images) {
     }
     print_symptom(r, &s);
     Type smaller = images_type(r->g);
-    printf("%u values are left of %u", r->g->count, values);
+    printf("%u %s left of %u", r->g->count, r->g->count == 1 ? "value is" : "values are", values);
     if (images.rank == 4 && smaller.rank == 4 && !type_equal(images, smaller))
         printf(", images of %s are %s", type_format(images, before), type_format(smaller, after));
     printf(" (%" PRId64 " candidates tried):\n", r->tried);

@@ -69,7 +69,8 @@ static int make_directory_of(const char *path) {
 static int read_pinned(Session *session, const char *path) {
     uint32_t bad = 0;
     int status = read_choices(path, session->choices, &bad);
-    if (!status && bad) status = fail(EXIT_INPUT, "'%s' is damaged: %u of its lines are not choices", path, bad);
+    if (!status && bad)
+        status = fail(EXIT_INPUT, "'%s' is damaged: %u of its lines %s", path, bad, bad == 1 ? "is no choice" : "are no choices");
     return status;
 }
 
@@ -148,7 +149,7 @@ static int measure_missing(Session *session, const CodegenInput *input, const Co
     if (*measured && code->target && target_is_cross(code->target))
         return convolutions_free(&c), fail(EXIT_USAGE, "'--tune' cannot measure code for '%s' on this machine", code->target);
     if (*measured) {
-        fprintf(stderr, "tuning: measuring %" PRId64 " convolutions\n", *measured);
+        fprintf(stderr, "tuning: measuring %" PRId64 " convolution%s\n", *measured, *measured == 1 ? "" : "s");
         if (!status) status = session_pool(session);
         if (!status) status = convolutions_measure(session, input, code, &c, ROUNDS);
         if (!status) keep_fastest(&c, session->choices);
@@ -160,7 +161,9 @@ static int measure_missing(Session *session, const CodegenInput *input, const Co
 static int read_tuned(Session *session, const char *path, uint32_t *bad) {
     if (session->options->tune && access(path, F_OK) && errno == ENOENT) return EXIT_OK;
     int status = read_choices(path, session->choices, bad);
-    if (!status && *bad) fprintf(stderr, "netc: warning: %u lines of '%s' are not choices and are left out\n", *bad, path);
+    if (!status && *bad)
+        fprintf(stderr, "netc: warning: %u %s left out of '%s'\n", *bad,
+                *bad == 1 ? "line that is no choice is" : "lines that are no choices are", path);
     return status;
 }
 

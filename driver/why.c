@@ -144,8 +144,8 @@ static void print_text(Why *w) {
         unexplained += !a->map[i].explained;
         if (wants(w, &a->map[i])) print_map(w, &a->map[i]);
     }
-    printf("%s, %s: %u feature maps are stored, %.3f MB", model_of(w)->name, w->mode == MODE_TRAIN ? "training" : "inference",
-           a->nmaps, 1e-6 * (double)a->map_bytes);
+    printf("%s, %s: %u feature %s stored, %.3f MB", model_of(w)->name, w->mode == MODE_TRAIN ? "training" : "inference", a->nmaps,
+           a->nmaps == 1 ? "map is" : "maps are", 1e-6 * (double)a->map_bytes);
     if (w->mode == MODE_TRAIN) printf("; %u of them, %.3f MB, for backward", kept, 1e-6 * (double)kept_bytes);
     if (unexplained) printf("; %u of them need not be", unexplained);
     printf(
