@@ -1,8 +1,8 @@
 /* Decoded pictures kept on disk, so that the next training of a directory does not decode them again: a file for each set, fitted
- * as a net wants it. Its name is a hash of all that decides its bytes: format, shape and fit, the versions of libpng and libjpeg,
- * and of each picture its device, inode, size and times of change. So nothing goes stale; what is no longer asked for goes when
- * there are more than DECODED_BYTES. Each image carries a checksum. Files appear whole, and failure to write is silent: a cache
- * only saves time. */
+ * as a net wants it. Its name is a hash of all that decides its bytes: format, shape and fit, libpng and libjpeg (as jpeg_library
+ * says), and of each picture its device, inode, size and times of change. So nothing goes stale; what is no longer asked for goes
+ * when there are more than DECODED_BYTES. Each image carries a checksum. Files appear whole, and failure to write is silent: a
+ * cache only saves time. */
 #ifndef NETC_CLI_DECODED_H
 #define NETC_CLI_DECODED_H
 #include "cli/picture.h"

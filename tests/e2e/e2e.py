@@ -11,6 +11,7 @@ import tempfile
 import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+MODELS = os.path.join(HERE, "..", "..", "models")
 SMALL = os.path.join(HERE, "small.net")
 NETC = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else "netc"
 SKIPPED = 77  # ctest's SKIP_RETURN_CODE
@@ -159,6 +160,16 @@ train {
     with open(at("practice.net"), "w") as file:
         file.write(text)
     return at("practice.net")
+
+
+def zoo(at):
+    """The names of the models that come with netc; files of blocks alone are none."""
+    names = []
+    for file in sorted(os.listdir(MODELS)):
+        _, said = at.start("ir", file.removesuffix(".net"), "--mode=infer", "--stage=source", "-o", os.devnull).communicate()
+        if "this file declares no net" not in said:
+            names.append(file.removesuffix(".net"))
+    return names
 
 
 def metrics(directory):

@@ -18,9 +18,8 @@ import subprocess
 import sys
 import time
 
-from e2e import HERE, NETC, Workspace, check, labels, npy, read_safetensors
+from e2e import MODELS, NETC, Workspace, check, labels, npy, read_safetensors, zoo
 
-MODELS = os.path.join(HERE, "..", "..", "models")
 STAGES = ["source", "autodiff", "final"]
 BATCH, LARGEST = 2, 64
 LONG = 7200  # seconds that a command may take: the largest nets, on a machine that does something else
@@ -32,11 +31,8 @@ def shape_of(line):
 
 
 def survey(at, model):
-    """(multiplications of an image, forward; [height, width, channels] of it), from the text of a net; None: the file has none."""
-    process = at.start("ir", model, "--mode=infer", "--batch=1", "--stage=source")
-    text, _ = process.communicate(timeout=LONG)
-    if process.returncode:
-        return None
+    """(multiplications of an image, forward; [height, width, channels] of it), from the text of a net."""
+    text, _ = at.run("ir", model, "--mode=infer", "--batch=1", "--stage=source", timeout=LONG)
     shapes, work, image = {}, 0, None
     for line in text.split("\n"):
         value = re.match(r"(%\d+) = (\w+) (.*)", line)
@@ -148,20 +144,21 @@ def whole_model(at, model, image, only_texts):
     return f"ok: {model}, {texts} texts of passes, {time.monotonic() - begin:.0f} s"
 
 
-def done_already(log):
+def done_already(log, only_texts):
+    """All commands are more than texts."""
     if not log or not os.path.exists(log):
         return set()
     with open(log) as file:
-        return {line.split()[1].rstrip(",") for line in file if line.startswith("ok: ")}
+        return {line.split()[1].rstrip(",") for line in file if line.startswith("ok: ") and (only_texts or line.endswith(" s\n"))}
 
 
 def main(models, log, only_texts):
     failed = 0
     with Workspace() as at:
         if models == ["all"]:
-            models = [name[: -len(".net")] for name in sorted(os.listdir(MODELS))]
-        surveyed = {model: survey(at, model) for model in models if model not in done_already(log)}
-        for model in sorted((m for m in surveyed if surveyed[m]), key=lambda m: surveyed[m][0]):
+            models = zoo(at)
+        surveyed = {model: survey(at, model) for model in models if model not in done_already(log, only_texts)}
+        for model in sorted(surveyed, key=lambda m: surveyed[m][0]):
             try:
                 line = whole_model(at, model, surveyed[model][1], only_texts)
             except (SystemExit, subprocess.SubprocessError) as fault:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from e2e import HERE, SMALL, Workspace, check
+from e2e import SMALL, Workspace, check, zoo
 
 CONVOLUTIONS = ("conv2d", "conv2d_bwd_data", "conv2d_bwd_weights")
 
@@ -163,9 +163,7 @@ def main(at):
 
 def survey(at, models):
     failed = 0
-    for name in models if models != ["all"] else sorted(file.removesuffix(".net") for file in os.listdir(os.path.join(HERE, "..", "..", "models"))):
-        if models == ["all"] and at.start("ir", name, "-o", "/dev/null").wait():
-            continue  # a file of blocks
+    for name in models if models != ["all"] else zoo(at):
         try:
             holds(at, name, timed=False)
         except SystemExit as fault:
