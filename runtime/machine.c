@@ -325,7 +325,7 @@ void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds) {
         run_shards(m, seconds);
         return;
     }
-    bool alone = entry == &m->program->eval_step && group_count(m->program, m->program->batch) > 1;
+    bool alone = seconds && entry == &m->program->eval_step && group_count(m->program, m->program->batch) > 1;
     View view = view_of(m, in_training(m->program, entry), 0, 0);
     for (uint32_t c = 0; c < entry->ncalls; c++) {
         if (is_over(m, &entry->calls[c])) continue;
