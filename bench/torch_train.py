@@ -106,7 +106,14 @@ def load():
             return x.sum(axes, keepdim=True) if axes else x
 
         def max_to(self, x, axes):
-            return torch.amax(x, axes, keepdim=True) if axes else x
+            """The first of equal maxima has the gradient; of channels and pixels, of each pixel's first channel."""
+            if 1 in axes:
+                x = torch.max(x, 1, keepdim=True).values
+            if 2 in axes and 3 in axes:
+                return torch.max(x.flatten(2), 2, keepdim=True).values[..., None]
+            for axis in set(axes) & {2, 3}:
+                x = torch.max(x, axis, keepdim=True).values
+            return x
 
         def channel_shuffle(self, x, groups):
             return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)

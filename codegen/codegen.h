@@ -31,7 +31,7 @@ typedef struct CodegenOptions {
     const ConvMethod *conv; /* --conv=: where it applies; NULL: free */
     bool openblas;          /* --gemm=openblas: products of matrices by rt_sgemm; else by code of our own: other bits */
     Precision precision;    /* --precision= */
-    int64_t last_cache;     /* Target.last_cache; 0: as usual. Tests make it small */
+    int64_t last_cache;     /* Target.last_cache, and Target.kept; 0: as usual. Tests make it small */
     int64_t shards;         /* that a batch of training is cut into (RtProgram.shards); 0: 1 */
     bool check_bounds;      /* every load and store of a kernel is compared with its buffer's bounds: slow, for debugging */
     const char *cache;      /* directory in which compiled kernels are kept; NULL: none */

@@ -12,7 +12,7 @@ int64_t graph_batch(const Graph *g) {
 
 static bool reads_images(const Graph *g, const bool *of_images, Val v) {
     const Value *value = &g->value[v];
-    if (value->op == OP_INPUT) return true;
+    if (value->op == OP_INPUT || (value->op == OP_POSITION && value->type.rank == 4)) return true;
     for (uint32_t i = 0; i < value->nargs; i++)
         if (of_images[value->args[i]] && g->value[value->args[i]].type.rank >= 2) return true;
     return false;

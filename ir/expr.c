@@ -80,9 +80,12 @@ static double random_sign(uint64_t seed, double a, double b) {
     return (double)(z >> 11) * 0x1p-52 - 1;
 }
 
+/* A whole number that f32 has, with all below it: sums of such are exact in any order, as those that count positions are. */
+static bool is_whole(double a) { return fabs(a) < 0x1p24 && a == (double)(int32_t)a; }
+
 /* The sum or difference of a and b, of which n is the node. x - x is zero in any form. */
 static double noisy(const ExprNoise *noise, const ExprNode *n, double sum, double a, double b) {
-    if (!noise || n->arg[0] == n->arg[1]) return sum;
+    if (!noise || n->arg[0] == n->arg[1] || (is_whole(a) && is_whole(b) && is_whole(sum))) return sum;
     return sum + noise->unit * (fabs(a) + fabs(b)) * random_sign(noise->seed, a, b);
 }
 

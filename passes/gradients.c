@@ -185,13 +185,19 @@ static void grad_MAX_POOL(Autodiff *a, Val y, Val dy) {
 
 /* Where each element of x is along what is 1 in y, line by line, as the indices of a region INDEX_TO count. */
 static uint16_t read_position(MapBuilder *m, Type x, int mask, const Value *y) {
-    uint16_t place = expr_const(&m->expr, 0);
+    uint16_t place = 0;
+    bool begun = false;
     for (int along = 1; along < 4; along++) {
         if (!(mask >> (along - 1) & 1)) continue;
         Type type =
             along == 1 ? type_vector(x.dim[1]) : type_feature(x.dim[0], 1, along == 2 ? x.dim[2] : 1, along == 3 ? x.dim[3] : 1);
         Val position = graph_add(
             m->g, &(ValueSpec){.op = OP_POSITION, .attrs.index = along, .declared = type, .span = y->span, .name = y->name});
+        if (!begun) {
+            place = map_read(m, position);
+            begun = true;
+            continue;
+        }
         uint16_t before = expr_binary(&m->expr, X_MUL, place, expr_const(&m->expr, (double)x.dim[along]));
         place = expr_binary(&m->expr, X_ADD, before, map_read(m, position));
     }
@@ -218,21 +224,29 @@ static Val at_maximum(Autodiff *a, Val x, Type most, Val dy, const Value *y) {
     return map_finish(&m, expr_select(&m.expr, here, map_read(&m, dy), expr_const(&m.expr, 0)), space, y->span, y->name);
 }
 
-/* Over channels and lines or columns it is the maximum of maxima over channels. */
+/* Does f32 tell all the pixels of x apart that a maximum is over? */
+static bool has_indices(Type x, Type most) {
+    return most.dim[2] == x.dim[2] || most.dim[3] == x.dim[3] || x.dim[2] * x.dim[3] <= INT64_C(1) << 24;
+}
+
+/* dx of the maxima of x of type `most`. Over channels and lines or columns they are the maxima of those over channels, and over
+ * more pixels than have indices the maxima of those over columns. */
+static Val of_maxima(Autodiff *a, Val x, Type most, Val dy, const Value *y) {
+    Type type = type_of(a, x), first = type;
+    first.dim[1] = most.dim[1];
+    if (type_equal(most, type)) return dy;
+    if (type_equal(first, type) || type_equal(first, most)) {
+        if (has_indices(type, most)) return at_maximum(a, x, most, dy, y);
+        first.dim[3] = 1;
+    }
+    Val across = graph_add(
+        a->g, &(ValueSpec){.op = OP_MAX_TO, .args = &x, .nargs = 1, .declared = first, .span = y->span, .name = y->name});
+    return at_maximum(a, x, first, of_maxima(a, across, most, dy, y), y);
+}
+
 static void grad_MAX_TO(Autodiff *a, Val y, Val dy) {
     Value v = a->g->value[y];
-    Val x = v.args[0];
-    Type channels = type_of(a, x);
-    channels.dim[1] = v.type.dim[1];
-    dy = whole(a, y, dy);
-    if (!type_equal(channels, type_of(a, x)) && !type_equal(channels, v.type)) {
-        Val across = graph_add(
-            a->g, &(ValueSpec){.op = OP_MAX_TO, .args = &x, .nargs = 1, .declared = channels, .span = v.span, .name = v.name});
-        dy = at_maximum(a, across, v.type, dy, &v);
-        autodiff_give(a, x, at_maximum(a, x, channels, dy, &v));
-        return;
-    }
-    autodiff_give(a, x, type_equal(v.type, type_of(a, x)) ? dy : at_maximum(a, x, v.type, dy, &v));
+    autodiff_give(a, v.args[0], of_maxima(a, v.args[0], v.type, whole(a, y, dy), &v));
 }
 
 /* dy alone determines dx. */

@@ -196,9 +196,10 @@ static void lower_backward(Backward *s, Val v, Val a, Val b, const char *name) {
     p->tile.a_row = p->a_row;
     p->tile.a_step = p->a_step;
     p->tile.b_column = e->V;
-    p->stream = p->terms <= RUN && p->rows * p->c_row * (int64_t)sizeof(float) >= STREAM_BYTES;
+    p->stream = e->past_caches && p->terms <= RUN && p->rows * p->c_row * (int64_t)sizeof(float) >= STREAM_BYTES;
     cut(p);
-    if (kernel_begin(p->l, RT_KIND_DENSE, name, value_key(p->l, v), 3, &kernel)) {
+    const char *key = arena_printf(lowering_arena(p->l), "%s%s", value_key(p->l, v), p->stream ? "|past" : "");
+    if (kernel_begin(p->l, RT_KIND_DENSE, name, key, 3, &kernel)) {
         LLVMValueRef row_piece = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->panel_pieces), "");
         LLVMValueRef row = emit_mul_int(e, row_piece, p->piece_rows);
         s->a = emit_address(e, emit_buffer(e, 0), emit_mul_int(e, row, p->a_row));

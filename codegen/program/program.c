@@ -219,9 +219,8 @@ static char *decides(ProgramBuilder *p, const char *key) {
         p->caches = p->options->cache && *build;
     }
     const Target *t = p->target;
-    return arena_printf(p->arena, "%s\n%s %s %s\n%d %d%s%s\n%s", p->build, t->triple, t->cpu, t->features, t->map_bytes,
-                        p->options->openblas, p->options->check_bounds ? " checked" : "",
-                        p->emitter->past_caches ? " past the caches" : "", key);
+    return arena_printf(p->arena, "%s\n%s %s %s\n%d %d%s\n%s", p->build, t->triple, t->cpu, t->features, t->map_bytes,
+                        p->options->openblas, p->options->check_bounds ? " checked" : "", key);
 }
 
 /* A finished kernel from the cache. */

@@ -440,8 +440,8 @@ END_TEST
 
 /* Feature maps go past the caches where a step has more than those keep, on machines whose vectors are whole lines. */
 START_TEST(what_the_cache_keeps_is_stored_there) {
-    static const int64_t caches[] = {1, INT64_C(1) << 40};
-    Graph *g = small_net(2);
+    static const int64_t caches[] = {INT64_C(4) << 20, INT64_C(1) << 40};
+    Graph *g = small_net(256); /* maps of 2.4 MB */
     char ir[] = "/tmp/netc-test-XXXXXX";
     close(mkstemp(ir));
     CodegenInput input = {.name = "stores", .infer = g, .recipe_text = ""};

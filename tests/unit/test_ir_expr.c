@@ -246,7 +246,7 @@ START_TEST(noise_is_of_the_operands) {
     ExprBuilder b = expr_builder(arena);
     const Expr *e = expr_finish(&b, expr_binary(&b, X_SUB, expr_arg(&b, 0), expr_arg(&b, 1)));
     const Expr zero = {2, (ExprNode[]){{.op = X_ARG, .arg = {0}}, {.op = X_SUB, .arg = {0, 0}}}};
-    const double args[2] = {1000, 1000}, unit = 0x1p-24 * 2000;
+    const double args[2] = {1000.5, 1000.5}, unit = 0x1p-24 * 2001;
     double low = 0, high = 0;
     for (uint64_t seed = 0; seed < 1000; seed++) {
         const ExprNoise noise = {0x1p-24, seed};
@@ -257,8 +257,10 @@ START_TEST(noise_is_of_the_operands) {
     }
     ck_assert(low < -0.9 * unit && high > 0.9 * unit);
     const ExprNoise noise = {0x1p-24, 1};
-    double first = expr_eval_noisy(e, args, 0, 0, &noise), other = expr_eval_noisy(e, (double[]){1001, 1001}, 0, 0, &noise);
+    double first = expr_eval_noisy(e, args, 0, 0, &noise), other = expr_eval_noisy(e, (double[]){1001.5, 1001.5}, 0, 0, &noise);
     ck_assert(first != other);
+    ck_assert(expr_eval_noisy(e, (double[]){0x1p24 - 1, 5}, 0, 0, &noise) == 0x1p24 - 6); /* whole numbers that f32 has */
+    ck_assert(expr_eval_noisy(e, (double[]){0x1p24, 5}, 0, 0, &noise) != 0x1p24 - 5);
     ck_assert(expr_eval(e, args, 0, 0) == 0 && expr_eval_noisy(e, args, 0, 0, NULL) == 0);
     arena_free(arena);
 }

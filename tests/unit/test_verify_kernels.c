@@ -4,9 +4,12 @@
 #include "verify/kernels.h"
 #include "verify/orders.h"
 #include "verify/small.h"
+#include "verify/wanted.h"
 #include <check.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static Graph *source(const char *path, Mode mode) {
     Model model;
@@ -115,9 +118,39 @@ START_TEST(small_nets_keep_their_values) {
 }
 END_TEST
 
+/* A gradient that depends on where a maximum stands is held as closely as any other: the positions are no rounding's business. */
+START_TEST(maxima_keep_tolerances_narrow) {
+    char path[] = "/tmp/netc-test-XXXXXX", why[2000];
+    FILE *out = fdopen(mkstemp(path), "w");
+    fputs("net maxima() {\n    input image: f32[3, 9, 7]\n    x = conv2d(image, 5, 3) as \"first\"\n"
+          "    x = x * max_over(x, \"channels\") * max_over(x, \"height\")\n"
+          "    output dense(global_max_pool(x), 4)\n}\n",
+          out);
+    fclose(out);
+    Graph *g = source(path, MODE_TRAIN);
+    remove(path);
+    PassResult p = passed(g, NULL);
+    Wanted w;
+    ck_assert_msg(wanted_new(p.graph, IN_F32, 1, NULL, &w, why, sizeof why), "%s", why);
+    uint32_t gradients = 0;
+    for (uint32_t i = 0; i < p.graph->noutputs; i++) {
+        if (p.graph->output[i].kind != OUT_GRAD) continue;
+        double squares = 0;
+        for (int64_t k = 0; k < type_elements(w.out[i].type); k++) squares += w.out[i].data[k] * w.out[i].data[k];
+        ck_assert_msg(w.tolerance[i] < 1e-3 * sqrt(squares), "%s: %g of %g", p.graph->output[i].name, w.tolerance[i], sqrt(squares));
+        gradients++;
+    }
+    ck_assert_uint_eq(gradients, 4);
+    wanted_free(&w);
+    passes_result_free(&p);
+    graph_free(g);
+}
+END_TEST
+
 int main(void) {
     TCase *t = tcase_create("verify");
     tcase_add_test(t, less_precision_shows);
+    tcase_add_test(t, maxima_keep_tolerances_narrow);
     tcase_add_loop_test(t, orders_are_legal, 0, 2);
     tcase_add_test(t, small_nets_keep_their_values);
     return run_cases("verify_kernels", t);

@@ -51,11 +51,29 @@ ConvKernel conv_kernel_behind(ConvKernel k, uint32_t first) {
     return k;
 }
 
+/* Of a feature map: smaller ones may still be in a core's own cache when they are read. */
+enum { STREAM_BYTES = 2 << 20 };
+
+static bool is_large(const Target *t, Type map) {
+    int64_t bytes = map.dim[0] * layout_pad(t, map.dim[1]) * map.dim[2] * map.dim[3] * t->map_bytes;
+    return map.rank == 4 && bytes >= min_i64(STREAM_BYTES, t->kept);
+}
+
+/* May it store a map past the caches? Then it is another kernel than that of a step that keeps less. */
+static bool streams(const ConvKernel *k) {
+    const Target *t = k->e->target;
+    bool large = false;
+    for (uint32_t i = 0; i < k->v->nargs; i++) large |= is_large(t, k->arg_type[i]);
+    for (uint32_t r = 0; r < value_results(lowering_graph(k->l), k->id); r++)
+        large |= is_large(t, value_result_type(lowering_graph(k->l), k->id, r));
+    return large && k->e->past_caches;
+}
+
 char *conv_key(const ConvKernel *k, const char *what) {
     Arena *arena = lowering_arena(k->l);
     const char *mode = mode_text(lowering_graph(k->l)->mode); /* it shapes the pieces: conv_few_pieces */
     const char *choice = choice_text(arena, &lowering_site(k->l, k->id)->choice);
-    char *key = arena_printf(arena, "%s|%s|%s|%s", value_key(k->l, k->id), what, choice, mode);
+    char *key = arena_printf(arena, "%s|%s|%s|%s%s", value_key(k->l, k->id), what, choice, mode, streams(k) ? "|past" : "");
     int64_t shards = lowering_shards(k->l); /* they decide about pieces and partial sums */
     return shards > 1 ? arena_printf(arena, "%s|one of %lld", key, (long long)shards) : key;
 }
@@ -97,12 +115,6 @@ ElementSite conv_elements(const ConvKernel *k, Type space) {
                          .preloaded = k->preloaded};
 }
 
-/* Of a feature map: smaller ones may still be in a core's own cache when they are read. */
-enum { STREAM_BYTES = 2 << 20 };
-
 void conv_store(ConvKernel *k, Type t, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
-    const Target *target = k->e->target;
-    int64_t bytes = t.dim[0] * layout_pad(target, t.dim[1]) * t.dim[2] * t.dim[3] * target->map_bytes;
-    bytes >= min_i64(STREAM_BYTES, target->kept) ? emit_store_stream(k->e, value, base, element)
-                                                 : emit_store(k->e, value, base, element);
+    is_large(k->e->target, t) ? emit_store_stream(k->e, value, base, element) : emit_store(k->e, value, base, element);
 }
