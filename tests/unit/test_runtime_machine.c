@@ -249,7 +249,8 @@ static void note_thread(char *const *buf, const RtStepEnv *env, int64_t piece, c
     for (int i = 0; expected && i < 10000 && !__atomic_load_n(&elsewhere, __ATOMIC_RELAXED); i++) usleep(1000);
 }
 
-/* Where groups have a thread each, calls are timed as such a thread runs them; one group of them, or a single one, has all threads. */
+/* Where groups have a thread each, calls are timed as such a thread runs them; one group of them, or a single one, has all
+ * threads. */
 START_TEST(a_group_is_timed_as_it_runs) {
     Softmax x;
     softmax_program(&x, 8, 3, 4, 4, 5);

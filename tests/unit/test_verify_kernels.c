@@ -137,7 +137,8 @@ START_TEST(maxima_keep_tolerances_narrow) {
         if (p.graph->output[i].kind != OUT_GRAD) continue;
         double squares = 0;
         for (int64_t k = 0; k < type_elements(w.out[i].type); k++) squares += w.out[i].data[k] * w.out[i].data[k];
-        ck_assert_msg(w.tolerance[i] < 1e-3 * sqrt(squares), "%s: %g of %g", p.graph->output[i].name, w.tolerance[i], sqrt(squares));
+        ck_assert_msg(w.tolerance[i] < 1e-3 * sqrt(squares), "%s: %g of %g", p.graph->output[i].name, w.tolerance[i],
+                      sqrt(squares));
         gradients++;
     }
     ck_assert_uint_eq(gradients, 4);
