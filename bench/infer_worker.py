@@ -60,7 +60,7 @@ def netc(given, n):
 
     library, context = ctypes.CDLL(os.path.join(given.work, "libnet.so")), ctypes.c_void_p()
     message = ctypes.create_string_buffer(512)
-    if library.net_init(ctypes.byref(context), ctypes.byref(Options(threads=given.threads, views=1)), message):
+    if library.net_init_2(ctypes.byref(context), ctypes.byref(Options(threads=given.threads, views=1)), message):
         sys.exit(message.value.decode())
     images = given.batch(n)
     pixels = (ctypes.c_float * (len(images) // 4)).from_buffer_copy(images)

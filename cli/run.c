@@ -79,7 +79,7 @@ static void compare_names(const RtData *set, const RtData *trained) {
 
 int describe_data(const RtProgram *p, const Options *o, RtData *data) {
     *data = (RtData){.channels = p->channels, .height = p->height, .width = p->width, .classes = p->classes};
-    if (!o->weights || !rt_weights_describe(o->weights, data)) return describe_named(p, o, data);
+    if (!o->weights || !rt_weights_describe(o->weights, data, say)) return describe_named(p, o, data);
     if (!o->data) return EXIT_OK;
     RtData set = {0};
     int status = describe_named(p, o, &set);
@@ -132,7 +132,7 @@ static void print_result(const RtProgram *program, const Options *o, const RtDat
 RtData run_as_trained(const Options *o, const RtData *data) {
     RtData seen = *data,
            trained = {.channels = data->channels, .height = data->height, .width = data->width, .classes = data->classes};
-    if (!rt_weights_describe(o->weights, &trained)) return seen;
+    if (!rt_weights_describe(o->weights, &trained, say)) return seen;
     memcpy(seen.mean, trained.mean, sizeof seen.mean);
     memcpy(seen.std, trained.std, sizeof seen.std);
     compare_names(data, &trained);

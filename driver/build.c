@@ -173,7 +173,9 @@ static int choose_target(Build *b) {
     return usage_error("build", "there is no target '%s': it is one of %s", b->target, names);
 }
 
-static bool library_option(const Options *o) { return o->weights || o->embed_weights || o->prefix || o->header || o->data; }
+static bool library_option(const Options *o) {
+    return o->weights || o->embed_weights || o->prefix || o->header || o->data || o->views;
+}
 
 static int choose_levels(Build *b) {
     bool one = strcmp(b->kind, "exe") != 0;
@@ -208,7 +210,8 @@ static void print_made(const Build *b, const char *output) {
 int command_build(const Options *options) {
     if (options->noperands > 1) return usage_error("build", "one model at a time, found '%s' too", options->operand[1]);
     if (!options->infer && library_option(options))
-        return usage_error("build", "'--weights', '--embed-weights', '--prefix', '--header' and '--data' go with '--infer'");
+        return usage_error("build",
+                           "'--weights', '--embed-weights', '--prefix', '--header', '--data' and '--views' go with '--infer'");
     Build b = {.o = options};
     int status = choose_kind(&b);
     if (!status) status = choose_target(&b);

@@ -109,7 +109,7 @@ static int describe_images(Library *l) {
     if (s->recipe.normalize != RT_NORMALIZE_NONE || l->o->data) return describe_data(s, l->o, &l->header.data);
     RtError ignored;
     l->header.data = (RtData){.channels = s->channels, .height = s->height, .width = s->width, .classes = s->classes};
-    if (l->o->weights && rt_weights_describe(l->o->weights, &l->header.data)) return EXIT_OK;
+    if (l->o->weights && rt_weights_describe(l->o->weights, &l->header.data, say)) return EXIT_OK;
     const char *name = recipe_data_name(s->recipe.data);
     if (rt_data_describe(name, s->channels, s->height, s->width, s->classes, &l->header.data, &ignored))
         rt_data_free(&l->header.data);

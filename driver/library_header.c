@@ -1,6 +1,7 @@
 /* The header of a library: constants of the net, and the seven functions of runtime/infer.h under the library's prefix, with what
  * they promise. The text is a template: @ stands for the prefix, @@ for it in capitals. */
 #include "driver/library.h"
+#include "runtime/infer.h"
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -38,8 +39,10 @@ static const char interface[] = //
     "/* Makes a context; options may be NULL. Returns @@_OK, or another number of the list above, with *context NULL and a\n"
     " * sentence in message (room for @@_MESSAGE bytes, or NULL). With @@_OK the message is empty, or warns that the weights "
     "that\n"
-    " * were given are of classes with other names. Weights from a file or from memory need some heap while\n"
-    " * they are read. */\n"
+    " * were given are of classes with other names, or that what they say of the images of their training cannot be read (then\n"
+    " * @_normalize is the library's own). Weights from a file or from memory need some heap while\n"
+    " * they are read. Its symbol has the interface's number: a program that was compiled with another header does not link. */\n"
+    "#define @_init @_init_" RT_INFER_INTERFACE "\n"
     "int @_init(@_context **context, const @_options *options, char *message);\n"
     "\n"
     "/* Scores, before softmax, of any number n of images:\n"
@@ -88,13 +91,25 @@ static void print_list(FILE *out, const LibraryHeader *h, const char *name, cons
     fputs("}\n", out);
 }
 
+/* Text that netc did not write (a weights file's, a graph's, a file's name), inside a comment, which it does not end. */
+static void print_foreign(FILE *out, const char *text) {
+    for (char last = 0; *text; last = *text++) {
+        if ((last == '*' && *text == '/') || (last == '/' && *text == '*')) putc(' ', out);
+        putc(iscntrl((unsigned char)*text) ? '?' : *text, out);
+    }
+}
+
 static void print_normalisation(FILE *out, const LibraryHeader *h) {
     static const char *const text[] = {[RT_NORMALIZE_NONE] = "pixels as they are, in [0, 1]",
                                        [RT_NORMALIZE_MEAN] = "pixels in [0, 1], minus their channel's mean",
                                        [RT_NORMALIZE_MEAN_STD] =
                                            "pixels in [0, 1], minus their channel's mean, over its standard deviation"};
     fprintf(out, "/* The input: %s", text[h->normalize]);
-    if (h->normalize != RT_NORMALIZE_NONE) fprintf(out, " (of %s)", h->data.name);
+    if (h->normalize != RT_NORMALIZE_NONE) {
+        fputs(" (of ", out);
+        print_foreign(out, h->data.name);
+        putc(')', out);
+    }
     expand(out, h->prefix, ".\n * @_normalize does that. */\n");
     if (h->normalize != RT_NORMALIZE_NONE) print_list(out, h, "MEAN", h->data.mean);
     if (h->normalize == RT_NORMALIZE_MEAN_STD) print_list(out, h, "STD", h->data.std);
@@ -108,13 +123,19 @@ static void print_names(FILE *out, const LibraryHeader *h) {
         const char *name = h->data.class_names[k];
         column += (int64_t)strlen(name) + 2;
         if (column > 120) fputs("\n * ", out), column = (int64_t)strlen(name) + 5;
-        fprintf(out, "%s%s", name, k + 1 < h->shape.classes ? ", " : ". */\n");
+        print_foreign(out, name);
+        fputs(k + 1 < h->shape.classes ? ", " : ". */\n", out);
     }
 }
 
 static void print_header(FILE *out, const LibraryHeader *h) {
-    fprintf(out, "/* %s: inference of the net %s, compiled by netc. Link with %s -lm -pthread%s.\n", h->library, h->model,
-            h->library, h->needs_gemm ? " -lopenblas" : "");
+    fputs("/* ", out);
+    print_foreign(out, h->library);
+    fputs(": inference of the net ", out);
+    print_foreign(out, h->model);
+    fputs(", compiled by netc. Link with ", out);
+    print_foreign(out, h->library);
+    fprintf(out, " -lm -pthread%s.\n", h->needs_gemm ? " -lopenblas" : "");
     fprintf(out, " * The weights are %s. */\n", h->embedded ? "in the library" : "not in the library: its init is given them");
     expand(out, h->prefix,
            "#ifndef @@_NETC_H\n#define @@_NETC_H\n#include <stddef.h>\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");

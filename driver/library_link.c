@@ -2,11 +2,15 @@
  * library's prefix and all else becomes local. */
 #include "driver/library.h"
 #include "driver/linker.h"
+#include "runtime/infer.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char *const functions[] = {"bytes", "init", "run", "free", "normalize", "softmax", "class_name"};
+/* In the runtime, and behind the prefix. */
+static const char *const functions[][2] = {
+    {"bytes", "bytes"},     {"init", "init_" RT_INFER_INTERFACE}, {"run", "run"}, {"free", "free"}, {"normalize", "normalize"},
+    {"softmax", "softmax"}, {"class_name", "class_name"}};
 enum { FUNCTIONS = sizeof functions / sizeof functions[0] };
 
 static int merge(const LibraryLink *l, const char *merged) {
@@ -27,9 +31,9 @@ static int merge(const LibraryLink *l, const char *merged) {
 static int rename_symbols(const LibraryLink *l, const char *merged, const char *output) {
     Words w = {0};
     for (int i = 0; i < FUNCTIONS; i++) {
-        words_add(&w, "--redefine-sym=netc_infer_%s=%s_%s", functions[i], l->prefix, functions[i]);
-        words_add(&w, "--keep-global-symbol=%s_%s", l->prefix, functions[i]);
-        words_add(&w, "--keep-global-symbol=netc_infer_%s", functions[i]); /* llvm-objcopy keeps by the old names */
+        words_add(&w, "--redefine-sym=netc_infer_%s=%s_%s", functions[i][0], l->prefix, functions[i][1]);
+        words_add(&w, "--keep-global-symbol=%s_%s", l->prefix, functions[i][1]);
+        words_add(&w, "--keep-global-symbol=netc_infer_%s", functions[i][0]); /* llvm-objcopy keeps by the old names */
     }
     words_add(&w, "--strip-debug");
     words_add(&w, "%s", merged);

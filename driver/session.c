@@ -356,12 +356,13 @@ CodegenOptions session_code_for(const Session *session, const char *target, cons
                             .shards = session->train.graph ? session->train.recipe.shards : 1};
 }
 
-/* The net as every command reads it: a run can be looked at when the .net file is another. The recipe stands beside. */
+/* The net as every command reads it: a run can be looked at when the .net file is another. The recipe stands beside. Where the
+ * files lie is not said, so that an executable of the same net is the same. */
 static void describe_graphs(Session *session) {
     TextStream text;
     text_open(&text);
-    graph_print(session->train.graph, session->diag, text.file);
-    graph_print(session->infer.graph, session->diag, text.file);
+    graph_print_portable(session->train.graph, session->diag, text.file);
+    graph_print_portable(session->infer.graph, session->diag, text.file);
     session->graphs = text_close(&text);
 }
 

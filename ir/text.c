@@ -137,15 +137,16 @@ static uint32_t find_place(const Places *p, Span span) {
     return path ? p->count + 1 : 0;
 }
 
-static Places collect_places(const Graph *g, const Diag *sources, Arena *arena, FILE *out) {
+static Places collect_places(const Graph *g, const Diag *sources, bool whole, Arena *arena, FILE *out) {
     Places p = {.sources = sources};
     for (Val v = 0; v < g->count && sources; v++) {
         Span span = g->value[v].span;
         if (find_place(&p, span) != p.count + 1) continue;
         ARENA_GROW(arena, p.file, p.count, &p.capacity);
         p.file[p.count++] = span.file;
+        const char *path = diag_file_path(sources, span.file), *slash = whole ? NULL : strrchr(path, '/');
         fputs("source ", out);
-        print_string(diag_file_path(sources, span.file), out);
+        print_string(slash ? slash + 1 : path, out);
         fputc('\n', out);
     }
     return p;
@@ -208,12 +209,12 @@ void graph_print_output(const Output *o, const char *const *name, FILE *out) {
     fputc('\n', out);
 }
 
-void graph_print(const Graph *g, const Diag *sources, FILE *out) {
+static void print_graph(const Graph *g, const Diag *sources, bool whole, FILE *out) {
     fputs("graph ", out);
     print_string(g->name, out);
     fprintf(out, " %s\n", mode_text(g->mode));
     Arena *arena = arena_new();
-    Places places = collect_places(g, sources, arena, out);
+    Places places = collect_places(g, sources, whole, arena, out);
     int64_t params = 0, states = 0;
     for (Val v = 0; v < g->count; v++) {
         params += g->value[v].op == OP_PARAM;
@@ -223,6 +224,10 @@ void graph_print(const Graph *g, const Diag *sources, FILE *out) {
     for (uint32_t i = 0; i < g->noutputs; i++) graph_print_output(&g->output[i], NULL, out);
     arena_free(arena);
 }
+
+void graph_print(const Graph *g, const Diag *sources, FILE *out) { print_graph(g, sources, true, out); }
+
+void graph_print_portable(const Graph *g, const Diag *sources, FILE *out) { print_graph(g, sources, false, out); }
 
 char *graph_to_string(const Graph *g) {
     TextStream out;

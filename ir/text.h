@@ -6,6 +6,8 @@
 
 /* sources (may be NULL) gives the places of spans, of files that are no graphs as text. */
 void graph_print(const Graph *g, const Diag *sources, FILE *out);
+/* Sources by their names without directories: the same text wherever they lie. */
+void graph_print_portable(const Graph *g, const Diag *sources, FILE *out);
 void graph_print_json(const Graph *g, const Diag *sources, FILE *out); /* sources (may be NULL) gives file:line of spans */
 /* Parts of it: a value with its regions, and an output, where name[v] (NULL: "%12") stands for each value v; and a value without
  * what it reads and its regions. A position is written in any case. */

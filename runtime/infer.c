@@ -66,7 +66,7 @@ static RtStatus read_embedded(RtMachine *m, RtError *error) {
 static void heed_training(InferContext *c, const StFile *file, RtError *note) {
     const RtProgram *p = library()->batch[0];
     RtData set = {.channels = p->channels, .height = p->height, .width = p->width, .classes = p->classes};
-    if (!rt_weights_trained_on(file, &set)) return;
+    if (!rt_weights_trained_on(file, &set, note)) return;
     c->normalizer = rt_normalizer(&set, p->recipe.normalize);
     for (int k = 0; set.class_names && library()->names && k < p->classes; k++) {
         if (!strcmp(set.class_names[k], netc_infer_class_name(k))) continue;

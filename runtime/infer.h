@@ -39,6 +39,11 @@ typedef struct InferOptions {
     int views; /* 1, 2 or 6; 0: those of the library */
 } InferOptions;
 
+/* In the name of a library's P_init, so that a program that was compiled with the header of another interface does not link:
+ * raise it when InferOptions or the arguments of a function change. 1 had no number; 2: views, and the context of normalize. */
+#define RT_INFER_INTERFACE "2"
+_Static_assert(sizeof(InferOptions) == 56, "another InferOptions is another RT_INFER_INTERFACE, and another number here");
+
 typedef struct InferContext InferContext;
 
 size_t netc_infer_bytes(int threads);

@@ -140,8 +140,9 @@ RtStatus rt_checkpoint_load(const char *path, RtMachine *m, RtTrainState *s, RtE
 RtStatus rt_weights_load(const char *path, RtMachine *m, RtSay say, RtError *error); /* say: warns of NaN and infinity; NULL */
 /* What is saved beside weights of the set that they were trained on: into name, class names and statistics of *data, whose shape
  * is given and which rt_data_free gives back. False, and nothing, if the file does not say, or of another number of channels, or
- * deviations that are not positive. Names of another number of classes, or with control characters, are left out. */
-bool rt_weights_describe(const char *path, RtData *data);
+ * deviations that are not positive. Names of another number of classes, or with control characters, are left out.
+ * say (or NULL) warns of what the file says and cannot be read. */
+bool rt_weights_describe(const char *path, RtData *data, RtSay say);
 /* Would it? The program may be one without code, all tensors dense. */
 RtStatus rt_weights_check(const char *path, const RtProgram *p, RtError *error);
 /* SHA-256 (hex, 65 bytes) of the names and values of all parameters and states, in the order of names. */

@@ -25,10 +25,10 @@ RtStatus rt_parts_load(const StFile *f, const RtProgram *p, const RtPart *parts,
 void rt_parts_settle(const RtPart *parts, int nparts, char *const *copy, RtStatus status);
 /* Warns of numbers that are NaN or infinite in what `path` was read into. */
 void rt_parts_warn(const char *path, const RtPart *parts, int nparts, RtSay say);
-/* Names that stand a line each and in messages have no control characters. */
+/* Names that stand a line each and in messages have no control characters, which here are those of ASCII. */
 bool rt_name_is_plain(const char *name);
-/* rt_weights_describe of an open file. */
-bool rt_weights_trained_on(const StFile *f, RtData *data);
+/* rt_weights_describe of an open file. If the file says, and it cannot be read, `why` has a sentence, else it is left alone. */
+bool rt_weights_trained_on(const StFile *f, RtData *data, RtError *why);
 /* rt_weights_load of an open file. */
 RtStatus rt_weights_read(const StFile *file, RtMachine *m, RtError *error);
 #endif

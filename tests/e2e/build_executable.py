@@ -183,6 +183,20 @@ def check_practice(at):
         check(theirs["loss"] == ours["loss"] == loss and theirs["views"] == (1 if views else 6), f"{theirs}, {ours}, {loss}")
 
 
+def check_text(at, program):
+    """The graphs' text is there once, whatever the levels, and the same net in another directory is the same executable."""
+    with open(program, "rb") as file:
+        check(file.read().count(b'\ngraph "small" infer') == 1, "the graphs as text are not there once")
+    programs = []
+    for name in "here", "there":
+        os.mkdir(at("of-" + name))
+        shutil.copy(SMALL, at("of-" + name, "small.net"))
+        at.run("build", at("of-" + name, "small.net"), "--cpu", "native", "-o", at("of-" + name, "x"))
+        with open(at("of-" + name, "x"), "rb") as file:
+            programs.append(file.read())
+    check(programs[0] == programs[1] and at.path.encode() not in programs[0], "an executable depends on where the net lies")
+
+
 def check_recompute(at):
     """Activations computed again: the same bits as netc's, and a limit holds for every level or is refused."""
     options = [*MODEL, "--recompute", recomputable(at, *MODEL)]
@@ -289,6 +303,7 @@ with Workspace() as at:
     check_bits(at, at("exe"))
     check_links(at("exe"), False)
     check_links(at("static"), True)
+    check_text(at, at("exe"))
     check_commands(at, at("exe"))
     check_settings(at, at("exe"))
     if os.uname().machine == "x86_64":

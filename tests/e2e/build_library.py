@@ -52,8 +52,8 @@ def probabilities(text):
     return [{name: float(value) for name, value in re.findall(r"(\w+) ([\d.]+) %", line)} for line in text.splitlines()]
 
 
-def expected(at, weights):
-    out, _ = at.run("predict", *MODEL, "--weights", weights, "--json", "--top", 10, *[at(f"{i}.png") for i in range(PICTURES)])
+def expected(at, weights, *words):
+    out, _ = at.run("predict", *MODEL, "--weights", weights, *words, "--json", "--top", 10, *[at(f"{i}.png") for i in range(PICTURES)])
     return [{t["class"]: 100 * t["probability"] for t in json.loads(line)["top"]} for line in out.splitlines()]
 
 
@@ -127,6 +127,62 @@ def check_weights_beside(at, weights):
     check("which small needs" in said, f"weights of another model: {said}")
 
 
+def check_views(at, weights):
+    """What --views is built into a library: its header says how many, and its scores are predict's."""
+    pictures, one = [f"{i}.ppm" for i in range(PICTURES)], expected(at, weights)
+    for views, count in ("mirror", 2), ("mirror_shift", 6):
+        at.run("build", "--infer", *MODEL, "--weights", weights, "--views", views, "--prefix", "net", "--cpu", "native", "-o", at("libnet.a"))
+        with open(at("libnet.h")) as file:
+            check(f"#define NET_VIEWS {count} " in file.read(), f"--views={views}: the header does not say {count}")
+        compile_c(at, EXAMPLE, at("libnet.a"), "-o", at("classify"))
+        wanted = expected(at, weights, "--views", views)
+        same_classes(probabilities(run(at, at("classify"), "-k", 10, *pictures)), wanted, views)
+        check(max(abs(one[i][k] - wanted[i][k]) for i in range(PICTURES) for k in one[i]) > 1e-2, f"{views} changes nothing")
+    print("views of a library are predict's")
+
+
+def check_interface(at, weights):
+    """A program that was compiled with the header of an older interface, whose init had no number, does not link, nor start with a newer .so."""
+    with open(at("old.c"), "w") as file:
+        file.write("int net_init(void **, const void *, char *);\nint main(void) { void *net; return net_init(&net, 0, 0); }\n")
+    with open(at("stub.c"), "w") as file:
+        file.write("int net_init(void) { return 0; }\n")
+    run(at, "cc", "-shared", "-fPIC", at("stub.c"), "-o", at("libnet.so"))
+    run(at, "cc", at("old.c"), at("libnet.so"), "-o", at("old"), "-Wl,-rpath," + at.path)
+    run(at, at("old"))
+    for suffix in "a", "so":
+        library = at(f"libnet.{suffix}")
+        at.run("build", "--infer", *MODEL, "--weights", weights, "--prefix", "net", "--cpu", "native", "-o", library)
+        said = run(at, "cc", at("old.c"), library, "-o", at("new"), "-lm", "-pthread", status=1)
+        check("undefined reference to `net_init'" in said, said)
+    check("undefined symbol: net_init" in run(at, at("old"), status=127), "an old program starts with a new library")
+    print("a program of another interface does not link")
+
+
+def check_foreign_text(at, weights):
+    """Names that a file of weights holds stay inside the header's comments."""
+    with open(weights, "rb") as file:
+        whole = file.read()
+    length = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:length])
+    numbers = {key: " ".join([value] * 3) for key, value in (("mean", "0.5"), ("std", "0.25"))}
+    names = ["cat */ int injected(void); /* ", "/*/", "*/*"] + [f"c{k}" for k in range(7)]
+    header["__metadata__"] = dict(header.get("__metadata__", {}), **numbers, set="*/ int\nset(void); /*", classes="".join(name + "\n" for name in names))
+    text = json.dumps(header).encode()
+    with open(at("foreign.safetensors"), "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text + whole[length:])
+    at.run("build", "--infer", *MODEL, "--weights", at("foreign.safetensors"), "--prefix", "net", "--cpu", "native", "-o", at("libnet.a"))
+    with open(at("libnet.h")) as file:
+        said = file.read()
+    check("cat * / int injected(void); / * , / * /, * / *, c0" in said and "(of * / int?set(void); / *)." in said, said)
+    with open(at("names.c"), "w") as file:
+        file.write('#include "libnet.h"\n#include <string.h>\nint injected, set;\n' +
+                   f"int main(void) {{ return strcmp(net_class_name(0), {json.dumps(names[0])}); }}\n")
+    compile_c(at, at("names.c"), at("libnet.a"), "-o", at("names"))
+    run(at, at("names"))
+    print("names cannot leave the header's comments")
+
+
 def check_refusals(at, weights):
     build = ["build", "--infer", *MODEL]
     for words, says in (
@@ -136,8 +192,9 @@ def check_refusals(at, weights):
             (["--weights", weights, "-o", at("x.a"), "--emit", "asm"], "excludes")):
         _, err = at.run(*build, *words, status=2)
         check(says in err, f"'{says}' is not in:\n{err}")
-    _, err = at.run("build", *MODEL, "--prefix", "x", "-o", at("x"), status=2)
-    check("go with '--infer'" in err, err)
+    for words in ("--prefix", "x"), ("--views", "mirror"):
+        _, err = at.run("build", *MODEL, *words, "-o", at("x"), status=2)
+        check("and '--views' go with '--infer'" in err, err)
     at.refuses(*build, "--weights", at("plain.safetensors"), "-o", at("x.a"), status=1, says="which small needs")
     for header in (at("nowhere", "x.h"), "/dev/full"):
         at.refuses(*build, "--weights", weights, "--header", header, "-o", at("x.o"), "--cpu", "native", status=3, says="cannot write")
@@ -155,7 +212,7 @@ def check_objcopy_of_llvm(at, weights):
     words = [NETC, "build", "--infer", *MODEL, "--weights", weights, "--cpu", "native", "--prefix", "other", "-o", at("libother.so")]
     run(at, *words, env=dict(at.environment(), PATH=at("bin")))
     names = {line.split()[-1] for line in run(at, "nm", "-D", "--defined-only", at("libother.so")).splitlines()}
-    check(names == {f"other_{name}" for name in ("bytes", "init", "run", "free", "normalize", "softmax", "class_name")}, f"{names}")
+    check(names == {f"other_{name}" for name in ("bytes", "init_2", "run", "free", "normalize", "softmax", "class_name")}, f"{names}")
 
 
 with Workspace() as at:
@@ -165,6 +222,9 @@ with Workspace() as at:
     check_example(at, weights)
     check_together(at, weights)
     check_weights_beside(at, weights)
+    check_views(at, weights)
+    check_interface(at, weights)
+    check_foreign_text(at, weights)
     check_refusals(at, weights)
     check_objcopy_of_llvm(at, weights)
     check_other_machine(at, weights)

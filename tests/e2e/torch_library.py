@@ -20,7 +20,7 @@ class Options(ctypes.Structure):
 def library_scores(path, images):
     library, context = ctypes.CDLL(path), ctypes.c_void_p()
     message = ctypes.create_string_buffer(512)
-    check(library.small_init(ctypes.byref(context), ctypes.byref(Options(threads=2)), message) == 0, message.value.decode())
+    check(library.small_init_2(ctypes.byref(context), ctypes.byref(Options(threads=2)), message) == 0, message.value.decode())
     scores = torch.full((len(images), 10), float("nan"))
     pointer = ctypes.POINTER(ctypes.c_float)
     run = library.small_run(context, ctypes.cast(images.data_ptr(), pointer), len(images), ctypes.cast(scores.data_ptr(), pointer))

@@ -36,8 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     free(params);
     rt_weights_load(path, m, NULL, &error);
     RtData set = {.channels = 1, .height = 2, .width = 2, .classes = 3};
-    if (rt_weights_describe(path, &set)) {
-        FUZZ_CHECK(set.name && isfinite(set.mean[0]) && isfinite(set.std[0]) && set.std[0] > 0);
+    if (rt_weights_describe(path, &set, NULL)) {
+        FUZZ_CHECK(set.name && isfinite(set.mean[0]) && isfinite(set.std[0]) && set.std[0] > 0 && !strpbrk(set.name, "\n\r\33"));
         for (int k = 0; k < 3 && set.class_names; k++) FUZZ_CHECK(!strpbrk(set.class_names[k], "\n\r\33"));
     } else {
         FUZZ_CHECK(!set.name && !set.class_names);

@@ -91,7 +91,7 @@ static void run_library(int threads, float *scores, int n) {
     void *library = dlopen(f.library, RTLD_NOW | RTLD_LOCAL);
     ck_assert_msg(library != NULL, "%s", dlerror());
     ck_assert_ptr_null(dlsym(library, "netc_infer_init"));
-    __typeof__(&netc_infer_init) init = function(library, "net_init");
+    __typeof__(&netc_infer_init) init = function(library, "net_init_" RT_INFER_INTERFACE);
     __typeof__(&netc_infer_run) run = function(library, "net_run");
     __typeof__(&netc_infer_free) end = function(library, "net_free");
     InferContext *context;

@@ -108,8 +108,14 @@ static void refuse(Bench *b, const char *path, bool weights, const char *says) {
     free(before);
 }
 
+static int warnings;
+static void count_warning(RtSaying kind, const char *text) {
+    ck_assert(kind == RT_WARNING && strstr(text, "c.safetensors: what it says of the images"));
+    warnings++;
+}
+
 /* Names that cannot stand in lines are left out of the file, and not means and deviations with them; of deviations that cannot be
- * divided by nothing is believed. */
+ * divided by nothing is believed, which is said. */
 START_TEST(what_is_said_of_the_set) {
     static const char *const good[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j k"};
     static const char *const bad[] = {"a\nb", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
@@ -118,22 +124,23 @@ START_TEST(what_is_said_of_the_set) {
     Softmax x;
     softmax_program(&x, BATCH, 3, 8, 8, 10);
     Bench b = bench_new(&x, 1);
-    RtData set = {.channels = 3, .classes = 10, .mean = {0.1, 0.2, 0.3}, .std = {0.4, 0.5, 1. / 3}, .name = "pets"};
+    RtData set = {.channels = 3, .classes = 10, .mean = {0.1, 0.2, 0.3}, .std = {0.4, 0.5, 1. / 3}, .name = "pe\nts"};
     RtTrainState s = {.set = &set};
     for (int i = 0; i < 3; i++) {
         RtData got = {.channels = 3, .height = 8, .width = 8, .classes = 10};
         set.class_names = i == 1 ? bad : good;
         if (i == 2) set.std[1] = 0;
         ck_assert_int_eq(rt_checkpoint_save(path, b.machine, &s, true, &error), RT_OK);
-        ck_assert(rt_weights_describe(path, &got) == (i < 2));
-        if (i < 2) ck_assert(got.mean[2] == 0.3 && got.std[2] == 1. / 3 && !strcmp(got.name, "pets"));
+        ck_assert(rt_weights_describe(path, &got, count_warning) == (i < 2));
+        if (i < 2) ck_assert(got.mean[2] == 0.3 && got.std[2] == 1. / 3 && !strcmp(got.name, "pe?ts"));
+        ck_assert_int_eq(warnings, i == 2);
         ck_assert(i == 0 ? !strcmp(got.class_names[9], "j k") : !got.class_names);
         rt_data_free(&got);
     }
     RtData other = {.channels = 3, .classes = 9};
     set.std[1] = 0.5;
     ck_assert_int_eq(rt_checkpoint_save(path, b.machine, &s, true, &error), RT_OK);
-    ck_assert(rt_weights_describe(path, &other) && !other.class_names && other.mean[0] == 0.1);
+    ck_assert(rt_weights_describe(path, &other, NULL) && !other.class_names && other.mean[0] == 0.1);
     rt_data_free(&other);
     free(path);
     bench_free(&b);

@@ -4,6 +4,7 @@
 #include "runtime/infer.h"
 #include "runtime/safetensors.h"
 #include "runtime_softmax.h"
+#include <locale.h>
 #include <pthread.h>
 
 enum { CHANNELS = 2, SIDE = 3, INPUTS = CHANNELS * SIDE * SIDE, CLASSES = 4, BATCH = 6, MANY = 21 };
@@ -197,33 +198,75 @@ START_TEST(mistakes_of_the_caller) {
 }
 END_TEST
 
-/* Weights that say by what their images were normalised are heeded by their context, and names that are others are said. */
-START_TEST(weights_of_another_set) {
-    static const char *const names[2] = {"ant\nbee\ncat\ndog\n", "ant\nbee\ncow\ndog\n"};
-    char *directory = directory_new(), *path = strdup(path_in(directory, "w.safetensors")), message[RT_INFER_MESSAGE];
+static void write_trained(const char *path, const char *mean, const char *names) {
+    StOut out = {0};
+    RtError error;
+    add_weights(&out, INPUTS);
+    st_add_metadata(&out, "set", "%s", "pets");
+    st_add_metadata(&out, "mean", "%s", mean);
+    st_add_metadata(&out, "std", "%a %a", 0.125, 2.);
+    st_add_metadata(&out, "classes", "%s", names);
+    ck_assert_int_eq(st_write(&out, path, &error), RT_OK);
+    st_free(&out);
+}
+
+/* Two floats of a picture: the first of each channel, as a context with the weights of `path` normalises 51 and 0. */
+static void normalize(const char *path, char *message, float out[2]) {
     unsigned char pixels[INPUTS] = {51};
     float images[INPUTS];
+    InferContext *context;
+    ck_assert_int_eq(netc_infer_init(&context, &(InferOptions){.weights_path = path}, message), INFER_OK);
+    netc_infer_normalize(context, pixels, 1, images);
+    out[0] = images[0];
+    out[1] = images[SIDE * SIDE];
+    netc_infer_normalize(NULL, pixels, 1, images);
+    ck_assert(images[0] == 51);
+    netc_infer_free(context);
+}
+
+/* Weights that say by what their images were normalised are heeded by their context, and names that are others are said; so is
+ * what cannot be read. */
+START_TEST(weights_of_another_set) {
+    static const struct {
+        const char *mean, *names, *says;
+    } sets[] = {{"0x1.3333333333333p-2 0x1p-2", "ant\nbee\ncat\ndog\n", ""},
+                {"0x1.3333333333333p-2 0x1p-2", "ant\nbee\ncow\ndog\n",
+                 "class 2 of the library is 'cat', but 'cow' is what the weights were trained on"},
+                {"0,3 0,25", "ant\nbee\ncat\ndog\n",
+                 "w.safetensors: what it says of the images that it was trained on is not 2 means and deviations above 0, and is "
+                 "not heeded"}};
+    char *directory = directory_new(), *path = strdup(path_in(directory, "w.safetensors")), message[RT_INFER_MESSAGE];
+    float got[2];
     fixture.batch.program.recipe.normalize = RT_NORMALIZE_MEAN_STD;
-    for (int i = 0; i < 2; i++) {
-        StOut out = {0};
-        RtError error;
-        InferContext *context;
-        add_weights(&out, INPUTS);
-        st_add_metadata(&out, "set", "%s", "pets");
-        st_add_metadata(&out, "mean", "%a %a", 0.5, 0.25);
-        st_add_metadata(&out, "std", "%a %a", 0.125, 2.);
-        st_add_metadata(&out, "classes", "%s", names[i]);
-        ck_assert_int_eq(st_write(&out, path, &error), RT_OK);
-        st_free(&out);
-        ck_assert_int_eq(netc_infer_init(&context, &(InferOptions){.weights_path = path}, message), INFER_OK);
-        ck_assert_str_eq(message, i ? "class 2 of the library is 'cat', but 'cow' is what the weights were trained on" : "");
-        netc_infer_normalize(context, pixels, 1, images);
-        ck_assert_float_eq_tol(images[0], (0.2f - 0.5f) / 0.125f, 1e-6f);
-        ck_assert_float_eq_tol(images[SIDE * SIDE], (0 - 0.25f) / 2, 1e-6f);
-        netc_infer_normalize(NULL, pixels, 1, images);
-        ck_assert(images[0] == 51);
-        netc_infer_free(context);
+    for (int i = 0; i < 3; i++) {
+        write_trained(path, sets[i].mean, sets[i].names);
+        normalize(path, message, got);
+        ck_assert_msg(*sets[i].says ? strstr(message, sets[i].says) != NULL : !*message, "%s", message);
+        ck_assert_float_eq_tol(got[0], i < 2 ? (0.2f - 0.3f) / 0.125f : 51, 1e-6f);
+        ck_assert_float_eq_tol(got[1], i < 2 ? (0 - 0.25f) / 2 : 1000, 1e-6f);
     }
+    free(path);
+    directory_free(directory);
+}
+END_TEST
+
+/* In a program whose locale has a decimal comma. It is made here, since few machines have one; without localedef's sources
+ * nothing is tested. */
+START_TEST(weights_under_a_comma) {
+    char *directory = directory_new(), *path = strdup(path_in(directory, "w.safetensors")), message[RT_INFER_MESSAGE],
+         command[4096];
+    float got[2];
+    snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 > %s/said 2>&1", directory, directory);
+    setenv("LOCPATH", directory, 1);
+    bool comma =
+        system(command) == 0 && setlocale(LC_ALL, "de_DE.UTF-8") && strtod("0,5", NULL) == 0.5; /* NOLINT(cert-env33-c) */
+    fixture.batch.program.recipe.normalize = RT_NORMALIZE_MEAN_STD;
+    write_trained(path, "0x1.3333333333333p-2 0.25", "ant\nbee\ncat\ndog\n");
+    normalize(path, message, got);
+    ck_assert_msg(!*message, "%s", message);
+    ck_assert_float_eq_tol(got[0], (0.2f - 0.3f) / 0.125f, 1e-6f);
+    ck_assert_float_eq_tol(got[1], (0 - 0.25f) / 2, 1e-6f);
+    if (!comma) puts("no locale with a decimal comma can be made here (Debian's package locales)");
     free(path);
     directory_free(directory);
 }
@@ -320,6 +363,7 @@ int main(void) {
     tcase_add_test(cases, damaged_weights);
     tcase_add_test(cases, mistakes_of_the_caller);
     tcase_add_test(cases, weights_of_another_set);
+    tcase_add_test(cases, weights_under_a_comma);
     tcase_add_test(cases, views);
     tcase_add_test(cases, levels);
     tcase_add_test(cases, pictures_and_classes);
