@@ -5,8 +5,8 @@
  * many filters, their negatives. An eigenvector's sign is free: here its largest component is positive. Moments are summed in
  * double by pieces of images that do not depend on the number of threads. */
 #include "runtime/whiten.h"
-#include "runtime/augment.h"
 #include "runtime/machine.h"
+#include "runtime/view.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
