@@ -7,7 +7,7 @@ import sys
 
 from e2e import GATED_NET, Workspace, check, shown_words
 
-LEFT = re.compile(r"^(\d+) values are left of (\d+)", re.M)
+LEFT = re.compile(r"^(\d+) values? (?:is|are) left of (\d+)", re.M)
 
 
 def shown(out):

@@ -102,7 +102,7 @@ def build(at, compiler, include, fault):
 
 REQUIRED = ["lower", "split_batch_norm", "autodiff"]  # they ask nobody before a rewrite
 BISECTED = re.compile(r": rewrite \d+(?: of \d+)? (?:is wrong|crashes): \S+, of the pass (\w+?)(?:#\d+)? of '(.*)'$", re.M)
-LEFT = re.compile(r"^(\d+) values are left of (\d+)", re.M)
+LEFT = re.compile(r"^(\d+) values? (?:is|are) left of (\d+)", re.M)
 
 
 def try_fault(at, fault, so):
