@@ -228,8 +228,8 @@ static uint8_t *read_images(const Source *s, const char *name, PictureShape *sha
     if (!images)
         *status = fail(EXIT_INPUT, "'%s' of '%s' are no images: uint8 of [N,H,W], [N,H,W,C] or [N,C,H,W]", name, s->where);
     else if (!same && !pictures)
-        *status = fail(EXIT_INPUT, "'%s' of '%s' are images of %" PRId64 " channels, the net takes %" PRId64, name, s->where,
-                       l.channels, shape->channels);
+        *status = fail(EXIT_INPUT, "'%s' of '%s' are images of %" PRId64 " channel%s, the net takes %" PRId64, name, s->where,
+                       l.channels, l.channels == 1 ? "" : "s", shape->channels);
     else if (!(planes = malloc((size_t)(*n * shape->channels * shape->height * shape->width) + 1)))
         *status = fail(EXIT_IO, "out of memory for the images of '%s'", s->where);
     else if (!(pool = rt_pool_new((int)o->threads)))
@@ -253,8 +253,8 @@ static int read_split(const Source *s, const char *images, const char *labels, P
     if (!(*classes = read_labels(s, labels, &nlabels, &status))) return status;
     if (!(*planes = read_images(s, images, shape, o, n, &status))) return status;
     if (*n != nlabels)
-        return fail(EXIT_INPUT, "'%s' has %" PRId64 " images in '%s' and %" PRId64 " labels in '%s'", s->where, *n, images,
-                    nlabels, labels);
+        return fail(EXIT_INPUT, "'%s' has %" PRId64 " image%s in '%s' and %" PRId64 " label%s in '%s'", s->where, *n,
+                    *n == 1 ? "" : "s", images, nlabels, nlabels == 1 ? "" : "s", labels);
     return *n ? EXIT_OK : fail(EXIT_INPUT, "'%s' has no images in '%s'", s->where, images);
 }
 
@@ -319,10 +319,12 @@ static int count_classes(const Source *s, int64_t classes, RtData *d) {
     int status = read_class_names(s, d);
     if (status) return status;
     if (d->class_names && most >= d->classes)
-        return fail(EXIT_INPUT, "'%s' has the label %" PRId64 " and %" PRId64 " names of classes", s->where, most, d->classes);
+        return fail(EXIT_INPUT, "'%s' has the label %" PRId64 " and %" PRId64 " name%s of classes", s->where, most, d->classes,
+                    d->classes == 1 ? "" : "s");
     if (!d->class_names) d->classes = most + 1;
     if (!classes || classes == d->classes) return EXIT_OK;
-    return fail(EXIT_INPUT, "'%s' has %" PRId64 " classes, the net has %" PRId64, s->where, d->classes, classes);
+    return fail(EXIT_INPUT, "'%s' has %" PRId64 " class%s, the net has %" PRId64, s->where, d->classes,
+                d->classes == 1 ? "" : "es", classes);
 }
 
 static int read_all(const Source *s, PictureShape *shape, int64_t classes, const Options *o, RtData *d) {

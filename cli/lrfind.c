@@ -88,9 +88,10 @@ int run_lrfind(RtMachine *m, const Options *o, const RtData *data, const RangeBo
                               .ninit_map = o->init_map.count,
                               .init_partial = o->init_partial,
                               .say = say};
+    int64_t images = p->batch * (p->recipe.accumulate > 1 ? (int64_t)p->recipe.accumulate : 1);
     if (!o->json)
-        printf("%s on %s: %" PRId64 " steps of %" PRId64 " images, the learning rate rising from %g to %g\n", p->model,
-               data->name, b->steps, p->batch * (p->recipe.accumulate > 1 ? (int64_t)p->recipe.accumulate : 1), b->from, b->to);
+        printf("%s on %s: %" PRId64 " steps of %" PRId64 " image%s, the learning rate rising from %g to %g\n", p->model,
+               data->name, b->steps, images, images == 1 ? "" : "s", b->from, b->to);
     fflush(stdout);
     RtStatus status = rt_range_test(m, data, &options, b->from, b->to, b->steps, &r, &error);
     if (status == RT_OK && o->json) print_json(p, data, &r);

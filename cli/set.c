@@ -74,8 +74,8 @@ int set_check(const char *where, const Options *o) {
     if (o->json)
         counts_print_json(data.name, data.ntrain, data.ntest, data.classes);
     else
-        printf("%s: %" PRId64 " training and %" PRId64 " test images, %" PRId64 " classes\n", data.name, data.ntrain, data.ntest,
-               data.classes);
+        printf("%s: %" PRId64 " training and %" PRId64 " test images, %" PRId64 " class%s\n", data.name, data.ntrain, data.ntest,
+               data.classes, data.classes == 1 ? "" : "es");
     rt_data_free(&data);
     return EXIT_OK;
 }

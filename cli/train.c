@@ -74,9 +74,9 @@ int training_ready(const Training *t, int status) {
 
 const char *training_size(const Training *t, int threads, char text[64]) {
     if (t->ranks)
-        snprintf(text, 64, "%d ranks x %d threads", rt_ranks_count(t->ranks), threads);
+        snprintf(text, 64, "%d ranks x %d thread%s", rt_ranks_count(t->ranks), threads, threads == 1 ? "" : "s");
     else
-        snprintf(text, 64, "%d threads", threads);
+        snprintf(text, 64, "%d thread%s", threads, threads == 1 ? "" : "s");
     return text;
 }
 

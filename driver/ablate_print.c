@@ -128,17 +128,18 @@ static void print_text(const Ablation *a) {
     int width = 12;
     for (uint32_t i = 0; i < a->count; i++)
         if ((int)strlen(a->variant[i]->label) > width && !is_redundant(a, i)) width = (int)strlen(a->variant[i]->label);
-    printf("%s, %s, batch %" PRId64 ", on %s, %d threads: %s\n", p->model, a->mode == MODE_TRAIN ? "training" : "inference",
-           p->batch, p->target, rt_pool_threads(a->pool), title(a));
+    printf("%s, %s, batch %" PRId64 ", on %s, %d thread%s: %s\n", p->model, a->mode == MODE_TRAIN ? "training" : "inference",
+           p->batch, p->target, rt_pool_threads(a->pool), rt_pool_threads(a->pool) == 1 ? "" : "s", title(a));
     printf("  %-*s", width, "");
     for (int c = 0; c < COLUMNS; c++) printf(" %9s", column[c]);
     printf(" %9s %9s   change of the time of a step\n", "evaluator", "ms");
     print_row(a, a->base, width);
     for (uint32_t i = 0; i < a->count; i++)
         if (i != a->base && !is_redundant(a, i)) print_row(a, i, width);
-    if (hidden(a)) printf("  %u pairs that do what one of the two does alone are left out\n", hidden(a));
-    printf("  %" PRId64 " rounds in turn; the median lies in its interval with a probability of %.1f %%\n\n", a->rounds,
-           100 * a->coverage);
+    if (hidden(a) == 1) printf("  a pair that does what one of the two does alone is left out\n");
+    if (hidden(a) > 1) printf("  %u pairs that do what one of the two does alone are left out\n", hidden(a));
+    printf("  %" PRId64 " round%s in turn; the median lies in its interval with a probability of %.1f %%\n\n", a->rounds,
+           a->rounds == 1 ? "" : "s", 100 * a->coverage);
     fflush(stdout);
 }
 
@@ -260,9 +261,10 @@ static void print_page(const Ablation *a) {
         if (!a->variant[i]->refused) most = fmax(most, fmax(fabs(a->row[i].change.low), fabs(a->row[i].change.high)));
     printf("<h2>%s: %s</h2>\n<p>batch %" PRId64 ", ", a->mode == MODE_TRAIN ? "Training" : "Inference", title(a), p->batch);
     print_escaped(p->target);
-    printf(", %d threads; %" PRId64
-           " rounds in turn; the median lies in its interval with a probability of %.1f %%</p>\n<table><tr><th></th>",
-           rt_pool_threads(a->pool), a->rounds, 100 * a->coverage);
+    printf(", %d thread%s; %" PRId64
+           " round%s in turn; the median lies in its interval with a probability of %.1f %%</p>\n<table><tr><th></th>",
+           rt_pool_threads(a->pool), rt_pool_threads(a->pool) == 1 ? "" : "s", a->rounds, a->rounds == 1 ? "" : "s",
+           100 * a->coverage);
     for (int c = 0; c < COLUMNS; c++) printf("<th>%s</th>", column[c]);
     printf("<th>evaluator</th><th>ms</th><th>change of the time of a step</th></tr>\n");
     print_page_row(a, a->base, most);

@@ -201,9 +201,10 @@ static void print_header(const Session *session, const Peaks *p) {
         return;
     }
     double activations = 1e-6 * (double)(rt_activation_bytes(program) + (uint64_t)threads * program->eval_arena_bytes);
-    printf("%s on %s, batch %" PRId64 ", %d threads; compiled in %.2f s (%u kernels, %.0f kB of code), %.1f MB of activations\n",
-           program->model, program->target, program->batch, threads, stats->seconds, stats->kernels,
-           1e-3 * (double)stats->code_bytes, activations);
+    printf("%s on %s, batch %" PRId64
+           ", %d thread%s; compiled in %.2f s (%u kernel%s, %.0f kB of code), %.1f MB of activations\n",
+           program->model, program->target, program->batch, threads, threads == 1 ? "" : "s", stats->seconds, stats->kernels,
+           stats->kernels == 1 ? "" : "s", 1e-3 * (double)stats->code_bytes, activations);
     printf("peak of vectors of %" PRId64
            ": of one thread %.0f GFLOP/s, of all %.0f GFLOP/s; memory (read and written) %.1f GB/s, %.1f GB/s\n",
            p->lanes, p->gflops_one, p->gflops_all, p->gb_one, p->gb_all);

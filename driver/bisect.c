@@ -37,6 +37,8 @@ typedef struct Bisect {
     Culprit found[MAX_CULPRITS];
     PassMask forbid[MAX_CULPRITS + 1];
     uint32_t nfound;
+    bool enough;   /* it is still wrong, and right without any rewrite of the last one's pass */
+    char *failure; /* why the search ended before its end; NULL: it did not */
 } Bisect;
 
 static bool is_wrong(TrialEnd end) { return end == TRIAL_WRONG || end == TRIAL_CRASH; }
@@ -79,8 +81,9 @@ static int64_t search(Bisect *b, int64_t low) {
         int64_t limit = try_between(b, low, high, &end);
         if (end == TRIAL_FAILED) return -1;
         if (limit == low) {
-            fail(EXIT_INPUT, "it is one of the rewrites %" PRId64 " to %" PRId64 ": the command cannot judge between them",
-                 low + 1, high);
+            b->failure = join("it is one of the rewrites %" PRId64 " to %" PRId64 ": the command cannot judge between them",
+                              low + 1, high);
+            fail(EXIT_INPUT, "%s", b->failure);
             return -1;
         }
         if (is_wrong(end))
@@ -270,7 +273,9 @@ static void print_json(const Bisect *b, bool right) {
     printf(", \"rewrites\": %" PRId64 ", \"trials\": %" PRId64 ", \"right_without\": %s, \"found\": [", b->all, b->trials.tried,
            right ? "true" : "false");
     for (uint32_t i = 0; i < b->nfound; i++) print_culprit_json(b, &b->found[i]);
-    puts("]}");
+    putchar(']');
+    json_write_text(stdout, "failed", b->failure);
+    puts("}");
 }
 
 /* ---- all of it ---- */
@@ -318,6 +323,30 @@ static bool right_without_pass(Bisect *b, const Culprit *c) {
     return right;
 }
 
+/* One culprit after the other, of what is wrong. *end: without those that were found. */
+static int find_culprits(Bisect *b, TrialEnd *end) {
+    int64_t low = 0;
+    while (is_wrong(*end) && b->nfound < MAX_CULPRITS) {
+        Culprit *c = &b->found[b->nfound];
+        low = search(b, low);
+        if (low < 0 || !describe(b, low, c)) return EXIT_INPUT;
+        c->alone = wrong_alone(b, c);
+        if (!b->o->json) print_culprit(b, c);
+        fflush(stdout);
+        b->forbid[b->nfound++] = (PassMask){c->mask, false};
+        *end = try_limit(b, -1, &b->all);
+        if (is_wrong(*end) && b->nfound == ENOUGH_CULPRITS && right_without_pass(b, c)) {
+            b->enough = true;
+            return EXIT_OK;
+        }
+    }
+    if (*end == TRIAL_SKIP) {
+        b->failure = join("the command cannot judge what is left without %s", b->nfound == 1 ? "it" : "these");
+        return fail(EXIT_INPUT, "%s", b->failure);
+    }
+    return *end == TRIAL_FAILED ? EXIT_INPUT : EXIT_OK;
+}
+
 /* *wrong: there was something to find. */
 static int find_all(Bisect *b, bool *wrong) {
     TrialEnd end = try_limit(b, -1, &b->all);
@@ -327,29 +356,15 @@ static int find_all(Bisect *b, bool *wrong) {
     if (end == TRIAL_RIGHT) return EXIT_OK;
     if (b->trials.command && is_wrong(try_limit(b, 0, NULL)))
         return fail(EXIT_INPUT, "the command fails without any rewrite that could be left out, too");
-    int64_t low = 0;
-    while (is_wrong(end) && b->nfound < MAX_CULPRITS) {
-        Culprit *c = &b->found[b->nfound];
-        low = search(b, low);
-        if (low < 0 || !describe(b, low, c)) return EXIT_INPUT;
-        c->alone = wrong_alone(b, c);
-        if (!b->o->json) print_culprit(b, c);
-        fflush(stdout);
-        b->forbid[b->nfound++] = (PassMask){c->mask, false};
-        end = try_limit(b, -1, &b->all);
-        if (is_wrong(end) && b->nfound == ENOUGH_CULPRITS && right_without_pass(b, c)) {
-            if (b->o->json) print_json(b, false);
-            return EXIT_OK;
-        }
-    }
-    if (end == TRIAL_FAILED) return EXIT_INPUT;
+    int status = find_culprits(b, &end);
+    if (status && !b->failure) b->failure = join("a trial could not be made"); /* after its own sentence */
     if (b->o->json)
-        print_json(b, !is_wrong(end));
-    else if (is_wrong(end))
-        printf("Without these %u it is still wrong.\n", b->nfound);
-    else
+        print_json(b, !status && end == TRIAL_RIGHT);
+    else if (!status && end == TRIAL_RIGHT)
         printf("Without %s alone all is right (%" PRId64 " trials).\n", b->nfound == 1 ? "it" : "these", b->trials.tried);
-    return EXIT_OK;
+    else if (!status && !b->enough)
+        printf("Without these %u it is still wrong.\n", b->nfound);
+    return status;
 }
 
 static int bisect_modes(Session *session, unsigned modes, bool *wrong) {
@@ -365,6 +380,7 @@ static int bisect_modes(Session *session, unsigned modes, bool *wrong) {
     for (uint32_t i = 0; i < MAX_CULPRITS; i++) culprit_free(&b.found[i]);
     if (b.trials.directory) directory_remove(b.trials.directory);
     free(b.trials.directory);
+    free(b.failure);
     stages_free(b.trials.stages);
     leaves_free(&b.given);
     graph_free(b.small);

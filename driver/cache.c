@@ -21,11 +21,11 @@ char *cache_open(const Options *options) {
     return NULL;
 }
 
-/* What is kept in one of the caches, as words or JSON. */
-static void print_kept(const char *what, const char *directory, RtKept kept, double most, bool json) {
+/* What is kept in one of the caches, as words (of one, of several) or JSON. */
+static void print_kept(const char *one, const char *what, const char *directory, RtKept kept, double most, bool json) {
     if (!json) {
-        printf("%s: %" PRIu64 " %s, %.1f MB of at most %.0f\n", directory, kept.files, what, 1e-6 * (double)kept.bytes,
-               1e-6 * most);
+        printf("%s: %" PRIu64 " %s, %.1f MB of at most %.0f\n", directory, kept.files, kept.files == 1 ? one : what,
+               1e-6 * (double)kept.bytes, 1e-6 * most);
         return;
     }
     printf("{\"directory\": ");
@@ -38,11 +38,15 @@ static void print_kept(const char *what, const char *directory, RtKept kept, dou
 static int info(const char *kernels, const char *pictures, bool json) {
     RtKept k = kernel_cache_info(kernels), p = decoded_info(pictures);
     if (json) printf("{\"kernels\": ");
-    print_kept("compiled kernels", kernels, k, KERNEL_CACHE_BYTES, json);
+    print_kept("compiled kernel", "compiled kernels", kernels, k, KERNEL_CACHE_BYTES, json);
     if (json) printf(", \"pictures\": ");
-    print_kept("sets of decoded pictures", pictures, p, DECODED_BYTES, json);
+    print_kept("set of decoded pictures", "sets of decoded pictures", pictures, p, DECODED_BYTES, json);
     if (json) puts("}");
     return EXIT_OK;
+}
+
+static int cannot_remove(uint64_t files, const char *directory) {
+    return fail(EXIT_IO, "cannot remove %" PRIu64 " file%s from '%s'", files, files == 1 ? "" : "s", directory);
 }
 
 static int clear(const char *kernels, const char *pictures, bool json) {
@@ -50,11 +54,14 @@ static int clear(const char *kernels, const char *pictures, bool json) {
     kernel_cache_trim(kernels, 0);
     decoded_trim(pictures, 0);
     uint64_t left = kernel_cache_info(kernels).files, sets_left = decoded_info(pictures).files;
-    printf(json ? "{\"kernels_removed\": %" PRIu64 ", \"pictures_removed\": %" PRIu64 "}\n"
-                : "%" PRIu64 " compiled kernels and %" PRIu64 " sets of decoded pictures removed\n",
-           before - left, sets - sets_left);
-    if (left) return fail(EXIT_IO, "cannot remove %" PRIu64 " files from '%s'", left, kernels);
-    return sets_left ? fail(EXIT_IO, "cannot remove %" PRIu64 " files from '%s'", sets_left, pictures) : EXIT_OK;
+    before -= left, sets -= sets_left;
+    if (json)
+        printf("{\"kernels_removed\": %" PRIu64 ", \"pictures_removed\": %" PRIu64 "}\n", before, sets);
+    else
+        printf("%" PRIu64 " compiled kernel%s and %" PRIu64 " set%s of decoded pictures removed\n", before,
+               before == 1 ? "" : "s", sets, sets == 1 ? "" : "s");
+    if (left) return cannot_remove(left, kernels);
+    return sets_left ? cannot_remove(sets_left, pictures) : EXIT_OK;
 }
 
 int command_cache(const Options *options) {

@@ -278,9 +278,10 @@ static void print_header(const Comparison *c) {
                threads, program->batch, c->parameters, c->memory);
         return;
     }
-    printf("%s on %s against %s, batch %" PRId64 ", %d threads, %" PRId64 " parameters; %" PRId64
-           " rounds in turn, each a median over %" PRId64 " s\n",
-           program->model, program->target, c->version, program->batch, threads, c->parameters, c->rounds, c->o->seconds);
+    printf("%s on %s against %s, batch %" PRId64 ", %d thread%s, %" PRId64 " parameters; %" PRId64
+           " round%s in turn, each a median over %" PRId64 " s\n",
+           program->model, program->target, c->version, program->batch, threads, threads == 1 ? "" : "s", c->parameters,
+           c->rounds, c->rounds == 1 ? "" : "s", c->o->seconds);
     printf("  %-6s %-20s %9s %9s  %7s  %6s %6s\n", "", "", "netc", "peer", "ratio", "min", "max");
 }
 

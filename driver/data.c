@@ -67,7 +67,9 @@ static int check_directory(const DataSet *set, const char *directory, bool json)
         bad += state != FILE_GOOD;
     }
     if (json) puts("]");
-    return bad ? fail(EXIT_INPUT, "%d of %d files of %s are not as they should be", bad, set->nfiles, set->name) : EXIT_OK;
+    return bad ? fail(EXIT_INPUT, "%d of %d files of %s %s not as %s should be", bad, set->nfiles, set->name,
+                      bad == 1 ? "is" : "are", bad == 1 ? "it" : "they")
+               : EXIT_OK;
 }
 
 static int check(const Options *o) {
@@ -141,7 +143,7 @@ static int export_picture(const RtData *data, int64_t index, const Options *o) {
     if (!picture_write(file, &picture, why, sizeof why)) {
         status = fail(EXIT_IO, "cannot write '%s': %s", file, why);
     } else if (o->json) {
-        printf(index ? ", " : "");
+        printf("%s", index ? ", " : "");
         json_write_string(stdout, file);
     } else {
         printf("%s\n", file);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCALE = 2 };
+enum { SCALE = 2, FAR = 100000 };
 
 struct Drawing {
     int width, height;
@@ -53,13 +53,14 @@ static void blend(Drawing *d, int64_t x, int64_t y, uint32_t colour, double cove
     }
 }
 
+/* A place in pixels as one that is in the picture. */
+static int64_t inside(double at, int64_t pixels) { return (int64_t)fmin(fmax(at, 0), (double)pixels - 1); }
+
 /* A segment, in pixels. */
 static void paint_segment(Drawing *d, Point a, Point b, double width, uint32_t colour) {
     double dx = b.x - a.x, dy = b.y - a.y, length = dx * dx + dy * dy, reach = width / 2 + 1;
-    int64_t x0 = (int64_t)fmax(fmin(a.x, b.x) - reach, 0),
-            x1 = (int64_t)fmin(fmax(a.x, b.x) + reach, (double)d->pixels.width - 1);
-    int64_t y0 = (int64_t)fmax(fmin(a.y, b.y) - reach, 0),
-            y1 = (int64_t)fmin(fmax(a.y, b.y) + reach, (double)d->pixels.height - 1);
+    int64_t x0 = inside(fmin(a.x, b.x) - reach, d->pixels.width), x1 = inside(fmax(a.x, b.x) + reach, d->pixels.width);
+    int64_t y0 = inside(fmin(a.y, b.y) - reach, d->pixels.height), y1 = inside(fmax(a.y, b.y) + reach, d->pixels.height);
     for (int64_t y = y0; y <= y1; y++)
         for (int64_t x = x0; x <= x1; x++) {
             double px = (double)x + 0.5 - a.x, py = (double)y + 0.5 - a.y;
@@ -80,7 +81,8 @@ static void paint_line(Drawing *d, const Point *p, uint32_t n, Line line) {
     if (n == 1) paint_part(d, p[0], p[0], 0, 1, line);
     for (uint32_t i = 1; i < n; i++) {
         double length = hypot(p[i].x - p[i - 1].x, p[i].y - p[i - 1].y);
-        if (!(line.dash > 0) || !(length > 0)) {
+        bool dashes = line.dash > 0 && length > 0 && length < FAR; /* dashes of a longer one are nothing but time */
+        if (!dashes) {
             paint_part(d, p[i - 1], p[i], 0, 1, line);
             continue;
         }
@@ -245,10 +247,11 @@ void drawing_box(Drawing *d, Point corner, double width, double height, uint32_t
     if (opacity < 1) fprintf(d->svg.file, " fill-opacity=\"%g\"", opacity);
     fputs("/>\n", d->svg.file);
     double x0 = SCALE * corner.x, y0 = SCALE * corner.y, x1 = x0 + SCALE * width, y1 = y0 + SCALE * height;
-    for (int64_t y = (int64_t)floor(y0); (double)y < y1; y++)
-        for (int64_t x = (int64_t)floor(x0); (double)x < x1; x++) {
+    int64_t right = inside(ceil(x1), d->pixels.width), bottom = inside(ceil(y1), d->pixels.height);
+    for (int64_t y = inside(floor(y0), d->pixels.height); y <= bottom; y++)
+        for (int64_t x = inside(floor(x0), d->pixels.width); x <= right; x++) {
             double across = fmin(x1, (double)x + 1) - fmax(x0, (double)x), down = fmin(y1, (double)y + 1) - fmax(y0, (double)y);
-            blend(d, x, y, colour, opacity * across * down);
+            if (across > 0 && down > 0) blend(d, x, y, colour, opacity * across * down);
         }
 }
 

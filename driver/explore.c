@@ -261,8 +261,9 @@ static bool write_data(Explore *x, const PassResult *result) {
 
 static void print_summary(const Explore *x, const char *path) {
     if (!x->session->options->json) {
-        printf("%s, %s: %u passes, %u values, %u lines, in '%s'\n", model_of(x)->name,
-               x->mode == MODE_TRAIN ? "training" : "inference", x->nstages - 1, x->nlineages, x->lines.count, path);
+        printf("%s, %s: %u pass%s, %u value%s, %u line%s, in '%s'\n", model_of(x)->name,
+               x->mode == MODE_TRAIN ? "training" : "inference", x->nstages - 1, x->nstages == 2 ? "" : "es", x->nlineages,
+               x->nlineages == 1 ? "" : "s", x->lines.count, x->lines.count == 1 ? "" : "s", path);
         return;
     }
     printf("{\"model\": ");

@@ -63,8 +63,13 @@ int command_help(const Options *options) {
         return EXIT_OK;
     }
     if (!strcmp(options->operand[0], "library")) {
-        if (!options->json) fputs(library_text, stdout);
-        if (options->json) json_write_string((fputs("{\"library\": ", stdout), stdout), library_text), puts("}");
+        if (!options->json) {
+            fputs(library_text, stdout);
+            return EXIT_OK;
+        }
+        printf("{\"library\": ");
+        json_write_string(stdout, library_text);
+        puts("}");
         return EXIT_OK;
     }
     const Command *command = command_find(options->operand[0]);

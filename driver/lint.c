@@ -177,8 +177,8 @@ static void print_layers(const Signal *s) {
 static void print_text(const Lint *l) {
     const Signal *s = &l->signal;
     uint32_t most, least;
-    printf("%s, %" PRId64 " images, seed %" PRId64 ": loss %.4g, greatest probability %.3f, curvature %.3g",
-           l->session.train.name, s->images, l->options->seed, s->loss, s->confidence, s->curvature);
+    printf("%s, %" PRId64 " image%s, seed %" PRId64 ": loss %.4g, greatest probability %.3f, curvature %.3g",
+           l->session.train.name, s->images, s->images == 1 ? "" : "s", l->options->seed, s->loss, s->confidence, s->curvature);
     if (extremes(s, gradient_of, &most, &least))
         printf(", gradients of filters %.2g to %.2g", s->layer[least].gradient, s->layer[most].gradient);
     printf("\n");

@@ -2,16 +2,19 @@
 #include "driver/plots.h"
 #include "cli/report.h"
 #include "driver/drawing.h"
+#include "ir/utf8.h"
 #include "runtime/json.h"
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 590, PLOT = 300, LEFT = 62, RIGHT = 24, TOP = 26, BOTTOM = 36, KEY_LINE = 15, TICKS = 5, CURVES = 3 };
+enum { WIDTH = 590, PLOT = 300, LEFT = 62, RIGHT = 24, TOP = 26, BOTTOM = 36, KEY_LINE = 15, TICKS = 5, CURVES = 3, TICK = 32 };
 
 static const uint32_t colours[] = {0x1f77b4, 0xd62728, 0x2ca02c, 0x9467bd, 0xff7f0e,
                                    0x8c564b, 0x17becf, 0x7f7f7f, 0xbcbd22, 0xe377c2};
+static const double MOST = 1e300; /* of what is a number; a file may be damaged */
 static const uint32_t INK = 0x1c2128, GRID = 0xe3e6ea, GRAY = 0x999999;
 
 static uint32_t colour_of(uint32_t run) { return colours[run % (sizeof colours / sizeof *colours)]; }
@@ -45,7 +48,8 @@ static Point place(const Axes *a, Point p) {
                    PLOT - BOTTOM - (PLOT - BOTTOM - TOP) * (scaled(a, p.y) - a->y0) / (a->y1 - a->y0)};
 }
 
-/* False: there is no number. */
+/* Its points are on the axes: any two differ by a number, since greater ones than MOST are left out (add_point). False: there is
+ * no number. */
 static bool fit_axes(const Plot *p, Axes *a) {
     Axes of = {INFINITY, -INFINITY, INFINITY, -INFINITY, p->log};
     for (uint32_t c = 0; c < p->ncurves; c++)
@@ -57,29 +61,35 @@ static bool fit_axes(const Plot *p, Axes *a) {
     if (!(of.x0 <= of.x1)) return false;
     if (!(of.y0 > 0)) of.log = false;
     if (of.log) of.y0 = log10(of.y0), of.y1 = log10(of.y1);
-    if (p->zero_x) of.x0 = 0;
-    if (p->zero_y && !of.log) of.y0 = 0;
-    if (of.x1 <= of.x0) of.x1 = of.x0 + 1;
-    if (of.y1 <= of.y0) of.y1 = of.y0 + (of.y0 != 0 ? 0.1 * fabs(of.y0) : 1);
+    if (p->zero_x) of.x0 = fmin(of.x0, 0), of.x1 = fmax(of.x1, 0);
+    if (p->zero_y && !of.log) of.y0 = fmin(of.y0, 0), of.y1 = fmax(of.y1, 0);
+    if (of.x1 <= of.x0) of.x1 = of.x0 + fmax(1, 1e-3 * fabs(of.x0));
+    if (of.y1 <= of.y0) of.y1 = of.y0 + (of.y0 != 0 ? fmax(0.1 * fabs(of.y0), DBL_MIN) : 1);
     *a = of;
     return true;
 }
 
+/* A number of four digits, as a power of ten only where there is no room for it as it is. `span`: of the axis, of which rounding
+ * leaves something in place of zero. */
+static void tick(char text[TICK], double value, double span) {
+    snprintf(text, TICK, "%.4g", fabs(value) < 1e-9 * span ? 0 : value);
+    snprintf(text, TICK, "%.9g", strtod(text, NULL));
+}
+
 static void draw_axes(Drawing *d, const Axes *a, const char *title, const char *x, bool percent) {
-    char text[64];
+    char text[TICK];
     const WordStyle ends = {11, ANCHOR_END, false, INK}, middle = {11, ANCHOR_MIDDLE, false, INK};
     drawing_words(d, (Point){WIDTH / 2., 16}, (WordStyle){13, ANCHOR_MIDDLE, false, INK}, title);
     for (int i = 0; i <= TICKS; i++) {
         double part = (double)i / TICKS, value = a->y0 + (a->y1 - a->y0) * part, at = a->x0 + (a->x1 - a->x0) * part;
         double y = PLOT - BOTTOM - (PLOT - BOTTOM - TOP) * part, left = LEFT + (WIDTH - LEFT - RIGHT) * part;
-        if (a->log) value = pow(10, value);
         drawing_line(d, (Point[]){{LEFT, y}, {WIDTH - RIGHT, y}}, 2, (Line){GRID, 1, 0});
-        if (percent)
+        if (percent && fabs(value) < 100)
             snprintf(text, sizeof text, "%.*f %%", a->y1 - a->y0 < 0.05 ? 2 : 0, 100 * value);
         else
-            snprintf(text, sizeof text, "%.3g", value);
+            tick(text, a->log ? pow(10, value) : value, a->log ? 0 : a->y1 - a->y0);
         drawing_words(d, (Point){LEFT - 6, y + 4}, ends, text);
-        snprintf(text, sizeof text, "%.4g", at);
+        tick(text, at, a->x1 - a->x0);
         drawing_words(d, (Point){left, PLOT - BOTTOM + 15}, middle, text);
     }
     drawing_words(d, (Point){(LEFT + WIDTH - RIGHT) / 2., PLOT - 6}, middle, x);
@@ -141,7 +151,7 @@ static double trained_loss(const HistoryEpoch *e) { return e->loss; }
 static double speed(const HistoryEpoch *e) { return e->images_per_s; }
 
 static void add_point(Curve *c, double x, double y) {
-    if (isfinite(x) && isfinite(y)) c->point[c->n++] = (Point){x, y};
+    if (fabs(x) <= MOST && fabs(y) <= MOST) c->point[c->n++] = (Point){x, y};
 }
 
 static Curve *new_curve(Plot *p, uint32_t run, bool dashed) {
@@ -168,7 +178,7 @@ static void add_times(Plot *p) {
         double minutes = 0;
         for (uint32_t i = 0; i < h->nepochs; i++) {
             const HistoryEpoch *e = &h->epoch[i];
-            minutes += isnan(e->seconds) ? 0 : e->seconds / 60;
+            minutes += isfinite(e->seconds) ? e->seconds / 60 : 0;
             add_point(c, minutes, isnan(accuracy(e)) ? e->train : accuracy(e));
         }
     }
@@ -221,18 +231,34 @@ int plots_curves(const char *directory, const RunList *list, FILE *names) {
 
 /* ---- predictions ---- */
 
-static char *file_name(const char *run, const char *what) {
-    while (*run == '/' || *run == '.') run++;
-    char *name = join("%s-%s", *run ? run : "run", what);
-    for (char *c = name; *c; c++)
-        if (*c == '/') *c = '-';
+static bool is_taken(const char *text, char *const *name, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        if (!strcmp(name[i], text)) return true;
+    return false;
+}
+
+char **plots_names(const RunList *list) {
+    char **name = calloc((size_t)list->count + 1, sizeof *name);
+    if (!name) exit(fail(EXIT_IO, "out of memory"));
+    for (uint32_t i = 0; i < list->count; i++) {
+        const char *run = list->run[i].path;
+        while (*run == '/' || *run == '.') run++;
+        size_t length = strlen(run);
+        while (length && run[length - 1] == '/') length--;
+        char *wanted = length ? join("%.*s", (int)length, run) : join("run");
+        for (char *c = wanted; *c; c++)
+            if (*c == '/') *c = '-';
+        name[i] = join("%s", wanted);
+        for (uint32_t number = 2; is_taken(name[i], name, i); number++) free(name[i]), name[i] = join("%s-%u", wanted, number);
+        free(wanted);
+    }
     return name;
 }
 
 static int draw_reliability(const PlotTest *t, const char *directory, FILE *names) {
     const Axes a = {0, 1, 0, 1, false};
     Drawing *d = drawing_new(WIDTH, PLOT);
-    char *title = join("reliability of %s", t->run), *name = file_name(t->run, "reliability");
+    char *title = join("reliability of %s", t->run), *name = join("%s-reliability", t->name);
     draw_axes(d, &a, title, "probability of the class that is predicted", true);
     for (int b = 0; b < t->bins; b++) {
         if (isnan(t->bin[b][0])) continue;
@@ -251,14 +277,15 @@ static uint32_t shade(double part) {
     return (uint32_t)lrint(red) << 16 | (uint32_t)lrint(green) << 8 | (uint32_t)lrint(blue);
 }
 
-/* A box for each pair, as dark as the part of a class's images that it has; numbers and names where there is room. */
+/* A box for each pair that there is, as dark as the part of a class's images that it has; numbers and names where there is room.
+ */
 static int draw_confusion(const PlotTest *t, const char *directory, FILE *names) {
     enum { NUMBERED = 20, NAMED = 60, MARGIN = 100, HEAD = 40, SIDE = 480 };
     int64_t K = t->classes;
     double cell = fmin(34, (double)SIDE / (double)K), size = fmin(11, 0.8 * cell), side = cell * (double)K;
     int width = (int)fmax(MARGIN + side + 20, 320), height = (int)(HEAD + side + MARGIN);
     Drawing *d = drawing_new(width, height);
-    char *title = join("confusion of %s", t->run), *name = file_name(t->run, "confusion"), text[32];
+    char *title = join("confusion of %s", t->run), *name = join("%s-confusion", t->name), text[32];
     drawing_words(d, (Point){width / 2., 16}, (WordStyle){13, ANCHOR_MIDDLE, false, INK}, title);
     drawing_words(d, (Point){width / 2., 32}, (WordStyle){11, ANCHOR_MIDDLE, false, GRAY},
                   "rows: what it is; columns: what it is taken for");
@@ -267,15 +294,16 @@ static int draw_confusion(const PlotTest *t, const char *directory, FILE *names)
         for (int64_t k = 0; k < K; k++) sum += (double)t->confusion[i * K + k];
         for (int64_t k = 0; k < K; k++) {
             int64_t n = t->confusion[i * K + k];
-            double part = sum > 0 ? (double)n / sum : 0, x = MARGIN + cell * (double)k;
+            if (!n) continue;
+            double part = (double)n / sum, x = MARGIN + cell * (double)k;
             drawing_box(d, (Point){x, y}, cell, cell, shade(part), 1);
             snprintf(text, sizeof text, "%" PRId64, n);
-            if (n && K <= NUMBERED)
+            if (K <= NUMBERED)
                 drawing_words(d, (Point){x + cell / 2, y + middle},
                               (WordStyle){fmin(10, size), ANCHOR_MIDDLE, false, part > 0.5 ? 0xffffff : INK}, text);
         }
         if (K > NAMED) continue;
-        char *short_name = join("%.*s", 16, t->class_name[i]);
+        char *short_name = join("%.*s", (int)utf8_within(t->class_name[i], 16), t->class_name[i]);
         drawing_words(d, (Point){MARGIN - 5, y + middle}, (WordStyle){size, ANCHOR_END, false, INK}, short_name);
         drawing_words(d, (Point){MARGIN + cell * (double)i + middle, HEAD + side + 5}, (WordStyle){size, ANCHOR_END, true, INK},
                       short_name);

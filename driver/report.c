@@ -96,8 +96,8 @@ static void tally_image(Tally *t, const RtData *d, const float *p, int64_t i) {
     int best = 0, label = d->test_labels[i];
     for (int k = 1; k < d->classes; k++)
         if (p[k] > p[best]) best = k;
-    int bin = (int)(p[best] * BINS);
-    bin = bin < 0 ? 0 : bin < BINS ? bin : BINS - 1;
+    int bin = (int)(fminf(fmaxf(p[best], 0), 1) * BINS); /* damaged weights may give no number */
+    if (bin == BINS) bin--;
     t->count[bin]++;
     t->hits[bin] += best == label;
     t->sure[bin] += (double)p[best];
@@ -151,7 +151,7 @@ static void write_wrong(const Tally *t, const RtData *d, FILE *out) {
 typedef struct Products {
     FILE *page, *plots;    /* plots: names of files */
     const char *directory; /* of plots; NULL: none */
-    const char *run;
+    const char *run, *run_name;
     int status; /* of plots */
 } Products;
 
@@ -170,7 +170,7 @@ static int plot_test(const Tally *t, const RtData *d, const Products *o) {
         bin[b][0] = t->count[b] ? t->sure[b] / (double)t->count[b] : NAN;
         bin[b][1] = t->count[b] ? (double)t->hits[b] / (double)t->count[b] : NAN;
     }
-    PlotTest test = {o->run, d->classes, name, t->confusion, bin, BINS};
+    PlotTest test = {o->run, o->run_name, d->classes, name, t->confusion, bin, BINS};
     int status = plots_test(o->directory, &test, o->plots);
     for (int64_t k = 0; k < d->classes; k++) free(name[k]);
     free(name);
@@ -240,7 +240,7 @@ static int predict(const Options *o, const char *weights, Products *out) {
 
 /* ---- the page ---- */
 
-static int write_run(const TrainingRun *run, const Options *options, Products *output) {
+static int write_run(const TrainingRun *run, const char *name, const Options *options, Products *output) {
     FILE *out = output->page;
     char state[64], *model = join("%s/model.ir", run->path), *weights = join("%s/best.safetensors", run->path);
     char *data = history_data(run->path);
@@ -270,6 +270,7 @@ static int write_run(const TrainingRun *run, const Options *options, Products *o
     } else {
         fputs(", \"test\": ", out);
         output->run = run->path;
+        output->run_name = name;
         status = predict(&o, weights, output);
     }
     fputc('}', out);
@@ -279,8 +280,8 @@ static int write_run(const TrainingRun *run, const Options *options, Products *o
 
 static void print_written(const Options *o, const RunList *list, const char *page, const char *plots) {
     if (!o->json) {
-        printf("%u trainings, in '%s'%s%s%s\n", list->count, page, o->plots ? ", and plots in '" : "", o->plots ? o->plots : "",
-               o->plots ? "'" : "");
+        printf("%u training%s, in '%s'%s%s%s\n", list->count, list->count == 1 ? "" : "s", page,
+               o->plots ? ", and plots in '" : "", o->plots ? o->plots : "", o->plots ? "'" : "");
         return;
     }
     printf("{\"trainings\": %u", list->count);
@@ -300,16 +301,19 @@ int command_report(const Options *options) {
     if (!status && options->plots && !rt_make_directories(options->plots))
         status = fail(EXIT_IO, "cannot make the directory '%s': %s", options->plots, strerror(errno));
     if (!status && options->plots) status = plots_curves(options->plots, &list, plots.file);
+    char **name = plots_names(&list);
     fputs("{\"runs\": [", data.file);
     for (uint32_t i = 0; i < list.count && !status; i++) {
         if (i) fputs(", ", data.file);
-        status = write_run(&list.run[i], options, &out);
+        status = write_run(&list.run[i], name[i], options, &out);
     }
     fputs("]}", data.file);
     text_close(&data);
     text_close(&plots);
     if (!status) status = page_write(report_page, path, data.text);
     if (!status) print_written(options, &list, path, plots.text);
+    for (uint32_t i = 0; i < list.count; i++) free(name[i]);
+    free(name);
     free(data.text);
     free(plots.text);
     runs_free(&list);

@@ -185,8 +185,8 @@ PassOptions session_pass_options(Session *session) {
 static int check_recompute(const Session *session, const PassResult *result) {
     int64_t asked = session->options->recompute;
     if (asked <= result->recomputable) return EXIT_OK;
-    return fail(EXIT_USAGE, "'--recompute=%lld' is too many: at most %u activations of '%s' can be computed again here",
-                (long long)asked, result->recomputable, result->graph->name);
+    return fail(EXIT_USAGE, "'--recompute=%lld' is too many: at most %u activation%s of '%s' can be computed again here",
+                (long long)asked, result->recomputable, result->recomputable == 1 ? "" : "s", result->graph->name);
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }

@@ -13,9 +13,10 @@ static void print_compiled(const Session *session, const Training *training) {
         snprintf(cached, sizeof cached, ", all from the cache");
     else if (stats->kernels_cached)
         snprintf(cached, sizeof cached, ", %u from the cache", stats->kernels_cached);
-    printf("%s: %" PRId64 " parameters, %u kernels for %s, compiled in %.2f s (LLVM %.2f s%s); batch %" PRId64 ", %s\n",
-           program->model, count_parameters(program), stats->kernels, program->target, stats->seconds, stats->llvm_seconds,
-           cached, program->batch, training_size(training, rt_pool_threads(session->pool), size));
+    printf("%s: %" PRId64 " parameters, %u kernel%s for %s, compiled in %.2f s (LLVM %.2f s%s); batch %" PRId64 ", %s\n",
+           program->model, count_parameters(program), stats->kernels, stats->kernels == 1 ? "" : "s", program->target,
+           stats->seconds, stats->llvm_seconds, cached, program->batch,
+           training_size(training, rt_pool_threads(session->pool), size));
     fflush(stdout);
 }
 

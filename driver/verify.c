@@ -172,9 +172,10 @@ static int verify_orders(Task *t) {
             if (legal) break;
         }
     }
+    uint32_t different = stages_evaluated(t->stages) - evaluated;
     if (tries)
-        verdict_add(&t->verdict, false, 0, NULL, "", "%" PRId64 " orders and subsets of passes, %u different graphs", lists,
-                    stages_evaluated(t->stages) - evaluated);
+        verdict_add(&t->verdict, false, 0, NULL, "", "%" PRId64 " orders and subsets of passes, %u different graph%s", lists,
+                    different, different == 1 ? "" : "s");
     return EXIT_OK;
 }
 
@@ -219,7 +220,8 @@ static int verify_kernels(Task *t, const KernelsOptions *o) {
     int status = keep_kernel(t, &held);
     if (!held.wrong)
         verdict_add(&t->verdict, false, held.of_tolerance, NULL, held.worst.label ? held.worst.label : "",
-                    "%u kernels, of %u values, on recorded inputs", held.kernels, held.values);
+                    "%u kernel%s, of %u value%s, on recorded inputs", held.kernels, held.kernels == 1 ? "" : "s", held.values,
+                    held.values == 1 ? "" : "s");
     else if (!status)
         status = fail(EXIT_INPUT, "%s: the kernel of %s is wrong: %s", t->verdict.model, held.worst.label, held.text);
     kernels_held_free(&held);

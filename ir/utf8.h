@@ -15,4 +15,15 @@ static inline size_t utf8_length(const char *at) {
     if ((c[0] == 0xF0 && c[1] < 0x90) || (c[0] == 0xF4 && c[1] >= 0x90)) return 0;
     return length;
 }
+
+/* Bytes of `text`, at most `most`, that do not end within a sequence. */
+static inline size_t utf8_within(const char *text, size_t most) {
+    size_t length = 0;
+    while (text[length]) {
+        size_t bytes = utf8_length(text + length), next = length + (bytes ? bytes : 1);
+        if (next > most) break;
+        length = next;
+    }
+    return length;
+}
 #endif

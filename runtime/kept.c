@@ -27,16 +27,25 @@ char *rt_kept_directory(const char *kind, bool folder) {
     return home && *home ? text(home, "/.cache/netc/", kind) : NULL;
 }
 
+static bool make_directory(const char *path) {
+    struct stat s;
+    if (!mkdir(path, 0777)) return true;
+    if (errno != EEXIST) return false;
+    if (!stat(path, &s) && S_ISDIR(s.st_mode)) return true;
+    errno = ENOTDIR;
+    return false;
+}
+
 bool rt_make_directories(const char *directory) {
     char *path = strdup(directory);
     bool made = path != NULL;
     for (char *c = path; made && *c; c++) {
         if (*c != '/' || c == path) continue;
         *c = 0;
-        made = !mkdir(path, 0777) || errno == EEXIST;
+        made = make_directory(path);
         *c = '/';
     }
-    made = made && (!mkdir(path, 0777) || errno == EEXIST);
+    made = made && make_directory(path);
     free(path);
     return made;
 }
@@ -94,7 +103,8 @@ void rt_kept_trim(const char *directory, RtKeptKind *kind, uint64_t bytes) {
     if (kept.files && kept.bytes > bytes) qsort(all, kept.files, sizeof *all, oldest_first);
     for (uint64_t i = 0; i < kept.files && (kept.bytes > bytes || bytes == 0); i++) {
         char *path = text(directory, "/", all[i].name);
-        if (path && !unlink(path)) kept.bytes -= all[i].bytes;
+        /* one that is gone may have been removed by another process that trims */
+        if (path && (!unlink(path) || errno == ENOENT)) kept.bytes -= all[i].bytes;
         free(path);
     }
     free(all);

@@ -90,7 +90,7 @@ def main(at):
 
     # Text, a page, graphs as text.
     out, _ = at.run("ablate", SMALL, *BATCH, "--repeats=1", "--mode=infer")
-    check("small, inference, batch 4" in out and "the same code" in out and "1 rounds in turn" in out, out)
+    check("small, inference, batch 4" in out and "the same code" in out and "1 round in turn" in out, out)
     page, _ = at.run("ablate", SMALL, *BATCH, "--repeats=1", "--html")
     check(page.startswith("<!doctype html>") and page.rstrip().endswith("</html>") and page.count("<table>") == 2 and "http" not in page, page)
     at.run("ir", SMALL, *BATCH, "--mode=both", "-o", at("small.ir"))

@@ -80,7 +80,7 @@ def same_bits(at, steps):
         for ranks in (2, 3, 4):
             launcher, threads = LAUNCHERS[ranks % len(LAUNCHERS)], 4 - ranks or 1
             out, _ = together(at, launcher, ranks, *train, "--out", at(form, str(ranks)), "--threads", threads)
-            check(f"{ranks} ranks x {threads} threads" in out.splitlines()[0], f"the first line does not say how many train: {out}")
+            check(f"{ranks} ranks x {threads} thread{'s' * (threads > 1)}" in out.splitlines()[0], f"the first line does not say how many train: {out}")
             check(outcome(at(form, str(ranks))) == reference, f"{form}: {ranks} ranks of {launcher} have other bits than one process")
             last = metrics(at(form, str(ranks)))[-1]
             check((last["ranks"], last["threads"]) == (ranks, threads), "metrics do not say how many trained")

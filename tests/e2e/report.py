@@ -72,26 +72,62 @@ def png_pixels(path):
     return width, height, zlib.decompress(packed)
 
 
-def plots(at, listed):
+def drawing(path):
+    """Of an SVG, whose lines have to be within it: its texts and its number of boxes."""
+    svg = xml.etree.ElementTree.parse(path).getroot()
+    numbers = [float(x) for line in svg.iter("{http://www.w3.org/2000/svg}polyline") for point in line.get("points").split() for x in point.split(",")]
+    check(all(-1 <= x <= 600 for x in numbers), f"{path}: lines are not within the plot")
+    return [t.text for t in svg.iter("{http://www.w3.org/2000/svg}text")], len(list(svg.iter("{http://www.w3.org/2000/svg}rect")))
+
+
+def damaged(at):
+    """Numbers that no training writes are drawn or left out, and ordinary ones are written as they are."""
+    sound = {"epoch": 0, "step": 10, "loss": 2.5, "lr": 0.1, "images_per_s": 3246.4, "seconds": 30, "train_accuracy": 0.2, "test_accuracy": 0.3, "test_loss": 2}
+    for i, wrong in enumerate(({}, {"images_per_s": -1e30, "loss": -3, "lr": -1}, {"step": 1e17, "epoch": 1e17}, {"seconds": -1e9}, {"images_per_s": 1e308, "step": 1e308, "seconds": 1e308},
+                               {"lr": 5e-324, "images_per_s": 5e-324, "train_accuracy": -1e30, "loss": 5e-324}, {"lr": -1e300, "loss": 1e300, "test_loss": -1e300})):
+        run = f"damaged{i}"
+        shutil.copytree(at("two"), at(run))
+        for alone in (True, False):
+            with open(at(run, "metrics.jsonl"), "w", encoding="utf-8") as file:
+                for line in [sound | wrong] if alone else [sound, sound | {"epoch": 1} | wrong, {"step": 12, "loss": 2, "lr": 0.1} | {k: v for k, v in wrong.items() if k in ("step", "loss", "lr")}]:
+                    file.write(json.dumps(line) + "\n")
+            listed = json.loads(at.run("report", run, "--curves", "--plots", run + "p", "--json", timeout=60)[0])["plots"]
+            check(alone and wrong or len(listed) >= 10, f"{listed}")
+            texts = {name: drawing(at(name))[0] for name in listed if name.endswith(".svg")}
+            if not wrong:
+                check("3246" in texts[f"{run}p/images-a-second.svg"] and not any("e+" in t for names in texts.values() for t in names), f"{texts}")
+
+
+def names_of_plots(at):
+    """Runs whose paths make the same name, and a run that is given twice, each have their files."""
+    os.mkdir(at("d"))
+    shutil.copytree(at("one"), at("d", "b"))
+    shutil.copytree(at("one"), at("d-b"))
+    listed = json.loads(at.run("report", "one/", "d/b", "./one//", "d-b", at("one"), "--plots", "named", "--json")[0])["plots"]
+    check(len(set(listed)) == len(listed) == len(os.listdir(at("named"))), f"{listed}")
+    of = sorted(name[len("named/") : -len("-confusion.svg")] for name in listed if name.endswith("-confusion.svg"))
+    check(of == sorted(["one", "d-b", "one-2", "d-b-2", at("one").lstrip("/").replace("/", "-")]), f"{of}")
+
+
+def plots(at, listed, boxes):
     """Each is there as SVG that is XML and as PNG of twice its size with something on it; texts from outside are escaped."""
     want = {at("pl", name + end) for name in (*CURVES, *(f"{run}-{what}" for run in ("one", "two") for what in ("reliability", "confusion"))) for end in (".svg", ".png")}
     check({at(name) for name in listed} == want and want == {at("pl", name) for name in os.listdir(at("pl"))}, f"{listed}")
     for path in sorted(want):
         if path.endswith(".png"):
             continue
+        drawing(path)
         svg = xml.etree.ElementTree.parse(path).getroot()
-        numbers = [float(x) for line in svg.iter("{http://www.w3.org/2000/svg}polyline") for point in line.get("points").split() for x in point.split(",")]
-        check(all(-1 <= x <= 600 for x in numbers), f"{path}: lines are not within the plot")
         width, height, rows = png_pixels(path[:-4] + ".png")
         check((width, height) == (2 * int(svg.get("width")), 2 * int(svg.get("height"))) and len(set(rows)) > 20, f"{path[:-4]}.png: {width}x{height}")
-    text = [t.text for t in xml.etree.ElementTree.parse(at("pl", "two-confusion.svg")).iter("{http://www.w3.org/2000/svg}text")]
-    check(text[0] == "confusion of two" and text.count("class 3") == 2, f"{text}")
+    text, drawn = drawing(at("pl", "two-confusion.svg"))
+    check(text[0] == "confusion of two" and text.count("class 3") == 2 and drawn == 1 + boxes, f"{text}, {drawn} boxes of {boxes}")
     shutil.copytree(at("two"), at("a<&b\x01"))
     at.run("report", "a<&b\x01", "--curves", "--plots", "escaped")
-    check("a<&b\ufffd" in [t.text for t in xml.etree.ElementTree.parse(at("escaped", "loss.svg")).iter("{http://www.w3.org/2000/svg}text")], "a name is not escaped")
+    check("a<&b\ufffd" in drawing(at("escaped", "loss.svg"))[0], "a name is not escaped")
     with open(at("file"), "w"):
         pass
-    at.refuses("report", "two", "--curves", "--plots", "file", status=3, says="cannot write 'file/accuracy.svg'")
+    at.refuses("report", "two", "--curves", "--plots", "file", status=3, says="cannot make the directory 'file': Not a directory")
 
 
 with Workspace() as at:
@@ -102,11 +138,16 @@ with Workspace() as at:
     with open(at("page.html"), encoding="utf-8") as file:
         page = file.read()
     check("http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page, "the page needs a network")
-    numbers(at, json.loads(page.split('type="application/json">')[1].split("</script>")[0]))
+    data = json.loads(page.split('type="application/json">')[1].split("</script>")[0])
+    numbers(at, data)
     written = json.loads(at.run("report", "one", "two", "-o", "again.html", "--plots", "pl", "--json")[0])
     check(written["trainings"] == 2 and written["page"] == "again.html", f"{written}")
-    plots(at, written["plots"])
+    plots(at, written["plots"], sum(n > 0 for row in data["runs"][1]["test"]["confusion"] for n in row))
+    damaged(at)
+    names_of_plots(at)
     os.remove(at("one", "model.ir"))  # as of an older netc
+    out, _ = at.run("report", "one", "--curves")
+    check(out == "1 training, in 'netc-report.html'\n", out)
     at.run("report", "one", "--curves", "two")
     at.run("report", "one", "-o", "partial.html")
     with open(at("partial.html"), encoding="utf-8") as file:

@@ -68,7 +68,12 @@ def every_command(at):
     check(reduced["fails"] == "command" and reduced["values"] < reduced["values_before"] and "graph" in reduced["graph"], f"{reduced}")
     script = "echo not this; case \"$NETC_REWRITES\" in *limit=[0-2]) exit 0;; *--forbid*) exit 0;; *) exit 1;; esac"
     found = one("bisect", SMALL, "--mode=infer", f"--cmd={script}")
-    check(found["right_without"] and found["found"][0]["number"] == 3 and found["found"][0]["again"].startswith("netc ir "), f"{found}")
+    check(found["right_without"] and found["failed"] is None and found["found"][0]["number"] == 3 and found["found"][0]["again"].startswith("netc ir "), f"{found}")
+    # The search ends before its end: what was found is said, and why it ended.
+    for rest, why in (("*limit*--forbid*", "it is one of the rewrites 4 to "), ("--forbid*", "the command cannot judge what is left without it")):
+        script = f"case \"$NETC_REWRITES\" in {rest}) exit 125;; *limit=[0-2]) exit 0;; *) exit 1;; esac"
+        found = one("bisect", SMALL, "--mode=infer", f"--cmd={script}", status=1)
+        check([c["number"] for c in found["found"]] == [3] and not found["right_without"] and why in found["failed"], f"{found}")
     built = one("build", SMALL, "--emit=obj", "-o", at("small.o"))
     check(built["kind"] == "obj" and built["bytes"] == os.path.getsize(at("small.o")) and built["cpus"], f"{built}")
 

@@ -1,4 +1,5 @@
 /* Textual graphs: exact round trip over every op and region, precise refusals, and no crash on damaged text. */
+#include "ir/utf8.h"
 #include "ir_helpers.h"
 
 #define CONV "{kernel=[3,3], stride=[1,1], pad=[1,1,1,1], dilation=[1,1], groups=1}"
@@ -352,6 +353,14 @@ START_TEST(json_names_everything) {
 }
 END_TEST
 
+START_TEST(texts_are_cut_between_characters) {
+    const char *text = "a\xc3\xa4\xe2\x82\xac\xff\xf0\x9f\x98\x80";
+    static const size_t within[] = {0, 1, 1, 3, 3, 3, 6, 7, 7, 7, 7, 11, 11};
+    for (size_t most = 0; most < sizeof within / sizeof *within; most++)
+        ck_assert_msg(utf8_within(text, most) == within[most], "%zu: %zu", most, utf8_within(text, most));
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("text");
     tcase_add_test(cases, round_trip_is_exact);
@@ -366,5 +375,6 @@ int main(void) {
     tcase_add_test(cases, large_texts_are_bounded);
     tcase_add_test(cases, zero_bytes_are_refused);
     tcase_add_test(cases, json_names_everything);
+    tcase_add_test(cases, texts_are_cut_between_characters);
     return run_cases("ir text", cases);
 }
