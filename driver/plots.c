@@ -194,8 +194,9 @@ static void add_steps(Plot *p, bool rates) {
     }
 }
 
-static int end_plot(Plot *p, const char *directory, const char *name, FILE *names) {
-    int status = draw_plot(p, directory, name, names);
+/* Drawn unless something failed before. */
+static int end_plot(int status, Plot *p, const char *directory, const char *name, FILE *names) {
+    if (!status) status = draw_plot(p, directory, name, names);
     for (uint32_t c = 0; c < p->ncurves; c++) free(p->curve[c].point);
     p->ncurves = 0;
     return status;
@@ -208,23 +209,23 @@ int plots_curves(const char *directory, const RunList *list, FILE *names) {
     Plot p = {"accuracy", "epoch", dashed, .percent = true, .runs = list, .curve = room};
     add_epochs(&p, accuracy, false);
     add_epochs(&p, trained, true);
-    int status = end_plot(&p, directory, "accuracy", names);
+    int status = end_plot(EXIT_OK, &p, directory, "accuracy", names);
     p = (Plot){"loss", "epoch", dashed, .log = true, .runs = list, .curve = room};
     add_epochs(&p, judged_loss, false);
     add_epochs(&p, trained_loss, true);
-    if (!status) status = end_plot(&p, directory, "loss", names);
+    status = end_plot(status, &p, directory, "loss", names);
     p = (Plot){"loss of single steps", "step", NULL, .log = true, .runs = list, .curve = room};
     add_steps(&p, false);
-    if (!status) status = end_plot(&p, directory, "step-loss", names);
+    status = end_plot(status, &p, directory, "step-loss", names);
     p = (Plot){"learning rate", "step", NULL, .zero_y = true, .runs = list, .curve = room};
     add_steps(&p, true);
-    if (!status) status = end_plot(&p, directory, "learning-rate", names);
+    status = end_plot(status, &p, directory, "learning-rate", names);
     p = (Plot){"accuracy by time", "minutes", NULL, .percent = true, .zero_x = true, .runs = list, .curve = room};
     add_times(&p);
-    if (!status) status = end_plot(&p, directory, "accuracy-by-time", names);
+    status = end_plot(status, &p, directory, "accuracy-by-time", names);
     p = (Plot){"images a second", "epoch", "of training, since the process began", .zero_y = true, .runs = list, .curve = room};
     add_epochs(&p, speed, false);
-    if (!status) status = end_plot(&p, directory, "images-a-second", names);
+    status = end_plot(status, &p, directory, "images-a-second", names);
     free(room);
     return status;
 }
