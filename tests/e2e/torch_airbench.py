@@ -16,7 +16,10 @@ try:
 except ImportError:
     skip("PyTorch is not installed (apt-get install python3-torch)")
 
-STEPS, BATCH, PER_EPOCH, TOLERANCE = 15, 64, 4, 1e-5
+STEPS, BATCH, PER_EPOCH = 15, 64, 4
+# Of the millions of windows that max pools see in 15 steps some have two pixels that are equal but for rounding; which of them is greater then
+# moves all losses behind it. So the first losses are held closely, and all to some times what PyTorch's own move by where its weights are rounded once more.
+FIRM, ROUNDED = 6, 3
 NETC_PER_EPOCH = 50000 // BATCH
 CALM = 20  # of the learning rate, which with batches of 64 is so large that the last bits of a sum move the tenth loss by 1e-3
 HYP = {"epochs": 4.9, "lr": 11.5 / CALM, "momentum": 0.85, "weight_decay": 0.0153 / CALM, "bias_scaler": 64.0, "label_smoothing": 0.2, "whiten_bias_epochs": 3}
@@ -147,6 +150,22 @@ def torch_losses(net, images, labels):
                 lookahead_state.update(net, decay=alpha_schedule[current_steps].item())
 
 
+def difference(losses, wanted):
+    """Of themselves, the largest of the losses so far."""
+    return [max(abs(a - b) / b for a, b in zip(losses[:k + 1], wanted)) for k in range(len(wanted))]
+
+
+def rounded(path, seed):
+    """PyTorch's net from weights that differ by up to a unit of rounding."""
+    net = make_net()
+    load(net, path)
+    generator = torch.Generator().manual_seed(seed)
+    for tensor in net.state_dict().values():
+        if tensor.dtype == torch.float:
+            tensor.mul_(1 + (2 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 1) * 2**-23)
+    return net
+
+
 def write_model(at):
     """The model, its epochs being of PER_EPOCH steps."""
     with open(os.path.join(HERE, "..", "..", "models", "airbench94.net")) as file:
@@ -177,8 +196,10 @@ with Workspace() as at:
     load(net, at("first.safetensors"))
     check_start(net, images)
     theirs = torch_losses(net, images, labels)
+    spread = max(difference(torch_losses(rounded(at("first.safetensors"), seed), images, labels), theirs)[-1] for seed in range(ROUNDED))
     check(len(ours) == len(theirs) == STEPS, f"{len(ours)} losses, expected {STEPS}")
-    differences = [abs(a - b) / b for a, b in zip(ours, theirs)]
+    differences = difference(ours, theirs)
     for step, (a, b, d) in enumerate(zip(ours, theirs, differences)):
-        print(f"step {step + 1}: {a:.6f}, PyTorch {b:.6f}, {d:.1e}")
-    check(max(differences) < TOLERANCE, f"losses differ from PyTorch's by {max(differences):.2e}")
+        print(f"step {step + 1}: {a:.6f}, PyTorch {b:.6f}, {d:.1e} at most so far; PyTorch from rounded weights: {spread:.1e}")
+    check(differences[FIRM - 1] < 1e-6, f"the first {FIRM} losses differ from PyTorch's by {differences[FIRM - 1]:.2e}")
+    check(differences[-1] < 8 * spread, f"losses differ from PyTorch's by {differences[-1]:.2e}, and those of rounded weights by {spread:.2e}")
