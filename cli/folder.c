@@ -170,10 +170,7 @@ static void measure(const Decoding *d, int64_t i) {
     int64_t plane = s->height * s->width;
     Picture picture;
     if (!plane) {
-        if (!picture_read(path, &picture, d->reason[i], REASON)) {
-            if (!*d->reason[i]) snprintf(d->reason[i], REASON, "it cannot be read");
-            return;
-        }
+        if (!picture_read(path, &picture, d->reason[i], REASON)) return;
         d->size[i][0] = picture.width, d->size[i][1] = picture.height;
         add_moments(picture.rgb, 3, picture.width * picture.height, 3, 1, &d->moments[i]);
         picture_free(&picture);
@@ -378,7 +375,22 @@ static void print_sides(const Decoding *d, int axis, bool json) {
     free(side);
 }
 
-/* What normalisation is made of: each picture counts alike, as it does when all are of one size. */
+static void print_numbers(const char *name, int64_t n, const double *number) {
+    printf(", \"%s\": [", name);
+    for (int64_t i = 0; i < n; i++) printf("%s%.9g", i ? ", " : "", number[i]);
+    putchar(']');
+}
+
+void statistics_print(int64_t channels, const double *mean, const double *std, bool json) {
+    if (json) {
+        print_numbers("mean", channels, mean);
+        print_numbers("std", channels, std);
+        return;
+    }
+    for (int64_t c = 0; c < channels; c++) printf("channel %" PRId64 ": mean %.5f, deviation %.5f\n", c, mean[c], std[c]);
+}
+
+/* Each picture counts alike, as it does when all are of one size. */
 static void print_moments(const Decoding *d, bool json) {
     const PictureShape *s = d->shape;
     const char *fit = s->fit == RT_FIT_CROP ? "crop" : "stretch";
@@ -394,28 +406,17 @@ static void print_moments(const Decoding *d, bool json) {
         double variance = square[c] / n - mean[c] * mean[c];
         square[c] = variance > 0 ? sqrt(variance) : 0;
     }
-    if (json) {
-        printf(", \"shape\": ");
-        if (s->height)
-            printf("[%" PRId64 ", %" PRId64 ", %" PRId64 "], \"fit\": \"%s\"", s->channels, s->height, s->width, fit);
-        else
-            printf("null");
-        for (int k = 0; k < 2; k++)
-            for (int64_t c = 0; c < s->channels; c++)
-                printf("%s%.9g%s",
-                       c   ? ", "
-                       : k ? ", \"std\": ["
-                           : ", \"mean\": [",
-                       (k ? square : mean)[c], c + 1 == s->channels ? "]" : "");
-        return;
-    }
-    if (s->height)
+    if (json && s->height)
+        printf(", \"shape\": [%" PRId64 ", %" PRId64 ", %" PRId64 "], \"fit\": \"%s\"", s->channels, s->height, s->width, fit);
+    else if (json)
+        printf(", \"shape\": null");
+    else if (s->height)
         printf("means and deviations of the training pictures as images of %" PRId64 "x%" PRId64 "x%" PRId64 " (%s):\n",
                s->channels, s->height, s->width, fit);
     else
         printf("means and deviations of the training pictures at their own sizes, each counting alike (--shape=3x32x32: "
                "resized):\n");
-    for (int64_t c = 0; c < s->channels; c++) printf("channel %" PRId64 ": mean %.5f, deviation %.5f\n", c, mean[c], square[c]);
+    statistics_print(s->channels, mean, square, json);
 }
 
 /* What is asked of all pictures of a directory. */

@@ -18,6 +18,8 @@ int folder_open(const char *directory, const PictureShape *shape, int64_t classe
 int folder_stats(const char *directory, const Options *o);
 /* data check: can every picture be read? A line of how many. */
 int folder_check(const char *directory, const Options *o);
+/* What normalisation is made of: `, "mean": [...], "std": [...]`, or a line for each channel. */
+void statistics_print(int64_t channels, const double *mean, const double *std, bool json);
 /* The line of a check as JSON. */
 void counts_print_json(const char *name, int64_t train, int64_t test, int64_t classes);
 

@@ -40,6 +40,7 @@ bool picture_read(const char *path, Picture *picture, char *why, size_t why_size
     const char *reason;
     unsigned char magic[8] = {0};
     *picture = (Picture){0};
+    *why = 0;
     FILE *file = file_open(path, &size, &reason);
     if (!file) return snprintf(why, why_size, "%s", reason), false;
     size_t n = fread(magic, 1, sizeof magic, file);
@@ -55,6 +56,7 @@ bool picture_read(const char *path, Picture *picture, char *why, size_t why_size
                              ferror(file) ? strerror(errno) : "it is neither a PNG, a JPEG nor a binary PPM (P6) or PGM (P5)");
     fclose(file);
     if (!ok) picture_free(picture);
+    if (!ok && !*why) snprintf(why, why_size, "it cannot be read");
     return ok;
 }
 
@@ -155,10 +157,7 @@ bool picture_fit(Picture *picture, RtFit fit, int64_t channels, int64_t width, i
 PictureLoad picture_load(const char *path, const PictureShape *shape, uint8_t *planes, int64_t *size, char *why,
                          size_t why_size) {
     Picture picture;
-    if (!picture_read(path, &picture, why, why_size)) {
-        if (!*why) snprintf(why, why_size, "it cannot be read");
-        return PICTURE_BAD;
-    }
+    if (!picture_read(path, &picture, why, why_size)) return PICTURE_BAD;
     if (size) size[0] = picture.width, size[1] = picture.height;
     bool fits = !planes || picture_fit(&picture, shape->fit, shape->channels, shape->width, shape->height, planes);
     if (!fits) snprintf(why, why_size, "out of memory");

@@ -17,12 +17,10 @@ static int64_t count_label(const uint8_t *labels, int64_t n, int64_t label) {
 static void stats_json(const RtData *d) {
     printf("{\"data\": ");
     json_write_string(stdout, d->name);
-    printf(", \"train\": %" PRId64 ", \"test\": %" PRId64 ", \"shape\": [%" PRId64 ", %" PRId64 ", %" PRId64 "], \"mean\": [",
-           d->ntrain, d->ntest, d->channels, d->height, d->width);
-    for (int64_t c = 0; c < d->channels; c++) printf("%s%.9g", c ? ", " : "", d->mean[c]);
-    printf("], \"std\": [");
-    for (int64_t c = 0; c < d->channels; c++) printf("%s%.9g", c ? ", " : "", d->std[c]);
-    printf("], \"classes\": [");
+    printf(", \"train\": %" PRId64 ", \"test\": %" PRId64 ", \"shape\": [%" PRId64 ", %" PRId64 ", %" PRId64 "]", d->ntrain,
+           d->ntest, d->channels, d->height, d->width);
+    statistics_print(d->channels, d->mean, d->std, true);
+    printf(", \"classes\": [");
     for (int64_t k = 0; k < d->classes; k++) {
         char *name = class_name(d, k);
         printf("%s{\"class\": ", k ? ", " : "");
@@ -55,7 +53,7 @@ int set_stats(const char *where, const Options *o) {
     }
     printf("%s: %" PRId64 " images to train with, %" PRId64 " to test with, %" PRId64 "x%" PRId64 "x%" PRId64 "\n", d.name,
            d.ntrain, d.ntest, d.channels, d.height, d.width);
-    for (int64_t c = 0; c < d.channels; c++) printf("channel %" PRId64 ": mean %.5f, deviation %.5f\n", c, d.mean[c], d.std[c]);
+    statistics_print(d.channels, d.mean, d.std, false);
     for (int64_t k = 0; k < d.classes; k++) {
         printf("%5" PRId64 "  ", k);
         class_print_name(d.class_names ? d.class_names[k] : "", 24);

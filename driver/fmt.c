@@ -56,13 +56,13 @@ static int format_one(const Options *options, const char *path) {
         diag_print(diag, stderr, use_color(stderr));
         status = EXIT_INPUT;
     } else {
-        bool same = strlen(canonical) == length && !memcmp(canonical, text, length), write = options->write && !standard_input;
-        bool prints = !options->check && !write;
+        bool same = strlen(canonical) == length && !memcmp(canonical, text, length);
+        bool writes = options->write && !options->check && !standard_input, prints = !writes && !options->check;
         if (options->check && !same)
             status = fail(EXIT_INPUT, "'%s' is not in canonical form; 'netc fmt --write' rewrites it", path);
-        if (!options->check && write && !same) status = replace_file(path, canonical);
+        if (writes && !same) status = replace_file(path, canonical);
         if (options->json)
-            print_json(path, same, !options->check && write && !same && !status, prints ? canonical : NULL);
+            print_json(path, same, writes && !same && !status, prints ? canonical : NULL);
         else if (prints)
             fputs(canonical, stdout);
     }
