@@ -193,13 +193,10 @@ static uint16_t read_position(MapBuilder *m, Type x, int mask, const Value *y) {
             along == 1 ? type_vector(x.dim[1]) : type_feature(x.dim[0], 1, along == 2 ? x.dim[2] : 1, along == 3 ? x.dim[3] : 1);
         Val position = graph_add(
             m->g, &(ValueSpec){.op = OP_POSITION, .attrs.index = along, .declared = type, .span = y->span, .name = y->name});
-        if (!begun) {
-            place = map_read(m, position);
-            begun = true;
-            continue;
-        }
-        uint16_t before = expr_binary(&m->expr, X_MUL, place, expr_const(&m->expr, (double)x.dim[along]));
-        place = expr_binary(&m->expr, X_ADD, before, map_read(m, position));
+        uint16_t here = map_read(m, position);
+        if (begun) place = expr_binary(&m->expr, X_MUL, place, expr_const(&m->expr, (double)x.dim[along]));
+        place = begun ? expr_binary(&m->expr, X_ADD, place, here) : here;
+        begun = true;
     }
     return place;
 }

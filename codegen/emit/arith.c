@@ -136,6 +136,12 @@ LLVMValueRef emit_mask_channels(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int
     return emit_channels_or(e, v, cb, channels, 0);
 }
 
+LLVMValueRef emit_count(Emitter *e, LLVMValueRef first, bool by_lane) {
+    LLVMValueRef count = emit_int_splat(e, LLVMBuildTrunc(e->b, first, e->i32, ""));
+    if (by_lane) count = LLVMBuildAdd(e->b, count, emit_lanes(e), "");
+    return LLVMBuildSIToFP(e->b, count, e->vec, "");
+}
+
 LLVMValueRef emit_first_lane(Emitter *e, LLVMValueRef v) {
     LLVMValueRef first = LLVMBuildICmp(e->b, LLVMIntSLT, emit_lanes(e), emit_int_vec(e, 1), "");
     return LLVMBuildSelect(e->b, first, v, emit_vec(e, 0), "");

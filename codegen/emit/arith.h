@@ -42,6 +42,8 @@ LLVMValueRef emit_max_int(Emitter *e, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef emit_mask_channels(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels);
 /* The same with a number in their place. */
 LLVMValueRef emit_channels_or(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels, double otherwise);
+/* The whole number `first` (i64) as a vec, in each lane, or counted on from lane to lane. */
+LLVMValueRef emit_count(Emitter *e, LLVMValueRef first, bool by_lane);
 /* The first lane, zero in the others: a value where channels went away. */
 LLVMValueRef emit_first_lane(Emitter *e, LLVMValueRef v);
 #endif

@@ -117,15 +117,9 @@ static void place_fixed(Lowering *l) {
     }
 }
 
-/* Of what is planned; filters are not. */
 static uint64_t plan_bytes(void *context, const Graph *g, Val v) {
-    const Lowering *l = context;
-    Type type = g->value[v].type;
-    LayoutKind kind = type.dtype != DT_F32 && type.dtype != DT_F64 ? LAYOUT_LABELS
-                      : type.rank == 4                             ? LAYOUT_FEATURE
-                      : type.rank >= 2                             ? LAYOUT_ROWS
-                                                                   : LAYOUT_VECTOR;
-    return layout_value_bytes(l->p->target, kind, g, v);
+    (void)g; /* the lowering's */
+    return places_bytes(context, v);
 }
 
 static uint64_t plan_workspace(void *context, const Graph *g, Val v) {

@@ -1,5 +1,6 @@
-/* Maps that reduce over channels, or over lines or columns (regions SUM_TO, MAX_TO and INDEX_TO), and what shares their sweep. A
- * unit is over channels   one line of an image: block by block, with the sum or maximum so far of each of its pixels in scratch;
+/* Maps that reduce over channels, or over lines or columns (regions SUM_TO, MAX_TO and INDEX_TO), and what shares their sweep.
+ * Units:
+ *     over channels   one line of an image: block by block, with the sum or maximum so far of each of its pixels in scratch;
  *     over pixels     one channel block of an image: line by line, with that of each column in scratch, of the line and of all
  *                     lines in registers. So REDUCE, OUTPUT and all of these are made in one loop over what they read.
  * Each result is one chain, or one of lines, in a fixed order. An INDEX_TO has two parts, the maximum so far and where it is. */
@@ -109,9 +110,7 @@ static LLVMValueRef place_of(const MapKernel *k, uint32_t r, const ElementSite *
                          : mask == OVER_HEIGHT ? row
                          : mask == OVER_WIDTH  ? column
                                                : site->pixel;
-    LLVMValueRef place = emit_int_splat(e, LLVMBuildTrunc(e->b, first, e->i32, ""));
-    if (mask == OVER_CHANNELS) place = LLVMBuildAdd(e->b, place, emit_lanes(e), "");
-    return LLVMBuildSIToFP(e->b, place, e->vec, "");
+    return emit_count(e, first, mask == OVER_CHANNELS);
 }
 
 /* One site: OUTPUTs are stored, columns in scratch go on, and the others' reductions in carry. */

@@ -13,12 +13,10 @@ void lower_POSITION(Lowering *l, Val id) {
         kernel_elements(l, 0, places, 1);
         Loop vector = loop_begin(e, emit_int(e, 0), emit_int(e, vectors), 1, 0, NULL);
         LLVMValueRef first = channels ? emit_mul_int(e, vector.iv, e->V) : vector.iv;
-        LLVMValueRef place = emit_int_splat(e, LLVMBuildTrunc(e->b, first, e->i32, ""));
-        if (channels) place = LLVMBuildAdd(e->b, place, emit_lanes(e), "");
+        LLVMValueRef place = emit_count(e, first, channels);
         LLVMValueRef at = emit_mul_int(e, emit_offset(e, e->piece, vectors, vector.iv), e->V);
-        place = LLVMBuildSIToFP(e->b, place, e->vec, "");
-        emit_store(e, emit_mask_channels(e, place, channels ? vector.iv : emit_int(e, 0), channels ? count : 1),
-                   emit_buffer(e, 0), at);
+        emit_store(e, channels ? emit_mask_channels(e, place, vector.iv, count) : emit_first_lane(e, place), emit_buffer(e, 0),
+                   at);
         loop_end(e, &vector, NULL);
         kernel_end(l, 0);
     }
