@@ -14,6 +14,7 @@ struct RtMachine {
     const RtProgram *program;
     RtPool *pool;
     RtSummer summer; /* of shards; without a function: the batch is whole */
+    bool lent;       /* RT_GRADS is the summer's */
     void *space[RT_SPACE_COUNT];
     char **scratch;            /* per thread */
     char **arena;              /* per thread: RT_ARENA of eval_step; with a single group, the same for all */
@@ -134,8 +135,10 @@ static bool allocate(RtMachine *m) {
     const RtProgram *p = m->program;
     int threads = rt_pool_threads(m->pool);
     for (int s = 0; s < RT_SPACE_COUNT; s++) {
-        m->space[s] =
-            s == RT_CONSTANT ? (void *)(uintptr_t)p->constant : take(m, block_bytes(p, (RtSpace)s, m->summer.share.count));
+        uint64_t bytes = block_bytes(p, (RtSpace)s, m->summer.share.count);
+        if (s == RT_GRADS && bytes && m->summer.memory) m->space[s] = m->summer.memory(m->summer.context, bytes);
+        if (m->space[s]) m->lent = true;
+        if (!m->space[s]) m->space[s] = s == RT_CONSTANT ? (void *)(uintptr_t)p->constant : take(m, bytes);
         if (!m->space[s]) return false;
     }
     m->scratch = take(m, (uint64_t)threads * sizeof *m->scratch);
@@ -208,7 +211,7 @@ RtMachine *rt_machine_place(const RtProgram *program, RtPool *pool, void *memory
 void rt_machine_free(RtMachine *m) {
     if (!m) return;
     for (int s = 0; s < RT_SPACE_COUNT; s++)
-        if (s != RT_CONSTANT) free(m->space[s]);
+        if (s != RT_CONSTANT && !(s == RT_GRADS && m->lent)) free(m->space[s]);
     int threads = rt_pool_threads(m->pool), arenas = arena_count(m->program, threads);
     for (int t = 0; t < threads; t++) {
         if (m->scratch) free(m->scratch[t]);

@@ -17,7 +17,9 @@ typedef struct RtSummer {
     void (*sum)(void *context, void *first, uint64_t stride, RtCombine how, int64_t count);
     void (*proceed)(void *context); /* between calls, and */
     void (*finish)(void *context);  /* behind the last one: sums that were begun only */
-    void (*free)(void *context);
+    /* For gradients, zeroed: others may be able to add to them there. NULL, as a function or what it returns: the machine's. */
+    void *(*memory)(void *context, uint64_t bytes);
+    void (*free)(void *context); /* and that memory with it */
     void *context;
     RtRanks *ranks;
 } RtSummer;

@@ -192,7 +192,8 @@ enum { PART = 1 << 30, SPIN_TESTS = 100 };
 
 static bool post(RtRanks *r, RtTransfer *t) {
     if (t->send) r->sent += t->bytes;
-    t->request = t->send ? r->wire->send(t->data, t->bytes, t->peer) : r->wire->receive(t->data, t->bytes, t->peer);
+    t->request = t->send ? r->wire->send(t->data, t->bytes, t->peer, t->channel)
+                         : r->wire->receive(t->data, t->bytes, t->peer, t->channel);
     return t->request >= 0 || rt_ranks_fail(r, "no message can be exchanged with rank %d (%s)", t->peer, host_of(r, t->peer));
 }
 
@@ -267,8 +268,11 @@ bool rt_ranks_begin(RtRanks *r, RtTransfer *transfer, int64_t n) {
     return !r->failed && post_parts(r, transfer, n);
 }
 
-void rt_ranks_proceed(RtRanks *r, RtTransfer *transfer, int64_t n) {
-    if (r && !r->failed) test_all(r, transfer, n);
+bool rt_ranks_proceed(RtRanks *r, RtTransfer *transfer, int64_t n) {
+    if (r->failed || test_all(r, transfer, n) < 0) return false;
+    for (int64_t i = 0; i < n; i++)
+        if (transfer[i].request >= 0 || transfer[i].bytes) return false;
+    return true;
 }
 
 bool rt_ranks_wait(RtRanks *r, RtTransfer *transfer, int64_t n) {

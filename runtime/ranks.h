@@ -28,16 +28,17 @@ RtShare rt_ranks_share(const RtRanks *r, int rank, int64_t shards);
 typedef struct RtTransfer {
     int peer;
     bool send;
+    int channel; /* 0 or 1 */
     void *data;
     uint64_t bytes;
     int request; /* for rt_ranks_exchange */
 } RtTransfer;
-/* All of them at once; messages between two ranks arrive in the order of the calls. True when all are done. */
+/* All of them at once; messages between two ranks on one channel arrive in the order of the calls. True when all are done. */
 bool rt_ranks_exchange(RtRanks *r, RtTransfer *transfer, int64_t n);
 /* The same in parts: they begin, go on as far as they can without waiting, and are waited for; several lists may be on their way.
- * Every rank begins its lists in the same order. */
+ * Every rank begins its lists of a channel in the same order. rt_ranks_proceed: are all done? */
 bool rt_ranks_begin(RtRanks *r, RtTransfer *transfer, int64_t n);
-void rt_ranks_proceed(RtRanks *r, RtTransfer *transfer, int64_t n);
+bool rt_ranks_proceed(RtRanks *r, RtTransfer *transfer, int64_t n);
 bool rt_ranks_wait(RtRanks *r, RtTransfer *transfer, int64_t n);
 /* From rank 0 to all. */
 bool rt_ranks_broadcast(RtRanks *r, void *data, uint64_t bytes);

@@ -1,10 +1,11 @@
 /* See shards.h. */
 #include "runtime/shards.h"
-#include "runtime/ranks.h"
+#include "runtime/near.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { CHUNK = 1 << 13, SMALL = 1 << 14 }; /* numbers of a piece; bytes up to which all finish the whole sum */
+enum { NODES, SLICES };                    /* channels: slices of one sum may go before nodes of the next */
 
 typedef struct Addition {
     int32_t into, from; /* shards, of the whole batch */
@@ -14,7 +15,10 @@ typedef struct Addition {
 typedef struct Exchange {
     void *first;
     int64_t count;
-    char **node; /* by shard: where its sum stands */
+    char **node;     /* by shard: where its sum stands */
+    char **first_of; /* by rank: where it has `first`, if we can reach it there; NULL: messages */
+    char *token;     /* by rank, a byte: what is sent to say that something stands there, and received */
+    bool all_near;   /* all ranks can be reached */
     char *received;
     uint64_t received_bytes;
     RtTransfer *transfer;
@@ -24,6 +28,7 @@ typedef struct Exchange {
 struct RtShards {
     RtPool *pool;
     RtRanks *ranks;
+    RtNear *near;
     int64_t shards;
     RtShare share;
     Addition *own, *last; /* within this process; behind the exchange */
@@ -34,6 +39,7 @@ struct RtShards {
     Exchange now;    /* of a sum that is waited for */
     Exchange *later; /* of sums that were begun, in order, and room for more */
     int64_t nlater, room_later;
+    int64_t finished; /* of them: our slice of the sum is there, and others are told */
 };
 
 /* Which process has all of shards [begin, end); -1: no single one. */
@@ -65,14 +71,21 @@ static void plan(RtShards *s) {
         }
 }
 
+static bool is_open(const Exchange *e) { return e->node && e->first_of && e->token && e->transfer; }
+
 static bool open_exchange(const RtShards *s, Exchange *e) {
     size_t n = (size_t)s->shards, peers = (size_t)rt_ranks_count(s->ranks);
-    *e = (Exchange){.node = calloc(n, sizeof *e->node), .transfer = calloc((n + 2) * (peers + 1), sizeof *e->transfer)};
-    return e->node && e->transfer;
+    *e = (Exchange){.node = calloc(n, sizeof *e->node),
+                    .first_of = calloc(peers, sizeof *e->first_of),
+                    .token = calloc(peers, 1),
+                    .transfer = calloc((n + 2) * (peers + 1), sizeof *e->transfer)};
+    return is_open(e);
 }
 
 static void close_exchange(const Exchange *e) {
     free(e->node);
+    free(e->first_of);
+    free(e->token);
     free(e->transfer);
     free(e->received);
 }
@@ -87,7 +100,8 @@ RtShards *rt_shards_new(RtPool *pool, RtRanks *ranks, int64_t shards) {
     s->last = calloc(n, sizeof *s->last);
     s->left = calloc(n, sizeof *s->left);
     s->owner = calloc(n, sizeof *s->owner);
-    if (s->own && s->last && s->left && s->owner && open_exchange(s, &s->now) && shards <= RT_MAX_SHARDS) {
+    s->near = rt_near_new(ranks);
+    if (s->near && s->own && s->last && s->left && s->owner && open_exchange(s, &s->now) && shards <= RT_MAX_SHARDS) {
         plan(s);
         return s;
     }
@@ -101,6 +115,7 @@ void rt_shards_free(RtShards *s) {
     free(s->last);
     free(s->left);
     free(s->owner);
+    rt_near_free(s->near);
     close_exchange(&s->now);
     for (int64_t i = 0; i < s->room_later; i++) close_exchange(&s->later[i]);
     free(s->later);
@@ -114,6 +129,8 @@ typedef struct Adding {
     const Addition *addition;
     int64_t additions, begin, end; /* numbers [begin, end) of each node */
     bool wide;
+    char **to; /* where else the first node goes, behind it */
+    int64_t tos;
 } Adding;
 
 static void add_f32(float *restrict into, const float *restrict from, int64_t begin, int64_t end) {
@@ -127,6 +144,7 @@ static void add_f64(double *restrict into, const double *restrict from, int64_t 
 static void add_chunk(void *context, int64_t piece, int thread) {
     const Adding *a = context;
     int64_t begin = a->begin + piece * CHUNK, end = begin + CHUNK < a->end ? begin + CHUNK : a->end;
+    uint64_t size = a->wide ? sizeof(double) : sizeof(float);
     (void)thread;
     for (int64_t k = 0; k < a->additions; k++) {
         void *into = a->node[a->addition[k].into], *from = a->node[a->addition[k].from];
@@ -135,12 +153,12 @@ static void add_chunk(void *context, int64_t piece, int thread) {
         else
             add_f32(into, from, begin, end);
     }
+    for (int64_t k = 0; k < a->tos; k++)
+        memcpy(a->to[k] + (uint64_t)begin * size, a->node[0] + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
 }
 
-static void add(const RtShards *s, const Exchange *e, const Addition *addition, int64_t additions, bool wide, int64_t begin,
-                int64_t end) {
-    Adding a = {e->node, addition, additions, begin, end, wide};
-    if (additions) rt_pool_run(s->pool, add_chunk, &a, (end - begin + CHUNK - 1) / CHUNK);
+static void add(const RtShards *s, Adding a) {
+    if (a.additions + a.tos) rt_pool_run(s->pool, add_chunk, &a, (a.end - a.begin + CHUNK - 1) / CHUNK);
 }
 
 /* ---- the exchange ---- */
@@ -160,28 +178,48 @@ static char *make_room(Exchange *e, uint64_t bytes) {
     return e->received;
 }
 
-static void send(Exchange *e, int to, void *data, uint64_t bytes) {
-    if (bytes) e->transfer[e->ntransfers++] = (RtTransfer){.peer = to, .send = true, .data = data, .bytes = bytes};
+static void send(Exchange *e, int to, int channel, void *data, uint64_t bytes) {
+    if (bytes) e->transfer[e->ntransfers++] = (RtTransfer){to, true, channel, data, bytes};
 }
 
-static void receive(Exchange *e, int from, void *data, uint64_t bytes) {
-    if (bytes) e->transfer[e->ntransfers++] = (RtTransfer){.peer = from, .data = data, .bytes = bytes};
+static void receive(Exchange *e, int from, int channel, void *data, uint64_t bytes) {
+    if (bytes) e->transfer[e->ntransfers++] = (RtTransfer){from, false, channel, data, bytes};
 }
 
-/* Nodes that are left go round: to rank r its slice of them, or, of a small sum, all. Points the others' nodes to where they
- * are received, as if they were whole. */
-static bool list_nodes(RtShards *s, Exchange *e, uint64_t size, bool small) {
+/* Between us and a rank that reaches our memory, as we its: what we have done stands there. */
+static void list_token(const RtShards *s, Exchange *e, int rank, int channel) {
+    send(e, rank, channel, e->token + rt_ranks_index(s->ranks), 1);
+    receive(e, rank, channel, e->token + rank, 1);
+}
+
+/* Which ranks can be reached where they have this sum. */
+static void find_near(const RtShards *s, Exchange *e, bool wanted) {
+    e->all_near = wanted;
+    for (int r = 0; r < rt_ranks_count(s->ranks); r++) {
+        e->first_of[r] = wanted ? rt_near_at(s->near, r, e->first) : NULL;
+        if (r != rt_ranks_index(s->ranks)) e->all_near &= e->first_of[r] != NULL;
+    }
+}
+
+/* Nodes that are left go round: to rank r its slice of them, or, of a small sum, all; a rank that is near reads them where they
+ * are. Points the others' nodes to where they are read, as if they were whole. */
+static bool list_nodes(RtShards *s, Exchange *e, uint64_t stride, uint64_t size, bool small) {
     int me = rt_ranks_index(s->ranks), ranks = rt_ranks_count(s->ranks);
     int64_t begin, end, mine_begin = 0, mine_end = e->count;
     if (!small) slice(s, me, e->count, &mine_begin, &mine_end);
     uint64_t bytes = (uint64_t)(mine_end - mine_begin) * size;
-    char *room = make_room(e, (uint64_t)s->nleft * bytes + 1);
+    char *room = make_room(e, e->all_near ? 1 : (uint64_t)s->nleft * bytes + 1);
     if (!room) return rt_ranks_fail(s->ranks, "out of memory for the sums of other ranks");
     e->ntransfers = 0;
     for (int64_t i = 0; i < s->nleft; i++) {
         char **node = &e->node[s->left[i]];
-        if (s->owner[i] != me) {
-            receive(e, s->owner[i], room, bytes);
+        int owner = s->owner[i];
+        if (owner != me && e->first_of[owner]) {
+            *node = e->first_of[owner] + (uint64_t)(s->left[i] - rt_ranks_share(s->ranks, owner, s->shards).first) * stride;
+            continue;
+        }
+        if (owner != me) {
+            receive(e, owner, NODES, room, bytes);
             *node = room - (uint64_t)mine_begin * size;
             room += bytes;
             continue;
@@ -189,13 +227,16 @@ static bool list_nodes(RtShards *s, Exchange *e, uint64_t size, bool small) {
         for (int r = 0; r < ranks; r++) {
             begin = 0, end = e->count;
             if (!small) slice(s, r, e->count, &begin, &end);
-            if (r != me) send(e, r, *node + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
+            if (r != me && !e->first_of[r]) send(e, r, NODES, *node + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
         }
     }
+    for (int r = 0; r < ranks; r++)
+        if (e->first_of[r]) list_token(s, e, r, NODES);
+    rt_near_publish();
     return true;
 }
 
-/* Each rank's finished slice goes to all. */
+/* Each rank's finished slice goes to all; those that are near have it by now. */
 static void list_slices(const RtShards *s, Exchange *e, uint64_t size) {
     int me = rt_ranks_index(s->ranks);
     int64_t begin, end, mine_begin, mine_end;
@@ -203,21 +244,26 @@ static void list_slices(const RtShards *s, Exchange *e, uint64_t size) {
     slice(s, me, e->count, &mine_begin, &mine_end);
     e->ntransfers = 0;
     for (int r = 0; r < rt_ranks_count(s->ranks); r++) {
-        if (r == me) continue;
+        if (e->first_of[r]) list_token(s, e, r, SLICES);
+        if (r == me || e->first_of[r]) continue;
         slice(s, r, e->count, &begin, &end);
-        send(e, r, sum + (uint64_t)mine_begin * size, (uint64_t)(mine_end - mine_begin) * size);
-        receive(e, r, sum + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
+        send(e, r, SLICES, sum + (uint64_t)mine_begin * size, (uint64_t)(mine_end - mine_begin) * size);
+        receive(e, r, SLICES, sum + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
     }
+    rt_near_publish();
 }
 
-/* What is left of the tree, when all nodes are there, of our slice or the whole. */
+/* What is left of the tree, when all nodes are there, of our slice or the whole; to us and those that are near. Nobody else reads
+ * or writes our slice of any node. */
 static void finish_tree(const RtShards *s, const Exchange *e, bool wide, bool small) {
-    uint64_t size = wide ? sizeof(double) : sizeof(float);
-    int64_t begin = 0, end = e->count;
-    if (!small) slice(s, rt_ranks_index(s->ranks), e->count, &begin, &end);
-    add(s, e, s->last, s->nlast, wide, begin, end);
-    char *sum = e->node[0] + (uint64_t)begin * size, *to = (char *)e->first + (uint64_t)begin * size;
-    if (sum != to) memmove(to, sum, (uint64_t)(end - begin) * size);
+    char *to[RT_MAX_SHARDS];
+    Adding a = {e->node, s->last, s->nlast, 0, e->count, wide, to, 0};
+    if (!small) slice(s, rt_ranks_index(s->ranks), e->count, &a.begin, &a.end);
+    rt_near_observe();
+    if (e->first != e->node[0]) to[a.tos++] = e->first;
+    for (int r = 0; r < rt_ranks_count(s->ranks); r++)
+        if (e->first_of[r] && e->first_of[r] != e->node[0]) to[a.tos++] = e->first_of[r];
+    add(s, a);
 }
 
 /* Room for one more sum that is only begun; NULL: no memory, so it is not. */
@@ -231,7 +277,7 @@ static Exchange *next_later(RtShards *s) {
         if (!opened) return NULL;
     }
     Exchange *e = &s->later[s->nlater];
-    return e->node && e->transfer ? e : NULL;
+    return is_open(e) ? e : NULL;
 }
 
 void rt_shards_sum(RtShards *s, void *first, uint64_t stride, RtCombine how, int64_t count) {
@@ -246,8 +292,11 @@ void rt_shards_sum(RtShards *s, void *first, uint64_t stride, RtCombine how, int
     e->first = first;
     e->count = count;
     for (int64_t i = 0; i < s->share.count; i++) e->node[s->share.first + i] = (char *)first + (uint64_t)i * stride;
-    add(s, e, s->own, s->nown, wide, 0, count);
-    if (alone || !list_nodes(s, e, size, small)) return;
+    add(s, (Adding){e->node, s->own, s->nown, 0, count, wide});
+    if (alone) return;
+    if (later) rt_near_meet(s->near);
+    find_near(s, e, later);
+    if (!list_nodes(s, e, stride, size, small)) return;
     if (later) {
         if (rt_ranks_begin(s->ranks, e->transfer, e->ntransfers)) s->nlater++;
         return;
@@ -259,22 +308,34 @@ void rt_shards_sum(RtShards *s, void *first, uint64_t stride, RtCombine how, int
     rt_ranks_exchange(s->ranks, e->transfer, e->ntransfers);
 }
 
-void rt_shards_proceed(RtShards *s) {
-    for (int64_t i = 0; i < s->nlater; i++) rt_ranks_proceed(s->ranks, s->later[i].transfer, s->later[i].ntransfers);
+/* The next sum's tree, whose nodes are there, and its slices on their way. */
+static bool finish_next(RtShards *s) {
+    Exchange *e = &s->later[s->finished];
+    finish_tree(s, e, false, false);
+    list_slices(s, e, sizeof(float));
+    if (!rt_ranks_begin(s->ranks, e->transfer, e->ntransfers)) return false;
+    s->finished++;
+    return true;
 }
 
-/* All trees first, each as soon as its nodes are there, and its slices on their way while the next one's are added. */
-void rt_shards_finish(RtShards *s) {
+/* Near ones add while a gradient is in the caches; slices to others would stand in front of sums that are waited for. */
+void rt_shards_proceed(RtShards *s) {
     for (int64_t i = 0; i < s->nlater; i++) {
         Exchange *e = &s->later[i];
-        if (!rt_ranks_wait(s->ranks, e->transfer, e->ntransfers)) break;
-        finish_tree(s, e, false, false);
-        list_slices(s, e, sizeof(float));
-        if (!rt_ranks_begin(s->ranks, e->transfer, e->ntransfers)) break;
+        bool done = rt_ranks_proceed(s->ranks, e->transfer, e->ntransfers);
+        if (done && e->all_near && i == s->finished && !finish_next(s)) return;
+    }
+}
+
+void rt_shards_finish(RtShards *s) {
+    while (s->finished < s->nlater) {
+        const Exchange *e = &s->later[s->finished];
+        if (!rt_ranks_wait(s->ranks, e->transfer, e->ntransfers) || !finish_next(s)) break;
     }
     for (int64_t i = 0; i < s->nlater; i++)
         if (!rt_ranks_wait(s->ranks, s->later[i].transfer, s->later[i].ntransfers)) break;
-    s->nlater = 0;
+    rt_near_observe();
+    s->nlater = s->finished = 0;
 }
 
 /* ---- machines ---- */
@@ -300,6 +361,10 @@ static void sum_shards(void *context, void *first, uint64_t stride, RtCombine ho
 }
 static void proceed_shards(void *context) { rt_shards_proceed(context); }
 static void finish_shards(void *context) { rt_shards_finish(context); }
+static void *share_memory(void *context, uint64_t bytes) {
+    RtShards *s = context;
+    return rt_ranks_count(s->ranks) > 1 ? rt_near_memory(s->near, bytes) : NULL;
+}
 
 static void free_shards(void *context) { rt_shards_free(context); }
 
@@ -312,6 +377,7 @@ RtMachine *rt_machine_new_ranked(const RtProgram *p, RtPool *pool, RtRanks *rank
         summer.sum = sum_shards;
         summer.proceed = proceed_shards;
         summer.finish = finish_shards;
+        summer.memory = share_memory;
         summer.free = free_shards;
         summer.context = rt_shards_new(pool, ranks, shards);
     }

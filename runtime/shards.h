@@ -3,7 +3,8 @@
  * The order is that of a binary tree over all shards, whoever has them: blocks of 1, 2, 4, ... of them, of which two neighbours
  * are added, the right one to the left, and a block without a neighbour waits. A process adds what its own shards allow; what is
  * left of each goes to the others, and every process finishes the tree, for small sums as a whole, for large ones each its slice,
- * which it sends round. So each addition has the same two operands on any number of ranks. */
+ * which it sends round. So each addition has the same two operands on any number of ranks. Processes that reach each other's
+ * memory (near.h) read and write there what they would send, and send a byte that says so. */
 #ifndef NETC_RUNTIME_SHARDS_H
 #define NETC_RUNTIME_SHARDS_H
 #include "runtime/rt.h"

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TAG = 1 };
-
 static MPI_Comm world; /* a copy, so that our messages meet nobody else's */
 static MPI_Request *request;
 static int nrequests;
@@ -50,15 +48,16 @@ static int free_request(void) {
     return first;
 }
 
-static int wire_send(const void *data, size_t bytes, int to) {
+static int wire_send(const void *data, size_t bytes, int to, int channel) {
     int i = free_request();
-    if (i < 0 || bytes > INT_MAX || MPI_Isend(data, (int)bytes, MPI_BYTE, to, TAG, world, &request[i]) != MPI_SUCCESS) return -1;
+    if (i < 0 || bytes > INT_MAX || MPI_Isend(data, (int)bytes, MPI_BYTE, to, channel, world, &request[i]) != MPI_SUCCESS)
+        return -1;
     return i;
 }
 
-static int wire_receive(void *data, size_t bytes, int from) {
+static int wire_receive(void *data, size_t bytes, int from, int channel) {
     int i = free_request();
-    if (i < 0 || bytes > INT_MAX || MPI_Irecv(data, (int)bytes, MPI_BYTE, from, TAG, world, &request[i]) != MPI_SUCCESS)
+    if (i < 0 || bytes > INT_MAX || MPI_Irecv(data, (int)bytes, MPI_BYTE, from, channel, world, &request[i]) != MPI_SUCCESS)
         return -1;
     return i;
 }

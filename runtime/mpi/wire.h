@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { WIRE_VERSION = 1, WIRE_NAME = 256 };
+enum { WIRE_VERSION = 2, WIRE_NAME = 256 };
 
 typedef struct Wire {
     int version;
@@ -14,10 +14,10 @@ typedef struct Wire {
     bool (*open)(int *rank, int *size, char *why, size_t why_size);
     /* Name of the machine that this process runs on. */
     void (*host)(char name[WIRE_NAME]);
-    /* Starts sending to, or receiving from, a rank; messages of two ranks arrive in the order in which they were sent. At most
-     * 2^30 bytes. The number of the request, or -1. */
-    int (*send)(const void *data, size_t bytes, int to);
-    int (*receive)(void *data, size_t bytes, int from);
+    /* Starts sending to, or receiving from, a rank; messages of two ranks on one channel (a small number) arrive in the order in
+     * which they were sent. At most 2^30 bytes. The number of the request, or -1. */
+    int (*send)(const void *data, size_t bytes, int to, int channel);
+    int (*receive)(void *data, size_t bytes, int from, int channel);
     /* 1: it is done, and its number is free again; 0: not yet; -1: it failed. */
     int (*test)(int request);
     void (*close)(void);

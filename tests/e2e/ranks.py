@@ -86,6 +86,31 @@ def same_bits(at, steps):
             check((last["ranks"], last["threads"]) == (ranks, threads), "metrics do not say how many trained")
 
 
+def sent_by(directory):
+    """Bytes of rank 0 in steps 2 to 4."""
+    at = {m["step"]: m["bytes_sent"] for m in reversed(metrics(directory))}  # lines of steps stand before that of the epoch
+    return at[4] - at[1]
+
+
+def near(at):
+    """Ranks of one machine add gradients where they stand; those that cannot reach each other's memory send them, with the same bits, and so do
+    ranks of which only some can."""
+    train = ["train", MIXED_NET, "--set", "width=64", "--batch", "24", "--seed", "5", "--steps", "4", "--log-every", "1", "-q", "--set", "train.shards=6"]
+    at.run(*train, "--out", at("near-alone"))
+    for launcher in LAUNCHERS:
+        reached, apart, mixed = (at(f"{kind}-{launcher}") for kind in ("near", "apart", "mixed"))
+        together(at, launcher, 4, *train, "--out", reached)
+        os.environ["NETC_RANK_MEMORY"] = "0"
+        together(at, launcher, 4, *train, "--out", apart)
+        del os.environ["NETC_RANK_MEMORY"]
+        command = [launcher, "-n", "2", "env", "NETC_RANK_MEMORY=0", NETC, *train, "--out", mixed, ":", "-n", "2", NETC, *train, "--out", mixed]
+        subprocess.run(command, capture_output=True, check=True, env=dict(at.environment(), **ALLOW), cwd=at.path, timeout=300)
+        for out in reached, apart, mixed:
+            check(outcome(out) == outcome(at("near-alone")), f"{out}: other bits than one process")
+        check(4 * sent_by(reached) < sent_by(apart), f"{launcher}: near ranks sent {sent_by(reached)} bytes, others {sent_by(apart)}")
+        check(sent_by(mixed) == sent_by(apart), f"{launcher}: a rank that reaches nobody sent {sent_by(mixed)} bytes rather than {sent_by(apart)}")
+
+
 def whole_batch(at):
     """Shards are the same training as a whole batch, to rounding."""
     losses = []
@@ -197,6 +222,7 @@ with Workspace() as at:
     whole_batch(at)
     if LAUNCHERS:
         same_bits(at, int(sys.argv[2]) if sys.argv[2:3] and sys.argv[2].isdigit() else 8)
+        near(at)
         resumed(at)
         refused(at)
         disagree(at)
