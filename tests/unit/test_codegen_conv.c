@@ -113,6 +113,8 @@ static const Case products[] = {
     {5, 64, 6, 5, 96, 2, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},   /* groups */
     {3, 96, 8, 8, 192, 3, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
     {9, 160, 4, 4, 160, 5, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
+    {5, 1300, 5, 5, 560, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}}, /* channels in parts, output blocks in two bands (inference) */
+    {3, 33, 6, 6, 1240, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},  /* likewise backward data */
 };
 
 /* Wide: many channels, few pixels. */

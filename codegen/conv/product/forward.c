@@ -4,13 +4,23 @@
 #include "codegen/conv/shared/prefetch.h"
 #include "codegen/emit/loop.h"
 
+/* Input blocks `first` .. first + whole - 1, and `rest` channels of the next; added to sums that a part before left if `begun`
+ * (NULL: there is none). */
+typedef struct Part {
+    LLVMValueRef first, begun;
+    int64_t whole, rest;
+    bool last; /* finishes; else sums are left for the next */
+} Part;
+
 typedef struct Product {
     ConvKernel *k;
     const ProductPlan *p;
     ProductOperand x;
     LLVMValueRef filters, chunk; /* chunk: its number */
     ProductChunk at;
-    LLVMValueRef group, image; /* first output block / tile.columns; of the chunk */
+    Part part;
+    LLVMValueRef sums, first_group; /* of the band of groups whose sums wait */
+    LLVMValueRef group, image;      /* first output block / tile.columns; of the chunk */
 } Product;
 
 /* The chunk's operand, staged. */
@@ -62,19 +72,37 @@ static void fetch_filters(const Product *s, const ProductTile *t, LLVMValueRef b
     for (int64_t i = 0; i < share; i++) emit_prefetch(e, from, emit_int(e, i / lines * t->b_column + i % lines * line), 2);
 }
 
-/* The group's block of filters over the input channels of its group: whole blocks, then what is left of the last. */
+/* Where the group's sums of pixels from `pixel` of the image on wait for the next part, and the i-th accumulator's of a tile. */
+static LLVMValueRef sums_at(const Product *s, LLVMValueRef pixel) {
+    Emitter *e = s->k->e;
+    const ProductChunks *c = &s->p->chunks;
+    if (s->p->parts == 1) return NULL;
+    LLVMValueRef image = emit_offset(e, LLVMBuildSub(e->b, s->group, s->first_group, ""), c->images, s->image);
+    return emit_address(e, s->sums, emit_mul_int(e, emit_offset(e, image, c->pixels, pixel), s->p->tile.columns * e->V));
+}
+
+static LLVMValueRef sum_at(const Product *s, const ProductTile *t, int i) {
+    return emit_int(s->k->e, (i / t->columns * s->p->tile.columns + i % t->columns) * s->k->e->V);
+}
+
+/* The group's block of filters over the part of the input channels of its group: whole blocks, then what is left of the last. */
 static void multiply(const Product *s, const ProductTile *t, LLVMValueRef pixel, LLVMValueRef turn, int64_t turns,
                      LLVMValueRef *acc) {
     Emitter *e = s->k->e;
     const Correlation *c = &s->p->c;
     int n = t->rows * t->columns;
-    int64_t V = c->V, channels = c->channels_in / c->groups, full = channels / V, rest = channels % V;
-    LLVMValueRef first = output_block(s, 0), in = emit_int(e, 0);
+    int64_t V = c->V, full = s->part.whole, rest = s->part.rest;
+    LLVMValueRef first = output_block(s, 0), in = s->part.first;
     if (c->groups > 1) in = emit_mul_int(e, LLVMBuildUDiv(e->b, first, emit_int(e, c->group_out_blocks), ""), c->group_in_blocks);
     LLVMValueRef a = emit_offset(e, s->image, s->x.image, emit_offset(e, in, s->x.block, emit_mul_int(e, pixel, V)));
     a = emit_address(e, s->x.base, a);
-    LLVMValueRef b = emit_address(e, s->filters, emit_mul_int(e, first, t->b_column)), next[LOOP_MAX_CARRY];
-    for (int i = 0; i < n; i++) acc[i] = emit_vec(e, 0);
+    LLVMValueRef b = emit_offset(e, first, t->b_column, emit_mul_int(e, s->part.first, V * V)), next[LOOP_MAX_CARRY];
+    b = emit_address(e, s->filters, b);
+    LLVMValueRef sums = sums_at(s, pixel);
+    for (int i = 0; i < n; i++) {
+        acc[i] = emit_vec(e, 0);
+        if (s->part.begun) acc[i] = LLVMBuildSelect(e->b, s->part.begun, emit_load(e, sums, sum_at(s, t, i)), acc[i], "");
+    }
     if (full) {
         Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, full), 1, n, acc);
         for (int i = 0; i < n; i++) next[i] = block.carry[i];
@@ -107,7 +135,8 @@ static void emit_tiles(const Product *s, ProductTile t, int64_t first, int64_t c
     for (int r = 0; r < t.rows; r++) pixel[r] = emit_offset(e, s->at.band, c->pixels, emit_add_int(e, from, emit_int(e, r)));
     LLVMValueRef turn = emit_offset(e, s->image, parts, emit_add_int(e, tile.iv, emit_int(e, index)));
     multiply(s, &t, from, turn, c->images * parts, acc);
-    for (int q = 0; q < t.columns; q++) {
+    for (int i = 0; i < t.rows * t.columns && !s->part.last; i++) emit_store(e, acc[i], sums_at(s, from), sum_at(s, &t, i));
+    for (int q = 0; q < t.columns && s->part.last; q++) {
         Finish f = finish_of(s, output_block(s, q));
         for (int r = 0; r < t.rows; r++) one[r] = acc[r * t.columns + q];
         finish_emit(s->k, &f, t.rows, one, pixel);
@@ -120,7 +149,7 @@ static void emit_image(const Product *s, int columns) {
     ProductTile t = s->p->tile;
     t.columns = columns;
     int64_t pixels = s->p->chunks.pixels, parts = divide_up(pixels, t.rows), small = pixels / parts, larger = pixels % parts;
-    for (int q = 0; q < t.columns; q++) {
+    for (int q = 0; q < t.columns && s->part.last; q++) {
         Finish f = finish_of(s, output_block(s, q));
         finish_clear_sums(s->k, &f);
     }
@@ -139,18 +168,44 @@ static void emit_group(Product *s, LLVMValueRef group, int columns) {
     loop_end(e, &image, NULL);
 }
 
-/* The piece's output blocks, the last of which may be fewer than a tile has columns. */
-static void emit_groups(Product *s, const ProductPiece *piece) {
+/* Groups first .. end - 1, the last of which may have fewer output blocks than a tile has columns. */
+static void emit_groups(Product *s, LLVMValueRef first, LLVMValueRef end) {
     Emitter *e = s->k->e;
     const int columns = s->p->tile.columns, rest = (int)(s->p->c.out_blocks % columns);
-    LLVMValueRef whole = emit_int(e, s->p->c.out_blocks / columns), end = piece->end_group;
-    Loop group = loop_begin(e, piece->first_group, rest ? emit_min_int(e, end, whole) : end, 1, 0, NULL);
+    LLVMValueRef whole = emit_int(e, s->p->c.out_blocks / columns);
+    Loop group = loop_begin(e, first, rest ? emit_min_int(e, end, whole) : end, 1, 0, NULL);
     emit_group(s, group.iv, columns);
     loop_end(e, &group, NULL);
     if (!rest) return;
     Guard last = guard_begin(e, LLVMBuildICmp(e->b, LLVMIntSGT, end, whole, ""));
     emit_group(s, whole, rest);
     guard_end(e, &last);
+}
+
+/* The piece's groups of output blocks: all input channels at once, or a part of them for a band of groups, then the next. */
+static void emit_parts(Product *s, const ProductPiece *piece) {
+    Emitter *e = s->k->e;
+    const ProductPlan *p = s->p;
+    const int64_t channels = p->c.channels_in / p->c.groups, before = (p->parts - 1) * p->part;
+    const Part last = {.first = emit_int(e, before), .whole = channels / e->V - before, .rest = channels % e->V, .last = true};
+    s->part = last;
+    if (p->parts == 1) {
+        emit_groups(s, piece->first_group, piece->end_group);
+        return;
+    }
+    s->sums = emit_address(e, e->scratch, emit_int(e, p->chunks.images * (int64_t)(p->stage.bytes / sizeof(float))));
+    Loop band = loop_begin(e, piece->first_group, piece->end_group, p->band, 0, NULL);
+    LLVMValueRef end = emit_min_int(e, emit_add_int(e, band.iv, emit_int(e, p->band)), piece->end_group);
+    s->first_group = band.iv;
+    Loop part = loop_begin(e, emit_int(e, 0), emit_int(e, p->parts - 1), 1, 0, NULL);
+    s->part = (Part){.first = emit_mul_int(e, part.iv, p->part), .whole = p->part};
+    s->part.begun = LLVMBuildICmp(e->b, LLVMIntNE, part.iv, emit_int(e, 0), "");
+    emit_groups(s, band.iv, end);
+    loop_end(e, &part, NULL);
+    s->part = last;
+    s->part.begun = LLVMConstInt(e->i1, 1, false);
+    emit_groups(s, band.iv, end);
+    loop_end(e, &band, NULL);
 }
 
 static void emit_product(ConvKernel *k, const ProductPlan *p) {
@@ -163,7 +218,7 @@ static void emit_product(ConvKernel *k, const ProductPlan *p) {
     s.chunk = chunk.iv;
     s.at = product_chunk(e, &p->chunks, chunk.iv);
     s.x = stage_chunk(&s, first_split);
-    emit_groups(&s, &piece);
+    emit_parts(&s, &piece);
     loop_end(e, &chunk, NULL);
 }
 
@@ -179,7 +234,8 @@ void product_lower(Lowering *l, Val v, const void *plan) {
     if (kernel_begin(l, conv_kind(k), conv_name(k, &p->s, "_product"), conv_key(k, "product"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         emit_product(k, p);
-        kernel_end(l, (uint64_t)p->chunks.images * p->stage.bytes);
+        uint64_t sums = p->parts > 1 ? (uint64_t)(p->band * p->chunks.images * p->chunks.pixels * p->tile.columns * p->s.V) : 0;
+        kernel_end(l, (uint64_t)p->chunks.images * p->stage.bytes + sums * sizeof(float));
     }
     kernel_call(l, kernel, v, k->places, k->nplaces, product_pieces(p), (KernelCost){conv_flops(&p->s), conv_bytes(k)});
     if (p->chunks.bands > 1) finish_combine_sums(k, p->c.N, p->c.channels_out, p->chunks.bands);

@@ -6,6 +6,10 @@
 
 enum {
     CHUNK_BYTES = 384 * 1024, /* of L2: staged pixels of all input channels */
+    LEAST_PIXELS = 80,        /* for which it pays to read all filters: a chunk of fewer takes its channels in parts, */
+    PART_PIXELS = 256,        /* and so has as many as this; */
+    PART_CHANNELS = 128,      /* of a part: its filters for a register tile lie in L1 */
+    SUM_BYTES = 256 * 1024,   /* of L2: what sums wait there for the next part */
     BLOCK_BYTES = 24 * 1024,  /* of L1: dY of a register tile's output blocks */
     PART_BLOCKS = 32,         /* input blocks of a piece of the gradient, whose pixels lie in L2 */
     MIN_PIECES = 16,
@@ -56,16 +60,25 @@ ProductPlan product_plan(const ConvProblem *problem) {
     ProductPlan p = {.s = problem->s, .c = correlation_of(problem)};
     const Correlation *c = &p.c;
     const int64_t F = (int64_t)sizeof(float);
-    p.chunks = product_chunks(&p.s, CHUNK_BYTES / (c->in_blocks * c->V * F));
+    int64_t pixels = CHUNK_BYTES / (c->in_blocks * c->V * F);
+    p.part = c->in_blocks;
+    if (c->groups == 1 && pixels < min_i64(LEAST_PIXELS, c->N * p.s.out[0] * p.s.out[1])) {
+        p.part = PART_CHANNELS / c->V;
+        pixels = PART_PIXELS;
+    }
+    p.parts = divide_up(c->in_blocks, p.part);
+    p.chunks = product_chunks(&p.s, pixels);
     int64_t wanted = conv_few_pieces(problem) > 1 ? MIN_PIECES : 1;
     p.tile = tile_best(problem->t, p.chunks.pixels, c->group_out_blocks, c->groups > 1 ? TILE_COLUMNS : 0);
     p.tile.a_row = p.tile.b_step = c->V;
     p.tile.a_step = 1;
     p.tile.b_column = c->group_in_blocks * c->V * c->V;
+    p.band = max_i64(1, SUM_BYTES / (p.chunks.images * p.chunks.pixels * p.tile.columns * c->V * F));
     p.turns = max_i64(1, min_i64(MAX_TURNS, p.chunks.count / MIN_PIECES));
     int64_t groups = divide_up(c->out_blocks, p.tile.columns),
-            most = max_i64(1, c->out_blocks / max_i64(SPLIT_BLOCKS, p.tile.columns));
-    p.splits = min_i64(divide_up(wanted, divide_up(p.chunks.count, p.turns)), min_i64(groups, most));
+            ranges = max_i64(1, c->out_blocks / max_i64(SPLIT_BLOCKS, p.tile.columns));
+    p.splits = min_i64(divide_up(wanted, divide_up(p.chunks.count, p.turns)), min_i64(groups, ranges));
+    p.band = min_i64(p.band, divide_up(groups, p.splits));
     p.stage = stage_of(problem, 0, &p.chunks, false);
     p.sums_bytes = finish_sums_bytes(problem->v, c, p.chunks.bands);
     if (c->transposed) p.packed_bytes = pack_tiles_bytes(c, 1);
@@ -88,6 +101,7 @@ static ConvWork work(const ConvProblem *p, const void *plan) {
     w.fma_cycles = images * (double)(c->channels_in / c->groups) *
                    tile_step_cycles(p->t, &f->tile, f->chunks.pixels, c->group_out_blocks) / rate;
     w.copied += filters * again * (double)f->chunks.count;
+    w.copied += 2.0 * sizeof(float) * (double)(f->parts - 1) * images * (double)(f->chunks.pixels * c->out_blocks * c->V);
     return w;
 }
 

@@ -6,6 +6,7 @@
  * while a few output blocks at a time go by, and a piece of the gradient owns its filters and adds up over the batch.
  *
  *     forward, data   piece = some chunks x a range of output blocks      stage the chunk; for each few output blocks: its pixels
+ *                                                                         (of very many input channels: a part of them at a time)
  *     weights         piece = input blocks x output blocks x some chunks  stage the chunk's x; for each few output blocks: stage
  *                                                                         their dY; for each input block: its pixels
  *
@@ -47,6 +48,8 @@ typedef struct ProductPlan {
     ProductChunks chunks;
     int64_t turns, splits; /* chunks of a piece; pieces that share them, each a range of output blocks */
     ProductTile tile;      /* pixels x output blocks */
+    int64_t part, parts;   /* input blocks that are multiplied at a time, the last time the rest; parts == 1: all of them */
+    int64_t band;          /* tile columns of output blocks whose sums wait for the next part */
     StagePlan stage;       /* of one image */
     uint64_t sums_bytes, packed_bytes;
 } ProductPlan;
