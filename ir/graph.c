@@ -150,6 +150,13 @@ Val value_source(const Graph *g, Val v, uint32_t *result) {
     return value->op == OP_RESULT ? value->args[0] : v;
 }
 
+bool value_is_index(const Graph *g, Val v) {
+    uint32_t result;
+    const Value *made = &g->value[value_source(g, v, &result)];
+    if (made->op == OP_POSITION) return true;
+    return made->op == OP_MAP && made->regions[result].role == REGION_INDEX_TO;
+}
+
 const Region *value_region(const Value *v, RegionRole role, int operand) {
     for (uint32_t i = 0; i < v->nregions; i++) {
         if (v->regions[i].role == role && v->regions[i].operand == operand) return &v->regions[i];

@@ -259,6 +259,9 @@ bool *graph_reads(Arena *arena, const Graph *g);
 Type value_result_type(const Graph *g, Val v, uint32_t result);
 /* The value and result index that `v` denotes: RESULT values are looked through. */
 Val value_source(const Graph *g, Val v, uint32_t *result);
+/* Positions, and indices that regions INDEX_TO make: whole numbers, which bf16 holds up to 256 only, so that they are f32 in
+ * memory in its programs too. */
+bool value_is_index(const Graph *g, Val v);
 const Region *value_region(const Value *v, RegionRole role, int operand); /* first match or NULL */
 bool region_makes_result(RegionRole role); /* STORE, OUTPUT, REDUCE, MOMENTS, SUM_TO, MAX_TO, INDEX_TO */
 bool region_sums(RegionRole role);         /* per-image channel sums: REDUCE, MOMENTS */

@@ -46,13 +46,16 @@ static Val find_pair(const Graph *g, Val v) {
     return NO_VAL;
 }
 
-/* With those that hand it sums in double, which are no leaf of compiled code. */
+/* With those that hand it sums in double, which are no leaf of compiled code, or indices, which are a bf16 as a leaf. */
 static void add_member(Cut *c, Val v) {
     if (c->member[v]) return;
     c->member[v] = true;
     const Value *value = &c->from->value[v];
-    for (uint32_t i = 0; i < value->nargs; i++)
-        if (c->from->value[value->args[i]].type.dtype == DT_F64) add_member(c, value_source(c->from, value->args[i], NULL));
+    for (uint32_t i = 0; i < value->nargs; i++) {
+        Val arg = value->args[i];
+        if (c->from->value[arg].type.dtype == DT_F64 || value_is_index(c->from, arg))
+            add_member(c, value_source(c->from, arg, NULL));
+    }
 }
 
 /* Is it a tensor of filters, by where it comes from? */

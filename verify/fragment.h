@@ -14,7 +14,7 @@ void fragment_free(Fragment *f);
 
 /* Does value v have a kernel of its own? Not leaves and constants, nor what is computed along with another value: `done[v]`. */
 bool fragment_has_kernel(const Graph *g, Val v, const bool *done);
-/* The fragment of v, and of what shares its kernel or hands it sums in double; marks in done[] what is not to be cut out again.
- * all[]: every value's tensor (graph_eval). */
+/* The fragment of v, and of what shares its kernel or hands it sums in double or indices; marks in done[] what is not to be cut
+ * out again. all[]: every value's tensor (graph_eval). */
 Fragment fragment_cut(const Graph *g, Val v, const Tensor *all, Arithmetic arithmetic, bool *done);
 #endif

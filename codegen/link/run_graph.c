@@ -68,7 +68,7 @@ static void read_output(RtMachine *m, const Graph *g, bool bf16, Val v, uint64_t
     LayoutKind kind = layout_of(g, v);
     char *at = (char *)rt_machine_space(m, RT_FOLDED) + offset;
     if (kind == LAYOUT_FEATURE) {
-        move_feature(type, p->block, bf16 && !layout_is_exact(g, v), NULL, at, logical);
+        move_feature(type, p->block, bf16 && !value_is_index(g, v), NULL, at, logical);
     } else {
         RtTensor t = describe_tensor(kind, type, 0);
         rt_tensor_unpack(p, &t, at, logical);

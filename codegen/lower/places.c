@@ -166,7 +166,7 @@ static void place_in_arena(Lowering *l) {
 static void find_elements(Lowering *l) {
     for (Val v = 0; v < l->g->count && l->p->target->map_bytes == 2; v++)
         l->place[v].bf16 =
-            l->place[v].space != RT_SPACE_COUNT && layout_of(l->g, v) == LAYOUT_FEATURE && !layout_is_exact(l->g, v);
+            l->place[v].space != RT_SPACE_COUNT && layout_of(l->g, v) == LAYOUT_FEATURE && !value_is_index(l->g, v);
 }
 
 bool places_find(Lowering *l, Place *target) {

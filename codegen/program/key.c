@@ -62,7 +62,7 @@ char *key_of_value(Arena *arena, const Graph *g, Val v, const bool *wanted) {
     fprintf(out, "l%d", (int)layout_of(g, v));
     for (uint32_t i = 0; i < value->nargs; i++) {
         print_type(out, g->value[value->args[i]].type);
-        fprintf(out, "l%d%s", (int)layout_of(g, value->args[i]), layout_is_exact(g, value->args[i]) ? "x" : "");
+        fprintf(out, "l%d%s", (int)layout_of(g, value->args[i]), value_is_index(g, value->args[i]) ? "x" : "");
     }
     for (uint32_t i = 0; i < value->nregions; i++) print_region(out, &value->regions[i]);
     fputs(" w", out);

@@ -80,15 +80,8 @@ uint64_t layout_bytes(const Target *t, LayoutKind kind, Type type) {
     return align_bytes((uint64_t)(elements * bytes));
 }
 
-bool layout_is_exact(const Graph *g, Val v) {
-    uint32_t result = 0;
-    const Value *made = &g->value[value_source(g, v, &result)];
-    if (made->op == OP_POSITION) return true;
-    return made->op == OP_MAP && made->regions[result].role == REGION_INDEX_TO;
-}
-
 uint64_t layout_value_bytes(const Target *t, LayoutKind kind, const Graph *g, Val v) {
     Target as_it_is = *t;
-    if (layout_is_exact(g, v)) as_it_is.map_bytes = sizeof(float);
+    if (value_is_index(g, v)) as_it_is.map_bytes = sizeof(float);
     return layout_bytes(&as_it_is, kind, g->value[v].type);
 }

@@ -47,8 +47,7 @@ typedef enum LayoutKind { LAYOUT_FEATURE, LAYOUT_ROWS, LAYOUT_VECTOR, LAYOUT_FIL
 LayoutKind layout_of(const Graph *g, Val v);                        /* of result 0 of v, or of a RESULT value */
 int64_t layout_pad(const Target *t, int64_t channels);              /* up to a multiple of V */
 uint64_t layout_bytes(const Target *t, LayoutKind kind, Type type); /* physical, a multiple of RT_ALIGN */
-/* Positions and indices, which are f32 in memory under --precision=bf16 too: that holds whole numbers up to 256 only. */
-bool layout_is_exact(const Graph *g, Val v);
+/* Of an index (value_is_index) with f32 elements. */
 uint64_t layout_value_bytes(const Target *t, LayoutKind kind, const Graph *g, Val v);
 static inline uint64_t align_bytes(uint64_t bytes) { return (bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN; }
 #endif

@@ -1,6 +1,7 @@
 /* Whether what is wrong shows: code of bf16 held to what f32 may be off. And that orders are legal. */
 #include "frontend/frontend.h"
 #include "run_cases.h"
+#include "verify/fragment.h"
 #include "verify/kernels.h"
 #include "verify/orders.h"
 #include "verify/small.h"
@@ -148,11 +149,55 @@ START_TEST(maxima_keep_tolerances_narrow) {
 }
 END_TEST
 
+/* A kernel that reads where the greatest of 300 channels is, under bf16, is cut out with who finds it: as a leaf the index would
+ * be rounded, and another kernel compiled. */
+START_TEST(indices_are_no_leaves) {
+    Graph *g = graph_new("g", MODE_TRAIN);
+    Type type = type_feature(1, 300, 6, 6);
+    Val x = graph_add(g, &(ValueSpec){.op = OP_INPUT, .declared = type, .attrs.param.name = "x"}), args[3] = {x};
+    ExprBuilder b = expr_builder(g->arena), c = expr_builder(g->arena);
+    Region region = {REGION_INDEX_TO, 1, expr_finish(&b, expr_arg(&b, 0))};
+    args[1] =
+        graph_add(g, &(ValueSpec){.op = OP_MAP, .args = &x, .nargs = 1, .declared = type, .regions = &region, .nregions = 1});
+    args[2] = graph_add(g, &(ValueSpec){.op = OP_POSITION, .attrs.index = 1, .declared = type_vector(300)});
+    uint16_t here = expr_binary(&c, X_EQUAL, expr_arg(&c, 1), expr_arg(&c, 2));
+    const Expr *body = expr_finish(&c, expr_select(&c, here, expr_const(&c, 1), expr_const(&c, 0)));
+    Val last = graph_map(g, type, args, 3, body, (Span){0}, NULL);
+    graph_output(g, OUT_GRAD, last, "x");
+    Leaves leaves = {.seed = 1, .arithmetic = IN_BF16};
+    Tensor *all, *again;
+    char why[400];
+    ck_assert_msg(graph_eval(g, leaves_tensor, &leaves, NULL, NULL, &all, why, sizeof why), "%s", why);
+    bool done[8] = {0}, far = false;
+    for (int64_t p = 0; p < 36; p++) far |= all[args[1]].data[p] > 256;
+    ck_assert(far);
+    Fragment f = fragment_cut(g, last, all, IN_BF16, done);
+    ck_assert_msg(graph_eval(f.g, leaves_tensor, &f.leaves, NULL, NULL, &again, why, sizeof why), "%s", why);
+    for (Val v = 0; v < f.g->count; v++)
+        ck_assert(f.g->value[v].op != OP_INPUT || !strncmp(f.g->value[v].attrs.param.name, "r", 1) ||
+                  type_equal(f.g->value[v].type, type));
+    bool same = false;
+    for (uint32_t i = 0; i < f.g->noutputs; i++) {
+        const Tensor *t = &again[f.g->output[i].value];
+        same |= type_equal(t->type, type) && !memcmp(t->data, all[last].data, (size_t)type_elements(type) * sizeof *t->data);
+    }
+    ck_assert(same);
+    for (Val v = 0; v < g->count; v++) tensor_free(&all[v]);
+    for (Val v = 0; v < f.g->count; v++) tensor_free(&again[v]);
+    free(all);
+    free(again);
+    fragment_free(&f);
+    leaves_free(&leaves);
+    graph_free(g);
+}
+END_TEST
+
 int main(void) {
     TCase *t = tcase_create("verify");
     tcase_add_test(t, less_precision_shows);
     tcase_add_test(t, maxima_keep_tolerances_narrow);
     tcase_add_loop_test(t, orders_are_legal, 0, 2);
     tcase_add_test(t, small_nets_keep_their_values);
+    tcase_add_test(t, indices_are_no_leaves);
     return run_cases("verify_kernels", t);
 }
