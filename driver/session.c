@@ -191,21 +191,24 @@ static int check_recompute(const Session *session, const PassResult *result) {
 
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* Of training: has every parameter that is trained a gradient? Without one it would only decay. */
+/* Of training: is a parameter trained, and has each of these a gradient? Without one it would only decay. */
 static int check_gradients(const Graph *g) {
     const char **gradient = malloc((g->noutputs + 1) * sizeof *gradient), *without = NULL;
-    uint32_t count = 0;
+    uint32_t count = 0, params = 0, frozen = 0;
     if (!gradient) return fail(EXIT_IO, "out of memory");
     for (uint32_t i = 0; i < g->noutputs; i++)
         if (g->output[i].kind == OUT_GRAD) gradient[count++] = g->output[i].name;
     qsort(gradient, count, sizeof *gradient, by_name);
     for (Val v = 0; v < g->count && !without; v++) {
         const char *name = g->value[v].attrs.param.name;
-        if (g->value[v].op == OP_PARAM && !g->value[v].attrs.param.frozen &&
-            !bsearch(&name, gradient, count, sizeof *gradient, by_name))
-            without = name;
+        if (g->value[v].op != OP_PARAM) continue;
+        params++;
+        frozen += g->value[v].attrs.param.frozen;
+        if (!g->value[v].attrs.param.frozen && !bsearch(&name, gradient, count, sizeof *gradient, by_name)) without = name;
     }
     free(gradient);
+    if (params && frozen == params)
+        return fail(EXIT_INPUT, "all parameters of '%s' are frozen, so that nothing is left to train", g->name);
     if (!without) return EXIT_OK;
     return fail(EXIT_USAGE, "the passes leave no gradient of '%s', so it cannot be trained: 'autodiff' makes them", without);
 }

@@ -284,7 +284,7 @@ static void finish(Compiler *c) {
     if (clean && !ev->has_output)
         eval_error(ev, c->net->span, "net '%s' has no output; 'output x' states one", c->net->name->text);
     if (ev->nreported || ev->logits == NO_VAL) return;
-    recipe_apply_groups(ev, &c->recipe, ev->graph, c->at.groups);
+    recipe_apply_groups(ev, &c->recipe, ev->graph, false, c->at.groups);
     graph_output(ev->graph, OUT_LOGITS, ev->logits, NULL);
     if (c->options->mode == MODE_TRAIN) train_outputs(c);
 }
@@ -356,8 +356,9 @@ bool frontend_recipe(const char *text, size_t length, uint32_t file, const Front
     Arena *arena = arena_new();
     Compiler c = {.options = options};
     recipe_alone(&c, arena, diag, file, text, length);
-    if (length || c.recipe.ngroups) /* without a recipe what is frozen is what the graph says */
-        recipe_apply_groups(&c.ev, &c.recipe, model->graph, c.at.groups);
+    /* What is frozen is what the graph says, unless it is set; no groups say nothing of a graph that came without a recipe. */
+    bool set = options->alike || (c.at.groups.file != file && (length || c.recipe.ngroups));
+    recipe_apply_groups(&c.ev, &c.recipe, model->graph, !set, c.at.groups);
     check_mix(&c, model->graph);
     bool ok = diag_error_count(diag) == c.mistakes;
     if (ok) {

@@ -351,7 +351,7 @@ static const RtGroup *group_of(const RtRecipe *r, const char *name) {
     return NULL;
 }
 
-void recipe_apply_groups(Eval *ev, const RtRecipe *r, Graph *g, Span at) {
+void recipe_apply_groups(Eval *ev, const RtRecipe *r, Graph *g, bool further, Span at) {
     uint32_t params = 0, frozen = 0;
     for (uint32_t i = 0; i < r->ngroups; i++) {
         bool any = false;
@@ -362,11 +362,11 @@ void recipe_apply_groups(Eval *ev, const RtRecipe *r, Graph *g, Span at) {
     for (Val v = 0; v < g->count && g->mode == MODE_TRAIN; v++) {
         if (g->value[v].op != OP_PARAM) continue;
         const RtGroup *group = group_of(r, g->value[v].attrs.param.name);
-        g->value[v].attrs.param.frozen = group && group->frozen;
+        g->value[v].attrs.param.frozen = (further && g->value[v].attrs.param.frozen) || (group && group->frozen);
         params++;
         frozen += g->value[v].attrs.param.frozen;
     }
-    if (frozen && frozen == params) eval_error(ev, at, "all parameters are frozen, so that nothing is left to train");
+    if (frozen && frozen == params && !further) eval_error(ev, at, "all parameters are frozen, so that nothing is left to train");
 }
 
 void recipe_check(Eval *ev, const RtRecipe *r, RecipeSpans at) {

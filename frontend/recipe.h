@@ -15,8 +15,8 @@ typedef struct RecipeSpans {
 } RecipeSpans;
 void recipe_check(Eval *ev, const RtRecipe *recipe, RecipeSpans at);
 /* Is every group of a parameter of this graph, and of training something left to train? Marks the parameters that are frozen from
- * the start. */
-void recipe_apply_groups(Eval *ev, const RtRecipe *recipe, Graph *graph, Span at);
+ * the start; `further`: beside those that are, whose graph says it. */
+void recipe_apply_groups(Eval *ev, const RtRecipe *recipe, Graph *graph, bool further, Span at);
 /* `train { ... }` with every key, as netc fmt would print it. */
 char *recipe_text(Arena *arena, const RtRecipe *recipe);
 #endif

@@ -1,6 +1,7 @@
 """Graphs as text are models: what is printed at any stage trains, evaluates, predicts, is timed and built with the bits of the .net file
 that it came from; reading and printing is identity; what a file lacks is said. textual_zoo.py does it with models."""
 import os
+import re
 
 from e2e import SMALL, Workspace, check, read_safetensors
 
@@ -45,14 +46,27 @@ def without_convolutions(at):
 
 
 def frozen(at):
-    """What is not trained stays so in a text without a recipe."""
-    with open(at("frozen.ir"), "w") as file:
-        file.write('graph "g" train\n%0 = input {name="image"} : f32[2,3,1,1]\n%1 = flatten %0 : f32[2,3]\n'
-                   '%2 = param {name="w", init=constant(1), decay=true, frozen=true} : f32[3,3]\n%3 = dense %1, %2 : f32[2,3]\n'
-                   '%4 = param {name="b", init=constant(0), decay=false} : f32[3]\n%5 = add %3, %4 : f32[2,3]\n%6 = input {name="labels"} : i32[2]\n'
-                   '%7 = cross_entropy %5, %6 {smoothing=0} : f32[]\n%8 = correct %5, %6 : f32[]\nreturn logits %5\nreturn loss %7\nreturn correct %8\n')
+    """What is not trained stays so in a text, with a recipe and without, unless groups are set."""
+    net = ('%0 = input {name="image"} : f32[2,3,1,1]\n%1 = flatten %0 : f32[2,3]\n%2 = param {name="w", init=constant(1), decay=true, frozen=true} : f32[3,3]\n'
+           '%3 = dense %1, %2 : f32[2,3]\n%4 = param {name="b", init=constant(0), decay=false} : f32[3]\n%5 = add %3, %4 : f32[2,3]\n')
+    train = ('graph "g" train\n' + net + '%6 = input {name="labels"} : i32[2]\n%7 = cross_entropy %5, %6 {smoothing=0} : f32[]\n%8 = correct %5, %6 : f32[]\n'
+             'return logits %5\nreturn loss %7\nreturn correct %8\n')
+    infer = '\ngraph "g" infer\n' + net.replace(", frozen=true", "") + "return logits %5\n"
+
+    def marked(*args):
+        return [name for name in "wb" if re.search(rf'name="{name}"[^}}]*frozen=true', at.run("ir", *args, "--mode=both")[0])]
+    for name, text in (("frozen", train), ("two", train + infer), ("all", train.replace("decay=false", "decay=false, frozen=true") + infer)):
+        with open(at(name + ".ir"), "w") as file:
+            file.write(text)
     with open(at("frozen.ir")) as text:
         check(at.run("ir", at("frozen.ir"))[0] == text.read(), "a frozen parameter is read and printed otherwise")
+    check(marked(at("two.ir"), "--set=train.groups=[]") == ["w"], "no groups free what a graph without a recipe says is frozen")
+    at.run("ir", at("two.ir"), "--mode=both", "--set=train.epochs=3", "-o", at("recipe.ir"))
+    check(marked(at("recipe.ir")) == ["w"], "a frozen parameter is not read back with a recipe that has no groups")
+    check(marked(at("recipe.ir"), "--set=train.groups=[]") == [], "no groups do not free")
+    for name in ("two", "recipe"):
+        check(marked(at(name + ".ir"), '--set=train.groups=[group("b", frozen = true)]') == ["b"], "what is set is not what is frozen")
+    at.refuses("train", at("all.ir"), "--steps=1", status=1, says="all parameters of 'g' are frozen, so that nothing is left to train")
 
 
 def value(text, key):
