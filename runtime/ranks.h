@@ -28,7 +28,7 @@ RtShare rt_ranks_share(const RtRanks *r, int rank, int64_t shards);
 typedef struct RtTransfer {
     int peer;
     bool send;
-    int channel; /* 0 or 1 */
+    int channel; /* 0, 1, 2, ... */
     void *data;
     uint64_t bytes;
     int request; /* for rt_ranks_exchange */

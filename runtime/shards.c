@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum { CHUNK = 1 << 13, SMALL = 1 << 14 }; /* numbers of a piece; bytes up to which all finish the whole sum */
-enum { NODES, SLICES };                    /* channels: slices of one sum may go before nodes of the next */
+enum { NOW, NODES, SLICES }; /* channels: of sums that are waited for, and of the two halves of those that are not */
 
 typedef struct Addition {
     int32_t into, from; /* shards, of the whole batch */
@@ -39,7 +39,8 @@ struct RtShards {
     Exchange now;    /* of a sum that is waited for */
     Exchange *later; /* of sums that were begun, in order, and room for more */
     int64_t nlater, room_later;
-    int64_t finished; /* of them: our slice of the sum is there, and others are told */
+    /* Of them: whose nodes are on their way, whose sum is there in our slice, whose slices are on their way, that are there. */
+    int64_t begun, finished, told, done;
 };
 
 /* Which process has all of shards [begin, end); -1: no single one. */
@@ -204,7 +205,7 @@ static void find_near(const RtShards *s, Exchange *e, bool wanted) {
 /* Nodes that are left go round: to rank r its slice of them, or, of a small sum, all; a rank that is near reads them where they
  * are. Points the others' nodes to where they are read, as if they were whole. */
 static bool list_nodes(RtShards *s, Exchange *e, uint64_t stride, uint64_t size, bool small) {
-    int me = rt_ranks_index(s->ranks), ranks = rt_ranks_count(s->ranks);
+    int me = rt_ranks_index(s->ranks), ranks = rt_ranks_count(s->ranks), channel = e == &s->now ? NOW : NODES;
     int64_t begin, end, mine_begin = 0, mine_end = e->count;
     if (!small) slice(s, me, e->count, &mine_begin, &mine_end);
     uint64_t bytes = (uint64_t)(mine_end - mine_begin) * size;
@@ -219,7 +220,7 @@ static bool list_nodes(RtShards *s, Exchange *e, uint64_t stride, uint64_t size,
             continue;
         }
         if (owner != me) {
-            receive(e, owner, NODES, room, bytes);
+            receive(e, owner, channel, room, bytes);
             *node = room - (uint64_t)mine_begin * size;
             room += bytes;
             continue;
@@ -227,28 +228,28 @@ static bool list_nodes(RtShards *s, Exchange *e, uint64_t stride, uint64_t size,
         for (int r = 0; r < ranks; r++) {
             begin = 0, end = e->count;
             if (!small) slice(s, r, e->count, &begin, &end);
-            if (r != me && !e->first_of[r]) send(e, r, NODES, *node + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
+            if (r != me && !e->first_of[r]) send(e, r, channel, *node + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
         }
     }
     for (int r = 0; r < ranks; r++)
-        if (e->first_of[r]) list_token(s, e, r, NODES);
+        if (e->first_of[r]) list_token(s, e, r, channel);
     rt_near_publish();
     return true;
 }
 
 /* Each rank's finished slice goes to all; those that are near have it by now. */
 static void list_slices(const RtShards *s, Exchange *e, uint64_t size) {
-    int me = rt_ranks_index(s->ranks);
+    int me = rt_ranks_index(s->ranks), channel = e == &s->now ? NOW : SLICES;
     int64_t begin, end, mine_begin, mine_end;
     char *sum = e->first;
     slice(s, me, e->count, &mine_begin, &mine_end);
     e->ntransfers = 0;
     for (int r = 0; r < rt_ranks_count(s->ranks); r++) {
-        if (e->first_of[r]) list_token(s, e, r, SLICES);
+        if (e->first_of[r]) list_token(s, e, r, channel);
         if (r == me || e->first_of[r]) continue;
         slice(s, r, e->count, &begin, &end);
-        send(e, r, SLICES, sum + (uint64_t)mine_begin * size, (uint64_t)(mine_end - mine_begin) * size);
-        receive(e, r, SLICES, sum + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
+        send(e, r, channel, sum + (uint64_t)mine_begin * size, (uint64_t)(mine_end - mine_begin) * size);
+        receive(e, r, channel, sum + (uint64_t)begin * size, (uint64_t)(end - begin) * size);
     }
     rt_near_publish();
 }
@@ -298,7 +299,7 @@ void rt_shards_sum(RtShards *s, void *first, uint64_t stride, RtCombine how, int
     find_near(s, e, later);
     if (!list_nodes(s, e, stride, size, small)) return;
     if (later) {
-        if (rt_ranks_begin(s->ranks, e->transfer, e->ntransfers)) s->nlater++;
+        s->nlater++;
         return;
     }
     if (!rt_ranks_exchange(s->ranks, e->transfer, e->ntransfers)) return;
@@ -308,34 +309,38 @@ void rt_shards_sum(RtShards *s, void *first, uint64_t stride, RtCombine how, int
     rt_ranks_exchange(s->ranks, e->transfer, e->ntransfers);
 }
 
-/* The next sum's tree, whose nodes are there, and its slices on their way. */
-static bool finish_next(RtShards *s) {
-    Exchange *e = &s->later[s->finished];
-    finish_tree(s, e, false, false);
-    list_slices(s, e, sizeof(float));
-    if (!rt_ranks_begin(s->ranks, e->transfer, e->ntransfers)) return false;
-    s->finished++;
-    return true;
-}
+static bool begin(const RtShards *s, Exchange *e) { return rt_ranks_begin(s->ranks, e->transfer, e->ntransfers); }
+static bool arrived(const RtShards *s, Exchange *e) { return rt_ranks_proceed(s->ranks, e->transfer, e->ntransfers); }
 
-/* Near ones add while a gradient is in the caches; slices to others would stand in front of sums that are waited for. */
+/* Nodes of one sum are on their way at a time, and slices of one: what is waited for does not stand behind all of them. */
 void rt_shards_proceed(RtShards *s) {
-    for (int64_t i = 0; i < s->nlater; i++) {
-        Exchange *e = &s->later[i];
-        bool done = rt_ranks_proceed(s->ranks, e->transfer, e->ntransfers);
-        if (done && e->all_near && i == s->finished && !finish_next(s)) return;
+    for (bool moved = true; moved;) {
+        moved = false;
+        if (s->begun == s->finished && s->begun < s->nlater && begin(s, &s->later[s->begun])) s->begun++;
+        if (s->begun > s->finished && arrived(s, &s->later[s->finished])) {
+            finish_tree(s, &s->later[s->finished], false, false);
+            list_slices(s, &s->later[s->finished], sizeof(float));
+            s->finished++;
+            moved = true;
+        }
+        if (s->told == s->done && s->told < s->finished && begin(s, &s->later[s->told])) s->told++;
+        if (s->told > s->done && arrived(s, &s->later[s->done])) {
+            s->done++;
+            moved = true;
+        }
     }
 }
 
 void rt_shards_finish(RtShards *s) {
-    while (s->finished < s->nlater) {
-        const Exchange *e = &s->later[s->finished];
-        if (!rt_ranks_wait(s->ranks, e->transfer, e->ntransfers) || !finish_next(s)) break;
+    bool well = true;
+    while (well && s->done < s->nlater) {
+        rt_shards_proceed(s);
+        int64_t next = s->told > s->done ? s->done : s->finished; /* none of them: all are done, or a rank failed */
+        if (s->done < s->nlater)
+            well = next < s->nlater && rt_ranks_wait(s->ranks, s->later[next].transfer, s->later[next].ntransfers);
     }
-    for (int64_t i = 0; i < s->nlater; i++)
-        if (!rt_ranks_wait(s->ranks, s->later[i].transfer, s->later[i].ntransfers)) break;
     rt_near_observe();
-    s->nlater = s->finished = 0;
+    s->nlater = s->begun = s->finished = s->told = s->done = 0;
 }
 
 /* ---- machines ---- */
