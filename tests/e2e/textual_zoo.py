@@ -6,8 +6,10 @@ kernels; the text behind every pass, in both modes, is read and printed as itsel
     python3 tests/e2e/textual_zoo.py NETC [--log=FILE] MODEL...
     python3 tests/e2e/textual_zoo.py NETC --texts all           only what is read and printed, and that the final graph of each stage is that of the .net file
 
-Two images a batch, sixteen to train and eight to test with. What is verified has images of 64x64 where the net's are larger (as netc verify itself takes
-smaller ones), since the evaluator is in double. All commands share one cache of kernels.
+Two images a batch, sixteen to train and eight to test with; nets of more classes than data have are made with ten. All commands share one cache of
+kernels. netc verify takes the small images that it takes of the net for the source's text, and texts of later stages are made for those, since the
+evaluator is in double. The seconds of FILE are, of all commands of a model together, of the processor, and by the clock. Models can be held side by side,
+by two runs with one FILE.
 """
 import json
 import math
@@ -21,7 +23,8 @@ import time
 from e2e import MODELS, NETC, Workspace, check, labels, npy, read_safetensors, zoo
 
 STAGES = ["source", "autodiff", "final"]
-BATCH, LARGEST = 2, 64
+BATCH = 2
+CLASSES = 256  # at most, of data
 LONG = 7200  # seconds that a command may take: the largest nets, on a machine that does something else
 
 
@@ -31,7 +34,7 @@ def shape_of(line):
 
 
 def survey(at, model):
-    """(multiplications of an image, forward; [height, width, channels] of it), from the text of a net."""
+    """(multiplications of an image, forward; [height, width, channels] of it; classes), from the text of a net."""
     text, _ = at.run("ir", model, "--mode=infer", "--batch=1", "--stage=source", timeout=LONG)
     shapes, work, image = {}, 0, None
     for line in text.split("\n"):
@@ -43,28 +46,30 @@ def survey(at, model):
             work += math.prod(shapes[value[1]]) * math.prod(shapes[re.findall(r"%\d+", value[3])[1]][1:])
         if value[2] == "input" and image is None:
             image = shapes[value[1]]
-    return work, [image[2], image[3], image[1]]
+    return work, [image[2], image[3], image[1]], shapes[re.search(r"^return logits (%\d+)", text, re.M)[1]][1]
 
 
-def make_data(at, image):
+def make_data(at, image, classes):
     """Arrays of numpy, of noise: sixteen images, and eight."""
-    where, source = at("data-" + "x".join(map(str, image))), random.Random(7)
+    where, source = at("data-" + "x".join(map(str, [*image, classes]))), random.Random(7)
     os.makedirs(where, exist_ok=True)
     for split, count in (("train", 16), ("test", 8)):
         for name, data in ((f"x_{split}", npy("|u1", [count, *image], source.randbytes(count * math.prod(image)))),
-                           (f"y_{split}", labels([source.randrange(10) for _ in range(count)]))):
+                           (f"y_{split}", labels([classes - 1] + [source.randrange(classes) for _ in range(count - 1)]))):
             with open(os.path.join(where, name + ".npy"), "wb") as file:
                 file.write(data)
     return where
 
 
-def smaller(at, model):
-    """The same net for images that the evaluator does not need minutes for."""
-    os.makedirs(at("models"), exist_ok=True)
-    for name in os.listdir(MODELS):
-        with open(os.path.join(MODELS, name)) as file, open(at("models", name), "w") as copy:
-            copy.write(re.sub(r"(input image: f32\[3, )\d+, \d+\]", rf"\g<1>{LARGEST}, {LARGEST}]", file.read()))
-    return at("models", model + ".net")
+def smaller(at, size):
+    """The directory of models/ with images of this size."""
+    directory = at(f"models-{size}")
+    if not os.path.exists(directory):
+        os.makedirs(directory)
+        for name in os.listdir(MODELS):
+            with open(os.path.join(MODELS, name)) as file, open(os.path.join(directory, name), "w") as copy:
+                copy.write(re.sub(r"(input image: f32\[3, )[^\]]+\]", rf"\g<1>{size}, {size}]", file.read()))
+    return directory
 
 
 def kernels(at, *net):
@@ -74,23 +79,23 @@ def kernels(at, *net):
 
 
 def scores(at, net, weights, data):
-    line = json.loads(at.run("eval", net, *([f"--batch={BATCH}"] if not net.endswith(".ir") else []), "--weights", weights, "--data", data, "--json", timeout=LONG)[0])
+    line = json.loads(at.run("eval", *net, "--weights", weights, "--data", data, "--json", timeout=LONG)[0])
     return line["accuracy"], line["loss"]
 
 
-def same(at, model, data):
+def same(at, net, data):
     """What is computed from the text of each stage."""
-    train = ["--data", data, "--steps", "2", "--eval-every", "0", "-q"]
+    model, train = net[0], ["--data", data, "--steps", "2", "--eval-every", "0", "-q"]
 
     def trained(name, *net):
         at.run("train", *net, *train, "--out", at(name), "--overwrite", timeout=LONG)
         return read_safetensors(at(name, "last.safetensors"))
-    tensors, weights = trained("net", model, f"--batch={BATCH}"), at("net", "last.safetensors")
-    scored, called = scores(at, model, weights, data), kernels(at, model, f"--batch={BATCH}")
+    tensors, weights = trained("net", *net), at("net", "last.safetensors")
+    scored, called = scores(at, net, weights, data), kernels(at, *net)
     for stage in STAGES:
         file = at(stage + ".ir")
         check(trained("ir", file) == tensors, f"{model}, {stage}: other weights after training")
-        again = scores(at, file, weights, data)
+        again = scores(at, [file], weights, data)
         check(again == scored, f"{model}, {stage}: eval says {again}, not {scored}")
         check(kernels(at, file) == called, f"{model}, {stage}: other kernels")
         at.run("build", file, "--cpu=native", "-o", at("exe"), timeout=LONG)
@@ -98,28 +103,30 @@ def same(at, model, data):
         check(read_safetensors(at("built", "last.safetensors")) == tensors, f"{model}, {stage}: other weights of the executable")
 
 
-def every_stage(at, model):
+def every_stage(at, net):
     """The text of a stage is read and printed as itself, and the passes that are still to come, none behind `final`, leave what they leave of the .net file."""
-    final, _ = at.run("ir", model, f"--batch={BATCH}", "--mode=both", "--stage=final")
+    model, (final, _) = net[0], at.run("ir", *net, "--mode=both", "--stage=final")
     for stage in STAGES:
         file = at(stage + ".ir")
-        at.run("ir", model, f"--batch={BATCH}", "--mode=both", "--stage", stage, "-o", file)
+        at.run("ir", *net, "--mode=both", "--stage", stage, "-o", file)
         with open(file) as text:
             check(at.run("ir", file, "--mode=both")[0] == text.read(), f"{model}, {stage}: reading and printing is no identity")
         check(at.run("ir", file, "--mode=both", "--stage=final")[0] == final, f"{model}, {stage}: another final graph")
 
 
-def verified(at, model, image):
-    net = smaller(at, model) if max(image) > LARGEST else model
-    for stage in STAGES:
-        at.run("ir", net, f"--batch={BATCH}", "--mode=both", "--stage", stage, "-o", at("small.ir"))
+def verified(at, net):
+    """The source's text, and those of later stages with images of the size that the former was verified with: such a text can be made no smaller."""
+    said, _ = at.run("verify", at("source.ir"), timeout=LONG)
+    size = re.match(rf"{net[0]}, training: \d+ images? of \d+x(\d+)x", said)[1]
+    for stage in STAGES[1:]:
+        at.run("ir", os.path.join(smaller(at, size), net[0] + ".net"), *net[1:], "--mode=both", "--stage", stage, "-o", at("small.ir"))
         at.run("verify", at("small.ir"), timeout=LONG)
 
 
-def every_pass(at, model):
+def every_pass(at, net):
     """The graph behind each pass, of both modes, as --split-after writes it and --print-after-all prints it. Returns how many."""
-    directory = at("stages-" + model)
-    _, printed = at.run("ir", model, f"--batch={BATCH}", "--mode=both", "--stage=final", "--print-after-all", "--split-after", directory, "-o", "/dev/null")
+    model, directory = net[0], at("stages-" + net[0])
+    _, printed = at.run("ir", *net, "--mode=both", "--stage=final", "--print-after-all", "--split-after", directory, "-o", "/dev/null")
     names = sorted(os.listdir(directory), key=lambda name: (name.startswith("infer"), name))
     for name in names:
         with open(os.path.join(directory, name)) as file:
@@ -133,15 +140,22 @@ def every_pass(at, model):
     return len(names)
 
 
-def whole_model(at, model, image, only_texts):
-    begin = time.monotonic()
-    texts = every_pass(at, model)
-    every_stage(at, model)
+def whole_model(at, model, image, classes, only_texts):
+    begin, cpu = time.monotonic(), used()
+    net = [model, f"--batch={BATCH}"] + (["--set=classes=10"] if classes > CLASSES else [])
+    texts = every_pass(at, net)
+    every_stage(at, net)
     if only_texts:
         return f"ok: {model}, {texts} texts of passes"
-    same(at, model, make_data(at, image))
-    verified(at, model, image)
-    return f"ok: {model}, {texts} texts of passes, {time.monotonic() - begin:.0f} s"
+    same(at, net, make_data(at, image, 10 if classes > CLASSES else classes))
+    verified(at, net)
+    return f"ok: {model}, {texts} texts of passes, {used() - cpu:.0f} s of the processor, {time.monotonic() - begin:.0f} s"
+
+
+def used():
+    """Seconds of the processor that commands took."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
 
 
 def done_already(log, only_texts):
@@ -159,8 +173,10 @@ def main(models, log, only_texts):
             models = zoo(at)
         surveyed = {model: survey(at, model) for model in models if model not in done_already(log, only_texts)}
         for model in sorted(surveyed, key=lambda m: surveyed[m][0]):
+            if model in done_already(log, only_texts):  # by a run beside this one
+                continue
             try:
-                line = whole_model(at, model, surveyed[model][1], only_texts)
+                line = whole_model(at, model, *surveyed[model][1:], only_texts)
             except (SystemExit, subprocess.SubprocessError) as fault:
                 line, failed = f"FAILED: {model}: {str(fault).removeprefix('FAILED: ')[:2000]}", failed + 1
             print(line, flush=True)
