@@ -199,6 +199,7 @@ Type type_matrix(int64_t n, int64_t c); /* f32[n,c] */
 Type type_of_region(RegionRole role, int operand, Type space);
 enum { OVER_CHANNELS = 1, OVER_HEIGHT = 2, OVER_WIDTH = 4 }; /* in masks of SUM_TO, MAX_TO and INDEX_TO */
 int type_mask(Type from, Type to);                           /* the dimensions C, H, W that are 1 in `to` only */
+bool type_is_one(Type t, int mask);                          /* are all of these of t, of rank 4? */
 Type type_feature(int64_t n, int64_t c, int64_t h, int64_t w);
 bool type_equal(Type a, Type b);
 int64_t type_elements(Type t);

@@ -21,6 +21,12 @@ int type_mask(Type from, Type to) {
     return mask;
 }
 
+bool type_is_one(Type t, int mask) {
+    bool one = true;
+    for (int i = 0; i < 3; i++) one &= !(mask >> i & 1) || t.dim[i + 1] == 1;
+    return one;
+}
+
 Type type_feature(int64_t n, int64_t c, int64_t h, int64_t w) { return (Type){DT_F32, 4, {n, c, h, w}}; }
 
 bool type_equal(Type a, Type b) {

@@ -234,14 +234,14 @@ uint32_t draft_add_region(Draft *d, uint32_t node, DraftRegion region) {
     return n->nregions++;
 }
 
-Ref draft_map(Draft *d, Type space, const Ref *args, uint32_t nargs, RegionRole role, const Expr *body, uint32_t like) {
+Ref draft_map(Draft *d, Type space, const Ref *args, uint32_t nargs, DraftRegion region, uint32_t like) {
     Node n = {.op = OP_MAP, .space = space, .type = space};
     n.span = d->node[like].span;
     n.name = d->node[like].name;
     n.key = d->node[like].key;
     uint32_t node = new_node(d, n);
     draft_set_args(d, node, args, nargs);
-    draft_add_region(d, node, (DraftRegion){.role = role, .expr = body});
+    draft_add_region(d, node, region);
     return (Ref){node, 0};
 }
 

@@ -112,8 +112,8 @@ void draft_order_check(Draft *d, uint32_t node); /* its arguments have changed *
 void draft_set_args(Draft *d, uint32_t node, const Ref *args, uint32_t nargs);
 /* Appends a region; node's args must serve its Expr already. Returns its index. */
 uint32_t draft_add_region(Draft *d, uint32_t node, DraftRegion region);
-/* A map with one region (OUTPUT or REDUCE), placed, named and spanned like node `like`. */
-Ref draft_map(Draft *d, Type space, const Ref *args, uint32_t nargs, RegionRole role, const Expr *body, uint32_t like);
+/* A map with that one region, placed, named and spanned like node `like`. */
+Ref draft_map(Draft *d, Type space, const Ref *args, uint32_t nargs, DraftRegion region, uint32_t like);
 /* Another op, placed, named and spanned likewise. */
 Ref draft_op(Draft *d, Op op, Type type, Attrs attrs, const Ref *args, uint32_t nargs, uint32_t like);
 /* A second node that computes what `node` computes, from `args`, placed just before where node `before` wants to stand. */
@@ -146,9 +146,10 @@ uint16_t scope_splice(Scope *s, uint32_t node, const Expr *e, const uint16_t *re
 int scope_rank(Scope *s, uint16_t node);
 /* Would the node have too many arguments? */
 bool scope_fits(const Scope *s);
-/* A map of its own for the Expr at `root`; an equal one is found again. False if the Expr is too large for one, or constant. */
-bool scope_find(Scope *s, uint16_t root, Type space, RegionRole role, Ref *out); /* only if there is one */
-bool scope_extract(Scope *s, uint16_t root, Type space, RegionRole role, uint32_t like, Ref *out);
+/* A map of its own for the Expr at `root`, in a region of such role and operand; an equal one is found again. False if the Expr
+ * is too large for one, or constant. */
+bool scope_find(Scope *s, uint16_t root, Type space, DraftRegion kind, Ref *out); /* only if there is one */
+bool scope_extract(Scope *s, uint16_t root, Type space, DraftRegion kind, uint32_t like, Ref *out);
 
 /* Each read of `producer`, an OUTPUT of a map, in the map `consumer` replaced by the Expr itself: worked out, and then done. */
 typedef struct Inlining {

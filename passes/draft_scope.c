@@ -62,14 +62,15 @@ int scope_rank(Scope *s, uint16_t node) {
 bool scope_fits(const Scope *s) { return s->nleaves <= MAX_ARGS; }
 
 /* An equal single-region map among the users of its first argument. */
-static bool find_map(const Draft *d, Type space, const Ref *args, uint32_t nargs, RegionRole role, const Expr *e, Ref *found) {
+static bool find_map(const Draft *d, Type space, const Ref *args, uint32_t nargs, DraftRegion region, Ref *found) {
     const Node *first = &d->node[args[0].node];
     for (uint32_t i = 0; i < first->nusers; i++) {
         const Node *m = &d->node[first->users[i]];
-        if (m->op != OP_MAP || m->nargs != nargs || m->nregions != 1 || m->regions[0].gone || m->regions[0].role != role)
-            continue;
+        if (m->op != OP_MAP || m->nargs != nargs || m->nregions != 1) continue;
+        const DraftRegion *r = &m->regions[0];
+        if (r->gone || r->role != region.role || r->operand != region.operand) continue;
         if (!type_equal(m->space, space) || memcmp(m->args, args, nargs * sizeof *args) != 0) continue;
-        if (!expr_equal(m->regions[0].expr, e)) continue;
+        if (!expr_equal(r->expr, region.expr)) continue;
         *found = (Ref){first->users[i], 0};
         return true;
     }
@@ -94,7 +95,7 @@ static Scope leaves_of(const Scope *s, const Expr *e) {
     return own;
 }
 
-static bool extract(Scope *s, uint16_t root, Type space, RegionRole role, const uint32_t *like, Ref *out) {
+static bool extract(Scope *s, uint16_t root, Type space, DraftRegion region, const uint32_t *like, Ref *out) {
     const Expr *e = expr_finish(&s->b, root);
     Scope own = leaves_of(s, e);
     uint16_t *map = ARENA_ARRAY(s->d->arena, uint16_t, s->nleaves);
@@ -103,19 +104,19 @@ static bool extract(Scope *s, uint16_t root, Type space, RegionRole role, const 
         if (e->node[i].op == X_ARG) map[index] = scope_leaf(&own, s->leaf[index]);
     }
     if (!scope_fits(&own) || e->count > EXPR_MAX_NODES) return false;
-    const Expr *body = expr_finish(&own.b, expr_inline(&own.b, e, map, 0, 0));
-    if (own.nleaves && find_map(s->d, space, own.leaf, own.nleaves, role, body, out)) return true;
+    region.expr = expr_finish(&own.b, expr_inline(&own.b, e, map, 0, 0));
+    if (own.nleaves && find_map(s->d, space, own.leaf, own.nleaves, region, out)) return true;
     if (!own.nleaves || !like) return false;
-    *out = draft_map(s->d, space, own.leaf, own.nleaves, role, body, *like);
+    *out = draft_map(s->d, space, own.leaf, own.nleaves, region, *like);
     return true;
 }
 
-bool scope_find(Scope *s, uint16_t root, Type space, RegionRole role, Ref *out) {
-    return extract(s, root, space, role, NULL, out);
+bool scope_find(Scope *s, uint16_t root, Type space, DraftRegion kind, Ref *out) {
+    return extract(s, root, space, kind, NULL, out);
 }
 
-bool scope_extract(Scope *s, uint16_t root, Type space, RegionRole role, uint32_t like, Ref *out) {
-    return extract(s, root, space, role, &like, out);
+bool scope_extract(Scope *s, uint16_t root, Type space, DraftRegion kind, uint32_t like, Ref *out) {
+    return extract(s, root, space, kind, &like, out);
 }
 
 bool draft_inlining(Draft *d, uint32_t consumer, Ref producer, uint32_t max_nodes, Inlining *inlining) {

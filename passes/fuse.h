@@ -18,4 +18,9 @@ static inline bool fuse_is_map_output(const Draft *d, Ref ref) {
 
 /* Has the op an epilogue? */
 static inline bool fuse_takes_epilogue(Op op) { return op == OP_CONV2D || op == OP_CONV2D_BWD_DATA; }
+
+/* Is x made by a loop that can make Σ x and Σ x² beside it? */
+static inline bool fuse_made_by_loop(const Draft *d, Ref x) {
+    return fuse_takes_epilogue(d->node[x.node].op) || fuse_is_map_output(d, x);
+}
 #endif

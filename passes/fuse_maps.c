@@ -110,8 +110,9 @@ static uint16_t lift(Linear *l, uint16_t k) {
     Type space = s->d->node[lifting->node].space;
     int rank = scope_rank(s, k);
     Type type = rank == 2 ? type_matrix(space.dim[0], space.dim[1]) : rank == 1 ? type_vector(space.dim[1]) : type_scalar();
+    DraftRegion output = {.role = REGION_OUTPUT};
     Ref ref;
-    return scope_extract(s, k, type, REGION_OUTPUT, lifting->node, &ref) ? scope_leaf(s, ref) : k;
+    return scope_extract(s, k, type, output, lifting->node, &ref) ? scope_leaf(s, ref) : k;
 }
 
 /* x - mean, a map of its own, as the sum that it is. */
@@ -121,6 +122,7 @@ static bool look_through_deviation(Linear *l, Ref ref, Sum *sum) {
     if (!fuse_is_map_output(d, ref)) return false;
     const Expr *e = draft_region(d, ref)->expr;
     if (!linear_is_deviation(d, d->node[ref.node].args, e, e->count - 1, &x, &mean)) return false;
+    if (draft_is_element(d, mean)) return false; /* no constant */
     ExprBuilder *b = &l->scope->b;
     uint16_t factor = scope_leaf(l->scope, x), constant = expr_unary(b, X_NEG, scope_leaf(l->scope, mean));
     *sum = (Sum){.term = {{.coefficient = expr_const(b, 1), .factor = {factor}, .factors = 1}, {.coefficient = constant}},

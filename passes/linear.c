@@ -193,7 +193,9 @@ static Sum argument_sum(Linear *l, Ref ref, Type space) {
     bool same = type_equal(draft_type(l->scope->d, ref), space);
     if (same && l->look_through && l->look_through(l, ref, &sum)) return sum;
     uint16_t leaf = scope_leaf(l->scope, ref);
-    return draft_is_element(l->scope->d, ref) ? factor_sum(l, leaf) : constant_sum(leaf);
+    Type t = draft_type(l->scope->d, ref);
+    bool factor = t.rank == 4 && !(l->along && type_is_one(t, l->along));
+    return factor ? factor_sum(l, leaf) : constant_sum(leaf);
 }
 
 /* What x is computed from, map by map: as long as that is a single feature map. */
@@ -212,9 +214,11 @@ bool linear_is_deviation(Draft *d, const Ref *args, const Expr *e, uint32_t node
     if (n->op != X_SUB || e->node[n->arg[0]].op != X_ARG || e->node[n->arg[1]].op != X_ARG) return false;
     *x = args[e->node[n->arg[0]].arg[0]];
     *mean = args[e->node[n->arg[1]].arg[0]];
-    if (!draft_is_element(d, *x) || draft_type(d, *mean).rank > 2) return false;
+    if (!draft_is_element(d, *x)) return false;
     if (d->node[mean->node].op == OP_MOMENTS) return mean->slot == 0;
-    return draft_type(d, *mean).rank == 2 && draft_depends(d, mean->node, origin(d, *x));
+    Type of = draft_type(d, *x), t = draft_type(d, *mean);
+    bool wider = t.rank == 2 || (t.rank == 4 && !type_equal(t, of)); /* an image's, a pixel's, a line's */
+    return wider && draft_depends(d, mean->node, origin(d, *x));
 }
 
 Sum linear_sum(Linear *l, uint32_t node, const Expr *e) {

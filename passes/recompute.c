@@ -18,6 +18,9 @@
  *
  * In 2 every map computed from a candidate is passed over, so that no clone grows a chain of others.
  *
+ * A gate of lines, columns or pixels, which loops read along a dimension that it lacks, is no candidate: beside what they read in
+ * full it is small, and its clone could become part of none of them.
+ *
  * PassContext.recompute says how many candidates to take: who asks knows the sizes and what is to be saved
  * (driver/memory.c). RECOMPUTE_CHEAP takes of 1 to 3, in their order, as many as add up to less than 1/CHEAP_SHARE of the step's
  * work. Measured, that is less than 2 % of the step's time (docs/measurements.md). Runs when maps have merged, so that what is
@@ -47,6 +50,7 @@ typedef struct Recompute {
     uint32_t *position; /* of those, in the order before that */
     uint32_t boundary;  /* position where backward begins */
     bool *kept;         /* of a node of forward: backward reads it, itself or through maps of it alone */
+    bool *gate;         /* it, or a map of it alone, is read along a dimension that it lacks */
     bool *taken;        /* an anchor */
     uint32_t *event;    /* of an anchor that is taken, in the log */
     uint32_t *row;      /* convolutions in a row to be computed again to have a taken node; 0: it is kept */
@@ -84,11 +88,16 @@ static bool is_feature(const Draft *d, Ref ref) {
 static void find_kept(Recompute *r, const uint32_t *order, uint32_t n) {
     const Draft *d = r->d;
     for (uint32_t i = n; i-- > 0;) {
-        const Node *node = &d->node[order[i]];
+        uint32_t id = order[i];
+        const Node *node = &d->node[id];
+        bool looked_through = map_sources(d, id) == 1;
         for (uint32_t k = 0; k < node->nargs; k++) {
             uint32_t arg = node->args[k].node;
-            bool late = !is_forward(r, order[i]) || (r->kept[order[i]] && map_sources(d, order[i]) == 1);
-            if (late && is_forward(r, arg) && draft_is_element(d, node->args[k])) r->kept[arg] = true;
+            if (!draft_is_element(d, node->args[k])) continue;
+            bool late = !is_forward(r, id) || (r->kept[id] && looked_through);
+            if (late && is_forward(r, arg)) r->kept[arg] = true;
+            bool beside = node->op == OP_MAP && node->space.rank == 4 && !draft_is_whole(d, id, node->args[k]);
+            r->gate[arg] |= beside || (r->gate[id] && looked_through);
         }
     }
 }
@@ -180,7 +189,7 @@ static void find_candidates(Recompute *r, const uint32_t *order, uint32_t n) {
     for (int step = 1; step <= 4; step++)
         for (uint32_t i = 0; i < n && is_forward(r, order[i]); i++) {
             uint32_t node = order[i];
-            bool open = r->kept[node] && !r->taken[node];
+            bool open = r->kept[node] && !r->gate[node] && !r->taken[node];
             if (open && is_candidate(r, node, step, convolutions)) add(r, node, step);
             if (step == 4 && r->taken[node]) r->row[node] = row_to(r, node);
         }
@@ -265,6 +274,7 @@ Graph *pass_recompute(const Graph *in, PassContext *context) {
     for (uint32_t i = 0; i < n; i++) r.position[order[i]] = i;
     while (r.boundary < n && !(op_tier(d->node[order[r.boundary]].op) & TIER_BACKWARD)) r.boundary++;
     r.kept = ARENA_ARRAY(d->arena, bool, d->count);
+    r.gate = ARENA_ARRAY(d->arena, bool, d->count);
     r.taken = ARENA_ARRAY(d->arena, bool, d->count);
     r.event = ARENA_ARRAY(d->arena, uint32_t, d->count);
     r.row = ARENA_ARRAY(d->arena, uint32_t, d->count);

@@ -4,11 +4,16 @@
  *     Σ (x - mean)            =  what `moments`, of which the mean is, knows of each image
  *     Σ (x - k)², Σ (x - k)   =  what follows in double from Σ x² and Σ x, where k follows from x: the variance of a group or
  *                                instance norm, and its gradient's sums (image_moments)
+ *     Σ u*p                   =  Σ over lines of u * Σ along each of p         u the same along lines, and those sums of p exist
  *
  * The left side must wait until k1, k2, k3 are known, and then sweeps over p and q. The sums on the right depend on p and q
  * alone, so the kernels that make p or q make them as by-products (fuse_epilogues), and equal ones are shared. That is how the
  * squeeze of an SE block, pooled through batch norm's affine map, follows from the sums of the batch statistics, and how
  * in backward the gate's gradient and those of gamma and beta follow from Σ dr and Σ dr*(c - mean).
+ *
+ * Sums along lines or columns are rewritten likewise and first, their k constant along a line: so what the gates of coordinate
+ * attention and their gradients are of are Σ (c - mean) along lines, Σ dr*v and Σ dr*v*(c - mean), v the other gate. Of these
+ * follow batch norm's sums over all pixels.
  *
  * The rule. A sum is rewritten when its body, taken apart (linear.h), is more than one bare product. (A bare product of feature
  * maps becomes the body of its sum, where later sums find it.)
@@ -18,14 +23,15 @@
  *     make what they sum and the map then need not be stored.
  *
  * It never costs a sweep: every new sum reads a subset of what the old one read (through maps that are not stored), so at worst
- * all of them together are one sweep over the same operands (share_sweeps). Nonlinear parts (select, max, …) stay factors.
+ * all of them together are one sweep over the same operands (share_sweeps). No convolution's loop takes up sums along lines, so
+ * of those that one becomes one must read what all of them read. Nonlinear parts (select, max, …) stay factors.
  *
  * Numerics. Where terms would cancel they stay together: deviations c - mean are factors, and squares of sums are not
  * multiplied out (linear.c). Running it twice changes nothing: the sums that it makes are bare.
  */
 #include "passes/events.h"
 #include "passes/fuse.h"
-#include "passes/linear.h"
+#include "passes/term_sums.h"
 
 /* What is looked through beside maps that are not stored: nothing, or one map, as a rule the summed one. */
 typedef enum Depth { THROUGH_UNSTORED, THROUGH_STORED } Depth;
@@ -53,112 +59,44 @@ static bool look_through(Linear *l, Ref ref, Sum *sum) {
     return !linear_is_bare(l, sum) || l->scope->b.node[sum->term[0].factor[0]].op == X_ARG;
 }
 
-static Sum take_apart(Scope *s, uint32_t node, Depth depth, bool *spared) {
+static Sum take_apart(Scope *s, uint32_t node, const Summing *of, Depth depth, bool *spared) {
     Look look = {.depth = depth};
-    Linear l = {.scope = s, .degree = LINEAR_MAX_FACTORS, .look_through = look_through, .context = &look};
+    Linear l = {.scope = s,
+                .degree = LINEAR_MAX_FACTORS,
+                .along = of->region.role == REGION_SUM_TO ? of->over : 0,
+                .look_through = look_through,
+                .context = &look};
     Sum sum = linear_sum(&l, node, s->d->node[node].regions[0].expr);
-    *spared = look.spared;
+    *spared = look.spared && of->region.role == REGION_REDUCE;
     return sum;
 }
 
-/* Is the factor x - centre (linear.h)? */
-static bool is_deviation(const Scope *s, uint16_t factor, Ref *x, Ref *centre) {
-    const ExprNode *n = &s->b.node[factor];
-    if (n->op != X_ARG || !fuse_is_map_output(s->d, s->leaf[n->arg[0]])) return false;
-    Ref map = s->leaf[n->arg[0]];
-    const Expr *e = draft_region(s->d, map)->expr;
-    return linear_is_deviation(s->d, s->d->node[map.node].args, e, e->count - 1, x, centre);
-}
-
-/* Is the term, but for its coefficient, x - mean, of whose moments that mean is? Then those know its sum over each image. */
-static bool find_deviations(const Scope *s, const Term *t, Ref *sum) {
-    const Draft *d = s->d;
-    Ref x, mean;
-    if (t->factors != 1 || !is_deviation(s, t->factor[0], &x, &mean) || d->node[mean.node].op != OP_MOMENTS) return false;
-    Ref sums = d->node[mean.node].args[0];
-    const DraftRegion *region = draft_region(d, sums);
-    if (d->node[sums.node].op != OP_MAP || region->expr->count != 1 || region->expr->node[0].op != X_ARG) return false;
-    *sum = (Ref){mean.node, 2};
-    return ref_equal(d->node[sums.node].args[region->expr->node[0].arg[0]], x);
-}
-
-/* Is the term, but for its coefficient, x - centre or its square, where the centre is each image's and follows from x? */
-static bool about_centre(const Scope *s, const Term *t, Ref *x, Ref *centre) {
-    bool power = t->factors == 1 || (t->factors == 2 && t->factor[0] == t->factor[1]);
-    return power && is_deviation(s, t->factor[0], x, centre) && draft_type(s->d, *centre).rank == 2;
-}
-
-/* What makes Σ x and Σ x² beside x: a loop that x is made by. */
-static bool is_made_by_loop(const Draft *d, Ref x) { return fuse_takes_epilogue(d->node[x.node].op) || fuse_is_map_output(d, x); }
-
-/* The sum of such a term, from image_moments about the centre, which are found again. */
-static Ref moments_about(Scope *s, const Term *t, Type space, Ref x, Ref centre, uint32_t like) {
-    Draft *d = s->d;
-    Ref args[2] = {{0, 0}, centre};
-    scope_extract(s, scope_leaf(s, x), space, REGION_MOMENTS, like, &args[0]); /* a single argument fits */
-    const Node *n = &d->node[centre.node];
-    for (uint32_t i = 0; i < n->nusers; i++) {
-        const Node *user = &d->node[n->users[i]];
-        if (user->op == OP_IMAGE_MOMENTS && user->nargs == 2 && ref_equal(user->args[0], args[0]) &&
-            ref_equal(user->args[1], centre))
-            return (Ref){n->users[i], t->factors == 1};
-    }
-    Attrs count = {.constant = (double)(space.dim[2] * space.dim[3])};
-    Ref moments = draft_op(d, OP_IMAGE_MOMENTS, type_matrix(space.dim[0], space.dim[1]), count, args, 2, like);
-    return (Ref){moments.node, t->factors == 1};
-}
-
-/* The space over which a product is summed, and how often each of its pixels counts: over lines, of what is the same along them.
- */
-static Type space_of_product(Scope *s, uint16_t product, Type space, double *times) {
-    const Expr *e = expr_finish(&s->b, product);
-    Type small = space;
-    small.dim[2] = small.dim[3] = 1;
-    for (uint32_t i = 0; i < e->count; i++) {
-        if (e->node[i].op != X_ARG) continue;
-        Type t = draft_type(s->d, s->leaf[e->node[i].arg[0]]);
-        for (int k = 2; k < 4 && t.rank == 4; k++) small.dim[k] = t.dim[k] > 1 ? t.dim[k] : small.dim[k];
-    }
-    *times = (double)(type_elements(space) / type_elements(small));
-    return small;
-}
-
-/* The sum of a product over that space; `like`: NULL, only if there is one. */
-static bool sum_of_product(Scope *s, uint16_t product, Type space, const uint32_t *like, Ref *sum, double *times) {
-    Type own = space_of_product(s, product, space, times);
-    return like ? scope_extract(s, product, own, REGION_REDUCE, *like, sum) : scope_find(s, product, own, REGION_REDUCE, sum);
-}
-
-/* Is it of one feature map alone, which a loop makes? */
-static bool joins_a_loop(Scope *s, uint16_t product) {
-    const Expr *e = expr_finish(&s->b, product);
-    Ref only = {NO_VAL, 0};
-    for (uint32_t i = 0; i < e->count; i++) {
-        if (e->node[i].op != X_ARG) continue;
-        Ref leaf = s->leaf[e->node[i].arg[0]];
-        if (!draft_is_element(s->d, leaf) || (only.node != NO_VAL && !ref_equal(only, leaf))) return false;
-        only = leaf;
-    }
-    return only.node != NO_VAL && is_made_by_loop(s->d, only);
-}
-
-/* Is there nothing to sum for this term that a loop would have to be made for? If a map is spared the sum of what is made in a
- * loop counts, which joins that. */
-static bool is_free(Scope *s, const Term *t, Type space, bool spared) {
-    Linear l = {.scope = s};
-    Ref x, centre;
-    if (about_centre(s, t, &x, &centre)) return is_made_by_loop(s->d, x);
-    if (spared && joins_a_loop(s, linear_product(&l, t))) return true;
-    double times;
-    return find_deviations(s, t, &x) || sum_of_product(s, linear_product(&l, t), space, NULL, &x, &times);
-}
-
-/* Do the sums of all terms exist already? */
-static bool all_exist(Scope *s, const Sum *sum, Type space, bool spared) {
+/* Is there nothing to sum that a loop would have to be made for? If a map is spared the sum of what is made in a loop counts,
+ * which joins that. */
+static bool is_free(Scope *s, const Sum *sum, const Summing *of, bool spared) {
     for (uint32_t i = 0; i < sum->terms; i++) {
-        if (sum->term[i].factors && !is_free(s, &sum->term[i], space, spared)) return false;
+        const Term *t = &sum->term[i];
+        if (t->factors && !term_sum_known(s, t, of) && !(spared && term_joins_a_loop(s, t))) return false;
     }
     return true;
+}
+
+static bool reads_all_of(Scope *s, const Term *t, const Term *other) {
+    Linear l = {.scope = s};
+    const Expr *own = expr_finish(&s->b, linear_product(&l, t)), *e = expr_finish(&s->b, linear_product(&l, other));
+    for (uint32_t i = 0; i < e->count; i++)
+        if (e->node[i].op == X_ARG && !expr_uses_arg(own, e->node[i].arg[0])) return false;
+    return true;
+}
+
+/* Does one term read what all of them read, so that one loop can make all their sums? */
+static bool is_one_loop(Scope *s, const Sum *sum) {
+    for (uint32_t i = 0; i < sum->terms; i++) {
+        bool all = true;
+        for (uint32_t k = 0; k < sum->terms && all; k++) all = reads_all_of(s, &sum->term[i], &sum->term[k]);
+        if (all) return true;
+    }
+    return false;
 }
 
 static bool one_bare_product(const Scope *s, const Sum *sum) {
@@ -172,22 +110,17 @@ static bool product_of_arguments(const Scope *s, const Sum *sum) {
     return arguments;
 }
 
-/* The right side of the equation above, as a node of the scope. */
-static bool combine(Scope *s, const Sum *sum, Type space, uint32_t like, uint16_t *total) {
-    Linear l = {.scope = s};
+/* The right side of the equations above, as a node of the scope; `lines`: how many sums follow from those over lines. */
+static bool combine(Scope *s, const Sum *sum, const Summing *of, uint32_t like, uint16_t *total, uint32_t *lines) {
     ExprBuilder *b = &s->b;
-    double pixels = (double)(space.dim[2] * space.dim[3]);
     for (uint32_t i = 0; i < sum->terms; i++) {
         const Term *t = &sum->term[i];
-        uint16_t value = expr_const(b, pixels);
+        uint16_t value = expr_const(b, summing_elements(of));
         if (t->factors) {
-            Ref part, x, centre;
-            double times = 1;
-            if (about_centre(s, t, &x, &centre))
-                part = moments_about(s, t, space, x, centre, like);
-            else if (!find_deviations(s, t, &part) && !sum_of_product(s, linear_product(&l, t), space, &like, &part, &times))
-                return false;
-            value = expr_binary(b, X_MUL, scope_leaf(s, part), expr_const(b, times));
+            TermSum part;
+            if (!term_sum(s, t, of, like, &part)) return false;
+            *lines += part.by_lines;
+            value = expr_binary(b, X_MUL, scope_leaf(s, part.sum), expr_const(b, part.times));
         }
         value = expr_binary(b, X_MUL, value, t->coefficient);
         *total = i ? expr_binary(b, X_ADD, *total, value) : value;
@@ -206,45 +139,50 @@ static void explain(Draft *d, uint32_t node) {
 }
 
 /* The sum's body taken apart; false if it stays as it is. */
-static bool find_form(Scope *s, uint32_t node, Sum *sum) {
+static bool find_form(Scope *s, uint32_t node, const Summing *of, Sum *sum) {
     Draft *d = s->d;
-    Type space = d->node[node].space;
     bool spared;
-    *sum = take_apart(s, node, THROUGH_STORED, &spared);
-    if (one_bare_product(s, sum) || !all_exist(s, sum, space, spared)) {
+    *sum = take_apart(s, node, of, THROUGH_STORED, &spared);
+    bool known = !one_bare_product(s, sum) && is_free(s, sum, of, spared);
+    if (!known) {
         *s = scope_open(d);
-        *sum = take_apart(s, node, THROUGH_UNSTORED, &spared);
+        *sum = take_apart(s, node, of, THROUGH_UNSTORED, &spared);
     }
     if (sum->terms > pass_parameter(d->context, "max_sums")) {
         draft_refuse(d, node, NO_VAL, d->node[node].span, "%s not distributed: it would become %u sums", draft_label(d, node),
                      sum->terms);
         return false;
     }
-    Ref found, centre;
+    if (!known && of->region.role == REGION_SUM_TO && !is_one_loop(s, sum)) {
+        draft_refuse(d, node, NO_VAL, d->node[node].span, "%s not distributed: no one loop would make what it becomes",
+                     draft_label(d, node));
+        return false;
+    }
     const Term *t = &sum->term[0];
-    if (!one_bare_product(s, sum) || find_deviations(s, t, &found) || about_centre(s, t, &found, &centre)) return true;
+    if (!one_bare_product(s, sum) || term_sum_follows(s, t, of)) return true;
     if (!product_of_arguments(s, sum)) {
         explain(d, node);
         return false;
     }
-    Linear l = {.scope = s};
-    double times;
-    bool known = sum_of_product(s, linear_product(&l, t), space, NULL, &found, &times);
-    return !known || found.node != node; /* p*q becomes the sum's own body, unless it is that already */
+    Ref found;
+    return !term_sum_exists(s, t, of, &found) || found.node != node; /* p*q becomes the sum's own body, unless it is that */
 }
 
 static void squeeze_sum(Draft *d, uint32_t node) {
-    Type space = d->node[node].space;
+    Summing of = summing_of(d, node);
     Scope s = scope_open(d);
     Sum sum;
     uint16_t total = 0;
+    uint32_t lines = 0;
     Ref replacement;
-    if (!find_form(&s, node, &sum) || !draft_allowed(d, node, NULL, NO_VAL)) return;
-    bool fits = combine(&s, &sum, space, node, &total);
-    if (fits && s.b.node[total].op == X_ARG)
-        replacement = s.leaf[s.b.node[total].arg[0]];
+    if (!find_form(&s, node, &of, &sum) || !draft_allowed(d, node, NULL, NO_VAL)) return;
+    DraftRegion output = {.role = REGION_OUTPUT};
+    bool fits = combine(&s, &sum, &of, node, &total, &lines);
+    const ExprNode *only = &s.b.node[total];
+    if (fits && only->op == X_ARG && type_equal(draft_type(d, s.leaf[only->arg[0]]), summing_type(&of)))
+        replacement = s.leaf[only->arg[0]];
     else
-        fits = fits && scope_extract(&s, total, type_matrix(space.dim[0], space.dim[1]), REGION_OUTPUT, node, &replacement);
+        fits = fits && scope_extract(&s, total, summing_type(&of), output, node, &replacement);
     if (!fits || replacement.node == node) {
         event_undo(d->context);
         draft_refuse(d, node, NO_VAL, d->node[node].span, "%s not distributed: it %s", draft_label(d, node),
@@ -253,8 +191,9 @@ static void squeeze_sum(Draft *d, uint32_t node) {
     }
     uint32_t sums = 0;
     for (uint32_t i = 0; i < sum.terms; i++) sums += sum.term[i].factors > 0;
-    pass_remark(d->context, true, d->node[node].span, "%s follows from %u sum%s of its factors", draft_label(d, node), sums,
-                sums == 1 ? "" : "s");
+    const char *of_lines = lines ? arena_printf(d->arena, ", %u of them from sums along lines or columns", lines) : "";
+    pass_remark(d->context, true, d->node[node].span, "%s follows from %u sum%s of its factors%s", draft_label(d, node), sums,
+                sums == 1 ? "" : "s", of_lines);
     draft_redirect(d, (Ref){node, 0}, replacement);
     draft_prune(d, node);
 }
@@ -267,7 +206,8 @@ static void take_from_moments(Draft *d, uint32_t node) {
     Scope s = scope_open(d);
     Ref x = n->args[0], moments;
     Type space = n->space;
-    if (!scope_find(&s, scope_leaf(&s, x), space, REGION_MOMENTS, &moments)) return;
+    DraftRegion region = {.role = REGION_MOMENTS};
+    if (!scope_find(&s, scope_leaf(&s, x), space, region, &moments)) return;
     bool about = false; /* those of batch norms alone are summed over the batch */
     for (uint32_t i = 0; i < d->node[moments.node].nusers; i++)
         about |= d->node[d->node[moments.node].users[i]].op == OP_IMAGE_MOMENTS;
@@ -279,18 +219,22 @@ static void take_from_moments(Draft *d, uint32_t node) {
     draft_prune(d, node);
 }
 
-static bool is_sum(const Draft *d, uint32_t id) {
+static bool is_sum(const Draft *d, uint32_t id, RegionRole role) {
     const Node *n = &d->node[id];
-    return !n->dead && n->op == OP_MAP && n->nregions == 1 && n->regions[0].role == REGION_REDUCE;
+    if (n->dead || n->op != OP_MAP || n->nregions != 1 || n->regions[0].role != role) return false;
+    return role == REGION_REDUCE || n->regions[0].operand != OVER_CHANNELS;
+}
+
+static void for_each_sum(Draft *d, RegionRole role, void (*rewrite)(Draft *d, uint32_t node)) {
+    uint32_t n, *order = draft_walk(d, &n);
+    for (uint32_t i = 0; i < n; i++)
+        if (is_sum(d, order[i], role)) rewrite(d, order[i]);
 }
 
 Graph *pass_squeeze(const Graph *in, PassContext *context) {
     Draft *d = draft_open(in, context);
-    uint32_t n, *order = draft_walk(d, &n);
-    for (uint32_t i = 0; i < n; i++)
-        if (is_sum(d, order[i])) squeeze_sum(d, order[i]);
-    order = draft_walk(d, &n); /* with the sums that were made */
-    for (uint32_t i = 0; i < n; i++)
-        if (is_sum(d, order[i])) take_from_moments(d, order[i]);
+    for_each_sum(d, REGION_SUM_TO, squeeze_sum);
+    for_each_sum(d, REGION_REDUCE, squeeze_sum);
+    for_each_sum(d, REGION_REDUCE, take_from_moments); /* those that were made, too */
     return draft_finish(d);
 }

@@ -214,8 +214,9 @@ START_TEST(activations_cost_no_sweep) {
 END_TEST
 
 /* What a block with attention sweeps: forward all its sums and maxima in one loop, which computes the normed map while it loads;
- * backward the sums that the gates' gradients are, and behind them batch norm's. Multiplying by the gates costs nothing
- * anywhere: a prologue or an epilogue does. */
+ * backward the sums that the gates' gradients are, and behind them batch norm's, which follow from the others where gates are of
+ * lines and columns; their last block's output shares the loop of its gradient. Multiplying by the gates costs nothing anywhere:
+ * a prologue or an epilogue does. */
 START_TEST(gates_per_pixel_cost_their_sums_only) {
     const char *spatial =
         "x * sigmoid(conv2d(concat(mean_over(x, \"channels\"), max_over(x, \"channels\")), 1, 7, bias = false))";
@@ -225,7 +226,7 @@ START_TEST(gates_per_pixel_cost_their_sums_only) {
     ck_assert_int_eq(sweeps_with("relu(x)", "relu(x)", spatial, MODE_INFER) - plain, 3 * 1 + 1); /* and the pool */
     ck_assert_int_eq(sweeps_with("relu(x)", "relu(x)", coordinate, MODE_INFER) - plain, 3 * 1 + 1);
     ck_assert_int_eq(sweeps_with("relu(x)", "relu(x)", spatial, MODE_TRAIN) - trained, 3 * 3);
-    ck_assert_int_eq(sweeps_with("relu(x)", "relu(x)", coordinate, MODE_TRAIN) - trained, 3 * 3);
+    ck_assert_int_eq(sweeps_with("relu(x)", "relu(x)", coordinate, MODE_TRAIN) - trained, 3 * 2 - 1);
 }
 END_TEST
 

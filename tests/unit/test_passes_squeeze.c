@@ -1,8 +1,10 @@
 /* squeeze: which sums over feature maps are left, and that what replaces the others is as accurate in f32. That it keeps the
  * values is test_passes_fuse.c's; single rewrites, fired and refused, are tests/golden/fusion/squeeze_*. */
+#include "frontend/frontend.h"
 #include "run_cases.h"
 #include "tests/unit/fusion_run.h"
 #include "tests/unit/fusion_zoo.h"
+#include <unistd.h>
 
 static Graph *squeezed(Graph *g) {
     PassContext context = new_context(-1);
@@ -75,9 +77,7 @@ static double distance(const Tensor *a, const Tensor *b, uint32_t output) {
 }
 
 /* With every value rounded to f32, gradients are as far from those in double as without the pass, within a small factor. */
-START_TEST(no_accuracy_is_lost_in_f32) {
-    Graph *plain = prepare(zoo_resnet(MODE_TRAIN, 2, 4, 16, 2, 1, true)),
-          *fast = squeezed(zoo_resnet(MODE_TRAIN, 2, 4, 16, 2, 1, true));
+static void holds_accuracy(Graph *plain, Graph *fast) {
     Leaves leaves = {.count = 0};
     Tensor *exact = evaluate(plain, &leaves, false), *rounded = evaluate(plain, &leaves, true),
            *ours = evaluate(fast, &leaves, true);
@@ -92,6 +92,49 @@ START_TEST(no_accuracy_is_lost_in_f32) {
     graph_free(plain);
     graph_free(fast);
 }
+
+START_TEST(no_accuracy_is_lost_in_f32) {
+    holds_accuracy(prepare(zoo_resnet(MODE_TRAIN, 2, 4, 16, 2, 1, true)), squeezed(zoo_resnet(MODE_TRAIN, 2, 4, 16, 2, 1, true)));
+}
+END_TEST
+
+/* A net in .net language, around one line. */
+static Graph *net_with(const char *line) {
+    char path[] = "/tmp/netc-squeeze-XXXXXX.net";
+    int fd = mkstemps(path, 4);
+    ck_assert_int_ge(fd, 0);
+    FILE *file = fdopen(fd, "w");
+    fprintf(file,
+            "net n() {\n"
+            "    input image: f32[4, 6, 8]\n"
+            "    x = relu(batch_norm(conv2d(image, 4, 3, bias = false)))\n"
+            "    y = batch_norm(conv2d(x, 4, 3, bias = false))\n"
+            "    x = relu(x + %s)\n"
+            "    output dense(global_avg_pool(conv2d(x, 4, 3)), 4)\n"
+            "}\n",
+            line);
+    fclose(file);
+    Model model;
+    Diag *diag = diag_new();
+    bool ok = frontend_compile(path, &(FrontendOptions){.mode = MODE_TRAIN, .batch = 2}, diag, &model);
+    unlink(path);
+    if (!ok) diag_print(diag, stderr, false);
+    ck_assert(ok);
+    diag_free(diag);
+    return model.graph;
+}
+
+/* Sums along lines, and over images by those of lines; also of deviations from a mean that is large beside them. */
+START_TEST(no_accuracy_is_lost_along_lines) {
+    static const char *const lines[] = {
+        "y * sigmoid(conv2d(mean_over(y, \"width\"), 4, 1)) * sigmoid(conv2d(mean_over(y, \"height\"), 4, 1))",
+        "y * sigmoid(conv2d(mean_over(mean_over(y, \"width\"), \"height\"), 4, 1))",
+        "layer_norm(y + 1000)",
+        "(y + 1000 - mean_over(y + 1000, \"width\")) * (param([4], 1) as \"gamma\") * sigmoid(mean_over(y, \"width\"))",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        holds_accuracy(prepare(net_with(lines[i])), squeezed(net_with(lines[i])));
+}
 END_TEST
 
 int main(void) {
@@ -100,5 +143,6 @@ int main(void) {
     tcase_add_test(tests, a_gate_adds_no_sum_in_inference);
     tcase_add_test(tests, it_ends);
     tcase_add_test(tests, no_accuracy_is_lost_in_f32);
+    tcase_add_test(tests, no_accuracy_is_lost_along_lines);
     return run_cases("passes_squeeze", tests);
 }

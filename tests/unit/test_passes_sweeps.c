@@ -85,13 +85,13 @@ START_TEST(norms_by_image_add_none) {
 }
 END_TEST
 
-/* Of ResNet-8 with a gate in each of three blocks, how many more than with squeeze and excitation. A gate of an image's means
+/* Of ResNet-20 with a gate in each of nine blocks, how many more than with squeeze and excitation. A gate of an image's means
  * adds none. For each of the others, in turn, and what of it the algebra forces:
  *
  *   ca    forward 1 (lines and columns in one loop over the convolution's result, nothing stored): forced as long as
- *         convolutions make sums of whole images only. Backward 2: the gradients of both gates in one loop over dr and x; and,
- *         with these known, batch norm's two sums. Of the latter the algebra would do without (Σ over pixels is Σ over lines of
- *         lines' sums): not done.
+ *         convolutions make sums of whole images only. Backward 1: the gradients of both gates in one loop over dr and x - mean,
+ *         forced likewise; batch norm's two sums, with these known, follow from those and forward's along lines (squeeze.c). One
+ *         less in the last block, whose output, a sweep of squeeze and excitation too, shares the loop of its gradient.
  *   cbam  forward 2: each channel's maximum, of which the gate over channels is; and behind that gate the mean and the maximum
  *         over channels, in one loop. No loop can be both: an element of the second is a product with a gate that waits for the
  *         last element of the first. (The first is forced as long as convolutions make sums only: the maximum of a*c + b is a
@@ -108,12 +108,12 @@ START_TEST(gates_add_what_they_reduce) {
     static const struct {
         const char *attention;
         int train, infer;
-    } gates[] = {{"se", 0, 0}, {"eca", 0, 0}, {"ge", 0, 0}, {"gct", 6, 0}, {"srm", 6, 0}, {"ca", 9, 3}, {"cbam", 15, 6}};
+    } gates[] = {{"se", 0, 0}, {"eca", 0, 0}, {"ge", 0, 0}, {"gct", 18, 0}, {"srm", 18, 0}, {"ca", 17, 9}, {"cbam", 45, 18}};
     int base[2] = {0};
     for (size_t i = 0; i < sizeof gates / sizeof *gates; i++) {
         char set[40];
         snprintf(set, sizeof set, "attention=\"%s\"", gates[i].attention);
-        const char *sets[] = {"depth=8", set};
+        const char *sets[] = {"depth=20", set};
         for (int mode = MODE_TRAIN; mode <= MODE_INFER; mode++) {
             FrontendOptions options = {.mode = (Mode)mode, .batch = 3, .sets = sets, .nsets = 2};
             int found = count_sweeps(optimised("models/attention_resnet.net", &options));
