@@ -101,7 +101,8 @@ END_TEST
  *         batch norm's, of terms with the gradients of each channel's mean and maximum, which wait for the second sums. Both
  *         maxima's own gradients are part of these loops, and nothing is stored for them but indices.
  *   gct, srm  forward 1: squares of what batch norm makes, which are not multiplied out, since they would cancel (linear.c);
- *         backward 1: their gradient beside the map's own.
+ *         backward 1: their gradient beside the map's own. Left, not forced: Σ (a*(c - mean) + b)² is arithmetic on Σ c and Σ c²,
+ *         and sound in double alone, which would take an op like image_moments that knows batch norm's a and b.
  *
  * In inference those of forward, of which gct and srm have none there. A number that falls is to be written here. */
 START_TEST(gates_add_what_they_reduce) {
