@@ -4,6 +4,7 @@
  *     global_avg_pool                     image_sum, then a map that divides by H*W
  *     upsample                            the gradient of an average pool, times the size of its window
  *     pad                                 an average pool over windows of one pixel, whose padding may be below 0
+ *     conv2d, several filters a channel   the same filters, one a channel, of each channel so many times
  *     dropout                             map x * dropout_mask in training; vanishes in inference
  *     identity                            vanishes
  */
@@ -42,6 +43,24 @@ static Val lower_pad(Graph *out, const Value *v, Val x) {
                      &(ValueSpec){.op = OP_AVG_POOL, .args = &x, .nargs = 1, .attrs = window, .span = v->span, .name = v->name});
 }
 
+/* Filters of one channel each, `times` of them a channel (groups == I, O == times * I): depthwise, if each channel is there so
+ * many times, one after the other. */
+static int64_t filters_a_channel(const Graph *g, const Value *v) {
+    int64_t channels = g->value[v->args[0]].type.dim[1], filters = v->type.dim[1];
+    return v->op == OP_CONV2D && channels > 1 && v->attrs.window.groups == channels ? filters / channels : 1;
+}
+
+static Val lower_channel_multiplier(Graph *out, const Value *v, Val x, Val filters, int64_t times) {
+    Val *copies = ARENA_ARRAY(out->arena, Val, times);
+    for (int64_t i = 0; i < times; i++) copies[i] = x;
+    Val all = graph_add(out, &(ValueSpec){.op = OP_CONCAT, .args = copies, .nargs = (uint32_t)times, .span = v->span});
+    ValueSpec together = {.op = OP_CHANNEL_SHUFFLE, .args = &all, .nargs = 1, .attrs.index = times, .span = v->span};
+    Val args[] = {graph_add(out, &together), filters};
+    ValueSpec depthwise = {.op = OP_CONV2D, .args = args, .nargs = 2, .attrs = v->attrs, .span = v->span, .name = v->name};
+    depthwise.attrs.window.groups = v->type.dim[1];
+    return graph_add(out, &depthwise);
+}
+
 static Val lower_dropout(Graph *out, const Value *v, Val x) {
     if (out->mode == MODE_INFER || v->attrs.dropout.rate == 0) return x;
     Val mask = graph_add(
@@ -58,6 +77,8 @@ static Val lower_value(Graph *out, const Graph *in, Val id, const Val *map) {
     if (v->op == OP_GLOBAL_AVG_POOL) return lower_global_avg_pool(out, v, map[v->args[0]]);
     if (v->op == OP_UPSAMPLE) return lower_upsample(out, v, map[v->args[0]]);
     if (v->op == OP_PAD) return lower_pad(out, v, map[v->args[0]]);
+    int64_t times = filters_a_channel(in, v);
+    if (times > 1) return lower_channel_multiplier(out, v, map[v->args[0]], map[v->args[1]], times);
     if (v->op == OP_DROPOUT) return lower_dropout(out, v, map[v->args[0]]);
     if (op_tier(v->op) != TIER_SOURCE || v->nargs < 1 || v->nargs > 2) return graph_copy_value(out, in, id, map);
     MapBuilder m = map_begin(out);

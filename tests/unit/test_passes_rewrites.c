@@ -43,7 +43,21 @@ static Graph *odd(Mode mode) {
     return zoo_end(&z, zoo_dense(&z, zoo_unary(&z, OP_FLATTEN, y), 3));
 }
 
-static Graph *(*const zoo[])(Mode) = {resnet, se_resnet, preact, zoo_mixed, zoo_biased, zoo_plain, odd};
+/* Two filters a channel, then three. */
+static Graph *multiplied(Mode mode) {
+    Zoo z = zoo_begin("multiplied", mode);
+    Val x = zoo_wide_image(&z, 2, 3, 6);
+    for (int64_t times = 2; times <= 3; times++) {
+        int64_t channels = zoo_type(&z, x).dim[1], dim[] = {times * channels, 1, 3, 2};
+        Attrs a = {.window = {.kernel = {3, 2}, .stride = {times - 1, 1}, .pad = {1, 0, 2, 1}, .dilation = {1, times - 1}}};
+        a.window.groups = channels;
+        Val filters = zoo_leaf(&z, OP_PARAM, "conv.weight", type_make(DT_F32, 4, dim), true);
+        x = zoo_unary(&z, OP_RELU, zoo_batch_norm(&z, zoo_op(&z, OP_CONV2D, zoo_name(&z, "conv"), (Val[]){x, filters}, 2, a)));
+    }
+    return zoo_end(&z, zoo_dense(&z, zoo_unary(&z, OP_GLOBAL_AVG_POOL, x), 3));
+}
+
+static Graph *(*const zoo[])(Mode) = {resnet, se_resnet, preact, zoo_mixed, zoo_biased, zoo_plain, odd, multiplied};
 enum { NETS = sizeof zoo / sizeof *zoo };
 
 static Graph *net(int i) { return zoo[i / 2](i % 2 ? MODE_INFER : MODE_TRAIN); }
@@ -92,6 +106,23 @@ static const char *base(Mode mode) { return mode == MODE_TRAIN ? "lower,split_ba
 START_TEST(lowering_keeps_values) {
     Graph *source = net(_i), *lowered = through(source, base(source->mode), -1, NULL);
     expect_same(source, lowered, "lowered");
+    graph_free(lowered);
+    graph_free(source);
+}
+END_TEST
+
+/* Code generation has no fast kernel for several filters a channel, but for one. */
+START_TEST(several_filters_a_channel_become_depthwise) {
+    Graph *source = multiplied(MODE_TRAIN), *lowered = through(source, base(MODE_TRAIN), -1, NULL);
+    int convolutions = 0;
+    for (Val v = 0; v < lowered->count; v++) {
+        const Value *c = &lowered->value[v];
+        if (c->op != OP_CONV2D) continue;
+        convolutions++;
+        ck_assert_int_eq(c->attrs.window.groups, lowered->value[c->args[0]].type.dim[1]);
+        ck_assert_int_eq(c->attrs.window.groups, c->type.dim[1]);
+    }
+    ck_assert_int_eq(convolutions, 2);
     graph_free(lowered);
     graph_free(source);
 }
@@ -229,6 +260,7 @@ int main(void) {
     tcase_add_loop_test(t, each_place_keeps_values, 0, 2 * NETS);
     tcase_add_loop_test(t, simplifying_twice_is_once, 0, 2 * NETS);
     tcase_add_loop_test(t, bisecting_keeps_values, 0, 2 * NETS);
+    tcase_add_test(t, several_filters_a_channel_become_depthwise);
     tcase_add_test(t, batch_norm_is_folded);
     tcase_add_test(t, batch_norm_gradient_is_affine);
     tcase_add_test(t, nan_survives_lowering);
