@@ -1,5 +1,5 @@
 /* Direct convolution: a register tile of accumulators, kept while input channels and filter taps go by. Every shape whose groups
- * fill channel blocks, or share them (narrow.c). */
+ * fill channel blocks, or share a few (narrow.c). */
 #ifndef NETC_CODEGEN_DIRECT_H
 #define NETC_CODEGEN_DIRECT_H
 #include "codegen/conv/shared/frame.h"
@@ -17,14 +17,14 @@ typedef struct TileShape {
 typedef struct DirectPlan {
     CorrelationPlan frame;
     TileShape tile;
-    int64_t narrow; /* channels of a group, if several groups share a vector; else 0 */
+    int64_t bundle; /* blocks of a bundle of groups that share vectors (narrow.c); 0: groups fill theirs */
 } DirectPlan;
 typedef struct DirectWeights {
     WeightsPlan w;
     int64_t slab_rows; /* whose operands fit L1 */
     int64_t blocks;    /* of the output, in a register tile: two where filters are 1x1, so that a broadcast serves both */
-    ConvShape s;       /* of the convolution; w's is that of whole vectors (narrow.c) */
-    int64_t narrow;    /* as above */
+    ConvShape s;       /* of the convolution; w's is that of bundles */
+    int64_t bundle;    /* as above */
 } DirectWeights;
 enum { WEIGHTS_BLOCKS = 2 };
 typedef struct DirectPair {
@@ -43,12 +43,12 @@ ConvWork direct_work(const ConvProblem *p, const DirectPlan *plan);
 ConvWork direct_weights_work(const ConvProblem *p, const DirectWeights *plan);
 
 /* narrow.c */
-int64_t narrow_channels(const ConvShape *s); /* of a group, if it is narrow; else 0 */
-ConvProblem narrow_widened(const ConvProblem *p);
+int64_t bundle_blocks(const ConvShape *s);
+ConvProblem bundle_widened(const ConvProblem *p);     /* the same convolution with a group for each bundle */
 bool direct_packs(const DirectPlan *p);               /* has filters in an order of its own */
 void direct_pack(ConvKernel *k, const DirectPlan *p); /* to the kernel's filters */
-/* Of the blocks' gradients from `lo` to `hi`, what the filters have. */
-void narrow_gather(Emitter *e, const DirectWeights *p, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi);
+/* The gradient, result 0, of the partial ones. */
+void direct_sum_weights(ConvKernel *k, const DirectWeights *p);
 
 /* tiles.c */
 enum { MAX_TILES = 8 };

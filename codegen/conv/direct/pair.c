@@ -50,7 +50,6 @@ static void emit_pair(ConvKernel *d, ConvKernel *w, const DirectPair *p) {
     int64_t first = -stage->origin[0] * stage->row_stride - stage->origin[1] * e->V;
     direct_weights_image(w, &p->weights, image.iv, emit_address(e, staged, emit_int(e, first)), partial, scratch_x);
     loop_end(e, &image, NULL);
-    narrow_gather(e, &p->weights, partial, zero, emit_int(e, p->weights.w.s.out_blocks));
 }
 
 static void lower(Lowering *l, Val data, Val weights, const void *plan) {
@@ -74,7 +73,7 @@ static void lower(Lowering *l, Val data, Val weights, const void *plan) {
     }
     kernel_call(l, kernel, data, places, d.nplaces + w.nplaces, p->weights.w.image_groups,
                 (KernelCost){2 * conv_flops(s), pair_bytes(&d, &w)});
-    if (w.result_buffer[0] != NO_BUFFER) lower_sum_partials(&w, &p->weights.w);
+    direct_sum_weights(&w, &p->weights);
 }
 
 const ConvPairMethod direct_pair_method = {

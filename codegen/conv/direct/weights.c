@@ -19,8 +19,8 @@
 enum { SLAB_BYTES = 40 * 1024 };
 
 DirectWeights direct_weights_plan(const ConvProblem *problem) {
-    ConvProblem widened = narrow_widened(problem);
-    DirectWeights p = {.s = problem->s, .narrow = narrow_channels(&problem->s)};
+    ConvProblem widened = bundle_widened(problem);
+    DirectWeights p = {.s = problem->s, .bundle = bundle_blocks(&problem->s)};
     p.w = weights_plan(&widened, &(WeightsNeeds){.pair = direct_pair(problem), .stage_bytes = STAGE_BOTH_BYTES});
     const ConvShape *s = &p.w.s;
     p.blocks =
@@ -265,7 +265,6 @@ static void emit_weights(ConvKernel *k, const DirectWeights *plan) {
     emit_band(&d, band.iv, NULL, e->scratch, first_split, ob_lo, ob_hi);
     loop_end(e, &band, NULL);
     loop_end(e, &image, NULL);
-    narrow_gather(e, plan, d.partial, ob_lo, ob_hi);
 }
 
 void direct_lower_weights(Lowering *l, Val v, const void *plan) {
@@ -280,5 +279,5 @@ void direct_lower_weights(Lowering *l, Val v, const void *plan) {
     }
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->image_groups * p->block_groups,
                 (KernelCost){conv_flops(&d->s), conv_bytes(k)});
-    if (k->result_buffer[0] != NO_BUFFER) lower_sum_partials(k, p);
+    direct_sum_weights(k, d);
 }
