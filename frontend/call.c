@@ -78,7 +78,8 @@ bool eval_arguments(Eval *ev, const AstExpr *call, const Signature *s, Datum *va
 /* ---- paths ---- */
 
 /* The path of a call in the current body: the segment given by `as`, else the callee's name, numbered if the body can call it
- * more than once. An empty segment adds no level. */
+ * more than once. An empty segment adds no level. One that is too long is a mistake that is said when the body ends
+ * (say_long_path): of a recursion it is the consequence, and whether that ends is then known. */
 static const char *call_path(Eval *ev, const AstExpr *call, const char *segment) {
     Frame *f = ev->frame;
     Name *callee = call->call.callee;
@@ -91,13 +92,20 @@ static const char *call_path(Eval *ev, const AstExpr *call, const char *segment)
             segment = arena_printf(ev->arena, "%s%lld", callee->text, (long long)ordinal);
         }
     }
-    if (strlen(f->path) + strlen(segment) + 1 > MAX_PATH_BYTES) {
-        eval_error(ev, call->span, "the path of this call, '%.40s...', is longer than %d characters; 'as' shortens it", f->path,
-                   MAX_PATH_BYTES);
-        return NULL;
+    if (strlen(f->path) + strlen(segment) + 1 > MAX_PATH_BYTES && !ev->long_path.frame && !ev->too_deep) {
+        ev->long_path.frame = f;
+        ev->long_path.span = call->span;
     }
     if (!*f->path || !*segment) return *segment ? segment : f->path;
     return arena_printf(ev->arena, "%s.%s", f->path, segment);
+}
+
+static void say_long_path(Eval *ev) {
+    if (ev->long_path.frame != ev->frame) return;
+    ev->long_path.frame = NULL;
+    if (!ev->too_deep)
+        eval_error(ev, ev->long_path.span, "the path of this call, '%.40s...', is longer than %d characters; 'as' shortens it",
+                   ev->frame->path, MAX_PATH_BYTES);
 }
 
 /* ---- operations ---- */
@@ -131,7 +139,7 @@ static Datum call_builtin(Eval *ev, const AstExpr *call, const char *segment, bo
     if (segment && !b->tensor)
         return eval_error(ev, call->span, "'as' names tensor operations and blocks, '%s' is neither", b->name);
     if (b->variadic ? !variadic_arguments(ev, call, &c) : !eval_arguments(ev, call, &s, c.value, c.given)) return poison;
-    if (b->tensor && !(c.path = call_path(ev, call, segment))) return poison;
+    if (b->tensor) c.path = call_path(ev, call, segment);
     return b->apply(ev, &c);
 }
 
@@ -141,18 +149,6 @@ static const char **param_names(Eval *ev, const AstCallable *c) {
     const char **name = ARENA_ARRAY(ev->arena, const char *, c->nparams);
     for (uint32_t i = 0; i < c->nparams; i++) name[i] = c->param[i].name->text;
     return name;
-}
-
-static Datum too_deep(Eval *ev, const AstExpr *call, const AstCallable *callee) {
-    const char *chain = callee->name->text;
-    int shown = 0;
-    for (const Frame *f = ev->frame; f && shown < 16; f = f->caller) {
-        chain = ++shown <= 16 ? arena_printf(ev->arena, "%s -> %s", f->callable->name->text, chain) : chain;
-        if (f->callable != callee) continue;
-        return eval_error(ev, call->span, "block '%s' calls itself more than %d levels deep: %s; does the recursion end?",
-                          callee->name->text, MAX_CALL_DEPTH, chain);
-    }
-    return eval_error(ev, call->span, "blocks call each other more than %d levels deep", MAX_CALL_DEPTH);
 }
 
 /* A net's parameter is set from outside: what is set must be of the default's kind; an integer does for a real. */
@@ -177,6 +173,7 @@ static Datum run_callable(Eval *ev, const AstCallable *c, const Frame *start, co
         scope_set(ev->arena, &frame.variables, c->param[i].name, d);
     }
     eval_body(ev, &c->body);
+    say_long_path(ev);
     ev->call_depth--;
     ev->frame = frame.caller;
     if (!frame.returned && !c->net && mistakes == ev->nreported) {
@@ -192,9 +189,8 @@ static Datum call_block(Eval *ev, const AstExpr *call, const AstCallable *c, con
     while (s.required < c->nparams && !c->param[s.required].init) s.required++;
     if (!ev->frame) return eval_error(ev, call->span, "block '%s' is called outside of a net", c->name->text);
     if (!eval_arguments(ev, call, &s, value, given)) return poison;
-    if (ev->call_depth >= MAX_CALL_DEPTH) return too_deep(ev, call, c);
+    if (ev->call_depth >= MAX_CALL_DEPTH) return eval_too_deep(ev, call->span, c);
     const char *path = call_path(ev, call, segment);
-    if (!path) return poison;
     Val first = ev->graph->count;
     Frame start = {.callable = c, .caller = ev->frame, .call = call->span, .path = path, .shared = shared || ev->frame->shared};
     Datum result = run_callable(ev, c, &start, value, given);

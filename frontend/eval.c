@@ -76,12 +76,37 @@ bool eval_charge(Eval *ev, Span span, int64_t steps) {
     return !ev->stopped;
 }
 
+/* "f -> g -> f" where `callee`, called by f, is among f and its callers; NULL where it is not. */
+static const char *cycle(Eval *ev, const Frame *f, const AstCallable *callee) {
+    const char *chain = callee->name->text;
+    for (int shown = 0; f && shown < 16; f = f->caller, shown++) {
+        chain = arena_printf(ev->arena, "%s -> %s", f->callable->name->text, chain);
+        if (f->callable == callee) return chain;
+    }
+    return NULL;
+}
+
+Datum eval_too_deep(Eval *ev, Span span, const AstCallable *callee) {
+    const char *chain = callee ? cycle(ev, ev->frame, callee) : NULL;
+    ev->too_deep = true;
+    for (const Frame *f = ev->frame; f && !chain; f = f->caller) {
+        callee = f->callable;
+        chain = cycle(ev, f->caller, callee);
+    }
+    if (chain)
+        return eval_error(ev, span, "block '%s' calls itself, and has not come to an end after %u levels of calls: %s",
+                          callee->name->text, ev->call_depth, chain);
+    if (ev->call_depth >= MAX_CALL_DEPTH)
+        return eval_error(ev, span, "blocks call each other more than %d levels deep", MAX_CALL_DEPTH);
+    return eval_error(ev, span, "calls and expressions nest more than %d levels deep", MAX_RECURSION);
+}
+
 bool eval_enter(Eval *ev, Span span) {
     if (ev->recursion < MAX_RECURSION) {
         ev->recursion++;
         return true;
     }
-    eval_error(ev, span, "calls and expressions nest more than %d levels deep", MAX_RECURSION);
+    eval_too_deep(ev, span, NULL);
     ev->stopped = true;
     return false;
 }

@@ -49,6 +49,11 @@ typedef struct Eval {
     int64_t batch;
     Frame *frame;
     uint32_t recursion, call_depth;
+    bool too_deep; /* said by eval_too_deep */
+    struct LongPath {
+        const Frame *frame; /* whose call has the first path that is too long; NULL: none has */
+        Span span;
+    } long_path;
     int64_t steps, last_step, streams; /* last_step: of those after a report; 0: nothing is reported */
     double elements;                   /* of all values so far */
     bool stopped;                      /* a limit was hit */
@@ -81,6 +86,8 @@ void eval_note(Eval *ev, Span span, const char *format, ...)
 bool eval_charge(Eval *ev, Span span, int64_t steps); /* false when evaluation is over */
 bool eval_enter(Eval *ev, Span span); /* one level deeper, or false after a report; pair with eval_leave when true */
 void eval_leave(Eval *ev);
+/* Calls, or calls and expressions, nest too deep; `callee` is about to be called, or NULL. Names the block that calls itself. */
+Datum eval_too_deep(Eval *ev, Span span, const AstCallable *callee);
 Datum *variable_find(const Scope *scope, const Name *name);
 void scope_set(Arena *arena, Scope *scope, const Name *name, Datum value);
 const char *eval_describe(Eval *ev, Datum d);             /* "3", "the tensor f32[...]" for messages */
