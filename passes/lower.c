@@ -44,10 +44,11 @@ static Val lower_pad(Graph *out, const Value *v, Val x) {
 }
 
 /* Filters of one channel each, `times` of them a channel (groups == I, O == times * I): depthwise, if each channel is there so
- * many times, one after the other. */
+ * many times, one after the other. More than a concat takes stay as they are: a matrix product has columns enough then. */
 static int64_t filters_a_channel(const Graph *g, const Value *v) {
-    int64_t channels = g->value[v->args[0]].type.dim[1], filters = v->type.dim[1];
-    return v->op == OP_CONV2D && channels > 1 && v->attrs.window.groups == channels ? filters / channels : 1;
+    if (v->op != OP_CONV2D || v->nregions) return 1; /* regions: of a graph that came fused, as text */
+    int64_t channels = g->value[v->args[0]].type.dim[1], times = v->type.dim[1] / channels;
+    return channels > 1 && v->attrs.window.groups == channels && times <= MAX_ARGS ? times : 1;
 }
 
 static Val lower_channel_multiplier(Graph *out, const Value *v, Val x, Val filters, int64_t times) {

@@ -128,6 +128,27 @@ START_TEST(several_filters_a_channel_become_depthwise) {
 }
 END_TEST
 
+/* A concat has up to 64 operands: 65 filters a channel stay what they are. */
+START_TEST(very_many_filters_a_channel_stay) {
+    for (int64_t times = MAX_ARGS; times <= MAX_ARGS + 1; times++) {
+        Zoo z = zoo_begin("many", MODE_INFER);
+        Val x = zoo_wide_image(&z, 2, 2, 3);
+        int64_t dim[] = {2 * times, 1, 1, 1};
+        Attrs a = {.window = {.kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}, .groups = 2}};
+        Val filters = zoo_leaf(&z, OP_PARAM, "conv.weight", type_make(DT_F32, 4, dim), true);
+        x = zoo_op(&z, OP_CONV2D, zoo_name(&z, "conv"), (Val[]){x, filters}, 2, a);
+        Graph *source = zoo_end(&z, zoo_dense(&z, zoo_unary(&z, OP_GLOBAL_AVG_POOL, x), 3));
+        Graph *lowered = through(source, base(MODE_INFER), -1, NULL);
+        int64_t groups = 0;
+        for (Val v = 0; v < lowered->count; v++)
+            if (lowered->value[v].op == OP_CONV2D) groups = lowered->value[v].attrs.window.groups;
+        ck_assert_int_eq(groups, times > MAX_ARGS ? 2 : 2 * times);
+        graph_free(lowered);
+        graph_free(source);
+    }
+}
+END_TEST
+
 static const char *const simplifying[] = {"fold_batch_norm", "canonicalise", "cse", "dce", "canonicalise,cse,dce"};
 enum { SIMPLIFYING = sizeof simplifying / sizeof *simplifying };
 
@@ -261,6 +282,7 @@ int main(void) {
     tcase_add_loop_test(t, simplifying_twice_is_once, 0, 2 * NETS);
     tcase_add_loop_test(t, bisecting_keeps_values, 0, 2 * NETS);
     tcase_add_test(t, several_filters_a_channel_become_depthwise);
+    tcase_add_test(t, very_many_filters_a_channel_stay);
     tcase_add_test(t, batch_norm_is_folded);
     tcase_add_test(t, batch_norm_gradient_is_affine);
     tcase_add_test(t, nan_survives_lowering);
