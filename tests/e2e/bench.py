@@ -4,9 +4,10 @@ import importlib.util
 import json
 import os
 import platform
+import subprocess
 import sys
 
-from e2e import HERE, SMALL, Workspace, check
+from e2e import HERE, NETC, SMALL, Workspace, check
 
 
 def bench(at, *more):
@@ -88,3 +89,34 @@ with Workspace() as at:
                                  "--rounds", 1, "--threads", 1, "--json")[0])
         check(real["peer"].startswith("torch ") and real["modes"][0]["train"]["peer"][0] > 0, f"with PyTorch: {real}")
         print(f"with PyTorch: {real['modes']}")
+
+
+# ---- bench/ranks.py: its arithmetic, on numbers that are easily added, and what it measures ----
+
+RANKS = os.path.join(HERE, "..", "..", "bench", "ranks.py")
+spec = importlib.util.spec_from_file_location("ranks", RANKS)
+ranks = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(ranks)
+
+
+def near(a, b):
+    return abs(a - b) < 1e-9 * b
+
+
+def profile(*calls):
+    return {"model": "made", "batch": 1, "calls": calls, "behind": 1.0}
+
+
+waited, hidden = profile([10, 1000, False], [10, 0, False]), profile([10, 40000, True], [10, 0, False], [10, 0, False])
+check(ranks.bytes_sent(waited, 3) == 2 * (1000 + ranks.AGREEMENT) and ranks.bytes_sent(hidden, 4) == 3 * ranks.AGREEMENT + 60000, "bytes of a step")
+check(near(ranks.step_time(waited, 1, 1000), 21) and near(ranks.step_time(hidden, 1, 1000), 31), "a rank alone sends nothing")
+check(near(ranks.step_time(waited, 3, 1000, 0.5), 21 + (2000 + 2 * ranks.AGREEMENT) / 1000 + 1), "a sum that is waited for takes its bytes and its latency")
+check(near(ranks.step_time(hidden, 2, 4000, 0), 31 + ranks.AGREEMENT / 4000), "two halves of 20 kB hide behind two calls of 10 ms")
+check(near(ranks.step_time(hidden, 2, 500, 0), 31 + 60 + ranks.AGREEMENT / 500), "of 80 ms of a narrow line 20 are hidden")
+with Workspace() as at:
+    subprocess.run([sys.executable, RANKS, "measure", NETC, "--models", SMALL, "--batch", "8", "--repeats", "1", "-o", at("ranks.json")], check=True)
+    with open(at("ranks.json")) as file:
+        measured = json.load(file)[0]
+    check(any(size for _, size, _ in measured["calls"]) and measured["behind"] > 0, f"no sums, or no optimiser, in {measured}")
+    text = subprocess.run([sys.executable, RANKS, "table", at("ranks.json")], check=True, stdout=subprocess.PIPE, text=True).stdout
+    check(text.count("Gbit/s |") == 3, text)
