@@ -43,8 +43,9 @@ static Val lower_pad(Graph *out, const Value *v, Val x) {
                      &(ValueSpec){.op = OP_AVG_POOL, .args = &x, .nargs = 1, .attrs = window, .span = v->span, .name = v->name});
 }
 
-/* Filters of one channel each, `times` of them a channel (groups == I, O == times * I): depthwise, if each channel is there so
- * many times, one after the other. More than a concat takes stay as they are: a matrix product has columns enough then. */
+/* A channel multiplier: filters of one channel each, `times` of them a channel (groups == I, O == times * I): depthwise, if each
+ * channel is there so many times, one after the other. More than a concat takes stay as they are: a matrix product has columns
+ * enough then. */
 static int64_t filters_a_channel(const Graph *g, const Value *v) {
     if (v->op != OP_CONV2D || v->nregions) return 1; /* regions: of a graph that came fused, as text */
     int64_t channels = g->value[v->args[0]].type.dim[1], times = v->type.dim[1] / channels;
@@ -73,13 +74,17 @@ static Val lower_dropout(Graph *out, const Value *v, Val x) {
     return map_finish(&m, kept, v->type, v->span, v->name);
 }
 
-static Val lower_value(Graph *out, const Graph *in, Val id, const Val *map) {
+static Val lower_value(Graph *out, const Graph *in, Val id, const Val *map, PassContext *context) {
     const Value *v = &in->value[id];
     if (v->op == OP_GLOBAL_AVG_POOL) return lower_global_avg_pool(out, v, map[v->args[0]]);
     if (v->op == OP_UPSAMPLE) return lower_upsample(out, v, map[v->args[0]]);
     if (v->op == OP_PAD) return lower_pad(out, v, map[v->args[0]]);
     int64_t times = filters_a_channel(in, v);
-    if (times > 1) return lower_channel_multiplier(out, v, map[v->args[0]], map[v->args[1]], times);
+    if (times > 1) {
+        pass_remark(context, true, v->span, "%s has %lld filters a channel: depthwise, of each channel so many times",
+                    v->name ? v->name : "conv2d", (long long)times);
+        return lower_channel_multiplier(out, v, map[v->args[0]], map[v->args[1]], times);
+    }
     if (v->op == OP_DROPOUT) return lower_dropout(out, v, map[v->args[0]]);
     if (op_tier(v->op) != TIER_SOURCE || v->nargs < 1 || v->nargs > 2) return graph_copy_value(out, in, id, map);
     MapBuilder m = map_begin(out);
@@ -89,10 +94,10 @@ static Val lower_value(Graph *out, const Graph *in, Val id, const Val *map) {
 }
 
 Graph *pass_lower(const Graph *in, PassContext *context) {
-    (void)context; /* required, so never bisected; and there is nothing to remark */
+    /* required, so never bisected */
     Graph *out = rebuild_begin(in);
     Val *map = ARENA_ARRAY(out->arena, Val, in->count);
-    for (Val v = 0; v < in->count; v++) map[v] = lower_value(out, in, v, map);
+    for (Val v = 0; v < in->count; v++) map[v] = lower_value(out, in, v, map, context);
     rebuild_outputs(in, out, map);
     return out;
 }

@@ -117,7 +117,7 @@ def every_stage(at, net):
 def verified(at, net):
     """The source's text, and those of later stages with images of the size that the former was verified with: such a text can be made no smaller."""
     said, _ = at.run("verify", at("source.ir"), timeout=LONG)
-    size = re.match(rf"{net[0]}, training: \d+ images? of \d+x(\d+)x", said)[1]
+    size = re.match(r"\S+, training: \d+ images? of \d+x(\d+)x", said)[1]
     for stage in STAGES[1:]:
         at.run("ir", os.path.join(smaller(at, size), net[0] + ".net"), *net[1:], "--mode=both", "--stage", stage, "-o", at("small.ir"))
         at.run("verify", at("small.ir"), timeout=LONG)

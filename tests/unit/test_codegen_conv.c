@@ -139,7 +139,7 @@ static const Case wides[] = {
 };
 
 /* Groups that share vectors of channels. */
-static const Case narrow[] = {
+static const Case bundles[] = {
     {3, 32, 9, 8, 32, 4, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
     {2, 24, 9, 9, 24, 3, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}}, /* the last vector is not full */
     {5, 40, 7, 6, 40, 10, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}},
@@ -658,7 +658,7 @@ START_TEST(by_depthwise) { check_method(&depthwise[_i], "depthwise", _i); }
 END_TEST
 START_TEST(by_product) { check_method(&products[_i], "product", _i); }
 END_TEST
-START_TEST(by_direct_narrow) { check_method(&narrow[_i], "direct", _i); }
+START_TEST(by_direct_in_bundles) { check_method(&bundles[_i], "direct", _i); }
 END_TEST
 START_TEST(by_wide) { check_method(&wides[_i], "wide", _i); }
 END_TEST
@@ -705,7 +705,7 @@ int main(void) {
     tcase_add_loop_test(tests, backward_in_one_kernel, 0, (int)(sizeof pairs / sizeof pairs[0]));
     tcase_add_loop_test(tests, by_depthwise, 0, (int)(sizeof depthwise / sizeof depthwise[0]));
     tcase_add_loop_test(tests, by_product, 0, (int)(sizeof products / sizeof products[0]));
-    tcase_add_loop_test(tests, by_direct_narrow, 0, (int)(sizeof narrow / sizeof narrow[0]));
+    tcase_add_loop_test(tests, by_direct_in_bundles, 0, (int)(sizeof bundles / sizeof bundles[0]));
     tcase_add_loop_test(tests, by_wide, 0, (int)(sizeof wides / sizeof wides[0]));
     tcase_add_test(tests, by_wide_in_slabs_of_chunks);
     tcase_add_loop_test(tests, by_wide_in_slabs, 0, (int)(sizeof wides / sizeof wides[0]));

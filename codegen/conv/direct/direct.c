@@ -101,7 +101,7 @@ ConvWork direct_weights_work(const ConvProblem *p, const DirectWeights *plan) {
     const WeightsPlan *w = &plan->w;
     return (ConvWork){.fma_cycles = cost_vector_fmas(&w->s) / (weights_rate * cost_pair_rate(w->pair)) + slab_cycles(plan),
                       .copied = 2 * (double)(p->s.N * w->bands) * (double)(w->x.bytes + w->dy.bytes) +
-                                2 * (double)w->partial_bytes +
+                                2 * (double)w->partial_bytes + (plan->bundle ? 2 * (double)w->dw_floats * sizeof(float) : 0) +
                                 2 * filters_again((double)w->dw_floats * sizeof(float), &p->s) * (double)w->bands / w->pair};
 }
 

@@ -7,7 +7,7 @@
 enum {
     CHUNK_BYTES = 384 * 1024, /* of L2: staged pixels of all input channels */
     LEAST_PIXELS = 80,        /* for which it pays to read all filters: a chunk of fewer takes its channels in parts, */
-    PART_PIXELS = 256,        /* and so has as many as this; */
+    PART_PIXELS = 256,        /* and so has as many as this, and one part of it lies in L2 at a time; */
     PART_CHANNELS = 128,      /* of a part: its filters for a register tile lie in L1 */
     SUM_BYTES = 256 * 1024,   /* of L2: what sums wait there for the next part */
     BLOCK_BYTES = 24 * 1024,  /* of L1: dY of a register tile's output blocks */

@@ -151,6 +151,7 @@ static void gather_stored(ConvKernel *k, const DirectWeights *p) {
 
 void direct_sum_weights(ConvKernel *k, const DirectWeights *p) {
     if (k->result_buffer[0] == NO_BUFFER) return;
-    lower_sum_partials(k, &p->w, k->places[p->bundle ? k->workspace_buffer : k->result_buffer[0]]);
+    if (!p->bundle || p->w.image_groups > 1)
+        lower_sum_partials(k, &p->w, k->places[p->bundle ? k->workspace_buffer : k->result_buffer[0]]);
     if (p->bundle) gather_stored(k, p);
 }
