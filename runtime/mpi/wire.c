@@ -60,7 +60,8 @@ static int wire_send(const void *data, size_t bytes, int to, int channel) {
 
 static int wire_receive(void *data, size_t bytes, int from, int channel) {
     int i = free_request();
-    if (i < 0 || bytes > INT_MAX || MPI_Irecv(data, (int)bytes, MPI_BYTE, from, tag_of(channel), world, &request[i]) != MPI_SUCCESS)
+    if (i < 0 || bytes > INT_MAX ||
+        MPI_Irecv(data, (int)bytes, MPI_BYTE, from, tag_of(channel), world, &request[i]) != MPI_SUCCESS)
         return -1;
     return i;
 }
