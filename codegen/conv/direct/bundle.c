@@ -150,8 +150,10 @@ static void gather_stored(ConvKernel *k, const DirectWeights *p) {
 }
 
 void direct_sum_weights(ConvKernel *k, const DirectWeights *p) {
-    if (k->result_buffer[0] == NO_BUFFER) return;
-    if (!p->bundle || p->w.image_groups > 1)
-        lower_sum_partials(k, &p->w, k->places[p->bundle ? k->workspace_buffer : k->result_buffer[0]]);
-    if (p->bundle) gather_stored(k, p);
+    if (!p->bundle) {
+        lower_sum_partials(k, &p->w);
+    } else if (k->result_buffer[0] != NO_BUFFER) {
+        if (p->w.image_groups > 1) lower_sum_partials_to(k, &p->w, k->places[k->workspace_buffer]);
+        gather_stored(k, p);
+    }
 }

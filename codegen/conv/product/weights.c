@@ -180,5 +180,5 @@ void product_lower_weights(Lowering *l, Val v, const void *plan) {
     }
     kernel_call(l, kernel, v, k->places, k->nplaces, product_weights_pieces(p), (KernelCost){conv_flops(&p->s), conv_bytes(k)});
     WeightsPlan partials = {.image_groups = p->image_groups, .dw_floats = p->dw_floats, .partial_bytes = p->partial_bytes};
-    if (p->image_groups > 1 && k->result_buffer[0] != NO_BUFFER) lower_sum_partials(k, &partials, k->places[k->result_buffer[0]]);
+    if (p->image_groups > 1) lower_sum_partials(k, &partials);
 }

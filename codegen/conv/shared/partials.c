@@ -59,7 +59,7 @@ LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band) {
 }
 
 /* The partial gradients added up in a fixed tree, SUM_VECTORS vectors a piece. */
-void lower_sum_partials(ConvKernel *k, const WeightsPlan *p, Place to) {
+void lower_sum_partials_to(ConvKernel *k, const WeightsPlan *p, Place to) {
     Emitter *e = k->e;
     int64_t vectors = p->dw_floats / e->V;
     Kernel *kernel;
@@ -80,4 +80,8 @@ void lower_sum_partials(ConvKernel *k, const WeightsPlan *p, Place to) {
     }
     Place places[] = {k->places[k->workspace_buffer], to};
     kernel_call(k->l, kernel, k->id, places, 2, divide_up(vectors, SUM_VECTORS), (KernelCost){0, (double)p->partial_bytes});
+}
+
+void lower_sum_partials(ConvKernel *k, const WeightsPlan *p) {
+    if (k->result_buffer[0] != NO_BUFFER) lower_sum_partials_to(k, p, k->places[k->result_buffer[0]]);
 }

@@ -25,6 +25,8 @@ int64_t weights_columns(const ConvShape *s); /* of x that a row of the output re
 
 void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi);
 LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band); /* output rows of the band */
-/* Adds the partial gradients in the workspace up: into result 0, or the first of them. */
-void lower_sum_partials(ConvKernel *k, const WeightsPlan *p, Place to);
+/* Adds the partial gradients in the workspace up: into result 0, if it is read; or to where it is said, which may be the first of
+ * them. */
+void lower_sum_partials(ConvKernel *k, const WeightsPlan *p);
+void lower_sum_partials_to(ConvKernel *k, const WeightsPlan *p, Place to);
 #endif

@@ -119,7 +119,7 @@ static void lower(Lowering *l, Val data, Val weights, const void *plan) {
     }
     kernel_call(l, kernel, data, places, d.nplaces + w.nplaces, p->weights.partials.image_groups,
                 (KernelCost){2 * conv_flops(s), pair_bytes(&d, &w)});
-    if (w.result_buffer[0] != NO_BUFFER) lower_sum_partials(&w, &p->weights.partials, w.places[w.result_buffer[0]]);
+    lower_sum_partials(&w, &p->weights.partials);
 }
 
 const ConvPairMethod wino_pair_method = {

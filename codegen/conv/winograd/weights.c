@@ -188,5 +188,5 @@ void wino_lower_weights(Lowering *l, Val v, const void *plan) {
     }
     kernel_call(k->l, kernel, k->id, k->places, k->nplaces, p->partials.image_groups,
                 (KernelCost){conv_flops(&p->partials.s), conv_bytes(k)});
-    if (k->result_buffer[0] != NO_BUFFER) lower_sum_partials(k, &p->partials, k->places[k->result_buffer[0]]);
+    lower_sum_partials(k, &p->partials);
 }
