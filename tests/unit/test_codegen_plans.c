@@ -324,7 +324,7 @@ static void check_product(Bench *b, const ProductPlan *p, const char *what) {
     MUST((p->c.groups == 1 || p->c.group_out_blocks % p->tile.columns == 0) &&
              p->chunks.pixels * p->chunks.bands == p->c.out[0] * p->c.out[1],
          "%s: register tiles and bands", what);
-    MUST((p->parts - 1) * p->part < p->c.in_blocks && p->c.in_blocks <= p->parts * p->part && p->band >= 1, "%s: parts", what);
+    MUST((p->parts - 1) * p->part < p->c.in_blocks && p->c.in_blocks <= p->parts * p->part && p->held >= 1, "%s: parts", what);
     for (int64_t piece = 0; piece < product_pieces(p); piece++) {
         b->e->piece = emit_int(b->e, piece);
         ProductPiece at = product_piece(b->e, p);

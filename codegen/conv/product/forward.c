@@ -19,7 +19,7 @@ typedef struct Product {
     LLVMValueRef filters, chunk; /* chunk: its number */
     ProductChunk at;
     Part part;
-    LLVMValueRef sums, first_group; /* of the band of groups whose sums wait */
+    LLVMValueRef sums, first_group; /* where sums wait, of the groups from that one on */
     LLVMValueRef group, image;      /* first output block / tile.columns; of the chunk */
 } Product;
 
@@ -72,17 +72,44 @@ static void fetch_filters(const Product *s, const ProductTile *t, LLVMValueRef b
     for (int64_t i = 0; i < share; i++) emit_prefetch(e, from, emit_int(e, i / lines * t->b_column + i % lines * line), 2);
 }
 
-/* Where the group's sums of pixels from `pixel` of the image on wait for the next part, and the i-th accumulator's of a tile. */
+/* Where the group's sums of pixels from `pixel` of the image on wait for the next part. */
 static LLVMValueRef sums_at(const Product *s, LLVMValueRef pixel) {
     Emitter *e = s->k->e;
     const ProductChunks *c = &s->p->chunks;
-    if (s->p->parts == 1) return NULL;
     LLVMValueRef image = emit_offset(e, LLVMBuildSub(e->b, s->group, s->first_group, ""), c->images, s->image);
     return emit_address(e, s->sums, emit_mul_int(e, emit_offset(e, image, c->pixels, pixel), s->p->tile.columns * e->V));
 }
 
+/* From there, the i-th accumulator's of a tile. */
 static LLVMValueRef sum_at(const Product *s, const ProductTile *t, int i) {
     return emit_int(s->k->e, (i / t->columns * s->p->tile.columns + i % t->columns) * s->k->e->V);
+}
+
+/* A tile's accumulators: zeros, or, if a part has begun them, the sums that it left. */
+static void begin_tile(const Product *s, const ProductTile *t, LLVMValueRef pixel, LLVMValueRef *acc) {
+    Emitter *e = s->k->e;
+    LLVMValueRef sums = s->part.begun ? sums_at(s, pixel) : NULL;
+    for (int i = 0; i < t->rows * t->columns; i++) {
+        acc[i] = emit_vec(e, 0);
+        if (sums) acc[i] = LLVMBuildSelect(e->b, s->part.begun, emit_load(e, sums, sum_at(s, t, i)), acc[i], "");
+    }
+}
+
+static void leave_tile(const Product *s, const ProductTile *t, LLVMValueRef pixel, const LLVMValueRef *acc) {
+    LLVMValueRef sums = sums_at(s, pixel);
+    for (int i = 0; i < t->rows * t->columns; i++) emit_store(s->k->e, acc[i], sums, sum_at(s, t, i));
+}
+
+static void finish_tile(const Product *s, const ProductTile *t, LLVMValueRef pixel, const LLVMValueRef *acc) {
+    Emitter *e = s->k->e;
+    LLVMValueRef one[LOOP_MAX_CARRY], at[LOOP_MAX_CARRY];
+    for (int r = 0; r < t->rows; r++)
+        at[r] = emit_offset(e, s->at.band, s->p->chunks.pixels, emit_add_int(e, pixel, emit_int(e, r)));
+    for (int q = 0; q < t->columns; q++) {
+        Finish f = finish_of(s, output_block(s, q));
+        for (int r = 0; r < t->rows; r++) one[r] = acc[r * t->columns + q];
+        finish_emit(s->k, &f, t->rows, one, at);
+    }
 }
 
 /* The group's block of filters over the part of the input channels of its group: whole blocks, then what is left of the last. */
@@ -98,11 +125,7 @@ static void multiply(const Product *s, const ProductTile *t, LLVMValueRef pixel,
     a = emit_address(e, s->x.base, a);
     LLVMValueRef b = emit_offset(e, first, t->b_column, emit_mul_int(e, s->part.first, V * V)), next[LOOP_MAX_CARRY];
     b = emit_address(e, s->filters, b);
-    LLVMValueRef sums = sums_at(s, pixel);
-    for (int i = 0; i < n; i++) {
-        acc[i] = emit_vec(e, 0);
-        if (s->part.begun) acc[i] = LLVMBuildSelect(e->b, s->part.begun, emit_load(e, sums, sum_at(s, t, i)), acc[i], "");
-    }
+    begin_tile(s, t, pixel, acc);
     if (full) {
         Loop block = loop_begin(e, emit_int(e, 0), emit_int(e, full), 1, n, acc);
         for (int i = 0; i < n; i++) next[i] = block.carry[i];
@@ -117,31 +140,33 @@ static void multiply(const Product *s, const ProductTile *t, LLVMValueRef pixel,
                       rest, acc);
 }
 
+/* The next chunk's pixels, a share of them at step `step` of the chunk, of which each image and group has `parts`. */
+static void fetch_chunk(const Product *s, LLVMValueRef step, int64_t parts) {
+    const ProductChunks *c = &s->p->chunks;
+    ProductChunk ahead = product_chunk(s->k->e, c, emit_add_int(s->k->e, s->chunk, emit_int(s->k->e, 1)));
+    PixelRun run = {.n = ahead.first, .images = c->images, .pixels = c->pixels};
+    run.first = emit_mul_int(s->k->e, ahead.band, c->pixels);
+    prefetch_staged(s->k, 0, &run, step, divide_up(s->p->c.out_blocks, s->p->tile.columns) * c->images * parts);
+}
+
 /* `count` tiles of t.rows pixels from pixel `first` of the image's part on, the index-th of `parts` and its successors. */
 static void emit_tiles(const Product *s, ProductTile t, int64_t first, int64_t count, int64_t index, int64_t parts) {
     Emitter *e = s->k->e;
-    const ProductPlan *p = s->p;
-    const ProductChunks *c = &p->chunks;
+    const int64_t images = s->p->chunks.images;
     Loop tile = loop_begin(e, emit_int(e, 0), emit_int(e, count), 1, 0, NULL);
     LLVMValueRef from = emit_offset(e, tile.iv, t.rows, emit_int(e, first));
-    LLVMValueRef step =
-        emit_offset(e, emit_offset(e, s->group, c->images, s->image), parts, emit_add_int(e, tile.iv, emit_int(e, index)));
-    int64_t steps = divide_up(p->c.out_blocks, p->tile.columns) * c->images * parts;
-    ProductChunk ahead = product_chunk(e, c, emit_add_int(e, s->chunk, emit_int(e, 1)));
-    PixelRun run = {.n = ahead.first, .images = c->images, .pixels = c->pixels};
-    run.first = emit_mul_int(e, ahead.band, c->pixels);
-    prefetch_staged(s->k, 0, &run, step, steps);
-    LLVMValueRef acc[LOOP_MAX_CARRY], one[LOOP_MAX_CARRY], pixel[LOOP_MAX_CARRY];
-    for (int r = 0; r < t.rows; r++) pixel[r] = emit_offset(e, s->at.band, c->pixels, emit_add_int(e, from, emit_int(e, r)));
-    LLVMValueRef turn = emit_offset(e, s->image, parts, emit_add_int(e, tile.iv, emit_int(e, index)));
-    multiply(s, &t, from, turn, c->images * parts, acc);
-    for (int i = 0; i < t.rows * t.columns && !s->part.last; i++) emit_store(e, acc[i], sums_at(s, from), sum_at(s, &t, i));
-    for (int q = 0; q < t.columns && s->part.last; q++) {
-        Finish f = finish_of(s, output_block(s, q));
-        for (int r = 0; r < t.rows; r++) one[r] = acc[r * t.columns + q];
-        finish_emit(s->k, &f, t.rows, one, pixel);
-    }
+    LLVMValueRef number = emit_add_int(e, tile.iv, emit_int(e, index)), acc[LOOP_MAX_CARRY];
+    if (s->part.last) fetch_chunk(s, emit_offset(e, emit_offset(e, s->group, images, s->image), parts, number), parts);
+    multiply(s, &t, from, emit_offset(e, s->image, parts, number), images * parts, acc);
+    s->part.last ? finish_tile(s, &t, from, acc) : leave_tile(s, &t, from, acc);
     loop_end(e, &tile, NULL);
+}
+
+static void clear_sums(const Product *s, int columns) {
+    for (int q = 0; q < columns; q++) {
+        Finish f = finish_of(s, output_block(s, q));
+        finish_clear_sums(s->k, &f);
+    }
 }
 
 /* The image's pixels in tiles of two nearly equal sizes. */
@@ -149,10 +174,7 @@ static void emit_image(const Product *s, int columns) {
     ProductTile t = s->p->tile;
     t.columns = columns;
     int64_t pixels = s->p->chunks.pixels, parts = divide_up(pixels, t.rows), small = pixels / parts, larger = pixels % parts;
-    for (int q = 0; q < t.columns && s->part.last; q++) {
-        Finish f = finish_of(s, output_block(s, q));
-        finish_clear_sums(s->k, &f);
-    }
+    if (s->part.last) clear_sums(s, columns);
     t.rows = (int)small + 1;
     if (larger) emit_tiles(s, t, 0, larger, 0, parts);
     t.rows = (int)small;
@@ -182,7 +204,7 @@ static void emit_groups(Product *s, LLVMValueRef first, LLVMValueRef end) {
     guard_end(e, &last);
 }
 
-/* The piece's groups of output blocks: all input channels at once, or a part of them for a band of groups, then the next. */
+/* The piece's groups of output blocks: all input channels at once, or a part of them for some groups, then the next. */
 static void emit_parts(Product *s, const ProductPiece *piece) {
     Emitter *e = s->k->e;
     const ProductPlan *p = s->p;
@@ -194,18 +216,18 @@ static void emit_parts(Product *s, const ProductPiece *piece) {
         return;
     }
     s->sums = emit_address(e, e->scratch, emit_int(e, p->chunks.images * (int64_t)(p->stage.bytes / sizeof(float))));
-    Loop band = loop_begin(e, piece->first_group, piece->end_group, p->band, 0, NULL);
-    LLVMValueRef end = emit_min_int(e, emit_add_int(e, band.iv, emit_int(e, p->band)), piece->end_group);
-    s->first_group = band.iv;
+    Loop held = loop_begin(e, piece->first_group, piece->end_group, p->held, 0, NULL);
+    LLVMValueRef end = emit_min_int(e, emit_add_int(e, held.iv, emit_int(e, p->held)), piece->end_group);
+    s->first_group = held.iv;
     Loop part = loop_begin(e, emit_int(e, 0), emit_int(e, p->parts - 1), 1, 0, NULL);
     s->part = (Part){.first = emit_mul_int(e, part.iv, p->part), .whole = p->part};
     s->part.begun = LLVMBuildICmp(e->b, LLVMIntNE, part.iv, emit_int(e, 0), "");
-    emit_groups(s, band.iv, end);
+    emit_groups(s, held.iv, end);
     loop_end(e, &part, NULL);
     s->part = last;
     s->part.begun = LLVMConstInt(e->i1, 1, false);
-    emit_groups(s, band.iv, end);
-    loop_end(e, &band, NULL);
+    emit_groups(s, held.iv, end);
+    loop_end(e, &held, NULL);
 }
 
 static void emit_product(ConvKernel *k, const ProductPlan *p) {
@@ -234,7 +256,7 @@ void product_lower(Lowering *l, Val v, const void *plan) {
     if (kernel_begin(l, conv_kind(k), conv_name(k, &p->s, "_product"), conv_key(k, "product"), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
         emit_product(k, p);
-        uint64_t sums = p->parts > 1 ? (uint64_t)(p->band * p->chunks.images * p->chunks.pixels * p->tile.columns * p->s.V) : 0;
+        uint64_t sums = p->parts > 1 ? (uint64_t)(p->held * p->chunks.images * p->chunks.pixels * p->tile.columns * p->s.V) : 0;
         kernel_end(l, (uint64_t)p->chunks.images * p->stage.bytes + sums * sizeof(float));
     }
     kernel_call(l, kernel, v, k->places, k->nplaces, product_pieces(p), (KernelCost){conv_flops(&p->s), conv_bytes(k)});

@@ -73,12 +73,12 @@ ProductPlan product_plan(const ConvProblem *problem) {
     p.tile.a_row = p.tile.b_step = c->V;
     p.tile.a_step = 1;
     p.tile.b_column = c->group_in_blocks * c->V * c->V;
-    p.band = max_i64(1, SUM_BYTES / (p.chunks.images * p.chunks.pixels * p.tile.columns * c->V * F));
+    p.held = max_i64(1, SUM_BYTES / (p.chunks.images * p.chunks.pixels * p.tile.columns * c->V * F));
     p.turns = max_i64(1, min_i64(MAX_TURNS, p.chunks.count / MIN_PIECES));
     int64_t groups = divide_up(c->out_blocks, p.tile.columns),
             ranges = max_i64(1, c->out_blocks / max_i64(SPLIT_BLOCKS, p.tile.columns));
     p.splits = min_i64(divide_up(wanted, divide_up(p.chunks.count, p.turns)), min_i64(groups, ranges));
-    p.band = min_i64(p.band, divide_up(groups, p.splits));
+    p.held = min_i64(p.held, divide_up(groups, p.splits));
     p.stage = stage_of(problem, 0, &p.chunks, false);
     p.sums_bytes = finish_sums_bytes(problem->v, c, p.chunks.bands);
     if (c->transposed) p.packed_bytes = pack_tiles_bytes(c, 1);

@@ -49,7 +49,7 @@ typedef struct ProductPlan {
     int64_t turns, splits; /* chunks of a piece; pieces that share them, each a range of output blocks */
     ProductTile tile;      /* pixels x output blocks */
     int64_t part, parts;   /* input blocks that are multiplied at a time, the last time the rest; parts == 1: all of them */
-    int64_t band;          /* tile columns of output blocks whose sums wait for the next part */
+    int64_t held;          /* groups of output blocks, a tile's columns each, whose sums wait for the next part */
     StagePlan stage;       /* of one image */
     uint64_t sums_bytes, packed_bytes;
 } ProductPlan;
