@@ -217,28 +217,36 @@ static void case_loss(Graph *g, Shape s, Op op) {
         out(g, op, add(g, op, args, op == OP_CROSS_ENTROPY_BWD ? 3 : 2, (Attrs){.loss.smoothing = 0.1 * smooth}, none));
 }
 
-/* Square windows, and one whose two sides have nothing in common. None holds nothing but padding. */
-static const Attrs pools[] = {{.window = {{1, 1}, {1, 1}, {0}, {1, 1}, 1}},
-                              {.window = {{2, 2}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1}},
-                              {.window = {{3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1}},
-                              {.window = {{3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1}},
-                              {.window = {{2, 3}, {1, 2}, {0, 2, 3, 2}, {3, 2}, 1}}};
+/* Square windows; two whose sides have nothing in common; those that tile the map, and that leave lines between them; and one
+ * with more taps than straight-line code has. None holds nothing but padding. */
+static const Attrs pools[] = {
+    {.window = {{1, 1}, {1, 1}, {0}, {1, 1}, 1}},          {.window = {{2, 2}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1}},
+    {.window = {{3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1}}, {.window = {{3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1}},
+    {.window = {{2, 3}, {1, 2}, {0, 2, 3, 2}, {3, 2}, 1}}, {.window = {{2, 2}, {2, 2}, {0}, {1, 1}, 1}},
+    {.window = {{2, 1}, {3, 2}, {0}, {1, 1}, 1}},          {.window = {{3, 2}, {2, 2}, {0}, {1, 1}, 1}},
+    {.window = {{6, 7}, {2, 3}, {5, 3, 4, 6}, {1, 1}, 1}}};
 enum { POOLS = sizeof pools / sizeof pools[0] };
 
-static void case_pool(Graph *g, Shape s, Op op) {
-    bool maximum = op == OP_MAX_POOL || op == OP_MAX_POOL_BWD;
-    for (int i = 0; i < POOLS + !maximum; i++) { /* last, what pad becomes: lines cut off and added */
-        Attrs moved = {.window = {{1, 1}, {1, 1}, {-(s.h > 1), 2, 1, -(s.w > 1)}, {1, 1}, 1}};
-        Attrs attrs = i < POOLS ? pools[i] : moved;
-        bool forward = op == OP_MAX_POOL || op == OP_AVG_POOL;
-        ValueSpec spec = {.op = maximum ? OP_MAX_POOL : OP_AVG_POOL, .args = (Val[]){map_x(g, s)}, .nargs = 1, .attrs = attrs};
-        Type y;
-        char why[200], name[32];
-        ck_assert_msg(graph_infer(g, &spec, &y, why, sizeof why), "%s", why);
-        snprintf(name, sizeof name, "pool.dy%d", i);
-        Val dy = leaf(g, OP_INPUT, name, y), args[2] = {maximum ? map_x(g, s) : dy, dy};
-        out(g, op, forward ? graph_add(g, &spec) : add(g, op, args, maximum ? 2 : 1, attrs, maximum ? none : feature(s)));
+/* Nothing if the map is too small for the window. */
+static void out_pool(Graph *g, Shape s, Op op, Attrs attrs) {
+    bool maximum = op == OP_MAX_POOL || op == OP_MAX_POOL_BWD, forward = op == OP_MAX_POOL || op == OP_AVG_POOL;
+    ValueSpec spec = {.op = maximum ? OP_MAX_POOL : OP_AVG_POOL, .args = (Val[]){map_x(g, s)}, .nargs = 1, .attrs = attrs};
+    Type y;
+    char why[200], name[48];
+    if (!graph_infer(g, &spec, &y, why, sizeof why)) {
+        ck_assert_msg(strstr(why, "reaches outside") != NULL, "%s", why);
+        return;
     }
+    snprintf(name, sizeof name, "pool.dy%dx%d", (int)y.dim[2], (int)y.dim[3]);
+    Val dy = leaf(g, OP_INPUT, name, y), args[2] = {maximum ? map_x(g, s) : dy, dy};
+    out(g, op, forward ? graph_add(g, &spec) : add(g, op, args, maximum ? 2 : 1, attrs, maximum ? none : feature(s)));
+}
+
+static void case_pool(Graph *g, Shape s, Op op) {
+    for (int i = 0; i < POOLS; i++) out_pool(g, s, op, pools[i]);
+    if (op == OP_MAX_POOL || op == OP_MAX_POOL_BWD) return;
+    /* What pad becomes: lines cut off and added. */
+    out_pool(g, s, op, (Attrs){.window = {{1, 1}, {1, 1}, {-(s.h > 1), 2, 1, -(s.w > 1)}, {1, 1}, 1}});
 }
 
 static void case_channels(Graph *g, Shape s, Op op) {
@@ -634,6 +642,34 @@ START_TEST(nan_and_infinity) {
 }
 END_TEST
 
+/* Maps of few values, so that windows have ties, none but minus infinity, and several NaNs: which tap has the maximum. One of
+ * the pools has windows of nothing but padding. */
+START_TEST(which_is_the_maximum) {
+    static const double values[] = {-INFINITY, -INFINITY, -1, 2, 2, NAN};
+    CodegenOptions options = {.cpu = both_cpu(_i)};
+    if (!options.cpu) return;
+    const Attrs padding_alone = {.window = {{2, 2}, {1, 1}, {4, 0, 5, 1}, {12, 1}, 1}};
+    Shape s = {3, 17, 9, 8};
+    Graph *g = graph_new("maximum", MODE_TRAIN);
+    for (int backward = 0; backward < 2; backward++) {
+        Op op = backward ? OP_MAX_POOL_BWD : OP_MAX_POOL;
+        case_pool(g, s, op);
+        out_pool(g, s, op, padding_alone);
+    }
+    Both both = {0};
+    Tensor *x = leaves_add(&both.leaves, "x", feature(s));
+    uint32_t random = 1;
+    for (int64_t i = 0, n = type_elements(x->type); i < n; i++) {
+        random = random * 1664525 + 1013904223;
+        x->data[i] = values[(random >> 24) % (uint32_t)(1 + i * 6 / n)]; /* the first images are minus infinity alone */
+    }
+    both_run(&both, g, &options);
+    check_class(&both, options.cpu);
+    both_free(&both);
+    graph_free(g);
+}
+END_TEST
+
 /* ---- bf16: any f32 as a vector's element, times a feature map of ones, is stored to the nearest, ties to even ---- */
 
 static const uint32_t bf16_words[] = {
@@ -719,6 +755,7 @@ int main(void) {
     tcase_add_loop_test(tests, ties_are_the_first_class, 0, 3);
     tcase_add_loop_test(tests, confident_rows, 0, 6);
     tcase_add_loop_test(tests, nan_and_infinity, 0, OP_COUNT);
+    tcase_add_loop_test(tests, which_is_the_maximum, 0, 3);
     tcase_add_test(tests, bf16_is_the_nearest);
     tcase_add_test(tests, unknown_cpu_is_refused);
     tcase_add_test(tests, op_that_should_be_gone_is_refused);
