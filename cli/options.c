@@ -16,6 +16,7 @@ typedef enum OptionKind {
     KIND_MAYBE, /* const char *: "" without a value, which only '=' gives */
     KIND_LIST,  /* TextList */
     KIND_COUNT, /* int64_t, 0 or more */
+    KIND_SOME,  /* int64_t, 1 or more */
     KIND_SEEDS, /* the same, and several, split at ',': seeds and nseeds too */
     KIND_SIZE,  /* int64_t, bytes: 512M, 1.5Gi */
     KIND_CHOICE /* const char *, one of the words of `value`, split at '|' */
@@ -53,7 +54,7 @@ static const OptionRow table[] = {
     {"set", 0, KIND_LIST, "train.KEY=VALUE", AT(sets), RUNS,
      "set a key of the recipe that is not compiled in; VALUE is a .net expression"},
     {"net", 0, KIND_TEXT, "NAME", AT(net), RUNS_PASSES | CMD_LINT, "which net of the file (default: its last)"},
-    {"batch", 0, KIND_COUNT, "N", AT(batch), RUNS_PASSES | CMD_LINT,
+    {"batch", 0, KIND_SOME, "N", AT(batch), RUNS_PASSES | CMD_LINT,
      "images per batch; a step takes as many batches as the recipe accumulates (default: the recipe's)"},
 
     {"data", 0, KIND_TEXT, "DATA", AT(data), TRAIN | LRFIND | INIT | EVAL | PREDICT | CMD_LINT,
@@ -70,9 +71,9 @@ static const OptionRow table[] = {
      "data set whose test images are predicted (default: each training's own)"},
     {"bad-pictures", 0, KIND_CHOICE, "refuse|skip", AT(bad_pictures), CMD_REPORT, "as netc train's"},
     {"views", 0, KIND_CHOICE, "one|mirror|mirror_shift", AT(views), CMD_REPORT, "as netc eval's"},
-    {"threads", 0, KIND_COUNT, "T", AT(threads), CMD_REPORT, "threads (default: one per CPU)"},
-    {"jobs", 'j', KIND_COUNT, "N", AT(jobs), CMD_SWEEP, "how many trainings at once (default: 1)"},
-    {"threads", 0, KIND_COUNT, "T", AT(threads), CMD_SWEEP, "threads of each (default: the CPUs, shared out)"},
+    {"threads", 0, KIND_SOME, "T", AT(threads), CMD_REPORT, "threads (default: one per CPU)"},
+    {"jobs", 'j', KIND_SOME, "N", AT(jobs), CMD_SWEEP, "how many trainings at once (default: 1)"},
+    {"threads", 0, KIND_SOME, "T", AT(threads), CMD_SWEEP, "threads of each (default: the CPUs, shared out)"},
     {"out", 0, KIND_TEXT, "DIR", AT(out), CMD_SWEEP, "directory of the sweep (default: runs/ and FILE's name)"},
     {"overwrite", 0, KIND_FLAG, NULL, AT(overwrite), CMD_SWEEP, "train everything anew, and replace what the directory holds"},
     {"out", 0, KIND_TEXT, "DIR", AT(out), TRAIN,
@@ -104,7 +105,7 @@ static const OptionRow table[] = {
     {"weights", 'w', KIND_TEXT, "FILE", AT(weights), EVAL | PREDICT, "safetensors file of the weights (required)"},
     {"classes", 0, KIND_FLAG, NULL, AT(classes), EVAL,
      "print precision, recall and F1 of each class too, and what is mistaken for what"},
-    {"top", 0, KIND_COUNT, "K", AT(top), PREDICT, "how many classes to print for each picture (default: 3)"},
+    {"top", 0, KIND_SOME, "K", AT(top), PREDICT, "how many classes to print for each picture (default: 3)"},
     {"views", 0, KIND_CHOICE, "one|mirror|mirror_shift", AT(views), CMD_BUILD,
      "of --infer: the pictures that are made of each image, and their scores averaged (default: the recipe's views)"},
     {"views", 0, KIND_CHOICE, "one|mirror|mirror_shift", AT(views), EVAL | PREDICT,
@@ -195,7 +196,7 @@ static const OptionRow table[] = {
     {"data", 0, KIND_TEXT, "DATA", AT(data), CMD_BUILD,
      "of --infer: data set of the statistics and class names, where the weights do not say (default: the recipe's)"},
 
-    {"threads", 0, KIND_COUNT, "T", AT(threads), JITS | CMD_ABLATE | CMD_EXPLORE | RUNS | CMD_LINT,
+    {"threads", 0, KIND_SOME, "T", AT(threads), JITS | CMD_ABLATE | CMD_EXPLORE | RUNS | CMD_LINT,
      "threads (default: one per CPU); the results do not depend on it"},
     {"memory-limit", 0, KIND_SIZE, "SIZE", AT(memory_limit),
      CMD_TRAIN | CMD_LRFIND | CMD_BENCH | CMD_BUILD | CMD_IR | CMD_PASSES | CMD_ABLATE | CMD_WHY | CMD_EXPLORE,
@@ -304,11 +305,12 @@ static bool is_choice(const char *choices, const char *text) {
 }
 
 static bool store_count(const OptionRow *row, const char *command_name, const char *text, int64_t *out) {
+    int least = row->kind == KIND_SOME;
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
-    if (end == text || *end || errno || value < 0) {
-        usage_error(command_name, "'--%s' needs a whole number from 0 up, found '%s'", row->name, text);
+    if (end == text || *end || errno || value < least) {
+        usage_error(command_name, "'--%s' needs a whole number from %d up, found '%s'", row->name, least, text);
         return false;
     }
     *out = value;
@@ -363,7 +365,8 @@ static bool store(Options *options, const OptionRow *row, const char *command_na
     case KIND_FLAG: *(bool *)member = true; return true;
     case KIND_TEXT:
     case KIND_MAYBE: *(const char **)member = text; return true;
-    case KIND_COUNT: return store_count(row, command_name, text, member);
+    case KIND_COUNT:
+    case KIND_SOME: return store_count(row, command_name, text, member);
     case KIND_SEEDS: options->nseeds = 0; return store_seeds(options, row, command_name, text);
     case KIND_SIZE: return store_size(row, command_name, text, member);
     case KIND_LIST: {

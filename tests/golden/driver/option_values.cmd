@@ -9,3 +9,5 @@
 # run: netc ir x --stage=autodif
 # run: netc ir x --mode=
 # run: netc ir x -o
+# run: netc train x --threads=0
+# run: netc bench x --batch=0
