@@ -16,8 +16,8 @@ typedef enum OptionKind {
     KIND_MAYBE, /* const char *: "" without a value, which only '=' gives */
     KIND_LIST,  /* TextList */
     KIND_COUNT, /* int64_t, 0 or more */
-    KIND_SOME,  /* int64_t, 1 or more */
-    KIND_SEEDS, /* the same, and several, split at ',': seeds and nseeds too */
+    KIND_SOME,  /* likewise, 1 or more */
+    KIND_SEEDS, /* likewise, 0 or more, and several, split at ',': seeds and nseeds too */
     KIND_SIZE,  /* int64_t, bytes: 512M, 1.5Gi */
     KIND_CHOICE /* const char *, one of the words of `value`, split at '|' */
 } OptionKind;

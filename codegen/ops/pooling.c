@@ -47,7 +47,7 @@ static Pool pool_of(Lowering *l, Val id, Type large, Type small, bool maximum) {
         p.out[axis] = small.dim[2 + axis];
         p.inside[axis] = first_of(&p, axis, 0) >= 0 && first_of(&p, axis, p.out[axis] - 1) + extent_of(&p, axis) <= p.in[axis];
     }
-    p.straight = kernel_of(&p, 0) <= STRAIGHT_TAPS && kernel_of(&p, 1) <= STRAIGHT_TAPS && taps(&p) <= STRAIGHT_TAPS;
+    p.straight = taps(&p) <= STRAIGHT_TAPS;
     for (int axis = 0; axis < 2; axis++)
         p.straight = p.straight && (p.inside[axis] || (maximum && windows_hold_a_pixel(&p, axis)));
     return p;
@@ -78,6 +78,7 @@ static Reach reach_at(const Pool *p, int axis, LLVMValueRef out) {
     LLVMValueRef dilation = emit_int(e, dilation_of(p, axis)), round_up = emit_int(e, dilation_of(p, axis) - 1);
     LLVMValueRef before = LLVMBuildSub(e->b, round_up, first, "");
     LLVMValueRef left = LLVMBuildAdd(e->b, before, emit_int(e, p->in[axis]), "");
+    /* The division truncates: what is negative becomes 0 or less, which the maximum corrects, and as hi means none. */
     s.lo = emit_max_int(e, s.lo, LLVMBuildSDiv(e->b, before, dilation, ""));
     s.hi = emit_min_int(e, s.hi, LLVMBuildSDiv(e->b, left, dilation, ""));
     return s;
@@ -97,7 +98,7 @@ static LLVMValueRef nearest_line(const Pool *p, int axis, const Reach *s, int64_
 
 typedef struct Tap {
     LLVMValueRef element; /* of the large side's plane */
-    LLVMValueRef number;  /* in the window, in all lanes */
+    LLVMValueRef number;  /* which tap, in all lanes: of the window, or in a loop the pixel that it falls on */
     enum { TAP_FIRST, TAP_LATER, TAP_ANY } turn;
 } Tap;
 
@@ -131,9 +132,8 @@ static void each_tap(const Pool *p, const Reach reach[2], AtTap at, const void *
     Loop ky = loop_begin(e, reach[0].lo, reach[0].hi, 1, ncarry, carry);
     LLVMValueRef row = tap_line(p, 0, &reach[0], ky.iv);
     Loop kx = loop_begin(e, reach[1].lo, reach[1].hi, 1, ncarry, ky.carry);
-    LLVMValueRef number = emit_offset(e, ky.iv, kernel_of(p, 1), kx.iv), next[MAX_CARRY];
-    Tap tap = {tap_element(p, row, tap_line(p, 1, &reach[1], kx.iv)), emit_int_splat(e, LLVMBuildTrunc(e->b, number, e->i32, "")),
-               TAP_ANY};
+    LLVMValueRef pixel = emit_offset(e, row, p->in[1], tap_line(p, 1, &reach[1], kx.iv)), next[MAX_CARRY];
+    Tap tap = {emit_mul_int(e, pixel, e->V), emit_int_splat(e, LLVMBuildTrunc(e->b, pixel, e->i32, "")), TAP_ANY};
     for (int i = 0; i < ncarry; i++) next[i] = kx.carry[i];
     at(p, &tap, with, next);
     loop_end(e, &kx, next);
@@ -154,34 +154,37 @@ static LLVMValueRef window_average(const Pool *p, LLVMValueRef plane, const Reac
     return LLVMBuildFMul(p->e->b, sum, emit_vec(p->e, 1 / (double)taps(p)), "");
 }
 
-/* carry: the maximum so far, the tap that has it. */
+/* carry: the maximum so far and, with `which`, the tap that has it. */
+typedef struct Source {
+    LLVMValueRef plane;
+    bool which;
+} Source;
+
 static void raise_to_tap(const Pool *p, const Tap *tap, const void *with, LLVMValueRef *carry) {
     Emitter *e = p->e;
-    const LLVMValueRef *plane = with;
-    LLVMValueRef value = emit_load(e, *plane, tap->element);
+    const Source *source = with;
+    LLVMValueRef value = emit_load(e, source->plane, tap->element), before = carry[0];
     if (tap->turn == TAP_FIRST) {
         carry[0] = value;
-        carry[1] = tap->number;
+        if (source->which) carry[1] = tap->number;
         return;
     }
     LLVMValueRef nan = LLVMBuildFCmp(e->b, LLVMRealUNO, value, value, "");
-    LLVMValueRef taken = LLVMBuildOr(e->b, nan, LLVMBuildFCmp(e->b, LLVMRealOGT, value, carry[0], ""), "");
-    carry[0] = LLVMBuildSelect(e->b, taken, value, carry[0], "");
+    LLVMValueRef taken = LLVMBuildOr(e->b, nan, LLVMBuildFCmp(e->b, LLVMRealOGT, value, before, ""), "");
+    carry[0] = LLVMBuildSelect(e->b, taken, value, before, "");
+    if (!source->which) return;
     if (tap->turn == TAP_ANY)
         taken = LLVMBuildOr(e->b, taken, LLVMBuildICmp(e->b, LLVMIntSLT, carry[1], emit_int_vec(e, 0), ""), "");
     carry[1] = LLVMBuildSelect(e->b, taken, tap->number, carry[1], "");
 }
 
-/* The maximum of a window, minus infinity if it is all padding, and by lane the tap that has it: the first that does, but the
- * last NaN if there is one, as in PyTorch; -1 if there is none. */
-typedef struct Maximum {
-    LLVMValueRef value, tap;
-} Maximum;
-
-static Maximum window_maximum(const Pool *p, LLVMValueRef plane, const Reach reach[2]) {
+/* The maximum of a window, minus infinity if it is all padding; and, unless `which` is NULL, by lane the tap that has it: the
+ * first that does, but the last NaN if there is one, as in PyTorch; -1 if there is none. */
+static LLVMValueRef window_maximum(const Pool *p, LLVMValueRef plane, const Reach reach[2], LLVMValueRef *which) {
     LLVMValueRef carry[MAX_CARRY] = {emit_vec(p->e, -INFINITY), emit_int_vec(p->e, -1)};
-    each_tap(p, reach, raise_to_tap, &plane, 2, carry);
-    return (Maximum){carry[0], carry[1]};
+    each_tap(p, reach, raise_to_tap, &(Source){plane, which != NULL}, which ? 2 : 1, carry);
+    if (which) *which = carry[1];
+    return carry[0];
 }
 
 static void lower_forward(Lowering *l, Val id, const char *name, bool maximum) {
@@ -199,7 +202,7 @@ static void lower_forward(Lowering *l, Val id, const char *name, bool maximum) {
         Reach reach[2] = {reach_at(&p, 0, row.iv)};
         Loop column = loop_begin(e, emit_int(e, 0), emit_int(e, p.out[1]), 1, 0, NULL);
         reach[1] = reach_at(&p, 1, column.iv);
-        LLVMValueRef value = maximum ? window_maximum(&p, source, reach).value : window_average(&p, source, reach);
+        LLVMValueRef value = maximum ? window_maximum(&p, source, reach, NULL) : window_average(&p, source, reach);
         emit_store(e, emit_mask_channels(e, value, p.cb, p.channels), target, out_element(&p, row.iv, column.iv));
         loop_end(e, &column, NULL);
         loop_end(e, &row, NULL);
@@ -224,11 +227,8 @@ static bool windows_are_disjoint(const Pool *p) {
 
 /* They are, and every pixel is in one. */
 static bool windows_tile_the_plane(const Pool *p) {
-    for (int axis = 0; axis < 2; axis++) {
-        bool without_gaps =
-            extent_of(p, axis) == kernel_of(p, axis) && (stride_of(p, axis) == kernel_of(p, axis) || p->out[axis] == 1);
-        if (!without_gaps || kernel_of(p, axis) * p->out[axis] != p->in[axis]) return false;
-    }
+    for (int axis = 0; axis < 2; axis++)
+        if (kernel_of(p, axis) * p->out[axis] != p->in[axis]) return false;
     return windows_are_disjoint(p);
 }
 
@@ -293,7 +293,7 @@ static void lower_backward(Lowering *l, Val id, const char *name, bool maximum) 
         reach[1] = reach_at(&p, 1, column.iv);
         share.gradient = emit_load(e, dy_base, out_element(&p, row.iv, column.iv));
         if (maximum)
-            share.tap = window_maximum(&p, x_plane, reach).tap;
+            window_maximum(&p, x_plane, reach, &share.tap);
         else
             share.gradient = LLVMBuildFMul(e->b, share.gradient, emit_vec(e, 1 / (double)taps(&p)), "");
         each_tap(&p, reach, give_to_tap, &share, 0, NULL);

@@ -5,7 +5,7 @@
 #include "codegen/codegen.h"
 #include "ir_helpers.h"
 
-enum { BOTH_MAX_OUTPUTS = 160, BOTH_MAX_LEAVES = 64 };
+enum { BOTH_MAX_OUTPUTS = 200, BOTH_MAX_LEAVES = 64 };
 
 /* With fused multiply-add on wide and on less wide vectors, and without: the name of CPU i, or NULL if it is not to be had here.
  */

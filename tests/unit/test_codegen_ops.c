@@ -217,14 +217,16 @@ static void case_loss(Graph *g, Shape s, Op op) {
         out(g, op, add(g, op, args, op == OP_CROSS_ENTROPY_BWD ? 3 : 2, (Attrs){.loss.smoothing = 0.1 * smooth}, none));
 }
 
-/* Square windows; two whose sides have nothing in common; those that tile the map, and that leave lines between them; and one
- * with more taps than straight-line code has. None holds nothing but padding. */
+/* Square windows; two whose sides have nothing in common; those that tile the map, and that leave lines between them; and two
+ * dilated without padding; and two with more taps than straight-line code has. None holds nothing but padding. */
 static const Attrs pools[] = {
     {.window = {{1, 1}, {1, 1}, {0}, {1, 1}, 1}},          {.window = {{2, 2}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1}},
     {.window = {{3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1}}, {.window = {{3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1}},
     {.window = {{2, 3}, {1, 2}, {0, 2, 3, 2}, {3, 2}, 1}}, {.window = {{2, 2}, {2, 2}, {0}, {1, 1}, 1}},
     {.window = {{2, 1}, {3, 2}, {0}, {1, 1}, 1}},          {.window = {{3, 2}, {2, 2}, {0}, {1, 1}, 1}},
-    {.window = {{6, 7}, {2, 3}, {5, 3, 4, 6}, {1, 1}, 1}}};
+    {.window = {{2, 2}, {1, 1}, {0}, {2, 3}, 1}},          {.window = {{2, 2}, {3, 3}, {0}, {2, 2}, 1}},
+    {.window = {{6, 5}, {6, 5}, {0}, {1, 1}, 1}},          {.window = {{6, 7}, {2, 3}, {5, 3, 4, 6}, {1, 1}, 1}},
+};
 enum { POOLS = sizeof pools / sizeof pools[0] };
 
 /* Nothing if the map is too small for the window. */
@@ -661,7 +663,7 @@ START_TEST(which_is_the_maximum) {
     uint32_t random = 1;
     for (int64_t i = 0, n = type_elements(x->type); i < n; i++) {
         random = random * 1664525 + 1013904223;
-        x->data[i] = values[(random >> 24) % (uint32_t)(1 + i * 6 / n)]; /* the first images are minus infinity alone */
+        x->data[i] = values[(random >> 24) % (uint32_t)(1 + i * 6 / n)]; /* the first image is minus infinity alone */
     }
     both_run(&both, g, &options);
     check_class(&both, options.cpu);
