@@ -26,10 +26,10 @@ static double filters_again(double bytes, const ConvShape *s) {
 
 bool direct_applies(const ConvProblem *p) {
     const ConvShape *s = &p->s;
-    return s->groups == 1 || bundle_blocks(s) || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
+    return s->groups == 1 || bundle_groups(s) || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
 }
 
-int64_t direct_pair(const ConvProblem *p) { return !bundle_blocks(&p->s) && p->t->map_bytes == 2 && p->t->bf16 ? 2 : 1; }
+int64_t direct_pair(const ConvProblem *p) { return !bundle_groups(&p->s) && p->t->map_bytes == 2 && p->t->bf16 ? 2 : 1; }
 
 /* ---- forward and data ---- */
 
@@ -58,7 +58,7 @@ static bool has_tile(const DirectPlan *plan, const ConvChoice *choice) {
 
 bool direct_plan(const ConvProblem *p, const ConvChoice *choice, DirectPlan *plan) {
     ConvProblem widened = bundle_widened(p);
-    *plan = (DirectPlan){.frame = frame_open(&widened, direct_pair(p)), .bundle = bundle_blocks(&p->s)};
+    *plan = (DirectPlan){.frame = frame_open(&widened, direct_pair(p)), .bundle = bundle_groups(&p->s)};
     CorrelationPlan *f = &plan->frame;
     f->s = p->s;
     f->c.channels_out = p->direction == CONV_DATA ? p->s.I : p->s.O;

@@ -1,5 +1,5 @@
 /* Direct convolution: a register tile of accumulators, kept while input channels and filter taps go by. Every shape whose groups
- * fill channel blocks, or share a few (bundle.c). */
+ * fill channel blocks, or share them (bundle.c). */
 #ifndef NETC_CODEGEN_DIRECT_H
 #define NETC_CODEGEN_DIRECT_H
 #include "codegen/conv/shared/frame.h"
@@ -17,7 +17,7 @@ typedef struct TileShape {
 typedef struct DirectPlan {
     CorrelationPlan frame;
     TileShape tile;
-    int64_t bundle; /* blocks of a bundle of groups that share vectors (bundle.c); 0: groups fill theirs */
+    int64_t bundle; /* groups of a bundle of those that share vectors (bundle.c); 0: groups fill theirs */
 } DirectPlan;
 typedef struct DirectWeights {
     WeightsPlan w;
@@ -43,7 +43,7 @@ ConvWork direct_work(const ConvProblem *p, const DirectPlan *plan);
 ConvWork direct_weights_work(const ConvProblem *p, const DirectWeights *plan);
 
 /* bundle.c */
-int64_t bundle_blocks(const ConvShape *s);            /* of a bundle; 0: groups fill vectors, or none is small enough */
+int64_t bundle_groups(const ConvShape *s);            /* of a bundle; 0: groups fill vectors, or have a channel each */
 ConvProblem bundle_widened(const ConvProblem *p);     /* the same convolution with a group for each bundle */
 bool direct_packs(const DirectPlan *p);               /* has filters in an order of its own */
 void direct_pack(ConvKernel *k, const DirectPlan *p); /* to the kernel's filters */
