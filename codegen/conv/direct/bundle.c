@@ -1,6 +1,7 @@
 /* Groups that do not fill vectors of channels, so that some meet in one: the direct kernels take as many groups as fill whole
- * vectors, a *bundle*, for a group, with filters that are zero between channels of different groups. 4 of 16 lanes: a bundle is
- * four groups, one vector; 3 of 16: sixteen groups, three vectors; two groups of 50 to 25: both, seven vectors to four.
+ * vectors, a *bundle*, for a group, with filters that are zero between channels of different groups; where their number does not
+ * divide the groups, all of them. 4 of 16 lanes: a bundle is four groups, one vector; 3 of 16: sixteen groups, three vectors; two
+ * groups of 50 to 25: both, seven vectors to four.
  *
  *     stored     [output block][blocks of a group's inputs][tap]: of each output channel, the r-th input channel of its group
  *     diagonal   [output block][blocks of a bundle's inputs][tap]: of each output channel, input channel i of its bundle; zero
@@ -12,12 +13,16 @@
 #include "codegen/conv/shared/pack.h"
 #include "codegen/emit/transpose.h"
 
+/* Wider bundles of more groups multiply by more zeros than the product of an im2col matrix loses (docs/measurements.md). */
+enum { MOST_CHANNELS = 128, FEW_GROUPS = 3 };
+
 int64_t bundle_groups(const ConvShape *s) {
     int64_t inputs = s->I / s->groups, outputs = s->O / s->groups, n = 1;
     if (s->groups == 1 || inputs == 1 || (inputs % s->V == 0 && outputs % s->V == 0)) return 0;
     while (n * inputs % s->V || n * outputs % s->V) n++;
     if (n * inputs == s->V && n * outputs == s->V) return n; /* the last vector may have fewer groups */
-    return s->groups % n == 0 ? n : s->groups;
+    if (s->groups % n) n = s->groups;
+    return n <= FEW_GROUPS || n * max_i64(inputs, outputs) <= MOST_CHANNELS ? n : 0;
 }
 
 ConvProblem bundle_widened(const ConvProblem *p) {
@@ -170,8 +175,8 @@ static void gather_stored(ConvKernel *k, const DirectWeights *p) {
         kernel_end(k->l, 0);
     }
     Place places[] = {k->places[k->workspace_buffer], k->places[k->result_buffer[0]]};
-    double bytes = (double)p->w.dw_floats * sizeof(float);
-    kernel_call(k->l, kernel, k->id, places, 2, p->s.out_blocks, (KernelCost){0, 2 * bytes});
+    double stored = 4.0 * (double)(b.taps * p->s.O * b.inputs); /* read and written */
+    kernel_call(k->l, kernel, k->id, places, 2, p->s.out_blocks, (KernelCost){0, 2 * stored});
 }
 
 void direct_sum_weights(ConvKernel *k, const DirectWeights *p) {

@@ -43,7 +43,7 @@ ConvWork direct_work(const ConvProblem *p, const DirectPlan *plan);
 ConvWork direct_weights_work(const ConvProblem *p, const DirectWeights *plan);
 
 /* bundle.c */
-int64_t bundle_groups(const ConvShape *s);            /* of a bundle; 0: groups fill vectors, or have a channel each */
+int64_t bundle_groups(const ConvShape *s); /* of a bundle; 0: groups fill vectors, have one input each, or none is small enough */
 ConvProblem bundle_widened(const ConvProblem *p);     /* the same convolution with a group for each bundle */
 bool direct_packs(const DirectPlan *p);               /* has filters in an order of its own */
 void direct_pack(ConvKernel *k, const DirectPlan *p); /* to the kernel's filters */

@@ -1,5 +1,5 @@
-/* Convolution as matrix products (im2col): the baseline, and the last resort for groups that neither fill nor share channel
- * blocks. */
+/* Convolution as matrix products (im2col): the baseline, and the last resort for groups that neither fill channel blocks nor
+ * share a few (direct/bundle.c). */
 #ifndef NETC_CODEGEN_CONV_GEMM_H
 #define NETC_CODEGEN_CONV_GEMM_H
 #include "codegen/conv/shared/frame.h"

@@ -1,5 +1,5 @@
-/* Convolution as matrix products (im2col), by gemm.h: the baseline, and the fallback for groups that do not fill channel
- * blocks. It serves every shape; depthwise filters slowly (one product of one column per channel).
+/* Convolution as matrix products (im2col), by gemm.h: the baseline, and the fallback for groups that neither fill channel
+ * blocks nor share a few. It serves every shape; depthwise filters slowly (one product of one column per channel).
  *
  *     forward, data   out[pixel][cout] = columns[pixel][tap, cin] * packed[tap, cin][cout]      per band of rows, phase and group
  *     weights         dW[tap, cin][cout] += columns[pixel][tap, cin]' * dy[pixel][cout]
