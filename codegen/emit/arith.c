@@ -11,6 +11,9 @@ static LLVMValueRef splat(Emitter *e, LLVMTypeRef vector, LLVMValueRef scalar) {
 }
 LLVMValueRef emit_splat(Emitter *e, LLVMValueRef scalar) { return splat(e, e->vec, scalar); }
 LLVMValueRef emit_int_splat(Emitter *e, LLVMValueRef scalar) { return splat(e, e->ivec, scalar); }
+LLVMValueRef emit_index_splat(Emitter *e, LLVMValueRef index) {
+    return emit_int_splat(e, LLVMBuildTrunc(e->b, index, e->i32, ""));
+}
 
 LLVMValueRef emit_vec(Emitter *e, double value) {
     LLVMValueRef lane[MAX_LANES];
@@ -127,7 +130,7 @@ LLVMValueRef emit_reduce_max(Emitter *e, LLVMValueRef vec) { return reduce(e, ve
 LLVMValueRef emit_channels_or(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int64_t channels, double otherwise) {
     if (channels % e->V == 0) return v;
     LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, channels), emit_mul_int(e, cb, e->V), "");
-    LLVMValueRef limit = emit_int_splat(e, LLVMBuildTrunc(e->b, left, e->i32, ""));
+    LLVMValueRef limit = emit_index_splat(e, left);
     LLVMValueRef inside = LLVMBuildICmp(e->b, LLVMIntSLT, emit_lanes(e), limit, "");
     return LLVMBuildSelect(e->b, inside, v, emit_vec(e, otherwise), "masked");
 }
@@ -137,7 +140,7 @@ LLVMValueRef emit_mask_channels(Emitter *e, LLVMValueRef v, LLVMValueRef cb, int
 }
 
 LLVMValueRef emit_count(Emitter *e, LLVMValueRef first, bool by_lane) {
-    LLVMValueRef count = emit_int_splat(e, LLVMBuildTrunc(e->b, first, e->i32, ""));
+    LLVMValueRef count = emit_index_splat(e, first);
     if (by_lane) count = LLVMBuildAdd(e->b, count, emit_lanes(e), "");
     return LLVMBuildSIToFP(e->b, count, e->vec, "");
 }

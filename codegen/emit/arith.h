@@ -33,9 +33,10 @@ LLVMValueRef emit_arith(Emitter *e, LLVMOpcode op, LLVMValueRef a, LLVMValueRef 
 LLVMValueRef emit_max(Emitter *e, LLVMValueRef a, LLVMValueRef b); /* a > b ? a : b */
 /* A call of an intrinsic overloaded on `type`: emit_intrinsic(e, "llvm.sqrt", e->vec, &x, 1). */
 LLVMValueRef emit_intrinsic(Emitter *e, const char *name, LLVMTypeRef type, LLVMValueRef *args, unsigned nargs);
-LLVMValueRef emit_int_splat(Emitter *e, LLVMValueRef scalar); /* i32 -> <V x i32> */
-LLVMValueRef emit_int_vec(Emitter *e, int64_t value);         /* constant <V x i32> */
-LLVMValueRef emit_lanes(Emitter *e);                          /* <0, 1, ... V-1> */
+LLVMValueRef emit_int_splat(Emitter *e, LLVMValueRef scalar);  /* i32 -> <V x i32> */
+LLVMValueRef emit_index_splat(Emitter *e, LLVMValueRef index); /* i64 below 2^31 -> <V x i32> */
+LLVMValueRef emit_int_vec(Emitter *e, int64_t value);          /* constant <V x i32> */
+LLVMValueRef emit_lanes(Emitter *e);                           /* <0, 1, ... V-1> */
 LLVMValueRef emit_min_int(Emitter *e, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef emit_max_int(Emitter *e, LLVMValueRef a, LLVMValueRef b);
 /* Vec with the lanes of channel block `cb` (i64) that lie beyond `channels` set to zero; v itself if channels % V == 0. */

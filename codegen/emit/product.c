@@ -66,7 +66,7 @@ static void store_lanes(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMV
 }
 
 static LLVMValueRef mask_below(Emitter *e, LLVMValueRef count) {
-    LLVMValueRef limit = emit_int_splat(e, LLVMBuildTrunc(e->b, count, e->i32, ""));
+    LLVMValueRef limit = emit_index_splat(e, count);
     return LLVMBuildICmp(e->b, LLVMIntSLT, emit_lanes(e), limit, "");
 }
 

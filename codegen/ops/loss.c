@@ -54,7 +54,7 @@ static LLVMValueRef row_at(const Rows *r, LLVMValueRef base, LLVMValueRef n) {
 /* Class numbers of the vector that starts at class k. */
 static LLVMValueRef classes_at(const Rows *r, LLVMValueRef k) {
     Emitter *e = r->e;
-    return LLVMBuildAdd(e->b, emit_int_splat(e, LLVMBuildTrunc(e->b, k, e->i32, "")), emit_lanes(e), "");
+    return LLVMBuildAdd(e->b, emit_index_splat(e, k), emit_lanes(e), "");
 }
 
 static LLVMValueRef masked(const Rows *r, LLVMValueRef value, LLVMValueRef k, double otherwise) {

@@ -106,17 +106,14 @@ typedef struct Tap {
 typedef void (*AtTap)(const Pool *p, const Tap *tap, const void *with, LLVMValueRef *carry);
 enum { MAX_CARRY = 2 };
 
-static LLVMValueRef tap_element(const Pool *p, LLVMValueRef row, LLVMValueRef column) {
-    return emit_mul_int(p->e, emit_offset(p->e, row, p->in[1], column), p->e->V);
-}
-
 static void straight_taps(const Pool *p, const Reach reach[2], AtTap at, const void *with, LLVMValueRef *carry) {
     LLVMValueRef column[STRAIGHT_TAPS];
     for (int64_t kx = 0; kx < kernel_of(p, 1); kx++) column[kx] = nearest_line(p, 1, &reach[1], kx);
     for (int64_t ky = 0, number = 0; ky < kernel_of(p, 0); ky++) {
         LLVMValueRef row = nearest_line(p, 0, &reach[0], ky);
         for (int64_t kx = 0; kx < kernel_of(p, 1); kx++, number++) {
-            Tap tap = {tap_element(p, row, column[kx]), emit_int_vec(p->e, number), number ? TAP_LATER : TAP_FIRST};
+            LLVMValueRef pixel = emit_offset(p->e, row, p->in[1], column[kx]);
+            Tap tap = {emit_mul_int(p->e, pixel, p->e->V), emit_int_vec(p->e, number), number ? TAP_LATER : TAP_FIRST};
             at(p, &tap, with, carry);
         }
     }
@@ -133,7 +130,7 @@ static void each_tap(const Pool *p, const Reach reach[2], AtTap at, const void *
     LLVMValueRef row = tap_line(p, 0, &reach[0], ky.iv);
     Loop kx = loop_begin(e, reach[1].lo, reach[1].hi, 1, ncarry, ky.carry);
     LLVMValueRef pixel = emit_offset(e, row, p->in[1], tap_line(p, 1, &reach[1], kx.iv)), next[MAX_CARRY];
-    Tap tap = {emit_mul_int(e, pixel, e->V), emit_int_splat(e, LLVMBuildTrunc(e->b, pixel, e->i32, "")), TAP_ANY};
+    Tap tap = {emit_mul_int(e, pixel, e->V), emit_index_splat(e, pixel), TAP_ANY};
     for (int i = 0; i < ncarry; i++) next[i] = kx.carry[i];
     at(p, &tap, with, next);
     loop_end(e, &kx, next);
@@ -154,37 +151,16 @@ static LLVMValueRef window_average(const Pool *p, LLVMValueRef plane, const Reac
     return LLVMBuildFMul(p->e->b, sum, emit_vec(p->e, 1 / (double)taps(p)), "");
 }
 
-/* carry: the maximum so far and, with `which`, the tap that has it. */
-typedef struct Source {
-    LLVMValueRef plane;
-    bool which;
-} Source;
-
 static void raise_to_tap(const Pool *p, const Tap *tap, const void *with, LLVMValueRef *carry) {
-    Emitter *e = p->e;
-    const Source *source = with;
-    LLVMValueRef value = emit_load(e, source->plane, tap->element), before = carry[0];
-    if (tap->turn == TAP_FIRST) {
-        carry[0] = value;
-        if (source->which) carry[1] = tap->number;
-        return;
-    }
-    LLVMValueRef nan = LLVMBuildFCmp(e->b, LLVMRealUNO, value, value, "");
-    LLVMValueRef taken = LLVMBuildOr(e->b, nan, LLVMBuildFCmp(e->b, LLVMRealOGT, value, before, ""), "");
-    carry[0] = LLVMBuildSelect(e->b, taken, value, before, "");
-    if (!source->which) return;
-    if (tap->turn == TAP_ANY)
-        taken = LLVMBuildOr(e->b, taken, LLVMBuildICmp(e->b, LLVMIntSLT, carry[1], emit_int_vec(e, 0), ""), "");
-    carry[1] = LLVMBuildSelect(e->b, taken, tap->number, carry[1], "");
+    const LLVMValueRef *plane = with;
+    carry[0] = emit_greatest(p->e, emit_load(p->e, *plane, tap->element), carry[0]);
 }
 
-/* The maximum of a window, minus infinity if it is all padding; and, unless `which` is NULL, by lane the tap that has it: the
- * first that does, but the last NaN if there is one, as in PyTorch; -1 if there is none. */
-static LLVMValueRef window_maximum(const Pool *p, LLVMValueRef plane, const Reach reach[2], LLVMValueRef *which) {
-    LLVMValueRef carry[MAX_CARRY] = {emit_vec(p->e, -INFINITY), emit_int_vec(p->e, -1)};
-    each_tap(p, reach, raise_to_tap, &(Source){plane, which != NULL}, which ? 2 : 1, carry);
-    if (which) *which = carry[1];
-    return carry[0];
+/* Minus infinity if the window is all padding. */
+static LLVMValueRef window_maximum(const Pool *p, LLVMValueRef plane, const Reach reach[2]) {
+    LLVMValueRef maximum = emit_vec(p->e, -INFINITY);
+    each_tap(p, reach, raise_to_tap, &plane, 1, &maximum);
+    return maximum;
 }
 
 static void lower_forward(Lowering *l, Val id, const char *name, bool maximum) {
@@ -202,7 +178,7 @@ static void lower_forward(Lowering *l, Val id, const char *name, bool maximum) {
         Reach reach[2] = {reach_at(&p, 0, row.iv)};
         Loop column = loop_begin(e, emit_int(e, 0), emit_int(e, p.out[1]), 1, 0, NULL);
         reach[1] = reach_at(&p, 1, column.iv);
-        LLVMValueRef value = maximum ? window_maximum(&p, source, reach, NULL) : window_average(&p, source, reach);
+        LLVMValueRef value = maximum ? window_maximum(&p, source, reach) : window_average(&p, source, reach);
         emit_store(e, emit_mask_channels(e, value, p.cb, p.channels), target, out_element(&p, row.iv, column.iv));
         loop_end(e, &column, NULL);
         loop_end(e, &row, NULL);
@@ -245,6 +221,32 @@ static void copy_plane(const Pool *p, LLVMValueRef from, LLVMValueRef to) {
     LLVMValueRef at = emit_mul_int(e, pixel.iv, e->V);
     emit_store(e, emit_load(e, from, at), to, at);
     loop_end(e, &pixel, NULL);
+}
+
+/* carry: the maximum so far, the tap that has it. */
+static void choose_tap(const Pool *p, const Tap *tap, const void *with, LLVMValueRef *carry) {
+    Emitter *e = p->e;
+    const LLVMValueRef *plane = with;
+    LLVMValueRef value = emit_load(e, *plane, tap->element);
+    if (tap->turn == TAP_FIRST) {
+        carry[0] = value;
+        carry[1] = tap->number;
+        return;
+    }
+    LLVMValueRef nan = LLVMBuildFCmp(e->b, LLVMRealUNO, value, value, "");
+    LLVMValueRef taken = LLVMBuildOr(e->b, nan, LLVMBuildFCmp(e->b, LLVMRealOGT, value, carry[0], ""), "");
+    carry[0] = LLVMBuildSelect(e->b, taken, value, carry[0], "");
+    if (tap->turn == TAP_ANY)
+        taken = LLVMBuildOr(e->b, taken, LLVMBuildICmp(e->b, LLVMIntSLT, carry[1], emit_int_vec(e, 0), ""), "");
+    carry[1] = LLVMBuildSelect(e->b, taken, tap->number, carry[1], "");
+}
+
+/* By lane the tap that has the window's maximum: the first that does, but the last NaN if there is one, as in PyTorch; -1 if the
+ * window is all padding. */
+static LLVMValueRef tap_of_maximum(const Pool *p, LLVMValueRef plane, const Reach reach[2]) {
+    LLVMValueRef carry[MAX_CARRY] = {emit_vec(p->e, -INFINITY), emit_int_vec(p->e, -1)};
+    each_tap(p, reach, choose_tap, &plane, 2, carry);
+    return carry[1];
 }
 
 /* What a window gives to its taps. */
@@ -293,7 +295,7 @@ static void lower_backward(Lowering *l, Val id, const char *name, bool maximum) 
         reach[1] = reach_at(&p, 1, column.iv);
         share.gradient = emit_load(e, dy_base, out_element(&p, row.iv, column.iv));
         if (maximum)
-            window_maximum(&p, x_plane, reach, &share.tap);
+            share.tap = tap_of_maximum(&p, x_plane, reach);
         else
             share.gradient = LLVMBuildFMul(e->b, share.gradient, emit_vec(e, 1 / (double)taps(&p)), "");
         each_tap(&p, reach, give_to_tap, &share, 0, NULL);

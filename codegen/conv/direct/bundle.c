@@ -82,14 +82,14 @@ static LLVMValueRef row_at(const Bundles *b, LLVMValueRef first, LLVMValueRef se
 /* The groups of the output channels of block `to`, by lane. */
 static LLVMValueRef groups_of_lanes(const Bundles *b, LLVMValueRef to) {
     Emitter *e = b->e;
-    LLVMValueRef first = emit_int_splat(e, LLVMBuildTrunc(e->b, emit_mul_int(e, to, e->V), e->i32, ""));
+    LLVMValueRef first = emit_index_splat(e, emit_mul_int(e, to, e->V));
     return LLVMBuildUDiv(e->b, LLVMBuildAdd(e->b, first, emit_lanes(e), ""), emit_int_vec(e, b->outputs), "");
 }
 
 /* v in the lanes that are of `group` (i64), in the others `otherwise`. */
 static LLVMValueRef where_of(const Bundles *b, LLVMValueRef lanes, LLVMValueRef group, LLVMValueRef v, LLVMValueRef otherwise) {
     Emitter *e = b->e;
-    LLVMValueRef same = LLVMBuildICmp(e->b, LLVMIntEQ, lanes, emit_int_splat(e, LLVMBuildTrunc(e->b, group, e->i32, "")), "");
+    LLVMValueRef same = LLVMBuildICmp(e->b, LLVMIntEQ, lanes, emit_index_splat(e, group), "");
     return LLVMBuildSelect(e->b, same, v, otherwise, "");
 }
 
@@ -128,11 +128,11 @@ static void pack_diagonal(ConvKernel *k, const DirectPlan *p, Place place) {
     kernel_call(k->l, kernel, k->id, places, 2, p->frame.s.out_blocks, (KernelCost){0, 2.0 * (double)p->frame.packed_bytes});
 }
 
-bool direct_packs(const DirectPlan *p) { return p->frame.c.transposed || p->frame.pair == 2 || p->bundle; }
+bool direct_packs(const DirectPlan *p) { return p->frame.c.transposed || p->frame.pair == 2 || p->bundled; }
 
 void direct_pack(ConvKernel *k, const DirectPlan *p) {
     Place to = k->places[k->filters_buffer];
-    if (p->bundle)
+    if (p->bundled)
         pack_diagonal(k, p, to);
     else
         lower_pack_tiles(k, &p->frame.c, p->frame.pair, to);
@@ -180,7 +180,7 @@ static void gather_stored(ConvKernel *k, const DirectWeights *p) {
 }
 
 void direct_sum_weights(ConvKernel *k, const DirectWeights *p) {
-    if (!p->bundle) {
+    if (!p->bundled) {
         lower_sum_partials(k, &p->w);
     } else if (k->result_buffer[0] != NO_BUFFER) {
         if (p->w.image_groups > 1) lower_sum_partials_to(k, &p->w, k->places[k->workspace_buffer]);

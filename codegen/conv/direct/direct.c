@@ -58,7 +58,7 @@ static bool has_tile(const DirectPlan *plan, const ConvChoice *choice) {
 
 bool direct_plan(const ConvProblem *p, const ConvChoice *choice, DirectPlan *plan) {
     ConvProblem widened = bundle_widened(p);
-    *plan = (DirectPlan){.frame = frame_open(&widened, direct_pair(p)), .bundle = bundle_groups(&p->s)};
+    *plan = (DirectPlan){.frame = frame_open(&widened, direct_pair(p)), .bundled = bundle_groups(&p->s) > 0};
     CorrelationPlan *f = &plan->frame;
     f->s = p->s;
     f->c.channels_out = p->direction == CONV_DATA ? p->s.I : p->s.O;
@@ -101,7 +101,7 @@ ConvWork direct_weights_work(const ConvProblem *p, const DirectWeights *plan) {
     const WeightsPlan *w = &plan->w;
     return (ConvWork){.fma_cycles = cost_vector_fmas(&w->s) / (weights_rate * cost_pair_rate(w->pair)) + slab_cycles(plan),
                       .copied = 2 * (double)(p->s.N * w->bands) * (double)(w->x.bytes + w->dy.bytes) +
-                                2 * (double)w->partial_bytes + (plan->bundle ? 2 * (double)w->dw_floats * sizeof(float) : 0) +
+                                2 * (double)w->partial_bytes + (plan->bundled ? 2 * (double)w->dw_floats * sizeof(float) : 0) +
                                 2 * filters_again((double)w->dw_floats * sizeof(float), &p->s) * (double)w->bands / w->pair};
 }
 

@@ -17,14 +17,14 @@ typedef struct TileShape {
 typedef struct DirectPlan {
     CorrelationPlan frame;
     TileShape tile;
-    int64_t bundle; /* groups of a bundle of those that share vectors (bundle.c); 0: groups fill theirs */
+    bool bundled; /* groups share vectors and are taken several together (bundle.c) */
 } DirectPlan;
 typedef struct DirectWeights {
     WeightsPlan w;
     int64_t slab_rows; /* whose operands fit L1 */
     int64_t blocks;    /* of the output, in a register tile: two where filters are 1x1, so that a broadcast serves both */
     ConvShape s;       /* of the convolution; w's is that of bundles */
-    int64_t bundle;    /* as above */
+    bool bundled;      /* as above */
 } DirectWeights;
 enum { WEIGHTS_BLOCKS = 2 };
 typedef struct DirectPair {

@@ -20,7 +20,7 @@ enum { SLAB_BYTES = 40 * 1024 };
 
 DirectWeights direct_weights_plan(const ConvProblem *problem) {
     ConvProblem widened = bundle_widened(problem);
-    DirectWeights p = {.s = problem->s, .bundle = bundle_groups(&problem->s)};
+    DirectWeights p = {.s = problem->s, .bundled = bundle_groups(&problem->s) > 0};
     p.w = weights_plan(&widened, &(WeightsNeeds){.pair = direct_pair(problem), .stage_bytes = STAGE_BOTH_BYTES});
     const ConvShape *s = &p.w.s;
     p.blocks =
