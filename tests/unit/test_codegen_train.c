@@ -71,10 +71,23 @@ static void run_step(const Training *t, const RtRecipe *recipe, int step) {
     rt_machine_run(t->m, &p->train_step);
 }
 
+/* What fills a tensor's vectors is zero: the norm of the gradients, for one, is taken over all (runtime/gradient.c). */
+static void check_padding(const Training *t, const RtTensor *tensor, RtSpace space, const float *logical, const char *what) {
+    char *packed = malloc(tensor->offset + tensor->bytes);
+    rt_tensor_pack(t->program, tensor, logical, packed);
+    const char *block = rt_machine_space(t->m, space);
+    const float *want = (const float *)(const void *)(packed + tensor->offset);
+    const float *got = (const float *)(const void *)(block + tensor->offset);
+    for (uint64_t i = 0; i < tensor->bytes / sizeof *got; i++)
+        ck_assert_msg(got[i] == want[i], "%s: '%s' has %g in its padding", what, tensor->name, got[i]);
+    free(packed);
+}
+
 static void check_block(const Training *t, const RtTensor *tensor, RtSpace space, const Tensor *want, const char *what) {
     float *got = malloc((size_t)type_elements(want->type) * sizeof *got);
     rt_tensor_unpack(t->program, tensor, rt_machine_space(t->m, space), got);
     check_norm(tensor->name, got, want, 1e-3, what);
+    check_padding(t, tensor, space, got, what);
     free(got);
 }
 
