@@ -137,20 +137,24 @@ static void trapped(int signal_number, siginfo_t *info, void *context) {
     u->uc_mcontext.gregs[REG_RAX] = fails() ? -kinds[active].error : call(info->si_syscall, u->uc_mcontext.gregs);
 }
 
+/* Allows calls made below the address `limit` (`below`), or at and above it (!below); the others go on behind. A filter's words
+ * have 32 bits, so the address is compared in two halves: libc's code may lie across a multiple of 4 GiB. Returns the new n. */
+static unsigned allow(struct sock_filter *f, unsigned n, uintptr_t limit, bool below) {
+    uint32_t high = (uint32_t)((uint64_t)limit >> 32), low = (uint32_t)limit;
+    unsigned at = offsetof(struct seccomp_data, instruction_pointer);
+    f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at + 4);
+    f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, high, below ? 4 : 3, 0);
+    f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, high, 0, below ? 2 : 3);
+    f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at);
+    f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, low, below, !below);
+    f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    return n;
+}
+
 /* Traps the kind's calls where they are made by libc; a program that a child of ours becomes has its libc elsewhere. */
 static void install_filter(const Kind *k) {
     struct sock_filter f[32];
-    unsigned n = 0;
-    uint32_t high = (uint32_t)(libc_code.from >> 32), low = (uint32_t)libc_code.from, end = (uint32_t)libc_code.to;
-    if (high != (uint32_t)(libc_code.to >> 32)) _exit(99);
-    f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, instruction_pointer) + 4);
-    f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, high, 1, 0);
-    f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, instruction_pointer));
-    f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, low, 1, 0);
-    f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, end, 0, 1);
-    f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    unsigned n = allow(f, allow(f, 0, libc_code.from, true), libc_code.to, false);
     f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (int i = 0; i < k->nnumbers; i++) {
         f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)k->number[i], 0, 1);
