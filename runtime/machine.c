@@ -30,15 +30,14 @@ static const RtEntry *entry_at(const RtProgram *p, int i) {
 
 static bool in_training(const RtProgram *p, const RtEntry *entry) { return entry == &p->train_step || entry == &p->apply_update; }
 
-/* Zeroed; large blocks on huge pages where the system has them. */
+/* Zeroed; large blocks on huge pages where the system has them, but for what would not fill the last one. */
 static void *block_new(uint64_t bytes) {
-    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : PAGE;
     if (bytes > max_block) return NULL;
-    size_t size = ((size_t)bytes + align - 1) / align * align;
-    if (size == 0) size = align;
-    void *block = aligned_alloc(align, size);
-    if (!block) return NULL;
-    if (align == HUGE_PAGE) madvise(block, size, MADV_HUGEPAGE);
+    size_t size = ((size_t)bytes + PAGE - 1) / PAGE * PAGE, align = bytes >= HUGE_PAGE ? HUGE_PAGE : PAGE;
+    if (size == 0) size = PAGE;
+    void *block = NULL;
+    if (posix_memalign(&block, align, size)) return NULL;
+    if (align == HUGE_PAGE) madvise(block, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     memset(block, 0, size);
     return block;
 }
@@ -70,13 +69,13 @@ static int64_t group_count(const RtProgram *p, int64_t count) {
     return group > 0 ? count / group + (count % group != 0) : 0;
 }
 
-static uint64_t space_bytes(const RtProgram *p, RtSpace space) {
+uint64_t rt_space_bytes(const RtProgram *p, RtSpace space) {
     switch (space) {
     case RT_ARENA: return p->arena_bytes;
     case RT_PARAMS:
     case RT_GRADS:
-    case RT_MOMENT1:
-    case RT_MOMENT2: return p->params_bytes;
+    case RT_MOMENT1: return p->params_bytes;
+    case RT_MOMENT2: return p->recipe.optimizer.kind == RT_SGD ? 0 : p->params_bytes;
     case RT_STATE: return p->state_bytes;
     case RT_FOLDED: return p->folded_bytes;
     case RT_IMAGES: return array_bytes(group_count(p, p->batch) * group_images(p), p->channels, p->height, p->width);
@@ -97,7 +96,7 @@ static uint64_t shard_stride(const RtProgram *p, RtSpace space) {
     switch (space) {
     case RT_ARENA:
     case RT_GRADS:
-    case RT_METRICS: return rounded(space_bytes(p, space));
+    case RT_METRICS: return rounded(rt_space_bytes(p, space));
     case RT_IMAGES: return array_bytes(images, p->channels, p->height, p->width);
     case RT_LABELS: return array_bytes(images, 1, 1, 1);
     case RT_LOGITS: return array_bytes(images, p->classes, 1, 1);
@@ -110,7 +109,7 @@ static uint64_t block_bytes(const RtProgram *p, RtSpace space, int64_t shards) {
     bool training_only = space == RT_GRADS || space == RT_MOMENT1 || space == RT_MOMENT2 || space == RT_MIX;
     if (space == RT_CONSTANT || (training_only && p->train_step.ncalls == 0)) return 0;
     bool each = space == RT_ARENA || space == RT_GRADS || space == RT_METRICS;
-    return each && shards > 1 ? (uint64_t)shards * shard_stride(p, space) : space_bytes(p, space);
+    return each && shards > 1 ? (uint64_t)shards * shard_stride(p, space) : rt_space_bytes(p, space);
 }
 
 static uint64_t most_references(const RtProgram *p) {
@@ -163,7 +162,7 @@ static bool references_fit(const RtProgram *p) {
             for (uint32_t r = 0; r < entry->calls[c].nrefs; r++) {
                 RtRef ref = entry->calls[c].refs[r];
                 if ((unsigned)ref.space >= RT_SPACE_COUNT) return false;
-                if (ref.offset > (ref.space == RT_ARENA ? arena : space_bytes(p, ref.space))) return false;
+                if (ref.offset > (ref.space == RT_ARENA ? arena : rt_space_bytes(p, ref.space))) return false;
             }
     }
     return true;
@@ -231,6 +230,11 @@ RtPool *rt_machine_pool(const RtMachine *m) { return m->pool; }
 void *rt_machine_space(RtMachine *m, RtSpace space) { return m->space[space]; }
 RtStepEnv *rt_machine_env(RtMachine *m) { return &m->env; }
 RtRanks *rt_machine_ranks(const RtMachine *m) { return m->summer.ranks; }
+
+void rt_machine_clear_moments(RtMachine *m) {
+    for (RtSpace s = RT_MOMENT1; s <= RT_MOMENT2; s++) memset(m->space[s], 0, rt_space_bytes(m->program, s));
+}
+
 RtShare rt_machine_share(const RtMachine *m) { return m->summer.share; }
 
 typedef struct Running {

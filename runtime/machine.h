@@ -9,6 +9,9 @@ typedef struct RtShare {
 } RtShare;
 RtShare rt_machine_share(const RtMachine *m);
 
+uint64_t rt_space_bytes(const RtProgram *p, RtSpace space); /* of one shard; RT_MOMENT2 has none with SGD */
+void rt_machine_clear_moments(RtMachine *m);
+
 /* How sums over shards are formed (shards.c), by whoever makes a machine, which is so without it: a library for inference has
  * neither. */
 typedef struct RtSummer {

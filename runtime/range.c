@@ -3,11 +3,11 @@
  * written out in suggest_*. Nothing of it is kept. */
 #include "runtime/init.h"
 #include "runtime/loader.h"
+#include "runtime/machine.h"
 #include "runtime/split.h"
 #include "runtime/steps.h"
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const double BETA = 0.98, STOP = 4; /* of the loss: how it is smoothed, and how many times the least ends the test */
 
@@ -79,8 +79,7 @@ static RtStatus start(Range *t, const RtData *data, RtError *error) {
     if (status == RT_OK && held) status = rt_split(data, held, t->o->seed, &t->split, error);
     if (status != RT_OK) return status;
     if ((status = rt_steps_begin(&t->steps, t->m, data, error)) != RT_OK) return status;
-    memset(rt_machine_space(t->m, RT_MOMENT1), 0, t->p->params_bytes);
-    memset(rt_machine_space(t->m, RT_MOMENT2), 0, t->p->params_bytes);
+    rt_machine_clear_moments(t->m);
     status = rt_init_weights(t->m, part, t->o, error);
     RtLoaderStart begin = {.batch = t->p->batch, .count = t->p->batch, .seed = t->o->seed};
     if (status == RT_OK && !(t->steps.loader = rt_loader_new(part, recipe, &begin, error))) status = RT_MEMORY;

@@ -55,8 +55,7 @@ RtStatus rt_together_share(RtMachine *m, RtTrainState *s, RtError *error) {
     RtRanks *ranks = rt_machine_ranks(m);
     if (!ranks) return RT_OK;
     rt_together_weights(m, error);
-    rt_ranks_broadcast(ranks, rt_machine_space(m, RT_MOMENT1), p->params_bytes);
-    rt_ranks_broadcast(ranks, rt_machine_space(m, RT_MOMENT2), p->params_bytes);
+    for (RtSpace i = RT_MOMENT1; i <= RT_MOMENT2; i++) rt_ranks_broadcast(ranks, rt_machine_space(m, i), rt_space_bytes(p, i));
     if (s->average) rt_ranks_broadcast(ranks, s->average, p->params_bytes);
     if (s->average_state) rt_ranks_broadcast(ranks, s->average_state, p->state_bytes);
     RtTrainState own = *s;

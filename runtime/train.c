@@ -150,8 +150,7 @@ static RtStatus start_state(Run *r) {
     r->s.set = r->data;
     RtStatus status = rt_average_allocate(r->p, &r->s, r->error);
     if (status != RT_OK) return status;
-    memset(rt_machine_space(r->m, RT_MOMENT1), 0, r->p->params_bytes);
-    memset(rt_machine_space(r->m, RT_MOMENT2), 0, r->p->params_bytes);
+    rt_machine_clear_moments(r->m);
     r->saved = r->o->resume;
     if (!is_first(r)) return RT_OK;
     if (r->o->resume) status = rt_resume(r->p, r->m, r->data, r->o, &r->s, r->error);

@@ -198,6 +198,11 @@ START_TEST(placed) {
     }
     ck_assert_mem_eq(rt_machine_space(a.machine, RT_GRADS), rt_machine_space(m, RT_GRADS), x.program.params_bytes);
     ck_assert_uint_gt(rt_machine_bytes(&x.program, 2), bytes);
+    RtProgram other = x.program; /* SGD has one moment, Adam two: no memory for what nothing reads */
+    other.recipe.optimizer.kind = x.program.recipe.optimizer.kind == RT_SGD ? RT_ADAM : RT_SGD;
+    uint64_t more = rt_machine_bytes(&other, 1), adam = more > bytes ? more : bytes, sgd = more > bytes ? bytes : more;
+    ck_assert_uint_eq(adam - sgd, (x.program.params_bytes + 63) / 64 * 64);
+    ck_assert_uint_eq(x.program.recipe.optimizer.kind == RT_SGD, sgd == bytes);
     bench_free(&a);
     free(memory);
 }
