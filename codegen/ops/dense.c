@@ -5,8 +5,8 @@
  *     weights  dw[o,k] = sum over n of dy[n,o] x[n,k]     lanes along k, images in order
  *
  * That is how small layers are computed, such as the classifier and the SE gates of CIFAR nets, and forward of one image or two,
- * each of which reads all weights. Others are products of our own (dense_product.h), or, with --gemm=openblas, layers with more
- * than GEMM_WEIGHTS weights OpenBLAS's, one per piece. */
+ * which is as fast as weights are read: pieces are outputs there, images elsewhere. Others are products of our own
+ * (dense_product.h), or, with --gemm=openblas, layers with more than GEMM_WEIGHTS weights OpenBLAS's, one per piece. */
 #include "codegen/emit/product.h"
 #include "codegen/ops/dense_product.h"
 #include "codegen/ops/ops.h"
@@ -19,9 +19,9 @@ typedef struct Dense {
     Val id;
     int64_t N, K, O, Kp, Op;         /* p: padded to V */
     int64_t rows, per_piece, pieces; /* rows of the result; rows of a piece */
-    bool gemm;
-    LLVMValueRef a, b, c;    /* operand and result buffers */
-    LLVMValueRef first, end; /* rows of this piece */
+    bool gemm, by_output;            /* by_output: forward's pieces are outputs of all images */
+    LLVMValueRef a, b, c;            /* operand and result buffers */
+    LLVMValueRef first, end;         /* rows of this piece */
 } Dense;
 
 static Dense dense_of(Lowering *l, Val id, int64_t N, int64_t K, int64_t O, int64_t rows) {
@@ -33,6 +33,17 @@ static Dense dense_of(Lowering *l, Val id, int64_t N, int64_t K, int64_t O, int6
     d.per_piece = d.gemm ? 32 : PIECE_WORK / work;
     if (d.per_piece < 1) d.per_piece = 1;
     d.pieces = (rows + d.per_piece - 1) / d.per_piece;
+    return d;
+}
+
+/* Forward: one image or two, whose pieces would be one or two, are cut by outputs. */
+static Dense forward_of(Lowering *l, Val id, int64_t N, int64_t K, int64_t O) {
+    Dense d = dense_of(l, id, N, K, O, N);
+    if (d.gemm || N > FEW_IMAGES) return d;
+    d.by_output = true;
+    d.rows = O;
+    d.per_piece = layout_pad(d.e->target, PIECE_WORK / (N * K) + 1);
+    d.pieces = (O + d.per_piece - 1) / d.per_piece;
     return d;
 }
 
@@ -59,20 +70,39 @@ static void dot_rows(const Dense *d, LLVMValueRef x, LLVMValueRef y, LLVMValueRe
     for (int i = 0; i < count; i++) emit_store_scalar(e, emit_reduce_add(e, k.carry[i]), y, emit_add_int(e, o, emit_int(e, i)));
 }
 
+static void zero_padding(const Dense *d, LLVMValueRef y) { /* and what is overwritten of the last vector */
+    if (d->Op > d->O) emit_store(d->e, emit_vec(d->e, 0), y, emit_int(d->e, d->Op - d->e->V));
+}
+
+/* y[row, outputs from `first` up to `end`]; first: of a vector. */
+static void forward_dots(const Dense *d, LLVMValueRef row, LLVMValueRef first, LLVMValueRef end) {
+    Emitter *e = d->e;
+    LLVMValueRef x = row_at(d, d->a, row, d->Kp), y = row_at(d, d->c, row, d->Op);
+    LLVMValueRef last = LLVMBuildICmp(e->b, LLVMIntEQ, end, emit_int(e, d->O), "");
+    int64_t whole = d->O - d->O % TILE;
+    Guard pad = guard_begin(e, last);
+    zero_padding(d, y);
+    guard_end(e, &pad);
+    if (whole) {
+        Loop o = loop_begin(e, first, emit_min_int(e, end, emit_int(e, whole)), TILE, 0, NULL);
+        dot_rows(d, x, y, o.iv, TILE);
+        loop_end(e, &o, NULL);
+    }
+    if (d->O == whole) return;
+    Guard rest = guard_begin(e, last);
+    dot_rows(d, x, y, emit_int(e, whole), (int)(d->O - whole));
+    guard_end(e, &rest);
+}
+
 static void emit_forward(const Dense *d) {
     Emitter *e = d->e;
-    Loop n = loop_begin(e, d->first, d->end, 1, 0, NULL);
-    LLVMValueRef x = row_at(d, d->a, n.iv, d->Kp), y = row_at(d, d->c, n.iv, d->Op);
-    if (d->Op > d->O) emit_store(e, emit_vec(e, 0), y, emit_int(e, d->Op - e->V)); /* padding; the rest is overwritten */
-    if (!d->gemm) {
-        int64_t whole = d->O - d->O % TILE;
-        if (whole) {
-            Loop o = loop_begin(e, emit_int(e, 0), emit_int(e, whole), TILE, 0, NULL);
-            dot_rows(d, x, y, o.iv, TILE);
-            loop_end(e, &o, NULL);
-        }
-        if (d->O > whole) dot_rows(d, x, y, emit_int(e, whole), (int)(d->O - whole));
-    }
+    Loop n = loop_begin(e, d->by_output ? emit_int(e, 0) : d->first, d->by_output ? emit_int(e, d->N) : d->end, 1, 0, NULL);
+    if (d->gemm)
+        zero_padding(d, row_at(d, d->c, n.iv, d->Op));
+    else if (d->by_output)
+        forward_dots(d, n.iv, d->first, d->end);
+    else
+        forward_dots(d, n.iv, emit_int(e, 0), emit_int(e, d->O));
     loop_end(e, &n, NULL);
     if (d->gemm)
         emit_gemm(d, (Product){.transpose_b = true,
@@ -186,7 +216,7 @@ void lower_DENSE(Lowering *l, Val id) {
         dense_product_forward(l, id, v->args[0], v->args[1]);
         return;
     }
-    Dense d = dense_of(l, id, x.dim[0], x.dim[1], v->type.dim[1], x.dim[0]);
+    Dense d = forward_of(l, id, x.dim[0], x.dim[1], v->type.dim[1]);
     lower(&d, "dense", v->args[0], v->args[1], emit_forward);
 }
 

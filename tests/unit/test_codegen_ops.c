@@ -439,7 +439,9 @@ static const int64_t large[][3] = {
     {20, 1100, 130}, /* sums of several runs, the last one shorter */
     {600, 70, 90},   /* likewise of images; narrower last panels */
     {3, 1500, 700},  /* backward panels that are read once */
-    {2, 1500, 801},  /* forward as dot products */
+    {2, 1500, 801},  /* forward as dot products, in pieces of outputs */
+    {1, 4100, 37},   /* few outputs a piece, one in the last */
+    {1, 300, 1000},  /* many; the last vector is padded */
     {9, 530, 450},   /* half a vector of images */
     {130, 33, 500},  {64, 1024, 48},
 };

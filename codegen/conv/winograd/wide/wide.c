@@ -85,7 +85,8 @@ static const void *gradient_plan(Arena *arena, const ConvProblem *p, const ConvC
     return CONV_PLAN(arena, plan);
 }
 
-/* Planes are written once and read anew for each few output blocks, half of it while multiplying. */
+/* Planes are written once and read anew for each few output blocks, half of it while multiplying. Transformed filters go to L2
+ * and back, which with few tiles is most of the time. */
 static ConvWork correlation_work(const ConvProblem *problem, const void *plan) {
     (void)problem;
     const WidePlan *p = plan;
@@ -94,11 +95,13 @@ static ConvWork correlation_work(const ConvProblem *problem, const void *plan) {
     double tiles = (double)(t->N * t->rows * t->columns), padded = (double)(t->chunks * t->tiles);
     double turns =
         (double)(p->part == c->group_in_blocks ? p->splits * wide_slabs(t) : t->chunks); /* filters are transformed so often */
+    double filters = cost_filters(&p->s) / (double)c->groups * turns;
     ConvWork w = {.copied = 2 * (double)t->N * (double)p->in.stage.bytes};
     w.fma_cycles = (double)t->points * padded * (double)(c->group_in_blocks * c->V) * (double)c->out_blocks / rate;
     w.transforms = tiles * (double)(t->form->input_cost * c->in_blocks + t->form->output_cost * c->out_blocks) +
-                   (c->transposed ? 2 : 1) * FILTER_TRANSFORM * cost_filters(&p->s) / (double)c->groups * turns;
+                   (c->transposed ? 2 : 1) * FILTER_TRANSFORM * filters;
     w.copied +=
+        2 * filters * (double)(wide_filters(t->form) * c->V * (int64_t)sizeof(float)) +
         (double)(t->chunks * (int64_t)p->in.chunk_bytes) * planes_cost * (1 + 0.5 * (double)(c->group_out_blocks / p->columns));
     return w;
 }
