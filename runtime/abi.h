@@ -35,7 +35,7 @@ typedef enum RtSpace {
     RT_GRADS,    /* their gradients, same layout */
     RT_STATE,    /* running statistics, physical layout; updated in place by train_step */
     RT_MOMENT1,  /* optimiser: momentum or Adam's m, layout of RT_PARAMS */
-    RT_MOMENT2,  /* Adam's v */
+    RT_MOMENT2,  /* Adam's v; of SGD, nothing */
     RT_FOLDED,   /* what prepare_eval makes and eval_step reads: folded, packed weights */
     RT_IMAGES,   /* input batch, f32[N,C,H,W] dense row-major, normalised */
     RT_LABELS,   /* i32[N], and behind them the second labels of mixed images, i32[N] */

@@ -113,7 +113,7 @@ static void *allocate(size_t bytes) {
     size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : LINE;
     size_t size = (bytes + align - 1) / align * align;
     void *memory = aligned_alloc(align, size);
-    if (memory && align == HUGE_PAGE) madvise(memory, size, MADV_HUGEPAGE);
+    if (memory && align == HUGE_PAGE) madvise(memory, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     return memory;
 }
 

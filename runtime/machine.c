@@ -33,12 +33,11 @@ static bool in_training(const RtProgram *p, const RtEntry *entry) { return entry
 /* Zeroed; large blocks on huge pages where the system has them, but for what would not fill the last one. */
 static void *block_new(uint64_t bytes) {
     if (bytes > max_block) return NULL;
-    size_t size = ((size_t)bytes + PAGE - 1) / PAGE * PAGE, align = bytes >= HUGE_PAGE ? HUGE_PAGE : PAGE;
-    if (size == 0) size = PAGE;
-    void *block = NULL;
-    if (posix_memalign(&block, align, size)) return NULL;
-    if (align == HUGE_PAGE) madvise(block, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
-    memset(block, 0, size);
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : PAGE, size = ((size_t)bytes + align - 1) / align * align;
+    void *block = aligned_alloc(align, size ? size : align); /* what is not touched takes no memory */
+    if (!block) return NULL;
+    if (align == HUGE_PAGE) madvise(block, (size_t)bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    memset(block, 0, (size_t)bytes);
     return block;
 }
 
@@ -110,6 +109,10 @@ static uint64_t block_bytes(const RtProgram *p, RtSpace space, int64_t shards) {
     if (space == RT_CONSTANT || (training_only && p->train_step.ncalls == 0)) return 0;
     bool each = space == RT_ARENA || space == RT_GRADS || space == RT_METRICS;
     return each && shards > 1 ? (uint64_t)shards * shard_stride(p, space) : rt_space_bytes(p, space);
+}
+
+void rt_machine_clear_moments(RtMachine *m) {
+    for (RtSpace s = RT_MOMENT1; s <= RT_MOMENT2; s++) memset(m->space[s], 0, block_bytes(m->program, s, 1));
 }
 
 static uint64_t most_references(const RtProgram *p) {
@@ -230,11 +233,6 @@ RtPool *rt_machine_pool(const RtMachine *m) { return m->pool; }
 void *rt_machine_space(RtMachine *m, RtSpace space) { return m->space[space]; }
 RtStepEnv *rt_machine_env(RtMachine *m) { return &m->env; }
 RtRanks *rt_machine_ranks(const RtMachine *m) { return m->summer.ranks; }
-
-void rt_machine_clear_moments(RtMachine *m) {
-    for (RtSpace s = RT_MOMENT1; s <= RT_MOMENT2; s++) memset(m->space[s], 0, rt_space_bytes(m->program, s));
-}
-
 RtShare rt_machine_share(const RtMachine *m) { return m->summer.share; }
 
 typedef struct Running {
@@ -361,14 +359,24 @@ static void run_group(void *context, int64_t group, int thread) {
     }
 }
 
+/* Layer by layer, by all threads. */
+static void run_group_together(RtMachine *m, int64_t group) {
+    const RtEntry *entry = &m->program->eval_step;
+    View view = view_of(m, false, group, 0);
+    for (uint32_t c = 0; c < entry->ncalls; c++) {
+        Running r = {m, &entry->calls[c], resolve(&view, &entry->calls[c])};
+        rt_pool_run(m->pool, run_piece, &r, r.call->pieces);
+    }
+}
+
 int64_t rt_machine_group(const RtMachine *m) { return group_images(m->program); }
 
+/* Groups that would leave half of the threads or more idle are computed by all of them. */
 void rt_machine_infer(RtMachine *m, int64_t count) {
-    int64_t groups = group_count(m->program, count);
-    if (groups == 1)
-        rt_machine_run(m, &m->program->eval_step);
-    else
-        rt_pool_run(m->pool, run_group, m, groups);
+    int64_t groups = group_count(m->program, count), threads = rt_pool_threads(m->pool), rest = groups % threads;
+    if (2 * rest > threads) rest = 0;
+    if (groups > rest) rt_pool_run(m->pool, run_group, m, groups - rest);
+    for (int64_t group = groups - rest; group < groups; group++) run_group_together(m, group);
 }
 
 /* ---- tensors ---- */

@@ -9,8 +9,9 @@ typedef struct RtShare {
 } RtShare;
 RtShare rt_machine_share(const RtMachine *m);
 
-uint64_t rt_space_bytes(const RtProgram *p, RtSpace space); /* of one shard; RT_MOMENT2 has none with SGD */
-void rt_machine_clear_moments(RtMachine *m);
+/* Bytes that the program's references to a space may reach, of one shard. RT_MOMENT2 has none with SGD. */
+uint64_t rt_space_bytes(const RtProgram *p, RtSpace space);
+void rt_machine_clear_moments(RtMachine *m); /* the optimiser's, to zero, as before the first step */
 
 /* How sums over shards are formed (shards.c), by whoever makes a machine, which is so without it: a library for inference has
  * neither. */
