@@ -5,7 +5,7 @@
  *     weights  dw[o,k] = sum over n of dy[n,o] x[n,k]     lanes along k, images in order
  *
  * That is how small layers are computed, such as the classifier and the SE gates of CIFAR nets, and forward of one image or two,
- * which is as fast as weights are read: pieces are outputs there, images elsewhere. Others are products of our own
+ * which takes as long as reading the weights does: pieces are outputs there, images elsewhere. Others are products of our own
  * (dense_product.h), or, with --gemm=openblas, layers with more than GEMM_WEIGHTS weights OpenBLAS's, one per piece. */
 #include "codegen/emit/product.h"
 #include "codegen/ops/dense_product.h"
@@ -18,7 +18,7 @@ typedef struct Dense {
     Emitter *e;
     Val id;
     int64_t N, K, O, Kp, Op;         /* p: padded to V */
-    int64_t rows, per_piece, pieces; /* rows of the result; rows of a piece */
+    int64_t rows, per_piece, pieces; /* rows of the result, or outputs, if by_output; those of a piece */
     bool gemm, by_output;            /* by_output: forward's pieces are outputs of all images */
     LLVMValueRef a, b, c;            /* operand and result buffers */
     LLVMValueRef first, end;         /* rows of this piece */
@@ -70,7 +70,8 @@ static void dot_rows(const Dense *d, LLVMValueRef x, LLVMValueRef y, LLVMValueRe
     for (int i = 0; i < count; i++) emit_store_scalar(e, emit_reduce_add(e, k.carry[i]), y, emit_add_int(e, o, emit_int(e, i)));
 }
 
-static void zero_padding(const Dense *d, LLVMValueRef y) { /* and what is overwritten of the last vector */
+/* Of the last vector, whose outputs are written behind it. */
+static void zero_padding(const Dense *d, LLVMValueRef y) {
     if (d->Op > d->O) emit_store(d->e, emit_vec(d->e, 0), y, emit_int(d->e, d->Op - d->e->V));
 }
 

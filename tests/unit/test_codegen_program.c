@@ -438,6 +438,70 @@ START_TEST(dumps_are_written) {
 }
 END_TEST
 
+/* One image of `side` x `side` pixels through 16 to 128 to 128 channels and a layer of 1500 outputs. */
+static Graph *alone_graph(int64_t side) {
+    Graph *g = graph_new("alone", MODE_INFER);
+    Init init = {INIT_UNIFORM, 0.3};
+    Val x = leaf(g, OP_INPUT, "images", type_feature(1, 16, side, side), false, (Init){0});
+    int64_t first[4] = {128, 16, 3, 3}, second[4] = {128, 128, 3, 3};
+    Val w[] = {leaf(g, OP_PARAM, "w1", type_make(DT_F32, 4, first), true, init),
+               leaf(g, OP_PARAM, "w2", type_make(DT_F32, 4, second), true, init),
+               leaf(g, OP_PARAM, "w3", type_matrix(1500, 128), true, init)};
+    const Attrs window = {.window = {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1, 1, 1}, .dilation = {1, 1}, .groups = 1}};
+    for (int i = 0; i < 2; i++)
+        x = graph_add(g, &(ValueSpec){.op = OP_CONV2D, .args = (Val[]){x, w[i]}, .nargs = 2, .attrs = window});
+    Val sums = graph_add(g, &(ValueSpec){.op = OP_IMAGE_SUM, .args = &x, .nargs = 1});
+    graph_output(g, OUT_LOGITS, graph_binary(g, OP_DENSE, sums, w[2], (Span){0}), NULL);
+    return g;
+}
+
+/* Filters that serve few pixels are fetched ahead, those of larger maps are not; a line once, however many vectors it has. */
+START_TEST(filters_of_few_pixels_are_fetched) {
+    static const int64_t sides[] = {4, 32};
+    static const char *const cpus[] = {"x86-64-v4", "x86-64-v3"};
+    int requests[2][2];
+    for (int cpu = 0; cpu < 2; cpu++)
+        for (int i = 0; i < 2; i++) {
+            Graph *g = alone_graph(sides[i]);
+            char ir[] = "/tmp/netc-test-XXXXXX", line[4096];
+            close(mkstemp(ir));
+            Diag *diag = diag_new();
+            CodegenInput input = {.name = "alone", .infer = g, .recipe_text = ""};
+            CodegenOptions options = {
+                .target = "x86_64-linux-gnu", .cpu = cpus[cpu], .conv = conv_method("direct"), .dump_llvm = ir};
+            GemmUse gemm;
+            ck_assert(codegen_object(&input, &options, "netc_program", NULL, &gemm, diag));
+            FILE *in = fopen(ir, "r");
+            requests[cpu][i] = 0;
+            while (fgets(line, sizeof line, in)) requests[cpu][i] += strstr(line, "call void @llvm.prefetch") != NULL;
+            fclose(in);
+            remove(ir);
+            diag_free(diag);
+            graph_free(g);
+        }
+    ck_assert_int_eq(requests[0][1], 0);
+    ck_assert_int_gt(requests[0][0], 0);
+    ck_assert_int_eq(requests[1][1], 0);
+    ck_assert_int_gt(requests[1][0], 0);
+}
+END_TEST
+
+/* A few tiles are not worth transformed filters; and a dense layer of one image is cut, so that all threads read its weights. */
+START_TEST(one_image_is_as_fast_as_its_weights) {
+    Graph *g = alone_graph(4);
+    Running r = start(&(CodegenInput){.name = "alone", .infer = g, .recipe_text = ""});
+    bool dense = false;
+    for (uint32_t c = 0; c < r.program->eval_step.ncalls; c++) {
+        const RtCall *call = &r.program->eval_step.calls[c];
+        ck_assert_ptr_null(strstr(call->name, "wide"));
+        if (strstr(call->name, "dense")) dense = call->pieces > 1;
+    }
+    ck_assert(dense);
+    stop(&r);
+    graph_free(g);
+}
+END_TEST
+
 /* Feature maps go past the caches where a step has more than those keep, on machines whose vectors are whole lines. */
 START_TEST(what_the_cache_keeps_is_stored_there) {
     static const int64_t caches[] = {INT64_C(4) << 20, INT64_C(1) << 40};
@@ -477,6 +541,8 @@ int main(void) {
     tcase_add_test(tests, images_do_not_know_their_neighbours);
     tcase_add_test(tests, equal_structure_shares_a_kernel);
     tcase_add_test(tests, dumps_are_written);
+    tcase_add_test(tests, filters_of_few_pixels_are_fetched);
+    tcase_add_test(tests, one_image_is_as_fast_as_its_weights);
     tcase_add_test(tests, what_the_cache_keeps_is_stored_there);
     return run_cases("codegen_program", tests);
 }

@@ -12,6 +12,8 @@ enum {
     MIN_PIECES = 16,
     MAX_IMAGES = 8, /* of a piece */
     TILES = 3,      /* worth trying */
+    AHEAD = 2048,   /* words: 128 lines, each of which serves eight cycles or more */
+    FEW_TILES = 4   /* of an image: more find the filters in the cache, and asking for them costs a tenth of the time */
 };
 static const double weights_rate = 1.75; /* multiply-adds a cycle, of two */
 static const double phases_cost = 1.2;   /* of backward data with stride: phase by phase, in tiles of fewer pixels and taps */
@@ -49,6 +51,17 @@ static void plan_pieces(DirectPlan *d, const ConvProblem *p, const ConvChoice *c
     }
 }
 
+/* Filters come from memory or the last cache if one image reads them, or if they outgrow a core's for each image anew. The caches
+ * themselves see the way through rows of taps late. With phases a tile's next filters are not those behind. */
+static int64_t filters_ahead(const DirectPlan *d) {
+    const Correlation *c = &d->frame.c;
+    int64_t bytes = (int64_t)pack_tiles_bytes(c, d->frame.pair), ahead = AHEAD / d->tile.blocks;
+    int64_t tiles = divide_up(correlation_lines(c, 0, 0), d->tile.rows) * divide_up(correlation_lines(c, 1, 0), d->tile.columns);
+    bool far = c->N == 1 || (double)bytes > kept_filters, in_order = c->phases[0] * c->phases[1] == 1;
+    bool is_long = bytes / c->out_blocks >= 2 * ahead * (int64_t)sizeof(float); /* what one output block reads */
+    return far && in_order && is_long && tiles <= FEW_TILES ? ahead : 0;
+}
+
 /* A tile that does not fit would be replaced by one that does. */
 static bool has_tile(const DirectPlan *plan, const ConvChoice *choice) {
     const TileShape *tile = &plan->tile;
@@ -63,6 +76,7 @@ bool direct_plan(const ConvProblem *p, const ConvChoice *choice, DirectPlan *pla
     f->s = p->s;
     f->c.channels_out = p->direction == CONV_DATA ? p->s.I : p->s.O;
     plan_pieces(plan, p, choice);
+    plan->ahead = filters_ahead(plan);
     frame_stage(f, p);
     if (direct_packs(plan)) f->packed_bytes = pack_tiles_bytes(&f->c, f->pair);
     return has_tile(plan, choice);

@@ -17,7 +17,8 @@ typedef struct TileShape {
 typedef struct DirectPlan {
     CorrelationPlan frame;
     TileShape tile;
-    bool bundled; /* groups share vectors and are taken several together (bundle.c) */
+    int64_t ahead; /* words by which filters are fetched before they are used, as they come from afar; 0: the caches have them */
+    bool bundled;  /* groups share vectors and are taken several together (bundle.c) */
 } DirectPlan;
 typedef struct DirectWeights {
     WeightsPlan w;

@@ -12,28 +12,23 @@
  * half as many, and a multiply-add is the dot product of two pairs (vdpbf16ps).
  */
 #include "codegen/conv/direct/direct.h"
-#include "codegen/conv/shared/pack.h"
 #include "codegen/conv/shared/prefetch.h"
 #include "codegen/emit/bf16.h"
 #include "codegen/emit/pieces.h"
 
-enum {
-    MIN_STEP_FMAS = 32,
-    FAR_FILTERS = 1 << 20, /* bytes that a core's cache does not keep from one image to the next */
-    FEW_TILES = 4, /* of an image: more read the filters from the cache, where asking for them costs a tenth of the time */
-    AHEAD = 2048   /* words: 128 lines, of which one goes in eight cycles or more */
-};
+enum { MIN_STEP_FMAS = 32 };
+static const int64_t line_words = CACHE_LINE / (int64_t)sizeof(float);
 
 /* A tile while it is emitted. */
 typedef struct Tile {
     ConvKernel *k;
     const CorrelationPlan *p;
-    int64_t hold; /* filter columns in registers */
+    int64_t hold;  /* filter columns in registers */
+    int64_t ahead; /* as the plan's */
     Taps taps[2];
     int64_t rows, columns, blocks;
     LLVMValueRef x; /* staged pixel (0, 0) of the tile at input line offset 0 */
     LLVMValueRef w; /* filters of its first output block */
-    bool far;       /* these come from memory or the last cache, and are fetched AHEAD */
     bool spread;    /* the loops over input channels fetch ahead: image `image`, step `step` of `steps` */
     LLVMValueRef image, step;
     int64_t steps;
@@ -62,7 +57,7 @@ static void tile_taps(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t cha
             int64_t tap = taps->index + (first + m) * taps->index_step;
             int64_t at = q * c->group_in_blocks * block_filter_words(t->p) + tap * tap_words(t->p) + channel * c->V;
             held[m * t->blocks + q] = emit_load(e, w, emit_int(e, at));
-            if (t->far) emit_prefetch(e, w, emit_int(e, at + AHEAD), 3);
+            if (t->ahead && channel * c->V % line_words == 0) emit_prefetch(e, w, emit_int(e, at + t->ahead), 3);
         }
     int64_t stride = c->in_stride[1], end_a = taps->offset + first * taps->offset_step,
             end_b = end_a + (count - 1) * taps->offset_step;
@@ -94,7 +89,9 @@ static void tile_block(const Tile *t, LLVMValueRef x, LLVMValueRef w, LLVMValueR
     const Taps *taps = &t->taps[0];
     int n = (int)tile_size(t);
     int64_t unroll = 1;
-    while (channels % (unroll * 2) == 0 && unroll * t->taps[1].count * n < MIN_STEP_FMAS) unroll *= 2;
+    while (channels % (unroll * 2) == 0 && (unroll * t->taps[1].count * n < MIN_STEP_FMAS ||
+                                            (t->ahead && unroll * c->V < line_words))) /* a line is asked for once */
+        unroll *= 2;
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, taps->count), 1, n, acc);
     LLVMValueRef line = emit_offset(e, row.iv, taps->offset_step, emit_int(e, taps->offset));
     LLVMValueRef filter = emit_offset(e, row.iv, taps->index_step, emit_int(e, taps->index));
@@ -149,19 +146,8 @@ typedef struct Direct {
     LLVMValueRef staged, filters, group; /* group: first output block / tile.blocks */
     CorrelationPiece site;
     int64_t phase[2];
-    bool far; /* filters_are_far */
+    int64_t ahead; /* as the plan's */
 } Direct;
-
-/* Do the filters come from beyond the core's caches, for few tiles? An image that is alone reads all of them for the first time.
- */
-static bool filters_are_far(const Direct *s) {
-    const Correlation *c = &s->p->c;
-    int64_t tiles = 0;
-    for (int64_t y = 0; y < c->phases[0]; y++)
-        for (int64_t x = 0; x < c->phases[1]; x++)
-            tiles += divide_up(correlation_lines(c, 0, y), s->tile.rows) * divide_up(correlation_lines(c, 1, x), s->tile.columns);
-    return tiles <= FEW_TILES && (c->N == 1 || pack_tiles_bytes(c, s->p->pair) > FAR_FILTERS);
-}
 
 /* The next image's share of tile `tile` of the row's `parts` is fetched before the tile, or within it. */
 static void fetch_ahead(const Direct *s, Tile *t, LLVMValueRef row, LLVMValueRef tile, int64_t parts) {
@@ -188,7 +174,7 @@ static void emit_segment(Direct *s, LLVMValueRef row, const Segment *g, int64_t 
     const CorrelationPlan *p = s->p;
     const Correlation *c = &p->c;
     Tile t = {.k = s->k, .p = p, .hold = s->tile.hold, .rows = s->tile.rows, .columns = g->columns, .blocks = s->tile.blocks};
-    t.far = s->far;
+    t.ahead = s->ahead;
     for (int axis = 0; axis < 2; axis++) t.taps[axis] = correlation_taps(c, axis, s->phase[axis]);
     Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, g->count), 1, 0, NULL);
     LLVMValueRef x0 = emit_offset(e, loop.iv, g->columns, emit_int(e, g->first));
@@ -239,9 +225,8 @@ LLVMValueRef direct_image(ConvKernel *k, const DirectPlan *plan, const Correlati
     Emitter *e = k->e;
     const CorrelationPlan *p = &plan->frame;
     const Correlation *c = &p->c;
-    Direct s = {.k = k, .p = p, .tile = plan->tile, .site = *site};
+    Direct s = {.k = k, .p = p, .tile = plan->tile, .site = *site, .ahead = plan->ahead};
     s.filters = k->filters_buffer != NO_BUFFER ? emit_buffer(e, k->filters_buffer) : k->arg_base[1];
-    s.far = filters_are_far(&s);
     LLVMValueRef first_split = p->splits > 1 ? LLVMBuildICmp(e->b, LLVMIntEQ, s.site.split, emit_int(e, 0), "") : NULL;
     s.staged = stage_emit(k, &(Staging){&p->stage, 0, s.site.n, s.site.band, scratch}, first_split);
     if (p->pair == 2) s.staged = emit_view(e, s.staged, false);

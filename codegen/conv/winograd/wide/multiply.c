@@ -51,8 +51,10 @@ static void transform_filters(const Wide *s) {
     Loop i = loop_begin(e, emit_int(e, 0), emit_int(e, V), 1, 0, NULL);
     LLVMValueRef taps[9], points[WIDE_MAX_FILTERS], from = emit_address(e, source, emit_mul_int(e, i.iv, V));
     for (int n = 0; n < 9; n++) taps[n] = emit_load(e, from, emit_int(e, n * V * V));
-    /* The next input block's, which lie behind these, come from memory or the last cache. */
-    for (int n = 0; n < 9 && !c->transposed; n++) emit_prefetch(e, from, emit_int(e, (9 + n) * V * V), 3);
+    /* The next input block's come from memory or the last cache. Forward they lie behind these; backward data's, a row of output
+     * blocks further on, were not faster for it. */
+    if (!c->transposed)
+        for (int n = 0; n < 9; n++) emit_prefetch(e, from, emit_int(e, (9 + n) * V * V), 3);
     p->tiles.form->filter(e, taps, points);
     LLVMValueRef row = emit_offset(e, LLVMBuildSub(e->b, ib.iv, s->first, ""), V, i.iv);
     LLVMValueRef to = emit_address(e, s->filters, emit_mul_int(e, emit_offset(e, row, p->columns, column.iv), V));
