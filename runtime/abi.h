@@ -15,8 +15,9 @@
  *
  * eval_step is written for a group of eval_batch images, the first of the blocks that it is given. The runtime cuts a batch into
  * groups and gives each to one thread, which takes it through the whole list alone, in an arena of its own: the activations of a
- * group stay in the caches from one layer to the next, and threads meet only at the end. A single group is run as the other
- * entries are, all threads on the pieces of one call after the other.
+ * group stay in the caches from one layer to the next, and threads meet only at the end. A single group, or a last one that would
+ * have one thread and leave the others idle, is run as the other entries are, all threads on the pieces of one call after the
+ * other.
  *
  * Parameters stand in one block RT_PARAMS in their physical layout (RtTensor.offset); gradients, and optimiser moments, in
  * blocks of the same size and layout, so that checkpoint and optimiser are flat loops. Padding elements are zero and stay zero.

@@ -17,7 +17,7 @@ struct RtMachine {
     bool lent;       /* RT_GRADS is the summer's */
     void *space[RT_SPACE_COUNT];
     char **scratch;            /* per thread */
-    char **arena;              /* per thread: RT_ARENA of eval_step; with a single group, the same for all */
+    char **arena;              /* RT_ARENA of eval_step: per group, if there are no more than threads, else per thread */
     char ***buffer;            /* per thread: the resolved references of one call */
     RtStepEnv env, *shard_env; /* shard_env: env of each shard of ours */
     char *room;                /* of the caller's memory, what is left; NULL: blocks come from the heap */
@@ -123,7 +123,11 @@ static uint64_t most_references(const RtProgram *p) {
     return most;
 }
 
-static int arena_count(const RtProgram *p, int threads) { return group_count(p, p->batch) > 1 ? threads : 1; }
+/* As many as groups that are computed at once. */
+static int arena_count(const RtProgram *p, int threads) {
+    int64_t groups = group_count(p, p->batch);
+    return groups < 1 ? 1 : groups < threads ? (int)groups : threads;
+}
 
 uint64_t rt_machine_bytes(const RtProgram *p, int threads) {
     uint64_t each = rounded(p->scratch_bytes) + rounded(most_references(p) * sizeof(char *));
@@ -273,7 +277,8 @@ static View view_of(RtMachine *m, bool training, int64_t group, int thread) {
     uint64_t first = (uint64_t)(group * group_images(p));
     v.base[RT_IMAGES] += first * array_bytes(1, p->channels, p->height, p->width);
     v.base[RT_LOGITS] += first * array_bytes(1, p->classes, 1, 1);
-    if (!training) v.base[RT_ARENA] = m->arena[thread];
+    bool by_group = group_count(p, p->batch) <= rt_pool_threads(m->pool); /* none is computed at the same time in either */
+    if (!training) v.base[RT_ARENA] = m->arena[by_group ? group : thread];
     return v;
 }
 
@@ -325,16 +330,11 @@ static void run_shards(RtMachine *m, double *seconds) {
     }
 }
 
-void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds) {
-    if (m->summer.sum && entry == &m->program->train_step) {
-        run_shards(m, seconds);
-        return;
-    }
-    bool alone = seconds && entry == &m->program->eval_step && group_count(m->program, m->program->batch) > 1;
-    View view = view_of(m, in_training(m->program, entry), 0, 0);
+/* Call after call, of each the pieces on all threads, or all by the caller. */
+static void run_calls(RtMachine *m, const RtEntry *entry, const View *view, bool alone, double *seconds) {
     for (uint32_t c = 0; c < entry->ncalls; c++) {
         if (is_over(m, &entry->calls[c])) continue;
-        Running r = {m, &entry->calls[c], resolve(&view, &entry->calls[c])};
+        Running r = {m, &entry->calls[c], resolve(view, &entry->calls[c])};
         double start = seconds ? now() : 0;
         if (alone)
             for (int64_t piece = 0; piece < r.call->pieces; piece++) run_piece(&r, piece, 0);
@@ -342,6 +342,16 @@ void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds) {
             rt_pool_run(m->pool, run_piece, &r, r.call->pieces);
         if (seconds) seconds[c] += now() - start;
     }
+}
+
+void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds) {
+    if (m->summer.sum && entry == &m->program->train_step) {
+        run_shards(m, seconds);
+        return;
+    }
+    bool alone = seconds && entry == &m->program->eval_step && group_count(m->program, m->program->batch) > 1;
+    View view = view_of(m, in_training(m->program, entry), 0, 0);
+    run_calls(m, entry, &view, alone, seconds);
 }
 
 void rt_machine_run(RtMachine *m, const RtEntry *entry) { rt_machine_run_timed(m, entry, NULL); }
@@ -359,24 +369,16 @@ static void run_group(void *context, int64_t group, int thread) {
     }
 }
 
-/* Layer by layer, by all threads. */
-static void run_group_together(RtMachine *m, int64_t group) {
-    const RtEntry *entry = &m->program->eval_step;
-    View view = view_of(m, false, group, 0);
-    for (uint32_t c = 0; c < entry->ncalls; c++) {
-        Running r = {m, &entry->calls[c], resolve(&view, &entry->calls[c])};
-        rt_pool_run(m->pool, run_piece, &r, r.call->pieces);
-    }
-}
-
 int64_t rt_machine_group(const RtMachine *m) { return group_images(m->program); }
 
-/* Groups that would leave half of the threads or more idle are computed by all of them. */
+/* A last group that would leave all threads but one idle goes through the list on all of them. */
 void rt_machine_infer(RtMachine *m, int64_t count) {
-    int64_t groups = group_count(m->program, count), threads = rt_pool_threads(m->pool), rest = groups % threads;
-    if (2 * rest > threads) rest = 0;
-    if (groups > rest) rt_pool_run(m->pool, run_group, m, groups - rest);
-    for (int64_t group = groups - rest; group < groups; group++) run_group_together(m, group);
+    int64_t groups = group_count(m->program, count), threads = rt_pool_threads(m->pool);
+    bool last = threads > 1 && groups % threads == 1;
+    if (groups > last) rt_pool_run(m->pool, run_group, m, groups - last);
+    if (!last) return;
+    View view = view_of(m, false, groups - 1, 0);
+    run_calls(m, &m->program->eval_step, &view, false, NULL);
 }
 
 /* ---- tensors ---- */

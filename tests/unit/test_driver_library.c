@@ -190,8 +190,33 @@ START_TEST(scores) {
 }
 END_TEST
 
+/* Images that go together: as many as keep the maps in a core's caches, or as the weights, which each group reads, are worth. */
+static const struct Group {
+    const char *model, *batch;
+    int64_t images;
+} groups[] = {
+    {"resnet20", "128", 16}, {"resnet20", "32", 8}, {"densenet_cifar", "128", 2},
+    {"resnet18", "128", 16}, {"resnet18", "32", 4}, {"resnet50_cifar", "128", 16},
+    {"mlp", "128", 16},      {"resnet18", "7", 1},  {"resnet18", "1", 1},
+};
+
+START_TEST(groups_of_images) {
+    const struct Group *of = &groups[_i];
+    char *argv[] = {join(NETC_SOURCE_DIR "/models/%s.net", of->model), "--batch", (char *)(uintptr_t)of->batch};
+    ck_assert(options_parse(&f.options, CMD_PREDICT, "predict", 3, argv, 0));
+    ck_assert_int_eq(session_find_model(&f.session, &f.options, "predict"), 0);
+    ck_assert_int_eq(compile_graphs(&f.session, false, true, "predict"), 0);
+    ck_assert_int_eq(graph_batch(f.session.infer.graph), of->images);
+    ck_assert_int_eq(f.session.batch, atol(of->batch));
+    session_close(&f.session);
+    options_free(&f.options);
+    free(argv[0]);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("library");
+    tcase_add_loop_test(cases, groups_of_images, 0, sizeof groups / sizeof *groups);
     tcase_add_loop_test(cases, scores, 0, sizeof cases_of_model / sizeof *cases_of_model);
     return run_cases("driver/library", cases);
 }
