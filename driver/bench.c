@@ -200,7 +200,7 @@ static void print_header(const Session *session, const Peaks *p) {
         json_write_member(stdout, "bandwidth_gb", p->gb_all);
         return;
     }
-    double activations = 1e-6 * (double)(rt_activation_bytes(program) + (uint64_t)threads * program->eval_arena_bytes);
+    double activations = 1e-6 * (double)(rt_activation_bytes(program) + rt_eval_bytes(program, threads));
     printf("%s on %s, batch %" PRId64
            ", %d thread%s; compiled in %.2f s (%u kernel%s, %.0f kB of code), %.1f MB of activations\n",
            program->model, program->target, program->batch, threads, threads == 1 ? "" : "s", stats->seconds, stats->kernels,

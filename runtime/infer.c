@@ -218,12 +218,8 @@ int netc_infer_run(InferContext *c, const float *images, int n, float *scores) {
     int64_t image = p->channels * p->height * p->width;
     for (int64_t at = 0, count; at < n; at += count) {
         count = n - at < p->batch ? n - at : p->batch;
-        int64_t group = rt_machine_group(c->batch);
-        bool alone = c->single && 2 * count <= group;
-        if (alone)
-            count = 1;
-        else if (c->single && count > group && 2 * (count % group) <= group)
-            count -= count % group; /* the rest then goes alone */
+        bool alone = c->single && 2 * count <= rt_machine_group(c->batch);
+        if (alone) count = 1;
         run_machine(alone ? c->single : c->batch, c->views, images + at * image, count, scores + at * p->classes);
     }
     return INFER_OK;

@@ -129,11 +129,15 @@ static int arena_count(const RtProgram *p, int threads) {
     return groups < 1 ? 1 : groups < threads ? (int)groups : threads;
 }
 
+uint64_t rt_eval_bytes(const RtProgram *p, int threads) {
+    return (uint64_t)arena_count(p, threads) * rounded(p->eval_arena_bytes);
+}
+
 uint64_t rt_machine_bytes(const RtProgram *p, int threads) {
     uint64_t each = rounded(p->scratch_bytes) + rounded(most_references(p) * sizeof(char *));
     uint64_t total = rounded(sizeof(RtMachine)) + (uint64_t)threads * each;
     for (int s = 0; s < RT_SPACE_COUNT; s++) total += rounded(block_bytes(p, (RtSpace)s, 1));
-    total += (uint64_t)arena_count(p, threads) * rounded(p->eval_arena_bytes);
+    total += rt_eval_bytes(p, threads);
     return total + 3 * rounded((uint64_t)threads * sizeof(char *));
 }
 
@@ -201,7 +205,7 @@ RtMachine *rt_machine_new_summing(const RtProgram *program, RtPool *pool, const 
     if (m) m->summer = (RtSummer){.share = summer->share}; /* the caller's still */
     rt_machine_free(m);
     rt_fail(error, RT_MEMORY, "out of memory: the model needs %.1f MB for activations alone",
-            (double)((uint64_t)summer->share.count * program->arena_bytes + program->eval_arena_bytes) / 1e6);
+            (double)((uint64_t)summer->share.count * program->arena_bytes + rt_eval_bytes(program, rt_pool_threads(pool))) / 1e6);
     return NULL;
 }
 

@@ -63,6 +63,7 @@ RtRanks *rt_machine_ranks(const RtMachine *m);
 void rt_machine_free(RtMachine *m);
 /* The same in memory of the caller: rt_machine_bytes of it, aligned to 64. It ends with that memory, without rt_machine_free. */
 uint64_t rt_machine_bytes(const RtProgram *program, int threads);
+uint64_t rt_eval_bytes(const RtProgram *program, int threads); /* of that, activations of inference */
 RtMachine *rt_machine_place(const RtProgram *program, RtPool *pool, void *memory, RtError *error);
 const RtProgram *rt_machine_program(const RtMachine *m);
 RtPool *rt_machine_pool(const RtMachine *m);
@@ -74,7 +75,7 @@ void rt_machine_run(RtMachine *m, const RtEntry *entry);
 void rt_machine_infer(RtMachine *m, int64_t count);
 int64_t rt_machine_group(const RtMachine *m); /* images of a group */
 /* As rt_machine_run, and adds each call's seconds to seconds[i]. Of eval_step the first group: if there are others, with one
- * thread, as rt_machine_infer runs each. */
+ * thread, as rt_machine_infer runs each but a last one alone. */
 void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds);
 void rt_machine_init_params(RtMachine *m, uint64_t seed); /* RtTensor.init, by RtTensor.position; state too */
 /* Logical row-major <-> physical copies of one parameter or state tensor in a block laid out like RT_PARAMS / RT_STATE. */
