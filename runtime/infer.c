@@ -9,11 +9,10 @@
 #include "runtime/weights.h"
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 extern const RtInferLibrary netc_infer_library;
 
-enum { LINE = 64, HUGE_PAGE = 2 << 20 };
+enum { LINE = 64 };
 
 struct InferContext {
     RtMachine *batch, *single; /* single may be NULL */
@@ -109,14 +108,6 @@ static int load_weights(InferContext *c, const InferOptions *o, RtError *error) 
 
 /* ---- contexts ---- */
 
-static void *allocate(size_t bytes) {
-    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : LINE;
-    size_t size = (bytes + align - 1) / align * align;
-    void *memory = aligned_alloc(align, size);
-    if (memory && align == HUGE_PAGE) madvise(memory, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
-    return memory;
-}
-
 static InferContext *place(void *memory, void *owned, RtPool *pool, int level, RtError *error) {
     const RtProgram *batch = library()->batch[level], *single = library()->single[level];
     char *at = (char *)(uintptr_t)rounded((uintptr_t)memory);
@@ -157,7 +148,7 @@ static int open_context(InferContext **context, const InferOptions *o, RtError *
     size_t bytes = netc_infer_bytes(o->threads);
     int status = check_options(o, bytes, error);
     if (status) return status;
-    void *owned = o->memory ? NULL : allocate(bytes);
+    void *owned = o->memory ? NULL : rt_block(bytes);
     if (!owned && !o->memory) return rt_fail(error, (RtStatus)INFER_MEMORY, "no memory for a context of %zu bytes", bytes);
     RtPool *pool = o->threads > 1 ? rt_pool_new(o->threads) : NULL;
     if (o->threads > 1 && !pool) {

@@ -30,21 +30,21 @@ static const RtEntry *entry_at(const RtProgram *p, int i) {
 
 static bool in_training(const RtProgram *p, const RtEntry *entry) { return entry == &p->train_step || entry == &p->apply_update; }
 
-/* Zeroed; large blocks on huge pages where the system has them, but for what would not fill the last one. */
-static void *block_new(uint64_t bytes) {
+void *rt_block(uint64_t bytes) {
     if (bytes > max_block) return NULL;
     size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : PAGE, size = ((size_t)bytes + align - 1) / align * align;
     void *block = aligned_alloc(align, size ? size : align); /* what is not touched takes no memory */
-    if (!block) return NULL;
-    if (align == HUGE_PAGE) madvise(block, (size_t)bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
-    memset(block, 0, (size_t)bytes);
+    if (block && align == HUGE_PAGE) madvise(block, (size_t)bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     return block;
 }
 
 static uint64_t rounded(uint64_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
 
 static void *take(RtMachine *m, uint64_t bytes) {
-    if (!m->room) return block_new(bytes);
+    if (!m->room) {
+        void *block = rt_block(bytes);
+        return block ? memset(block, 0, (size_t)bytes) : NULL;
+    }
     char *block = m->room;
     m->room += rounded(bytes);
     return block;
@@ -334,16 +334,17 @@ static void run_shards(RtMachine *m, double *seconds) {
     }
 }
 
-/* Call after call, of each the pieces on all threads, or all by the caller. */
-static void run_calls(RtMachine *m, const RtEntry *entry, const View *view, bool alone, double *seconds) {
+enum { ALL_THREADS = -1 };
+/* Call after call, all pieces of each by this thread, the caller, or by all. */
+static void run_calls(RtMachine *m, const RtEntry *entry, const View *view, int thread, double *seconds) {
     for (uint32_t c = 0; c < entry->ncalls; c++) {
         if (is_over(m, &entry->calls[c])) continue;
         Running r = {m, &entry->calls[c], resolve(view, &entry->calls[c])};
         double start = seconds ? now() : 0;
-        if (alone)
-            for (int64_t piece = 0; piece < r.call->pieces; piece++) run_piece(&r, piece, 0);
-        else
+        if (thread == ALL_THREADS)
             rt_pool_run(m->pool, run_piece, &r, r.call->pieces);
+        else
+            for (int64_t piece = 0; piece < r.call->pieces; piece++) run_piece(&r, piece, thread);
         if (seconds) seconds[c] += now() - start;
     }
 }
@@ -355,7 +356,7 @@ void rt_machine_run_timed(RtMachine *m, const RtEntry *entry, double *seconds) {
     }
     bool alone = seconds && entry == &m->program->eval_step && group_count(m->program, m->program->batch) > 1;
     View view = view_of(m, in_training(m->program, entry), 0, 0);
-    run_calls(m, entry, &view, alone, seconds);
+    run_calls(m, entry, &view, alone ? 0 : ALL_THREADS, seconds);
 }
 
 void rt_machine_run(RtMachine *m, const RtEntry *entry) { rt_machine_run_timed(m, entry, NULL); }
@@ -363,14 +364,8 @@ void rt_machine_run(RtMachine *m, const RtEntry *entry) { rt_machine_run_timed(m
 /* Depth first: one group through the whole list by one thread. */
 static void run_group(void *context, int64_t group, int thread) {
     RtMachine *m = context;
-    const RtEntry *entry = &m->program->eval_step;
     View view = view_of(m, false, group, thread);
-    for (uint32_t c = 0; c < entry->ncalls; c++) {
-        const RtCall *call = &entry->calls[c];
-        char *const *buffer = resolve(&view, call);
-        for (int64_t piece = 0; piece < call->pieces; piece++)
-            call->kernel(buffer, &m->env, call->first + piece, m->scratch[thread]);
-    }
+    run_calls(m, &m->program->eval_step, &view, thread, NULL);
 }
 
 int64_t rt_machine_group(const RtMachine *m) { return group_images(m->program); }
@@ -382,7 +377,7 @@ void rt_machine_infer(RtMachine *m, int64_t count) {
     if (groups > last) rt_pool_run(m->pool, run_group, m, groups - last);
     if (!last) return;
     View view = view_of(m, false, groups - 1, 0);
-    run_calls(m, &m->program->eval_step, &view, false, NULL);
+    run_calls(m, &m->program->eval_step, &view, ALL_THREADS, NULL);
 }
 
 /* ---- tensors ---- */

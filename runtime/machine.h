@@ -9,6 +9,9 @@ typedef struct RtShare {
 } RtShare;
 RtShare rt_machine_share(const RtMachine *m);
 
+/* Memory for `bytes`, which may be none, aligned to a page; a large block lies on huge pages where the system has them, but for
+ * what would not fill the last one. Of any contents; NULL: there is no memory. */
+void *rt_block(uint64_t bytes);
 /* Bytes that the program's references to a space may reach, of one shard. RT_MOMENT2 has none with SGD. */
 uint64_t rt_space_bytes(const RtProgram *p, RtSpace space);
 void rt_machine_clear_moments(RtMachine *m); /* the optimiser's, to zero, as before the first step */

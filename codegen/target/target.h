@@ -23,7 +23,7 @@ typedef struct Target {
 
 /* Bytes. A line's, of every machine that code is made for; of the last cache what a machine of two cores or more may be hoped to
  * have: bits must not depend on the machine that compiles. */
-enum { CACHE_LINE = 64, LAST_CACHE = 32 << 20 };
+enum { CACHE_LINE = 64, CACHE_LINE_FLOATS = CACHE_LINE / sizeof(float), LAST_CACHE = 32 << 20 };
 
 /* `name` is the name of a CodegenTarget, or NULL for this machine's; `cpu` as in CodegenOptions. False with a sentence in why. */
 bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size);

@@ -407,14 +407,16 @@ START_TEST(equal_structure_shares_a_kernel) {
 }
 END_TEST
 
-static bool file_says(const char *path, const char *word) {
+static int lines_with(const char *path, const char *word) {
     char line[4096];
     FILE *in = fopen(path, "r");
-    bool found = false;
-    while (fgets(line, sizeof line, in)) found |= strstr(line, word) != NULL;
+    int count = 0;
+    while (fgets(line, sizeof line, in)) count += strstr(line, word) != NULL;
     fclose(in);
-    return found;
+    return count;
 }
+
+static bool file_says(const char *path, const char *word) { return lines_with(path, word) > 0; }
 
 START_TEST(dumps_are_written) {
     Graph *g = inference_graph();
@@ -463,7 +465,7 @@ START_TEST(filters_of_few_pixels_are_fetched) {
     for (int cpu = 0; cpu < 2; cpu++)
         for (int i = 0; i < 2; i++) {
             Graph *g = alone_graph(sides[i]);
-            char ir[] = "/tmp/netc-test-XXXXXX", line[4096];
+            char ir[] = "/tmp/netc-test-XXXXXX";
             close(mkstemp(ir));
             Diag *diag = diag_new();
             CodegenInput input = {.name = "alone", .infer = g, .recipe_text = ""};
@@ -471,10 +473,7 @@ START_TEST(filters_of_few_pixels_are_fetched) {
                 .target = "x86_64-linux-gnu", .cpu = cpus[cpu], .conv = conv_method("direct"), .dump_llvm = ir};
             GemmUse gemm;
             ck_assert(codegen_object(&input, &options, "netc_program", NULL, &gemm, diag));
-            FILE *in = fopen(ir, "r");
-            requests[cpu][i] = 0;
-            while (fgets(line, sizeof line, in)) requests[cpu][i] += strstr(line, "call void @llvm.prefetch") != NULL;
-            fclose(in);
+            requests[cpu][i] = lines_with(ir, "call void @llvm.prefetch");
             remove(ir);
             diag_free(diag);
             graph_free(g);

@@ -56,7 +56,8 @@ static void plan_pieces(DirectPlan *d, const ConvProblem *p, const ConvChoice *c
  * short stream, an output block's, they are another's. */
 static int64_t filters_ahead(const DirectPlan *d) {
     const Correlation *c = &d->frame.c;
-    int64_t bytes = (int64_t)pack_tiles_bytes(c, d->frame.pair), ahead = AHEAD / d->tile.blocks / 16 * 16;
+    int64_t bytes = (int64_t)pack_tiles_bytes(c, d->frame.pair),
+            ahead = AHEAD / d->tile.blocks / CACHE_LINE_FLOATS * CACHE_LINE_FLOATS;
     int64_t tiles = divide_up(correlation_lines(c, 0, 0), d->tile.rows) * divide_up(correlation_lines(c, 1, 0), d->tile.columns);
     bool far = c->N == 1 || (double)bytes > kept_filters, in_order = c->phases[0] * c->phases[1] == 1;
     bool is_long = bytes / c->out_blocks >= 2 * ahead * (int64_t)sizeof(float);

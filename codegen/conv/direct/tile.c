@@ -17,7 +17,6 @@
 #include "codegen/emit/pieces.h"
 
 enum { MIN_STEP_FMAS = 32 };
-static const int64_t line_words = CACHE_LINE / (int64_t)sizeof(float);
 
 /* A tile while it is emitted. */
 typedef struct Tile {
@@ -57,7 +56,7 @@ static void tile_taps(const Tile *t, LLVMValueRef x, LLVMValueRef w, int64_t cha
             int64_t tap = taps->index + (first + m) * taps->index_step;
             int64_t at = q * c->group_in_blocks * block_filter_words(t->p) + tap * tap_words(t->p) + channel * c->V;
             held[m * t->blocks + q] = emit_load(e, w, emit_int(e, at));
-            if (t->ahead && channel * c->V % line_words == 0) emit_prefetch(e, w, emit_int(e, at + t->ahead), 3);
+            if (t->ahead && channel * c->V % CACHE_LINE_FLOATS == 0) emit_prefetch(e, w, emit_int(e, at + t->ahead), 3);
         }
     int64_t stride = c->in_stride[1], end_a = taps->offset + first * taps->offset_step,
             end_b = end_a + (count - 1) * taps->offset_step;
@@ -90,7 +89,7 @@ static void tile_block(const Tile *t, LLVMValueRef x, LLVMValueRef w, LLVMValueR
     int n = (int)tile_size(t);
     int64_t unroll = 1;
     while (channels % (unroll * 2) == 0 && (unroll * t->taps[1].count * n < MIN_STEP_FMAS ||
-                                            (t->ahead && unroll * c->V < line_words))) /* a line is asked for once */
+                                            (t->ahead && unroll * c->V < CACHE_LINE_FLOATS))) /* a line is asked for once */
         unroll *= 2;
     Loop row = loop_begin(e, emit_int(e, 0), emit_int(e, taps->count), 1, n, acc);
     LLVMValueRef line = emit_offset(e, row.iv, taps->offset_step, emit_int(e, taps->offset));
@@ -173,8 +172,13 @@ static void emit_segment(Direct *s, LLVMValueRef row, const Segment *g, int64_t 
     Emitter *e = s->k->e;
     const CorrelationPlan *p = s->p;
     const Correlation *c = &p->c;
-    Tile t = {.k = s->k, .p = p, .hold = s->tile.hold, .rows = s->tile.rows, .columns = g->columns, .blocks = s->tile.blocks};
-    t.ahead = s->ahead;
+    Tile t = {.k = s->k,
+              .p = p,
+              .hold = s->tile.hold,
+              .rows = s->tile.rows,
+              .columns = g->columns,
+              .blocks = s->tile.blocks,
+              .ahead = s->ahead};
     for (int axis = 0; axis < 2; axis++) t.taps[axis] = correlation_taps(c, axis, s->phase[axis]);
     Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, g->count), 1, 0, NULL);
     LLVMValueRef x0 = emit_offset(e, loop.iv, g->columns, emit_int(e, g->first));

@@ -60,7 +60,7 @@ static LLVMValueRef output_block(const Product *s, int64_t column) {
  * block that is multiplied, at b, a share of them at each of the `turns` tiles that multiply it. */
 static void fetch_filters(const Product *s, const ProductTile *t, LLVMValueRef b, LLVMValueRef turn, int64_t turns) {
     Emitter *e = s->k->e;
-    const int64_t line = CACHE_LINE / (int64_t)sizeof(float), lines = e->V * e->V / line;
+    const int64_t line = CACHE_LINE_FLOATS, lines = e->V * e->V / line;
     if (pack_tiles_bytes(&s->p->c, 1) <= PRODUCT_KEPT_FILTERS) return;
     int64_t share = divide_up(t->columns * lines, turns); /* a part of a column's lines, or those of whole columns */
     while (share < lines ? lines % share : share % lines) share++;

@@ -5,7 +5,7 @@ static LLVMValueRef load(Emitter *e, LLVMValueRef p, int64_t element) { return e
 static void store(Emitter *e, LLVMValueRef v, LLVMValueRef p, int64_t element) { emit_store(e, v, p, emit_int(e, element)); }
 
 int64_t wino_plane(const Target *t, int64_t channel_blocks, int64_t tiles) {
-    int64_t line = CACHE_LINE / (int64_t)sizeof(float);
+    int64_t line = CACHE_LINE_FLOATS;
     return channel_blocks * tiles * t->lanes + (t->lanes > line ? t->lanes : line);
 }
 

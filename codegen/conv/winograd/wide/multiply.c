@@ -108,7 +108,7 @@ static void multiply(const Wide *s) {
     for (int64_t i = 0; i < n; i++) next[i] = block.carry[i];
     LLVMValueRef at = emit_address(e, w, emit_mul_int(e, block.iv, p->tile_rows * V));
     /* The next register tile's tiles, which come from the last cache, behind this one's. */
-    for (int64_t r = 0; r < p->tile_rows * V; r += WIDE_LINE)
+    for (int64_t r = 0; r < p->tile_rows * V; r += CACHE_LINE_FLOATS)
         emit_prefetch(e, at, emit_int(e, p->in.blocks * p->tile_rows * V + r), 3);
     multiply_block(s, at, emit_address(e, u, emit_mul_int(e, LLVMBuildSub(e->b, block.iv, s->first, ""), V * p->columns * V)),
                    next);

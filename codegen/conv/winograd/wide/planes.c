@@ -74,7 +74,7 @@ WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, c
                      .form = stage_form(problem->t)};
     p.stage = stage_plan(problem, operand, &w);
     p.blocks = p.stage.blocks;
-    p.plane = p.blocks * tiles->tiles * V + WIDE_LINE;
+    p.plane = p.blocks * tiles->tiles * V + CACHE_LINE_FLOATS;
     p.chunk_bytes = (uint64_t)(tiles->points * p.plane) * sizeof(float);
     return p;
 }

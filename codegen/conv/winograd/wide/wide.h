@@ -42,8 +42,7 @@ typedef struct WideForm {
 } WideForm;
 extern const WideForm wide_small, wide_strided, wide_spread;
 static inline int64_t wide_filters(const WideForm *f) { return f->filters * f->filters; }
-/* WIDE_LINE: floats of a cache line, by which planes are apart from powers of two */
-enum { WIDE_MAX_FILTERS = 36, WIDE_LINE = CACHE_LINE / sizeof(float) };
+enum { WIDE_MAX_FILTERS = 36 };
 
 /* The tiles of a batch, chunk by chunk of whole images. */
 typedef struct WideTiles {
@@ -106,9 +105,9 @@ typedef struct WidePlan {
     uint64_t workspace, scratch;
 } WidePlan;
 WidePlan wide_plan(const ConvProblem *problem);
-/* Floats from one point to the next in scratch: of transformed filters, of sums. */
-static inline int64_t wide_filter_plane(const WidePlan *p) { return p->part * p->c.V * p->columns * p->c.V + WIDE_LINE; }
-static inline int64_t wide_sum_plane(const WidePlan *p) { return p->columns * p->tiles.tiles * p->c.V + WIDE_LINE; }
+/* Floats from one point to the next in scratch, a line away from powers of two: of transformed filters, of sums. */
+static inline int64_t wide_filter_plane(const WidePlan *p) { return p->part * p->c.V * p->columns * p->c.V + CACHE_LINE_FLOATS; }
+static inline int64_t wide_sum_plane(const WidePlan *p) { return p->columns * p->tiles.tiles * p->c.V + CACHE_LINE_FLOATS; }
 /* What piece e->piece is: output blocks from group * columns on, chunks lo..hi - 1. */
 typedef struct WidePiece {
     LLVMValueRef group, lo, hi;
@@ -127,6 +126,8 @@ typedef struct WideWeightsPlan {
 } WideWeightsPlan;
 WideWeightsPlan wide_weights_plan(const ConvProblem *problem);
 static inline int64_t wide_group_blocks(const ConvShape *s) { return divide_up(s->I / s->groups, s->V); } /* of the input */
-static inline int64_t wide_gradient_plane(const WideWeightsPlan *p) { return p->part * p->s.V * p->columns * p->s.V + WIDE_LINE; }
+static inline int64_t wide_gradient_plane(const WideWeightsPlan *p) {
+    return p->part * p->s.V * p->columns * p->s.V + CACHE_LINE_FLOATS;
+}
 void wide_lower_weights(Lowering *l, Val v, const void *plan); /* gradient.c */
 #endif
