@@ -1,7 +1,7 @@
 """One engine of infer.py: infer_worker.py ENGINE DIRECTORY WEIGHTS BATCHES THREADS SECONDS. Writes the scores of every batch into
 the directory and prints {"BATCH": {"images_per_s": ..., "mode": ...}}: the median call, of the engine's fastest mode.
 
-ONNX Runtime and PyTorch run the graph that netc printed, value by value; each engine does its own fusing after that."""
+ONNX Runtime and PyTorch run the graph that netc printed, value by value, as the peers of `netc bench --compare` do; each engine does its own fusing after that."""
 import ctypes
 import json
 import os
@@ -68,84 +68,15 @@ def netc(given, n):
     yield "netc", lambda: library.net_run(context, pixels, n, scores), lambda: bytes(scores)
 
 
-def spread(helper, arg, name, rank, to):
-    """(nodes, name) that make an operand of lower rank broadcast: [N,C] and [C] over feature maps, [C] over either."""
-    axes = {(2, 4): "axes23", (1, 4): "axes12"}.get((rank, to))
-    return ([helper.make_node("Unsqueeze", [arg, axes], [name])], name) if axes else ([], arg)
-
-
-def onnx_node(helper, value, shapes):
-    """The ONNX nodes of one value of the graph. Pads have the same order: top, left, bottom, right."""
-    op, a = value["op"], value.get("attrs", {})
-    args, out = [f"v{i}" for i in value["args"]], f"v{value['id']}"
-    node, rank = helper.make_node, len(value["type"]["shape"])
-    window = {"kernel_shape": a.get("kernel"), "strides": a.get("stride"), "pads": a["pad"]} if "kernel" in a else {}
-    if op == "conv2d":
-        return [node("Conv", args, [out], dilations=a["dilation"], group=a["groups"], **window)]
-    if op == "max_pool":
-        return [node("MaxPool", args, [out], **window)]
-    if op == "avg_pool":
-        return [node("AveragePool", args, [out], count_include_pad=1, **window)]
-    if op == "batch_norm":
-        return [node("BatchNormalization", args, [out], epsilon=a["eps"])]
-    if op == "global_avg_pool":
-        return [node("GlobalAveragePool", args, [out + "p"]), node("Flatten", [out + "p"], [out])]
-    if op == "dense":
-        return [node("Gemm", args, [out], transB=1)]
-    if op in ("add", "sub", "mul", "div"):
-        spreads = [spread(helper, arg, f"{out}u{k}", len(shapes[i]), rank) for k, (i, arg) in enumerate(zip(value["args"], args))]
-        return [*spreads[0][0], *spreads[1][0], node(op.capitalize(), [spreads[0][1], spreads[1][1]], [out])]
-    if op == "constant":
-        return [node("Constant", [], [out], value_float=float(a["value"]))]
-    if op == "pad_channels":
-        stride, appended = a["stride"], rank * [0] + [0, a["count"] - shapes[value["args"][0]][1], 0, 0]
-        constants = [node("Constant", [], [f"{out}{name}"], value_ints=ints) for name, ints in
-                     (("from", [0, 0]), ("to", [2**31 - 1] * 2), ("step", [stride, stride]), ("pads", appended))]
-        return [*constants, node("Slice", [args[0], out + "from", out + "to", "axes23", out + "step"], [out + "s"]),
-                node("Pad", [out + "s", out + "pads"], [out])]
-    if op == "silu":
-        return [node("Sigmoid", args, [out + "s"]), node("Mul", [args[0], out + "s"], [out])]
-    if op == "hard_sigmoid":
-        return [node("HardSigmoid", args, [out], alpha=1 / 6, beta=0.5)]
-    if op in ("identity", "dropout"):
-        return [node("Identity", args, [out])]
-    if op in ("concat", "softmax", "flatten"):
-        return [node(op.capitalize(), args, [out], axis=1)]
-    names = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "hard_swish": "HardSwish"}
-    if op not in names:
-        sys.exit(f"infer_worker.py does not know the op '{op}'")
-    return [node(names[op], args, [out])]
-
-
-def onnx_model(given, n):
-    import numpy
-    from onnx import TensorProto, helper, numpy_helper
-
-    tensors = read_tensors(given.weights, lambda shape, data: numpy.frombuffer(data, numpy.float32).reshape(shape))
-    nodes, constants = [], [numpy_helper.from_array(numpy.array(axes, numpy.int64), name) for name, axes in (("axes23", [2, 3]), ("axes12", [1, 2]))]
-    shapes = {v["id"]: v["type"]["shape"] for v in given.graph["values"]}
-    for value in given.graph["values"]:
-        if value["op"] in ("param", "state"):
-            constants.append(numpy_helper.from_array(tensors[value["attrs"]["name"]], f"v{value['id']}"))
-        elif value["op"] == "input":
-            images = helper.make_tensor_value_info(f"v{value['id']}", TensorProto.FLOAT, [n, *given.shape])
-        else:
-            nodes += onnx_node(helper, value, shapes)
-    scores = helper.make_tensor_value_info(f"v{given.logits}", TensorProto.FLOAT, [n, given.classes])
-    model = helper.make_model(helper.make_graph(nodes, "net", [images], [scores], constants), opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 10
-    return images.name, model.SerializeToString()
-
-
 def onnxruntime(given, n):
     import numpy
     import onnxruntime as ort
+    import onnxruntime_peer
+    import peer
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = given.threads, 1
-    name, model = onnx_model(given, n)
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    images = {name: numpy.frombuffer(given.batch(n), numpy.float32).reshape(n, *given.shape)}
+    tensors = read_tensors(given.weights, lambda shape, data: numpy.frombuffer(data, numpy.float32))
+    session = onnxruntime_peer.session_of(onnxruntime_peer.model_of(peer.Net(json.dumps(given.graph)), tensors, n), given.threads)
+    images = {"images": numpy.frombuffer(given.batch(n), numpy.float32).reshape(n, *given.shape)}
     last = {}
 
     def run():
@@ -155,16 +86,18 @@ def onnxruntime(given, n):
 
 
 def torch_net(given):
+    """The peer's class, and the net as a module."""
     import peer
     import torch
     import torch.fx
-    import torch_train
+    import torch_peer
 
     tensors = read_tensors(given.weights, lambda shape, data: torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(shape))
     net = peer.Net(json.dumps(given.graph))
     leaves = [(value, tensors[value["attrs"]["name"]]) for value in net.leaves]
     leaves = [(value, torch.nn.Parameter(tensor) if value["op"] == "param" else tensor) for value, tensor in leaves]
-    return torch.fx.symbolic_trace(torch_train.load().module(net, leaves, False)).eval()
+    framework = torch_peer.load()
+    return framework, torch.fx.symbolic_trace(framework.module(net, leaves, False))
 
 
 def torch(given, n):
@@ -172,19 +105,18 @@ def torch(given, n):
 
     t.set_num_threads(given.threads)
     t.set_grad_enabled(False)
-    net, last = torch_net(given), {}
+    (framework, net), last = torch_net(given), {}
     images = t.frombuffer(bytearray(given.batch(n)), dtype=t.float32).reshape(n, *given.shape)
 
-    def mode(name, module, pixels):
+    def mode_of(name, module, pixels):
         def run():
             last["scores"] = module(pixels)
 
         return f"PyTorch {t.__version__}, {name}", run, lambda: last["scores"].contiguous().numpy().tobytes()
 
-    traced = t.jit.freeze(t.jit.trace(net, images))
-    yield mode("traced and frozen", traced, images)
-    yield mode("traced and frozen, channels last", traced, images.to(memory_format=t.channels_last))
-    yield mode("optimize_for_inference", t.jit.optimize_for_inference(t.jit.trace(net, images)), images)
+    for mode in framework.inference_modes:
+        pixels = images.to(memory_format=t.channels_last) if mode == "frozen_channels_last" else images
+        yield mode_of(mode, framework.frozen(mode, net, pixels), pixels)
 
 
 def main():

@@ -5,7 +5,7 @@ and then once for each mode, with the net's graph (netc ir --format=json) on sta
 network, from any .net file, and none of them knows a ResNet. The conversation is lines:
 
     netc                              peer
-    (--list)                          peer torch 2.15.0
+    (--list --what=both)              peer torch 2.15.0
                                       modes eager channels_last compile eager-bf16 ...
     (--mode=eager) a job, the graph,  ready PARAMETERS BYTES    parameters of the net; memory of a training step, 0: unknown
       and `go`                        losses L1 L2 L3           (if it trains) of the first steps
@@ -29,7 +29,7 @@ answers `losses unknown` and `scores unknown`. Losses of a net with dropout are 
 A framework is a class with `name`, `version`, `modes`, and a constructor (job, net, mode, threads, training, inference) that leaves
 `train` and `infer`, functions of no argument that do one step to its very end and return the loss (a number) and the logits (rows of
 an array); and `held`, a function: the bytes of the tensors that live between steps, images, weights, and what training keeps for them.
-What it cannot do it says by raising Missing.
+`inference_modes`, if it has them, are further modes, that do not train. What it cannot do it says by raising Missing.
 """
 import argparse
 import array
@@ -226,10 +226,14 @@ def some_scores(job, logits):
     return [float(logits[place // classes][place % classes]) for place in places]
 
 
+def modes_for(framework, what):
+    return framework.modes + (getattr(framework, "inference_modes", []) if what == "infer" else [])
+
+
 def converse(framework, args, say):
     job_line = sys.stdin.readline()
     net = Net("".join(iter(sys.stdin.readline, "go\n")))
-    if args.mode not in framework.modes:
+    if args.mode not in modes_for(framework, args.what):
         raise Missing(f"there is no mode '{args.mode}'")
     training, inference = args.what != "infer", args.what != "train"
     job = Job(job_line, net, training)
@@ -272,11 +276,13 @@ def main(load):
     cpus = sorted(os.sched_getaffinity(0))
     if args.threads < len(cpus):
         os.sched_setaffinity(0, cpus[: args.threads])  # frameworks count their threads by it
+    name = os.path.basename(sys.argv[0])
     try:
         framework = load()
+        name = framework.name
         if args.list:
             say(f"peer {framework.name} {framework.version}")
-            say("modes " + " ".join(framework.modes))
+            say("modes " + " ".join(modes_for(framework, args.what)))
         else:
             converse(framework, args, say)
     except ImportError as error:
@@ -284,4 +290,4 @@ def main(load):
     except Missing as error:
         say(f"error {error}")
     except Exception as error:  # the framework's own refusals, which come in many shapes
-        say(f"error {framework.name} fails: {type(error).__name__}: " + " ".join(str(error).split())[:300])
+        say(f"error {name} fails: {type(error).__name__}: " + " ".join(str(error).split())[:300])

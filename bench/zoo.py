@@ -22,10 +22,12 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FAMILIES = {"blocks", "attention_blocks", "attention_resnet", "resnet_v1", "preact_resnet", "resnet_wide", "wide_resnet", "resnet_imagenet", "regnet"}  # files that hold no model of their own
-LARGE = {"resnet50", "se_resnet50", "alexnet", "squeezenet", "mobilenetv3_small"}  # 224x224
+FAMILIES = {"blocks", "attention_blocks", "attention_resnet", "resnet_v1", "preact_resnet", "resnet_wide", "wide_resnet", "resnet_imagenet", "regnet", "convnext",
+            "dpn"}  # files that hold no model of their own
+LARGE = {"resnet50", "se_resnet50", "alexnet", "squeezenet", "mobilenetv3_small", "convnext_tiny", "convnext_femto", "res2net50"}  # 224x224
 BATCHES = {("train", False): [32, 128], ("train", True): [8, 32], ("infer", False): [1, 128], ("infer", True): [1, 32]}
 WHAT = {"train": "Training", "infer": "Inference"}
+INFERENCE_ONLY = {"onnxruntime"}  # peers
 # What tells each peer to keep to an instruction set, and netc's --cpu.
 ISA = {"native": ("native", {}),
        "avx2": ("x86-64-v3", {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2"})}
@@ -54,6 +56,8 @@ def wanted(args):
                     peer, _, python = pair.partition("=")
                     if not python:
                         sys.exit(f"--peers is a list of PEER=PYTHON, found '{pair}'")
+                    if what == "train" and peer in INFERENCE_ONLY:
+                        continue
                     for isa in args.isa.split(","):
                         yield model, what, batch, peer, python, isa, args.threads
 

@@ -122,7 +122,7 @@ static const OptionRow table[] = {
     {"html", 0, KIND_FLAG, NULL, AT(html), CMD_ABLATE, "print a page"},
     {"compare", 0, KIND_TEXT, "PYTHON", AT(compare), CMD_BENCH, "time a peer in turn with netc, by this Python interpreter"},
     {"peer", 0, KIND_TEXT, "NAME", AT(peer), CMD_BENCH,
-     "torch, jax, tf, or the path of a script like bench/torch_train.py (default: torch)"},
+     "torch, jax, tf, onnxruntime, or the path of a script like bench/torch_peer.py (default: torch)"},
     {"peer-modes", 0, KIND_TEXT, "LIST", AT(peer_modes), CMD_BENCH,
      "modes of the peer to time (default: all of netc's precision)"},
     {"rounds", 0, KIND_COUNT, "N", AT(rounds), CMD_BENCH, "rounds of a comparison (default: 3)"},

@@ -119,8 +119,13 @@ static int choose_graph(Comparison *c) {
 
 /* ---- what the peer is ---- */
 
+/* What is timed, for the peer. malloc'd. */
+static char *what_option(const Comparison *c) {
+    return join("--what=%s", c->timed[TRAIN] && c->timed[INFER] ? "both" : what_name[c->timed[INFER]]);
+}
+
 static int list_peer(Comparison *c) {
-    char line[PEER_LINE], *rest, *const arguments[] = {"--list", NULL};
+    char line[PEER_LINE], *rest, *what = what_option(c), *const arguments[] = {"--list", what, NULL};
     Peer peer;
     int status = peer_start(&peer, c->peer_name, c->o->compare, c->script, arguments);
     if (!status) status = peer_hear(&peer, "peer", line, &rest);
@@ -128,6 +133,7 @@ static int list_peer(Comparison *c) {
     if (!status) status = peer_hear(&peer, "modes", line, &rest);
     if (!status) snprintf(c->modes, sizeof c->modes, "%s", rest);
     peer_stop(&peer);
+    free(what);
     return status;
 }
 
@@ -195,7 +201,7 @@ static int start_mode(Comparison *c, Peer *peer, const char *mode, double *memor
     bool bf16 = strstr(mode, "-bf16") || session_precision(c->o) == PRECISION_BF16;
     char line[PEER_LINE], *rest, *end;
     char *mode_argument = join("--mode=%s", mode), *threads = join("--threads=%d", rt_pool_threads(c->session->pool));
-    char *what = join("--what=%s", c->timed[TRAIN] && c->timed[INFER] ? "both" : what_name[c->timed[INFER]]);
+    char *what = what_option(c);
     char *const arguments[] = {mode_argument, threads, what, NULL};
     int status = peer_start(peer, c->peer_name, c->o->compare, c->script, arguments);
     if (!status) {

@@ -13,18 +13,18 @@
 extern char **environ;
 
 int peer_script(const char *name, char **script) {
-    static const char *const names[] = {"torch", "jax", "tf"};
+    static const char *const names[] = {"torch", "jax", "tf", "onnxruntime"};
     *script = NULL;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(name, names[i]) != 0) continue;
-        char *file = join("%s_train.py", name);
+        char *file = join("%s_peer.py", name);
         *script = session_shipped_file("bench", file);
         if (!*script) fail(EXIT_INPUT, "the peer's script '%s' is neither installed with netc nor in its source tree", file);
         free(file);
         return *script ? EXIT_OK : EXIT_INPUT;
     }
     if (!strchr(name, '/') && !strchr(name, '.'))
-        return usage_error("bench", "there is no peer '%s': torch, jax, tf, or the path of a script", name);
+        return usage_error("bench", "there is no peer '%s': torch, jax, tf, onnxruntime, or the path of a script", name);
     if (access(name, R_OK)) return fail(EXIT_INPUT, "cannot open the peer's script '%s': %s", name, strerror(errno));
     *script = join("%s", name);
     return EXIT_OK;

@@ -14,7 +14,7 @@ typedef struct Peer {
     FILE *to, *from;
 } Peer;
 
-/* The script of a peer: torch, jax, tf (installed beside netc, or in the source tree), or the path of one. malloc'd. */
+/* The script of a peer: torch, jax, tf, onnxruntime (installed beside netc, or in its sources), or the path of one. malloc'd. */
 int peer_script(const char *name, char **script);
 /* Starts `interpreter script arguments...`; `arguments` ends with NULL. */
 int peer_start(Peer *peer, const char *name, const char *interpreter, const char *script, char *const arguments[]);

@@ -392,11 +392,11 @@ class Torch:
         sys.path.insert(0, os.path.join(HERE, "..", "bench"))
         import torch
         import peer
-        import torch_train
+        import torch_peer
         self.torch, self.peer = torch, peer
         torch.set_num_threads(1)
 
-        class Ops(torch_train.load().ops):
+        class Ops(torch_peer.load().ops):
             def dropout(self, x, rate, stream):
                 return x * torch.from_numpy(dropout_mask(tuple(x.shape), rate, stream)).to(x.dtype)
 

@@ -38,6 +38,7 @@ with Workspace() as at:
 
 # ---- --compare, with a peer that computes nothing (fake_peer.py) ----
 
+BENCH = os.path.join(os.path.dirname(os.path.dirname(HERE)), "bench")
 FAKE = os.path.join(HERE, "fake_peer.py")
 SMALL_AND_FAKE = ["bench", SMALL, "--batch", 8, "--compare", sys.executable, "--peer", FAKE, "--seconds", 0]
 
@@ -79,8 +80,11 @@ with Workspace() as at:
         at.refuses(*SMALL_AND_FAKE, "--set", "se=true", "--json", "--peer-modes", mode, status=1, says=says)
     at.refuses("bench", SMALL, "--compare", "no-such-python", status=1, says="cannot run the interpreter 'no-such-python'")
     at.refuses("bench", SMALL, "--compare", sys.executable, "--peer=./none.py", status=1, says="cannot open the peer's script './none.py'")
-    for name in ("torch", "jax", "tf"):
+    for name in ("torch", "jax", "tf", "onnxruntime"):
         at.refuses("bench", SMALL, "--compare", bare_python(at), "--peer", name, status=1, says="cannot import")
+    with open(at("broken_peer.py"), "w") as file:
+        file.write("import sys\nsys.path.insert(0, %r)\nimport peer\n\ndef load():\n    raise RuntimeError('no such device')\n\npeer.main(load)\n" % BENCH)
+    at.refuses("bench", SMALL, "--compare", sys.executable, "--peer", at("broken_peer.py"), status=1, says="broken_peer.py fails: RuntimeError: no such device")
     usage = at.run("bench", SMALL, "--compare", sys.executable, "--peer=mxnet", status=2)[1]
     check("there is no peer 'mxnet'" in usage, f"usage error {usage}")
 
@@ -93,7 +97,7 @@ with Workspace() as at:
 
 # ---- bench/ranks.py: its arithmetic, on numbers that are easily added, and what it measures ----
 
-RANKS = os.path.join(HERE, "..", "..", "bench", "ranks.py")
+RANKS = os.path.join(BENCH, "ranks.py")
 spec = importlib.util.spec_from_file_location("ranks", RANKS)
 ranks = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(ranks)

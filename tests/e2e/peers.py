@@ -16,6 +16,7 @@ ROOT = os.path.join(HERE, "..", "..")
 SMALL_TOLERANCE, MODEL_TOLERANCE = 1e-5, 1e-3
 
 FAMILIES = ["resnet20", "se_resnet20", "resnet18", "wrn_16_4", "mobilenetv2", "regnetx_200mf", "lenet"]  # in the suite
+INFERRED = ["cbam_resnet20", "ca_resnet20", "ws_resnet20", "shufflenet_v2", "convmixer"]  # by ONNX Runtime too: what is summed, shuffled, mapped
 
 SMALL = {
     "pads": "x = silu(conv2d(image, 6, [2, 4], stride = [2, 1]))\n x = conv2d(x, 4, [4, 2], pad = same)",
@@ -74,6 +75,13 @@ def small_nets(at, python, peer, mode=None, refuses=()):
     agrees(compare(at, python, peer, net, "--mode=infer", mode=mode, batch=37), SMALL_TOLERANCE, f"{peer} {name}, inference of 37", training=False)
 
 
+def inference_alone(at, python):
+    """Of ONNX Runtime, which does not train: the small nets, and the families with ops that those do not have."""
+    for net in [*(write_small(at, name) for name in SMALL), *FAMILIES, *INFERRED]:
+        agrees(compare(at, python, "onnxruntime", net, "--mode=infer"), SMALL_TOLERANCE, f"onnxruntime {os.path.basename(net)}", training=False)
+    at.refuses("bench", at("norms.net"), "--batch", 3, "--compare", python, "--peer=onnxruntime", status=1, says="ONNX Runtime does not train")
+
+
 def optimisers(at, python, peer, mode, only=""):
     for recipe in RECIPES:
         if recipe.startswith(only):
@@ -99,8 +107,8 @@ def dropout_is_alike():
     """Of each framework here: as many zeros as the rate says, the rest scaled up."""
     sys.path.insert(0, os.path.join(ROOT, "bench"))
     import torch
-    import torch_train
-    x = torch_train.load().ops().dropout(torch.ones(200, 500), 0.3, 0)
+    import torch_peer
+    x = torch_peer.load().ops().dropout(torch.ones(200, 500), 0.3, 0)
     zeros = (x == 0).double().mean().item()
     check(abs(zeros - 0.3) < 0.01 and abs(x.max().item() - 1 / 0.7) < 1e-6, f"dropout(0.3) zeroes {zeros}, keeps {x.max()}")
 
@@ -139,6 +147,9 @@ with Workspace() as at:
             small_nets(at, python, "tf", mode="graph", refuses={"groups": "TensorFlow has no grouped convolution on a CPU"})
             optimisers(at, python, "tf", "graph", only="sgd")
             at.refuses("bench", at("norms.net"), "--set", "train.optimizer=adam", "--compare", python, "--peer=tf", status=1, says="no optimizer 'adam'")
+        if can_import(python, "onnxruntime") and can_import(python, "onnx"):
+            ran = True
+            inference_alone(at, python)
     if can_import(sys.executable, "torch"):
         wrong_peers(at, sys.executable)
         dropout_is_alike()

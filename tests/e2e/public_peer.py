@@ -11,7 +11,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "bench")]
 if __name__ != "__main__":
     import peer
-    import torch_train
+    import torch_peer
 
 
 def load():
@@ -72,12 +72,12 @@ def load():
                     tensor.copy_(words.reshape(tensor.shape))
                     if noise:
                         tensor *= 1 + noise * (2 * torch.rand(tensor.shape, dtype=torch.float64) - 1)
-            updates = torch_train.optimiser(job, [(v, tensor) for v, tensor in zip(net.leaves, own) if v["op"] == "param"])
+            updates = torch_peer.optimiser(job, [(v, tensor) for v, tensor in zip(net.leaves, own) if v["op"] == "param"])
 
             def train():
                 model.train()
                 updates.zero_grad(set_to_none=True)
-                loss = torch_train.loss_of(net, model(images), labels)
+                loss = torch_peer.loss_of(net, model(images), labels)
                 loss.backward()
                 updates.step()
                 return loss.item()

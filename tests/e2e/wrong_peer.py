@@ -1,15 +1,15 @@
-"""PyTorch as a peer (bench/torch_train.py) that gets one thing wrong, said by $WRONG: netc must notice."""
+"""PyTorch as a peer (bench/torch_peer.py) that gets one thing wrong, said by $WRONG: netc must notice."""
 import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "bench"))
 import peer
-import torch_train
+import torch_peer
 
 
 def load():
-    framework, wrong = torch_train.load(), os.environ["WRONG"]
+    framework, wrong = torch_peer.load(), os.environ["WRONG"]
     ops, decay = framework.ops, peer.Job.decay
     if wrong == "pads":  # the odd pixel at the top and left, so that the shapes are right
         conv2d = ops.conv2d

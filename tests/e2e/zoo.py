@@ -32,6 +32,8 @@ with Workspace() as at:
             return [json.loads(line) for line in lines]
 
     check(len(script("list", *fake).stdout.splitlines()) == 8, "two models, two tasks, two batches; blocks is a family")
+    only = script("list", "--peers", f"onnxruntime={sys.executable}").stdout
+    check("infer" in only and "train" not in only, f"ONNX Runtime does not train: {only}")
     script("run", NETC, *fake, *quick, "--models", "tiny8", "--batches", "8")
     check([(m["what"], m["batch"], m["commit"]) for m in measured()] == [("train", 8, "abc"), ("infer", 8, "abc")], measured())
     script("run", NETC, *fake, *quick, "--batches", "8", "--what", "train", "--processes", "2")

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """PyTorch as a peer of `netc bench --compare`: Debian's python3-torch or any newer one. See peer.py.
 
-Modes: eager (NCHW), channels_last, and, from PyTorch 2 on, compile (channels_last too); each also with bf16 autocast."""
+Modes: eager (NCHW), channels_last, and, from PyTorch 2 on, compile (channels_last too); each also with bf16 autocast. For inference alone also frozen (traced and
+frozen), frozen_channels_last, and optimized (torch.jit.optimize_for_inference), in f32."""
 import peer
 
 
@@ -148,17 +149,23 @@ def load():
             logits, _, further = self.net.forward(Ops(), leaf, images, self.is_training)
             return (logits, *further) if further else logits
 
+    def freeze(mode, module, images):
+        """The module as TorchScript with its weights in it."""
+        traced = torch.jit.trace(module.eval(), images)
+        return torch.jit.optimize_for_inference(traced) if mode == "optimized" else torch.jit.freeze(traced)
+
     class Torch:
         name, version = "torch", torch.__version__
         modes = ["eager", "channels_last"] + (["compile"] if hasattr(torch, "compile") else [])
         modes += [mode + "-bf16" for mode in modes]
-        module, ops = Module, Ops  # for whoever wants the net alone (infer_worker.py, tests/random_nets.py)
+        inference_modes = ["frozen", "frozen_channels_last", "optimized"]
+        module, ops, frozen = Module, Ops, staticmethod(freeze)  # for whoever wants the net alone (infer_worker.py, tests/random_nets.py)
 
         def __init__(self, job, net, mode, threads, training, inference):
             torch.set_num_threads(threads)
             torch.manual_seed(0)
             kind, bf16 = mode.split("-")[0], mode.endswith("-bf16")
-            layout = torch.contiguous_format if kind == "eager" else torch.channels_last
+            layout = torch.contiguous_format if kind in ("eager", "frozen", "optimized") else torch.channels_last
 
             def tensor(words, value):
                 made = torch.frombuffer(words, dtype=torch.float32).reshape(value["type"]["shape"])
@@ -180,6 +187,8 @@ def load():
                 updates = optimiser(job, [(value, made) for value, made in leaves if value["op"] == "param"])
             if inference:
                 predict = module(False)
+                if mode in self.inference_modes:
+                    predict = self.frozen(mode, predict, images)
 
             def train():
                 updates.zero_grad(set_to_none=True)
