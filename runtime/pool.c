@@ -1,7 +1,8 @@
-/* The thread pool. A job is a count of pieces that are still to be claimed. A thread claims one by taking 1 off that count,
- * which at the same time proves that the job is still running, so its description can be read; whoever comes late finds zero
- * and claims nothing. The caller therefore waits for the pieces to be finished, never for threads to wake up: a worker that the
- * system did not schedule in time costs nothing.
+/* The thread pool. A job is some pieces, cut into as many ranges as threads can run at a time. A thread claims the pieces of its
+ * own range in order, so that call after call it works on the same part of the maps, which its core's caches have; when there are
+ * none left it takes others' last ones. Claiming a piece proves at the same time that the job is still running, so its
+ * description can be read; whoever comes late finds empty ranges and claims nothing. The caller therefore waits for the pieces to
+ * be finished, never for threads to wake up: a worker that the system did not schedule in time costs nothing.
  *
  * Between jobs a worker spins for some microseconds, since a training step is hundreds of short jobs, and then sleeps. At most
  * as many workers as there are processors are ever awake, so 64 threads on 2 processors behave like 2.
@@ -16,13 +17,20 @@
 
 enum { SPIN_NANOSECONDS = 50000, PAUSES_PER_LOOK = 16, LOOKS_PER_CLOCK = 8, MAX_THREADS = 1024 };
 
+/* Pieces that are still to be claimed: the first, and in the upper half the end. */
+typedef struct Range {
+    _Alignas(64) _Atomic uint64_t unclaimed;
+} Range;
+
 struct RtPool {
     int threads, most_awake; /* of the workers, those that can run beside the caller */
+    int ranges;              /* of a job: threads that can run */
+    Range *range;
     pthread_t *worker;
     RtTask task; /* the job: written by the caller while nothing can be claimed */
     void *context;
     int64_t pieces;
-    _Alignas(64) _Atomic int64_t unclaimed;
+    _Alignas(64) _Atomic uint64_t job; /* how many there were: told when the last is offered */
     _Alignas(64) _Atomic int64_t finished;
     _Alignas(64) _Atomic int sleepers;
     _Atomic bool caller_sleeps, stop;
@@ -49,45 +57,57 @@ static int64_t nanoseconds(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Claims a piece: its number, or -1 if none is left. */
-static int64_t claim(RtPool *p) {
-    int64_t left = atomic_load_explicit(&p->unclaimed, memory_order_relaxed);
-    while (left > 0)
-        if (atomic_compare_exchange_weak_explicit(&p->unclaimed, &left, left - 1, memory_order_acquire, memory_order_relaxed))
-            return p->pieces - left;
+static uint64_t range_of(uint64_t first, uint64_t end) { return end << 32 | first; }
+
+/* Claims a piece, of the thread's own range or from the end of another: its number, or -1 if none is left. */
+static int64_t claim(RtPool *p, int thread) {
+    for (int i = 0; i < p->ranges; i++) {
+        _Atomic uint64_t *unclaimed = &p->range[(thread + i) % p->ranges].unclaimed;
+        uint64_t now = atomic_load_explicit(unclaimed, memory_order_relaxed);
+        for (;;) {
+            uint64_t first = now & UINT32_MAX, end = now >> 32,
+                     left = i == 0 ? range_of(first + 1, end) : range_of(first, end - 1);
+            if (first >= end) break;
+            if (atomic_compare_exchange_weak_explicit(unclaimed, &now, left, memory_order_acquire, memory_order_relaxed))
+                return (int64_t)(i == 0 ? first : end - 1);
+        }
+    }
     return -1;
 }
 
 /* Runs pieces until none is left; returns how many. */
 static int64_t take_pieces(RtPool *p, int thread) {
     int64_t count = 0;
-    for (int64_t piece; (piece = claim(p)) >= 0; count++) p->task(p->context, piece, thread);
+    for (int64_t piece; (piece = claim(p, thread)) >= 0; count++) p->task(p->context, piece, thread);
     return count;
 }
 
-static bool work_or_stop(RtPool *p) { return atomic_load(&p->unclaimed) > 0 || atomic_load(&p->stop); }
-static bool job_finished(RtPool *p) { return atomic_load(&p->finished) == p->pieces; }
+static bool work_or_stop(RtPool *p, uint64_t seen) { return atomic_load(&p->job) != seen || atomic_load(&p->stop); }
+static bool job_finished(RtPool *p, uint64_t job) {
+    (void)job;
+    return atomic_load(&p->finished) == p->pieces;
+}
 
 /* True as soon as `ready` is, false if it was not for SPIN_NANOSECONDS. */
-static bool spin_until(bool (*ready)(RtPool *), RtPool *p) {
-    if (ready(p)) return true;
+static bool spin_until(bool (*ready)(RtPool *, uint64_t), RtPool *p, uint64_t job) {
+    if (ready(p, job)) return true;
     int64_t deadline = nanoseconds() + SPIN_NANOSECONDS;
     do {
         for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
             for (int i = 0; i < PAUSES_PER_LOOK; i++) pause_cpu();
-            if (ready(p)) return true;
+            if (ready(p, job)) return true;
         }
     } while (nanoseconds() < deadline);
     return false;
 }
 
-/* The order matters: the sleeper counts itself before it looks a last time, the caller offers work before it looks for
- * sleepers. So either the worker sees the work or the caller sees the sleeper. */
-static void await_job(RtPool *p) {
-    if (spin_until(work_or_stop, p)) return;
+/* A job after the one that the worker has `seen`. The order matters: the sleeper counts itself before it looks a last time, the
+ * caller offers work before it looks for sleepers. So either the worker sees the work or the caller sees the sleeper. */
+static void await_job(RtPool *p, uint64_t seen) {
+    if (spin_until(work_or_stop, p, seen)) return;
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->sleepers, 1);
-    while (!work_or_stop(p)) pthread_cond_wait(&p->wake, &p->lock);
+    while (!work_or_stop(p, seen)) pthread_cond_wait(&p->wake, &p->lock);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->lock);
 }
@@ -96,8 +116,9 @@ static void *worker_main(void *argument) {
     Worker w = *(Worker *)argument;
     RtPool *p = w.pool;
     free(argument);
-    while (!atomic_load(&p->stop)) {
-        await_job(p);
+    for (uint64_t seen = 0; !atomic_load(&p->stop);) {
+        await_job(p, seen);
+        seen = atomic_load(&p->job);
         int64_t count = take_pieces(p, w.thread);
         if (!count) continue;
         atomic_fetch_add(&p->finished, count); /* from here on the caller may offer the next job */
@@ -131,12 +152,15 @@ RtPool *rt_pool_new(int threads) {
     RtPool *p = aligned_alloc(_Alignof(RtPool), sizeof *p);
     if (!p) return NULL;
     *p = (RtPool){.threads = 1, .most_awake = online > 1 ? online - 1 : 1};
+    p->ranges = threads < online ? threads : online;
+    p->range = aligned_alloc(_Alignof(Range), (size_t)p->ranges * sizeof *p->range);
+    for (int i = 0; p->range && i < p->ranges; i++) atomic_init(&p->range[i].unclaimed, 0);
     p->worker = calloc((size_t)threads, sizeof *p->worker);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->done, NULL);
-    while (p->worker && p->threads < threads && start_worker(p, p->threads)) p->threads++;
-    if (p->worker && p->threads == threads) return p;
+    while (p->worker && p->range && p->threads < threads && start_worker(p, p->threads)) p->threads++;
+    if (p->worker && p->range && p->threads == threads) return p;
     rt_pool_free(p);
     return NULL;
 }
@@ -152,6 +176,7 @@ void rt_pool_free(RtPool *p) {
     pthread_cond_destroy(&p->wake);
     pthread_cond_destroy(&p->done);
     free(p->worker);
+    free(p->range);
     free(p);
 }
 
@@ -172,10 +197,10 @@ static void wake_workers(RtPool *p) {
 }
 
 static void await_finish(RtPool *p) {
-    if (spin_until(job_finished, p)) return;
+    if (spin_until(job_finished, p, 0)) return;
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->caller_sleeps, true);
-    while (!job_finished(p)) pthread_cond_wait(&p->done, &p->lock);
+    while (!job_finished(p, 0)) pthread_cond_wait(&p->done, &p->lock);
     atomic_store(&p->caller_sleeps, false);
     pthread_mutex_unlock(&p->lock);
 }
@@ -189,7 +214,10 @@ void rt_pool_run(RtPool *p, RtTask task, void *context, int64_t pieces) {
     p->context = context;
     p->pieces = pieces;
     atomic_store(&p->finished, 0);
-    atomic_store(&p->unclaimed, pieces);
+    for (int i = 0; i < p->ranges; i++)
+        atomic_store(&p->range[i].unclaimed,
+                     range_of((uint64_t)(i * pieces / p->ranges), (uint64_t)((i + 1) * pieces / p->ranges)));
+    atomic_fetch_add(&p->job, 1);
     wake_workers(p);
     atomic_fetch_add(&p->finished, take_pieces(p, 0));
     await_finish(p);

@@ -36,7 +36,8 @@ typedef void (*RtTask)(void *context, int64_t piece, int thread);
 RtPool *rt_pool_new(int threads); /* 0: one per online CPU. NULL if threads cannot be made. */
 void rt_pool_free(RtPool *pool);
 int rt_pool_threads(const RtPool *pool);
-/* Runs task(context, p, thread) for every p in [0, pieces); returns when all are done. One piece runs on the caller. */
+/* Runs task(context, p, thread) for every p in [0, pieces), fewer than 2^32; returns when all are done. One piece runs on the
+ * caller; a thread tends to get the same part of the pieces in each call. */
 void rt_pool_run(RtPool *pool, RtTask task, void *context, int64_t pieces);
 
 /* ---- counter-based random numbers (rng.c) ---- */

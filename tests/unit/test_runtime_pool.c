@@ -2,6 +2,7 @@
 #include "run_cases.h"
 #include "runtime/rt.h"
 #include <check.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
@@ -118,6 +119,32 @@ START_TEST(one_piece_runs_on_the_caller) {
 }
 END_TEST
 
+/* A piece that lasts until all others have run: those of its thread's own range must be run by the others. */
+typedef struct Held {
+    int64_t slow, pieces;
+    _Atomic int64_t ran;
+} Held;
+
+static void hold(void *context, int64_t piece, int thread) {
+    Held *h = context;
+    (void)thread;
+    while (piece == h->slow && atomic_load(&h->ran) < h->pieces - 1) sched_yield();
+    atomic_fetch_add(&h->ran, 1);
+}
+
+START_TEST(nobody_waits_behind_a_slow_piece) {
+    enum { PIECES = 64 };
+    if (rt_processors() < 2) return;
+    RtPool *pool = rt_pool_new(thread_counts[_i]);
+    for (int64_t slow = 0; slow < PIECES && thread_counts[_i] > 1; slow++) { /* one thread would wait for itself */
+        Held h = {.slow = slow, .pieces = PIECES};
+        rt_pool_run(pool, hold, &h, PIECES);
+        ck_assert_int_eq(h.ran, PIECES);
+    }
+    rt_pool_free(pool);
+}
+END_TEST
+
 START_TEST(limits) {
     ck_assert_ptr_null(rt_pool_new(1 << 20));
     RtPool *pool = rt_pool_new(0);
@@ -135,6 +162,7 @@ int main(void) {
     tcase_add_test(cases, sleeping_workers_wake);
     tcase_add_test(cases, too_many_threads_stay_quick);
     tcase_add_test(cases, one_piece_runs_on_the_caller);
+    tcase_add_loop_test(cases, nobody_waits_behind_a_slow_piece, 0, counts);
     tcase_add_test(cases, limits);
     return run_cases("runtime/pool", cases);
 }

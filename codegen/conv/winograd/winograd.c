@@ -22,6 +22,8 @@ uint32_t wino_candidates(const ConvProblem *p, int64_t own, ConvChoice *out) {
 /* Of a byte of transformed filters, more where they outgrow L2. */
 static double filter_cost(double bytes) { return bytes <= 2 << 20 ? 0.5 : 4; }
 
+static const double fetched_cost = 2; /* of a byte of them from the last cache, in order */
+
 /* Of a byte of the transformed gradient, added to: written, and read, once, more where it outgrows L1. */
 static double sum_cost(double bytes) { return bytes <= 48 << 10 ? 1 : 2.5; }
 
@@ -39,7 +41,9 @@ ConvWork wino_work(const ConvProblem *problem, const WinoPlan *p) {
                    FILTER_TRANSFORM * cost_filters(&p->s);
     w.copied +=
         filter_cost(filter_bytes) * filter_bytes * (tiles / (double)p->tiles.block); /* read anew for each block of tiles */
-    if (problem->g->mode == MODE_TRAIN) w.copied += 2 * filter_cost(filter_bytes) * filter_bytes; /* made at every step */
+    /* Made at every step of training; in inference all layers' filters go by between one call and the next, and are in no cache.
+     */
+    w.copied += filter_bytes * (problem->g->mode == MODE_TRAIN ? 2 * filter_cost(filter_bytes) : fetched_cost);
     return w;
 }
 
