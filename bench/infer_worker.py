@@ -115,8 +115,9 @@ def torch(given, n):
         return f"PyTorch {t.__version__}, {name}", run, lambda: last["scores"].contiguous().numpy().tobytes()
 
     for mode in framework.inference_modes:
-        pixels = images.to(memory_format=t.channels_last) if mode == "frozen_channels_last" else images
-        yield mode_of(mode, framework.frozen(mode, net, pixels), pixels)
+        layout = t.channels_last if mode == "frozen_channels_last" else t.contiguous_format
+        pixels = images.to(memory_format=layout)
+        yield mode_of(mode, framework.frozen(mode, net.to(memory_format=layout), pixels), pixels)
 
 
 def main():

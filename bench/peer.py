@@ -1,6 +1,6 @@
 """What the peers of `netc bench --compare` share: the net, and the conversation with netc.
 
-A peer is a script that trains and runs a net in another framework. netc starts it twice: with --list, to hear its name and modes,
+A peer is a script that trains or runs a net in another framework. netc starts it twice: with --list, to hear its name and modes,
 and then once for each mode, with the net's graph (netc ir --format=json) on standard input. So every peer computes the same
 network, from any .net file, and none of them knows a ResNet. The conversation is lines:
 
@@ -29,7 +29,7 @@ answers `losses unknown` and `scores unknown`. Losses of a net with dropout are 
 A framework is a class with `name`, `version`, `modes`, and a constructor (job, net, mode, threads, training, inference) that leaves
 `train` and `infer`, functions of no argument that do one step to its very end and return the loss (a number) and the logits (rows of
 an array); and `held`, a function: the bytes of the tensors that live between steps, images, weights, and what training keeps for them.
-`inference_modes`, if it has them, are further modes, that do not train. What it cannot do it says by raising Missing.
+`inference_modes`, if it has them, are further modes, that do not train; `trains = False` says that none does. What it cannot do it says by raising Missing.
 """
 import argparse
 import array
@@ -227,6 +227,8 @@ def some_scores(job, logits):
 
 
 def modes_for(framework, what):
+    if what != "infer" and not getattr(framework, "trains", True):
+        raise Missing(f"{framework.name} does not train; --mode=infer compares inference")
     return framework.modes + (getattr(framework, "inference_modes", []) if what == "infer" else [])
 
 
@@ -281,8 +283,9 @@ def main(load):
         framework = load()
         name = framework.name
         if args.list:
+            modes = modes_for(framework, args.what)
             say(f"peer {framework.name} {framework.version}")
-            say("modes " + " ".join(modes_for(framework, args.what)))
+            say("modes " + " ".join(modes))
         else:
             converse(framework, args, say)
     except ImportError as error:

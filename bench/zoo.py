@@ -28,6 +28,7 @@ LARGE = {"resnet50", "se_resnet50", "alexnet", "squeezenet", "mobilenetv3_small"
 BATCHES = {("train", False): [32, 128], ("train", True): [8, 32], ("infer", False): [1, 128], ("infer", True): [1, 32]}
 WHAT = {"train": "Training", "infer": "Inference"}
 INFERENCE_ONLY = {"onnxruntime"}  # peers
+OWN_CHOICE = {"onnxruntime", "jax", "tf"}  # of instructions: what ISA sets does not reach these
 # What tells each peer to keep to an instruction set, and netc's --cpu.
 ISA = {"native": ("native", {}),
        "avx2": ("x86-64-v3", {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2"})}
@@ -59,6 +60,8 @@ def wanted(args):
                     if what == "train" and peer in INFERENCE_ONLY:
                         continue
                     for isa in args.isa.split(","):
+                        if isa != "native" and peer in OWN_CHOICE:
+                            sys.exit(f"{peer} cannot be told to keep to {isa}")
                         yield model, what, batch, peer, python, isa, args.threads
 
 
@@ -85,7 +88,11 @@ def bench(args, key, *words):
     command = [args.netc, "bench", os.path.join(args.models_directory, model + ".net"), "--json", f"--mode={what}", f"--batch={batch}",
                f"--threads={threads}", f"--cpu={cpu}", *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**clean, **environment})
-    return json.loads(done.stdout) if done.returncode == 0 else None
+    try:
+        result = json.loads(done.stdout)
+    except ValueError:
+        return None
+    return result if done.returncode == 0 or result.get("modes") else None  # of modes that netc refused the others are worth having
 
 
 def compare(args, key):

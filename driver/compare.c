@@ -154,7 +154,10 @@ static int choose_modes(Comparison *c) {
         if (!c->o->peer_modes && bf16 != (strstr(mode, "-bf16") != NULL)) continue;
         snprintf(kept + strlen(kept), sizeof kept - strlen(kept), "%s%s", *kept ? " " : "", mode);
     }
-    if (!*kept) return usage_error("bench", "'--peer-modes' names no mode; %s has: %s", c->version, c->modes);
+    if (!*kept)
+        return usage_error("bench", "%s; %s has: %s",
+                           c->o->peer_modes ? "'--peer-modes' names no mode" : "no mode has netc's precision", c->version,
+                           c->modes);
     snprintf(c->modes, sizeof c->modes, "%s", kept);
     return EXIT_OK;
 }
@@ -294,7 +297,8 @@ static void print_header(const Comparison *c) {
 static void print_end(const Comparison *c) {
     if (c->o->json) puts("]}");
     for (int what = TRAIN; what <= INFER && !c->o->json; what++)
-        if (c->timed[what]) printf("%s: %.2fx the best mode, %s\n", what_name[what], c->best[what].ratio, c->best[what].mode);
+        if (c->timed[what] && c->best[what].ratio > 0)
+            printf("%s: %.2fx the best mode, %s\n", what_name[what], c->best[what].ratio, c->best[what].mode);
 }
 
 /* ---- all of it ---- */
@@ -302,6 +306,7 @@ static void print_end(const Comparison *c) {
 static int compare_modes(Comparison *c) {
     char modes[PEER_LINE], *state = NULL;
     const char *comma = "";
+    int refused = EXIT_OK;
     snprintf(modes, sizeof modes, "%s", c->modes);
     print_header(c);
     for (char *mode = strtok_r(modes, " ", &state); mode; mode = strtok_r(NULL, " ", &state)) {
@@ -311,7 +316,10 @@ static int compare_modes(Comparison *c) {
         int status = start_mode(c, &peer, mode, &memory, &agreement);
         if (!status) status = run_rounds(c, &peer);
         peer_stop(&peer);
-        if (status) return status;
+        if (status) { /* said by now; the other modes are worth having */
+            refused = status;
+            continue;
+        }
         if (c->o->json) {
             fputs(comma, stdout);
             print_json_mode(c, mode, memory, &agreement);
@@ -320,7 +328,7 @@ static int compare_modes(Comparison *c) {
             print_text_mode(c, mode, memory, &agreement);
     }
     print_end(c);
-    return EXIT_OK;
+    return refused;
 }
 
 int bench_compare(Session *session) {

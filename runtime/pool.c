@@ -9,6 +9,7 @@
  *
  * One thread at a time may call rt_pool_run, and not from within a task. */
 #include "runtime/rt.h"
+#include <assert.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -59,10 +60,14 @@ static int64_t nanoseconds(void) {
 
 static uint64_t range_of(uint64_t first, uint64_t end) { return end << 32 | first; }
 
+/* The caller alone has the first. */
+static int own_range(const RtPool *p, int thread) { return thread && p->ranges > 1 ? 1 + (thread - 1) % (p->ranges - 1) : 0; }
+
 /* Claims a piece, of the thread's own range or from the end of another: its number, or -1 if none is left. */
 static int64_t claim(RtPool *p, int thread) {
+    int own = own_range(p, thread);
     for (int i = 0; i < p->ranges; i++) {
-        _Atomic uint64_t *unclaimed = &p->range[(thread + i) % p->ranges].unclaimed;
+        _Atomic uint64_t *unclaimed = &p->range[(own + i) % p->ranges].unclaimed;
         uint64_t now = atomic_load_explicit(unclaimed, memory_order_relaxed);
         for (;;) {
             uint64_t first = now & UINT32_MAX, end = now >> 32,
@@ -84,14 +89,12 @@ static int64_t take_pieces(RtPool *p, int thread) {
 
 static bool work_or_stop(RtPool *p, uint64_t seen) { return atomic_load(&p->job) != seen || atomic_load(&p->stop); }
 static bool job_finished(RtPool *p, uint64_t job) {
-    (void)job;
-    return atomic_load(&p->finished) == p->pieces;
+    return atomic_load(&p->job) == job && atomic_load(&p->finished) == p->pieces;
 }
 
-/* True as soon as `ready` is, false if it was not for SPIN_NANOSECONDS. */
-static bool spin_until(bool (*ready)(RtPool *, uint64_t), RtPool *p, uint64_t job) {
+/* True as soon as `ready` is of `job`, false if it was not before the deadline. */
+static bool spin_until(bool (*ready)(RtPool *, uint64_t), RtPool *p, uint64_t job, int64_t deadline) {
     if (ready(p, job)) return true;
-    int64_t deadline = nanoseconds() + SPIN_NANOSECONDS;
     do {
         for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
             for (int i = 0; i < PAUSES_PER_LOOK; i++) pause_cpu();
@@ -103,8 +106,8 @@ static bool spin_until(bool (*ready)(RtPool *, uint64_t), RtPool *p, uint64_t jo
 
 /* A job after the one that the worker has `seen`. The order matters: the sleeper counts itself before it looks a last time, the
  * caller offers work before it looks for sleepers. So either the worker sees the work or the caller sees the sleeper. */
-static void await_job(RtPool *p, uint64_t seen) {
-    if (spin_until(work_or_stop, p, seen)) return;
+static void await_job(RtPool *p, uint64_t seen, int64_t deadline) {
+    if (spin_until(work_or_stop, p, seen, deadline)) return;
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->sleepers, 1);
     while (!work_or_stop(p, seen)) pthread_cond_wait(&p->wake, &p->lock);
@@ -116,11 +119,14 @@ static void *worker_main(void *argument) {
     Worker w = *(Worker *)argument;
     RtPool *p = w.pool;
     free(argument);
-    for (uint64_t seen = 0; !atomic_load(&p->stop);) {
-        await_job(p, seen);
+    uint64_t seen = 0;
+    int64_t deadline = 0; /* one for whom nothing is left, job after job, sleeps at last */
+    while (!atomic_load(&p->stop)) {
+        await_job(p, seen, deadline);
         seen = atomic_load(&p->job);
         int64_t count = take_pieces(p, w.thread);
         if (!count) continue;
+        deadline = nanoseconds() + SPIN_NANOSECONDS;
         atomic_fetch_add(&p->finished, count); /* from here on the caller may offer the next job */
         if (!atomic_load(&p->caller_sleeps)) continue;
         pthread_mutex_lock(&p->lock);
@@ -197,15 +203,17 @@ static void wake_workers(RtPool *p) {
 }
 
 static void await_finish(RtPool *p) {
-    if (spin_until(job_finished, p, 0)) return;
+    uint64_t job = atomic_load(&p->job);
+    if (job_finished(p, job) || spin_until(job_finished, p, job, nanoseconds() + SPIN_NANOSECONDS)) return;
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->caller_sleeps, true);
-    while (!job_finished(p, 0)) pthread_cond_wait(&p->done, &p->lock);
+    while (!job_finished(p, job)) pthread_cond_wait(&p->done, &p->lock);
     atomic_store(&p->caller_sleeps, false);
     pthread_mutex_unlock(&p->lock);
 }
 
 void rt_pool_run(RtPool *p, RtTask task, void *context, int64_t pieces) {
+    assert(pieces <= UINT32_MAX);
     if (pieces <= 1 || rt_pool_threads(p) == 1) {
         for (int64_t piece = 0; piece < pieces; piece++) task(context, piece, 0);
         return;
@@ -213,10 +221,14 @@ void rt_pool_run(RtPool *p, RtTask task, void *context, int64_t pieces) {
     p->task = task;
     p->context = context;
     p->pieces = pieces;
-    atomic_store(&p->finished, 0);
-    for (int i = 0; i < p->ranges; i++)
-        atomic_store(&p->range[i].unclaimed,
-                     range_of((uint64_t)(i * pieces / p->ranges), (uint64_t)((i + 1) * pieces / p->ranges)));
+    atomic_store_explicit(&p->finished, 0, memory_order_relaxed);
+    int64_t used = pieces < p->ranges ? pieces : p->ranges;
+    for (int64_t i = 0; i < p->ranges;
+         i++) { /* the first have one more if they do not come out even; behind `used` are empty ones */
+        int64_t first = i < used ? (i * pieces + used - 1) / used : pieces,
+                end = i < used ? ((i + 1) * pieces + used - 1) / used : pieces;
+        atomic_store_explicit(&p->range[i].unclaimed, range_of((uint64_t)first, (uint64_t)end), memory_order_release);
+    }
     atomic_fetch_add(&p->job, 1);
     wake_workers(p);
     atomic_fetch_add(&p->finished, take_pieces(p, 0));

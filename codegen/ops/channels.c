@@ -2,9 +2,12 @@
  *
  * All but the last two say, for each output channel, which channel of which argument it is. A block of V output channels is then
  * put together from constant shuffles of at most a few source blocks; a run of blocks that are plain copies of consecutive
- * source blocks becomes one loop. One piece is one image.
+ * source blocks becomes one loop. One piece is one image, or, of few images, a band of its rows.
  */
+#include "codegen/emit/pieces.h"
 #include "codegen/ops/ops.h"
+
+enum { FEW_PIECES = 4 };
 
 /* Channel `channel` of argument `arg`, or a zero channel (arg < 0). */
 typedef struct Source {
@@ -18,6 +21,8 @@ typedef struct Mover {
     const Value *v;
     Val id;
     int64_t pixels[2], in_stride, out_stride; /* pixels moved; pixel (y, x) goes from (y, x) * in_stride to (y, x) * out_stride */
+    int64_t bands;                            /* of an image */
+    LLVMValueRef image, first_row, end_row;   /* of the piece */
     LLVMValueRef *base;
     LLVMValueRef target;
 } Mover;
@@ -67,7 +72,7 @@ static bool plain_copy(const Mover *m, int64_t ob, int64_t *arg, int64_t *block)
 static LLVMValueRef load_block(const Mover *m, int64_t arg, LLVMValueRef block, LLVMValueRef y, LLVMValueRef x) {
     Emitter *e = m->e;
     Type t = arg_type(m, arg);
-    LLVMValueRef plane = emit_offset(e, e->piece, blocks_of(m, t), block);
+    LLVMValueRef plane = emit_offset(e, m->image, blocks_of(m, t), block);
     LLVMValueRef row = emit_offset(e, plane, height(t), emit_mul_int(e, y, m->in_stride));
     LLVMValueRef pixel = emit_offset(e, row, width(t), emit_mul_int(e, x, m->in_stride));
     return emit_load(e, m->base[arg], emit_mul_int(e, pixel, e->V));
@@ -76,7 +81,7 @@ static LLVMValueRef load_block(const Mover *m, int64_t arg, LLVMValueRef block, 
 static void store_block(const Mover *m, LLVMValueRef value, LLVMValueRef block, LLVMValueRef y, LLVMValueRef x) {
     Emitter *e = m->e;
     Type t = m->v->type;
-    LLVMValueRef plane = emit_offset(e, e->piece, blocks_of(m, t), block);
+    LLVMValueRef plane = emit_offset(e, m->image, blocks_of(m, t), block);
     LLVMValueRef row = emit_offset(e, plane, height(t), emit_mul_int(e, y, m->out_stride));
     LLVMValueRef pixel = emit_offset(e, row, width(t), emit_mul_int(e, x, m->out_stride));
     emit_store(e, value, m->target, emit_mul_int(e, pixel, e->V));
@@ -109,14 +114,32 @@ static LLVMValueRef assemble(const Mover *m, int64_t ob, LLVMValueRef y, LLVMVal
 static void zero_image(const Mover *m) {
     Emitter *e = m->e;
     int64_t vectors = blocks_of(m, m->v->type) * height(m->v->type) * width(m->v->type);
-    LLVMValueRef start = emit_mul_int(e, e->piece, vectors * e->V);
+    LLVMValueRef start = emit_mul_int(e, m->image, vectors * e->V);
     Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, vectors), 1, 0, NULL);
     emit_store(e, emit_vec(e, 0), m->target, emit_offset(e, loop.iv, e->V, start));
     loop_end(e, &loop, NULL);
 }
 
-static void emit_move(const Mover *m) {
+/* An image whose target is cleared first stays whole. */
+static int64_t bands_of(const Mover *m, double bytes) {
+    int64_t N = m->v->type.dim[0], worth = (int64_t)(bytes / (double)N / PIECE_BYTES);
+    if (m->out_stride > 1 || N >= FEW_PIECES || worth < 2) return 1;
+    int64_t wanted = (FEW_PIECES + N - 1) / N, most = worth < m->pixels[0] ? worth : m->pixels[0];
+    return wanted < most ? wanted : most;
+}
+
+static void begin_piece(Mover *m) {
     Emitter *e = m->e;
+    LLVMValueRef bands = emit_int(e, m->bands), band = LLVMBuildURem(e->b, e->piece, bands, "");
+    m->image = m->bands > 1 ? LLVMBuildUDiv(e->b, e->piece, bands, "") : e->piece;
+    m->first_row = m->bands > 1 ? emit_share(e, band, m->pixels[0], m->bands) : emit_int(e, 0);
+    m->end_row =
+        m->bands > 1 ? emit_share(e, emit_add_int(e, band, emit_int(e, 1)), m->pixels[0], m->bands) : emit_int(e, m->pixels[0]);
+}
+
+static void emit_move(Mover *m) {
+    Emitter *e = m->e;
+    begin_piece(m);
     if (m->out_stride > 1) zero_image(m);
     int64_t blocks = blocks_of(m, m->v->type);
     for (int64_t ob = 0, run; ob < blocks; ob += run) {
@@ -127,7 +150,7 @@ static void emit_move(const Mover *m) {
                next_block == block + run)
             run++;
         Loop each = loop_begin(e, emit_int(e, 0), emit_int(e, run), 1, 0, NULL);
-        Loop y = loop_begin(e, emit_int(e, 0), emit_int(e, m->pixels[0]), 1, 0, NULL);
+        Loop y = loop_begin(e, m->first_row, m->end_row, 1, 0, NULL);
         Loop x = loop_begin(e, emit_int(e, 0), emit_int(e, m->pixels[1]), 1, 0, NULL);
         LLVMValueRef value =
             copy ? load_block(m, arg, emit_add_int(e, each.iv, emit_int(e, block)), y.iv, x.iv) : assemble(m, ob, y.iv, x.iv);
@@ -153,6 +176,7 @@ static void lower_move(Lowering *l, Val id, const char *name, int64_t in_stride,
         bytes += 4 * (double)type_elements(arg_type(&m, i));
     }
     places[v->nargs] = lowering_place(l, id);
+    m.bands = bands_of(&m, bytes);
     Kernel *kernel;
     if (kernel_begin(l, RT_KIND_MAP, name, value_key(l, id), v->nargs + 1, &kernel)) {
         kernel_elements(l, 0, places, v->nargs + 1);
@@ -161,7 +185,7 @@ static void lower_move(Lowering *l, Val id, const char *name, int64_t in_stride,
         emit_move(&m);
         kernel_end(l, 0);
     }
-    kernel_call(l, kernel, id, places, v->nargs + 1, v->type.dim[0], (KernelCost){0, bytes});
+    kernel_call(l, kernel, id, places, v->nargs + 1, v->type.dim[0] * m.bands, (KernelCost){0, bytes});
 }
 
 void lower_CONCAT(Lowering *l, Val v) { lower_move(l, v, "concat", 1, 1); }

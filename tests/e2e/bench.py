@@ -69,6 +69,11 @@ with Workspace() as at:
     check(1e5 < result["memory_bytes"] < 1e9, f"netc's memory {result['memory_bytes']}")
     one = comparison(at, "--peer-modes=fast", "--mode=infer", "--rounds", 1)["modes"][0]
     check("infer" in one and "train" not in one, f"--mode=infer compared {one}")
+    one = comparison(at, "--peer-modes=frozen", "--mode=infer", "--rounds", 1)["modes"]
+    check([m["mode"] for m in one] == ["frozen"], f"a mode of inference alone: {one}")
+    at.refuses(*SMALL_AND_FAKE, "--peer-modes=frozen", status=1, says="fake 1.0 has no mode 'frozen'")
+    out = at.run(*SMALL_AND_FAKE, "--json", "--peer-modes=fast,errs,slow", "--rounds", 1, status=1)[0]
+    check([m["mode"] for m in json.loads(out)["modes"]] == ["fast", "slow"], f"beside a mode that errs: {out}")
     one = comparison(at, "--precision=bf16", "--rounds", 1)["modes"]
     check([m["mode"] for m in one] == ["fast-bf16"], f"--precision=bf16 compared {one}")
     text = at.run(*SMALL_AND_FAKE, "--peer-modes=slow,fast")[0]

@@ -6,7 +6,7 @@ import sys
 MODES = "fast slow fast-bf16 dies lies babbles errs stops"
 
 if "--list" in sys.argv:
-    print(f"peer fake 1.0\nmodes {MODES}", flush=True)
+    print(f"peer fake 1.0\nmodes {MODES}{' frozen' if '--what=infer' in sys.argv else ''}", flush=True)
     sys.exit()
 mode = next(a.split("=")[1] for a in sys.argv if a.startswith("--mode="))
 if mode == "dies":

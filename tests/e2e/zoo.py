@@ -65,8 +65,9 @@ with Workspace() as at:
     script("run", NETC, *fake, *quick, "--models", "tiny8", "--batches", "8", "--what", "infer", "--again", "--commit", "new")
     check(len(measured()) == 4 and json.loads(script("json").stdout)[2]["commit"] == "new", "--again")
     for words, says in ((["list", "--models", "none"], "there is no model 'none'"), (["list", "--isa", "avx9"], "--isa is one of"),
-                        (["list", "--what", "fly"], "--what is one or both"), (["list", "--peers", "torch"], "PEER=PYTHON")):
-        check(says in script(*words, status=2 if "--isa" in words or "--what" in words else 1).stderr, f"{words}: no '{says}'")
+                        (["list", "--what", "fly"], "--what is one or both"), (["list", "--peers", "torch"], "PEER=PYTHON"),
+                        (["list", "--peers", "onnxruntime=python3", "--isa", "native,avx2", "--models", "tiny8", "--batches", "8"], "keep to avx2")):
+        check(says in script(*words, status=2 if "avx9" in words or "--what" in words else 1).stderr, f"{words}: no '{says}'")
     with open(at("results.jsonl"), "a") as file:
         file.write('{"model": "cut sh')
     check("results.jsonl:5: not a measurement" in script("json", status=1).stderr, "a line cut short")

@@ -145,6 +145,34 @@ START_TEST(nobody_waits_behind_a_slow_piece) {
 }
 END_TEST
 
+/* Which thread ran a piece; none runs a second one before both have run one. */
+typedef struct Shares {
+    _Atomic int begun;
+    int thread[8];
+} Shares;
+
+static void share(void *context, int64_t piece, int thread) {
+    Shares *s = context;
+    s->thread[piece] = thread;
+    atomic_fetch_add(&s->begun, 1);
+    while (atomic_load(&s->begun) < 2) sched_yield();
+}
+
+START_TEST(threads_keep_their_share) {
+    if (rt_processors() < 2) return;
+    RtPool *pool = rt_pool_new(2);
+    for (int job = 0; job < 100; job++) {
+        int64_t pieces = 2 + job % 7;
+        Shares s = {0};
+        if (job % 10 == 0) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); /* the worker sleeps */
+        rt_pool_run(pool, share, &s, pieces);
+        ck_assert_int_eq(s.thread[0], 0);
+        ck_assert_int_eq(s.thread[(pieces + 1) / 2], 1); /* the caller's share is the larger one */
+    }
+    rt_pool_free(pool);
+}
+END_TEST
+
 START_TEST(limits) {
     ck_assert_ptr_null(rt_pool_new(1 << 20));
     RtPool *pool = rt_pool_new(0);
@@ -163,6 +191,7 @@ int main(void) {
     tcase_add_test(cases, too_many_threads_stay_quick);
     tcase_add_test(cases, one_piece_runs_on_the_caller);
     tcase_add_loop_test(cases, nobody_waits_behind_a_slow_piece, 0, counts);
+    tcase_add_test(cases, threads_keep_their_share);
     tcase_add_test(cases, limits);
     return run_cases("runtime/pool", cases);
 }

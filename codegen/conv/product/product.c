@@ -67,8 +67,10 @@ ProductPlan product_plan(const ConvProblem *problem) {
         pixels = PART_PIXELS;
     }
     p.parts = divide_up(c->in_blocks, p.part);
+    int64_t few = conv_few_pieces(problem), wanted = few > 1 ? MIN_PIECES : 1;
+    /* one image and too few output blocks to cut those for all threads */
+    if (c->N == 1 && c->out_blocks < few * SPLIT_BLOCKS) pixels = min_i64(pixels, divide_up(p.s.out[0] * p.s.out[1], few));
     p.chunks = product_chunks(&p.s, pixels);
-    int64_t wanted = conv_few_pieces(problem) > 1 ? MIN_PIECES : 1;
     p.tile = tile_best(problem->t, p.chunks.pixels, c->group_out_blocks, c->groups > 1 ? TILE_COLUMNS : 0);
     p.tile.a_row = p.tile.b_step = c->V;
     p.tile.a_step = 1;

@@ -22,7 +22,9 @@ uint32_t wino_candidates(const ConvProblem *p, int64_t own, ConvChoice *out) {
 /* Of a byte of transformed filters, more where they outgrow L2. */
 static double filter_cost(double bytes) { return bytes <= 2 << 20 ? 0.5 : 4; }
 
-static const double fetched_cost = 2; /* of a byte of them from the last cache, in order */
+/* In inference all layers' filters go by between one call and the next: of a byte that transformed ones have more than plain
+ * ones, which come from the last cache the first time. */
+static const double fetched_cost = 3;
 
 /* Of a byte of the transformed gradient, added to: written, and read, once, more where it outgrows L1. */
 static double sum_cost(double bytes) { return bytes <= 48 << 10 ? 1 : 2.5; }
@@ -41,9 +43,10 @@ ConvWork wino_work(const ConvProblem *problem, const WinoPlan *p) {
                    FILTER_TRANSFORM * cost_filters(&p->s);
     w.copied +=
         filter_cost(filter_bytes) * filter_bytes * (tiles / (double)p->tiles.block); /* read anew for each block of tiles */
-    /* Made at every step of training; in inference all layers' filters go by between one call and the next, and are in no cache.
-     */
-    w.copied += filter_bytes * (problem->g->mode == MODE_TRAIN ? 2 * filter_cost(filter_bytes) : fetched_cost);
+    if (problem->g->mode == MODE_TRAIN)
+        w.copied += 2 * filter_cost(filter_bytes) * filter_bytes; /* made at every step */
+    else if (filter_cost(filter_bytes) < fetched_cost)
+        w.copied += fetched_cost * filter_bytes * (1 - 9 / (double)wino_points(form));
     return w;
 }
 

@@ -1,6 +1,8 @@
-/* The tiles of a batch, and an operand's planes: staged block by block, transformed tile by tile. A piece is an image. */
+/* The tiles of a batch, and an operand's planes: staged block by block, transformed tile by tile. A piece is an
+ * image, or, of few images, some of its blocks. */
 #include "codegen/conv/winograd/transform.h"
 #include "codegen/conv/winograd/wide/wide.h"
+#include "codegen/emit/pieces.h"
 
 static void plain_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane) {
     WinoTileSource source = wino_source(e, src, row_stride, WINO_IN);
@@ -74,6 +76,7 @@ WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, c
                      .form = stage_form(problem->t)};
     p.stage = stage_plan(problem, operand, &w);
     p.blocks = p.stage.blocks;
+    p.cuts = min_i64(p.blocks, divide_up(conv_few_pieces(problem), tiles->N));
     p.plane = p.blocks * tiles->tiles * V + CACHE_LINE_FLOATS;
     p.chunk_bytes = (uint64_t)(tiles->points * p.plane) * sizeof(float);
     return p;
@@ -98,9 +101,16 @@ LLVMValueRef wide_chunk_images(Emitter *e, const WideTiles *t, LLVMValueRef chun
     return emit_min_int(e, left, emit_int(e, t->images));
 }
 
-/* Of image n. */
-static void transform_image(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p, LLVMValueRef n) {
+/* Of the piece's image, its share of the blocks. */
+static void transform_piece(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p) {
     Emitter *e = k->e;
+    LLVMValueRef n = e->piece, first = emit_int(e, 0), end = emit_int(e, p->blocks);
+    if (p->cuts > 1) {
+        LLVMValueRef cuts = emit_int(e, p->cuts), cut = LLVMBuildURem(e->b, e->piece, cuts, "");
+        n = LLVMBuildUDiv(e->b, e->piece, cuts, "");
+        first = emit_share(e, cut, p->blocks, p->cuts);
+        end = emit_share(e, emit_add_int(e, cut, emit_int(e, 1)), p->blocks, p->cuts);
+    }
     LLVMValueRef zero = emit_int(e, 0), chunk = LLVMBuildUDiv(e->b, n, emit_int(e, tiles->images), "");
     LLVMValueRef image = LLVMBuildURem(e->b, n, emit_int(e, tiles->images), "");
     LLVMValueRef planes = emit_address(e, emit_buffer(e, k->workspace_buffer),
@@ -108,7 +118,7 @@ static void transform_image(ConvKernel *k, const WideTiles *tiles, const WidePla
                                                    emit_int(e, (int64_t)(p->offset / sizeof(float)))));
     int64_t corner =
         p->stage.copied ? (p->first - p->stage.origin[0]) * p->stage.row_stride + (p->first - p->stage.origin[1]) * e->V : 0;
-    Loop block = loop_begin(e, zero, emit_int(e, p->blocks), 1, 0, NULL);
+    Loop block = loop_begin(e, first, end, 1, 0, NULL);
     Staging s = {&p->stage, p->operand, n, zero, e->scratch};
     LLVMValueRef staged = stage_block(k, &s, block.iv);
     stage_block_lines(k, &s, block.iv, zero, emit_int(e, p->stage.lines[0]), NULL);
@@ -133,7 +143,7 @@ Kernel *wide_planes_kernel(ConvKernel *k, const WideTiles *tiles, const WidePlan
     char *what = arena_printf(lowering_arena(k->l), "wide planes of %d", p->operand);
     if (kernel_begin(k->l, conv_kind(k), "winograd_planes", wide_key(k, what, tiles), k->nplaces, &kernel)) {
         conv_kernel_bind(k);
-        transform_image(k, tiles, p, k->e->piece);
+        transform_piece(k, tiles, p);
         kernel_end(k->l, stage_block_bytes(&p->stage));
     }
     return kernel;
@@ -144,7 +154,8 @@ static void call_planes(ConvKernel *k, Kernel *kernel, const WideTiles *tiles, c
     int64_t first = slab * tiles->slab * tiles->images, images = min_i64(tiles->slab * tiles->images, tiles->N - first);
     double share = (double)images / (double)tiles->N, map = place_bytes(k->places[p->operand], k->arg_type[p->operand]);
     double planes = (double)p->chunk_bytes * (double)divide_up(images, tiles->images);
-    kernel_call_part(k->l, kernel, k->id, k->places, k->nplaces, first, images, (KernelCost){0, planes + share * map});
+    kernel_call_part(k->l, kernel, k->id, k->places, k->nplaces, first * p->cuts, images * p->cuts,
+                     (KernelCost){0, planes + share * map});
 }
 
 LLVMValueRef wide_slab_of(Emitter *e, const WideTiles *t, int64_t pieces, LLVMValueRef *piece) {

@@ -59,6 +59,7 @@ typedef struct WidePlanes {
     bool gradient; /* tiles of dY for the gradient of the filters rather than of the input */
     int operand;
     int64_t blocks;                /* channel blocks */
+    int64_t cuts;                  /* pieces that share an image, each some of its blocks */
     int64_t plane;                 /* floats from one point to the next */
     int64_t group;                 /* tiles that lie together: a point is [tile / group][block][tile % group][V] */
     int64_t first, reach, advance; /* along an axis, as the form's */
