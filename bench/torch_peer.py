@@ -53,8 +53,8 @@ def load():
             return F.conv2d(x, w, None, stride, pad[:2], dilation, groups)
 
         def standardize(self, w, eps):
-            variance, mean = torch.var_mean(w, (1, 2, 3), unbiased=False, keepdim=True)
-            return (w - mean) * torch.rsqrt(variance + eps)
+            both = torch.var_mean(w, (1, 2, 3), unbiased=False, keepdim=True)  # not unpacked: PyTorch 1.13 cannot trace that
+            return (w - both[1]) * torch.rsqrt(both[0] + eps)
 
         def batch_norm(self, x, gamma, beta, mean, var, eps, momentum, training):
             return F.batch_norm(x, mean, var, gamma, beta, training, momentum, eps), None, None  # the state is updated in place

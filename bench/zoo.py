@@ -23,7 +23,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FAMILIES = {"blocks", "attention_blocks", "attention_resnet", "resnet_v1", "preact_resnet", "resnet_wide", "wide_resnet", "resnet_imagenet", "regnet", "convnext",
-            "dpn"}  # files that hold no model of their own
+            "dpn", "pnasnet"}  # files that hold no model of their own
 LARGE = {"resnet50", "se_resnet50", "alexnet", "squeezenet", "mobilenetv3_small", "convnext_tiny", "convnext_femto", "res2net50"}  # 224x224
 BATCHES = {("train", False): [32, 128], ("train", True): [8, 32], ("infer", False): [1, 128], ("infer", True): [1, 32]}
 WHAT = {"train": "Training", "infer": "Inference"}

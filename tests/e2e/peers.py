@@ -15,8 +15,8 @@ ROOT = os.path.join(HERE, "..", "..")
 # The nets' own sensitivity: f32 in another order, three steps. Small nets are smooth or nearly so; deep ones have ReLUs that fall on the other side.
 SMALL_TOLERANCE, MODEL_TOLERANCE = 1e-5, 1e-3
 
-FAMILIES = ["resnet20", "se_resnet20", "resnet18", "wrn_16_4", "mobilenetv2", "regnetx_200mf", "lenet"]  # in the suite
-INFERRED = ["cbam_resnet20", "ca_resnet20", "ws_resnet20", "shufflenet_v2", "convmixer"]  # by ONNX Runtime too: what is summed, shuffled, mapped
+FAMILIES = ["resnet20", "se_resnet20", "resnet18", "wrn_16_4", "mobilenetv2", "regnetx_200mf", "lenet", "ws_resnet20"]  # in the suite
+INFERRED = ["cbam_resnet20", "ca_resnet20", "shufflenet_v2", "convmixer"]  # by ONNX Runtime too: what is summed, shuffled, mapped
 
 SMALL = {
     "pads": "x = silu(conv2d(image, 6, [2, 4], stride = [2, 1]))\n x = conv2d(x, 4, [4, 2], pad = same)",
