@@ -92,7 +92,8 @@ def bench(args, key, *words):
         result = json.loads(done.stdout)
     except ValueError:
         return None
-    return result if done.returncode == 0 or result.get("modes") else None  # of modes that netc refused the others are worth having
+    result["refused"] = done.returncode != 0  # a mode, or some; the others are worth having
+    return result if not result["refused"] or result.get("modes") else None
 
 
 def compare(args, key):
@@ -104,11 +105,13 @@ def compare(args, key):
     results = [bench(args, key, *words) for _ in range(args.processes)]
     if None in results:
         return None
-    first = results[0]
-    for more in results[1:]:
-        for mode, other in zip(first["modes"], more["modes"]):
+    first, others = results[0], [{m["mode"]: m for m in more["modes"]} for more in results[1:]]
+    first["modes"] = [m for m in first["modes"] if all(m["mode"] in more for more in others)]
+    first["refused"] = any(r["refused"] for r in results)
+    for mode in first["modes"]:
+        for more in others:
             for side in ("netc", "peer"):
-                mode[what][side] += other[what][side]
+                mode[what][side] += more[mode["mode"]][what][side]
     return first
 
 
@@ -121,6 +124,7 @@ def measure(args, key):
     own = profile[what]
     return {**dict(zip(KEY, key)), "version": compared["peer"], "target": compared["target"], "parameters": compared["parameters"],
             "date": time.strftime("%Y-%m-%d"), "commit": args.commit, "rounds": args.rounds * args.processes, "seconds": args.seconds,
+            "refused": compared["refused"],
             "memory_bytes": compared["memory_bytes"],
             "modes": [{"mode": m["mode"], "memory_bytes": m["memory_bytes"], **m[what]} for m in compared["modes"]],
             "compile_seconds": profile["compile_seconds"], "ms": own["ms"], "gflops": own["gflops"], "peak_gflops": profile["peak_gflops"],
@@ -130,13 +134,14 @@ def measure(args, key):
 def run(args):
     args.commit = args.commit or subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], stdout=subprocess.PIPE, text=True).stdout.strip()
     taken, failed = read(args), False
-    for key in wanted(args):
+    for key in list(wanted(args)):  # what cannot be asked for is said before anything is measured
         if key in taken and not args.again:
             continue
         print(time.strftime("%H:%M"), *key, flush=True)
         entry = measure(args, key)
-        if entry is None:
+        if entry is None or entry["refused"]:
             failed = True
+        if entry is None:
             continue
         with open(args.results, "a") as out:
             out.write(json.dumps(entry) + "\n")
@@ -162,7 +167,7 @@ def row(entries):
     sum_ms = sum(of["kinds"].values())
     kinds = sorted(of["kinds"].items(), key=lambda item: -item[1])[:3]
     return {"model": of["model"], "what": of["what"], "batch": of["batch"], "isa": of["isa"], "threads": of["threads"],
-            "netc": statistics.median(best["netc"]), "peer": statistics.median(best["peer"]), "best": f"{of['version']} {best['mode']}",
+            "netc": statistics.median(best["netc"]), "peer": statistics.median(best["peer"]), "best": f"{of['version']} {best['mode']}{', others refused' if of.get('refused') else ''}",
             "ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios), "memory": of["memory_bytes"], "peer_memory": best["memory_bytes"],
             "peak": of["gflops"] / of["peak_gflops"], "compile_seconds": of["compile_seconds"], "date": of["date"], "commit": of["commit"],
             "kinds": {kind: ms / sum_ms for kind, ms in kinds}}

@@ -316,8 +316,11 @@ static int compare_modes(Comparison *c) {
         int status = start_mode(c, &peer, mode, &memory, &agreement);
         if (!status) status = run_rounds(c, &peer);
         peer_stop(&peer);
-        if (status) { /* said by now; the other modes are worth having */
-            refused = status;
+        if (status) { /* why is said by now; the other modes are worth having */
+            char *text = join("the mode '%s' is left out", mode);
+            if (strchr(c->modes, ' ')) say(RT_WARNING, text); /* if there are others */
+            free(text);
+            refused = EXIT_INPUT;
             continue;
         }
         if (c->o->json) {

@@ -4,12 +4,11 @@
  * description can be read; whoever comes late finds empty ranges and claims nothing. The caller therefore waits for the pieces to
  * be finished, never for threads to wake up: a worker that the system did not schedule in time costs nothing.
  *
- * Between jobs a worker spins for some microseconds, since a training step is hundreds of short jobs, and then sleeps. At most
- * as many workers as there are processors are ever awake, so 64 threads on 2 processors behave like 2.
+ * After its last piece, or waking, a worker spins for some microseconds, since a training step is hundreds of short jobs, and
+ * then sleeps. At most as many workers as there are processors are ever awake, so 64 threads on 2 processors behave like 2.
  *
  * One thread at a time may call rt_pool_run, and not from within a task. */
 #include "runtime/rt.h"
-#include <assert.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -25,13 +24,14 @@ typedef struct Range {
 
 struct RtPool {
     int threads, most_awake; /* of the workers, those that can run beside the caller */
-    int ranges;              /* of a job: threads that can run */
+    int ranges;              /* threads that can run */
     Range *range;
     pthread_t *worker;
     RtTask task; /* the job: written by the caller while nothing can be claimed */
     void *context;
     int64_t pieces;
     _Alignas(64) _Atomic uint64_t job; /* how many there were: told when the last is offered */
+    _Atomic int used;                  /* of the ranges, those that are not empty */
     _Alignas(64) _Atomic int64_t finished;
     _Alignas(64) _Atomic int sleepers;
     _Atomic bool caller_sleeps, stop;
@@ -61,7 +61,10 @@ static int64_t nanoseconds(void) {
 static uint64_t range_of(uint64_t first, uint64_t end) { return end << 32 | first; }
 
 /* The caller alone has the first. */
-static int own_range(const RtPool *p, int thread) { return thread && p->ranges > 1 ? 1 + (thread - 1) % (p->ranges - 1) : 0; }
+static int own_range(RtPool *p, int thread) {
+    int used = atomic_load_explicit(&p->used, memory_order_relaxed);
+    return thread && used > 1 ? 1 + (thread - 1) % (used - 1) : 0;
+}
 
 /* Claims a piece, of the thread's own range or from the end of another: its number, or -1 if none is left. */
 static int64_t claim(RtPool *p, int thread) {
@@ -89,7 +92,8 @@ static int64_t take_pieces(RtPool *p, int thread) {
 
 static bool work_or_stop(RtPool *p, uint64_t seen) { return atomic_load(&p->job) != seen || atomic_load(&p->stop); }
 static bool job_finished(RtPool *p, uint64_t job) {
-    return atomic_load(&p->job) == job && atomic_load(&p->finished) == p->pieces;
+    (void)job; /* the caller's own */
+    return atomic_load(&p->finished) == p->pieces;
 }
 
 /* True as soon as `ready` is of `job`, false if it was not before the deadline. */
@@ -106,13 +110,14 @@ static bool spin_until(bool (*ready)(RtPool *, uint64_t), RtPool *p, uint64_t jo
 
 /* A job after the one that the worker has `seen`. The order matters: the sleeper counts itself before it looks a last time, the
  * caller offers work before it looks for sleepers. So either the worker sees the work or the caller sees the sleeper. */
-static void await_job(RtPool *p, uint64_t seen, int64_t deadline) {
-    if (spin_until(work_or_stop, p, seen, deadline)) return;
+static void await_job(RtPool *p, uint64_t seen, int64_t *deadline) {
+    if (spin_until(work_or_stop, p, seen, *deadline)) return;
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->sleepers, 1);
     while (!work_or_stop(p, seen)) pthread_cond_wait(&p->wake, &p->lock);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->lock);
+    *deadline = nanoseconds() + SPIN_NANOSECONDS; /* for the next, if it wakes too late for this one */
 }
 
 static void *worker_main(void *argument) {
@@ -120,9 +125,9 @@ static void *worker_main(void *argument) {
     RtPool *p = w.pool;
     free(argument);
     uint64_t seen = 0;
-    int64_t deadline = 0; /* one for whom nothing is left, job after job, sleeps at last */
+    int64_t deadline = 0; /* one that finds nothing left, job after job, sleeps at last */
     while (!atomic_load(&p->stop)) {
-        await_job(p, seen, deadline);
+        await_job(p, seen, &deadline);
         seen = atomic_load(&p->job);
         int64_t count = take_pieces(p, w.thread);
         if (!count) continue;
@@ -213,7 +218,6 @@ static void await_finish(RtPool *p) {
 }
 
 void rt_pool_run(RtPool *p, RtTask task, void *context, int64_t pieces) {
-    assert(pieces <= UINT32_MAX);
     if (pieces <= 1 || rt_pool_threads(p) == 1) {
         for (int64_t piece = 0; piece < pieces; piece++) task(context, piece, 0);
         return;
@@ -222,11 +226,11 @@ void rt_pool_run(RtPool *p, RtTask task, void *context, int64_t pieces) {
     p->context = context;
     p->pieces = pieces;
     atomic_store_explicit(&p->finished, 0, memory_order_relaxed);
-    int64_t used = pieces < p->ranges ? pieces : p->ranges;
-    for (int64_t i = 0; i < p->ranges;
-         i++) { /* the first have one more if they do not come out even; behind `used` are empty ones */
-        int64_t first = i < used ? (i * pieces + used - 1) / used : pieces,
-                end = i < used ? ((i + 1) * pieces + used - 1) / used : pieces;
+    int64_t used = pieces < p->ranges ? pieces : p->ranges, end = 0;
+    atomic_store_explicit(&p->used, (int)used, memory_order_relaxed);
+    for (int64_t i = 0; i < p->ranges; i++) {
+        int64_t first = end;
+        if (i < used) end = ((i + 1) * pieces + used - 1) / used; /* the first have one more if it does not come out even */
         atomic_store_explicit(&p->range[i].unclaimed, range_of((uint64_t)first, (uint64_t)end), memory_order_release);
     }
     atomic_fetch_add(&p->job, 1);

@@ -123,18 +123,22 @@ static void zero_image(const Mover *m) {
 /* An image whose target is cleared first stays whole. */
 static int64_t bands_of(const Mover *m, double bytes) {
     int64_t N = m->v->type.dim[0], worth = (int64_t)(bytes / (double)N / PIECE_BYTES);
-    if (m->out_stride > 1 || N >= FEW_PIECES || worth < 2) return 1;
+    bool group = m->g->mode == MODE_INFER && N > 1; /* which one thread takes alone */
+    if (m->out_stride > 1 || N >= FEW_PIECES || worth < 2 || group) return 1;
     int64_t wanted = (FEW_PIECES + N - 1) / N, most = worth < m->pixels[0] ? worth : m->pixels[0];
     return wanted < most ? wanted : most;
 }
 
 static void begin_piece(Mover *m) {
     Emitter *e = m->e;
+    m->image = e->piece;
+    m->first_row = emit_int(e, 0);
+    m->end_row = emit_int(e, m->pixels[0]);
+    if (m->bands == 1) return;
     LLVMValueRef bands = emit_int(e, m->bands), band = LLVMBuildURem(e->b, e->piece, bands, "");
-    m->image = m->bands > 1 ? LLVMBuildUDiv(e->b, e->piece, bands, "") : e->piece;
-    m->first_row = m->bands > 1 ? emit_share(e, band, m->pixels[0], m->bands) : emit_int(e, 0);
-    m->end_row =
-        m->bands > 1 ? emit_share(e, emit_add_int(e, band, emit_int(e, 1)), m->pixels[0], m->bands) : emit_int(e, m->pixels[0]);
+    m->image = LLVMBuildUDiv(e->b, e->piece, bands, "");
+    m->first_row = emit_share(e, band, m->pixels[0], m->bands);
+    m->end_row = emit_share(e, emit_add_int(e, band, emit_int(e, 1)), m->pixels[0], m->bands);
 }
 
 static void emit_move(Mover *m) {

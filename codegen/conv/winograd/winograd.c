@@ -46,7 +46,7 @@ ConvWork wino_work(const ConvProblem *problem, const WinoPlan *p) {
     if (problem->g->mode == MODE_TRAIN)
         w.copied += 2 * filter_cost(filter_bytes) * filter_bytes; /* made at every step */
     else if (filter_cost(filter_bytes) < fetched_cost)
-        w.copied += fetched_cost * filter_bytes * (1 - 9 / (double)wino_points(form));
+        w.copied += fetched_cost * filter_bytes * (1 - 9.0 / WINO_FILTERS);
     return w;
 }
 

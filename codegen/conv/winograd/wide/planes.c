@@ -4,6 +4,8 @@
 #include "codegen/conv/winograd/wide/wide.h"
 #include "codegen/emit/pieces.h"
 
+enum { PIECE_TILES = 16 }; /* to transform: worth handing to a thread */
+
 static void plain_input(Emitter *e, LLVMValueRef src, int64_t row_stride, LLVMValueRef dst, int64_t plane) {
     WinoTileSource source = wino_source(e, src, row_stride, WINO_IN);
     wino_transform_input(e, &source, dst, plane);
@@ -76,7 +78,8 @@ WidePlanes wide_planes(const ConvProblem *problem, int operand, bool gradient, c
                      .form = stage_form(problem->t)};
     p.stage = stage_plan(problem, operand, &w);
     p.blocks = p.stage.blocks;
-    p.cuts = min_i64(p.blocks, divide_up(conv_few_pieces(problem), tiles->N));
+    p.cuts = min_i64(p.blocks, divide_up(conv_share(problem, conv_few_pieces(problem)), tiles->N));
+    if (p.blocks * tiles->rows * tiles->columns < PIECE_TILES * p.cuts) p.cuts = 1;
     p.plane = p.blocks * tiles->tiles * V + CACHE_LINE_FLOATS;
     p.chunk_bytes = (uint64_t)(tiles->points * p.plane) * sizeof(float);
     return p;
