@@ -10,6 +10,8 @@ import struct
 import sys
 import time
 
+import peer
+
 
 def read_tensors(path, make):
     """name -> make(shape, bytes) of a safetensors file of f32."""
@@ -38,10 +40,8 @@ class Input:
     def __init__(self, work, weights, threads):
         self.work, self.weights, self.threads = work, weights, threads
         with open(os.path.join(work, "graph.json")) as file:
-            self.graph = json.load(file)
-        self.shape = next(v["type"]["shape"] for v in self.graph["values"] if v["op"] == "input")[1:]
-        self.logits = next(o["value"] for o in self.graph["outputs"] if o["kind"] == "logits")
-        self.classes = self.graph["values"][self.logits]["type"]["shape"][1]
+            self.net = peer.Net(file.read())
+        self.shape, self.classes = self.net.image_shape[1:], self.net.classes
         with open(os.path.join(work, "images"), "rb") as file:
             self.images = file.read()
 
@@ -72,10 +72,9 @@ def onnxruntime(given, n):
     import numpy
     import onnxruntime as ort
     import onnxruntime_peer
-    import peer
 
     tensors = read_tensors(given.weights, lambda shape, data: numpy.frombuffer(data, numpy.float32))
-    session = onnxruntime_peer.session_of(onnxruntime_peer.model_of(peer.Net(json.dumps(given.graph)), tensors, n), given.threads)
+    session = onnxruntime_peer.session_of(onnxruntime_peer.model_of(given.net, tensors, n), given.threads)
     images = {"images": numpy.frombuffer(given.batch(n), numpy.float32).reshape(n, *given.shape)}
     last = {}
 
@@ -87,17 +86,15 @@ def onnxruntime(given, n):
 
 def torch_net(given):
     """The peer's class, and the net as a module."""
-    import peer
     import torch
     import torch.fx
     import torch_peer
 
     tensors = read_tensors(given.weights, lambda shape, data: torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(shape))
-    net = peer.Net(json.dumps(given.graph))
-    leaves = [(value, tensors[value["attrs"]["name"]]) for value in net.leaves]
+    leaves = [(value, tensors[value["attrs"]["name"]]) for value in given.net.leaves]
     leaves = [(value, torch.nn.Parameter(tensor) if value["op"] == "param" else tensor) for value, tensor in leaves]
     framework = torch_peer.load()
-    return framework, torch.fx.symbolic_trace(framework.module(net, leaves, False))
+    return framework, torch.fx.symbolic_trace(framework.module(given.net, leaves, False))
 
 
 def torch(given, n):

@@ -316,9 +316,9 @@ static int compare_modes(Comparison *c) {
         int status = start_mode(c, &peer, mode, &memory, &agreement);
         if (!status) status = run_rounds(c, &peer);
         peer_stop(&peer);
-        if (status) { /* why is said by now; the other modes are worth having */
-            char *text = join("the mode '%s' is left out", mode);
-            if (strchr(c->modes, ' ')) say(RT_WARNING, text); /* if there are others */
+        if (status) { /* why is said by now; if there are other modes, they are worth having */
+            char *text = strchr(c->modes, ' ') ? join("the mode '%s' is left out", mode) : NULL;
+            if (text) say(RT_WARNING, text);
             free(text);
             refused = EXIT_INPUT;
             continue;

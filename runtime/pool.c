@@ -91,18 +91,15 @@ static int64_t take_pieces(RtPool *p, int thread) {
 }
 
 static bool work_or_stop(RtPool *p, uint64_t seen) { return atomic_load(&p->job) != seen || atomic_load(&p->stop); }
-static bool job_finished(RtPool *p, uint64_t job) {
-    (void)job; /* the caller's own */
-    return atomic_load(&p->finished) == p->pieces;
-}
+static bool job_finished(RtPool *p, uint64_t pieces) { return (uint64_t)atomic_load(&p->finished) == pieces; }
 
-/* True as soon as `ready` is of `job`, false if it was not before the deadline. */
-static bool spin_until(bool (*ready)(RtPool *, uint64_t), RtPool *p, uint64_t job, int64_t deadline) {
-    if (ready(p, job)) return true;
+/* True as soon as `ready` is, asked with `number`; false if it was not before the deadline. */
+static bool spin_until(bool (*ready)(RtPool *, uint64_t), RtPool *p, uint64_t number, int64_t deadline) {
+    if (ready(p, number)) return true;
     do {
         for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
             for (int i = 0; i < PAUSES_PER_LOOK; i++) pause_cpu();
-            if (ready(p, job)) return true;
+            if (ready(p, number)) return true;
         }
     } while (nanoseconds() < deadline);
     return false;
@@ -208,11 +205,11 @@ static void wake_workers(RtPool *p) {
 }
 
 static void await_finish(RtPool *p) {
-    uint64_t job = atomic_load(&p->job);
-    if (job_finished(p, job) || spin_until(job_finished, p, job, nanoseconds() + SPIN_NANOSECONDS)) return;
+    uint64_t pieces = (uint64_t)p->pieces;
+    if (spin_until(job_finished, p, pieces, nanoseconds() + SPIN_NANOSECONDS)) return;
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->caller_sleeps, true);
-    while (!job_finished(p, job)) pthread_cond_wait(&p->done, &p->lock);
+    while (!job_finished(p, pieces)) pthread_cond_wait(&p->done, &p->lock);
     atomic_store(&p->caller_sleeps, false);
     pthread_mutex_unlock(&p->lock);
 }

@@ -22,3 +22,10 @@ LLVMValueRef emit_share(Emitter *e, LLVMValueRef part, int64_t total, int64_t pa
     LLVMValueRef scaled = emit_mul_int(e, part, total);
     return parts == 1 ? scaled : LLVMBuildUDiv(e->b, scaled, emit_int(e, parts), "");
 }
+
+Cut emit_cut(Emitter *e, int64_t cuts, int64_t total) {
+    if (cuts == 1) return (Cut){e->piece, emit_int(e, 0), emit_int(e, total)};
+    LLVMValueRef n = emit_int(e, cuts), cut = LLVMBuildURem(e->b, e->piece, n, "");
+    return (Cut){LLVMBuildUDiv(e->b, e->piece, n, ""), emit_share(e, cut, total, cuts),
+                 emit_share(e, emit_add_int(e, cut, emit_int(e, 1)), total, cuts)};
+}

@@ -7,8 +7,6 @@
 #include "codegen/emit/pieces.h"
 #include "codegen/ops/ops.h"
 
-enum { FEW_PIECES = 4 };
-
 /* Channel `channel` of argument `arg`, or a zero channel (arg < 0). */
 typedef struct Source {
     int64_t arg, channel;
@@ -22,7 +20,7 @@ typedef struct Mover {
     Val id;
     int64_t pixels[2], in_stride, out_stride; /* pixels moved; pixel (y, x) goes from (y, x) * in_stride to (y, x) * out_stride */
     int64_t bands;                            /* of an image */
-    LLVMValueRef image, first_row, end_row;   /* of the piece */
+    Cut rows;                                 /* the piece's image, and its rows of it */
     LLVMValueRef *base;
     LLVMValueRef target;
 } Mover;
@@ -72,7 +70,7 @@ static bool plain_copy(const Mover *m, int64_t ob, int64_t *arg, int64_t *block)
 static LLVMValueRef load_block(const Mover *m, int64_t arg, LLVMValueRef block, LLVMValueRef y, LLVMValueRef x) {
     Emitter *e = m->e;
     Type t = arg_type(m, arg);
-    LLVMValueRef plane = emit_offset(e, m->image, blocks_of(m, t), block);
+    LLVMValueRef plane = emit_offset(e, m->rows.whole, blocks_of(m, t), block);
     LLVMValueRef row = emit_offset(e, plane, height(t), emit_mul_int(e, y, m->in_stride));
     LLVMValueRef pixel = emit_offset(e, row, width(t), emit_mul_int(e, x, m->in_stride));
     return emit_load(e, m->base[arg], emit_mul_int(e, pixel, e->V));
@@ -81,7 +79,7 @@ static LLVMValueRef load_block(const Mover *m, int64_t arg, LLVMValueRef block, 
 static void store_block(const Mover *m, LLVMValueRef value, LLVMValueRef block, LLVMValueRef y, LLVMValueRef x) {
     Emitter *e = m->e;
     Type t = m->v->type;
-    LLVMValueRef plane = emit_offset(e, m->image, blocks_of(m, t), block);
+    LLVMValueRef plane = emit_offset(e, m->rows.whole, blocks_of(m, t), block);
     LLVMValueRef row = emit_offset(e, plane, height(t), emit_mul_int(e, y, m->out_stride));
     LLVMValueRef pixel = emit_offset(e, row, width(t), emit_mul_int(e, x, m->out_stride));
     emit_store(e, value, m->target, emit_mul_int(e, pixel, e->V));
@@ -114,7 +112,7 @@ static LLVMValueRef assemble(const Mover *m, int64_t ob, LLVMValueRef y, LLVMVal
 static void zero_image(const Mover *m) {
     Emitter *e = m->e;
     int64_t vectors = blocks_of(m, m->v->type) * height(m->v->type) * width(m->v->type);
-    LLVMValueRef start = emit_mul_int(e, m->image, vectors * e->V);
+    LLVMValueRef start = emit_mul_int(e, m->rows.whole, vectors * e->V);
     Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, vectors), 1, 0, NULL);
     emit_store(e, emit_vec(e, 0), m->target, emit_offset(e, loop.iv, e->V, start));
     loop_end(e, &loop, NULL);
@@ -123,27 +121,13 @@ static void zero_image(const Mover *m) {
 /* An image whose target is cleared first stays whole. */
 static int64_t bands_of(const Mover *m, double bytes) {
     int64_t N = m->v->type.dim[0], worth = (int64_t)(bytes / (double)N / PIECE_BYTES);
-    bool group = m->g->mode == MODE_INFER && N > 1; /* which one thread takes alone */
-    if (m->out_stride > 1 || N >= FEW_PIECES || worth < 2 || group) return 1;
-    int64_t wanted = (FEW_PIECES + N - 1) / N, most = worth < m->pixels[0] ? worth : m->pixels[0];
-    return wanted < most ? wanted : most;
-}
-
-static void begin_piece(Mover *m) {
-    Emitter *e = m->e;
-    m->image = e->piece;
-    m->first_row = emit_int(e, 0);
-    m->end_row = emit_int(e, m->pixels[0]);
-    if (m->bands == 1) return;
-    LLVMValueRef bands = emit_int(e, m->bands), band = LLVMBuildURem(e->b, e->piece, bands, "");
-    m->image = LLVMBuildUDiv(e->b, e->piece, bands, "");
-    m->first_row = emit_share(e, band, m->pixels[0], m->bands);
-    m->end_row = emit_share(e, emit_add_int(e, band, emit_int(e, 1)), m->pixels[0], m->bands);
+    int64_t few = few_pieces(m->g->mode, N), wanted = (few + N - 1) / N, most = worth < m->pixels[0] ? worth : m->pixels[0];
+    return m->out_stride > 1 || most < 2 || wanted < 2 ? 1 : wanted < most ? wanted : most;
 }
 
 static void emit_move(Mover *m) {
     Emitter *e = m->e;
-    begin_piece(m);
+    m->rows = emit_cut(e, m->bands, m->pixels[0]);
     if (m->out_stride > 1) zero_image(m);
     int64_t blocks = blocks_of(m, m->v->type);
     for (int64_t ob = 0, run; ob < blocks; ob += run) {
@@ -154,7 +138,7 @@ static void emit_move(Mover *m) {
                next_block == block + run)
             run++;
         Loop each = loop_begin(e, emit_int(e, 0), emit_int(e, run), 1, 0, NULL);
-        Loop y = loop_begin(e, m->first_row, m->end_row, 1, 0, NULL);
+        Loop y = loop_begin(e, m->rows.first, m->rows.end, 1, 0, NULL);
         Loop x = loop_begin(e, emit_int(e, 0), emit_int(e, m->pixels[1]), 1, 0, NULL);
         LLVMValueRef value =
             copy ? load_block(m, arg, emit_add_int(e, each.iv, emit_int(e, block)), y.iv, x.iv) : assemble(m, ob, y.iv, x.iv);

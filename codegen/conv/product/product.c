@@ -58,31 +58,32 @@ static StagePlan stage_of(const ConvProblem *p, int operand, const ProductChunks
 
 /* ---- forward and data ---- */
 
-/* Of one image that has too few output blocks to cut those for all threads, and work enough: bands that cut its rows evenly. */
-static int64_t bands_of_one(const ConvProblem *p, const Correlation *c) {
-    int64_t few = conv_share(p, conv_few_pieces(p)), rows = p->s.out[0];
-    if (c->N > 1 || few == 1 || c->out_blocks >= few * SPLIT_BLOCKS) return 1;
-    if (rows * p->s.out[1] * c->channels_in / c->groups * c->out_blocks * c->V < few * PIECE_WORK) return 1;
+/* Of one image that has too few output blocks to cut those for all threads, and work enough: the pixels of a band, of those that
+ * cut its rows evenly. 0: it is not cut. */
+static int64_t band_of_one(const ConvProblem *p, const Correlation *c) {
+    int64_t few = conv_share(p, conv_few_pieces(p)), rows = p->s.out[0], pixels = rows * p->s.out[1];
+    if (c->N > 1 || few == 1 || c->out_blocks >= few * SPLIT_BLOCKS) return 0;
+    if (pixels * c->channels_in / c->groups * c->out_blocks * c->V < few * PIECE_WORK) return 0;
     for (int64_t bands = few; bands <= MAX_BANDS && bands <= rows; bands++)
-        if (rows % bands == 0) return bands;
-    return 1;
+        if (rows % bands == 0) return pixels / bands;
+    return 0;
 }
 
 ProductPlan product_plan(const ConvProblem *problem) {
     ProductPlan p = {.s = problem->s, .c = correlation_of(problem)};
     const Correlation *c = &p.c;
     const int64_t F = (int64_t)sizeof(float);
-    const int64_t most = CHUNK_BYTES / (c->in_blocks * c->V * F), wanted = conv_few_pieces(problem) > 1 ? MIN_PIECES : 1;
-    int64_t pixels = most, bands = bands_of_one(problem, &p.c);
+    int64_t pixels = CHUNK_BYTES / (c->in_blocks * c->V * F), band = band_of_one(problem, &p.c);
     p.part = c->in_blocks;
-    if (bands > 1 && p.s.out[0] / bands * p.s.out[1] <= most) {
-        pixels = p.s.out[0] / bands * p.s.out[1];
+    if (band && band <= pixels) {
+        pixels = band;
     } else if (c->groups == 1 && pixels < min_i64(LEAST_PIXELS, c->N * p.s.out[0] * p.s.out[1])) {
         p.part = PART_CHANNELS / c->V;
         pixels = PART_PIXELS;
     }
     p.parts = divide_up(c->in_blocks, p.part);
     p.chunks = product_chunks(&p.s, pixels);
+    int64_t wanted = conv_few_pieces(problem) > 1 ? MIN_PIECES : 1;
     p.tile = tile_best(problem->t, p.chunks.pixels, c->group_out_blocks, c->groups > 1 ? TILE_COLUMNS : 0);
     p.tile.a_row = p.tile.b_step = c->V;
     p.tile.a_step = 1;

@@ -1,5 +1,6 @@
 /* Partial gradients of the filters (partials.h). */
 #include "codegen/conv/shared/partials.h"
+#include "codegen/emit/pieces.h"
 
 enum { MAX_PARTIALS = 16, SUM_VECTORS = 64 };
 static const int64_t partial_limit = 64 << 20; /* bytes of all partials */
@@ -40,7 +41,7 @@ WeightsPlan weights_plan(const ConvProblem *problem, const WeightsNeeds *way) {
     int64_t most = conv_share(problem, p.dw_floats * F <= 128 * 1024 ? MAX_PARTIALS : MAX_PARTIALS / 2);
     p.image_groups = min_i64(divide_up(s->N, p.pair), most);
     p.image_groups = max_i64(1, min_i64(p.image_groups, conv_share(problem, partial_limit) / (p.dw_floats * F)));
-    p.block_groups = min_i64(s->out_blocks, divide_up(conv_share(problem, CONV_FEW_PIECES), p.image_groups));
+    p.block_groups = min_i64(s->out_blocks, divide_up(conv_share(problem, FEW_PIECES), p.image_groups));
     p.partial_bytes = (uint64_t)(p.image_groups * p.dw_floats * F);
     return p;
 }

@@ -1,5 +1,6 @@
 /* The arithmetic of convolution windows: which filter taps meet in which output lines. No code is emitted here. */
 #include "codegen/conv/shared/shape.h"
+#include "codegen/emit/pieces.h"
 
 static ConvShape shape_of(const Graph *g, const Value *v, int64_t V) {
     const Type a = g->value[v->args[0]].type, b = g->value[v->args[1]].type;
@@ -26,7 +27,7 @@ ConvProblem conv_problem(const Target *t, const Graph *g, Val id) {
     return (ConvProblem){.t = t, .g = g, .id = id, .v = v, .direction = direction, .s = shape_of(g, v, t->lanes)};
 }
 
-int64_t conv_few_pieces(const ConvProblem *p) { return p->g->mode == MODE_INFER && p->s.N > 1 ? 1 : CONV_FEW_PIECES; }
+int64_t conv_few_pieces(const ConvProblem *p) { return few_pieces(p->g->mode, p->s.N); }
 
 Correlation correlation_forward(const ConvShape *s) {
     Correlation c = {.N = s->N, .channels_in = s->I, .channels_out = s->O, .groups = s->groups, .V = s->V};

@@ -55,9 +55,7 @@ int64_t correlation_lines(const Correlation *c, int axis, int64_t phase); /* out
 /* First and last input line, relative to in_stride * t, that any tap of any phase reads. */
 void correlation_reach(const Correlation *c, int axis, int64_t *first, int64_t *last);
 
-/* The least pieces worth having: two cores, two pieces each; but an inference graph of several images is run by one thread
- * (runtime/abi.h). */
-enum { CONV_FEW_PIECES = 4 };
+/* As few_pieces (codegen/emit/pieces.h). */
 int64_t conv_few_pieces(const ConvProblem *p);
 /* What is so much for the whole batch, of one shard; at least 1. */
 static inline int64_t conv_share(const ConvProblem *p, int64_t whole) {

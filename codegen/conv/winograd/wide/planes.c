@@ -107,21 +107,15 @@ LLVMValueRef wide_chunk_images(Emitter *e, const WideTiles *t, LLVMValueRef chun
 /* Of the piece's image, its share of the blocks. */
 static void transform_piece(ConvKernel *k, const WideTiles *tiles, const WidePlanes *p) {
     Emitter *e = k->e;
-    LLVMValueRef n = e->piece, first = emit_int(e, 0), end = emit_int(e, p->blocks);
-    if (p->cuts > 1) {
-        LLVMValueRef cuts = emit_int(e, p->cuts), cut = LLVMBuildURem(e->b, e->piece, cuts, "");
-        n = LLVMBuildUDiv(e->b, e->piece, cuts, "");
-        first = emit_share(e, cut, p->blocks, p->cuts);
-        end = emit_share(e, emit_add_int(e, cut, emit_int(e, 1)), p->blocks, p->cuts);
-    }
-    LLVMValueRef zero = emit_int(e, 0), chunk = LLVMBuildUDiv(e->b, n, emit_int(e, tiles->images), "");
+    Cut cut = emit_cut(e, p->cuts, p->blocks);
+    LLVMValueRef n = cut.whole, zero = emit_int(e, 0), chunk = LLVMBuildUDiv(e->b, n, emit_int(e, tiles->images), "");
     LLVMValueRef image = LLVMBuildURem(e->b, n, emit_int(e, tiles->images), "");
     LLVMValueRef planes = emit_address(e, emit_buffer(e, k->workspace_buffer),
                                        emit_offset(e, wide_chunk_in_slab(e, tiles, chunk), tiles->points * p->plane,
                                                    emit_int(e, (int64_t)(p->offset / sizeof(float)))));
     int64_t corner =
         p->stage.copied ? (p->first - p->stage.origin[0]) * p->stage.row_stride + (p->first - p->stage.origin[1]) * e->V : 0;
-    Loop block = loop_begin(e, first, end, 1, 0, NULL);
+    Loop block = loop_begin(e, cut.first, cut.end, 1, 0, NULL);
     Staging s = {&p->stage, p->operand, n, zero, e->scratch};
     LLVMValueRef staged = stage_block(k, &s, block.iv);
     stage_block_lines(k, &s, block.iv, zero, emit_int(e, p->stage.lines[0]), NULL);
