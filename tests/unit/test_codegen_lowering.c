@@ -207,10 +207,68 @@ START_TEST(plans_of_known_shapes) {
 }
 END_TEST
 
+/* Register tiles of the direct method, forward and data. With 16 registers no tile is as large as 1x3x4 or 1x4x3, whose twelve
+ * accumulators leave no room for taps in a row; filters that outgrow L1 (5x5, 64 channels: 25 KB of a block with 8 lanes, 100 KB
+ * with 16) want many pixels a block; backward data of stride 2 meets a phase's taps, not the kernel's. */
+typedef struct TileRow {
+    const char *cpu;
+    int64_t N, I, O, size;
+    int kernel, stride;
+    const char *tiles;
+} TileRow;
+
+static const TileRow tile_rows[] = {
+    {"x86-64-v3", 32, 64, 192, 27, 5, 1, "1x4x2 1x4x2"},  {"x86-64-v3", 32, 96, 96, 32, 3, 1, "1x8x1 1x8x1"},
+    {"x86-64-v3", 32, 96, 96, 32, 5, 2, "1x4x2 1x8x1"},   {"x86-64-v3", 32, 96, 96, 16, 1, 2, "1x4x3 1x4x3"},
+    {"x86-64-v3", 32, 192, 384, 28, 2, 2, "1x5x2 1x5x2"}, {"x86-64-v4", 32, 64, 192, 27, 5, 1, "1x14x1 1x14x1"},
+    {"x86-64-v4", 32, 192, 384, 28, 2, 2, "1x7x2 1x7x2"}, {"x86-64-v4", 32, 64, 256, 16, 1, 2, "1x8x2 1x8x2"},
+};
+
+START_TEST(tiles_of_known_shapes) {
+    const TileRow *row = &tile_rows[_i];
+    Target t;
+    char why[300];
+    ck_assert_msg(target_open(&t, "x86_64-linux-gnu", row->cpu, why, sizeof why), "%s", why);
+    Arena *arena = arena_new();
+    Graph *g = graph_new("tiles", MODE_TRAIN);
+    const int k = row->kernel, pad = (k - 1) / 2;
+    Attrs a = {.window = {.kernel = {k, k},
+                          .stride = {row->stride, row->stride},
+                          .dilation = {1, 1},
+                          .pad = {pad, pad, pad, pad},
+                          .groups = 1}};
+    Type x_type = type_feature(row->N, row->I, row->size, row->size);
+    Val x = leaf(g, OP_INPUT, "x", x_type), w = leaf(g, OP_PARAM, "w", type_feature(row->O, row->I, k, k));
+    Val y = graph_add(g, &(ValueSpec){.op = OP_CONV2D, .args = (Val[]){x, w}, .nargs = 2, .attrs = a});
+    Val dy = leaf(g, OP_INPUT, "dy", g->value[y].type);
+    Val dx =
+        graph_add(g, &(ValueSpec){.op = OP_CONV2D_BWD_DATA, .args = (Val[]){dy, w}, .nargs = 2, .attrs = a, .declared = x_type});
+    ConvChoice own = {0};
+    TileShape tile[2];
+    for (int i = 0; i < 2; i++) {
+        const ConvProblem problem = conv_problem(&t, g, i ? dx : y);
+        tile[i] = ((const DirectPlan *)conv_direct.correlation.plan(arena, &problem, &own))->tile;
+    }
+    ck_assert_str_eq(arena_printf(arena, "%dx%dx%d %dx%dx%d", (int)tile[0].rows, (int)tile[0].columns, (int)tile[0].blocks,
+                                  (int)tile[1].rows, (int)tile[1].columns, (int)tile[1].blocks),
+                     row->tiles);
+    if (row->size % 3 == 0 && row->O % (4 * t.lanes) == 0) { /* a file of choices may say what is no longer chosen */
+        const ConvChoice kept = {.method = &conv_direct, .sizes = {1, 3, 4}};
+        const ConvProblem problem = conv_problem(&t, g, y);
+        const DirectPlan *d = conv_direct.correlation.plan(arena, &problem, &kept);
+        ck_assert_msg(d && d->tile.columns == 3 && d->tile.blocks == 4, "%s refuses the tile 1x3x4", row->cpu);
+    }
+    graph_free(g);
+    arena_free(arena);
+    target_close(&t);
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("lowering");
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, every_candidate_can_be_lowered, 0, 5);
     tcase_add_loop_test(tests, plans_of_known_shapes, 0, (int)(sizeof rows / sizeof *rows));
+    tcase_add_loop_test(tests, tiles_of_known_shapes, 0, (int)(sizeof tile_rows / sizeof *tile_rows));
     return run_cases("codegen_lowering", tests);
 }

@@ -384,6 +384,9 @@ static void check_plan(Bench *b, const ConvMethod *method, ConvDirection directi
         check_weights(b, method == &conv_direct ? &((const DirectWeights *)plan)->w : plan, what);
     } else if (method == &conv_direct) {
         const DirectPlan *p = plan;
+        const TileShape *t = &p->tile;
+        const int64_t vectors = t->rows * t->columns * t->blocks + t->hold * t->blocks + 1; /* and a broadcast */
+        MUST(vectors <= b->target.registers, "%s: a tile that fits no registers", what);
         check_correlation(b, &p->frame, p->tile.rows, p->tile.blocks, what);
     } else {
         const CorrelationPlan *p = plan;
