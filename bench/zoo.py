@@ -16,6 +16,7 @@ import argparse
 import glob
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -132,6 +133,8 @@ def measure(args, key):
 
 
 def run(args):
+    # Killed, it takes netc along, as subprocess.run does of an exception: a netc left behind would measure on, beside whatever is next.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     args.commit = args.commit or subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], stdout=subprocess.PIPE, text=True).stdout.strip()
     taken, failed = read(args), False
     for key in list(wanted(args)):  # what cannot be asked for is said before anything is measured

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import xml.dom.minidom
 
 from e2e import HERE, NETC, SMALL, Workspace, check
@@ -43,6 +44,21 @@ with Workspace() as at:
     # a measurement cut short, and a peer that cannot be run: the others are kept, and the status says so
     done = script("run", NETC, "--peers", "torch=no-such-python", *quick, "--batches", "8", "--what", "train", "--threads", "1", status=1)
     check("cannot run the interpreter" in done.stderr and len(measured()) == 3, done.stderr)
+
+    # killed, it takes the measurement along
+    with open(at("sleeper"), "w") as file:
+        file.write(f"#!/bin/sh\necho $$ > {at('pid')}.new\nmv {at('pid')}.new {at('pid')}\nexec sleep 60\n")
+    os.chmod(at("sleeper"), 0o755)
+    killed = subprocess.Popen([*common, "run", at("sleeper"), *fake, *quick, "--batches", "8", "--what", "train", "--again"],
+                              stdout=subprocess.DEVNULL, env=at.environment())
+    until = time.monotonic() + 60
+    while not os.path.exists(at("pid")) and time.monotonic() < until:
+        time.sleep(0.01)
+    killed.terminate()
+    check(killed.wait() == 143, f"killed: exit status {killed.returncode}")
+    with open(at("pid")) as file:
+        check(not os.path.exists(f"/proc/{file.read().strip()}"), "zoo.py left netc behind")
+    check(len(measured()) == 3, "what was cut short is kept")
 
     rows = json.loads(script("json").stdout)
     check([(r["model"], r["what"], r["best"]) for r in rows] ==
