@@ -230,23 +230,15 @@ START_TEST(tiles_of_known_shapes) {
     char why[300];
     ck_assert_msg(target_open(&t, "x86_64-linux-gnu", row->cpu, why, sizeof why), "%s", why);
     Arena *arena = arena_new();
-    Graph *g = graph_new("tiles", MODE_TRAIN);
-    const int k = row->kernel, pad = (k - 1) / 2;
-    Attrs a = {.window = {.kernel = {k, k},
-                          .stride = {row->stride, row->stride},
-                          .dilation = {1, 1},
-                          .pad = {pad, pad, pad, pad},
-                          .groups = 1}};
-    Type x_type = type_feature(row->N, row->I, row->size, row->size);
-    Val x = leaf(g, OP_INPUT, "x", x_type), w = leaf(g, OP_PARAM, "w", type_feature(row->O, row->I, k, k));
-    Val y = graph_add(g, &(ValueSpec){.op = OP_CONV2D, .args = (Val[]){x, w}, .nargs = 2, .attrs = a});
-    Val dy = leaf(g, OP_INPUT, "dy", g->value[y].type);
-    Val dx =
-        graph_add(g, &(ValueSpec){.op = OP_CONV2D_BWD_DATA, .args = (Val[]){dy, w}, .nargs = 2, .attrs = a, .declared = x_type});
+    const int k = row->kernel, pad = (k - 1) / 2, stride = row->stride;
+    Attrs a = {
+        .window = {.kernel = {k, k}, .stride = {stride, stride}, .dilation = {1, 1}, .pad = {pad, pad, pad, pad}, .groups = 1}};
+    Convolution c =
+        convolution_of(&(ConvolutionShape){MODE_TRAIN, row->N, row->I, row->O, {row->size, row->size}, a, false, false});
     ConvChoice own = {0};
     TileShape tile[2];
     for (int i = 0; i < 2; i++) {
-        const ConvProblem problem = conv_problem(&t, g, i ? dx : y);
+        const ConvProblem problem = conv_problem(&t, c.g, i ? c.data : c.forward);
         tile[i] = ((const DirectPlan *)conv_direct.correlation.plan(arena, &problem, &own))->tile;
     }
     ck_assert_str_eq(arena_printf(arena, "%dx%dx%d %dx%dx%d", (int)tile[0].rows, (int)tile[0].columns, (int)tile[0].blocks,
@@ -254,11 +246,11 @@ START_TEST(tiles_of_known_shapes) {
                      row->tiles);
     if (row->size % 3 == 0 && row->O % (4 * t.lanes) == 0) { /* a file of choices may say what is no longer chosen */
         const ConvChoice kept = {.method = &conv_direct, .sizes = {1, 3, 4}};
-        const ConvProblem problem = conv_problem(&t, g, y);
+        const ConvProblem problem = conv_problem(&t, c.g, c.forward);
         const DirectPlan *d = conv_direct.correlation.plan(arena, &problem, &kept);
         ck_assert_msg(d && d->tile.columns == 3 && d->tile.blocks == 4, "%s refuses the tile 1x3x4", row->cpu);
     }
-    graph_free(g);
+    graph_free(c.g);
     arena_free(arena);
     target_close(&t);
 }
