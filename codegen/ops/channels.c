@@ -166,7 +166,9 @@ static void lower_move(Lowering *l, Val id, const char *name, int64_t in_stride,
     places[v->nargs] = lowering_place(l, id);
     m.bands = bands_of(&m, bytes);
     Kernel *kernel;
-    if (kernel_begin(l, RT_KIND_MAP, name, value_key(l, id), v->nargs + 1, &kernel)) {
+    char *key =
+        arena_printf(lowering_arena(l), "%s|%d bands", value_key(l, id), (int)m.bands); /* of training more than of inference */
+    if (kernel_begin(l, RT_KIND_MAP, name, key, v->nargs + 1, &kernel)) {
         kernel_elements(l, 0, places, v->nargs + 1);
         for (uint32_t i = 0; i < v->nargs; i++) m.base[i] = emit_buffer(m.e, i);
         m.target = emit_buffer(m.e, v->nargs);

@@ -28,6 +28,13 @@ def main(at):
         check(len(verdicts) == (1 if any(o.startswith("--mode") for o in options) else 2), f"{options}: a verdict per mode")
         check(all(v["right"] for v in verdicts), f"{options}: all is right")
         check(all(item["of_tolerance"] < 0.5 for v in verdicts for item in v["held"]), f"{options}: far from the tolerance: {out}")
+    # The same concatenation is cut in two for two images of a training step, but not for inference: two kernels, also for the cache of them.
+    joined = at("joined.net")
+    with open(joined, "w", encoding="utf-8") as file:
+        file.write("net joined() {\n    input image: f32[3, 56, 56]\n    a = conv2d(image, 64, 1)\n    output dense(global_avg_pool(relu(concat(a, tanh(a)))), 4)\n}\n")
+    for mode in ("train", "infer"):
+        at.run("verify", joined, "--compiled", f"--mode={mode}")
+
     each = held(at.run("verify", net, "--json", "--each", "--mode=train")[0])[0]
     names = [item["what"] for item in each["held"]]
     check("the pass cse#2" in names and "gradients against differences of the loss" in names, f"each pass is named: {names}")
