@@ -74,7 +74,7 @@ static CodegenOptions option(int method, int cpu) {
     return (CodegenOptions){.conv = conv_method(methods[method % 4]), .cpu = cpu_of(cpu), .check_bounds = true};
 }
 
-/* Backward data in several bands, of which the last has no row of some phase. */
+/* Backward data in several bands, of which the last has no row of some phase; padding wider than what is staged. */
 static const char *const nets[] = {
     "net n() {\n    input image: f32[3, 7, 7]\n    a = conv2d(image, 1, 2, stride = 3, bias = false)\n"
     "    b = conv2d(a, 1, 3, stride = 2, bias = false)\n    c = conv2d(b, 8, [3, 1], stride = 2, pad = [3, 2], bias = false)\n"
@@ -82,6 +82,8 @@ static const char *const nets[] = {
     "net mobile() {\n    input image: f32[3, 32, 32]\n    a = conv2d(image, 32, 3, stride = 3)\n"
     "    b = conv2d(tanh(a), 32, 3, stride = 2, groups = 8)\n    c = conv2d(tanh(b), 32, 5, stride = 2, groups = 32)\n"
     "    d = conv2d(tanh(c), 64, 3, stride = 2, groups = 8)\n    output dense(global_avg_pool(d), 4)\n}\n",
+    "net wide() {\n    input image: f32[3, 3, 3]\n    a = conv2d(image, 16, 1)\n"
+    "    b = conv2d(tanh(a), 16, 1, stride = 100, pad = [0, 5])\n    output dense(flatten(b), 4)\n}\n",
 };
 enum { NETS = sizeof nets / sizeof nets[0] };
 

@@ -140,7 +140,7 @@ static LLVMValueRef row_owned(const Copy *c, LLVMValueRef band, LLVMValueRef y) 
 static void copy_row(Copy *c, LLVMValueRef row, LLVMValueRef band, LLVMValueRef first_y) {
     Emitter *e = c->k->e;
     const StagePlan *p = c->p;
-    int64_t left = max_i64(0, -p->origin[1]), x0 = p->origin[1] + left;
+    int64_t left = min_i64(max_i64(0, -p->origin[1]), p->lines[1]), x0 = p->origin[1] + left;
     int64_t count = max_i64(0, min_i64(p->in[1] - x0, p->lines[1] - left)), right = p->lines[1] - left - count;
     LLVMValueRef to = emit_offset(e, row, p->row_stride, emit_mul_int(e, c->block, p->block_stride));
     LLVMValueRef y = emit_add_int(e, first_y, row), row_pixel = emit_mul_int(e, y, p->in[1]);
