@@ -209,7 +209,7 @@ static const OptionRow table[] = {
     {"cpu", 0, KIND_TEXT, "NAME", AT(cpu), JITS | CMD_VERIFY | CMD_EXPLORE | CMD_REDUCE | CMD_ABLATE | CMD_WHY,
      "LLVM's name of the CPU to compile for (default: native)"},
     {"conv", 0, KIND_TEXT, "METHOD", AT(conv), COMPILES | CMD_VERIFY | CMD_EXPLORE | CMD_REDUCE | CMD_ABLATE | CMD_WHY,
-     "compute convolutions by winograd, wide, depthwise, product, direct or gemm where it applies (default: auto)"},
+     "compute convolutions by amx, winograd, wide, depthwise, product, direct or gemm where it applies (default: auto)"},
     {"gemm", 0, KIND_CHOICE, "own|openblas", AT(gemm), COMPILES | CMD_VERIFY | CMD_EXPLORE | CMD_REDUCE | CMD_ABLATE | CMD_WHY,
      "who multiplies matrices of large dense layers and of --conv=gemm (default: own)"},
     {"check-bounds", 0, KIND_FLAG, NULL, AT(check_bounds), JITS | CMD_VERIFY,

@@ -18,12 +18,13 @@ const CodegenTarget *codegen_target_at(uint32_t i);    /* NULL behind the last *
 const CodegenTarget *codegen_target(const char *name); /* NULL: there is none */
 void codegen_target_names(char *text, size_t size);    /* of all, for a sentence: "a, b and c" */
 
-/* Which of the names in runtime/cpu_features.def code for this CPU may use, split by blanks. malloc'd; NULL with a diagnostic. */
-char *codegen_features(const char *target, const char *cpu, Diag *diag);
-
 /* BF16: feature maps, and their gradients, are stored as bf16 and convolutions multiply bf16 where the CPU has instructions for
  * it. Weights, statistics, sums and everything of rank below 4 stay f32. */
 typedef enum Precision { PRECISION_F32, PRECISION_BF16 } Precision;
+
+/* Which of the names in runtime/cpu_features.def code for this CPU, and maps of this precision, may use, split by blanks.
+ * malloc'd; NULL with a diagnostic. */
+char *codegen_features(const char *target, const char *cpu, Precision precision, Diag *diag);
 
 typedef struct CodegenOptions {
     const char *target;     /* of an object: the name of a CodegenTarget; NULL: this machine's */

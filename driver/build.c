@@ -179,7 +179,7 @@ static bool library_option(const Options *o) {
 
 static int choose_levels(Build *b) {
     bool one = strcmp(b->kind, "exe") != 0;
-    int status = levels_choose(&b->levels, b->target, b->o->cpu, one);
+    int status = levels_choose(&b->levels, b->target, session_precision(b->o), b->o->cpu, one);
     if (status || !one || b->levels.count == 1) return status;
     return usage_error("build", "'--emit=%s' is made for one CPU: --cpu=%s", b->kind, b->levels.cpu[b->levels.count - 1]);
 }

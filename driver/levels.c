@@ -30,9 +30,9 @@ static void insert(Levels *levels, char *cpu, char *features) {
     levels->features[at] = features;
 }
 
-static char *features_of(const char *target, const char *cpu) {
+static char *features_of(const char *target, const char *cpu, Precision precision) {
     Diag *diag = diag_new();
-    char *features = codegen_features(target, cpu, diag);
+    char *features = codegen_features(target, cpu, precision, diag);
     if (!features) diag_print(diag, stderr, use_color(stderr));
     diag_free(diag);
     return features;
@@ -44,7 +44,7 @@ static bool is_named(const Levels *levels, const char *cpu) {
     return false;
 }
 
-static int add_list(Levels *levels, const char *target, const char *list) {
+static int add_list(Levels *levels, const char *target, Precision precision, const char *list) {
     for (; list; list = strchr(list, ','), list += list != NULL) {
         char *cpu = join("%.*s", (int)strcspn(list, ","), list), *features = NULL;
         int status = EXIT_OK;
@@ -54,7 +54,7 @@ static int add_list(Levels *levels, const char *target, const char *list) {
             status = usage_error("build", "'--cpu' names '%s' twice", cpu);
         else if (levels->count == MAX_LEVELS)
             status = usage_error("build", "'--cpu' names at most %d CPUs", MAX_LEVELS);
-        else if (!(features = features_of(target, cpu)))
+        else if (!(features = features_of(target, cpu, precision)))
             status = EXIT_INPUT;
         if (status) {
             free(cpu);
@@ -66,8 +66,8 @@ static int add_list(Levels *levels, const char *target, const char *list) {
 }
 
 /* This machine's own CPU, unless one of the levels may use just what it has. */
-static int add_native(Levels *levels, const char *target) {
-    char *features = features_of(target, "native");
+static int add_native(Levels *levels, const char *target, Precision precision) {
+    char *features = features_of(target, "native", precision);
     bool known = !features;
     for (int i = 0; i < levels->count; i++) known |= features && same(levels->features[i], features);
     if (!known)
@@ -77,20 +77,20 @@ static int add_native(Levels *levels, const char *target) {
     return features ? EXIT_OK : EXIT_INPUT;
 }
 
-int levels_choose(Levels *levels, const char *target, const char *list, bool one) {
+int levels_choose(Levels *levels, const char *target, Precision precision, const char *list, bool one) {
     *levels = (Levels){0};
     bool cross = target_is_cross(target);
     const char *usual = codegen_target(target)->levels;
-    if (list) return add_list(levels, target, list);
-    if (one && !cross) return add_list(levels, target, "native");
+    if (list) return add_list(levels, target, precision, list);
+    if (one && !cross) return add_list(levels, target, precision, "native");
     if (one) {
         char *least = join("%.*s", (int)strcspn(usual, ","), usual);
-        int status = add_list(levels, target, least);
+        int status = add_list(levels, target, precision, least);
         free(least);
         return status;
     }
-    int status = add_list(levels, target, usual);
-    return status || cross ? status : add_native(levels, target);
+    int status = add_list(levels, target, precision, usual);
+    return status || cross ? status : add_native(levels, target, precision);
 }
 
 void levels_free(Levels *levels) {

@@ -1,7 +1,7 @@
 /* The CPUs that one executable holds code for. */
 #ifndef NETC_DRIVER_LEVELS_H
 #define NETC_DRIVER_LEVELS_H
-#include "ir/diag.h"
+#include "codegen/codegen.h"
 #include <stdbool.h>
 
 enum { MAX_LEVELS = 4 };
@@ -12,7 +12,8 @@ typedef struct Levels {
     int count;
 } Levels;
 
-/* The levels of --cpu, or without one those that netc builds for: `one`, of several. Exit status, after a sentence. */
-int levels_choose(Levels *levels, const char *target, const char *list, bool one);
+/* The levels of --cpu, or without one those that netc builds for: `one`, of several. What they need is of code for maps of this
+ * precision. Exit status, after a sentence. */
+int levels_choose(Levels *levels, const char *target, Precision precision, const char *list, bool one);
 void levels_free(Levels *levels);
 #endif

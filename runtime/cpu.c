@@ -7,10 +7,14 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { EAX, EBX, ECX, EDX };
-enum { STATE_SSE = 0x2, STATE_AVX = 0x6, STATE_AVX512 = 0xe6 }; /* bits of XCR0 */
-enum { OSXSAVE = 1 << 27 };                                     /* of CPUID 1, ECX */
+enum { STATE_SSE = 0x2, STATE_AVX = 0x6, STATE_AVX512 = 0xe6, STATE_AMX = 0x60000 }; /* bits of XCR0 */
+enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };                      /* of arch_prctl(2) */
+enum { OSXSAVE = 1 << 27 };                                                          /* of CPUID 1, ECX */
 
 typedef struct Feature {
     const char *name;
@@ -32,10 +36,23 @@ static uint32_t saved_state(void) {
     return low;
 }
 
+/* Linux gives a process, all its threads, room for the tiles of AMX only when asked. Once: a later answer might be another, and
+ * what was sized for code without them would get code with them. */
+static bool permits(const Feature *f) {
+    enum { UNASKED, GRANTED, REFUSED };
+    static _Atomic int answer = UNASKED;
+    if (f->state != STATE_AMX) return true;
+    int unasked = UNASKED;
+    if (answer == UNASKED)
+        atomic_compare_exchange_strong(&answer, &unasked,
+                                       syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 ? GRANTED : REFUSED);
+    return answer == GRANTED;
+}
+
 static bool has(const Feature *f) {
     uint32_t word[4] = {0};
     if (!__get_cpuid_count(f->leaf, f->subleaf, &word[EAX], &word[EBX], &word[ECX], &word[EDX])) return false;
-    return (word[f->word] >> f->bit & 1) && (saved_state() & f->state) == f->state;
+    return (word[f->word] >> f->bit & 1) && (saved_state() & f->state) == f->state && permits(f);
 }
 
 #elif defined(__aarch64__)

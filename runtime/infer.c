@@ -31,8 +31,11 @@ static int thread_count(int threads) { return threads < 1 ? 1 : threads; }
 static int choose_level(void) {
     char missing[1];
     int chosen = -1;
-    for (uint32_t i = 0; i < library()->nlevels; i++)
-        if (!rt_cpu_lacks(library()->batch[i]->features, missing, sizeof missing)) chosen = (int)i;
+    for (uint32_t i = 0; i < library()->nlevels; i++) {
+        const RtProgram *single = library()->single[i];
+        bool runs = !rt_cpu_lacks(library()->batch[i]->features, missing, sizeof missing);
+        if (runs && !(single && rt_cpu_lacks(single->features, missing, sizeof missing))) chosen = (int)i;
+    }
     return chosen;
 }
 

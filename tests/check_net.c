@@ -94,7 +94,7 @@ static bool parse_run(Run *r, const char *spec) {
 /* This machine may lack what the run's CPU has. */
 static bool can_run(Check *c, const Run *r) {
     char missing[100];
-    char *features = r->code.cpu ? codegen_features(NULL, r->code.cpu, c->diag) : strdup("");
+    char *features = r->code.cpu ? codegen_features(NULL, r->code.cpu, r->code.precision, c->diag) : strdup("");
     bool can = features && !rt_cpu_lacks(features, missing, sizeof missing);
     free(features);
     return can;

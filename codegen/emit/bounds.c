@@ -4,6 +4,7 @@
  * address arithmetic and selects, to a buffer or to the scratch. A buffer's end is the address that follows the buffers'
  * beginnings in the kernel's first parameter, as many places behind. */
 #include "codegen/emit/bounds.h"
+#include "codegen/emit/amx.h"
 #include "codegen/emit/arith.h"
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,12 @@ static void check_product(Checks *c, LLVMValueRef call) {
     check_matrix(c, call, arg[11], m, n, arg[12], true);
 }
 
+/* A load or store of a tile: its number, the address, bytes from a row to the next. */
+static void check_tile(Checks *c, LLVMValueRef call, bool store) {
+    int64_t tile = LLVMConstIntGetSExtValue(LLVMGetOperand(call, 0)), stride = LLVMConstIntGetSExtValue(LLVMGetOperand(call, 2));
+    check(c, call, LLVMGetOperand(call, 1), emit_int(c->e, amx_bytes(c->e, (int)tile, stride)), store);
+}
+
 static void check_call(Checks *c, LLVMValueRef call) {
     LLVMValueRef callee = LLVMGetCalledValue(call);
     if (LLVMIsAInlineAsm(callee)) return; /* its emitter loads what it reads too */
@@ -118,6 +125,10 @@ static void check_call(Checks *c, LLVMValueRef call) {
         check(c, call, LLVMGetOperand(call, 1), masked_bytes(c, call, LLVMGetOperand(call, 3)), true);
     else if (!strcmp(name, "rt_sgemm"))
         check_product(c, call);
+    else if (!strcmp(name, "llvm.x86.ldtilecfg"))
+        check(c, call, LLVMGetOperand(call, 0), emit_int(c->e, AMX_CONFIG_BYTES), false);
+    else if (!strcmp(name, "llvm.x86.tileloadd64") || !strcmp(name, "llvm.x86.tilestored64"))
+        check_tile(c, call, name[13] == 's');
     else if (strncmp(name, "llvm.prefetch", 13)) /* which may ask for what is not there */
         for (unsigned i = 0; i < LLVMGetNumArgOperands(call); i++)
             if (LLVMTypeOf(LLVMGetOperand(call, i)) == c->e->ptr) abort(); /* a function that nobody checks */

@@ -54,6 +54,16 @@ LLVMValueRef emit_load(Emitter *e, LLVMValueRef base, LLVMValueRef element) {
     return v;
 }
 
+LLVMValueRef emit_load_unaligned(Emitter *e, LLVMValueRef base, LLVMValueRef element) {
+    LLVMValueRef v = LLVMBuildLoad2(e->b, e->vec, emit_address(e, base, element), "");
+    LLVMSetAlignment(v, 4);
+    return v;
+}
+
+void emit_store_unaligned(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element) {
+    LLVMSetAlignment(LLVMBuildStore(e->b, value, emit_address(e, base, element)), 4);
+}
+
 LLVMValueRef emit_load_scalar(Emitter *e, LLVMValueRef base, LLVMValueRef element) {
     if (holds_bf16(e, base)) return bf16_load(e, e->i16, emit_address(e, base, element));
     LLVMValueRef v = LLVMBuildLoad2(e->b, e->f32, emit_address(e, base, element), "");

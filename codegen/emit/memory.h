@@ -13,6 +13,9 @@ LLVMValueRef emit_view(Emitter *e, LLVMValueRef base, bool bf16);
 void emit_declare_bf16(Emitter *e, LLVMValueRef buffer);
 /* A vector; the element must be a multiple of V. */
 LLVMValueRef emit_load(Emitter *e, LLVMValueRef base, LLVMValueRef element);
+/* Of f32 or words, from any element on. */
+LLVMValueRef emit_load_unaligned(Emitter *e, LLVMValueRef base, LLVMValueRef element);
+void emit_store_unaligned(Emitter *e, LLVMValueRef value, LLVMValueRef base, LLVMValueRef element);
 LLVMValueRef emit_load_scalar(Emitter *e, LLVMValueRef base, LLVMValueRef element);
 LLVMValueRef emit_load_splat(Emitter *e, LLVMValueRef base, LLVMValueRef element); /* broadcast load */
 /* base[element + lane * plane] in lanes 0 to count - 1, behind them zeros: a pixel's channels out of planes. */

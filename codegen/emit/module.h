@@ -18,11 +18,12 @@ typedef struct Emitter {
     LLVMValueRef *buffer;     /* of every ref, loaded at the entry */
     struct ElementView *view; /* bases whose elements are not what the address that they come from says */
     uint32_t nviews, view_capacity;
-    GemmUse gemm;      /* of the kernel being emitted */
-    bool openblas;     /* does products (product.h); else they are generated */
-    bool past_caches;  /* what emit_store_stream does: the step's data exceed what the last cache keeps */
-    bool streams;      /* it holds such stores */
-    LLVMValueRef *end; /* of every buffer, if accesses are checked (bounds.h); else NULL */
+    GemmUse gemm;                  /* of the kernel being emitted */
+    bool openblas;                 /* does products (product.h); else they are generated */
+    bool past_caches;              /* what emit_store_stream does: the step's data exceed what the last cache keeps */
+    bool streams;                  /* it holds such stores */
+    int64_t tile_rows, tile_words; /* of AMX's A, as amx_begin shaped it (amx.h) */
+    LLVMValueRef *end;             /* of every buffer, if accesses are checked (bounds.h); else NULL */
     bool check_bounds;
     uint32_t nbuffers;
 } Emitter;

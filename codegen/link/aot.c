@@ -131,7 +131,9 @@ static void add_tables(ProgramBuilder *p, const RtProgram *shape, const char *sy
     Tables t = {p, p->emitter, arena_array(p->arena, (size_t)p->nkernels + 1, sizeof(LLVMValueRef))};
     for (int b = 0; b < KERNEL_BUCKETS; b++)
         for (const Kernel *k = p->bucket[b]; k; k = k->next) t.kernel[k->index] = kernel_function(p, k);
-    char *features = target_features(p->target);
+    Target target = *p->target;
+    target.amx = p->tiles;
+    char *features = target_features(&target);
     if (!features) diag_error(p->diag, (Span){0}, "internal: LLVM does not tell what CPU '%s' can do", p->target->cpu);
     p->failed |= !features;
     if (features) add_program(&t, shape, features, symbol);

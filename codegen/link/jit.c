@@ -47,10 +47,10 @@ bool jit_open(Target *target, ProgramBuilder *p, const char *name, const Codegen
     if (!options) options = &defaults;
     char why[512];
     bool opened = target_open(target, NULL, options->cpu, why, sizeof why);
+    if (opened) target_set_options(target, options);
     if (!opened || !runs_here(target, options, why, sizeof why)) {
         diag_error(diag, (Span){0}, "%s", why);
     } else {
-        target_set_options(target, options);
         bool separate = !options->dump_llvm && !options->dump_asm;
         if (program_open(p, target, options, separate ? "kernel" : name, diag)) {
             p->separate = separate;

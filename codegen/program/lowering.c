@@ -27,6 +27,8 @@ Place lowering_make_once(Lowering *l, Val v, uint64_t bytes, Place otherwise) {
     return place;
 }
 
+void lowering_uses_tiles(Lowering *l) { l->p->tiles = true; }
+
 void lowering_resume(Lowering *l) {
     l->entry = l->interrupted;
     l->once = l->interrupted_once;

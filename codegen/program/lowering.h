@@ -24,6 +24,8 @@ bool lowering_is_fixed(const Lowering *l, Val v);
  * v is fixed; else `otherwise`, made at every run. */
 Place lowering_make_once(Lowering *l, Val v, uint64_t bytes, Place otherwise);
 void lowering_resume(Lowering *l);
+/* Says that a kernel has AMX's tiles: also one that is known already. */
+void lowering_uses_tiles(Lowering *l);
 /* How many shards the batch is cut into; the graph is of one of them. */
 int64_t lowering_shards(const Lowering *l);
 /* Calls from here on are about nothing but what shards have in common: computed once. */

@@ -4,14 +4,24 @@
 #include "codegen/emit/bounds.h"
 #include "codegen/program/key.h"
 #include "ir/pattern.h"
+#include "runtime/cpu.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 _Static_assert((int)MAX_WHITENED == (int)RT_MAX_WHITENED, "what the language accepts the runtime can do");
 
+/* Whether code for the target may have AMX's tiles, which only bf16 is multiplied by: its CPU has them, and if the code is to run
+ * here, so does the system. */
+static bool may_have_amx(const Target *t, const CodegenOptions *options) {
+    char missing[32];
+    bool here = !options->target || !options->cpu || !strcmp(options->cpu, "native");
+    return t->map_bytes == 2 && t->bf16 && target_has_amx(t) && !(here && rt_cpu_lacks(TARGET_AMX, missing, sizeof missing));
+}
+
 void target_set_options(Target *target, const CodegenOptions *options) {
     target->map_bytes = options->precision == PRECISION_BF16 ? 2 : sizeof(float);
+    target->amx = may_have_amx(target, options);
     if (options->last_cache) target->last_cache = target->kept = options->last_cache;
     if (options->shards > 1) target->last_cache /= options->shards; /* they go through a call together */
 }

@@ -73,6 +73,7 @@ typedef struct ProgramBuilder {
     const RtRecipe *recipe; /* NULL in codegen_run_graph */
     Emitter *emitter;
     Diag *diag;
+    bool tiles;    /* some kernel has AMX's: the code needs TARGET_AMX */
     bool failed;   /* an error was reported */
     bool separate; /* each kernel is a module of its own, cached and compiled by itself; else all are in the emitter's */
     bool caches;   /* kernels are looked up in options->cache, and kept there */

@@ -21,9 +21,11 @@ static const Candidate candidates[] = {
 };
 enum { COUNT = sizeof candidates / sizeof candidates[0] };
 
-/* Name of the i-th candidate; NULL: it is another architecture's. */
+/* Name of the i-th candidate; NULL: it is another architecture's, or of no use. */
 static const char *candidate(const Target *t, size_t i) {
-    return strcmp(candidates[i].llvm, architecture_of(t->triple)->llvm) ? NULL : candidates[i].feature;
+    bool other = strcmp(candidates[i].llvm, architecture_of(t->triple)->llvm) != 0;
+    bool unused = !t->amx && !strncmp(candidates[i].feature, "amx", 3);
+    return other || unused ? NULL : candidates[i].feature;
 }
 
 static void set_attribute(LLVMValueRef fn, const char *key, const char *value) {
@@ -96,10 +98,20 @@ char *target_features(const Target *t) {
     return list;
 }
 
-char *codegen_features(const char *name, const char *cpu, Diag *diag) {
+bool target_has_amx(const Target *target) {
+    Target with = *target;
+    with.amx = true;
+    char *features = target_features(&with);
+    bool has = features && strstr(features, TARGET_AMX);
+    free(features);
+    return has;
+}
+
+char *codegen_features(const char *name, const char *cpu, Precision precision, Diag *diag) {
     Target target;
     char why[512], *features = NULL;
     if (target_open(&target, name, cpu, why, sizeof why)) {
+        target.amx = precision == PRECISION_BF16 && target_has_amx(&target);
         features = target_features(&target);
         if (!features) snprintf(why, sizeof why, "internal: LLVM does not tell what CPU '%s' can do", target.cpu);
         target_close(&target);

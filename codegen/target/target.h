@@ -13,6 +13,7 @@ typedef struct Target {
     int registers;              /* vector registers: 32 (AVX-512, AArch64) or 16 */
     bool fma;                   /* fused multiply-add in hardware */
     bool bf16;                  /* conversions and products of bf16 pairs (AVX512_BF16): vectors->bf16_dot */
+    bool amx;                   /* code may have tiles of bf16 (emit/amx.h): target_set_options says, of bf16 only */
     const VectorLevel *vectors; /* what else can be done with vectors of this width */
     int map_bytes; /* of an element of a feature map in memory: 4 (f32), or 2 (bf16) under --precision=bf16; target_open says 4 */
     int64_t last_cache; /* bytes that all threads together keep in the last cache: CodegenOptions.last_cache; target_open:
@@ -28,8 +29,11 @@ enum { CACHE_LINE = 64, CACHE_LINE_FLOATS = CACHE_LINE / sizeof(float), LAST_CAC
 /* `name` is the name of a CodegenTarget, or NULL for this machine's; `cpu` as in CodegenOptions. False with a sentence in why. */
 bool target_open(Target *target, const char *name, const char *cpu, char *why, size_t why_size);
 void target_close(Target *target);
-/* Which of the names in runtime/cpu_features.def code for this CPU may use, split by blanks. malloc'd; NULL if LLVM fails. */
+/* Which of the names in runtime/cpu_features.def code for this CPU may use, split by blanks; those of AMX if target->amx.
+ * malloc'd; NULL if LLVM fails. */
 char *target_features(const Target *target);
+#define TARGET_AMX "amx-tile amx-bf16"
+bool target_has_amx(const Target *target); /* the CPU has both, whatever target->amx says */
 /* Another machine of the same kind, for another thread. NULL if LLVM refuses. */
 LLVMTargetMachineRef target_machine(const Target *target);
 /* A buffer that LLVM was asked for, and made without a word about memory: NULL ends the process (out_of_memory). */

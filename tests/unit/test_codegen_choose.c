@@ -86,11 +86,11 @@ static bool list(Chosen *c, const CodegenOptions *options, Diag *diag) {
     return codegen_convolutions(&input, options, c->arena, c->sites, &c->cpu, diag);
 }
 
-static Chosen chosen_open(void) {
+static Chosen chosen_open(Precision precision) {
     Chosen c = {.net = net_open(0, MODE_TRAIN), .arena = arena_new()};
     c.fused = optimise(c.net.model.graph, NULL, 0);
     Diag *diag = diag_new();
-    must(list(&c, &(CodegenOptions){0}, diag), diag);
+    must(list(&c, &(CodegenOptions){.precision = precision}, diag), diag);
     diag_free(diag);
     return c;
 }
@@ -112,8 +112,22 @@ static ChoiceTable *table_of(const Chosen *c, uint32_t k) {
     return table;
 }
 
+/* Of bf16, which turns some ReLUs' signs: an output as a whole is off by so much of its norm at most. */
+static void check_distance(const Both *both, uint32_t i, double tolerance) {
+    double off = 0, norm = 0;
+    for (int64_t k = 0; k < output_elements(both->g, i); k++) {
+        double want = both->want[i].data[k], difference = both->got[i][k] - want;
+        off += difference * difference;
+        norm += want * want;
+    }
+    ck_assert_msg(off <= tolerance * tolerance * norm, "a candidate in bf16, output %s is off by %g of its norm",
+                  both->g->output[i].name, sqrt(off / norm));
+}
+
+/* In f32, and in bf16. */
 START_TEST(every_candidate_agrees) {
-    Chosen c = chosen_open();
+    const Precision precision = _i ? PRECISION_BF16 : PRECISION_F32;
+    Chosen c = chosen_open(precision);
     uint32_t most = 0, pairs = 0;
     for (uint32_t i = 0; i < c.sites[0].count; i++) {
         const ConvSite *site = &c.sites[0].site[i];
@@ -122,13 +136,14 @@ START_TEST(every_candidate_agrees) {
     }
     ck_assert_uint_ge(most, 5);
     ck_assert_uint_ge(pairs, 1);
-    Both both = {0};
-    both_run(&both, c.fused.graph, &(CodegenOptions){0});
+    Both both = {.bf16 = precision == PRECISION_BF16};
+    both_run(&both, c.fused.graph, &(CodegenOptions){.precision = precision});
     for (uint32_t k = 0; k < most; k++) {
         ChoiceTable *table = table_of(&c, k);
-        CodegenOptions options = {.measured = table};
+        CodegenOptions options = {.measured = table, .precision = precision};
         both_compile(&both, &options, 1);
-        for (uint32_t i = 0; i < both.g->noutputs; i++) both_check(&both, i, 1e-3, "a candidate");
+        for (uint32_t i = 0; i < both.g->noutputs; i++)
+            _i ? check_distance(&both, i, 0.25) : both_check(&both, i, 1e-3, "a candidate");
         choices_free(table);
     }
     both_free(&both);
@@ -138,7 +153,7 @@ END_TEST
 
 /* A pinned table fixes all choices, and must have all of them. */
 START_TEST(pinned) {
-    Chosen c = chosen_open();
+    Chosen c = chosen_open(PRECISION_F32);
     uint32_t n = c.sites[0].count;
     const ConvSite *before = c.sites[0].site;
     ChoiceTable *table = choices_new();
@@ -167,7 +182,7 @@ END_TEST
 
 /* What a measured table does not have, or has wrong, is the cost model's. */
 START_TEST(measured) {
-    Chosen c = chosen_open();
+    Chosen c = chosen_open(PRECISION_F32);
     const ConvSite *before = c.sites[0].site;
     ChoiceTable *table = choices_new();
     const ConvChoice impossible = {.method = conv_method("winograd"), .pair = true}, gemm = {.method = conv_method("gemm")};
@@ -196,7 +211,7 @@ int main(void) {
     tcase_add_test(cases, choices_as_text);
     tcase_add_test(cases, tables_round_trip);
     tcase_add_test(cases, damaged_tables);
-    tcase_add_test(cases, every_candidate_agrees);
+    tcase_add_loop_test(cases, every_candidate_agrees, 0, 2);
     tcase_add_test(cases, pinned);
     tcase_add_test(cases, measured);
     return run_cases("codegen choose", cases);

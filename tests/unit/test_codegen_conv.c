@@ -56,6 +56,10 @@ static const Case cases[] = {
     /* pieces of several images */
     {37, 16, 6, 5, 16, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
     {50, 17, 5, 6, 32, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
+    /* filters that outgrow a core's cache, for which images are gathered */
+    {17, 176, 4, 4, 176, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
+    /* more padding than is staged */
+    {2, 3, 3, 3, 16, 1, {1, 1}, {100, 100}, {0, 5, 0, 5}, {1, 1}},
     /* blocks of whole tile rows, the last one short and ragged */
     {9, 20, 22, 15, 24, 1, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}},
     {9, 20, 43, 32, 24, 1, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}},
@@ -613,6 +617,14 @@ static void check_bf16(Subject *s, int i) {
     if (c->kernel[0] == 3 && c->stride[0] == 2 && c->stride[1] == 2) check(s, options, one_thread);
 }
 
+/* Also with every access of a tile within its buffer. Without AMX another method's code once more. */
+static void check_amx(Subject *s, const int *threads) {
+    CodegenOptions options = {.cpu = "native", .conv = conv_method("amx"), .precision = PRECISION_BF16};
+    check(s, options, threads);
+    options.check_bounds = true;
+    if (s->c->H <= 20) check(s, options, one_thread);
+}
+
 /* Direct, by Winograd, by OpenBLAS and by generated products, these in turn on 16 lanes (or what there is), 4 and 8; then 8 and 4
  * lanes in turn by Winograd, every third case directly too. */
 START_TEST(every_method) {
@@ -629,6 +641,7 @@ START_TEST(every_method) {
     if (!sanitized) check(&s, (CodegenOptions){.cpu = cpu, .conv = conv_method("winograd")}, one_thread);
     if (_i % 3 == 0) check(&s, (CodegenOptions){.cpu = cpu, .conv = conv_method("direct")}, one_thread);
     check_bf16(&s, _i);
+    check_amx(&s, all_threads);
     subject_free(&s);
 }
 END_TEST
@@ -640,6 +653,7 @@ START_TEST(backward_in_one_kernel) {
         check(&s, (CodegenOptions){.cpu = "native", .conv = conv_method("direct")}, all_threads);
         check(&s, (CodegenOptions){.cpu = "native", .precision = PRECISION_BF16}, all_threads);
         check(&s, (CodegenOptions){.cpu = "native", .conv = conv_method("product")}, all_threads);
+        check_amx(&s, all_threads);
         check(&s, (CodegenOptions){.cpu = four_lanes(), .conv = kind ? conv_method("direct") : NULL}, one_thread);
         subject_free(&s);
     }
@@ -696,6 +710,7 @@ START_TEST(inference) {
     Subject s = subject_new(plain_graph(c, MODE_INFER), c);
     check(&s, (CodegenOptions){.cpu = "native"}, all_threads);
     check(&s, (CodegenOptions){.cpu = "native", .precision = PRECISION_BF16}, one_thread);
+    check_amx(&s, all_threads);
     check(&s, (CodegenOptions){.cpu = four_lanes()}, one_thread);
     subject_free(&s);
 }
@@ -708,6 +723,7 @@ START_TEST(images_as_they_come) {
         check(&s, (CodegenOptions){.cpu = "native", .conv = methods[i]}, all_threads);
         check(&s, (CodegenOptions){.cpu = "native", .conv = methods[i], .precision = PRECISION_BF16}, one_thread);
     }
+    check_amx(&s, all_threads);
     check(&s, (CodegenOptions){.cpu = four_lanes(), .conv = conv_method("winograd")}, one_thread);
     subject_free(&s);
 }

@@ -14,9 +14,10 @@ static const char *const all[] = {
 };
 enum { FEATURES = sizeof all / sizeof all[0] };
 
+/* For maps in bf16, whose code may use the most. */
 static char *features_of(const char *target, const char *cpu) {
     Diag *diag = diag_new();
-    char *features = codegen_features(target, cpu, diag);
+    char *features = codegen_features(target, cpu, PRECISION_BF16, diag);
     if (!features) diag_print(diag, stderr, false);
     diag_free(diag);
     return features;
@@ -50,15 +51,35 @@ START_TEST(llvm_says_what_a_cpu_has) {
 }
 END_TEST
 
+/* No kernel for maps in f32 has matrix tiles: a machine without them runs it. */
+START_TEST(what_precision_wants) {
+    const char *const cpus[] = {"sapphirerapids", "znver5"};
+    for (int i = 0; i < 2; i++) {
+        Diag *diag = diag_new();
+        char *f32 = codegen_features("x86_64-linux-gnu", cpus[i], PRECISION_F32, diag),
+             *bf16 = features_of("x86_64-linux-gnu", cpus[i]);
+        ck_assert(lists(f32, "avx512bf16") && lists(bf16, "avx512bf16"));
+        ck_assert(!strstr(f32, "amx"));
+        ck_assert(lists(bf16, "amx-tile") == (i == 0) && lists(bf16, "amx-bf16") == (i == 0));
+        free(f32);
+        free(bf16);
+        diag_free(diag);
+    }
+}
+END_TEST
+
 /* LLVM asks this machine by its own code, for the CPU "native"; ours must say the same of every feature. */
 START_TEST(this_machine_has_what_llvm_finds) {
     char *native = features_of(NULL, "native"), missing[64];
     ck_assert_ptr_nonnull(native);
     for (int i = 0; i < FEATURES; i++)
-        ck_assert_msg(lists(native, all[i]) != rt_cpu_lacks(all[i], missing, sizeof missing), "'%s': LLVM %s it here", all[i],
-                      lists(native, all[i]) ? "finds" : "does not find");
-    ck_assert(!rt_cpu_lacks(native, missing, sizeof missing));
-    ck_assert_str_eq(missing, "");
+        if (strncmp(all[i], "amx", 3) != 0 || !lists(native, all[i])) /* tiles are the system's to give */
+            ck_assert_msg(lists(native, all[i]) != rt_cpu_lacks(all[i], missing, sizeof missing), "'%s': LLVM %s it here", all[i],
+                          lists(native, all[i]) ? "finds" : "does not find");
+    if (!rt_cpu_lacks(native, missing, sizeof missing))
+        ck_assert_str_eq(missing, "");
+    else
+        ck_assert_msg(strstr(missing, "amx-") == missing, "this machine lacks its own %s", missing);
     free(native);
 }
 END_TEST
@@ -129,5 +150,6 @@ int main(void) {
     uint32_t targets = 0;
     while (codegen_target_at(targets)) targets++;
     tcase_add_loop_test(tests, every_architecture_can_be_opened, 0, (int)targets);
+    tcase_add_test(tests, what_precision_wants);
     return run_cases("codegen_features", tests);
 }

@@ -5,6 +5,7 @@
  * What a piece, a band, a phase is, is asked of the functions that emit it: LLVM's builder folds constants, so with a constant
  * piece they return numbers. */
 #include "codegen/codegen.h"
+#include "codegen/conv/amx/amx.h"
 #include "codegen/conv/depthwise/depthwise.h"
 #include "codegen/conv/direct/direct.h"
 #include "codegen/conv/gemm/gemm.h"
@@ -13,6 +14,7 @@
 #include "codegen/conv/shared/pairs.h"
 #include "codegen/conv/winograd/wide/wide.h"
 #include "codegen/conv/winograd/winograd.h"
+#include "codegen/emit/amx.h"
 #include "codegen/emit/pieces.h"
 #include "codegen_shapes.h"
 #include "run_cases.h"
@@ -361,10 +363,47 @@ static void check_product_weights(Bench *b, const ProductWeightsPlan *p, const c
     written_check(&w, what);
 }
 
+/* ---- AMX ---- */
+
+static void check_amx(Bench *b, const AmxPlan *p, const char *what) {
+    const Correlation *c = &p->frame.c;
+    const AmxTile *t = &p->tile;
+    int64_t images = p->gathered ? p->frame.images : 1, stride = p->frame.stage.lines[1];
+    MUST(t->rows * t->columns * t->blocks <= AMX_NC && p->width <= AMX_ROWS, "%s: more than the registers", what);
+    MUST(c->group_out_blocks % t->blocks == 0, "%s: a tile of two groups", what);
+    MUST(!p->gathered || (p->frame.bands == 1 && p->frame.splits == 1), "%s: images that are gathered are cut", what);
+    if (p->flat_pixels) {
+        MUST(p->frame.stage.copied && p->flat_pixels % p->width == 0, "%s: flat", what);
+        MUST(p->flat_pixels >= (p->frame.band_rows - 1) * stride + c->out[1], "%s: pixels behind the flat ones", what);
+    }
+    MUST(p->staged_bytes == p->frame.stage.bytes * (uint64_t)images, "%s: what is staged", what);
+    check_correlation(b, &p->frame, t->rows, t->blocks, what);
+}
+
+/* The farthest word of a line that a dot reads, and the farthest row and column that are transposed. */
+static void check_amx_weights(Bench *b, const AmxWeights *p, const char *what) {
+    const ConvShape *s = &p->w.s;
+    int64_t rows_down = (s->kernel[0] - 1) * s->dilation[0] / s->stride[0], pixels = p->parts * p->words;
+    if (!p->flat) pixels += (p->w.band_rows - 1) * p->columns;
+    MUST(pixels >= p->w.band_rows * s->out[1] && p->words <= AMX_WORDS, "%s: pixels without a dot", what);
+    MUST(pixels + rows_down * p->columns <= (p->lines + s->stride[0] - 1) / s->stride[0] * p->columns, "%s: rows of x", what);
+    MUST((p->lines + s->stride[0] - 1) / s->stride[0] * p->columns + AMX_WORDS <= p->line, "%s: words of a line", what);
+    MUST(!p->flat || (p->w.bands == 1 && p->w.dy.row_stride == p->columns * s->V), "%s: rows that do not follow each other",
+         what);
+    MUST(p->w.dy.lines[0] * p->columns >= pixels, "%s: zeros behind dY", what);
+    MUST(p->in * p->taps * p->out <= AMX_NC && s->kernel[1] % p->taps == 0, "%s: C's", what);
+    MUST(s->out_blocks / s->groups % p->out == 0 && (p->in == 1 || s->in_blocks / s->groups % p->in == 0), "%s: blocks", what);
+    read_line(&p->w.x, 0, 0, p->lines - 1 - s->pad[0], what);
+    read_line(&p->w.x, 1, 0, weights_columns_of(s, p->columns) - 1 - s->pad[1], what);
+    check_weights(b, &p->w, what);
+}
+
 /* ---- the shapes ---- */
 
 static void check_plan(Bench *b, const ConvMethod *method, ConvDirection direction, const void *plan, const char *what) {
-    if (method == &conv_depthwise) {
+    if (method == &conv_amx) {
+        direction == CONV_WEIGHTS ? check_amx_weights(b, plan, what) : check_amx(b, plan, what);
+    } else if (method == &conv_depthwise) {
         direction == CONV_WEIGHTS ? check_depthwise_weights(b, plan, what) : check_depthwise(b, plan, what);
     } else if (method == &conv_product) {
         direction == CONV_WEIGHTS ? check_product_weights(b, plan, what) : check_product(b, plan, what);
@@ -451,6 +490,7 @@ static void check_shape(Bench *b, const Convolution *c) {
 static void check_shapes(const char *cpu, int map_bytes, uint32_t seed, int count) {
     Bench b = bench_open(cpu);
     b.target.map_bytes = map_bytes;
+    b.target.amx = map_bytes == 2 && target_has_amx(&b.target);
     Random r = {seed, 0};
     Convolution c;
     for (int i = 0; i < count; i++) {
@@ -468,6 +508,12 @@ static void check_shapes(const char *cpu, int map_bytes, uint32_t seed, int coun
 START_TEST(native) { check_shapes("native", sizeof(float), 1, SHAPES); }
 END_TEST
 START_TEST(native_bf16) { check_shapes("native", 2, 2, SHAPES / 4); }
+END_TEST
+START_TEST(matrix_tiles) {
+#if defined(__x86_64__)
+    check_shapes("sapphirerapids", 2, 5, SHAPES);
+#endif
+}
 END_TEST
 START_TEST(narrow) {
 #if defined(__x86_64__)
@@ -503,6 +549,7 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, native);
     tcase_add_test(tests, native_bf16);
+    tcase_add_test(tests, matrix_tiles);
     tcase_add_test(tests, narrow);
     tcase_add_test(tests, middle);
     tcase_add_test(tests, pieces_cover_units);

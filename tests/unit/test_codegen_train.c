@@ -155,7 +155,7 @@ static void check_levels(const Net *net, Trajectory *want) {
     static const char *const levels[] = {"x86-64-v3", "x86-64-v4"};
     for (int i = 0; i < 2; i++) {
         Diag *diag = diag_new();
-        char missing[100], *features = codegen_features(NULL, levels[i], diag);
+        char missing[100], *features = codegen_features(NULL, levels[i], PRECISION_F32, diag);
         must(features != NULL, diag);
         if (!rt_cpu_lacks(features, missing, sizeof missing)) check_variant(net, want, 0, levels[i]);
         free(features);

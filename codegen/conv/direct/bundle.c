@@ -135,7 +135,7 @@ void direct_pack(ConvKernel *k, const DirectPlan *p) {
     if (p->bundled)
         pack_diagonal(k, p, to);
     else
-        lower_pack_tiles(k, &p->frame.c, p->frame.pair, to);
+        lower_pack_tiles(k, &p->frame.c, p->frame.pair, 1, to);
 }
 
 /* Input channel `row` of each group, for the output channels of block `to`: a row of the stored form, made of the diagonal. */

@@ -31,13 +31,6 @@ static int64_t tile_cost(const Target *t, const Correlation *c, const TileShape 
     return (int64_t)((double)(divide_up(width, s->columns) * 1000) * step) / (s->rows * s->blocks);
 }
 
-/* Tiles of several rows need every phase and band to be a multiple of them. */
-static bool rows_divide(const Correlation *c, int64_t band_rows, int64_t rows) {
-    for (int64_t phase = 0; phase < c->phases[0]; phase++)
-        if (correlation_lines(c, 0, phase) % rows) return false;
-    return band_rows % rows == 0;
-}
-
 /* Puts a tile into the list of the `most` cheapest, ties in the order of arrival. */
 static int rank_tile(TileShape *best, int64_t *best_cost, int count, int most, TileShape tile, int64_t cost) {
     int at = count;
@@ -65,7 +58,7 @@ int tile_shapes(const Target *t, const Correlation *c, int64_t width, int64_t ba
         for (int64_t parts = divide_up(width, limit); parts <= width; parts++) {
             int64_t columns = divide_up(width, parts);
             for (int64_t r = 1; r <= 8; r++) {
-                if (r * columns * blocks > limit || (r > 1 && parts > 1) || !rows_divide(c, band_rows, r)) continue;
+                if (r * columns * blocks > limit || (r > 1 && parts > 1) || !correlation_rows_divide(c, band_rows, r)) continue;
                 TileShape s = {r, columns, blocks, held_columns(t, c, r * columns * blocks, blocks)};
                 if (s.hold == 0) continue;
                 count = rank_tile(best, best_cost, count, most, s, tile_cost(t, c, &s, width));
@@ -81,7 +74,8 @@ TileShape tile_of(const Target *t, const ConvChoice *choice, const Correlation *
     TileShape s = {choice->sizes[0], choice->sizes[1], choice->sizes[2], 1}, best[1];
     int64_t width = correlation_lines(c, 1, 0), accumulators = s.rows * s.columns * s.blocks;
     bool fits = accumulators > 0 && accumulators <= t->registers - 4 && s.columns <= width &&
-                c->group_out_blocks % s.blocks == 0 && (s.rows == 1 || s.columns == width) && rows_divide(c, band_rows, s.rows);
+                c->group_out_blocks % s.blocks == 0 && (s.rows == 1 || s.columns == width) &&
+                correlation_rows_divide(c, band_rows, s.rows);
     if (fits) { /* a choice may spill: older ones do, and their bits are wanted */
         s.hold = max_i64(1, held_columns(t, c, accumulators, s.blocks));
         return s;

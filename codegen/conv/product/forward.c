@@ -250,7 +250,7 @@ void product_lower(Lowering *l, Val v, const void *plan) {
     Kernel *kernel;
     if (p->packed_bytes) {
         conv_kernel_filters(k, p->sums_bytes, p->packed_bytes);
-        lower_pack_tiles(k, &p->c, 1, k->places[k->filters_buffer]);
+        lower_pack_tiles(k, &p->c, 1, 1, k->places[k->filters_buffer]);
         lowering_resume(l);
     }
     if (kernel_begin(l, conv_kind(k), conv_name(k, &p->s, "_product"), conv_key(k, "product"), k->nplaces, &kernel)) {

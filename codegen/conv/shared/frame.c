@@ -38,7 +38,9 @@ void frame_stage(CorrelationPlan *f, const ConvProblem *p) {
                      .last_row = (correlation_lines(c, 0, 0) - 1) * c->in_stride[0] + f->last[0],
                      .advance = f->band_rows * c->in_stride[0],
                      .bands = f->bands,
-                     .form = f->pair == 2 ? STAGE_CHANNELS : stage_form(p->t)};
+                     .form = f->pair == 2 ? STAGE_CHANNELS : stage_form(p->t),
+                     .together = f->together,
+                     .copy = f->copy};
     f->stage = stage_plan(p, 0, &w);
     f->sums_bytes = finish_sums_bytes(p->v, c, f->bands);
 }

@@ -10,6 +10,8 @@ typedef struct CorrelationPlan {
     ConvShape s;
     Correlation c;
     int64_t pair;                     /* channels in a 32-bit word: 1 (f32), or 2 (bf16) */
+    int64_t together;                 /* blocks side by side in a staged pixel: 0 or 1, or 2 */
+    bool copy;                        /* staged even where it could be read in place */
     int64_t first[2], last[2];        /* correlation_reach */
     int64_t columns, row_bytes;       /* staged, of a row of all channels */
     int64_t images;                   /* per piece, one after the other */

@@ -5,13 +5,20 @@
 enum { MAX_PARTIALS = 16, SUM_VECTORS = 64 };
 static const int64_t partial_limit = 64 << 20; /* bytes of all partials */
 
-int64_t weights_columns(const ConvShape *s) { return (s->out[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1; }
+int64_t weights_columns_of(const ConvShape *s, int64_t columns) {
+    return (columns - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1;
+}
+
+int64_t weights_columns(const ConvShape *s) { return weights_columns_of(s, s->out[1]); }
+
+static int64_t staged_columns(const ConvShape *s, const WeightsNeeds *way) { return way->columns ? way->columns : s->out[1]; }
 
 /* Bands of rows that both operands find room for. */
 static void plan_bands(WeightsPlan *p, const WeightsNeeds *way) {
     const ConvShape *s = &p->s;
     const int64_t F = (int64_t)sizeof(float), halo = (s->kernel[0] - 1) * s->dilation[0] + 1 - s->stride[0];
-    int64_t x_row = s->in_blocks * weights_columns(s) * s->V * F, dy_row = s->out_blocks * s->out[1] * s->V * F;
+    int64_t columns = staged_columns(s, way);
+    int64_t x_row = s->in_blocks * weights_columns_of(s, columns) * s->V * F, dy_row = s->out_blocks * columns * s->V * F;
     int64_t row_bytes = s->stride[0] * x_row + dy_row + way->row_extra;
     int64_t most = max_i64(1, min_i64(s->out[0], (way->stage_bytes - max_i64(0, halo) * x_row) / row_bytes));
     p->band_rows = divide_up(s->out[0], divide_up(s->out[0], most));
@@ -25,13 +32,15 @@ WeightsPlan weights_plan(const ConvProblem *problem, const WeightsNeeds *way) {
     int64_t stored = s->out_blocks * divide_up(s->I / s->groups, V) * taps * V * V;
     p.dw_floats = divide_up(way->dw_floats ? way->dw_floats : stored, 16) * 16;
     plan_bands(&p, way);
-    StageWindow xw = {.first = {-s->pad[0], -s->pad[1]},
-                      .lines = {(p.band_rows - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1, weights_columns(s)},
-                      .last_row = (s->out[0] - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] - s->pad[0],
-                      .advance = p.band_rows * s->stride[0],
-                      .bands = p.bands,
-                      .form = p.pair == 2 ? STAGE_IMAGES : stage_form(problem->t)};
-    StageWindow dw = {.lines = {p.band_rows, s->out[1]},
+    int64_t columns = staged_columns(s, way), rows = p.band_rows + (p.bands == 1 ? way->rows_more : 0);
+    StageWindow xw = {
+        .first = {-s->pad[0], -s->pad[1]},
+        .lines = {(rows - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1, weights_columns_of(s, columns)},
+        .last_row = (s->out[0] - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] - s->pad[0],
+        .advance = p.band_rows * s->stride[0],
+        .bands = p.bands,
+        .form = p.pair == 2 ? STAGE_IMAGES : stage_form(problem->t)};
+    StageWindow dw = {.lines = {rows, columns},
                       .last_row = s->out[0] - 1,
                       .advance = p.band_rows,
                       .bands = p.bands,
@@ -39,6 +48,7 @@ WeightsPlan weights_plan(const ConvProblem *problem, const WeightsNeeds *way) {
     p.x = stage_plan(problem, 0, &xw);
     p.dy = stage_plan(problem, 1, &dw);
     int64_t most = conv_share(problem, p.dw_floats * F <= 128 * 1024 ? MAX_PARTIALS : MAX_PARTIALS / 2);
+    if (way->most_groups) most = min_i64(most, way->most_groups);
     p.image_groups = min_i64(divide_up(s->N, p.pair), most);
     p.image_groups = max_i64(1, min_i64(p.image_groups, conv_share(problem, partial_limit) / (p.dw_floats * F)));
     p.block_groups = min_i64(s->out_blocks, divide_up(conv_share(problem, FEW_PIECES), p.image_groups));

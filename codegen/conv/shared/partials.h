@@ -19,9 +19,13 @@ typedef struct WeightsNeeds {
     int64_t dw_floats;   /* 0: those of the stored filters */
     int64_t stage_bytes; /* of scratch */
     int64_t row_extra;   /* bytes that a row of output takes of it beside the staged operands */
+    int64_t most_groups; /* of images; 0: as many as 16 or 8 */
+    int64_t columns;     /* of dY that are staged, zeros behind the last, and of x what they meet; 0: dY's */
+    int64_t rows_more;   /* likewise, behind the last row of a single band */
 } WeightsNeeds;
 WeightsPlan weights_plan(const ConvProblem *p, const WeightsNeeds *way);
-int64_t weights_columns(const ConvShape *s); /* of x that a row of the output reads */
+int64_t weights_columns(const ConvShape *s);                     /* of x that a row of the output reads */
+int64_t weights_columns_of(const ConvShape *s, int64_t columns); /* that so many columns of the output read */
 
 void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi);
 LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band); /* output rows of the band */

@@ -84,6 +84,12 @@ int64_t correlation_lines(const Correlation *c, int axis, int64_t phase) {
     return c->out[axis] > phase ? divide_up(c->out[axis] - phase, c->phases[axis]) : 0;
 }
 
+bool correlation_rows_divide(const Correlation *c, int64_t band_rows, int64_t rows) {
+    for (int64_t phase = 0; phase < c->phases[0]; phase++)
+        if (correlation_lines(c, 0, phase) % rows) return false;
+    return band_rows % rows == 0;
+}
+
 void correlation_reach(const Correlation *c, int axis, int64_t *first, int64_t *last) {
     *first = INT64_MAX;
     *last = INT64_MIN;

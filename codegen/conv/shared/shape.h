@@ -52,6 +52,8 @@ Correlation correlation_forward(const ConvShape *s);
 Correlation correlation_of(const ConvProblem *p); /* forward or data */
 Taps correlation_taps(const Correlation *c, int axis, int64_t phase);
 int64_t correlation_lines(const Correlation *c, int axis, int64_t phase); /* output lines of a phase */
+/* Is every phase, and a band of band_rows rows, a multiple of `rows`? Tiles of several rows need it. */
+bool correlation_rows_divide(const Correlation *c, int64_t band_rows, int64_t rows);
 /* First and last input line, relative to in_stride * t, that any tap of any phase reads. */
 void correlation_reach(const Correlation *c, int axis, int64_t *first, int64_t *last);
 

@@ -23,6 +23,7 @@ StagePlan stage_plan(const ConvProblem *problem, int operand, const StageWindow 
     StagePlan p = {.store = value_region(v, REGION_STORE, operand) != NULL,
                    .planar = layout_of(g, v->args[operand]) == LAYOUT_IMAGES,
                    .form = w->form,
+                   .together = max_i64(1, w->together),
                    .channels = type.dim[1],
                    .blocks = divide_up(type.dim[1], V),
                    .in = {type.dim[2], type.dim[3]},
@@ -33,7 +34,7 @@ StagePlan stage_plan(const ConvProblem *problem, int operand, const StageWindow 
         p.lines[axis] = w->lines[axis];
     }
     bool inside = w->first[0] >= 0 && w->first[1] >= 0 && w->last_row < p.in[0] && w->first[1] + w->lines[1] <= p.in[1];
-    p.copied = w->form == STAGE_COPY || w->form == STAGE_IMAGES || p.store || p.planar || !inside ||
+    p.copied = w->copy || p.together > 1 || w->form == STAGE_COPY || w->form == STAGE_IMAGES || p.store || p.planar || !inside ||
                value_region(v, REGION_PROLOGUE, operand);
     if (p.store) { /* every element must pass through, also those that no tap reads */
         int64_t rows = max_i64(p.origin[0] + p.lines[0], max_i64(p.advance, p.in[0] - (p.bands - 1) * p.advance));
@@ -42,9 +43,11 @@ StagePlan stage_plan(const ConvProblem *problem, int operand, const StageWindow 
         p.lines[0] = rows - p.origin[0];
         p.lines[1] = columns - p.origin[1];
     }
-    p.row_stride = (p.copied ? p.lines[1] : p.in[1]) * V;
+    p.row_stride = (p.copied ? p.lines[1] : p.in[1]) * p.together * V;
     p.block_stride = (p.copied ? p.lines[0] : p.in[0]) * p.row_stride;
-    p.bytes = p.copied ? (uint64_t)(p.blocks * p.block_stride) * (w->form == STAGE_CHANNELS ? 2 : sizeof(float)) : 0;
+    p.bytes = p.copied
+                  ? (uint64_t)(divide_up(p.blocks, p.together) * p.block_stride) * (w->form == STAGE_CHANNELS ? 2 : sizeof(float))
+                  : 0;
     p.bytes = align_bytes(p.bytes);
     return p;
 }
@@ -68,16 +71,26 @@ static LLVMValueRef clamp(Emitter *e, LLVMValueRef v, LLVMValueRef lo, int64_t h
     return emit_min_int(e, emit_max_int(e, v, lo), emit_int(e, hi));
 }
 
-/* Zeroes `count` vectors from `element` of the copy on. */
+static int64_t pixel_elements(const Copy *c) { return c->p->together * c->k->e->V; }
+
+/* Element of the copy at which c->block begins. */
+static LLVMValueRef block_start(const Copy *c) {
+    Emitter *e = c->k->e;
+    if (c->p->together == 1) return emit_mul_int(e, c->block, c->p->block_stride);
+    LLVMValueRef count = emit_int(e, c->p->together), first = LLVMBuildUDiv(e->b, c->block, count, "");
+    return emit_offset(e, first, c->p->block_stride, emit_mul_int(e, LLVMBuildURem(e->b, c->block, count, ""), e->V));
+}
+
+/* Zeroes the block in `count` pixels from `element` of the copy on. */
 static void zero_run(Copy *c, LLVMValueRef element, int64_t count) {
     Emitter *e = c->k->e;
     LLVMValueRef base = emit_address(e, c->scratch, element), zero = emit_vec(e, 0);
     if (count <= STAGE_UNROLL) {
-        for (int64_t i = 0; i < count; i++) emit_store(e, zero, base, emit_int(e, i * e->V));
+        for (int64_t i = 0; i < count; i++) emit_store(e, zero, base, emit_int(e, i * pixel_elements(c)));
         return;
     }
     Loop loop = loop_begin(e, emit_int(e, 0), emit_int(e, count), 1, 0, NULL);
-    emit_store(e, zero, base, emit_mul_int(e, loop.iv, e->V));
+    emit_store(e, zero, base, emit_mul_int(e, loop.iv, pixel_elements(c)));
     loop_end(e, &loop, NULL);
 }
 
@@ -85,7 +98,7 @@ static void zero_rows(Copy *c, LLVMValueRef lo, LLVMValueRef hi) {
     Emitter *e = c->k->e;
     if (LLVMIsConstant(lo) && LLVMIsConstant(hi) && LLVMConstIntGetSExtValue(lo) >= LLVMConstIntGetSExtValue(hi)) return;
     Loop row = loop_begin(e, lo, hi, 1, 0, NULL);
-    zero_run(c, emit_offset(e, row.iv, c->p->row_stride, emit_mul_int(e, c->block, c->p->block_stride)), c->p->lines[1]);
+    zero_run(c, emit_offset(e, row.iv, c->p->row_stride, block_start(c)), c->p->lines[1]);
     loop_end(e, &row, NULL);
 }
 
@@ -121,7 +134,7 @@ static void copy_vector(Copy *c, LLVMValueRef row_pixel, LLVMValueRef x, LLVMVal
     }
     if (c->second) value[1] = LLVMBuildSelect(e->b, c->second, value[1], emit_vec(e, 0), "");
     LLVMValueRef copy = c->images == 2 ? bf16_pair(e, value[0], value[1]) : value[0];
-    emit_store(e, copy, c->scratch, emit_offset(e, column, e->V, to));
+    emit_store(e, copy, c->scratch, emit_offset(e, column, pixel_elements(c), to));
     for (int i = 0; i < c->images && c->stored; i++)
         store_prologue(c, value[i], from[i], i == 0 ? owned : both(e, owned, c->second));
 }
@@ -142,7 +155,7 @@ static void copy_row(Copy *c, LLVMValueRef row, LLVMValueRef band, LLVMValueRef 
     const StagePlan *p = c->p;
     int64_t left = min_i64(max_i64(0, -p->origin[1]), p->lines[1]), x0 = p->origin[1] + left;
     int64_t count = max_i64(0, min_i64(p->in[1] - x0, p->lines[1] - left)), right = p->lines[1] - left - count;
-    LLVMValueRef to = emit_offset(e, row, p->row_stride, emit_mul_int(e, c->block, p->block_stride));
+    LLVMValueRef to = emit_offset(e, row, p->row_stride, block_start(c));
     LLVMValueRef y = emit_add_int(e, first_y, row), row_pixel = emit_mul_int(e, y, p->in[1]);
     for (int i = 0; i < c->images; i++)
         c->plane[i] = emit_mul_int(e, emit_offset(e, c->site[i].n, p->blocks, c->site[i].cb), p->in[0] * p->in[1] * e->V);
@@ -157,7 +170,7 @@ static void copy_row(Copy *c, LLVMValueRef row, LLVMValueRef band, LLVMValueRef 
         loop_end(e, &loop, NULL);
     }
     for (int64_t i = unrolled; i < count; i++) copy_vector(c, row_pixel, emit_int(e, x0 + i), to, emit_int(e, left + i), owned);
-    if (right) zero_run(c, emit_add_int(e, to, emit_int(e, (left + count) * e->V)), right);
+    if (right) zero_run(c, emit_add_int(e, to, emit_int(e, (left + count) * pixel_elements(c))), right);
 }
 
 static void copy_block(Copy *c, LLVMValueRef band) {

@@ -1,5 +1,6 @@
 /* Staging an operand. The operand's rows that a band of output rows needs, with its prologue applied and its padding written out
- * as zeros, copied to scratch as [block][row][column][V]. Without padding and prologue the tensor is read in place. */
+ * as zeros, copied to scratch as [block][row][column][V], or [half the blocks][row][column][2V] (`together`). Without padding and
+ * prologue the tensor is read in place. */
 #ifndef NETC_CODEGEN_CONV_STAGE_H
 #define NETC_CODEGEN_CONV_STAGE_H
 #include "codegen/conv/shared/kernel.h"
@@ -23,7 +24,8 @@ typedef struct StagePlan {
     int64_t lines[2];  /* staged rows and columns */
     int64_t advance;   /* rows of the tensor from one band to the next */
     int64_t bands;
-    int64_t row_stride, block_stride; /* elements of the copy or of the tensor */
+    int64_t together;                 /* blocks that lie side by side in a pixel of the copy: 1 or 2 */
+    int64_t row_stride, block_stride; /* elements of the copy or of the tensor; of so many blocks together */
     uint64_t bytes;                   /* of scratch */
 } StagePlan;
 /* What the loops read of the operand: `lines` lines from `first` on in band 0, `advance` rows further in each next band;
@@ -31,6 +33,8 @@ typedef struct StagePlan {
 typedef struct StageWindow {
     int64_t first[2], lines[2], last_row, advance, bands;
     StageForm form;
+    int64_t together; /* as the plan's, which then copies; 0: 1 */
+    bool copy;        /* also what could be read in place */
 } StageWindow;
 StagePlan stage_plan(const ConvProblem *p, int operand, const StageWindow *w);
 StageForm stage_form(const Target *t); /* for loops that want f32 */

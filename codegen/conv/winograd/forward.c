@@ -360,7 +360,7 @@ void wino_lower_filters(ConvKernel *k, const WinoPlan *p) {
     conv_kernel_filters(k, p->sums_bytes + p->packed_bytes, p->filter_bytes);
     if (p->c.transposed) {
         from = place_behind(lowering_workspace(k->l, k->id), p->sums_bytes);
-        lower_pack_tiles(k, &p->c, 1, from);
+        lower_pack_tiles(k, &p->c, 1, 1, from);
     }
     lower_filter_transform(k, p, from);
     lowering_resume(k->l);
