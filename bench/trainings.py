@@ -224,7 +224,7 @@ def curves(title, groups):
         for r in runs:
             points = " ".join(f"{x(e + 1):.1f},{y(v):.1f}" for e, v in enumerate(r["test"]))
             out.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.4"/>')
-        out.append(f'<text x="{right - 4}" y="{HEIGHT - BOTTOM - 10 - 16 * (len(groups) - 1 - i)}" text-anchor="end" fill="{colour}">{key[0]}, {key[1]}</text>')
+        out.append(f'<text x="{right - 4}" y="{HEIGHT - BOTTOM - 10 - 16 * (len(groups) - 1 - i)}" text-anchor="end" fill="{colour}">{key[0]}, {key[1]}{"" if key[3] == "f32" else ", " + key[3]}</text>')
     out.append("</svg>")
     return "\n".join(out) + "\n"
 
