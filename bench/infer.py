@@ -15,8 +15,10 @@ import array
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 
 TOLERANCE = 1e-4  # of a score, or of the largest if that is above 1
@@ -81,6 +83,7 @@ def report(args, work, engines, rounds):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # killed, it takes its children along, as subprocess.run does of an exception
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("netc")
     parser.add_argument("--model", default="se_resnet20")

@@ -9,8 +9,10 @@ medians over the rounds, and the median and range of their ratio.
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 
 
@@ -30,6 +32,7 @@ def loop(args, model):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # killed, it takes its children along, as subprocess.run does of an exception
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("netc")
     parser.add_argument("--models", default="resnet20")

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -114,7 +115,13 @@ def run_one(args, training):
     command.append("--resume" if os.path.exists(os.path.join(directory, "last.safetensors")) else "--overwrite")
     print(time.strftime("%H:%M"), training.name, "resumed" if command[-1] == "--resume" else "started", flush=True)
     with open(os.path.join(directory, "log"), "a") as log:
-        status = subprocess.run(command, stdout=log, stderr=log, preexec_fn=lambda: os.nice(19)).returncode
+        netc = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=lambda: os.nice(19))
+        try:
+            status = netc.wait()
+        except BaseException:  # killed, it has netc leave a checkpoint first
+            netc.send_signal(signal.SIGINT)
+            netc.wait()
+            raise
     if status != 0:
         sys.exit(f"{training.name}: netc ended with status {status}; {directory}/log says why")
     finish(args, training, directory, commits)
@@ -122,6 +129,7 @@ def run_one(args, training):
 
 
 def run(args):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     args.commit = args.commit or commit_of_tree()
     left = [t for t in read_list(args.list) if not os.path.exists(t.file(args))]
     for training in left[:args.most]:

@@ -128,7 +128,9 @@ static int check_options(const InferOptions *o, size_t bytes, RtError *error) {
     if (!bytes) {
         const RtProgram *least = library()->batch[0];
         char missing[256];
-        rt_cpu_lacks(least->features, missing, sizeof missing);
+        const RtProgram *single = library()->single[0];
+        if (!rt_cpu_lacks(least->features, missing, sizeof missing) && single)
+            rt_cpu_lacks(single->features, missing, sizeof missing);
         return rt_fail(error, (RtStatus)INFER_CPU,
                        "this machine is below the least that this library was built for, %s: its CPU lacks %s", least->target,
                        missing);
