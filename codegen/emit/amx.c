@@ -1,13 +1,6 @@
 /* Tiles by the intrinsics that name registers (amx.h): nothing is left to a register allocator, and none of them moves. */
 #include "codegen/emit/amx.h"
 #include "codegen/emit/arith.h"
-#include <string.h>
-
-static void call(Emitter *e, const char *name, LLVMValueRef *args, unsigned nargs) {
-    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, NULL, 0);
-    LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->context, id, NULL, 0), fn, args, nargs, "");
-}
 
 static LLVMValueRef tile_number(Emitter *e, int tile) { return LLVMConstInt(e->i8, (uint64_t)tile, false); }
 
@@ -32,19 +25,19 @@ void amx_begin(Emitter *e, int64_t rows, int64_t words, LLVMValueRef scratch) {
     LLVMValueRef byte[AMX_CONFIG_BYTES];
     for (int i = 0; i < AMX_CONFIG_BYTES; i++) byte[i] = LLVMConstInt(e->i8, shape[i], false);
     LLVMSetAlignment(LLVMBuildStore(e->b, LLVMConstVector(byte, AMX_CONFIG_BYTES), scratch), AMX_CONFIG_BYTES);
-    call(e, "llvm.x86.ldtilecfg", &scratch, 1);
+    emit_fixed_intrinsic(e, "llvm.x86.ldtilecfg", &scratch, 1);
 }
 
-void amx_end(Emitter *e) { call(e, "llvm.x86.tilerelease", NULL, 0); }
+void amx_end(Emitter *e) { emit_fixed_intrinsic(e, "llvm.x86.tilerelease", NULL, 0); }
 
 void amx_zero(Emitter *e, int tile) {
     LLVMValueRef number = tile_number(e, tile);
-    call(e, "llvm.x86.tilezero", &number, 1);
+    emit_fixed_intrinsic(e, "llvm.x86.tilezero", &number, 1);
 }
 
 static void move(Emitter *e, const char *name, int tile, LLVMValueRef at, int64_t stride) {
     LLVMValueRef args[3] = {tile_number(e, tile), at, emit_int(e, stride * (int64_t)sizeof(float))};
-    call(e, name, args, 3);
+    emit_fixed_intrinsic(e, name, args, 3);
 }
 
 void amx_load(Emitter *e, int tile, LLVMValueRef at, int64_t stride) { move(e, "llvm.x86.tileloadd64", tile, at, stride); }
@@ -52,5 +45,5 @@ void amx_store(Emitter *e, int tile, LLVMValueRef at, int64_t stride) { move(e, 
 
 void amx_dot(Emitter *e, int c, int a, int b) {
     LLVMValueRef args[3] = {tile_number(e, c), tile_number(e, a), tile_number(e, b)};
-    call(e, "llvm.x86.tdpbf16ps", args, 3);
+    emit_fixed_intrinsic(e, "llvm.x86.tdpbf16ps", args, 3);
 }

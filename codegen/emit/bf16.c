@@ -2,7 +2,6 @@
  * has. */
 #include "codegen/emit/bf16.h"
 #include "codegen/emit/arith.h"
-#include <string.h>
 
 /* `type` with elements of another kind: itself a scalar or a vector of `lanes`. */
 static LLVMTypeRef like(LLVMValueRef model, LLVMTypeRef element) {
@@ -51,10 +50,7 @@ LLVMValueRef bf16_pair(Emitter *e, LLVMValueRef low, LLVMValueRef high) {
 }
 
 LLVMValueRef bf16_dot(Emitter *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef acc) {
-    const char *name = e->target->vectors->bf16_dot;
-    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
     LLVMTypeRef halves = LLVMVectorType(LLVMBFloatTypeInContext(e->context), 2 * (unsigned)e->V);
     LLVMValueRef args[3] = {acc, LLVMBuildBitCast(e->b, a, halves, ""), LLVMBuildBitCast(e->b, b, halves, "")};
-    LLVMTypeRef type = LLVMIntrinsicGetType(e->context, id, NULL, 0);
-    return LLVMBuildCall2(e->b, type, LLVMGetIntrinsicDeclaration(e->module, id, NULL, 0), args, 3, "");
+    return emit_fixed_intrinsic(e, e->target->vectors->bf16_dot, args, 3);
 }

@@ -118,12 +118,15 @@ void emitter_begin_kernel(Emitter *e, const char *name, uint32_t nbuffers) {
     for (uint32_t i = 0; i < nbuffers; i++) e->end[i] = load_buffer(e, nbuffers + i);
 }
 
+LLVMValueRef emit_fixed_intrinsic(Emitter *e, const char *name, LLVMValueRef *args, unsigned nargs) {
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(e->module, id, NULL, 0);
+    return LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->context, id, NULL, 0), fn, args, nargs, "");
+}
+
 /* Streaming stores are not ordered before the release that tells other threads the piece is done: a fence makes them so. */
 static void fence_stores(Emitter *e) {
-    const char *name = e->target->vectors->store_fence;
-    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-    LLVMValueRef fence = LLVMGetIntrinsicDeclaration(e->module, id, NULL, 0);
-    LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->context, id, NULL, 0), fence, NULL, 0, "");
+    emit_fixed_intrinsic(e, e->target->vectors->store_fence, NULL, 0);
     e->streams = false;
 }
 

@@ -39,6 +39,8 @@ void emitter_end_kernel(Emitter *e);
 /* The address of refs[i], loaded once at the kernel's entry; 64-byte aligned but for the two metrics. Two buffers may be the
  * same memory where a map updates in place, so nothing is said about aliasing. */
 LLVMValueRef emit_buffer(Emitter *e, uint32_t i);
+/* A call of an intrinsic that is overloaded on nothing: emit_fixed_intrinsic(e, "llvm.x86.tilerelease", NULL, 0). */
+LLVMValueRef emit_fixed_intrinsic(Emitter *e, const char *name, LLVMValueRef *args, unsigned nargs);
 /* One element of RtStepEnv: emit_env_f32(e, offsetof(RtStepEnv, lr)). */
 LLVMValueRef emit_env_f32(Emitter *e, size_t offset);
 LLVMValueRef emit_env_i64(Emitter *e, size_t offset);

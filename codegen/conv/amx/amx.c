@@ -4,9 +4,7 @@
 #include "codegen/emit/amx.h"
 
 enum {
-    MIN_PIECES = 16,
     GATHERED_PIECES = 8,
-    MAX_IMAGES = 8, /* of a piece */
     KEPT_FILTERS = 512 * 1024,
     GATHERED_BYTES = 768 * 1024, /* of a core's 2 MB */
     TILES = 3,                   /* worth trying */
@@ -15,10 +13,7 @@ enum {
 static const double finish_cost = 4; /* vector instructions by which an accumulator goes through memory */
 static const double turn_cost = 128; /* of 16 x 16 words transposed: loads, shuffles, stores */
 
-static bool applies(const ConvProblem *p) {
-    const ConvShape *s = &p->s;
-    return p->t->amx && (s->groups == 1 || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0));
-}
+static bool applies(const ConvProblem *p) { return p->t->amx && conv_fills_blocks(&p->s); }
 
 /* ---- tiles ---- */
 
@@ -58,21 +53,16 @@ static uint32_t list_tiles(const AmxPlan *plan, AmxTile out[TILES]) {
 
 /* ---- forward and data ---- */
 
+/* Filters that outgrow a core's cache come once for images that are gathered, of whole ones. */
 static void plan_pieces(AmxPlan *a, const ConvProblem *p) {
     CorrelationPlan *f = &a->frame;
     const Correlation *c = &f->c;
     int64_t image_bytes = f->row_bytes * (c->in[0] + c->kernel[0]), filters = (int64_t)pack_tiles_bytes(c, f->pair);
+    int64_t together = min_i64(min_i64(FRAME_MAX_IMAGES, c->N / GATHERED_PIECES), GATHERED_BYTES / image_bytes);
     frame_bands(f, STAGE_BYTES, 0);
-    f->images = f->bands > 1 ? 1 : max_i64(1, min_i64(MAX_IMAGES, c->N / MIN_PIECES));
-    int64_t together = min_i64(min_i64(MAX_IMAGES, c->N / GATHERED_PIECES), GATHERED_BYTES / image_bytes);
-    a->gathered = filters > KEPT_FILTERS && f->bands == 1 && together > 1;
-    if (a->gathered) f->images = together; /* and pieces are enough: they are cut no further */
-    int64_t wanted = frame_wanted(f, p), rows = correlation_lines(c, 0, 0);
-    if (wanted <= 1) return;
-    if (filters > f->row_bytes * c->in[0] || rows < wanted)
-        f->splits = min_i64(wanted, c->out_blocks);
-    else if (rows >= 2)
-        frame_narrow(f, wanted);
+    frame_pieces(f, p, filters);
+    a->gathered = filters > KEPT_FILTERS && f->bands == 1 && f->splits == 1 && together > 1;
+    if (a->gathered) f->images = together;
 }
 
 /* Rows that lie behind each other as they do when staged, so that a tile may go on in the next. */

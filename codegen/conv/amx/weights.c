@@ -12,7 +12,6 @@
  * cache lines where rows are. Behind the end of a row, or of the map, dY has zeros, and x what is staged for them. */
 #include "codegen/conv/amx/amx.h"
 #include "codegen/emit/amx.h"
-#include "codegen/emit/pieces.h"
 #include "codegen/emit/transpose.h"
 
 enum {
@@ -41,13 +40,14 @@ static void plan_words(AmxWeights *a, const ConvProblem *p) {
     int64_t words = divide_up(pixels, parts), rows_more = divide_up(parts * words - pixels, s->out[1]);
     *a = (AmxWeights){.words = words, .parts = parts, .flat = true, .columns = s->out[1]};
     a->w = operands_plan(p, a, rows_more);
+    if (a->w.bands > 1) {
+        parts = divide_up(s->out[1], AMX_WORDS);
+        words = divide_up(s->out[1], parts);
+        rows_more = 0;
+        *a = (AmxWeights){.words = words, .parts = parts, .columns = words * parts};
+        a->w = operands_plan(p, a, rows_more);
+    }
     a->lines = (a->w.band_rows + rows_more - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1;
-    if (a->w.bands == 1) return;
-    parts = divide_up(s->out[1], AMX_WORDS);
-    *a = (AmxWeights){.words = divide_up(s->out[1], parts), .parts = parts};
-    a->columns = a->words * parts;
-    a->w = operands_plan(p, a, 0);
-    a->lines = (a->w.band_rows - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1;
 }
 
 /* An odd number of cache lines, and room for a vector behind the last pixel. */
@@ -238,48 +238,28 @@ static void stage_pair(const Gradient *d, LLVMValueRef n, LLVMValueRef band, LLV
     transpose_x(d, x, emit_address(e, d->turned, offset));
 }
 
-/* The pairs of images from `first` to `end` - 1. */
-static void emit_pairs(Gradient *d, LLVMValueRef first, LLVMValueRef end, LLVMValueRef first_split, LLVMValueRef lo,
-                       LLVMValueRef hi) {
-    Emitter *e = d->k->e;
-    const AmxWeights *a = d->a;
-    const WeightsPlan *p = &a->w;
-    Loop chunk = loop_begin(e, first, end, a->pairs, 0, NULL);
-    d->pairs = emit_min_int(e, emit_int(e, a->pairs), LLVMBuildSub(e->b, end, chunk.iv, ""));
-    Loop band = loop_begin(e, emit_int(e, 0), emit_int(e, p->bands), 1, 0, NULL);
-    Loop pair = loop_begin(e, emit_int(e, 0), d->pairs, 1, 0, NULL);
-    LLVMValueRef n = emit_mul_int(e, emit_add_int(e, chunk.iv, pair.iv), p->pair);
-    stage_pair(d, n, band.iv, pair.iv, first_split);
-    loop_end(e, &pair, NULL);
-    d->rows = weights_rows(e, p, band.iv);
-    emit_blocks(d, lo, hi);
-    loop_end(e, &band, NULL);
-    loop_end(e, &chunk, NULL);
-}
-
 static void emit_weights(ConvKernel *k, const AmxWeights *a) {
     Emitter *e = k->e;
     const WeightsPlan *p = &a->w;
     const ConvShape *s = &p->s;
-    LLVMValueRef split = emit_int(e, 0), images = e->piece, first_split = NULL, one = emit_int(e, 1);
-    if (p->block_groups > 1) {
-        split = LLVMBuildURem(e->b, e->piece, emit_int(e, p->block_groups), "");
-        images = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->block_groups), "");
-        first_split = LLVMBuildICmp(e->b, LLVMIntEQ, split, emit_int(e, 0), "");
-    }
-    int64_t cuts = s->out_blocks / a->out, block_floats = group_blocks(s) * s->kernel[0] * s->kernel[1] * AMX_TILE_FLOATS;
-    LLVMValueRef lo = emit_mul_int(e, emit_share(e, split, cuts, p->block_groups), a->out);
-    LLVMValueRef hi = emit_mul_int(e, emit_share(e, emit_add_int(e, split, one), cuts, p->block_groups), a->out);
     Gradient d = {.k = k, .a = a};
-    d.partial = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, images, p->dw_floats));
     d.row = emit_address(e, e->scratch, emit_int(e, (int64_t)(p->x.bytes / sizeof(float))));
     d.dy = emit_address(e, d.row, emit_int(e, s->stride[1] * s->V * a->turn_words));
     d.turned = emit_address(e, d.dy, emit_int(e, (int64_t)(p->dy.bytes / sizeof(float))));
     amx_begin(e, s->V, a->words, e->scratch);
-    weights_clear(k, d.partial, emit_mul_int(e, lo, block_floats), emit_mul_int(e, hi, block_floats));
-    int64_t pairs = divide_up(s->N, p->pair);
-    emit_pairs(&d, emit_share(e, images, pairs, p->image_groups),
-               emit_share(e, emit_add_int(e, images, one), pairs, p->image_groups), first_split, lo, hi);
+    WeightsPiece piece = weights_piece(k, p, a->out);
+    d.partial = piece.partial;
+    Loop chunk = loop_begin(e, piece.first, piece.end, a->pairs, 0, NULL);
+    d.pairs = emit_min_int(e, emit_int(e, a->pairs), LLVMBuildSub(e->b, piece.end, chunk.iv, ""));
+    Loop band = loop_begin(e, emit_int(e, 0), emit_int(e, p->bands), 1, 0, NULL);
+    Loop pair = loop_begin(e, emit_int(e, 0), d.pairs, 1, 0, NULL);
+    LLVMValueRef n = emit_mul_int(e, emit_add_int(e, chunk.iv, pair.iv), p->pair);
+    stage_pair(&d, n, band.iv, pair.iv, piece.first_split);
+    loop_end(e, &pair, NULL);
+    d.rows = weights_rows(e, p, band.iv);
+    emit_blocks(&d, piece.first_block, piece.end_block);
+    loop_end(e, &band, NULL);
+    loop_end(e, &chunk, NULL);
     amx_end(e);
 }
 

@@ -9,11 +9,9 @@
 #include "codegen/conv/shared/pack.h"
 
 enum {
-    MIN_PIECES = 16,
-    MAX_IMAGES = 8, /* of a piece */
-    TILES = 3,      /* worth trying */
-    AHEAD = 2048,   /* words: 128 lines, each of which serves eight cycles or more */
-    FEW_TILES = 4   /* of an image: more find the filters in the cache, and asking for them costs a tenth of the time */
+    TILES = 3,    /* worth trying */
+    AHEAD = 2048, /* words: 128 lines, each of which serves eight cycles or more */
+    FEW_TILES = 4 /* of an image: more find the filters in the cache, and asking for them costs a tenth of the time */
 };
 static const double weights_rate = 1.75; /* multiply-adds a cycle, of two */
 static const double phases_cost = 1.2;   /* of backward data with stride: phase by phase, in tiles of fewer pixels and taps */
@@ -26,10 +24,7 @@ static double filters_again(double bytes, const ConvShape *s) {
     return bytes > kept_filters ? filter_cost * (bytes - kept_filters) * (double)s->N : 0;
 }
 
-bool direct_applies(const ConvProblem *p) {
-    const ConvShape *s = &p->s;
-    return s->groups == 1 || bundle_groups(s) || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
-}
+bool direct_applies(const ConvProblem *p) { return conv_fills_blocks(&p->s) || bundle_groups(&p->s); }
 
 int64_t direct_pair(const ConvProblem *p) { return !bundle_groups(&p->s) && p->t->map_bytes == 2 && p->t->bf16 ? 2 : 1; }
 
@@ -39,16 +34,9 @@ static void plan_pieces(DirectPlan *d, const ConvProblem *p, const ConvChoice *c
     CorrelationPlan *f = &d->frame;
     const Correlation *c = &f->c;
     frame_bands(f, STAGE_BYTES, 0);
+    frame_pieces(f, p, (int64_t)pack_tiles_bytes(c, f->pair));
     d->tile = tile_of(p->t, choice, c, f->band_rows);
-    f->images = f->bands > 1 ? 1 : max_i64(1, min_i64(MAX_IMAGES, c->N / MIN_PIECES));
-    int64_t wanted = frame_wanted(f, p), rows = correlation_lines(c, 0, 0);
-    if (wanted <= 1) return;
-    if ((int64_t)pack_tiles_bytes(c, f->pair) > f->row_bytes * c->in[0] || rows < wanted) {
-        f->splits = min_i64(wanted, c->out_blocks / d->tile.blocks);
-    } else if (rows >= 2) {
-        frame_narrow(f, wanted);
-        d->tile = tile_of(p->t, choice, c, f->band_rows);
-    }
+    f->splits = min_i64(f->splits, c->out_blocks / d->tile.blocks);
 }
 
 /* Filters come from memory or the last cache if one image reads them, or if they outgrow a core's for each image anew. The caches

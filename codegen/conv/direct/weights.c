@@ -13,7 +13,6 @@
  */
 #include "codegen/conv/direct/direct.h"
 #include "codegen/conv/shared/prefetch.h"
-#include "codegen/emit/pieces.h"
 #include <string.h>
 
 enum { SLAB_BYTES = 40 * 1024 };
@@ -242,27 +241,12 @@ void direct_weights_image(ConvKernel *k, const DirectWeights *p, LLVMValueRef n,
 static void emit_weights(ConvKernel *k, const DirectWeights *plan) {
     Emitter *e = k->e;
     const WeightsPlan *p = &plan->w;
-    const ConvShape *s = &p->s;
-    LLVMValueRef split = emit_int(e, 0), images = e->piece, first_split = NULL;
-    if (p->block_groups > 1) {
-        split = LLVMBuildURem(e->b, e->piece, emit_int(e, p->block_groups), "");
-        images = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->block_groups), "");
-        first_split = LLVMBuildICmp(e->b, LLVMIntEQ, split, emit_int(e, 0), "");
-    }
-    LLVMValueRef one = emit_int(e, 1);
-    int64_t blocks = plan->blocks, cuts = s->out_blocks / blocks;
-    LLVMValueRef ob_lo = emit_mul_int(e, emit_share(e, split, cuts, p->block_groups), blocks);
-    LLVMValueRef ob_hi = emit_mul_int(e, emit_share(e, emit_add_int(e, split, one), cuts, p->block_groups), blocks);
-    Gradient d = {.k = k, .p = p, .slab_rows = plan->slab_rows, .blocks = blocks};
-    d.partial = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, images, p->dw_floats));
-    int64_t block_floats = divide_up(s->I / s->groups, s->V) * s->kernel[0] * s->kernel[1] * s->V * s->V;
-    weights_clear(k, d.partial, emit_mul_int(e, ob_lo, block_floats), emit_mul_int(e, ob_hi, block_floats));
-    int64_t pairs = divide_up(s->N, p->pair);
-    Loop image = loop_begin(e, emit_share(e, images, pairs, p->image_groups),
-                            emit_share(e, emit_add_int(e, images, one), pairs, p->image_groups), 1, 0, NULL);
+    WeightsPiece piece = weights_piece(k, p, plan->blocks);
+    Gradient d = {.k = k, .p = p, .slab_rows = plan->slab_rows, .blocks = plan->blocks, .partial = piece.partial};
+    Loop image = loop_begin(e, piece.first, piece.end, 1, 0, NULL);
     d.n = emit_mul_int(e, image.iv, p->pair);
     Loop band = loop_begin(e, emit_int(e, 0), emit_int(e, p->bands), 1, 0, NULL);
-    emit_band(&d, band.iv, NULL, e->scratch, first_split, ob_lo, ob_hi);
+    emit_band(&d, band.iv, NULL, e->scratch, piece.first_split, piece.first_block, piece.end_block);
     loop_end(e, &band, NULL);
     loop_end(e, &image, NULL);
 }

@@ -29,7 +29,7 @@ static bool applies(const ConvProblem *p) {
     const ConvShape *s = &p->s;
     for (int axis = 0; axis < 2; axis++)
         if (s->kernel[axis] != 1 || s->stride[axis] != 1 || s->pad[axis] != 0 || s->out[axis] != s->in[axis]) return false;
-    return s->groups == 1 || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
+    return conv_fills_blocks(s);
 }
 
 ProductChunks product_chunks(const ConvShape *s, int64_t most) {

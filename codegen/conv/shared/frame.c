@@ -2,6 +2,8 @@
  * threads. */
 #include "codegen/conv/shared/frame.h"
 
+enum { MIN_PIECES = 16 };
+
 /* All numbers of rows per band equal but the last. */
 static int64_t balanced(int64_t rows, int64_t most) { return divide_up(rows, divide_up(rows, most)); }
 
@@ -30,6 +32,17 @@ void frame_narrow(CorrelationPlan *f, int64_t parts) {
 }
 
 int64_t frame_wanted(const CorrelationPlan *f, const ConvProblem *p) { return divide_up(conv_few_pieces(p), f->c.N * f->bands); }
+
+void frame_pieces(CorrelationPlan *f, const ConvProblem *p, int64_t filters) {
+    const Correlation *c = &f->c;
+    f->images = f->bands > 1 ? 1 : max_i64(1, min_i64(FRAME_MAX_IMAGES, c->N / MIN_PIECES));
+    int64_t wanted = frame_wanted(f, p), rows = correlation_lines(c, 0, 0);
+    if (wanted <= 1) return;
+    if (filters > f->row_bytes * c->in[0] || rows < wanted)
+        f->splits = min_i64(wanted, c->out_blocks);
+    else if (rows >= 2)
+        frame_narrow(f, wanted);
+}
 
 void frame_stage(CorrelationPlan *f, const ConvProblem *p) {
     const Correlation *c = &f->c;

@@ -20,10 +20,16 @@ typedef struct CorrelationPlan {
     uint64_t sums_bytes, packed_bytes; /* workspace: the bands' sums, then packed filters if they are made at every run */
 } CorrelationPlan;
 
-/* ---- planning: open, bands, perhaps narrow, stage ---- */
+enum { FRAME_MAX_IMAGES = 8 }; /* of a piece */
+
+/* ---- planning: open, bands, perhaps pieces or narrow, stage ---- */
 CorrelationPlan frame_open(const ConvProblem *p, int64_t pair); /* an image a piece, whole */
 /* Bands of as many rows as `bytes` of scratch hold, when a row of output takes `row_extra` beside its staged input. */
 void frame_bands(CorrelationPlan *f, int64_t bytes, int64_t row_extra);
+/* After the bands: pieces of several images where there are enough of them. Few are cut further, so that two cores find work in
+ * one: into ranges of output blocks (splits, of which a method may have to make fewer) where the filters, so many bytes, outweigh
+ * the image, else into narrower bands. */
+void frame_pieces(CorrelationPlan *f, const ConvProblem *p, int64_t filters);
 /* Narrower bands, so that each becomes `parts`. */
 void frame_narrow(CorrelationPlan *f, int64_t parts);
 void frame_stage(CorrelationPlan *f, const ConvProblem *p);

@@ -63,6 +63,28 @@ void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMVal
     loop_end(e, &clear, NULL);
 }
 
+WeightsPiece weights_piece(ConvKernel *k, const WeightsPlan *p, int64_t blocks) {
+    Emitter *e = k->e;
+    const ConvShape *s = &p->s;
+    WeightsPiece piece = {.first_split = NULL};
+    LLVMValueRef split = emit_int(e, 0), images = e->piece, one = emit_int(e, 1);
+    if (p->block_groups > 1) {
+        split = LLVMBuildURem(e->b, e->piece, emit_int(e, p->block_groups), "");
+        images = LLVMBuildUDiv(e->b, e->piece, emit_int(e, p->block_groups), "");
+        piece.first_split = LLVMBuildICmp(e->b, LLVMIntEQ, split, emit_int(e, 0), "");
+    }
+    int64_t cuts = s->out_blocks / blocks, pairs = divide_up(s->N, p->pair);
+    piece.first_block = emit_mul_int(e, emit_share(e, split, cuts, p->block_groups), blocks);
+    piece.end_block = emit_mul_int(e, emit_share(e, emit_add_int(e, split, one), cuts, p->block_groups), blocks);
+    piece.partial = emit_address(e, emit_buffer(e, k->workspace_buffer), emit_mul_int(e, images, p->dw_floats));
+    int64_t block_floats = divide_up(s->I / s->groups, s->V) * s->kernel[0] * s->kernel[1] * s->V * s->V;
+    weights_clear(k, piece.partial, emit_mul_int(e, piece.first_block, block_floats),
+                  emit_mul_int(e, piece.end_block, block_floats));
+    piece.first = emit_share(e, images, pairs, p->image_groups);
+    piece.end = emit_share(e, emit_add_int(e, images, one), pairs, p->image_groups);
+    return piece;
+}
+
 LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band) {
     if (p->s.out[0] % p->band_rows == 0) return emit_int(e, p->band_rows);
     LLVMValueRef left = LLVMBuildSub(e->b, emit_int(e, p->s.out[0]), emit_mul_int(e, band, p->band_rows), "");

@@ -27,6 +27,13 @@ WeightsPlan weights_plan(const ConvProblem *p, const WeightsNeeds *way);
 int64_t weights_columns(const ConvShape *s);                     /* of x that a row of the output reads */
 int64_t weights_columns_of(const ConvShape *s, int64_t columns); /* that so many columns of the output read */
 
+/* What the piece is of: pairs of images (or images), of output blocks a range that is a multiple of `blocks`, and its partial
+ * gradient, where those blocks' are cleared. first_split: is it the first of its images? NULL: there are no others. */
+typedef struct WeightsPiece {
+    LLVMValueRef first, end, first_block, end_block, partial, first_split;
+} WeightsPiece;
+WeightsPiece weights_piece(ConvKernel *k, const WeightsPlan *p, int64_t blocks);
+
 void weights_clear(ConvKernel *k, LLVMValueRef partial, LLVMValueRef lo, LLVMValueRef hi);
 LLVMValueRef weights_rows(Emitter *e, const WeightsPlan *p, LLVMValueRef band); /* output rows of the band */
 /* Adds the partial gradients in the workspace up: into result 0, if it is read; or to where it is said, which may be the first of

@@ -27,6 +27,10 @@ ConvProblem conv_problem(const Target *t, const Graph *g, Val id) {
     return (ConvProblem){.t = t, .g = g, .id = id, .v = v, .direction = direction, .s = shape_of(g, v, t->lanes)};
 }
 
+bool conv_fills_blocks(const ConvShape *s) {
+    return s->groups == 1 || (s->I / s->groups % s->V == 0 && s->O / s->groups % s->V == 0);
+}
+
 int64_t conv_few_pieces(const ConvProblem *p) { return few_pieces(p->g->mode, p->s.N); }
 
 Correlation correlation_forward(const ConvShape *s) {

@@ -57,6 +57,8 @@ bool correlation_rows_divide(const Correlation *c, int64_t band_rows, int64_t ro
 /* First and last input line, relative to in_stride * t, that any tap of any phase reads. */
 void correlation_reach(const Correlation *c, int axis, int64_t *first, int64_t *last);
 
+/* Do a group's channels fill whole blocks, in and out, or is there one group only? */
+bool conv_fills_blocks(const ConvShape *s);
 /* As few_pieces (codegen/emit/pieces.h). */
 int64_t conv_few_pieces(const ConvProblem *p);
 /* What is so much for the whole batch, of one shard; at least 1. */
