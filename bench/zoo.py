@@ -6,7 +6,7 @@
     bench/zoo.py report                                                             rewrite the page's tables and the chart
     bench/zoo.py json                                                               the same rows as JSON
 
-A measurement is a model, training or inference, a batch, a peer and an instruction set: `netc bench --compare`, which times netc and each mode of
+A measurement is a model, training or inference, a batch, a peer, an instruction set and a machine: `netc bench --compare`, which times netc and each mode of
 the peer in turn and refuses a peer that computes other numbers, then `netc bench` for the share of the machine's peak, the time by kind of
 kernel and the time of a cold compilation. It becomes a line of JSON in docs/results/zoo.jsonl, with date and commit, as soon as it is taken; `run`
 takes the others, so it may be stopped at any time; --again takes those asked for once more, and the newest counts. The ratio of a row is to the fastest
@@ -16,6 +16,7 @@ import argparse
 import glob
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -33,7 +34,15 @@ OWN_CHOICE = {"onnxruntime", "jax", "tf"}  # of instructions: what ISA sets does
 # What tells each peer to keep to an instruction set, and netc's --cpu.
 ISA = {"native": ("native", {}),
        "avx2": ("x86-64-v3", {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2"})}
-KEY = ("model", "what", "batch", "peer", "python", "isa", "threads")
+KEY = ("model", "what", "batch", "peer", "python", "isa", "threads", "machine")
+FIRST_MACHINE = "Intel Xeon"  # of the measurements taken before they said where; its tables come first
+
+
+def machine():
+    """This machine's CPU as Linux names it, without marks and clock rates."""
+    with open("/proc/cpuinfo") as lines:
+        names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    return " ".join(re.sub(r"\((R|TM)\)|\b(CPU|Processor)\b|@.*", " ", names[0]).split()) if names else os.uname().machine
 
 
 # ---- measurements ----
@@ -63,7 +72,7 @@ def wanted(args):
                     for isa in args.isa.split(","):
                         if isa != "native" and peer in OWN_CHOICE:
                             sys.exit(f"{peer} cannot be told to keep to {isa}")
-                        yield model, what, batch, peer, python, isa, args.threads
+                        yield model, what, batch, peer, python, isa, args.threads, args.machine
 
 
 def read(args):
@@ -73,7 +82,7 @@ def read(args):
         with open(args.results) as lines:
             for number, line in enumerate(lines, 1):
                 try:
-                    entry = json.loads(line)
+                    entry = {"machine": FIRST_MACHINE, **json.loads(line)}
                     taken[tuple(entry[k] for k in KEY)] = entry
                 except (ValueError, KeyError):
                     sys.exit(f"{args.results}:{number}: not a measurement")
@@ -82,7 +91,7 @@ def read(args):
 
 def bench(args, key, *words):
     """One line of `netc bench --json`; None: refused, and netc has said why."""
-    model, what, batch, _, _, isa, threads = key
+    model, what, batch, _, _, isa, threads, _ = key
     cpu, environment = ISA[isa]
     # What is preset where netc is developed must decide nothing.
     clean = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
@@ -99,7 +108,7 @@ def bench(args, key, *words):
 
 def compare(args, key):
     """The rounds of all processes together: a peer's speed may depend on where its memory came to lie, which is drawn once a process."""
-    _, what, _, peer, python, _, _ = key
+    _, what, _, peer, python, *_ = key
     words = [f"--compare={python}", f"--peer={peer}", f"--rounds={args.rounds}", f"--seconds={args.seconds}"]
     if args.peer_modes:
         words.append(f"--peer-modes={args.peer_modes}")
@@ -163,13 +172,13 @@ def ratios_of(mode):
 
 
 def row(entries):
-    """A row of the tables: all peers of one model, task, batch and instruction set."""
+    """A row of the tables: all peers of one model, task, batch, instruction set and machine."""
     # By the ratio, which is of one run: how fast the machine is changes from run to run.
     best, of = min(((m, e) for e in entries for m in e["modes"]), key=lambda pair: statistics.median(ratios_of(pair[0])))
     ratios = ratios_of(best)
     sum_ms = sum(of["kinds"].values())
     kinds = sorted(of["kinds"].items(), key=lambda item: -item[1])[:3]
-    return {"model": of["model"], "what": of["what"], "batch": of["batch"], "isa": of["isa"], "threads": of["threads"],
+    return {"model": of["model"], "what": of["what"], "batch": of["batch"], "isa": of["isa"], "threads": of["threads"], "machine": of["machine"],
             "netc": statistics.median(best["netc"]), "peer": statistics.median(best["peer"]), "best": f"{of['version']} {best['mode']}{', others refused' if of.get('refused') else ''}",
             "ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios), "memory": of["memory_bytes"], "peer_memory": best["memory_bytes"],
             "peak": of["gflops"] / of["peak_gflops"], "compile_seconds": of["compile_seconds"], "date": of["date"], "commit": of["commit"],
@@ -179,8 +188,8 @@ def row(entries):
 def rows(args):
     groups = {}
     for key, entry in read(args).items():
-        groups.setdefault(tuple(entry[k] for k in ("what", "isa", "threads", "model", "batch")), []).append(entry)
-    return [row(groups[k]) for k in sorted(groups, key=lambda k: (k[1] != "native", k[0] != "train", *k[2:]))]
+        groups.setdefault(tuple(entry[k] for k in ("what", "isa", "threads", "model", "batch", "machine")), []).append(entry)
+    return [row(groups[k]) for k in sorted(groups, key=lambda k: (k[5] != FIRST_MACHINE, k[5], k[1] != "native", k[0] != "train", *k[2:]))]
 
 
 def table(some):
@@ -227,7 +236,8 @@ def chart(some):
 
 
 def title(r):
-    return f"{WHAT[r['what']]}, {r['threads']} thread{'s' if r['threads'] > 1 else ''}{', AVX2 on both sides' if r['isa'] == 'avx2' else ''}"
+    return f"{WHAT[r['what']]}, {r['threads']} thread{'s' if r['threads'] > 1 else ''}{', AVX2 on both sides' if r['isa'] == 'avx2' else ''}" \
+        f"{', ' + r['machine'] if r['machine'] != FIRST_MACHINE else ''}"
 
 
 def report(args):
@@ -265,6 +275,7 @@ def main():
                         help="(default: training 32,128, inference 1,128; 8,32 and 1,32 for images of 224x224)")
     choice.add_argument("--peers", default="torch=/usr/bin/python3", help="PEER=PYTHON,... (netc bench --peer, --compare)")
     choice.add_argument("--isa", default="native", help="native, avx2: --cpu x86-64-v3, and the peers told the same")
+    choice.add_argument("--machine", default=machine(), help="what it is called in the tables (default: its CPU, %(default)s)")
     choice.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     one = commands.add_parser("run", parents=[choice])
     one.add_argument("netc")
