@@ -104,7 +104,7 @@ static const Command commands[] = {
     {"cache", CMD_CACHE, command_cache, "netc cache info|clear",
      "show or clear the compiled kernels and decoded pictures that are kept",
      "Kernels are kept in ~/.cache/netc/kernels (XDG_CACHE_HOME is heeded); NETC_CACHE names another directory, NETC_CACHE=off\n"
-     "keeps none. The least recently used go when there are more than 256 MB. Decoded pictures of directories, at most 4 GB, are "
+     "keeps none. The least recently used go when there are more than 268 MB. Decoded pictures of directories, at most 4 GB, are "
      "beside "
      "them.\n"},
     {"help", CMD_HELP, command_help, "netc help [COMMAND|passes|library]",

@@ -20,7 +20,7 @@ with Workspace() as at:
     with open(at("page.md"), "w") as file:
         file.write("before\n<!-- made by bench/zoo.py report -->\nold\n<!-- end of bench/zoo.py report -->\nafter\n")
     common = [sys.executable, SCRIPT, "--results", at("results.jsonl"), "--models-directory", at("models")]
-    fake = ["--peers", f"{os.path.join(HERE, 'fake_peer.py')}={sys.executable}", "--threads", "1"]
+    fake = ["--peers", f"{os.path.join(HERE, 'fake_peer.py')}={sys.executable}", "--threads", "1", "--machine", "Intel Xeon"]  # whose tables have no name
     quick = ["--peer-modes", "fast,slow", "--rounds", "2", "--seconds", "0", "--repeats", "1", "--commit", "abc"]
 
     def script(*args, status=0):
@@ -80,10 +80,27 @@ with Workspace() as at:
     # the newest measurement counts
     script("run", NETC, *fake, *quick, "--models", "tiny8", "--batches", "8", "--what", "infer", "--again", "--commit", "new")
     check(len(measured()) == 4 and json.loads(script("json").stdout)[2]["commit"] == "new", "--again")
+
+    # another machine measures anew, for tables of its own; lines of before machines were named are the first's
+    with open(at("results.jsonl")) as file:
+        lines = file.read().replace(', "machine": "Intel Xeon"', "")
+    check("Xeon" not in lines, lines)
+    with open(at("results.jsonl"), "w") as file:
+        file.write(lines)
+    other = [*fake[:-1], "Some Chip"]
+    check(script("list", *other, "--models", "tiny8", "--batches", "8", "--what", "train").stdout.startswith("     "), "measured elsewhere")
+    check(script("list", *fake, "--models", "tiny8", "--batches", "8", "--what", "train").stdout.startswith("measured"), "measured here")
+    script("run", NETC, *other, *quick, "--models", "tiny8", "--batches", "8", "--what", "train")
+    script("report", "--page", at("page.md"), "--chart", at("chart.svg"))
+    with open(at("page.md")) as file:
+        page = file.read()
+    check(page.index("### Training, 1 thread\n") < page.index("### Training, 1 thread, Some Chip\n"), page)
+    check(len(json.loads(script("json").stdout)) == 4, "a row for each machine")
+
     for words, says in ((["list", "--models", "none"], "there is no model 'none'"), (["list", "--isa", "avx9"], "--isa is one of"),
                         (["list", "--what", "fly"], "--what is one or both"), (["list", "--peers", "torch"], "PEER=PYTHON"),
                         (["list", "--peers", "onnxruntime=python3", "--isa", "native,avx2", "--models", "tiny8", "--batches", "8"], "keep to avx2")):
         check(says in script(*words, status=2 if "avx9" in words or "--what" in words else 1).stderr, f"{words}: no '{says}'")
     with open(at("results.jsonl"), "a") as file:
         file.write('{"model": "cut sh')
-    check("results.jsonl:5: not a measurement" in script("json", status=1).stderr, "a line cut short")
+    check("results.jsonl:6: not a measurement" in script("json", status=1).stderr, "a line cut short")
