@@ -139,6 +139,8 @@ int training_options(const Options *o) {
     for (uint32_t i = 0; i < o->init_map.count; i++)
         if (!rt_init_map_is(o->init_map.item[i]))
             return usage_error("train", "'--init-map' is A=B or with a '*' on either side, found '%s'", o->init_map.item[i]);
+    if (!o->resume && (o->rechoose || o->repass))
+        return usage_error("train", "'--re%s' is about '--resume', which is not given", o->rechoose ? "choose" : "pass");
     if (o->resume && o->overwrite) return usage_error("train", "'--resume' and '--overwrite' exclude each other");
     return EXIT_OK;
 }

@@ -235,6 +235,10 @@ int command_bench(const Options *options) {
     if (options->noperands > 1) return usage_error("bench", "one model at a time, found '%s' too", options->operand[1]);
     if (options->repeats == 0) return usage_error("bench", "'--repeats' is at least 1");
     if (options->rounds == 0 || options->rounds > 100) return usage_error("bench", "'--rounds' is from 1 to 100");
+    if (options->compare && options->convolutions)
+        return usage_error("bench", "'--compare' and '--convolutions' exclude each other");
+    if (!options->compare && (options->peer || options->peer_modes))
+        return usage_error("bench", "'--peer%s' is about '--compare', which is not given", options->peer ? "" : "-modes");
     Session session = {0};
     bool train = !options->mode || !strcmp(options->mode, "train"), infer = !options->mode || !strcmp(options->mode, "infer");
     int status = session_find_model(&session, options, "bench");

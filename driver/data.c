@@ -98,6 +98,7 @@ static void print_listed(const char *name, const char *state, const char *direct
 }
 
 static int list(const Options *o) {
+    if (o->noperands > 1) return usage_error("data", "'list' takes nothing, found '%s'", o->operand[1]);
     for (int i = 0; i < data_set_count; i++) {
         char *directory = default_directory(data_sets[i].name);
         int here = 0;

@@ -4,6 +4,7 @@
 #include "driver/driver.h"
 
 int command_init(const Options *options) {
+    if (options->noperands > 1) return usage_error("init", "one model at a time, found '%s' too", options->operand[1]);
     Session session = {0};
     if (!options->output) return usage_error("init", "no output file given: -o FILE.safetensors");
     int status = session_find_model(&session, options, "init");

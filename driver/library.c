@@ -96,8 +96,11 @@ static int make_graphs(Library *l) {
     one.print_changed = one.time_passes = one.print_after_all = one.print_before_all = false;
     one.split_after = NULL;
     one.print_before.count = one.print_after.count = 0;
-    l->single =
-        (Session){.options = &one, .modes = PASS_INFER, .path = join("%s", l->session->path), .textual = l->session->textual};
+    l->single = (Session){.options = &one,
+                          .modes = PASS_INFER,
+                          .path = join("%s", l->session->path),
+                          .textual = l->session->textual,
+                          .rules = l->session->rules};
     status = compile_infer(&l->single);
     l->single.options = l->o;
     return status;

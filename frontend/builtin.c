@@ -94,6 +94,7 @@ static Datum apply_split(Eval *ev, const BuiltinCall *c) {
     if (!sizes && channels % parts)
         return eval_error(ev, c->given[1]->span, "split: the %lld channels of the input %s are not %lld equal parts",
                           (long long)channels, type_text(ev->arena, ev->graph->value[x].type), (long long)parts);
+    if (parts > MAX_LIST_ITEMS) return eval_error(ev, c->given[1]->span, "a list has at most %d items", MAX_LIST_ITEMS);
     list->count = sizes ? sizes->count : (uint32_t)parts;
     list->depth = 1;
     list->item = ARENA_ARRAY(ev->arena, Datum, list->count);

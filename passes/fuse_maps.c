@@ -82,6 +82,7 @@ static void mask_user(Draft *d, uint32_t user, Ref z, Ref r) {
 
 static void mask_by_relu(Draft *d, uint32_t relu) {
     Ref z = d->node[relu].args[0];
+    if (!draft_is_whole(d, relu, z)) return; /* r has more elements than z, more than what reads z may have */
     const Node *source = &d->node[z.node];
     uint32_t n = source->nusers, *users = arena_copy(d->arena, source->users, n * sizeof *users);
     for (uint32_t i = 0; i < n; i++) mask_user(d, users[i], z, (Ref){relu, 0});

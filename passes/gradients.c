@@ -92,7 +92,13 @@ static void grad_region(Autodiff *a, const Value *y, const Expr *body, Val dy) {
         MapBuilder m = map_begin(a->g);
         uint16_t leaf[MAX_ARGS];
         for (uint32_t k = 0; k < y->nargs; k++) leaf[k] = map_read(&m, y->args[k]);
-        uint16_t root = times(&m.expr, expr_derivative(&m.expr, body, i, leaf), map_read(&m, dy));
+        uint16_t root = expr_derivative(&m.expr, body, i, leaf);
+        if (m.nargs == MAX_ARGS && m.expr.node[root].op != X_CONST) { /* no room for dy: the derivative is a map of its own */
+            Val slope = map_finish(&m, root, y->space, y->span, y->name);
+            m = map_begin(a->g);
+            root = map_read(&m, slope);
+        }
+        root = times(&m.expr, root, map_read(&m, dy));
         bool zero = m.expr.node[root].op == X_CONST && m.expr.node[root].value == 0;
         if (!zero) give_summed(a, y->args[i], &m, root, y->space, y);
     }

@@ -123,8 +123,9 @@ RtStatus rt_train_check(const RtProgram *p, const RtData *data, const RtTrainOpt
         return rt_fail(error, RT_INPUT, "a step of %lld batches of %lld images is more than the %lld training images", batches,
                        (long long)p->batch, (long long)data->ntrain);
     if (per_epoch < 1)
-        return rt_fail(error, RT_INPUT, "a batch of %lld is more than the %lld training images", (long long)p->batch,
-                       (long long)data->ntrain);
+        return rt_fail(error, RT_INPUT,
+                       "a batch of %lld is more than the %lld training images; 'train.batch' says how many it has",
+                       (long long)p->batch, (long long)data->ntrain);
     if (p->recipe.validation > 0 && held < 1)
         return rt_fail(error, RT_INPUT, "'validation = %.6g' of %lld training images is none", p->recipe.validation,
                        (long long)data->ntrain);

@@ -35,6 +35,21 @@ def main(at):
     for mode in ("train", "infer"):
         at.run("verify", joined, "--compiled", f"--mode={mode}")
 
+    # A relu over more elements than what it is of, whose sign others ask: they cannot ask the relu.
+    spread = at("spread.net")
+    with open(spread, "w", encoding="utf-8") as file:
+        file.write("block f(x, m) { return max(0, select(x, m, m)) }\n"
+                   "net spread() {\n    input image: f32[3, 8, 8]\n    x = conv2d(image, 8, 3)\n"
+                   "    m = mean_over(conv2d(image, 8, 1), \"height\")\n    y = f(x, m) + relu(m)\n    output dense(global_avg_pool(y), 4)\n}\n")
+    # A map of as many arguments as a map may have, whose derivative needs them all and the adjoint.
+    many = at("many.net")
+    with open(many, "w", encoding="utf-8") as file:
+        file.write("block many(xs) {\n    s = xs[0]\n    for i in 1..64 { s = s + xs[i] }\n    return exp(0.1 * s)\n}\n"
+                   "net widely() {\n    input image: f32[3, 8, 8]\n    xs = split(conv2d(image, 64, 1), 64)\n"
+                   "    output dense(global_avg_pool(many(xs)), 4)\n}\n")
+    for full in (spread, many):
+        at.run("verify", full, "--each", "--compiled", "--batch=2")
+
     each = held(at.run("verify", net, "--json", "--each", "--mode=train")[0])[0]
     names = [item["what"] for item in each["held"]]
     check("the pass cse#2" in names and "gradients against differences of the loss" in names, f"each pass is named: {names}")

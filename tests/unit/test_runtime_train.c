@@ -554,7 +554,7 @@ START_TEST(impossible_runs) {
     tiny.ntrain = BATCH - 1;
     Bench b = bench_new(&x, 1);
     ck_assert_int_eq(run_in(b.machine, &tiny, &o, &error), RT_INPUT);
-    ck_assert_ptr_nonnull(strstr(error.text, "a batch of 32 is more than the 31 training images"));
+    ck_assert_ptr_nonnull(strstr(error.text, "a batch of 32 is more than the 31 training images; 'train.batch'"));
     x.program.recipe.accumulate = 65536;
     ck_assert_int_eq(run_in(b.machine, &data, &o, &error), RT_INPUT);
     ck_assert_ptr_nonnull(strstr(error.text, "a step of 65536 batches of 32 images is more than the"));
