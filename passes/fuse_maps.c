@@ -23,13 +23,15 @@
 
 /* ---- masks ---- */
 
-static bool is_relu(const Node *n) {
-    if (n->op != OP_MAP || n->nregions != 1 || n->regions[0].role != REGION_OUTPUT || n->space.rank != 4) return false;
+/* max(0, z) of a z as large as itself: what reads a smaller z could not read it. */
+static bool is_relu(const Draft *d, uint32_t node) {
+    const Node *n = &d->node[node];
+    if (n->op != OP_MAP || n->nregions != 1 || n->regions[0].role != REGION_OUTPUT) return false;
     const Expr *e = n->regions[0].expr;
     const ExprNode *max = &e->node[e->count - 1];
     if (e->count != 3 || max->op != X_MAX) return false;
     const ExprNode *zero = &e->node[max->arg[0]], *z = &e->node[max->arg[1]];
-    return zero->op == X_CONST && zero->value == 0 && z->op == X_ARG;
+    return zero->op == X_CONST && zero->value == 0 && z->op == X_ARG && draft_is_whole(d, node, n->args[z->arg[0]]);
 }
 
 static bool asks_sign(const Node *n, uint32_t arg) {
@@ -82,7 +84,6 @@ static void mask_user(Draft *d, uint32_t user, Ref z, Ref r) {
 
 static void mask_by_relu(Draft *d, uint32_t relu) {
     Ref z = d->node[relu].args[0];
-    if (!draft_is_whole(d, relu, z)) return; /* r has more elements than z, more than what reads z may have */
     const Node *source = &d->node[z.node];
     uint32_t n = source->nusers, *users = arena_copy(d->arena, source->users, n * sizeof *users);
     for (uint32_t i = 0; i < n; i++) mask_user(d, users[i], z, (Ref){relu, 0});
@@ -265,7 +266,7 @@ Graph *pass_fuse_maps(const Graph *in, PassContext *context) {
     Draft *d = draft_open(in, context);
     uint32_t n, *order = draft_walk(d, &n);
     for (uint32_t i = 0; i < n; i++) {
-        if (!d->node[order[i]].dead && is_relu(&d->node[order[i]])) mask_by_relu(d, order[i]);
+        if (!d->node[order[i]].dead && is_relu(d, order[i])) mask_by_relu(d, order[i]);
     }
     lift_all(d);
     inline_all(d, 4);

@@ -7,8 +7,8 @@
 enum {
     MAX_ROWS = 12,
     MAX_COLUMNS = 4,
-    TURN_FMAS = 32, /* of a turn of the loop over k, at least; */
-    WHOLE_FMAS = 96 /* a block of channels in as many has no loop: of two turns of 48 one block cost Zen 3 a quarter more */
+    TURN_FMAS = 32, /* of a turn of the loop over k, at least */
+    WHOLE_FMAS = 96 /* as few in all have no loop: two turns of 48 take Zen 3 up to a third longer than 96 in a row */
 };
 static const double turn = 0.5; /* cycles that a k costs besides: with it larger tiles win ties */
 
@@ -53,9 +53,8 @@ static void step(Emitter *e, const ProductTile *t, LLVMValueRef a, LLVMValueRef 
 
 void tile_multiply(Emitter *e, const ProductTile *t, LLVMValueRef a, LLVMValueRef b, int64_t count, LLVMValueRef *acc) {
     int n = t->rows * t->columns;
-    int64_t unroll = 1;
+    int64_t unroll = count * n <= WHOLE_FMAS ? count : 1;
     while (unroll * n < TURN_FMAS && count % (unroll * 2) == 0) unroll *= 2;
-    if (count * n <= WHOLE_FMAS) unroll = count;
     LLVMValueRef next[LOOP_MAX_CARRY];
     Loop k = loop_begin(e, emit_int(e, 0), emit_int(e, count), unroll, n, acc);
     LLVMValueRef ak = emit_address(e, a, emit_mul_int(e, k.iv, t->a_step));
